@@ -1,0 +1,25 @@
+# Both commands set themselves up: `make demo` runs the main job, `make test` the tests.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test unit lint clean
+demo: $(VENV)/ready
+	$(BIN)/shadowstream demo
+
+test: $(VENV)/ready
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt 'torch' -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .shadowstream .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,72 @@
+"""Every error that Shadowstream raises on purpose, drawn once.
+
+    ShadowstreamError            exit code 1
+    ├── ConfigError              2   a TOML key, a pipeline.py, a command-line value; never worth a retry
+    ├── Unreachable              3   the broker or the store does not answer; worth a retry
+    │   ├── BrokerUnreachable
+    │   └── StoreUnreachable
+    ├── PositionError            4   log and store disagree; an operator must look, a retry would hide it
+    │   ├── LogReplaced              the topic is not the one that the store has read
+    │   ├── LostRange                retention removed records that were never read
+    │   └── HistoryChanged           the sample stream no longer holds the position that was read
+    ├── StoreRefused             5   the store holds no such shard, another format, or may evict
+    └── MalformedEvent           –   one event; goes to the dead letters with its reason, never stops a feed
+
+Knows no client library: the adapters map theirs onto these.
+"""
+
+from typing import ClassVar
+
+
+class ShadowstreamError(Exception):
+    """Base of all; `exit_code` is what the command line ends with."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigError(ShadowstreamError):
+    """What the user wrote cannot work; the message names it and what would be right."""
+
+    exit_code = 2
+
+
+class Unreachable(ShadowstreamError):
+    """A service does not answer."""
+
+    exit_code = 3
+
+
+class BrokerUnreachable(Unreachable):
+    """No Kafka broker answers at the address."""
+
+
+class StoreUnreachable(Unreachable):
+    """No Redis-protocol store answers at the address."""
+
+
+class PositionError(ShadowstreamError):
+    """Log and store disagree about what was read."""
+
+    exit_code = 4
+
+
+class LogReplaced(PositionError):
+    """The record last read is not in the log any more, or is another one."""
+
+
+class LostRange(PositionError):
+    """The log starts after the next record that we have to read."""
+
+
+class HistoryChanged(PositionError):
+    """The sample stream's first entry is not the one that the reader stands at."""
+
+
+class StoreRefused(ShadowstreamError):
+    """The store answers, but must not be used as it is."""
+
+    exit_code = 5
+
+
+class MalformedEvent(ShadowstreamError):
+    """One event that cannot be read; the text is the reason that goes to the dead letters."""

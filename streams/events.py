@@ -1,0 +1,152 @@
+"""The events and their codec: what a user's feed brings, what we write, and what leaves the join.
+
+Owns names, types and bytes. Does not know Kafka, Redis or models.
+Times are event times in integer milliseconds since 1970, UTC. `features` stays raw JSON on its whole way: only the
+model's owner decodes it.
+"""
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+from streams.errors import MalformedEvent
+
+T = TypeVar("T")
+
+
+class Record(NamedTuple):
+    """One Kafka record; `t_ms` is the header `t` (ASCII digits) where there is one, else the record's timestamp."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    t_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class Request(NamedTuple):
+    """What a user's reader makes of a request record: `features` is the JSON text of the pipeline's feature type."""
+
+    id: str
+    t_ms: int
+    features: bytes
+
+
+class Outcome(Struct, frozen=True, gc=False):
+    """What a user's reader makes of an outcome record. `label` is the task's: 0/1, a class index, a number."""
+
+    id: str
+    t: int
+    label: float
+
+
+class Prediction(Struct, frozen=True, gc=False):
+    """The event that the server writes, and that *shadow-only* feeds bring.
+
+    `output` is the artifact's raw output (logits; for regression the value) of length K, before the live `intercept`
+    (length K) was added; `learned` is the learner's sample count when that intercept was current; `version` the champion.
+    """
+
+    id: str
+    t: int
+    version: int
+    output: tuple[float, ...]
+    intercept: tuple[float, ...]
+    learned: int
+    features: Raw
+
+    @property
+    def served(self) -> tuple[float, ...]:
+        """What the model answered: output plus intercept."""
+        return tuple(o + b for o, b in zip(self.output, self.intercept, strict=True))
+
+
+class Sample(Struct, frozen=True, gc=False):
+    """A prediction with its outcome, as the join emits it: once per id and revision. `kind` tells how it was settled."""
+
+    kind: str
+    revision: int
+    prediction: Prediction
+    outcome: Outcome
+
+
+Reader = Callable[[Record], T]
+
+
+def request_id(record: Record) -> str:
+    """Give the id of a request without one: a hash of its place and content, so that a re-served request keeps it.
+
+    The timestamp and value are in it because offsets of a re-created topic repeat.
+    """
+    place = f"{record.topic}\0{record.partition}\0{record.offset}\0{record.timestamp_ms}\0".encode()
+    return blake2b(place + (record.value or b""), digest_size=12).hexdigest()
+
+
+def key_or_hash(record: Record) -> str:
+    """Give the caller's own id, the record's key, where there is one; else the hash of the request.
+
+    Raises:
+        MalformedEvent: the key is not UTF-8.
+    """
+    if not record.key:
+        return request_id(record)
+    try:
+        return record.key.decode()
+    except UnicodeDecodeError:
+        raise MalformedEvent("key is not UTF-8") from None
+
+
+class Json(Generic[T]):
+    """A typed JSON decoder whose failures are `MalformedEvent`s with the reason."""
+
+    def __init__(self, kind: type[T] | Any) -> None:
+        self._decode: Callable[[bytes], T] = msgspec.json.Decoder(kind).decode
+
+    def __call__(self, value: bytes | None) -> T:
+        """Decode one value.
+
+        Raises:
+            MalformedEvent: not JSON, or not of the type; the message says where.
+        """
+        if value is None:
+            raise MalformedEvent("the record has no value")
+        try:
+            return self._decode(value)
+        except msgspec.ValidationError as wrong:
+            raise MalformedEvent(f"wrong type: {wrong}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
+            raise MalformedEvent(f"not JSON: {wrong}") from None
+
+
+def json_request(record: Record) -> Request:
+    """Read a request whose value is the features' JSON and whose key, if any, is its id: the default reader."""
+    if record.value is None:
+        raise MalformedEvent("the record has no value")
+    return Request(key_or_hash(record), record.t_ms, record.value)
+
+
+class _Labelled(Struct):
+    label: float
+    id: str | None = None
+
+
+_labelled = Json(_Labelled)
+
+
+def json_outcome(record: Record) -> Outcome:
+    """Read an outcome `{"label": 1}` whose id is the record's key, or `{"id": "a", "label": 1}`: the default reader."""
+    event = _labelled(record.value)
+    if event.id is None and not record.key:
+        raise MalformedEvent("no id: neither a key nor a field 'id'")
+    return Outcome(event.id or key_or_hash(record), record.t_ms, event.label)
+
+
+read_prediction = Json(Prediction)
+read_sample = Json(Sample)
+encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
