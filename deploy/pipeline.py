@@ -86,7 +86,7 @@ def load(path: Path) -> Pipeline:
         spec.loader.exec_module(module)
     except ConfigError:
         raise
-    except Exception as wrong:  # noqa: BLE001 the user's code may raise anything; it ends as one readable message
+    except Exception as wrong:
         frames = [f for f in traceback.extract_tb(wrong.__traceback__) if f.filename == str(path)]
         line = frames[-1].lineno if frames else getattr(wrong, "lineno", None)
         raise ConfigError(f"{path}:{line}: {type(wrong).__name__}: {wrong}") from wrong

@@ -20,6 +20,7 @@ class JoinPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     slack_s: float = 0.0
     max_ahead_s: float = 3_600.0
     idle_s: float = 10.0
+    align_s: float = DAY_S  # how far a partition may run ahead of the watermark before it is paused
     batch_events: int = 2_000  # a script call of 2,000 events blocks the store for about 10 ms
     batch_bytes: int = 1 << 20
     stream_bound: int = 20_000  # samples that wait for the learner before the joiner pauses
@@ -28,6 +29,6 @@ class JoinPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         for name, least in (("shards", 1), ("batch_events", 1), ("batch_bytes", 1 << 10), ("stream_bound", 1)):
             if getattr(self, name) < least:
                 raise ConfigError(f"join.{name} must be at least {least}, got {getattr(self, name)}")
-        for name in ("window_s", "keep_s", "slack_s", "max_ahead_s", "idle_s"):
+        for name in ("window_s", "keep_s", "slack_s", "max_ahead_s", "idle_s", "align_s"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"join.{name} must not be negative, got {getattr(self, name)}")

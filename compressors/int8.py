@@ -1,0 +1,58 @@
+"""The serving form of a Linear: real int8 multiplication, int32 sums, and a scale for each input row.
+
+Owns the kernel and the check that it is exact. Does not know files or training.
+"""
+
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from compressors.quantize import INPUT_LEVELS, quantize_rows, rescale
+
+
+class Int8Linear(nn.Module):
+    """A Linear that multiplies in int8 and sums in int32. Each input row has its own scale, so rows do not mix.
+
+    A row with a NaN or an infinity gives outputs that are not finite, and its batch mates what they would get anyway.
+    Where the processor's int8 kernel is not exact, the same whole numbers are multiplied in float: slower, same answers.
+    """
+
+    columns: Tensor
+    scale: Tensor
+    bias: Tensor | None
+
+    def __init__(self, whole: Tensor, scale: Tensor, bias: Tensor | None) -> None:
+        """Take weights `whole` (O, I) int8, `scale` and `bias` (O,)."""
+        super().__init__()
+        columns = whole.t().contiguous()
+        self.register_buffer("columns", columns if int8_is_exact() else columns.to(scale.dtype), persistent=False)
+        self.register_buffer("scale", scale[None, :], persistent=False)
+        self.register_buffer("bias", bias, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., I) to (..., O)."""
+        rows = x if x.dim() == 2 else x.reshape(-1, self.columns.shape[0])
+        whole, scale = quantize_rows(rows, INPUT_LEVELS)
+        if self.columns.dtype == torch.int8:
+            sums = torch._int_mm(whole.to(torch.int8), self.columns)
+        else:
+            sums = whole @ self.columns
+        out = rescale(sums, scale, self.scale, self.bias)
+        return out if x.dim() == 2 else out.reshape(*x.shape[:-1], self.columns.shape[1])
+
+
+@cache
+def int8_is_exact() -> bool:
+    """Tell whether `torch._int_mm` sums large products right here.
+
+    x86 without VNNI adds pairs of products in saturating int16: oneDNN then gives silently wrong sums (seen with
+    ONEDNN_MAX_CPU_ISA=AVX2, torch 2.13). A vector, a column and a block may take different kernels, so all are tried.
+    """
+    for rows, columns in ((1, 64), (64, 1), (64, 64)):
+        for sign in (1, -1):
+            a = torch.full((rows, 64), 127, dtype=torch.int8)
+            b = torch.full((64, columns), 127 * sign, dtype=torch.int8)
+            if not bool((torch._int_mm(a, b) == 127 * 127 * 64 * sign).all()):
+                return False
+    return True

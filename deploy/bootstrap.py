@@ -1,0 +1,80 @@
+"""The first version: train on history, distil, and lay down commit 0 and champion 0, from which everything follows.
+
+Owns that one step, once a registry. Does not know Kafka, Redis or Ray.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import torch
+
+from compressors import artifact
+from compressors.distill import Data
+from compressors.prune import prune_amount
+from deploy import records
+from deploy.distiller import compress, make_learner
+from deploy.pipeline import Labelled, Pipeline
+from deploy.records import Champion
+from deploy.registry import Registry
+from learners import commits
+from learners.batches import Inputs, join
+from learners.commits import Commit
+
+ROWS_AT_ONCE = 4_096
+
+
+def bootstrap(pipeline: Pipeline, registry: Registry) -> bool:
+    """Create commit 0 and champion 0; returns False if they are there already."""
+    if registry.last("champion") >= 0:
+        return False
+    learner = make_learner(pipeline)
+    data = _history(pipeline)
+    if data is None:
+        prune_amount(learner.shadow.model, pipeline.recipe.prune.amount)
+        packed = artifact.pack(learner.shadow.model, {"recipe": pipeline.recipe.to_dict()})
+    else:
+        learner.study(data.inputs, data.labels)
+        packed, _, refused = compress(pipeline, learner.shadow.model, learner.teacher.mean, data)
+        if refused is not None:
+            raise ValueError(f"the first artifact was refused: {refused}")
+    learner.shadow.settle()
+    digest = registry.put(packed)
+    first = Commit(
+        number=0,
+        parent="",
+        learned=0,
+        samples=[],
+        batches=[],
+        shadow=[],
+        intercept=learner.intercept.value,
+        positions={},
+        watermark_ms=0,
+        latest_ms=0,
+        fingerprint=commits.fingerprint(),
+        state=registry.put(commits.pack_state(learner.state())),
+    )
+    registry.create("commits", 0, commits.encode(first))
+    evidence = "history" if data is not None else "untrained"
+    champion = Champion(
+        number=0, artifact=digest, candidate=None, offset=learner.intercept.value, at_ms=0, learned=0, evidence=evidence
+    )
+    return registry.create("champion", 0, records.encode(champion))
+
+
+def _history(pipeline: Pipeline) -> Data | None:
+    if pipeline.history is None:
+        return None
+    rows = iter(pipeline.history())
+    parts: list[Inputs] = []
+    labels: list[float] = []
+    for chunk in _chunks(rows):
+        parts.append(pipeline.encode([row.features for row in chunk]))
+        labels += [row.label for row in chunk]
+    for label in set(labels):
+        pipeline.task.check(label)
+    return Data(join(parts), torch.tensor(labels, dtype=torch.float32)) if parts else None
+
+
+def _chunks(rows: Iterator[Labelled]) -> Iterator[Sequence[Labelled]]:
+    while chunk := list(islice(rows, ROWS_AT_ONCE)):
+        yield chunk

@@ -1,0 +1,126 @@
+"""The command line: demo, run, status.
+
+Owns arguments, exit codes and where output goes: people read standard error's and output's tables, programs the last
+line of standard output. Does not know how anything is done.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from compressors import artifact
+from deploy import config, report
+from deploy.console import View, cell, draw, screen
+from deploy.session import Session, status
+from streams.errors import ConfigError, ShadowstreamError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+INTERRUPTED = 130
+
+Config = Annotated[Path | None, typer.Option(help="The TOML file; by default shadowstream.toml beside the pipeline.")]
+PipelineFile = Annotated[Path, typer.Argument(help="The pipeline.py.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
+
+
+@app.command()
+def demo(as_json: AsJson = False) -> None:
+    """Run the flights example: eleven months of real flights through the whole loop, on embedded services, afresh."""
+    path = example("flights")
+    embedded = {"kafka": config.Kafka(), "redis": config.Redis(), "ray": config.Ray()}
+    settings = msgspec.structs.replace(config.load(path.with_name("shadowstream.toml")), **embedded)
+    _replay(path, settings, fresh=True, as_json=as_json)
+
+
+@app.command()
+def run(
+    pipeline: PipelineFile,
+    config_file: Annotated[
+        Path | None, typer.Option("--config", help="The TOML file; default: beside the pipeline.")
+    ] = None,
+    replay: Annotated[bool, typer.Option(help="Publish the pipeline's recorded feed, report, and end.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Delete what the registry holds of this pipeline first.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a pipeline against the addresses in its TOML, embedded where none is given, until Ctrl-C."""
+    settings = config.load(_config(pipeline, config_file))
+    if replay:
+        _replay(pipeline, settings, fresh=fresh, as_json=as_json)
+        return
+    console = Console(stderr=as_json)
+    with Session(pipeline, settings, fresh=fresh) as session, screen(console) as shown:
+        for view in session.live():
+            shown.show(view)
+
+
+@app.command(name="status")
+def show_status(
+    pipeline: PipelineFile,
+    config_file: Annotated[
+        Path | None, typer.Option("--config", help="The TOML file; default: beside the pipeline.")
+    ] = None,
+) -> None:
+    """Show where a running pipeline stands."""
+    Console().print(draw(status(pipeline, config.load(_config(pipeline, config_file)))))
+
+
+def example(name: str) -> Path:
+    """Give an example's pipeline.py: in a clone beside this package, in a wheel inside it."""
+    here = Path(__file__).resolve().parent
+    for folder in (here.parent / "examples", here / "examples"):
+        if (folder / name / "pipeline.py").is_file():
+            return folder / name / "pipeline.py"
+    raise ConfigError(f"the example {name!r} is not installed")
+
+
+def main() -> None:
+    """Run a command; every error that we know ends as one line on standard error and its exit code."""
+    try:
+        app(standalone_mode=False)
+    except ShadowstreamError as wrong:
+        Console(stderr=True).print(f"[bold red]error:[/] {type(wrong).__name__}: ", end="")
+        print(wrong, file=sys.stderr)  # noqa: T201 the text is not markup
+        sys.exit(wrong.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(INTERRUPTED)
+
+
+def _config(pipeline: Path, given: Path | None) -> Path | None:
+    beside = pipeline.with_name("shadowstream.toml")
+    return given or (beside if beside.is_file() else None)
+
+
+def _replay(path: Path, settings: config.Settings, *, fresh: bool, as_json: bool) -> None:
+    console = Console(stderr=as_json)
+    with Session(path, settings, fresh=fresh) as session:
+        view: View | None = None
+        with screen(console) as shown:
+            for view in session.play():
+                shown.show(view)
+        if view is None or session.replay is None:
+            raise ConfigError("the feed to replay is empty")
+        equations, learned, now = session.audit()
+        digest = view.champions[-1].artifact
+        described = artifact.describe(session.registry.get(digest))
+        timed = report.speeds(session.pipeline, session.registry, digest, session.example_inputs(max(report.BATCHES)))
+        report.show(console, view, equations, described, timed)
+        summary = report.summarize(
+            view, learned, equations, now, session.replay.published, described, session.loop_seconds
+        )
+    if as_json:
+        print(msgspec.json.encode(summary).decode())  # noqa: T201 this is the output
+    else:
+        console.print(
+            f"{summary.samples:,} samples, {summary.lost} lost, {summary.doubled} doubled; served AUC "
+            f"{cell(summary.auc_served)}, log loss {cell(summary.logloss_served)}; frozen {cell(summary.auc_frozen)}, "
+            f"{cell(summary.logloss_frozen)}; {summary.promotions} promotions; {summary.seconds:.0f} s"
+        )
+    if not summary.balanced or summary.lost or summary.doubled:
+        raise ShadowstreamError("the audit does not balance")
+
+
+if __name__ == "__main__":
+    main()

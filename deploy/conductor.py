@@ -1,0 +1,56 @@
+"""The conductor role: turns verdicts into champions, by creating the next `champion/n` only if it is absent.
+
+Owns that one decision. Does not know samples or models.
+"""
+
+import time
+
+from deploy import records
+from deploy.records import Candidate, Champion, ConductorNote
+from deploy.registry import Registry
+from learners.evaluate import Verdict
+from learners.gate import Decision
+from streams.store import Store
+
+
+def promote(verdict: Verdict, candidate: Candidate, number: int) -> Champion:
+    """Give the champion record that a proven verdict makes."""
+    return Champion(
+        number=number,
+        artifact=candidate.artifact,
+        candidate=candidate.number,
+        offset=verdict.offset,
+        at_ms=verdict.at_ms,
+        learned=candidate.learned,
+        evidence=f"W = e^{verdict.log_wealth:.1f} ≥ e^{verdict.log_needed:.1f} after {verdict.samples} samples",
+    )
+
+
+class ConductorRole:
+    """Takes the candidates in their order: refused ones pass, a proven one becomes champion."""
+
+    def __init__(self, feed: str, store: Store, registry: Registry) -> None:
+        self._feed, self._store, self._registry = feed, store, registry
+        self._done, self._version = -1, registry.last("champion")
+
+    def step(self, block_ms: int) -> bool:
+        """Take the next candidate that is decided, if there is one."""
+        candidate = self._registry.record("candidates", self._done + 1, Candidate)
+        verdict = self._registry.record("verdicts", self._done + 1, Verdict)
+        if candidate is None or (verdict is None and candidate.refused is None):
+            time.sleep(block_ms / 1000)
+            return False
+        if verdict is not None and verdict.decision is Decision.PROVEN and not self._promoted(candidate.number):
+            self._version = self._registry.last("champion", self._version)
+            champion = promote(verdict, candidate, self._version + 1)
+            if self._registry.create("champion", champion.number, records.encode(champion)):
+                self._version = champion.number
+        self._done = candidate.number
+        note = records.encode(ConductorNote(self._done, self._version))
+        self._store.put(self._feed, {"conductor": note})
+        return True
+
+    def _promoted(self, candidate: int) -> bool:
+        last = self._registry.last("champion")
+        champions = (self._registry.record("champion", n, Champion) for n in range(last + 1))
+        return any(c is not None and c.candidate == candidate for c in champions)

@@ -1,0 +1,202 @@
+"""Where things are and how large they are: one TOML file and the environment, checked key by key.
+
+Owns every setting's name, type, default and unit. Does not know who uses them. This is the only file that reads the
+environment: every key is also `SHADOWSTREAM_<SECTION>_<KEY>` (`SHADOWSTREAM_KAFKA_BOOTSTRAP`), which wins over the
+file; an empty variable counts as not set. Unknown variables are left alone, because Kubernetes injects some of its own
+for a service that is called shadowstream; unknown keys of the file are errors.
+"""
+
+import difflib
+import math
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from streams.errors import ConfigError
+from streams.policy import JoinPolicy
+
+PREFIX = "SHADOWSTREAM"
+URL = "redis://[user:password@]host[:port][/number], rediss://... or unix://..."
+
+Text = Annotated[str, Meta(min_length=1)]
+Count = Annotated[int, Meta(ge=1)]
+PositiveSeconds = Annotated[float, Meta(gt=0)]
+Seconds = Annotated[float, Meta(ge=0)]
+
+
+class Kafka(Struct, frozen=True, kw_only=True):
+    """`bootstrap`: host:port of a broker, or several with commas; None starts the embedded broker."""
+
+    bootstrap: Text | None = None
+
+
+class Redis(Struct, frozen=True, kw_only=True):
+    """`url`: the store's address, which may hold a password, so it is never shown; None starts the embedded store."""
+
+    url: Text | None = None
+
+    def __post_init__(self) -> None:
+        if self.url is not None and not self.url.startswith(("redis://", "rediss://", "unix://")):
+            raise ConfigError(f"redis.url must be {URL}; what was found is not shown, it may hold a password")
+
+    def __repr__(self) -> str:
+        return f"Redis(url={self.url and redacted(self.url)!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, str | None]]:
+        return [("url", self.url and redacted(self.url))]
+
+
+class Ray(Struct, frozen=True, kw_only=True):
+    """`address`: a running Ray cluster; None starts a local one."""
+
+    address: Text | None = None
+
+
+class Registry(Struct, frozen=True, kw_only=True):
+    """`path`: the folder of commits, artifacts and champions; a relative one starts at the current directory."""
+
+    path: Text = ".shadowstream"
+
+
+class Topics(Struct, frozen=True, kw_only=True):
+    """The feed's topics, in which `{pipeline}` stands for the pipeline's name, and how many partitions new ones get."""
+
+    requests: Text = "{pipeline}.requests"
+    predictions: Text = "{pipeline}.predictions"
+    outcomes: Text = "{pipeline}.outcomes"
+    dead: Text = "{pipeline}.dead"
+    partitions: Count = 1
+
+    def named(self, pipeline: str) -> "Topics":
+        """Give the same with the pipeline's name filled in."""
+        names = {key: getattr(self, key).replace("{pipeline}", pipeline) for key in TOPIC_KEYS}
+        return msgspec.structs.replace(self, **names)
+
+
+TOPIC_KEYS = ("requests", "predictions", "outcomes", "dead")
+
+
+class Serve(Struct, frozen=True, kw_only=True):
+    """`max_batch`: requests scored in one micro-batch at most."""
+
+    max_batch: Count = 512
+
+
+class Learn(Struct, frozen=True, kw_only=True):
+    """A commit is written after `commit_samples` samples or `commit_s` seconds, whichever comes first."""
+
+    commit_samples: Count = 1_024
+    commit_s: PositiveSeconds = 1.0
+
+
+class Replay(Struct, frozen=True, kw_only=True):
+    """`lead_s`: event time that a recorded feed may run ahead of what has been served, joined and learned."""
+
+    lead_s: Seconds = 3_600.0
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """All of it, one section an attribute; every key has a default that works."""
+
+    kafka: Kafka = Kafka()
+    redis: Redis = Redis()
+    ray: Ray = Ray()
+    registry: Registry = Registry()
+    topics: Topics = Topics()
+    join: JoinPolicy = JoinPolicy()
+    serve: Serve = Serve()
+    learn: Learn = Learn()
+    replay: Replay = Replay()
+
+
+SECTIONS: dict[str, type[Struct]] = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+KEYS: dict[str, dict[str, Any]] = {
+    section: {field.name: field.type for field in msgspec.structs.fields(kind)} for section, kind in SECTIONS.items()
+}
+
+
+def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings: defaults, under the TOML file if there is one, under the environment.
+
+    Raises:
+        ConfigError: no such file, not TOML (with the line), an unknown key (with the nearest known one), or a value of
+            another type or range (with what was found and what would be right). Never shows `redis.url`.
+    """
+    given = {} if path is None else _checked(_parsed(path), path)
+    sections = {}
+    for section, kind in SECTIONS.items():
+        try:
+            sections[section] = kind(**given.get(section, {}) | _from_environment(section, environment))
+        except ConfigError as wrong:
+            raise ConfigError(f"{path or 'environment'}: {wrong}") from None
+    return msgspec.structs.replace(Settings(), **sections)
+
+
+def redacted(url: str) -> str:
+    """Give a store's address without what may be secret: all before the host, and a query altogether."""
+    scheme, _, rest = url.partition("://")
+    _, at, host = rest.rpartition("@")
+    return f"{scheme}://{'***@' if at else ''}{host}" if rest and "?" not in rest else "***"
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no such file: {path}") from None
+    except OSError as wrong:
+        raise ConfigError(f"cannot read {path}: {wrong.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
+        raise ConfigError(f"{path}: not TOML: {wrong}") from None
+
+
+def _checked(found: dict[str, Any], path: Path) -> dict[str, dict[str, Any]]:
+    """Give the file's values in their types, by section and key."""
+    for section, table in found.items():
+        if section not in KEYS:
+            raise ConfigError(f"{path}: {_unknown(section)}")
+        if not isinstance(table, dict):
+            raise ConfigError(f"{path}: '{section}' must be a table, [{section}]; found {_shown(section, table)}")
+        for key in table:
+            if key not in KEYS[section]:
+                raise ConfigError(f"{path}: {_unknown(f'{section}.{key}')}")
+    return {
+        section: {key: _typed(f"{path}: ", section, key, value, strict=True) for key, value in table.items()}
+        for section, table in found.items()
+    }
+
+
+def _from_environment(section: str, environment: Mapping[str, str]) -> dict[str, Any]:
+    names = {key: f"{PREFIX}_{section}_{key}".upper() for key in KEYS[section]}
+    return {
+        key: _typed(f"environment: {name}: ", section, key, environment[name], strict=False)
+        for key, name in names.items()
+        if environment.get(name)
+    }
+
+
+def _typed(where: str, section: str, key: str, value: object, *, strict: bool) -> Any:
+    """Give the value in the key's type; `strict` is off for the environment, where numbers are text."""
+    try:
+        typed = msgspec.convert(value, KEYS[section][key], strict=strict)
+    except msgspec.ValidationError as wrong:
+        raise ConfigError(f"{where}{section}.{key}: {wrong}; found {_shown(section, value)}") from None
+    if isinstance(typed, float) and not math.isfinite(typed):
+        raise ConfigError(f"{where}{section}.{key}: Expected a finite number; found {value!r}")
+    return typed
+
+
+def _shown(section: str, value: object) -> str:
+    return f"a {type(value).__name__} that is not shown" if section == "redis" else repr(value)
+
+
+def _unknown(name: str) -> str:
+    """Say which key is not known, and the nearest that is; keys of other sections count too."""
+    known = [*KEYS, *(f"{section}.{key}" for section, keys in KEYS.items() for key in keys)]
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+    return f"unknown key '{name}'; did you mean '{nearest}'?"

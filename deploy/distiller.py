@@ -1,0 +1,119 @@
+"""The distiller role: when a commit says that a candidate is due, makes one: teacher → student → int8 artifact → parity.
+
+Owns the replay, a fold over commits, and the making of a candidate. Does not judge it.
+"""
+
+import copy
+import time
+from collections import deque
+
+import torch
+from torch import Tensor, nn
+
+from compressors import artifact
+from compressors.distill import Data, distill
+from compressors.parity import parity
+from deploy import records
+from deploy.pipeline import Pipeline
+from deploy.records import Candidate, DistillerNote, Figures
+from deploy.registry import Registry
+from learners import commits
+from learners.batches import Encoder, Inputs, join, labels, rows
+from learners.commits import Commit
+from learners.online import Learner
+from streams.store import Store
+
+HELD_OUT = 0.05  # the newest share of the replay, on which parity and losses are measured
+
+
+def make_learner(pipeline: Pipeline) -> Learner:
+    """Make the pipeline's untrained learner; its state is then loaded or learned."""
+    encoder = Encoder(pipeline.features, pipeline.encode)
+    return Learner(pipeline.model, pipeline.task, encoder, pipeline.recipe, pipeline.online, pipeline.seed)
+
+
+def compress(
+    pipeline: Pipeline, student: nn.Module, teacher: nn.Module, data: Data
+) -> tuple[bytes, Figures, str | None]:
+    """Distil the teacher into the student in training form, and convert it; returns artifact, figures, and any refusal."""
+    began, size = time.perf_counter(), len(data.labels)
+    kept = size - max(1, round(size * HELD_OUT))
+    replay = Data(rows(data.inputs, 0, kept), data.labels[:kept])
+    distill(student, teacher, replay, pipeline.task, pipeline.recipe, pipeline.seed)
+    packed = artifact.pack(student, {"recipe": pipeline.recipe.to_dict()})
+    held, target = rows(data.inputs, kept, size), data.labels[kept:]
+    served = artifact.load(packed, pipeline.model)
+    agreement = parity(student, served, held)
+    with torch.inference_mode():
+        loss, teacher_loss = (float(pipeline.task.losses(m(*held), target).mean()) for m in (served, teacher.eval()))
+    figures = artifact.describe(packed)
+    return (
+        packed,
+        Figures(
+            sparsity=figures.sparsity,
+            artifact_bytes=figures.bytes,
+            float_bytes=figures.float_bytes,
+            parity_largest=agreement.largest,
+            parity_changed=agreement.changed,
+            loss=loss,
+            teacher_loss=teacher_loss,
+            seconds=time.perf_counter() - began,
+        ),
+        agreement.refusal(),
+    )
+
+
+class DistillerRole:
+    """Follows the commits and makes one candidate for each that is due."""
+
+    def __init__(self, pipeline: Pipeline, store: Store, registry: Registry) -> None:
+        self._pipeline, self._store, self._registry = pipeline, store, registry
+        self._learner = make_learner(pipeline)
+        self._encoder = Encoder(pipeline.features, pipeline.encode)
+        self._replay: deque[tuple[Inputs, Tensor]] = deque()
+        self._commit, self._candidate = -1, registry.last("candidates")
+
+    def step(self, block_ms: int) -> bool:
+        """Take the next commit, if there is one."""
+        data = self._registry.read("commits", self._commit + 1)
+        if data is None:
+            time.sleep(block_ms / 1000)
+            return False
+        commit = commits.decode(data)
+        self._remember(commit)
+        if commit.due is not None:
+            self._make(commit)
+        self._commit = commit.number
+        self._store.put(
+            self._pipeline.name, {"distiller": records.encode(DistillerNote(self._commit, self._candidate))}
+        )
+        return True
+
+    def _remember(self, commit: Commit) -> None:
+        samples = commit.read()
+        if samples:
+            self._replay.append((self._encoder.inputs(samples), labels(samples)))
+        size = sum(len(target) for _, target in self._replay)
+        while self._replay and size - len(self._replay[0][1]) >= self._pipeline.online.replay:
+            size -= len(self._replay.popleft()[1])
+
+    def _make(self, commit: Commit) -> None:
+        made = [self._registry.record("candidates", n, Candidate) for n in range(self._candidate + 1)]
+        if any(c is not None and c.commit == commit.number for c in made):
+            return
+        self._learner.load(commits.unpack_state(self._registry.get(str(commit.state))))
+        data = Data(join([x for x, _ in self._replay]), torch.cat([y for _, y in self._replay]))
+        student = copy.deepcopy(self._learner.shadow.mean).requires_grad_(True)
+        packed, figures, refused = compress(self._pipeline, student, self._learner.teacher.mean, data)
+        candidate = Candidate(
+            number=self._candidate + 1,
+            commit=commit.number,
+            learned=commit.learned,
+            at_ms=commit.watermark_ms,
+            reason=commit.due.reason if commit.due else "",
+            artifact=self._registry.put(packed),
+            figures=figures,
+            refused=refused,
+        )
+        if self._registry.create("candidates", candidate.number, records.encode(candidate)):
+            self._candidate = candidate.number

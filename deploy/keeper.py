@@ -1,0 +1,58 @@
+"""Stands between us and one child process, so that the child never outlives us, however we end.
+
+Runs as `python keeper.py PARENT_PID COMMAND...` in a session of its own, which Ctrl-C in a terminal does not reach. Its
+standard input is a pipe that only the parent holds. When that closes, or the parent is gone, the keeper ends the
+command and all it started, politely at first; a byte in the pipe ends them at once, as a crash would. Does not know
+what it keeps; needs the standard library only.
+"""
+
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+
+GRACE_S = 10.0  # between SIGTERM and SIGKILL; Apache Kafka needs about 2
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def main(parent: int, command: list[str]) -> int:
+    """Run the command until it ends or the parent does; give its exit code, 128 + n if signal n ended it."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # a broad pkill; we go when the parent goes
+        signal.signal(number, lambda *_: None)
+    try:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0, preexec_fn=_end_with_keeper)
+    except OSError as wrong:
+        sys.exit(f"cannot start it: {wrong}")
+    threading.Thread(target=_end_with_parent, args=(parent, child.pid), daemon=True).start()
+    code = child.wait()
+    _signal(child.pid, signal.SIGKILL)  # what it may have left behind
+    return code if code >= 0 else 128 - code
+
+
+def _end_with_parent(parent: int, group: int) -> None:
+    while os.getppid() == parent and not select.select([0], [], [], 1.0)[0]:
+        pass  # a forked copy of the parent may hold the pipe open, hence the look at the parent as well
+    if os.getppid() != parent or not os.read(0, 1):
+        _signal(group, signal.SIGTERM)
+        time.sleep(GRACE_S)
+    _signal(group, signal.SIGKILL)
+
+
+def _signal(group: int, number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):  # macOS refuses for a group of which only zombies are left
+        os.killpg(group, number)
+
+
+def _end_with_keeper() -> None:
+    """Have the kernel end the command if even the keeper is killed; only Linux can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), sys.argv[2:]))

@@ -1,0 +1,119 @@
+"""What can be seen from outside: how far each role is, what the join has counted, who is champion.
+
+Owns reading. Changes nothing. The replay paces by it, the console and `status` show it.
+"""
+
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from deploy.records import (
+    Candidate,
+    Champion,
+    ConductorNote,
+    DistillerNote,
+    EvaluatorNote,
+    LearnerNote,
+    Metrics,
+    ServerNote,
+)
+from deploy.registry import Registry
+from learners.evaluate import Verdict
+from streams.step import ShardState
+from streams.store import Store
+
+T = TypeVar("T", bound=Struct)
+
+
+class Progress(Struct, frozen=True):
+    """One look: the shards first, then the notes, so that a note is never behind what the shards show."""
+
+    shards: list[ShardState]
+    server: ServerNote | None
+    learner: LearnerNote | None
+    distiller: DistillerNote | None
+    evaluator: EvaluatorNote | None
+    conductor: ConductorNote | None
+
+    def answered(self, requests: dict[str, int]) -> bool:
+        """Tell whether every request below `requests` (next offset by topic:partition) has its prediction in the log."""
+        done = self.server.requests if self.server else {}
+        return all(done.get(tp, 0) >= end for tp, end in requests.items())
+
+    def settled(self, outcomes: dict[str, int]) -> bool:
+        """Tell whether nothing is outstanding for these outcomes (next offsets) and for all that was answered."""
+        server, learner, distiller, evaluator, conductor = (
+            self.server, self.learner, self.distiller, self.evaluator, self.conductor,
+        )  # fmt: skip
+        if not (server and learner and distiller and evaluator):
+            return False
+        joined = outcomes | server.predictions
+        for shard in self.shards:
+            if any(at.next < joined.get(tp, 0) for tp, at in shard.positions.items()):
+                return False
+        if any(learner.positions[str(i)] != shard.last_id for i, shard in enumerate(self.shards)):
+            return False
+        if min(distiller.commit, evaluator.commit) < learner.commit or evaluator.candidate < distiller.candidate:
+            return False
+        version = conductor.version if conductor else 0
+        decided = conductor.verdict if conductor else -1
+        return decided >= evaluator.verdict and server.version >= version
+
+
+class Monitor:
+    """Looks at one feed's store and registry."""
+
+    def __init__(self, feed: str, shards: int, store: Store, registry: Registry) -> None:
+        self._feed, self._shards, self._store, self._registry = feed, shards, store, registry
+        self._kept: dict[tuple[str, int], Struct] = {}
+
+    def progress(self) -> Progress:
+        """Look at the shards and the notes."""
+        shards = [self._store.shard(self._feed, shard) for shard in range(self._shards)]
+        notes = self._store.get(self._feed, "server", "learner", "distiller", "evaluator", "conductor")
+        server, learner, distiller, evaluator, conductor = notes
+        return Progress(
+            shards,
+            _note(server, ServerNote),
+            _note(learner, LearnerNote),
+            _note(distiller, DistillerNote),
+            _note(evaluator, EvaluatorNote),
+            _note(conductor, ConductorNote),
+        )
+
+    def metrics(self) -> Metrics | None:
+        """Give the evaluator's last metrics."""
+        (data,) = self._store.get(self._feed, "metrics")
+        return msgspec.json.decode(data, type=Metrics) if data else None
+
+    def candidates(self) -> list[Candidate]:
+        """Give all candidates."""
+        return self._all("candidates", Candidate)
+
+    def champions(self) -> list[Champion]:
+        """Give all champions."""
+        return self._all("champion", Champion)
+
+    def verdict(self, candidate: int) -> Verdict | None:
+        """Give a candidate's verdict, if there is one yet."""
+        return self._record("verdicts", candidate, Verdict)
+
+    def _all(self, kind: str, of: type[T]) -> list[T]:
+        found: list[T] = []
+        while (record := self._record(kind, len(found), of)) is not None:
+            found.append(record)
+        return found
+
+    def _record(self, kind: str, number: int, of: type[T]) -> T | None:
+        kept = self._kept.get((kind, number))
+        if isinstance(kept, of):
+            return kept
+        record = self._registry.record(kind, number, of)
+        if record is not None:
+            self._kept[kind, number] = record
+        return record
+
+
+def _note(data: bytes | None, of: type[T]) -> T | None:
+    return None if data is None else msgspec.json.decode(data, type=of)

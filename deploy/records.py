@@ -1,0 +1,101 @@
+"""What the roles write down for each other: registry records that last, and board notes that may be lost.
+
+Owns names and fields. Does not know who reads them.
+"""
+
+import msgspec
+from msgspec import Struct
+
+
+class Figures(Struct, frozen=True, kw_only=True):
+    """An artifact's measured size and faithfulness. `sparsity`: zeros among the weights of the compressed layers."""
+
+    sparsity: float
+    artifact_bytes: int
+    float_bytes: int
+    parity_largest: float
+    parity_changed: float
+    loss: float
+    teacher_loss: float
+    seconds: float
+
+
+class Candidate(Struct, frozen=True, kw_only=True):
+    """A compressed student, distilled from the state of `commit`, which had learned `learned` samples."""
+
+    number: int
+    commit: int
+    learned: int
+    at_ms: int
+    reason: str
+    artifact: str
+    figures: Figures
+    refused: str | None = None
+
+
+class Champion(Struct, frozen=True, kw_only=True):
+    """Version `number` of what is served: the highest one serves. `offset` is added to the artifact's raw output."""
+
+    number: int
+    artifact: str
+    candidate: int | None
+    offset: tuple[float, ...]
+    at_ms: int
+    learned: int
+    evidence: str
+
+
+class ServerNote(Struct, frozen=True):
+    """How far serving is: next offsets by `topic:partition`, of requests read and predictions written."""
+
+    requests: dict[str, int]
+    predictions: dict[str, int]
+    version: int
+    served: int
+    rejected: int
+
+
+class LearnerNote(Struct, frozen=True):
+    """How far learning is; the servers take the live intercept from here."""
+
+    learned: int
+    intercept: tuple[float, ...]
+    positions: dict[str, str]
+    commit: int
+    watermark_ms: int
+
+
+class DistillerNote(Struct, frozen=True):
+    """The last commit taken and the last candidate made."""
+
+    commit: int
+    candidate: int
+
+
+class EvaluatorNote(Struct, frozen=True):
+    """The last commit and candidate taken and verdict given; the running trial: number, samples, log W, log W needed."""
+
+    commit: int
+    candidate: int
+    verdict: int
+    trial: tuple[int, int, float, float] | None
+
+
+Row = tuple[int, float | None, float | None]  # count, mean loss, AUC where there is one
+
+
+class Metrics(Struct, frozen=True):
+    """By model (frozen, served, shadow), over all time and by month."""
+
+    total: dict[str, Row]
+    months: dict[str, dict[str, Row]]
+
+
+class ConductorNote(Struct, frozen=True):
+    """The last verdict handled and the champion that follows from it."""
+
+    verdict: int
+    version: int
+
+
+encode = msgspec.json.Encoder().encode

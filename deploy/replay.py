@@ -1,0 +1,69 @@
+"""The replay: a recorded feed, published as fast as the loop goes, held to event time.
+
+Owns the pace. Does not know what the events mean. The feed is cut into slices of event time `lead_s` long. A slice's
+outcomes go out when its requests have been answered, and the next slice when nothing of this one is outstanding
+anywhere: served, joined, learned, committed, distilled, judged, promoted. So no answer knows an outcome of its own
+future, a slow machine gives the same figures as a fast one, and what is not deterministic is only the order of arrival
+within a slice.
+"""
+
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+
+from deploy.monitor import Monitor
+from deploy.pipeline import FeedEvent
+from streams.errors import ShadowstreamError
+from streams.kafka import Sink, Tp
+from streams.store import name
+
+POLL_S = 0.001
+STALL_S = 120.0
+
+
+class Stalled(ShadowstreamError):
+    """The loop did not take what was published."""
+
+
+class Replay:
+    """Publishes the feed's events in their order."""
+
+    def __init__(self, feed: Iterable[FeedEvent], topics: dict[str, str], partitions: int, lead_s: float, sink: Sink):
+        self._slices = groupby(feed, key=lambda event: event.t_ms // max(1, int(lead_s * 1000)))
+        self._topics, self._partitions, self._sink = topics, partitions, sink
+        self.ends: dict[str, dict[str, int]] = {"requests": {}, "outcomes": {}}
+        self.published = {"requests": 0, "outcomes": 0}
+        self.at_ms = 0
+
+    def run(self, monitor: Monitor) -> Iterator[None]:
+        """Publish slice by slice; yields while it waits and after each slice, so that the caller can look around."""
+        for _, group in self._slices:
+            events = list(group)
+            self.at_ms = events[-1].t_ms
+            if self._publish(events, "requests"):
+                yield from self._wait(lambda: monitor.progress().answered(self.ends["requests"]))
+            self._publish(events, "outcomes")
+            yield from self._wait(lambda: monitor.progress().settled(self.ends["outcomes"]))
+            yield
+
+    def _publish(self, events: list[FeedEvent], topic: str) -> bool:
+        chosen = [event for event in events if event.topic == topic]
+        for event in chosen:
+            partition = self._partition(event.key)
+            self._sink.send(Tp(self._topics[topic], partition), key=event.key, value=event.value, t_ms=event.t_ms)
+        for tp, end in self._sink.flush().items():
+            self.ends[topic][name(tp)] = end
+        self.published[topic] += len(chosen)
+        return bool(chosen)
+
+    def _partition(self, key: bytes) -> int:
+        return zlib.crc32(key) % self._partitions
+
+    def _wait(self, done: Callable[[], bool]) -> Iterator[None]:
+        began = time.monotonic()
+        while not done():
+            time.sleep(POLL_S)
+            yield
+            if time.monotonic() - began > STALL_S:
+                raise Stalled(f"nothing has moved for {STALL_S:.0f} s at event time {self.at_ms} ms")

@@ -1,0 +1,224 @@
+"""One run of one pipeline: services, topics, shards, first version, actors, the replay if there is one, and the end of it.
+
+Owns the order in which these come and go. Does not know what is shown or how.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from deploy import audit
+from deploy.actors import System
+from deploy.bootstrap import bootstrap
+from deploy.config import Settings
+from deploy.console import View
+from deploy.embedded import start_broker, start_store
+from deploy.monitor import Monitor, Progress
+from deploy.pipeline import Pipeline, load
+from deploy.registry import Registry
+from deploy.replay import Replay
+from deploy.roles import Plan, partitions
+from learners import commits
+from learners.batches import Encoder, Inputs
+from streams.errors import ConfigError, ShadowstreamError
+from streams.kafka import Sink, ensure_topics
+from streams.store import Store
+
+EMBEDDED_FETCH_WAIT_MS = 5  # its long poll does not wake on new data
+KAFKA_FETCH_WAIT_MS = 500
+LOOK_EVERY_S = 0.25
+CLOSE_S = 60.0
+ADDRESSES = "embedded.json"
+
+
+def status(path: Path, settings: Settings) -> View:
+    """Look at a running pipeline from another process.
+
+    Raises:
+        ConfigError: nothing of this pipeline is in the registry.
+    """
+    pipeline = load(path)
+    folder = Path(settings.registry.path).resolve() / pipeline.name
+    if not (folder / ADDRESSES).is_file():
+        raise ConfigError(f"{folder} holds no feed; `shadowstream run {path}` makes one")
+    url = settings.redis.url or msgspec.json.decode((folder / ADDRESSES).read_bytes(), type=Addresses).store
+    monitor = Monitor(pipeline.name, settings.join.shards, Store(str(url)), Registry(folder))
+    return look(pipeline.name, monitor)
+
+
+class Addresses(Struct, frozen=True):
+    """Where the embedded services of a run are, for `status`; never an address of the user's, which may hold a password."""
+
+    bootstrap: str | None
+    store: str | None
+
+
+class Session:
+    """A context manager: entering starts everything, leaving ends what was started here."""
+
+    def __init__(self, path: Path, settings: Settings, *, fresh: bool) -> None:
+        self.pipeline: Pipeline = load(path)
+        self._path, self._settings, self._fresh = path, settings, fresh
+        self.folder = Path(settings.registry.path).resolve() / self.pipeline.name
+        self._stack, self._system = ExitStack(), System(settings.ray.address)
+        self.replay: Replay | None = None
+        self.loop_seconds = 0.0
+        self._began = self._loop_began = time.monotonic()
+
+    def __enter__(self) -> "Session":
+        with ExitStack() as stack:
+            self._prepare_folder()
+            plan = self._services(stack)
+            self._create(plan)
+            stack.enter_context(self._system)
+            self._system.start(plan)
+            bootstrap(self.pipeline, self.registry)
+            self._system.run()
+            self._stack = stack.pop_all()
+        self._loop_began = time.monotonic()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def live(self) -> Iterator[View]:
+        """Run until the caller stops; gives a look now and then."""
+        while True:
+            yield self._look()
+            time.sleep(LOOK_EVERY_S)
+
+    def play(self) -> Iterator[View]:
+        """Replay the pipeline's feed to its end and close it; gives a look now and then.
+
+        Raises:
+            ConfigError: the pipeline has no feed.
+        """
+        if self.pipeline.feed is None:
+            raise ConfigError("this pipeline has no feed to replay: give Pipeline(feed=...)")
+        topics = self._settings.topics
+        names = {"requests": self.topics.requests, "outcomes": self.topics.outcomes}
+        events = list(self.pipeline.feed())
+        self._span = (events[0].t_ms, events[-1].t_ms)
+        sink = Sink(self.plan.bootstrap)
+        self.replay = Replay(events, names, topics.partitions, self._settings.replay.lead_s, sink)
+        self._loop_began, looked = time.monotonic(), 0.0
+        for _ in self.replay.run(self.monitor):
+            if time.monotonic() - looked > LOOK_EVERY_S:
+                looked = time.monotonic()
+                yield self._look()
+        yield from self._close(self.replay)
+        self.loop_seconds = time.monotonic() - self._loop_began
+        sink.close()
+        yield self._look()
+
+    def audit(self) -> tuple[list[audit.Equation], audit.Learned, Progress]:
+        """Check the join's equations and count what was learned."""
+        progress, learned = self.monitor.progress(), audit.learned(self.registry)
+        return audit.equations(progress.shards, learned.samples), learned, progress
+
+    def _prepare_folder(self) -> None:
+        if self._fresh:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        embedded = self._settings.kafka.bootstrap is None
+        if embedded and (self.folder / "champion").is_dir():
+            raise ConfigError(
+                f"{self.folder} holds a feed whose log was in an embedded broker, and that is gone; "
+                "--fresh deletes it and begins anew, kafka.bootstrap names a broker that lasts"
+            )
+        self.registry = Registry(self.folder)
+
+    def _services(self, stack: ExitStack) -> Plan:
+        bootstrap_servers, store = self._settings.kafka.bootstrap, self._settings.redis.url
+        if store is None:
+            store = stack.enter_context(start_store(self.folder / "services")).address
+        embedded = bootstrap_servers is None
+        if bootstrap_servers is None:
+            bootstrap_servers = stack.enter_context(start_broker(self.folder / "services")).address
+        self.plan = Plan(
+            pipeline=self._path.resolve(),
+            settings=self._settings,
+            bootstrap=bootstrap_servers,
+            store=store,
+            registry=self.folder,
+            fetch_wait_ms=EMBEDDED_FETCH_WAIT_MS if embedded else KAFKA_FETCH_WAIT_MS,
+        )
+        return self.plan
+
+    def _create(self, plan: Plan) -> None:
+        self.topics = self._settings.topics.named(self.pipeline.name)
+        names = (self.topics.requests, self.topics.predictions, self.topics.outcomes, self.topics.dead)
+        ensure_topics(plan.bootstrap, dict.fromkeys(names, self._settings.topics.partitions))
+        self._store = Store(plan.store)
+        self._store.check()
+        tps = partitions(self.topics.predictions, plan) + partitions(self.topics.outcomes, plan)
+        self._store.create(self.pipeline.name, self._settings.join.shards, tps)
+        self.monitor = Monitor(self.pipeline.name, self._settings.join.shards, self._store, self.registry)
+        kafka, redis = self._settings.kafka.bootstrap, self._settings.redis.url
+        embedded = Addresses(None if kafka else plan.bootstrap, None if redis else plan.store)
+        (self.folder / ADDRESSES).write_bytes(msgspec.json.encode(embedded))
+
+    def _close(self, replay: Replay) -> Iterator[View]:
+        for shard in range(self._settings.join.shards):
+            self._store.close_feed(self.pipeline.name, shard)
+        began = time.monotonic()
+        while not self._closed(self.monitor.progress(), replay):
+            if time.monotonic() - began > CLOSE_S:
+                raise ShadowstreamError(f"the feed's windows did not close within {CLOSE_S:.0f} s")
+            yield self._look()
+            time.sleep(0.1)
+
+    def _closed(self, now: Progress, replay: Replay) -> bool:
+        if any(s.counters["waiting"] or s.counters["early"] for s in now.shards):
+            return False
+        metrics, learned = self.monitor.metrics(), now.learner.learned if now.learner else 0
+        return now.settled(replay.ends["outcomes"]) and metrics is not None and metrics.total["served"][0] == learned
+
+    def _look(self) -> View:
+        self._system.check()
+        view = look(self.pipeline.name, self.monitor)
+        now, replay = time.monotonic(), self.replay
+        at_ms = replay.at_ms if replay else view.at_ms
+        return msgspec.structs.replace(
+            view,
+            seconds=now - self._began,
+            at_ms=at_ms,
+            share=(at_ms - self._span[0]) / max(1, self._span[1] - self._span[0]) if replay else None,
+            events_per_second=view.events / max(now - self._loop_began, 1e-9),
+        )
+
+    def example_inputs(self, rows: int) -> Inputs:
+        """Give encoded features of the newest samples learned."""
+        number = self.registry.last("commits")
+        data = self.registry.read("commits", number)
+        samples = commits.decode(data).read() if data else []
+        encoder = Encoder(self.pipeline.features, self.pipeline.encode)
+        return encoder.inputs(samples[-rows:])
+
+
+def look(feed: str, monitor: Monitor) -> View:
+    """Take one look at a feed, for people."""
+    now, candidates = monitor.progress(), monitor.candidates()
+    verdicts = {c.number: monitor.verdict(c.number) for c in candidates}
+    joined = sum(at.records for s in now.shards for at in s.positions.values())
+    at_ms = max(at.t_ms for s in now.shards for at in s.positions.values())
+    watermark_ms = min(s.watermark_ms for s in now.shards)
+    return View(
+        name=feed,
+        at_ms=at_ms,
+        events=joined + (now.server.served if now.server else 0),
+        waiting=sum(s.counters["waiting"] for s in now.shards),
+        unread=sum(s.unread for s in now.shards),
+        lag_ms=at_ms - watermark_ms if watermark_ms > 0 else 0,
+        learned=now.learner.learned if now.learner else 0,
+        metrics=monitor.metrics(),
+        trial=now.evaluator.trial if now.evaluator else None,
+        champions=monitor.champions(),
+        candidates=candidates,
+        verdicts={number: verdict for number, verdict in verdicts.items() if verdict is not None},
+        closing=any(s.ending for s in now.shards),
+    )

@@ -1,0 +1,164 @@
+"""The store: the join's shards, the sample streams and the board. The only file that imports the Redis client.
+
+Owns keys, commands and the mapping of the client's errors onto ours. Knows nothing of Kafka's client or of models; what
+a step does is join.lua's.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+
+from streams.errors import HistoryChanged, StoreRefused, StoreUnreachable
+from streams.step import COUNTERS, Position, ShardState, Step, pack, unpack
+
+FORMAT = "1"
+NOTHING = "0-0"  # the stream position before the first sample
+_CREATE = """
+if redis.call('HEXISTS', KEYS[1], 'format') == 0 then redis.call('HSET', KEYS[1], unpack(ARGV)) end
+return redis.call('HGETALL', KEYS[1])"""
+
+
+class Store:
+    """One Redis-protocol store by URL. All calls raise `StoreUnreachable` when nothing answers."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._redis = redis.Redis.from_url(
+            url,
+            socket_connect_timeout=5.0,
+            socket_timeout=10.0,
+            socket_keepalive=True,
+            retry=Retry(ConstantBackoff(0.1), 3),  # a repeated step is harmless: its token and positions tell
+        )
+        self._redis.set_response_callback("XRANGE", lambda reply, **_: reply)
+        self._step = self._redis.register_script(Path(__file__).with_name("join.lua").read_text())
+        self._create = self._redis.register_script(_CREATE)
+
+    def check(self) -> None:
+        """Make sure that the store answers and never evicts.
+
+        Raises:
+            StoreRefused: its `maxmemory-policy` is not `noeviction`.
+        """
+        with self._answering():
+            policy = cast("dict[str, Any]", self._redis.info("memory")).get("maxmemory_policy", "noeviction")
+        if policy != "noeviction":
+            raise StoreRefused(f"{self._url}: maxmemory-policy is {policy}; it must be noeviction, or samples are lost")
+
+    def create(
+        self,
+        feed: str,
+        shards: int,
+        tps: Sequence[tuple[str, int]],
+        starts: Mapping[tuple[str, int], int] | None = None,
+    ) -> None:
+        """Create the feed's shards where they are not, each partition to be read from its start (default 0).
+
+        Raises:
+            StoreRefused: the feed is there with other partitions, another format or number of shards.
+        """
+        begin = {name(tp): (starts or {}).get(tp, 0) for tp in tps}
+        want = {"format": FORMAT, "shards": str(shards)}
+        for shard in range(shards):
+            fields: dict[str, Any] = {"seq": 0, "chain": 0, "watermark": 0, "clock": 0, **want}
+            fields["counters"] = pack(dict.fromkeys(COUNTERS, 0))
+            fields |= {f"tp:{tp}": pack(Position(-1, at, -1, 0, at)) for tp, at in begin.items()}
+            with self._answering():
+                flat = self._create(keys=self._keys(feed, shard)[:1], args=[x for pair in fields.items() for x in pair])
+            found = dict(zip(flat[::2], flat[1::2], strict=True))
+            there = {f: found[f.encode()].decode() for f in want}
+            parts = {f[3:].decode() for f in found if f.startswith(b"tp:")}
+            if there != want or parts != set(begin):
+                raise StoreRefused(
+                    f"feed {feed!r} is there with {there} and {sorted(parts)}, not {want} and {sorted(begin)}"
+                )
+
+    def step(self, feed: str, shard: int, step: Step) -> ShardState:
+        """Apply one step, all of it or nothing; see protocol "The step" for what is ignored.
+
+        Raises:
+            StoreRefused: no such shard, another format, an unknown partition, or an event too far ahead of the store.
+        """
+        with self._answering():
+            return unpack(self._step(keys=self._keys(feed, shard), args=[pack(step)]))
+
+    def shard(self, feed: str, shard: int) -> ShardState:
+        """Take one atomic look at a shard."""
+        with self._answering():
+            return unpack(self._step(keys=self._keys(feed, shard)))
+
+    def read(self, feed: str, shard: int, after: str, count: int) -> list[tuple[str, bytes]]:
+        """Read up to `count` samples after the stream ID `after`, as (ID, JSON of a `Sample`).
+
+        Raises:
+            HistoryChanged: the entry `after` is not there any more (with "0-0": the first sample is not).
+        """
+        first = after != NOTHING
+        with self._answering():
+            found = self._redis.execute_command(
+                "XRANGE", self._keys(feed, shard)[4], after if first else "-", "+", "COUNT", count + first
+            )
+        entries = [(entry.decode(), fields[1]) for entry, fields in found]
+        if first and not (entries and entries[0][0] == after):
+            raise HistoryChanged(f"{feed}.{shard}: sample {after} is not in the stream any more")
+        if not first and entries and not entries[0][0].startswith("1-"):
+            raise HistoryChanged(f"{feed}.{shard}: the stream starts at {entries[0][0]}, not at the first sample")
+        return entries[first:]
+
+    def wait(self, feed: str, after: Mapping[int, str], block_ms: int) -> None:
+        """Sleep until a shard (number → position) has a newer sample, at most `block_ms` (5 s); merely a wake-up."""
+        streams: dict[Any, Any] = {self._keys(feed, shard)[4]: at for shard, at in after.items()}
+        with self._answering():
+            self._redis.xread(streams, count=1, block=min(max(block_ms, 1), 5_000))
+
+    def trim(self, feed: str, shard: int, upto: str) -> None:
+        """Drop the samples before the stream ID `upto`, which stays."""
+        if upto == NOTHING:
+            return
+        m, *_, s = self._keys(feed, shard)
+        with self._answering(), self._redis.pipeline(transaction=True) as both:
+            both.xtrim(s, minid=upto, approximate=False)
+            both.hset(m, "trimmed", "1")
+            both.execute()
+
+    def close_feed(self, feed: str, shard: int) -> None:
+        """Say that no more events come: once the joiner has read all, its steps close every window."""
+        with self._answering():
+            self._redis.hset(self._keys(feed, shard)[0], "ending", "1")
+
+    def put(self, feed: str, values: Mapping[str, bytes]) -> None:
+        """Write on the board: derived values only, safe to lose."""
+        with self._answering():
+            self._redis.hset(f"{{{feed}}}:board", mapping=dict(values))
+
+    def get(self, feed: str, *names: str) -> list[bytes | None]:
+        """Read from the board."""
+        with self._answering():
+            return cast("list[bytes | None]", self._redis.hmget(f"{{{feed}}}:board", names))
+
+    def close(self) -> None:
+        """Let the client go."""
+        self._redis.close()
+
+    @staticmethod
+    def _keys(feed: str, shard: int) -> list[str]:
+        return [f"{{{feed}.{shard}}}:{key}" for key in "mewgs"]
+
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except (redis.ConnectionError, redis.TimeoutError) as wrong:
+            raise StoreUnreachable(f"no store answers at {self._url}: {wrong}") from wrong
+        except redis.ResponseError as wrong:
+            raise StoreRefused(f"{self._url}: {wrong}") from wrong
+
+
+def name(tp: Iterable[Any]) -> str:
+    """Give a partition's name in the store, "topic:partition" (Kafka allows no colon in a topic)."""
+    return ":".join(map(str, tp))

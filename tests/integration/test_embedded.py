@@ -1,0 +1,222 @@
+"""The embedded stack: ready when started, readable when not, and gone when we are, whichever way we went."""
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+from redis import Redis
+
+from deploy.embedded import BROKER, STORE, Program, Service, start, start_broker, start_store
+from streams.errors import BrokerUnreachable, StoreUnreachable, Unreachable
+
+PARENT = """
+import json, os, sys, time
+from pathlib import Path
+import psutil
+from redis import Redis
+from deploy.embedded import start_broker, start_store
+
+def sleep():
+    while True:
+        time.sleep(60)
+
+with start_broker(Path(sys.argv[1])), start_store(Path(sys.argv[1])) as store:
+    children = [child.pid for child in psutil.Process().children(recursive=True)]
+    if sys.argv[2] == "fork" and os.fork() == 0:
+        sleep()
+    try:
+        print(json.dumps(children), flush=True)
+        {way}
+    except KeyboardInterrupt:
+        time.sleep(0.3)  # whatever the interrupt would have ended, it has ended by now
+        print(Redis.from_url(store.address).ping(), flush=True)
+        raise
+"""
+
+
+def run_parent(folder: Path, way: str, fork: str = "no fork") -> tuple["subprocess.Popen[str]", list[psutil.Process]]:
+    """Start a process that starts both servers and then goes the way given; give it and all below it."""
+    command = [sys.executable, "-c", PARENT.replace("{way}", way), str(folder), fork]
+    quiet = subprocess.DEVNULL
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=quiet, text=True, start_new_session=True)
+    assert parent.stdout is not None
+    children = [psutil.Process(pid) for pid in json.loads(parent.stdout.readline())]
+    assert len(children) == 4, "a keeper and a server, twice"
+    return parent, children
+
+
+def all_gone(processes: list[psutil.Process]) -> bool:
+    """Wait for all to end."""
+    for _ in range(300):
+        if not any(map(runs, processes)):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether it has not ended; one that nobody has reaped yet has."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("way", "number", "exit_code"),
+    [
+        ("pass", None, 0),
+        ("raise RuntimeError", None, 1),
+        ("os._exit(3)", None, 3),
+        ("sleep()", signal.SIGINT, -signal.SIGINT),
+        ("sleep()", signal.SIGTERM, -signal.SIGTERM),
+        ("sleep()", signal.SIGKILL, -signal.SIGKILL),
+    ],
+    ids=["normal end", "exception", "no clean-up", "SIGINT", "SIGTERM", "SIGKILL"],
+)
+def test_children_end_with_their_parent(tmp_path: Path, way: str, number: int | None, exit_code: int) -> None:
+    parent, children = run_parent(tmp_path, way)
+    if number is not None:
+        assert all(child.is_running() for child in children)
+        parent.send_signal(number)
+    assert parent.wait(timeout=30) == exit_code
+    assert all_gone(children)
+
+
+def test_children_end_though_a_forked_copy_of_their_parent_lives(tmp_path: Path) -> None:
+    parent, children = run_parent(tmp_path, "sleep()", "fork")
+    parent.kill()
+    parent.wait(timeout=30)
+    gone = all_gone(children)
+    os.killpg(parent.pid, signal.SIGKILL)  # the copy, which fails this test if it is not there
+    assert gone
+
+
+def test_an_interrupt_of_the_terminal_leaves_the_servers_up_until_we_stop_them(tmp_path: Path) -> None:
+    parent, children = run_parent(tmp_path, "sleep()")
+    assert parent.pid not in {os.getsid(child.pid) for child in children}, "Ctrl-Z and a hang-up miss them as well"
+    os.killpg(parent.pid, signal.SIGINT)  # what a terminal sends: to the whole foreground group
+    said, _ = parent.communicate(timeout=30)
+    assert said.split() == ["True"]
+    assert all_gone(children)
+    assert "exit" in (tmp_path / "store.log").read_text().splitlines()[-1], "the store shut down cleanly"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child whose keeper was killed as well")
+def test_children_end_when_their_keepers_are_killed_too(tmp_path: Path) -> None:
+    parent, children = run_parent(tmp_path, "sleep()")
+    keepers = [child for child in children if child.ppid() == parent.pid]
+    assert len(keepers) == 2
+    for process in [parent, *keepers]:
+        process.kill()
+    parent.wait(timeout=30)
+    assert all_gone(children)
+
+
+def test_the_store_never_evicts_syncs_always_and_keeps_its_data_through_a_crash(tmp_path: Path) -> None:
+    with start_store(tmp_path) as store, Redis.from_url(store.address) as client:
+        wanted = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "save": ""}
+        assert client.config_get(*wanted) == wanted
+        assert client.config_get("bind") == {"bind": "127.0.0.1"}
+        for number in range(100):
+            client.rpush("acknowledged", number)
+        store.kill()
+        assert store.exit_code == 128 + signal.SIGKILL
+    with start_store(tmp_path) as store, Redis.from_url(store.address) as client:
+        assert client.llen("acknowledged") == 100
+
+
+def test_the_broker_tells_clients_its_own_address(tmp_path: Path) -> None:
+    with start_broker(tmp_path) as broker:
+        host, port = broker.address.split(":")
+        assert host == "127.0.0.1"
+        metadata = b"\x00\x03\x00\x00" + b"\x00\x00\x00\x07" + b"\xff\xff" + b"\x00\x00\x00\x00"
+        with socket.create_connection((host, int(port)), timeout=5) as client:
+            client.sendall(len(metadata).to_bytes(4, "big") + metadata)
+            reply = client.recv(4096)
+        # length, correlation id, one broker: id, host, port
+        name = int.from_bytes(reply[16:18], "big")
+        assert reply[18 : 18 + name] == host.encode()
+        assert int.from_bytes(reply[18 + name : 22 + name], "big") == int(port)
+
+
+@contextmanager
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("program", [BROKER, STORE], ids=["broker", "store"])
+def test_a_port_taken_meanwhile_is_left_for_another(tmp_path: Path, program: Program) -> None:
+    ports: list[int] = []
+
+    def command(data: Path, port: int) -> list[str]:
+        ports.append(port)
+        return program.command(data, taken if len(ports) == 1 else port)
+
+    with taken_port() as taken, start(replace(program, command=command), tmp_path) as service:
+        assert len(ports) == 2
+        assert service.address.endswith((str(ports[1]), f"{ports[1]}/0"))
+
+
+def test_a_port_that_is_always_taken_is_an_error(tmp_path: Path) -> None:
+    with taken_port() as taken, pytest.raises(StoreUnreachable, match="Address already in use"):
+        start(replace(STORE, command=lambda data, _: STORE.command(data, taken)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("start_it", "error"), [(start_broker, BrokerUnreachable), (start_store, StoreUnreachable)], ids=["broker", "store"]
+)
+def test_a_server_that_cannot_start_says_why(
+    tmp_path: Path, start_it: Callable[[Path, str], Service], error: type[Unreachable]
+) -> None:
+    code = "import sys; print(*range(99), sep='\\n'); sys.exit('no cluster id in ' + sys.argv[1])"
+    with pytest.raises(error) as raised:
+        start_it(tmp_path, shlex.join([sys.executable, "-c", code]))
+    text = str(raised.value)
+    name = "broker" if error is BrokerUnreachable else "store"
+    for part in ("exit code 1", str(tmp_path / f"{name}.log"), f"no cluster id in {tmp_path / name}", "\n  98\n"):
+        assert part in text
+    assert "\n  12\n" not in text, "the last lines only"
+
+
+def test_a_real_failure_of_the_store_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "store" / "appendonlydir").mkdir(parents=True)
+    (tmp_path / "store" / "appendonlydir" / "appendonly.aof.manifest").write_text("nonsense\n")
+    with pytest.raises(StoreUnreachable, match=r"exit code 1(.|\n)*manifest"):
+        start_store(tmp_path)
+
+
+def test_a_command_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BrokerUnreachable, match=r"cannot start it: .*no-such-broker"):
+        start_broker(tmp_path, "no-such-broker")
+
+
+def test_two_stores_never_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.keeper.GRACE_S", -2.0)  # wait for no ending predecessor
+    with start_store(tmp_path), pytest.raises(StoreUnreachable, match="another store is running in"):
+        start_store(tmp_path)
+
+
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "ended by itself"])
+def test_what_a_command_left_behind_ends_with_it(tmp_path: Path, killed: bool) -> None:
+    binary = shlex.join(STORE.command(Path("DATA"), 0)).replace("DATA", '"$1"').replace("--port 0", '--port "$2"')
+    wrapper = tmp_path / "a wrapper"
+    wrapper.write_text(f"#!/bin/sh\ntrap '' TERM\n{binary} &\nuntil [ -e \"$1/end\" ]; do sleep 0.05; done\n")
+    wrapper.chmod(0o755)
+    with start_store(tmp_path, shlex.quote(str(wrapper))) as service:
+        servers = [p for p in psutil.Process().children(recursive=True) if p.name() == "valkey-server"]
+        assert len(servers) == 1
+        service.kill() if killed else (tmp_path / "store" / "end").touch()
+        assert all_gone(servers)

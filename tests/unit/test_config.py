@@ -1,0 +1,171 @@
+"""The settings: defaults, the file, the environment over it, and an error that names the place for everything else."""
+
+import io
+import traceback
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from deploy.config import KEYS, Settings, load, redacted
+from streams.errors import ConfigError
+
+SECRET = "hunter2"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "shadowstream.toml"
+    path.write_text(text)
+    return path
+
+
+def refusal(path: Path | None, environment: dict[str, str] | None = None) -> str:
+    with pytest.raises(ConfigError) as raised:
+        load(path, environment or {})
+    return str(raised.value)
+
+
+def test_without_a_file_all_is_embedded_and_has_its_default() -> None:
+    settings = load(None, {})
+    assert settings == Settings()
+    assert (settings.kafka.bootstrap, settings.redis.url, settings.ray.address) == (None, None, None)
+    assert settings.registry.path == ".shadowstream"
+    assert (settings.learn.commit_samples, settings.learn.commit_s) == (1_024, 1.0)
+    assert (settings.serve.max_batch, settings.replay.lead_s, settings.topics.partitions) == (512, 3_600.0, 1)
+
+
+def test_a_file_sets_keys_and_leaves_the_others(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, '[kafka]\nbootstrap = "a:1,b:2"\n[join]\nwindow_s = 60\nshards = 2\n[topics]\ndead = "bin"\n'
+    )
+    settings = load(path, {})
+    assert settings.kafka.bootstrap == "a:1,b:2"
+    assert (settings.join.window_s, settings.join.shards, settings.join.keep_s) == (60.0, 2, 7 * 86_400)
+    assert settings.topics.named("flights").requests == "flights.requests"
+    assert settings.topics.named("flights").dead == "bin"
+    assert settings.topics.named("flights").partitions == 1
+
+
+def test_the_environment_wins_and_an_empty_variable_does_not_count(tmp_path: Path) -> None:
+    path = write(tmp_path, '[kafka]\nbootstrap = "a:1"\n[learn]\ncommit_s = 2\n[serve]\nmax_batch = 7\n')
+    environment = {
+        "SHADOWSTREAM_KAFKA_BOOTSTRAP": "b:2",
+        "SHADOWSTREAM_LEARN_COMMIT_S": "0.25",
+        "SHADOWSTREAM_SERVE_MAX_BATCH": "",
+        "SHADOWSTREAM_REDIS_PORT": "tcp://10.0.0.1:6379",  # Kubernetes' own, for a service of that name
+    }
+    settings = load(path, environment)
+    assert settings.kafka.bootstrap == "b:2"
+    assert settings.learn.commit_s == 0.25
+    assert settings.serve.max_batch == 7
+
+
+@given(st.data())
+def test_every_key_is_a_variable_too(data: st.DataObject) -> None:
+    section = data.draw(st.sampled_from(sorted(KEYS)))
+    key = data.draw(st.sampled_from(sorted(KEYS[section])))
+    text = "redis://host" if section == "redis" else "4096"
+    settings = load(None, {f"SHADOWSTREAM_{section}_{key}".upper(): text})
+    assert str(getattr(getattr(settings, section), key)) in (text, text + ".0")
+    assert msgspec.structs.replace(settings, **{section: getattr(Settings(), section)}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("[kafak]\n", ["unknown key 'kafak'", "'kafka'"]),
+        ('[kafka]\nbootstap = "a"\n', ["unknown key 'kafka.bootstap'", "'kafka.bootstrap'"]),
+        ('bootstrap = "a"\n', ["unknown key 'bootstrap'", "'kafka.bootstrap'"]),
+        ("[join]\nwindow = 3\n", ["unknown key 'join.window'", "'join.window_s'"]),
+        ("[serve]\ncommit_samples = 3\n", ["unknown key 'serve.commit_samples'", "'learn.commit_samples'"]),
+        ("[learn.commit]\nsamples = 3\n", ["unknown key 'learn.commit'", "'learn.commit_s'"]),
+        ("kafka = 3\n", ["'kafka' must be a table, [kafka]", "found 3"]),
+        ('[topics]\npartitions = "two"\n', ["topics.partitions", "`int`", "`str`", "'two'"]),
+        ("[topics]\npartitions = 1.5\n", ["topics.partitions", "`int`", "`float`", "1.5"]),
+        ("[topics]\npartitions = 0\n", ["topics.partitions", ">= 1", "found 0"]),
+        ("[topics]\nrequests = ''\n", ["topics.requests", "length >= 1", "found ''"]),
+        ("[learn]\ncommit_s = true\n", ["learn.commit_s", "`float`", "`bool`", "True"]),
+        ("[learn]\ncommit_s = 0.0\n", ["learn.commit_s", "> 0", "found 0.0"]),
+        ("[replay]\nlead_s = -1\n", ["replay.lead_s", ">= 0", "found -1"]),
+        ("[join]\nwindow_s = inf\n", ["join.window_s", "a finite number", "found inf"]),
+        ("[join]\nshards = 0\n", ["join.shards", "at least 1", "got 0"]),
+        ("[kafka]\nbootstrap = ['a', 'b']\n", ["kafka.bootstrap", "`str | null`", "`array`", "['a', 'b']"]),
+        ("[kafka]\n\nbootstrap = a:1\n", ["not TOML", "line 3"]),
+        ("[kafka]\n[kafka]\n", ["not TOML", "line 2"]),
+    ],
+)
+def test_a_wrong_file_is_told_where_and_what_would_be_right(tmp_path: Path, text: str, parts: list[str]) -> None:
+    path = write(tmp_path, text)
+    told = refusal(path)
+    assert told.startswith(f"{path}: ")
+    assert [part for part in parts if part not in told] == [], told
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "absent.toml") == f"no such file: {tmp_path / 'absent.toml'}"
+    assert str(tmp_path) in refusal(tmp_path)
+    (tmp_path / "latin.toml").write_bytes(b"# caf\xe9\n")
+    assert "latin.toml: not TOML" in refusal(tmp_path / "latin.toml")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "part"),
+    [
+        ("SHADOWSTREAM_TOPICS_PARTITIONS", "two", "`int`"),
+        ("SHADOWSTREAM_TOPICS_PARTITIONS", "0", ">= 1"),
+        ("SHADOWSTREAM_LEARN_COMMIT_S", "nan", "learn.commit_s"),
+        ("SHADOWSTREAM_JOIN_KEEP_S", "1 day", "`float`"),
+    ],
+)
+def test_a_wrong_variable_is_the_same_error(variable: str, value: str, part: str) -> None:
+    told = refusal(None, {variable: value})
+    assert variable in told
+    assert part in told
+    assert value in told
+
+
+def test_the_store_needs_a_redis_address(tmp_path: Path) -> None:
+    assert "redis.url must be redis://" in refusal(write(tmp_path, '[redis]\nurl = "localhost:6379"\n'))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (f"redis://:{SECRET}@host:6379/0", "redis://***@host:6379/0"),
+        (f"rediss://user:{SECRET}@host", "rediss://***@host"),
+        (f"redis://user:{SECRET}@b/c#d@host/1", "redis://***@host/1"),
+        (f"redis://host/0?password={SECRET}", "***"),
+        (f"redis://:a?{SECRET}@host/0", "***"),
+        ("redis://host:6379/0", "redis://host:6379/0"),
+    ],
+)
+def test_a_password_never_shows(url: str, shown: str) -> None:
+    settings = load(None, {"SHADOWSTREAM_REDIS_URL": url})
+    assert settings.redis.url == url
+    assert redacted(url) == shown
+    console = Console(file=io.StringIO(), width=1_000)
+    console.print(settings)
+    assert isinstance(console.file, io.StringIO)
+    for text in (repr(settings), str(settings.redis), console.file.getvalue()):
+        assert SECRET not in text
+        assert f"'{shown}'" in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'redis = "redis://:{SECRET}@host"\n',
+        f'[redis]\nurl = ["redis://:{SECRET}@host"]\n',
+        f'[redis]\nurl = "http://:{SECRET}@host"\n',
+        f'[redis]\npassword = "{SECRET}"\n',
+        f'[redis]\nurl = "redis://:{SECRET}@host\n',
+    ],
+)
+def test_a_password_never_shows_in_an_error(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load(write(tmp_path, text), {})
+    assert SECRET not in "".join(traceback.format_exception(raised.value))
+    assert SECRET not in refusal(None, {"SHADOWSTREAM_REDIS_URL": SECRET})
