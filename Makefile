@@ -10,6 +10,9 @@ demo: $(VENV)/ready
 test: $(VENV)/ready
 	$(BIN)/python -m pytest
 
+unit: $(VENV)/ready
+	$(BIN)/python -m pytest tests/unit
+
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

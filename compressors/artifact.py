@@ -81,10 +81,11 @@ def load(data: bytes, factory: Callable[[], nn.Module]) -> nn.Module:
         ArtifactError: truncated, altered, of a newer format, or not of this factory's model.
     """
     head = _head(data)
+    with torch.random.fork_rng(devices=[]):
+        plain = factory()
     try:
         tensors = read_tensors(data)
-        with torch.random.fork_rng(devices=[]):
-            model = replace_linears(factory(), lambda name, plain: _int8(name, plain, head["layers"], tensors))
+        model = replace_linears(plain, lambda name, layer: _int8(name, layer, head["layers"], tensors))
         cut = len("left/")
         model.load_state_dict({name[cut:]: t for name, t in tensors.items() if name.startswith("left/")})
     except (SafetensorError, KeyError, RuntimeError) as wrong:
@@ -144,7 +145,7 @@ def _head(data: bytes) -> dict[str, Any]:
         end = 8 + int.from_bytes(data[:8], "little")
         head: dict[str, Any] = json.loads(json.loads(data[8:end])["__metadata__"]["shadowstream"])
         form, digest = int(head["format"]), str(head["digest"])
-    except (ValueError, KeyError, TypeError, RecursionError) as wrong:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as wrong:
         raise ArtifactError(f"not an artifact, or its head is damaged ({len(data)} bytes): {wrong!r}") from wrong
     if form > FORMAT:
         raise ArtifactError(f"artifact format {form} is newer than this version of Shadowstream reads ({FORMAT})")

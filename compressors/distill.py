@@ -16,7 +16,7 @@ from compressors.recipe import Distill, Recipe
 
 TRUST_BLOCK = 2_000  # a trust per sample would see the label: 0.4659 against 0.4630 with a good teacher
 TRUST_SPAN = 0.05  # nats by which a teacher may be worse before nothing of it is believed
-PRUNE_EVERY = 16  # steps between two stages of the ramp; choosing a mask costs about a step
+PRUNE_EVERY = 16  # steps between two stages of the ramp; choosing the masks costs a few steps
 ROWS = 8_192  # rows answered at once where nothing is learned
 
 
@@ -68,7 +68,7 @@ def distill(student: nn.Module, teacher: nn.Module, data: Data, losses: Losses, 
             output = student(*(t[chosen] for t in data.inputs))
             loss = blend(losses, target[chosen], output, data.labels[chosen], share[chosen], spec.temperature).mean()
             if not bool(torch.isfinite(loss)):
-                raise ValueError(f"distillation diverged at step {step}: its loss is {float(loss)}")
+                raise ValueError(f"distillation diverged at step {step}: its loss is {float(loss.detach())}")
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -106,8 +106,10 @@ def _batches(rows: int, spec: Distill) -> Iterator[Tensor]:
 
 
 def _stages(student: nn.Module, recipe: Recipe, steps: int) -> dict[int, float]:
-    """Which sparsity is due before which step; the last stage is the recipe's own."""
+    """Which sparsity is due before which step; the last stage is the recipe's own. None if the student has it."""
     final, start = recipe.prune.amount, sparsity(student).overall
+    if start >= final:
+        return {}
     ramp = min(round(recipe.prune.ramp * steps), steps - 1)
     stages = {step: cubic(start, final, step, ramp) for step in range(0, ramp, PRUNE_EVERY)}
     return stages | {ramp: final}

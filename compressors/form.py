@@ -55,19 +55,22 @@ def training_form(model: nn.Module, recipe: Recipe) -> nn.Module:
 def replace_linears(model: nn.Module, make: Callable[[str, nn.Linear], nn.Module]) -> nn.Module:
     """Put `make(name, layer)` in the place of every compressible Linear; a layer shared by two names stays shared.
 
-    Subclasses of Linear are left alone (attention reads their weights directly), and so are layers with no inputs or
-    with more than an int32 sum can hold.
+    Left alone are subclasses of Linear and the layers of `TransformerEncoderLayer`, whose owners may read the weights
+    past the module's forward, and layers with no inputs or with more than an int32 sum can hold.
     """
     made: dict[nn.Module, nn.Module] = {}
     for name, old in list(model.named_modules(remove_duplicate=False)):
         if type(old) is not nn.Linear or not 0 < old.in_features <= MOST_INPUTS:
             continue
+        parent, _, child = name.rpartition(".")
+        owner = model.get_submodule(parent)
+        if isinstance(owner, nn.TransformerEncoderLayer):
+            continue
         if old not in made:
             made[old] = make(name, old)
         if not name:
             return made[old]
-        parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, made[old])
+        setattr(owner, child, made[old])
     return model
 
 
@@ -85,5 +88,5 @@ def layers(form: nn.Module) -> dict[str, ShadowLinear]:
 
 def left(form: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Give the tensors outside the compressed layers, which stay as they are, by their name in the `state_dict`."""
-    compressed = tuple(id(t) for layer in layers(form).values() for t in layer.state_dict(keep_vars=True).values())
-    return ((name, t.detach()) for name, t in form.state_dict(keep_vars=True).items() if id(t) not in compressed)
+    compressed = {n for n, layer in form.named_modules(remove_duplicate=False) if isinstance(layer, ShadowLinear)}
+    return ((name, t) for name, t in form.state_dict().items() if name.rpartition(".")[0] not in compressed)

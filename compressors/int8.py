@@ -15,7 +15,9 @@ class Int8Linear(nn.Module):
     """A Linear that multiplies in int8 and sums in int32. Each input row has its own scale, so rows do not mix.
 
     A row with a NaN or an infinity gives outputs that are not finite, and its batch mates what they would get anyway.
-    Where the processor's int8 kernel is not exact, the same whole numbers are multiplied in float: slower, same answers.
+    Both factors are copied into canonical strides: where a dimension of size 1 has another stride, as `.t()` leaves it
+    and `.contiguous()` keeps it, `torch._int_mm` (2.13) silently returns uninitialized memory (pytorch issue 195066).
+    Where the processor's int8 kernel is not exact, the same whole numbers are multiplied in float.
     """
 
     columns: Tensor
@@ -25,8 +27,9 @@ class Int8Linear(nn.Module):
     def __init__(self, whole: Tensor, scale: Tensor, bias: Tensor | None) -> None:
         """Take weights `whole` (O, I) int8, `scale` and `bias` (O,)."""
         super().__init__()
-        columns = whole.t().contiguous()
-        self.register_buffer("columns", columns if int8_is_exact() else columns.to(scale.dtype), persistent=False)
+        kind = torch.int8 if int8_is_exact() else scale.dtype
+        columns = torch.empty(whole.t().shape, dtype=kind).copy_(whole.t())
+        self.register_buffer("columns", columns, persistent=False)
         self.register_buffer("scale", scale[None, :], persistent=False)
         self.register_buffer("bias", bias, persistent=False)
 
@@ -35,7 +38,7 @@ class Int8Linear(nn.Module):
         rows = x if x.dim() == 2 else x.reshape(-1, self.columns.shape[0])
         whole, scale = quantize_rows(rows, INPUT_LEVELS)
         if self.columns.dtype == torch.int8:
-            sums = torch._int_mm(whole.to(torch.int8), self.columns)
+            sums = torch._int_mm(whole.to(torch.int8, memory_format=torch.contiguous_format), self.columns)
         else:
             sums = whole @ self.columns
         out = rescale(sums, scale, self.scale, self.bias)

@@ -19,7 +19,11 @@ from streams.errors import ShadowstreamError, Unreachable
 
 BLOCK_MS = 20
 RETRY_S = 1.0
-OBJECT_STORE = 100 << 20  # bytes; nothing of the data goes through Ray
+LOCAL: dict[str, Any] = {
+    "include_dashboard": False,
+    "object_store_memory": 100 << 20,  # bytes; nothing of the data goes through Ray
+    "_system_config": {"worker_niceness": 0},  # 15 by default: any other busy process starves the actors
+}
 
 
 class Actor:
@@ -61,7 +65,7 @@ class System:
         self._runs: dict[Any, str] = {}
 
     def __enter__(self) -> "System":
-        local = {"include_dashboard": False, "object_store_memory": OBJECT_STORE} if self._address is None else {}
+        local = LOCAL if self._address is None else {}
         ray.init(address=self._address, logging_level=logging.ERROR, log_to_driver=True, **local)
         return self
 

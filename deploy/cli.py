@@ -79,13 +79,10 @@ def example(name: str) -> Path:
 def main() -> None:
     """Run a command; every error that we know ends as one line on standard error and its exit code."""
     try:
-        app(standalone_mode=False)
+        app()
     except ShadowstreamError as wrong:
-        Console(stderr=True).print(f"[bold red]error:[/] {type(wrong).__name__}: ", end="")
-        print(wrong, file=sys.stderr)  # noqa: T201 the text is not markup
+        Console(stderr=True).print(f"error: {wrong}", style="bold red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(wrong.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        sys.exit(INTERRUPTED)
 
 
 def _config(pipeline: Path, given: Path | None) -> Path | None:

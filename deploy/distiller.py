@@ -1,4 +1,4 @@
-"""The distiller role: when a commit says that a candidate is due, makes one: teacher → student → int8 artifact → parity.
+"""The distiller role: makes the candidates that commits say are due: teacher → student → int8 artifact → parity.
 
 Owns the replay, a fold over commits, and the making of a candidate. Does not judge it.
 """
@@ -35,7 +35,7 @@ def make_learner(pipeline: Pipeline) -> Learner:
 def compress(
     pipeline: Pipeline, student: nn.Module, teacher: nn.Module, data: Data
 ) -> tuple[bytes, Figures, str | None]:
-    """Distil the teacher into the student in training form, and convert it; returns artifact, figures, and any refusal."""
+    """Distil the teacher into the student (training form) and convert it; gives artifact, figures, and any refusal."""
     began, size = time.perf_counter(), len(data.labels)
     kept = size - max(1, round(size * HELD_OUT))
     replay = Data(rows(data.inputs, 0, kept), data.labels[:kept])

@@ -147,7 +147,6 @@ def _launch(program: Program, log: IO[bytes]) -> Service:
         stdin=subprocess.PIPE,
         stdout=log,
         stderr=log,
-        cwd=data,
         start_new_session=True,
     )
     return Service(program, port, path, process)

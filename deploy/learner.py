@@ -15,7 +15,7 @@ from deploy.registry import Registry, RegistryError
 from learners import commits
 from learners.commits import Commit, Due
 from learners.online import Learner
-from streams.errors import ShadowstreamError
+from streams.errors import HistoryChanged, ShadowstreamError
 from streams.events import read_sample
 from streams.store import Store
 
@@ -50,7 +50,7 @@ class LearnerRole:
         watermark = min(self._store.shard(self._feed, shard).watermark_ms for shard in self._shards)
         found = False
         for shard in self._shards:
-            entries = self._store.read(self._feed, shard, self._positions[shard], READ_AT_ONCE)
+            entries = self._read(shard)
             if entries:
                 found = True
                 self._learn(entries)
@@ -67,6 +67,14 @@ class LearnerRole:
         if not found:
             self._store.wait(self._feed, self._positions, block_ms)
         return found
+
+    def _read(self, shard: int) -> list[tuple[str, bytes]]:
+        try:
+            return self._store.read(self._feed, shard, self._positions[shard], READ_AT_ONCE)
+        except HistoryChanged:
+            if self._registry.last("commits", self._last.number) > self._last.number:
+                raise LostRace("another learner has committed, and trimmed what this one stood at") from None
+            raise
 
     def _learn(self, entries: Sequence[tuple[str, bytes]]) -> None:
         samples = [read_sample(data) for _, data in entries]
@@ -152,7 +160,7 @@ class CommitRules:
         return new_day or count >= self._samples or time.monotonic() - since >= self._seconds
 
     def due(self, before_ms: int, now_ms: int) -> Due | None:
-        """Tell whether the watermark has passed a point of the schedule; the points lie at whole multiples since 1970."""
+        """Tell whether the watermark has passed a point of the schedule: a whole multiple of its step since 1970."""
         if before_ms <= 0 or now_ms // self._every_ms == before_ms // self._every_ms:
             return None
         return Due("schedule", now_ms)

@@ -37,7 +37,7 @@ class Progress(Struct, frozen=True):
     conductor: ConductorNote | None
 
     def answered(self, requests: dict[str, int]) -> bool:
-        """Tell whether every request below `requests` (next offset by topic:partition) has its prediction in the log."""
+        """Tell whether every request below `requests` (next offset by topic:partition) has been answered."""
         done = self.server.requests if self.server else {}
         return all(done.get(tp, 0) >= end for tp, end in requests.items())
 

@@ -42,8 +42,8 @@ class Pipeline:
     """One feed and its model. All but the first four parts have defaults that work.
 
     `features` is a type msgspec can decode (a `msgspec.Struct`); a request's JSON is decoded into it. `encode` turns a
-    list of them (length N) into the model's positional inputs, tensors whose first dimension is N. `model` makes a fresh
-    network that maps those inputs to outputs of shape (N, K), where K is the task's.
+    list of them (length N) into the model's positional inputs, tensors whose first dimension is N. `model` makes a
+    fresh network that maps those inputs to outputs of shape (N, K), where K is the task's.
     """
 
     name: str
@@ -87,7 +87,7 @@ def load(path: Path) -> Pipeline:
     except ConfigError:
         raise
     except Exception as wrong:
-        frames = [f for f in traceback.extract_tb(wrong.__traceback__) if f.filename == str(path)]
+        frames = [f for f in traceback.extract_tb(wrong.__traceback__) if Path(f.filename).resolve() == path.resolve()]
         line = frames[-1].lineno if frames else getattr(wrong, "lineno", None)
         raise ConfigError(f"{path}:{line}: {type(wrong).__name__}: {wrong}") from wrong
     found = getattr(module, "pipeline", None)

@@ -73,7 +73,7 @@ class DistillerNote(Struct, frozen=True):
 
 
 class EvaluatorNote(Struct, frozen=True):
-    """The last commit and candidate taken and verdict given; the running trial: number, samples, log W, log W needed."""
+    """The last commit, candidate and verdict; the running trial: number, samples, log W, log W needed."""
 
     commit: int
     candidate: int

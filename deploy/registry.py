@@ -56,7 +56,7 @@ class Registry:
             raise RegistryError(f"{self._path(kind, number)}: {wrong}") from None
 
     def last(self, kind: str, start: int = -1) -> int:
-        """Give the highest number of `kind`, looking upwards from `start`; -1 if there is none. Numbers have no holes."""
+        """Give the highest number of `kind`, looking upwards from `start`; -1 if there is none. There are no holes."""
         while self._path(kind, start + 1).exists():
             start += 1
         return start

@@ -29,7 +29,9 @@ class Stalled(ShadowstreamError):
 class Replay:
     """Publishes the feed's events in their order."""
 
-    def __init__(self, feed: Iterable[FeedEvent], topics: dict[str, str], partitions: int, lead_s: float, sink: Sink):
+    def __init__(
+        self, feed: Iterable[FeedEvent], topics: dict[str, str], partitions: int, lead_s: float, sink: Sink
+    ) -> None:
         self._slices = groupby(feed, key=lambda event: event.t_ms // max(1, int(lead_s * 1000)))
         self._topics, self._partitions, self._sink = topics, partitions, sink
         self.ends: dict[str, dict[str, int]] = {"requests": {}, "outcomes": {}}

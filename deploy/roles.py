@@ -18,9 +18,9 @@ from deploy.learner import CommitRules, LearnerRole
 from deploy.pipeline import Pipeline
 from deploy.registry import Registry
 from deploy.server import ServerRole
+from streams.batch import Readers
 from streams.dead import DeadLetters
 from streams.events import Outcome, Record, read_prediction
-from streams.batch import Readers
 from streams.joiner import Joiner
 from streams.kafka import Sink, Source, Tp
 from streams.store import Store

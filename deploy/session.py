@@ -1,4 +1,4 @@
-"""One run of one pipeline: services, topics, shards, first version, actors, the replay if there is one, and the end of it.
+"""One run of one pipeline: services, topics, shards, first version, actors, the replay if any, and the end of it.
 
 Owns the order in which these come and go. Does not know what is shown or how.
 """
@@ -29,7 +29,7 @@ from streams.errors import ConfigError, ShadowstreamError
 from streams.kafka import Sink, ensure_topics
 from streams.store import Store
 
-EMBEDDED_FETCH_WAIT_MS = 5  # its long poll does not wake on new data
+EMBEDDED_FETCH_WAIT_MS = 10  # its long poll does not wake on new data, but must outlast its listing of the log
 KAFKA_FETCH_WAIT_MS = 500
 LOOK_EVERY_S = 0.25
 CLOSE_S = 60.0
@@ -52,7 +52,7 @@ def status(path: Path, settings: Settings) -> View:
 
 
 class Addresses(Struct, frozen=True):
-    """Where the embedded services of a run are, for `status`; never an address of the user's, which may hold a password."""
+    """Where a run's embedded services are, for `status`; never an address of the user's: it may hold a password."""
 
     bootstrap: str | None
     store: str | None

@@ -26,7 +26,7 @@ BOUND_FROM = 500  # predictions, seen without labels, that give B_0
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """What the gate said of a candidate, with its evidence; `offset` is what its intercept has more than the champion's."""
+    """What the gate said, with its evidence; `offset` is what the candidate's intercept has more than the champion's."""
 
     candidate: int
     decision: Decision
@@ -58,7 +58,9 @@ class _Trial:
 class Evaluator:
     """Takes commits in order; holds at most one candidate under test."""
 
-    def __init__(self, task: Task, encoder: Encoder, policy: Promotion, rate: float, window_ms: int, frozen: nn.Module):
+    def __init__(
+        self, task: Task, encoder: Encoder, policy: Promotion, rate: float, window_ms: int, frozen: nn.Module
+    ) -> None:
         """`frozen` is the first model, scored without an intercept; `window_ms` is how long labels may still come."""
         self._task, self._encoder, self._policy, self._rate = task, encoder, policy, rate
         self._window_ms, self._frozen = window_ms, frozen
@@ -81,7 +83,7 @@ class Evaluator:
         return self._judge(self._trial, commit) if self._trial else None
 
     def start(self, number: int, model: nn.Module) -> Verdict | None:
-        """Put a candidate under test, on predictions later than all that is known; returns the verdict on one it replaces."""
+        """Put a candidate under test on predictions later than all that is known; gives the verdict on one it replaces."""
         if self._last is None or not self._recent:
             raise ValueError("a candidate needs samples before it")
         replaced = self._verdict(self._trial, Decision.SUPERSEDED, self._last) if self._trial else None

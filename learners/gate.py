@@ -18,9 +18,9 @@ BETS = 0.9 * 2.0 ** -np.arange(10)  # the mixture's bets; they never rise, which
 class Promotion:
     """When candidates are made and what they must prove.
 
-    `alpha` bounds the expected number of false promotions a year, shared by `candidates_a_year`; `margin` is the share of
-    the champion's mean loss by which a candidate must be better (negative: may be worse, for a refresh of the same recipe);
-    after `horizon` samples without proof the candidate is refused.
+    `alpha` bounds the expected number of false promotions a year, shared by `candidates_a_year`; `margin` is the share
+    of the champion's mean loss by which a candidate must be better (negative: may be worse, for a refresh of the same
+    recipe); after `horizon` samples without proof the candidate is refused.
     """
 
     every_days: float = 7.0

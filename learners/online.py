@@ -8,6 +8,7 @@ Methods: AdamW at a constant rate; averages θ̄ ← a θ̄ + (1 − a) θ (meas
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -129,7 +130,7 @@ class Learner:
         """Cut what has come into micro-batches of at most `batch`, as equal as can be."""
         parts = -(-len(samples) // self._spec.batch)
         bounds = [round(i * len(samples) / parts) for i in range(parts + 1)] if parts else []
-        return [samples[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+        return [samples[a:b] for a, b in pairwise(bounds)]
 
     def state(self) -> dict[str, Tensor]:
         """Everything that learning goes on from, by name."""

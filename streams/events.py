@@ -50,7 +50,8 @@ class Prediction(Struct, frozen=True, gc=False):
     """The event that the server writes, and that *shadow-only* feeds bring.
 
     `output` is the artifact's raw output (logits; for regression the value) of length K, before the live `intercept`
-    (length K) was added; `learned` is the learner's sample count when that intercept was current; `version` the champion.
+    (length K) was added; `learned` is the learner's sample count when that intercept was current; `version` is the
+    champion's.
     """
 
     id: str
@@ -68,7 +69,7 @@ class Prediction(Struct, frozen=True, gc=False):
 
 
 class Sample(Struct, frozen=True, gc=False):
-    """A prediction with its outcome, as the join emits it: once per id and revision. `kind` tells how it was settled."""
+    """A prediction with its outcome, as the join emits it: once per id and revision. `kind`: how it was settled."""
 
     kind: str
     revision: int
@@ -136,7 +137,7 @@ class _Labelled(Struct):
     id: str | None = None
 
 
-_labelled = Json(_Labelled)
+_labelled: Json[_Labelled] = Json(_Labelled)
 
 
 def json_outcome(record: Record) -> Outcome:
@@ -147,6 +148,6 @@ def json_outcome(record: Record) -> Outcome:
     return Outcome(event.id or key_or_hash(record), record.t_ms, event.label)
 
 
-read_prediction = Json(Prediction)
-read_sample = Json(Sample)
+read_prediction: Json[Prediction] = Json(Prediction)
+read_sample: Json[Sample] = Json(Sample)
 encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode

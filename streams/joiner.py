@@ -8,14 +8,13 @@ import secrets
 import time
 from collections.abc import Callable
 
-from streams.batch import Batch, Letter, Readers, cut, decode, fill
+from streams.batch import Batch, Readers, cut, decode, fill
+from streams.dead import DeadLetters
 from streams.errors import LogReplaced, LostRange
 from streams.kafka import Sink, Source, Tp, crc
 from streams.policy import JoinPolicy
 from streams.step import Move, Position, ShardState, Step
 from streams.store import Store, name
-
-LETTER_BYTES = 1 << 16  # of a refused record go to the dead letters
 
 
 class Joiner:
@@ -36,7 +35,7 @@ class Joiner:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._feed, self._policy, self._readers, self._clock = feed, policy, readers, clock
-        self._source, self._store, self._sink = source, store, sink
+        self._source, self._store, self._dead = source, store, DeadLetters(sink, readers.dead_letters)
         self._heard = dict.fromkeys(source.tps, clock())
         self._paused: set[Tp] = set()
         self._shards: list[ShardState] = []
@@ -67,7 +66,7 @@ class Joiner:
         return sum(len(p.records) for p in polled)
 
     def _apply(self, batches: list[Batch]) -> None:
-        self._send([letter for batch in batches for letter in batch.letters])
+        self._dead.send([letter for batch in batches for letter in batch.letters])
         for shard in range(self._policy.shards):
             step = self._blank()
             for batch in batches:
@@ -82,32 +81,8 @@ class Joiner:
         for shard in range(self._policy.shards):
             step = self._blank()
             step.closing = int(ended)
+            step.moves = [] if ended else self._idle(shard, set())
             self._call(shard, step)
-            step = self._blank()
-            step.moves = self._idle(shard, set())
-            if step.moves and not ended:
-                self._call(shard, step)
-
-    def _send(self, letters: list[Letter]) -> None:
-        """Have the refused acknowledged before the step counts them: a crash between doubles a letter, never loses it."""
-        for tp, start, end, reason, record in letters:
-            value = record.value if record else None
-            place = (
-                ("topic", tp.topic),
-                ("partition", tp.partition),
-                ("offset", start),
-                ("end", end),
-                ("reason", reason),
-            )
-            self._sink.send(
-                Tp(self._readers.dead_letters, 0),
-                key=f"{tp.topic}/{tp.partition}/{start}".encode(),
-                value=value and value[:LETTER_BYTES],
-                t_ms=record.t_ms if record else 0,
-                headers=[(header, str(what).encode(errors="replace")) for header, what in place],
-            )
-        if letters:
-            self._sink.flush()
 
     def _idle(self, shard: int, moved: set[Tp]) -> list[Move]:
         """Claim the partitions that have been silent for `idle_s` and whose end the broker has just confirmed."""
@@ -119,20 +94,15 @@ class Joiner:
     def _steer(self) -> None:
         """Pause what is more than `align_s` ahead of the watermark, and all while the samples are too many."""
         full = any(shard.unread > self._policy.stream_bound for shard in self._shards)
-        align_ms = self._policy.align_s * 1_000
-        pause = {
-            tp
-            for tp in self._source.tps
-            if full
-            or any(
-                self._position(i, tp).t_ms > s.watermark_ms + align_ms
-                for i, s in enumerate(self._shards)
-                if s.watermark_ms
-            )
-        }
+        pause = {tp for tp in self._source.tps if full or self._ahead(tp)}
         self._source.pause(pause - self._paused)
         self._source.resume(self._paused - pause)
         self._paused = pause
+
+    def _ahead(self, tp: Tp) -> bool:
+        """Whether a partition leads; nobody does before all have been heard and the watermark has risen."""
+        lead_ms = max(s.positions[name(tp)].t_ms - s.watermark_ms if s.watermark_ms else 0 for s in self._shards)
+        return lead_ms > (self._policy.align_s + self._policy.slack_s) * 1_000
 
     def _stand(self, tp: Tp) -> None:
         """Seek to where the hindmost shard stands, after rereading the record before it."""

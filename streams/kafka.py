@@ -22,6 +22,8 @@ ANSWER_MS = 20_000  # how long a request may take before its future counts as fa
 LATELY_S = 1.0  # how old the answer may be that shows a partition at its end
 QUIET_S = 0.25  # after so long without a record, fetches are spaced by REST_S: 20 % of a core becomes 4 %
 REST_S = 0.02
+PROBE_MS = 500  # for one batch that is there; a probe cut short only rejects a batch in more pieces
+LINGER_MS = 100  # `flush` sends at once, and as one batch: the embedded broker's fetch costs 0.5 us for each in the log
 FETCH_BYTES = 1 << 20  # per partition and fetch; about what one step of the join takes
 
 
@@ -55,8 +57,8 @@ def crc(record: Record) -> int:
 class Source:
     """Reads partitions from given positions; after any failure of its client it is on a fresh one.
 
-    `group` names where `commit` and `committed` keep offsets. `fetch_wait_ms` is how long a broker may hold a fetch that
-    finds nothing: a broker that wakes on new data (Apache Kafka) makes it cheap to be long, the embedded one does not.
+    `group` names where `commit` and `committed` keep offsets. `fetch_wait_ms` is how long a broker may hold a fetch
+    that finds nothing: Apache Kafka wakes on new data, so that it may be long; the embedded broker does not.
     """
 
     def __init__(self, bootstrap: str, tps: Sequence[Tp], *, group: str | None = None, fetch_wait_ms: int = 5) -> None:
@@ -103,44 +105,43 @@ class Source:
 
         ListOffsets alone will not do: the embedded broker answers it with the last batch's first offset plus one.
         """
-        consumer = self._connect(self.tps)
-        try:
-            with self._reachable():
-                for t, offset in consumer.end_offsets(list(self._of.values()), timeout_ms=CONNECT_MS).items():
-                    consumer.seek(t, offset)
-            return {tp: self._high(consumer, t) for tp, t in self._of.items()}
-        finally:
-            _discard(consumer)
+        with self._reachable(), self._probe(self.tps) as consumer:
+            for t, offset in consumer.end_offsets(list(self._of.values()), timeout_ms=CONNECT_MS).items():
+                consumer.seek(t, offset)
+            return {tp: _high(consumer, t) for tp, t in self._of.items()}
 
     def poll(self, timeout_ms: int, max_records: int) -> list[Polled]:
         """Take what is there, of every partition, waiting at most `timeout_ms` for a first record.
 
         Raises:
             LostRange, LogReplaced: a position is not in the log any more.
+            BrokerUnreachable: the broker refused.
         """
         before = {tp: self.position(tp) for tp in self.tps}
         try:
             found = self._fetch(timeout_ms, max_records)
         except client.OffsetOutOfRangeError:
             raise self._out_of_range(before) from None
-        except client.RetriableError:
+        except client.LogTruncationError as wrong:
+            raise LogReplaced(str(wrong)) from wrong
+        except Exception as wrong:
             self._renew()
-            return []
-        except Exception as wrong:  # noqa: BLE001 codecs and record formats raise anything; the batch is rejected
-            self._renew()
+            if not _undecodable(wrong):
+                raise BrokerUnreachable(f"{type(wrong).__name__}: {wrong}") from wrong
             return self._reject(before, f"{type(wrong).__name__}: {wrong}")
         return list(self._moved(before, found))
 
     def read(self, tp: Tp, offset: int) -> Record | None:
         """Read the one record at `offset` with a client of its own; None if there is none (any more)."""
-        consumer = self._connect([tp])
-        try:
+        with self._probe([tp]) as consumer:
             consumer.seek(self._of[tp], offset)
-            found = consumer.poll(timeout_ms=CONNECT_MS, max_records=1).get(self._of[tp], [])
-        except client.OffsetOutOfRangeError:
-            return None
-        finally:
-            _discard(consumer)
+            try:
+                if _high(consumer, self._of[tp]) <= offset:
+                    return None
+                consumer.seek(self._of[tp], offset)
+                found = consumer.poll(timeout_ms=CONNECT_MS, max_records=1).get(self._of[tp], [])
+            except client.OffsetOutOfRangeError:
+                return None
         return _record(found[0]) if found and found[0].offset == offset else None
 
     def at_end(self, tp: Tp) -> bool:
@@ -183,13 +184,13 @@ class Source:
     def _reachable(self) -> contextlib.AbstractContextManager[None]:
         return _reachable(self._settings["bootstrap_servers"])
 
-    def _high(self, consumer: Any, t: Any) -> int:
-        deadline = time.monotonic() + CONNECT_MS / 1_000
-        while (high := consumer.highwater(t)) is None:
-            if time.monotonic() > deadline:
-                raise BrokerUnreachable(f"no answer about {t.topic}/{t.partition} in {CONNECT_MS} ms")
-            consumer.poll(timeout_ms=50, max_records=1)
-        return int(high)
+    @contextlib.contextmanager
+    def _probe(self, tps: Sequence[Tp]) -> Iterator[Any]:
+        consumer = self._connect(tps)
+        try:
+            yield consumer
+        finally:
+            _discard(consumer)
 
     def _connect(self, tps: Sequence[Tp]) -> Any:
         with self._reachable():
@@ -249,14 +250,14 @@ class Source:
         return good
 
     def _decodes(self, tp: Tp, offset: int) -> bool:
-        consumer = self._connect([tp])
-        try:
+        with self._probe([tp]) as consumer:
             consumer.seek(self._of[tp], offset)
-            consumer.poll(timeout_ms=self._settings["fetch_max_wait_ms"] + 500, max_records=1)
-        except Exception:  # noqa: BLE001 see `poll`
-            return False
-        finally:
-            _discard(consumer)
+            try:
+                consumer.poll(timeout_ms=PROBE_MS, max_records=1)
+            except Exception as wrong:
+                if not _undecodable(wrong):
+                    raise
+                return False
         return True
 
 
@@ -292,11 +293,13 @@ class Sink:
         """Wait for every record sent since the last flush; give the offset after the last one, per partition.
 
         Raises:
-            BrokerUnreachable: one was not acknowledged; the next `send` starts a fresh producer, and none counts as sent.
+            BrokerUnreachable: one was not acknowledged; the next `send` starts a fresh producer.
         """
         sent, self._sent = self._sent, []
         after: dict[Tp, int] = {}
         try:
+            if sent:
+                self._producer.flush(timeout=ANSWER_MS / 1_000)
             for tp, future in sent:
                 after[tp] = future.get(ANSWER_MS / 1_000).offset + 1
         except client.KafkaError as wrong:
@@ -318,7 +321,7 @@ class Sink:
                 bootstrap_servers=self._servers,
                 acks="all",
                 enable_idempotence=True,
-                linger_ms=0,
+                linger_ms=LINGER_MS,
                 batch_size=1 << 18,
                 max_block_ms=CONNECT_MS,
                 delivery_timeout_ms=ANSWER_MS,
@@ -377,6 +380,26 @@ def _plain(offsets: dict[Any, int]) -> dict[Tp, int]:
     return {Tp(t.topic, t.partition): offset for t, offset in offsets.items()}
 
 
+def _high(consumer: Any, t: Any) -> int:
+    """Fetch until an answer has told the high watermark, whether or not its records can be decoded."""
+    deadline = time.monotonic() + CONNECT_MS / 1_000
+    while (high := consumer.highwater(t)) is None:
+        if time.monotonic() > deadline:
+            raise BrokerUnreachable(f"no answer about {t.topic}/{t.partition} in {CONNECT_MS} ms")
+        try:
+            consumer.poll(timeout_ms=50, max_records=1)
+        except Exception as wrong:
+            if not _undecodable(wrong):
+                raise
+    return int(high)
+
+
+def _undecodable(wrong: Exception) -> bool:
+    """Whether a poll failed on the records' bytes: codecs and formats raise anything, the client's rest its own."""
+    bytes_at_fault = isinstance(wrong, client.CorruptRecordError | client.UnsupportedCodecError)
+    return bytes_at_fault or not isinstance(wrong, client.KafkaError)
+
+
 def _discard(consumer: Any) -> None:
     with contextlib.suppress(Exception):
         consumer.close(autocommit=False, timeout_ms=0)
@@ -386,5 +409,5 @@ def _discard(consumer: Any) -> None:
 def _reachable(servers: Sequence[str]) -> Iterator[None]:
     try:
         yield
-    except (client.KafkaTimeoutError, client.KafkaConnectionError, client.NoBrokersAvailable) as wrong:
+    except client.RetriableError as wrong:
         raise BrokerUnreachable(f"no Kafka broker answers at {','.join(servers)}: {wrong}") from wrong

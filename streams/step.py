@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Struct
 
 COUNTERS = (
-    "predictions", "opened", "prediction_duplicate", "prediction_too_late", "joined", "negative", "unlabelled", "waiting",
-    "outcomes", "used", "early", "outcome_duplicate", "late", "orphan", "outcome_too_late", "corrected",
+    "predictions", "prediction_duplicate", "prediction_too_late", "opened", "joined", "negative", "unlabelled",
+    "waiting", "outcomes", "outcome_duplicate", "outcome_too_late", "used", "early", "late", "orphan", "corrected",
 )  # fmt: skip
 
 
@@ -36,7 +36,7 @@ class Move(Struct, array_like=True):
 
 
 class Step(Struct, array_like=True):
-    """One script call. The events are four lists of one length: 1-based index into `moves`, id, event time, JSON text."""
+    """One script call. The events are four lists of equal length: index into `moves` (from 1), id, time, JSON text."""
 
     token: str
     window_ms: int

@@ -46,7 +46,7 @@ class Store:
             StoreRefused: its `maxmemory-policy` is not `noeviction`.
         """
         with self._answering():
-            policy = cast("dict[str, Any]", self._redis.info("memory")).get("maxmemory_policy", "noeviction")
+            policy = self._redis.info("memory").get("maxmemory_policy", "noeviction")
         if policy != "noeviction":
             raise StoreRefused(f"{self._url}: maxmemory-policy is {policy}; it must be noeviction, or samples are lost")
 
@@ -100,10 +100,8 @@ class Store:
         """
         first = after != NOTHING
         with self._answering():
-            found = self._redis.execute_command(
-                "XRANGE", self._keys(feed, shard)[4], after if first else "-", "+", "COUNT", count + first
-            )
-        entries = [(entry.decode(), fields[1]) for entry, fields in found]
+            reply = self._redis.xrange(self._keys(feed, shard)[4], after if first else "-", "+", count + first)
+        entries = [(entry.decode(), fields[1]) for entry, fields in cast("list[Any]", reply)]
         if first and not (entries and entries[0][0] == after):
             raise HistoryChanged(f"{feed}.{shard}: sample {after} is not in the stream any more")
         if not first and entries and not entries[0][0].startswith("1-"):
@@ -134,7 +132,7 @@ class Store:
     def put(self, feed: str, values: Mapping[str, bytes]) -> None:
         """Write on the board: derived values only, safe to lose."""
         with self._answering():
-            self._redis.hset(f"{{{feed}}}:board", mapping=dict(values))
+            self._redis.hset(f"{{{feed}}}:board", mapping=dict(values))  # type: ignore[arg-type]
 
     def get(self, feed: str, *names: str) -> list[bytes | None]:
         """Read from the board."""

@@ -45,15 +45,29 @@ with start_broker(Path(sys.argv[1])), start_store(Path(sys.argv[1])) as store:
 """
 
 
-def run_parent(folder: Path, way: str, fork: str = "no fork") -> tuple["subprocess.Popen[str]", list[psutil.Process]]:
+Family = tuple["subprocess.Popen[str]", list[psutil.Process]]
+Run = Callable[..., Family]
+
+
+@pytest.fixture
+def run_parent(tmp_path: Path) -> Iterator[Run]:
     """Start a process that starts both servers and then goes the way given; give it and all below it."""
-    command = [sys.executable, "-c", PARENT.replace("{way}", way), str(folder), fork]
-    quiet = subprocess.DEVNULL
-    parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=quiet, text=True, start_new_session=True)
-    assert parent.stdout is not None
-    children = [psutil.Process(pid) for pid in json.loads(parent.stdout.readline())]
-    assert len(children) == 4, "a keeper and a server, twice"
-    return parent, children
+    families: list[Family] = []
+
+    def run(way: str, fork: str = "no fork") -> Family:
+        command = [sys.executable, "-c", PARENT.replace("{way}", way), str(tmp_path), fork]
+        quiet = subprocess.DEVNULL
+        parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=quiet, text=True, start_new_session=True)
+        assert parent.stdout is not None
+        families.append((parent, [psutil.Process(pid) for pid in json.loads(parent.stdout.readline())]))
+        assert len(families[-1][1]) == 4, "a keeper and a server, twice"
+        return families[-1]
+
+    yield run
+    for parent, children in families:  # where a test failed
+        for process in [parent, *filter(runs, children)]:
+            process.kill()
+        parent.communicate()
 
 
 def all_gone(processes: list[psutil.Process]) -> bool:
@@ -85,8 +99,8 @@ def runs(process: psutil.Process) -> bool:
     ],
     ids=["normal end", "exception", "no clean-up", "SIGINT", "SIGTERM", "SIGKILL"],
 )
-def test_children_end_with_their_parent(tmp_path: Path, way: str, number: int | None, exit_code: int) -> None:
-    parent, children = run_parent(tmp_path, way)
+def test_children_end_with_their_parent(run_parent: Run, way: str, number: int | None, exit_code: int) -> None:
+    parent, children = run_parent(way)
     if number is not None:
         assert all(child.is_running() for child in children)
         parent.send_signal(number)
@@ -94,8 +108,8 @@ def test_children_end_with_their_parent(tmp_path: Path, way: str, number: int | 
     assert all_gone(children)
 
 
-def test_children_end_though_a_forked_copy_of_their_parent_lives(tmp_path: Path) -> None:
-    parent, children = run_parent(tmp_path, "sleep()", "fork")
+def test_children_end_though_a_forked_copy_of_their_parent_lives(run_parent: Run) -> None:
+    parent, children = run_parent("sleep()", "fork")
     parent.kill()
     parent.wait(timeout=30)
     gone = all_gone(children)
@@ -103,8 +117,8 @@ def test_children_end_though_a_forked_copy_of_their_parent_lives(tmp_path: Path)
     assert gone
 
 
-def test_an_interrupt_of_the_terminal_leaves_the_servers_up_until_we_stop_them(tmp_path: Path) -> None:
-    parent, children = run_parent(tmp_path, "sleep()")
+def test_an_interrupt_of_the_terminal_leaves_the_servers_up_until_we_stop_them(tmp_path: Path, run_parent: Run) -> None:
+    parent, children = run_parent("sleep()")
     assert parent.pid not in {os.getsid(child.pid) for child in children}, "Ctrl-Z and a hang-up miss them as well"
     os.killpg(parent.pid, signal.SIGINT)  # what a terminal sends: to the whole foreground group
     said, _ = parent.communicate(timeout=30)
@@ -114,8 +128,8 @@ def test_an_interrupt_of_the_terminal_leaves_the_servers_up_until_we_stop_them(t
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child whose keeper was killed as well")
-def test_children_end_when_their_keepers_are_killed_too(tmp_path: Path) -> None:
-    parent, children = run_parent(tmp_path, "sleep()")
+def test_children_end_when_their_keepers_are_killed_too(run_parent: Run) -> None:
+    parent, children = run_parent("sleep()")
     keepers = [child for child in children if child.ppid() == parent.pid]
     assert len(keepers) == 2
     for process in [parent, *keepers]:
@@ -210,12 +224,13 @@ def test_two_stores_never_share_a_folder(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("killed", [True, False], ids=["killed", "ended by itself"])
-def test_what_a_command_left_behind_ends_with_it(tmp_path: Path, killed: bool) -> None:
+def test_what_a_command_left_behind_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: bool) -> None:
+    monkeypatch.chdir(tmp_path)
     binary = shlex.join(STORE.command(Path("DATA"), 0)).replace("DATA", '"$1"').replace("--port 0", '--port "$2"')
-    wrapper = tmp_path / "a wrapper"
+    wrapper = Path("a wrapper")
     wrapper.write_text(f"#!/bin/sh\ntrap '' TERM\n{binary} &\nuntil [ -e \"$1/end\" ]; do sleep 0.05; done\n")
     wrapper.chmod(0o755)
-    with start_store(tmp_path, shlex.quote(str(wrapper))) as service:
+    with start_store(tmp_path, shlex.quote(f"./{wrapper}")) as service:
         servers = [p for p in psutil.Process().children(recursive=True) if p.name() == "valkey-server"]
         assert len(servers) == 1
         service.kill() if killed else (tmp_path / "store" / "end").touch()

@@ -1,0 +1,69 @@
+"""Real brokers and stores for the tests: the embedded ones, and others where the environment names a command for them.
+
+`SHADOWSTREAM_TEST_KAFKA_CMD` and `SHADOWSTREAM_TEST_REDIS_CMD` are called as `CMD DATA_DIR PORT` and run a server in
+the foreground. Where one is missing its tests are skipped; under `CI=true` they fail.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from redis import Redis
+
+from deploy.embedded import Service, start_broker, start_store
+from streams.store import Store
+
+
+class Running(NamedTuple):
+    """A server for the tests: which one, where it answers, and where it keeps its files."""
+
+    kind: str
+    address: str
+    folder: Path
+
+
+def run(start: Callable[[Path, str | None], Service], kind: str, variable: str, folder: Path) -> Iterator[Running]:
+    command = os.environ.get(variable) if kind == "external" else None
+    if kind == "external" and not command:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{variable} is not set")
+        pytest.skip(f"{variable} is not set")
+    with start(folder, command) as service:
+        yield Running(kind, service.address, folder)
+
+
+@pytest.fixture(scope="session", params=["embedded", "external"])
+def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A Kafka broker: the embedded one, and the one that the environment names."""
+    yield from run(start_broker, request.param, "SHADOWSTREAM_TEST_KAFKA_CMD", tmp_path_factory.mktemp("broker"))
+
+
+@pytest.fixture(scope="session", params=["embedded", "external"])
+def store_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A Redis-protocol store: the embedded one, and the one that the environment names."""
+    yield from run(start_store, request.param, "SHADOWSTREAM_TEST_REDIS_CMD", tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="session")
+def embedded_store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an embedded store for the tests that need no other."""
+    with start_store(tmp_path_factory.mktemp("store")) as service:
+        yield service.address
+
+
+@pytest.fixture(scope="session")
+def embedded_store(embedded_store_url: str) -> Iterator[Store]:
+    """A client of that store."""
+    store = Store(embedded_store_url)
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="session")
+def embedded_redis(embedded_store_url: str) -> Iterator[Redis]:
+    """A bare client of that store."""
+    client = Redis.from_url(embedded_store_url)
+    yield client
+    client.close()

@@ -1,0 +1,107 @@
+"""The whole loop as a user runs it, on a slice of real flights: everything counted, also when every actor is killed."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+import pytest
+
+from deploy.pipeline import load
+from deploy.records import Champion
+from deploy.registry import Registry
+from deploy.roles import ROLES
+from learners import commits
+from tests.conftest import Running
+
+PIPELINE = Path(__file__).parent / "slice" / "pipeline.py"
+TIMEOUT_S = 220
+
+
+@pytest.fixture(scope="module")
+def published() -> Counter[str]:
+    feed = load(PIPELINE).feed
+    assert feed is not None
+    return Counter(event.topic for event in feed())
+
+
+def start(folder: Path, **environment: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "deploy.cli", "run", str(PIPELINE), "--replay", "--json"]
+    variables = {"SHADOWSTREAM_REGISTRY_PATH": str(folder), "SHADOWSTREAM_JOIN_WINDOW_S": "129600", **environment}
+    with (folder / "err").open("wb") as err, (folder / "out").open("wb") as out:
+        return subprocess.Popen(command, stdout=out, stderr=err, env=os.environ | variables)
+
+
+def result(process: "subprocess.Popen[bytes]", folder: Path) -> dict[str, Any]:
+    code = process.wait(TIMEOUT_S)
+    assert code == 0, (folder / "err").read_text()[-3_000:]
+    last: dict[str, Any] = json.loads((folder / "out").read_text().splitlines()[-1])
+    return last
+
+
+def check(found: dict[str, Any], published: Counter[str]) -> None:
+    assert found["balanced"]
+    assert found["lost"] == found["doubled"] == 0
+    assert found["requests"] == found["predictions"] == published["requests"]
+    assert found["samples"] == found["outcomes"] == published["outcomes"]
+    assert found["unlabelled"] == published["requests"] - published["outcomes"]
+
+
+@pytest.mark.timeout(TIMEOUT_S + 10)
+def test_a_slice_of_the_year(broker: Running, store_server: Running, published: Counter[str], tmp_path: Path) -> None:
+    if (broker.kind == "embedded") != (store_server.kind == "embedded"):
+        pytest.skip("embedded with embedded, real with real")
+    addresses = {"SHADOWSTREAM_KAFKA_BOOTSTRAP": broker.address, "SHADOWSTREAM_REDIS_URL": store_server.address}
+    found = result(start(tmp_path, **(addresses if broker.kind == "external" else {})), tmp_path)
+    check(found, published)
+    assert found["candidates"] >= 3
+    assert found["auc_served"] > 0.6
+    assert found["sparsity"] >= 0.5
+    assert found["artifact_bytes"] * 4 < found["float_bytes"]
+    check_that_nothing_knew_its_future(Registry(tmp_path / "slice"))
+
+
+def check_that_nothing_knew_its_future(registry: Registry) -> None:
+    """No answer was given by a version, or under an intercept, that had learned an outcome published after it."""
+    history = [commits.decode(data) for data in read_all(registry, "commits")]
+    samples = [sample for commit in history for sample in commit.read()]
+    known_until = [0, *accumulate((s.outcome.t for s in samples), max)]  # by how many samples were learned
+    versions = [msgspec.json.decode(data, type=Champion) for data in read_all(registry, "champion")]
+    assert len(samples) > 1_000
+    for sample in samples:
+        asked = sample.prediction
+        assert asked.t < sample.outcome.t
+        assert known_until[asked.learned] <= asked.t
+        assert known_until[versions[asked.version].learned] <= asked.t
+    assert len({s.prediction.version for s in samples}) == len(versions) or len(versions) == 1
+    assert max(s.prediction.learned for s in samples) > len(samples) // 2
+
+
+def read_all(registry: Registry, kind: str) -> Iterator[bytes]:
+    for number in range(registry.last(kind) + 1):
+        data = registry.read(kind, number)
+        assert data is not None
+        yield data
+
+
+@pytest.mark.timeout(TIMEOUT_S + 10)
+def test_killing_every_actor_loses_and_doubles_nothing(published: Counter[str], tmp_path: Path) -> None:
+    process = start(tmp_path)
+    champion, killed = tmp_path / "slice" / "commits" / "00000003.json", set[int]()
+    while not champion.exists():
+        assert process.poll() is None, (tmp_path / "err").read_text()[-3_000:]
+        time.sleep(0.05)
+    for child in psutil.Process(process.pid).children(recursive=True):
+        if child.name().startswith("ray::Actor"):
+            child.kill()
+            killed.add(child.pid)
+    assert len(killed) == len(ROLES)
+    check(result(process, tmp_path), published)

@@ -1,0 +1,107 @@
+"""Bad input at the command line: what was wrong, what would be right, and an exit code for each kind."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy import cli
+
+GOOD = """
+from tests.small import pipeline
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's folder with a good pipeline.py, and where we stand."""
+    (tmp_path / "pipeline.py").write_text(GOOD)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
+    monkeypatch.setattr(sys, "argv", ["shadowstream", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0), capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import no_such_thing", "pipeline.py:1: ModuleNotFoundError: No module named 'no_such_thing'"),
+        ("x = 1\ny = (", "pipeline.py:2: SyntaxError"),
+        ("x = 1", "needs a module-level `pipeline = Pipeline(...)`; there is none"),
+        ("pipeline = 3", "it is a int"),
+        ("from shadowstream import Pipeline\npipeline = Pipeline(name='a')", "missing 3 required keyword"),
+        ("from tests.small import *\nPipeline(name='a', model=1, features=Point, encode=encode)", "model must"),
+    ],
+)
+def test_a_pipeline_that_does_not_import_or_lacks_a_part(
+    text: str, said: str, project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "pipeline.py").write_text(text)
+    code, err = run(capsys, monkeypatch, "run", "pipeline.py")
+    assert code == 2
+    assert said in err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[join]\nwindow_h = 3", "unknown key 'join.window_h'; did you mean 'join.window_s'?"),
+        ("[join]\nshards = 'two'", "join.shards: Expected `int`"),
+        ("[kafka", "not TOML"),
+    ],
+)
+def test_a_toml_that_is_wrong(
+    text: str, said: str, project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "shadowstream.toml").write_text(text)
+    code, err = run(capsys, monkeypatch, "run", "pipeline.py")
+    assert code == 2
+    assert said in err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[kafka]\nbootstrap = "127.0.0.1:1"', "no Kafka broker answers at 127.0.0.1:1"),
+        ('[redis]\nurl = "redis://me:secret@127.0.0.1:1/0"', "no store answers at redis://***@127.0.0.1:1/0"),
+    ],
+)
+def test_a_service_that_is_not_there(
+    text: str, said: str, project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "shadowstream.toml").write_text(text)
+    code, err = run(capsys, monkeypatch, "run", "pipeline.py")
+    assert code == 3
+    assert said in err
+    assert "secret" not in err
+
+
+def test_status_of_nothing_and_a_file_that_is_not_there(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(capsys, monkeypatch, "status", "pipeline.py")[0] == 2
+    code, err = run(capsys, monkeypatch, "run", "nowhere.py")
+    assert code == 2
+    assert "no such file: nowhere.py" in err
+
+
+def test_an_embedded_feed_is_not_continued_by_accident(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / ".shadowstream" / "small" / "champion").mkdir(parents=True)
+    code, err = run(capsys, monkeypatch, "run", "pipeline.py")
+    assert code == 2
+    assert "--fresh" in err
+
+
+def test_a_wrong_argument_is_a_usage_error(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, err = run(capsys, monkeypatch, "run", "pipeline.py", "--quickly")
+    assert code == 2
+    assert "--quickly" in err

@@ -1,0 +1,287 @@
+"""The joiner between real brokers and real stores: what it counts, what it refuses, where it goes on."""
+
+import itertools
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+
+import pytest
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from msgspec import Raw
+
+from streams.batch import Readers
+from streams.errors import BrokerUnreachable, LogReplaced, LostRange
+from streams.events import Prediction, Record, encode, json_outcome, read_prediction, read_sample
+from streams.joiner import Joiner
+from streams.kafka import Sink, Source, Tp, ensure_topics
+from streams.policy import JoinPolicy
+from streams.step import Move, Step
+from streams.store import Store, name
+from tests.conftest import Running
+
+NUMBER = itertools.count()
+T = 1_360_000_000_000  # event times of the past
+HOUR_MS = 3_600_000
+
+
+class Refusing(Sink):
+    """A sink whose broker acknowledges nothing."""
+
+    def flush(self) -> dict[Tp, int]:
+        raise BrokerUnreachable("not acknowledged")
+
+
+class Feed:
+    """A feed's topics and shards, and the means to fill and join it."""
+
+    def __init__(self, broker: Running, store: Running, partitions: int = 1, **policy: float) -> None:
+        self.name, self.broker, self.undo = f"joined{next(NUMBER)}", broker.address, ExitStack()
+        self.policy = JoinPolicy(**policy)  # type: ignore[arg-type]
+        self.topics = [f"{self.name}-{kind}" for kind in "pod"]
+        ensure_topics(self.broker, dict.fromkeys(self.topics[:2], partitions) | {self.topics[2]: 1})
+        self.tps = [Tp(topic, n) for topic in self.topics[:2] for n in range(partitions)]
+        self.store = self.undo.enter_context(closing(Store(store.address)))
+        self.store.create(self.name, self.policy.shards, self.tps)
+        self.sink = self.undo.enter_context(closing(Sink(self.broker)))
+        self.now = 0.0
+
+    def joiner(self, sink: Sink | None = None) -> Joiner:
+        predictions, outcomes, dead_letters = self.topics
+        readers = Readers(
+            predictions=predictions,
+            outcomes=outcomes,
+            dead_letters=dead_letters,
+            prediction=lambda record: read_prediction(record.value),
+            outcome=json_outcome,
+        )
+        source = self.undo.enter_context(closing(Source(self.broker, self.tps)))
+        return Joiner(self.name, self.policy, source, self.store, sink or self.sink, readers, lambda: self.now)
+
+    def predict(self, *numbers: int) -> None:
+        for n in numbers:
+            event = Prediction(f"id{n}", T + n, 1, (0.5,), (0.0,), n, Raw(b'{"x":%d}' % n))
+            tp = self.tps[n % (len(self.tps) // 2)]
+            self.sink.send(tp, key=None, value=encode(event), t_ms=T + n)
+        self.sink.flush()
+
+    def report(self, *numbers: int) -> None:
+        for n in numbers:
+            tp = self.tps[len(self.tps) // 2 + n % (len(self.tps) // 2)]
+            self.sink.send(tp, key=b"id%d" % n, value=b'{"label":%d}' % (n % 2), t_ms=T + n + 1)
+        self.sink.flush()
+
+    def labels(self) -> dict[str, float]:
+        rows = [
+            read_sample(body)
+            for shard in range(self.policy.shards)
+            for _, body in self.store.read(self.name, shard, "0-0", 10_000)
+        ]
+        assert len({row.prediction.id for row in rows}) == len(rows)
+        return {row.prediction.id: row.outcome.label for row in rows}
+
+    def letters(self, count: int) -> list[Record]:
+        with closing(Source(self.broker, [Tp(self.topics[2], 0)])) as source:
+            found: list[Record] = []
+            deadline = time.monotonic() + 20
+            while len(found) < count and time.monotonic() < deadline:
+                found += [record for polled in source.poll(100, 1_000) for record in polled.records]
+            return found
+
+
+@pytest.fixture
+def feed(broker: Running, store_server: Running) -> Iterator[Feed]:
+    made = Feed(broker, store_server)
+    with made.undo:
+        yield made
+
+
+def run(joiner: Joiner, records: int) -> None:
+    """Step until so many records have been handled."""
+    deadline = time.monotonic() + 30
+    while records > 0:
+        assert time.monotonic() < deadline
+        records -= joiner.step(50)
+    assert records == 0
+
+
+def balanced(feed: Feed) -> None:
+    """The positions' equation, per partition over all shards."""
+    shards = [feed.store.shard(feed.name, shard) for shard in range(feed.policy.shards)]
+    for tp in feed.tps:
+        at = [shard.positions[name(tp)] for shard in shards]
+        assert len({p.next for p in at}) == 1
+        assert at[0].next - at[0].start == sum(p.records + p.rejected + p.holes + p.lost for p in at)
+
+
+@pytest.mark.parametrize(("shards", "partitions"), [(1, 1), (3, 2)])
+def test_pairs_become_samples_in_any_order_and_once(
+    broker: Running, store_server: Running, shards: int, partitions: int
+) -> None:
+    feed = Feed(broker, store_server, partitions, shards=shards)
+    with feed.undo:
+        joiner = feed.joiner()
+        feed.report(*range(0, 20))
+        run(joiner, 20)
+        feed.predict(*range(0, 60), 5, 6)
+        run(joiner, 62)
+        feed.report(*range(20, 40), 7, 25)
+        run(joiner, 22)
+        assert feed.labels() == {f"id{n}": n % 2 for n in range(40)}
+        total = {key: sum(s.counters[key] for s in joiner.shards) for key in joiner.shards[0].counters}
+        assert (total["waiting"], total["prediction_duplicate"], total["outcome_duplicate"]) == (20, 2, 2)
+        balanced(feed)
+
+
+def test_a_fresh_joiner_goes_on_where_the_store_stands_and_a_stale_one_does_no_harm(feed: Feed) -> None:
+    stale = feed.joiner()
+    feed.predict(*range(10))
+    feed.report(*range(5))
+    run(stale, 15)
+    current = feed.joiner()
+    feed.predict(*range(10, 20))
+    feed.report(*range(5, 15))
+    run(current, 20)
+    before = feed.store.shard(feed.name, 0)
+    assert stale.step(1_000) > 0
+    assert feed.store.shard(feed.name, 0).counters == before.counters
+    feed.report(*range(15, 20))
+    run(stale, 5)
+    assert feed.labels() == {f"id{n}": n % 2 for n in range(20)}
+    balanced(feed)
+
+
+def test_what_cannot_be_read_goes_to_the_dead_letters_and_the_feed_goes_on(feed: Feed) -> None:
+    joiner = feed.joiner()
+    predictions, outcomes = feed.tps
+    ahead = int(time.time() * 1_000) + 3 * HOUR_MS
+    feed.sink.send(predictions, key=b"k", value=b"{", t_ms=T)
+    feed.sink.send(outcomes, key=b"id1", value=b'{"label":"yes"}', t_ms=T)
+    feed.sink.send(outcomes, key=b"id1", value=b'{"label":1}', t_ms=ahead)
+    feed.sink.send(outcomes, key=b"\xff", value=b'{"label":1}', t_ms=T)
+    feed.sink.send(outcomes, key=bytes(600).replace(b"\0", b"x"), value=b'{"label":1}', t_ms=T)
+    feed.predict(1)
+    feed.report(1)
+    run(joiner, 7)
+    assert feed.labels() == {"id1": 1}
+    letters = {letter.key: letter for letter in feed.letters(5)}
+    where = [f"{predictions.topic}/0/0", *(f"{outcomes.topic}/0/{n}" for n in range(4))]
+    assert set(letters) == {key.encode() for key in where}
+    reasons = [dict(letters[key.encode()].headers)["reason"].decode() for key in where]
+    for reason, said in zip(reasons, ("not JSON", "wrong type", "too far ahead", "UTF-8", "512 bytes"), strict=True):
+        assert said in reason
+    assert letters[where[0].encode()].value == b"{"
+    assert [joiner.shards[0].positions[name(tp)].rejected for tp in feed.tps] == [1, 4]
+    balanced(feed)
+
+
+def test_no_step_counts_a_letter_that_was_not_acknowledged(feed: Feed) -> None:
+    feed.sink.send(feed.tps[0], key=None, value=b"{", t_ms=T)
+    feed.predict(1)
+    before = feed.store.shard(feed.name, 0)
+    with closing(Refusing(feed.broker)) as refusing:
+        joiner = feed.joiner(refusing)
+        with pytest.raises(BrokerUnreachable, match="not acknowledged"):
+            run(joiner, 2)
+    assert feed.store.shard(feed.name, 0).positions == before.positions
+    run(feed.joiner(), 2)
+    assert {letter.key for letter in feed.letters(1)} == {f"{feed.topics[0]}/0/0".encode()}
+
+
+def test_a_silent_partition_is_claimed_idle_and_the_end_closes_every_window(
+    broker: Running, store_server: Running
+) -> None:
+    feed = Feed(broker, store_server, idle_s=10, window_s=1, keep_s=0)
+    with feed.undo:
+        joiner = feed.joiner()
+        feed.predict(*range(0, 3_000, 10))
+        run(joiner, 300)
+        joiner.step(0)
+        assert joiner.shards[0].watermark_ms == 0
+        feed.now = 11
+        joiner.step(0)
+        lifted = joiner.shards[0].watermark_ms
+        assert T + 2_990 <= lifted <= T + 2_990 + 2_000
+        feed.store.close_feed(feed.name, 0)
+        while joiner.shards[0].windows or not joiner.shards[0].ending:
+            joiner.step(5)
+        assert joiner.shards[0].counters["unlabelled"] == 300
+        balanced(feed)
+
+
+def test_too_many_samples_pause_the_joiner_until_they_are_trimmed(broker: Running, store_server: Running) -> None:
+    feed = Feed(broker, store_server, stream_bound=10)
+    with feed.undo:
+        joiner = feed.joiner()
+        feed.predict(*range(30))
+        feed.report(*range(15))
+        run(joiner, 45)
+        feed.report(*range(15, 30))
+        assert [joiner.step(30) for _ in range(3)] == [0, 0, 0]
+        feed.store.trim(feed.name, 0, joiner.shards[0].last_id)
+        run(joiner, 15)
+        assert joiner.shards[0].unread == 15
+
+
+@pytest.mark.parametrize(
+    ("move", "error"),
+    [
+        (Move("", 0, 3, last=2, crc=12345), "another record"),
+        (Move("", 0, 9), "the log ends at 5"),
+    ],
+)
+def test_another_log_than_the_one_that_was_read_is_seen(feed: Feed, move: Move, error: str) -> None:
+    feed.predict(*range(5))
+    step = Step("t", HOUR_MS, HOUR_MS, 0, HOUR_MS)
+    step.moves = [Move(name(feed.tps[0]), *(getattr(move, f) for f in Move.__struct_fields__[1:]))]
+    feed.store.step(feed.name, 0, step)
+    with pytest.raises(LogReplaced, match=error):
+        feed.joiner()
+
+
+class TestOnApacheKafka:
+    """What the embedded broker cannot do: transactions that stay hidden, retention, files to damage."""
+
+    @pytest.fixture(autouse=True)
+    def _only(self, broker: Running) -> None:
+        if broker.kind == "embedded":
+            pytest.skip("not on the embedded broker")
+
+    def test_aborted_transactions_are_holes(self, feed: Feed) -> None:
+        producer = KafkaProducer(bootstrap_servers=feed.broker, transactional_id=feed.name)
+        producer.init_transactions()
+        for n, end in ((1, producer.abort_transaction), (2, producer.commit_transaction)):
+            producer.begin_transaction()
+            producer.send(feed.tps[1].topic, b'{"label":1}', b"id%d" % n, partition=0, timestamp_ms=T)
+            producer.flush()
+            end()
+        producer.close()
+        feed.predict(1, 2)
+        joiner = feed.joiner()
+        run(joiner, 3)
+        deadline = time.monotonic() + 10
+        while (at := joiner.shards[0].positions[name(feed.tps[1])]).next < 4:
+            assert time.monotonic() < deadline
+            joiner.step(50)
+        assert (at.next, at.records, at.holes) == (4, 1, 3)
+        assert feed.labels() == {"id2": 1}
+
+    def test_retention_that_overtook_the_joiner_is_seen(self, feed: Feed) -> None:
+        feed.predict(*range(10))
+        with closing(KafkaAdminClient(bootstrap_servers=feed.broker)) as admin:
+            admin.delete_records({TopicPartition(*feed.tps[0]): 4})
+        with pytest.raises(LostRange, match="starts at 4"):
+            feed.joiner()
+
+    def test_a_batch_with_a_flipped_byte_is_rejected_by_position(self, feed: Feed, broker: Running) -> None:
+        for batch in ((0, 1), (2, 3, 4), (5,)):
+            feed.predict(*batch)
+        log = next(broker.folder.glob(f"**/{feed.tps[0].topic}-0/*.log"))
+        data = bytearray(log.read_bytes())
+        data[data.index(b'"id3"') + 1] ^= 1
+        log.write_bytes(data)
+        joiner = feed.joiner()
+        run(joiner, 3)
+        joiner.step(100)
+        at = joiner.shards[0].positions[name(feed.tps[0])]
+        assert (at.next, at.records, at.rejected, at.holes) == (6, 3, 3, 0)
+        assert [dict(letter.headers)["end"] for letter in feed.letters(1)] == [b"5"]

@@ -1,0 +1,218 @@
+"""Server, learner, distiller, evaluator and conductor on a real broker and store, step by step, in one process."""
+
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from deploy import config
+from deploy.bootstrap import bootstrap
+from deploy.conductor import ConductorRole
+from deploy.distiller import DistillerRole, make_learner
+from deploy.evaluator import EvaluatorRole
+from deploy.learner import CommitRules, LearnerRole, LostRace
+from deploy.pipeline import Pipeline
+from deploy.records import Candidate, Champion, ServerNote
+from deploy.registry import Registry
+from deploy.roles import Plan, build
+from learners import commits
+from learners.evaluate import Verdict
+from learners.gate import Decision
+from streams.events import Record, Sample, read_prediction
+from streams.kafka import Sink, Source, Tp, ensure_topics
+from streams.step import Move, Step
+from streams.store import Store
+from tests import small
+from tests.conftest import Running
+
+NUMBERS = count()
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry with the small pipeline's first version."""
+    folder = tmp_path_factory.mktemp("first")
+    assert bootstrap(small.pipeline, Registry(folder))
+    return folder
+
+
+@pytest.fixture
+def registry(first: Path, tmp_path: Path) -> Registry:
+    """A copy of it of one's own."""
+    copied = Registry(tmp_path / "registry")
+    original = Registry(first)
+    for path in (first / "blobs").iterdir():
+        copied.put(path.read_bytes())
+    for kind in ("commits", "champion"):
+        data = original.read(kind, 0)
+        assert data is not None
+        copied.create(kind, 0, data)
+    return copied
+
+
+@pytest.fixture
+def feed() -> Pipeline:
+    """The small pipeline under a name of its own."""
+    return replace(small.pipeline, name=f"feed-{next(NUMBERS)}")
+
+
+def emit(store: Store, feed: str, samples: list[Sample], offset: int) -> int:
+    """Put samples through the join: each prediction, then its outcome."""
+    step = Step(f"token-{offset}", 10**12, 10**12, 0, 10**12)
+    step.moves = [Move("p:0", offset, offset + len(samples)), Move("o:0", offset, offset + len(samples), outcomes=1)]
+    for which, topic in enumerate(("prediction", "outcome"), 1):
+        for sample in samples:
+            event = getattr(sample, topic)
+            step.which.append(which)
+            step.ids.append(event.id)
+            step.times.append(event.t)
+            step.bodies.append(msgspec.json.encode(event).decode())
+        move = step.moves[which - 1]
+        move.records, move.t = len(samples), max(getattr(s, topic).t for s in samples)
+    store.step(feed, 0, step)
+    return offset + len(samples)
+
+
+class FullDisk(Registry):
+    """A registry that can be read, and where no record can be created."""
+
+    def create(self, kind: str, number: int, data: bytes) -> bool:
+        raise OSError("the disk is full")
+
+
+class Untrimmed(Store):
+    """A store that keeps its streams whole."""
+
+    def trim(self, feed: str, shard: int, upto: str) -> None:
+        pass
+
+
+def learner_role(feed: Pipeline, store: Store, registry: Registry) -> LearnerRole:
+    rules = CommitRules(100, 1e9, every_days=1e9)
+    return LearnerRole(feed.name, 1, store, registry, make_learner(feed), rules)
+
+
+def test_malformed_requests_go_to_the_dead_letters_and_the_feed_goes_on(
+    broker: Running, store_server: Running, registry: Registry, feed: Pipeline
+) -> None:
+    topics = config.Topics().named(feed.name)
+    ensure_topics(broker.address, dict.fromkeys((topics.requests, topics.predictions, topics.dead), 1))
+    good = msgspec.json.encode(small.Point((1.0, 2.0, 3.0, 4.0)))
+    values = [good, b'{"x": [1, 2]}', b"not json", good, None, b'{"x": [1, 2, 3, "four"]}', good]
+    sink = Sink(broker.address)
+    for i, value in enumerate(values):
+        sink.send(Tp(topics.requests, 0), key=b"\xff" if i == 6 else b"id-%d" % i, value=value, t_ms=1_000 + i)
+    sink.flush()
+    plan = Plan(
+        pipeline=Path(),
+        settings=config.Settings(),
+        bootstrap=broker.address,
+        store=store_server.address,
+        registry=registry.folder,
+        fetch_wait_ms=10,
+    )
+    store = Store(store_server.address)
+    server, served = build("server", plan, feed), 0
+    for _ in range(200):
+        server.step(50)
+        (note,) = store.get(feed.name, "server")
+        served = msgspec.json.decode(note, type=ServerNote).requests[f"{topics.requests}:0"] if note else 0
+        if served == len(values):
+            break
+    assert served == len(values)
+    answers = [read_prediction(r.value) for r in everything(broker.address, topics.predictions, 2)]
+    assert [(a.id, a.t, a.version) for a in answers] == [("id-0", 1_000, 0), ("id-3", 1_003, 0)]
+    letters = everything(broker.address, topics.dead, 5)
+    told = [{name: value.decode() for name, value in letter.headers} for letter in letters]
+    assert [(t["topic"], t["offset"]) for t in told] == [(topics.requests, str(n)) for n in (1, 2, 4, 5, 6)]
+    assert [letter.value for letter in letters] == [values[n] for n in (1, 2, 4, 5, 6)]
+    reasons = ("length 4", "not JSON", "no value", "Expected `float`", "not UTF-8")
+    for letter, reason in zip(told, reasons, strict=True):
+        assert reason in letter["reason"]
+
+
+def everything(bootstrap_servers: str, topic: str, least: int) -> list[Record]:
+    source = Source(bootstrap_servers, [Tp(topic, 0)], fetch_wait_ms=10)
+    found: list[Record] = []
+    for _ in range(100):
+        found += [r for polled in source.poll(50, 100) for r in polled.records]
+        if len(found) >= least:
+            break
+    source.close()
+    return found
+
+
+def test_a_learner_that_dies_before_its_commit_learns_the_same_again(
+    embedded_store: Store, registry: Registry, feed: Pipeline
+) -> None:
+    embedded_store.create(feed.name, 1, [("p", 0), ("o", 0)])
+    chosen = small.samples(250)
+    offset = emit(embedded_store, feed.name, chosen[:150], 0)
+    dying = learner_role(feed, embedded_store, registry)
+    assert dying.step(1)
+    assert registry.last("commits") == 1
+    emit(embedded_store, feed.name, chosen[150:], offset)
+    full = FullDisk(registry.folder)
+    with pytest.raises(OSError, match="full"):
+        learner_role(feed, embedded_store, full).step(1)
+    assert registry.last("commits") == 1
+    resumed = learner_role(feed, embedded_store, registry)
+    resumed.step(1)
+    assert registry.last("commits") == 2
+    history = [commits.decode(registry.read("commits", n) or b"") for n in range(3)]
+    learned = [s.prediction.id for commit in history for s in commit.read()]
+    assert learned == [s.prediction.id for s in chosen]
+    state = embedded_store.shard(feed.name, 0)
+    assert state.last_id == history[-1].positions["0"]
+    assert state.unread == 0
+
+
+@pytest.mark.parametrize("kind", [Store, Untrimmed])
+def test_a_learner_that_loses_the_race_says_so_and_changes_nothing(
+    kind: type[Store], store_server: Running, registry: Registry, feed: Pipeline
+) -> None:
+    store = kind(store_server.address)
+    store.create(feed.name, 1, [("p", 0), ("o", 0)])
+    winner, loser = (learner_role(feed, store, registry) for _ in range(2))
+    emit(store, feed.name, small.samples(120), 0)
+    winner.step(1)
+    won = registry.read("commits", 1)
+    emit(store, feed.name, small.samples(120, start=120), 120)
+    with pytest.raises(LostRace):
+        loser.step(1)
+    assert registry.read("commits", 1) == won
+    assert registry.last("commits") == 1
+    learner_role(feed, store, registry).step(1)
+    assert registry.last("commits") == 2
+
+
+def test_from_samples_to_the_next_champion(embedded_store: Store, registry: Registry, feed: Pipeline) -> None:
+    embedded_store.create(feed.name, 1, [("p", 0), ("o", 0)])
+    rules = CommitRules(100, 1e9, every_days=5)
+    learner = LearnerRole(feed.name, 1, embedded_store, registry, make_learner(feed), rules)
+    distiller = DistillerRole(feed, embedded_store, registry)
+    evaluator = EvaluatorRole(feed, 2 * small.HOUR_MS, embedded_store, registry)
+    conductor = ConductorRole(feed.name, embedded_store, registry)
+    offset = 0
+    for start in range(0, 1_200, 24):
+        offset = emit(embedded_store, feed.name, small.samples(24, start=start), offset)
+        for role in (learner, distiller, evaluator, conductor):
+            while role.step(1):
+                pass
+    # What was served (0, always) is worse than any model, so a candidate must have been promoted.
+    verdict = registry.record("verdicts", 0, Verdict)
+    champion = registry.record("champion", 1, Champion)
+    candidate = registry.record("candidates", 0, Candidate)
+    assert verdict is not None
+    assert champion is not None
+    assert candidate is not None
+    assert verdict.decision is Decision.PROVEN
+    assert (champion.candidate, champion.artifact) == (0, candidate.artifact)
+    assert candidate.figures.sparsity >= 0.8
+    again = ConductorRole(feed.name, embedded_store, registry)
+    while again.step(1):
+        pass
+    champions = [registry.record("champion", n, Champion) for n in range(registry.last("champion") + 1)]
+    assert len({c.candidate for c in champions if c}) == len(champions)

@@ -1,0 +1,124 @@
+"""Compression over all shapes and scales: artifact equals training form, masks only shrink, no altered byte passes."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from compressors.artifact import ArtifactError, describe, load, pack
+from compressors.form import layers, training_form
+from compressors.packing import pack_whole, unpack_whole
+from compressors.prune import prune_amount, prune_threshold, sparsity
+from compressors.quantize import quantize_rows
+from compressors.recipe import Quantize, Recipe
+
+torch.set_num_threads(1)  # these nets are too small to share among threads, which would only wait for each other
+
+SCALES = st.sampled_from([0.0, 1e-45, 1e-38, 1e-12, 1.0, 1e6, 1e18, 3.4e38])
+WIDTHS = st.integers(1, 70)
+
+
+def scaled(rows: int, columns: int, scales: list[float], seed: int) -> Tensor:
+    """Rows of different scale, each with one entry at its full scale, the rest uniform below it."""
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.rand(rows, columns, generator=generator) * 2 - 1
+    if rows:
+        values[torch.arange(rows), torch.randint(0, columns, (rows,), generator=generator)] = 1.0
+    picked = torch.tensor(scales)[torch.randint(0, len(scales), (rows,), generator=generator)]
+    return values * picked[:, None]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.integers(0, 40), WIDTHS, WIDTHS, st.lists(SCALES, min_size=1, max_size=3), st.booleans(), st.integers(2, 8),
+    st.floats(0, 0.99), st.integers(0, 999),
+)  # fmt: skip
+def test_the_artifact_answers_as_the_training_form_whatever_the_scales(
+    rows: int, inputs: int, outputs: int, scales: list[float], bias: bool, bits: int, amount: float, seed: int
+) -> None:
+    def make() -> nn.Module:
+        return nn.Linear(inputs, outputs, bias=bias)
+
+    form = training_form(make(), Recipe(quantize=Quantize(bits=bits)))
+    with torch.no_grad():
+        next(form.parameters()).copy_(scaled(outputs, inputs, scales, seed))
+    prune_amount(form, amount)
+    x = scaled(rows, inputs, scales, seed + 1)
+    ours, theirs = form(x), load(pack(form, {}), make)(x)
+    assert ours.shape == (rows, outputs)
+    torch.testing.assert_close(theirs, ours, rtol=0, atol=0, equal_nan=True)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 20), WIDTHS, st.lists(SCALES, min_size=1, max_size=3), st.integers(1, 127), st.integers(0, 999))
+def test_quantized_rows_are_whole_within_levels_and_half_a_step_off(
+    rows: int, columns: int, scales: list[float], levels: int, seed: int
+) -> None:
+    given_rows = scaled(rows, columns, scales, seed)
+    whole, scale = quantize_rows(given_rows, levels)
+    assert bool((whole == whole.round()).all())
+    assert bool((whole.abs() <= levels).all())
+    assert bool(scale.isfinite().all())
+    gap = (whole.double() * scale.double() - given_rows.double()).abs()
+    assert bool((gap <= scale.double() * 0.50001).all())
+
+
+@given(st.lists(st.integers(-127, 127), min_size=1, max_size=200), st.floats(0, 1))
+def test_packed_whole_numbers_come_back(values: list[int], zeroed: float) -> None:
+    whole = torch.tensor(values, dtype=torch.int8)
+    whole[: round(zeroed * len(values))] = 0
+    parts = pack_whole(whole)
+    assert torch.equal(unpack_whole(parts, whole.shape), whole)
+    assert sum(t.numel() for t in parts.values()) <= whole.numel()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([prune_amount, prune_threshold]), st.floats(0, 0.99)), max_size=6),
+    st.integers(0, 99),
+)
+def test_masks_only_lose_entries_and_an_amount_is_reached(
+    steps: list[tuple[Callable[[nn.Module, float], None], float]], seed: int
+) -> None:
+    torch.manual_seed(seed)
+    form = training_form(nn.Sequential(nn.Linear(9, 12), nn.ReLU(), nn.Linear(12, 2)), Recipe())
+    size = sum(layer.mask.numel() for layer in layers(form).values())
+    for prune, value in steps:
+        before, dead = sparsity(form).overall, [layer.mask == 0 for layer in layers(form).values()]
+        with torch.no_grad():
+            torch._foreach_add_(list(form.parameters()), 0.01)
+        prune(form, value)
+        assert all(not layer.mask[d].any() for layer, d in zip(layers(form).values(), dead, strict=True))
+        if prune is prune_amount:
+            assert math.isclose(sparsity(form).overall, max(before, round(value * size) / size))
+
+
+def tiny() -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 1))
+
+
+torch.manual_seed(0)
+PACKED = pack(training_form(tiny(), Recipe()), {"note": "é"})
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.integers(0, len(PACKED) - 1), st.integers(1, 255))
+def test_no_altered_byte_passes(place: int, change: int) -> None:
+    altered = bytearray(PACKED)
+    altered[place] ^= change
+    for read in (describe, lambda data: load(data, tiny)):
+        with pytest.raises(ArtifactError):
+            read(bytes(altered))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=300))
+def test_no_other_bytes_pass(data: bytes) -> None:
+    for given_bytes in (data, data + PACKED, PACKED[:8] + data):
+        if given_bytes != PACKED:
+            with pytest.raises(ArtifactError):
+                describe(given_bytes)
