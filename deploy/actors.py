@@ -17,7 +17,8 @@ from deploy.pipeline import load
 from deploy.roles import ROLES, Plan, build
 from streams.errors import ShadowstreamError, Unreachable
 
-BLOCK_MS = 20
+BLOCK_MS = {"distiller": 5, "evaluator": 5, "conductor": 5}  # these look at files; the others are woken
+BLOCK_OTHERS_MS = 20
 RETRY_S = 1.0
 LOCAL: dict[str, Any] = {
     "include_dashboard": False,
@@ -41,9 +42,10 @@ class Actor:
         """Do the role's steps; on what is worth a retry, begin anew."""
         while not self._stopped.is_set():
             try:
+                block_ms = BLOCK_MS.get(self._role, BLOCK_OTHERS_MS)
                 role = build(self._role, self._plan, self._pipeline)
                 while not self._stopped.is_set():
-                    role.step(BLOCK_MS)
+                    role.step(block_ms)
             except (Unreachable, LostRace) as wrong:
                 logging.getLogger("shadowstream").warning("%s: %s; trying again", self._role, wrong)
                 time.sleep(RETRY_S)

@@ -39,7 +39,7 @@ class LearnerRole:
 
     def __init__(
         self, feed: str, shards: int, store: Store, registry: Registry, learner: Learner, rules: "CommitRules"
-    ):
+    ) -> None:
         self._feed, self._shards, self._store, self._registry = feed, range(shards), store, registry
         self._learner, self._rules = learner, rules
         self._fingerprint = commits.fingerprint()

@@ -36,11 +36,6 @@ class Progress(Struct, frozen=True):
     evaluator: EvaluatorNote | None
     conductor: ConductorNote | None
 
-    def answered(self, requests: dict[str, int]) -> bool:
-        """Tell whether every request below `requests` (next offset by topic:partition) has been answered."""
-        done = self.server.requests if self.server else {}
-        return all(done.get(tp, 0) >= end for tp, end in requests.items())
-
     def settled(self, outcomes: dict[str, int]) -> bool:
         """Tell whether nothing is outstanding for these outcomes (next offsets) and for all that was answered."""
         server, learner, distiller, evaluator, conductor = (
@@ -81,6 +76,16 @@ class Monitor:
             _note(evaluator, EvaluatorNote),
             _note(conductor, ConductorNote),
         )
+
+    def answered(self, requests: dict[str, int]) -> bool:
+        """Tell whether every request below `requests` (next offset by topic:partition) has been answered."""
+        (data,) = self._store.get(self._feed, "server")
+        server = _note(data, ServerNote)
+        return server is not None and all(server.requests.get(tp, 0) >= end for tp, end in requests.items())
+
+    def settled(self, outcomes: dict[str, int]) -> bool:
+        """Tell whether nothing is outstanding for these outcomes (next offsets) and for all that was answered."""
+        return self.progress().settled(outcomes)
 
     def metrics(self) -> Metrics | None:
         """Give the evaluator's last metrics."""

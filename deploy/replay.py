@@ -18,7 +18,7 @@ from streams.errors import ShadowstreamError
 from streams.kafka import Sink, Tp
 from streams.store import name
 
-POLL_S = 0.001
+POLL_S = 0.002
 STALL_S = 120.0
 
 
@@ -44,9 +44,9 @@ class Replay:
             events = list(group)
             self.at_ms = events[-1].t_ms
             if self._publish(events, "requests"):
-                yield from self._wait(lambda: monitor.progress().answered(self.ends["requests"]))
+                yield from self._wait(lambda: monitor.answered(self.ends["requests"]))
             self._publish(events, "outcomes")
-            yield from self._wait(lambda: monitor.progress().settled(self.ends["outcomes"]))
+            yield from self._wait(lambda: monitor.settled(self.ends["outcomes"]))
             yield
 
     def _publish(self, events: list[FeedEvent], topic: str) -> bool:

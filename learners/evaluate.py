@@ -26,7 +26,7 @@ BOUND_FROM = 500  # predictions, seen without labels, that give B_0
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """What the gate said, with its evidence; `offset` is what the candidate's intercept has more than the champion's."""
+    """What the gate said, with its evidence; `offset`: the candidate's intercept less the champion's."""
 
     candidate: int
     decision: Decision
@@ -83,7 +83,7 @@ class Evaluator:
         return self._judge(self._trial, commit) if self._trial else None
 
     def start(self, number: int, model: nn.Module) -> Verdict | None:
-        """Put a candidate under test on predictions later than all that is known; gives the verdict on one it replaces."""
+        """Put a candidate under test, on predictions still to come; gives the verdict on the one it replaces."""
         if self._last is None or not self._recent:
             raise ValueError("a candidate needs samples before it")
         replaced = self._verdict(self._trial, Decision.SUPERSEDED, self._last) if self._trial else None

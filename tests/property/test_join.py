@@ -285,3 +285,26 @@ def test_a_step_without_its_shard_or_with_unwelcome_parts_is_refused_and_changes
         with pytest.raises(StoreRefused, match=reason):
             embedded_store.step(feed, 0, step)
     assert replace(embedded_store.shard(feed, 0), now_ms=0) == replace(state, now_ms=0)
+
+
+@pytest.mark.parametrize("outcome_first", [False, True])
+@pytest.mark.parametrize(("after", "joined"), [(WINDOW, 1), (WINDOW + 1, 0)])
+def test_an_outcome_is_on_time_up_to_the_deadline_itself(
+    embedded_store: Store, outcome_first: bool, after: int, joined: int
+) -> None:
+    feed = fresh(embedded_store)
+    events = [(0, "id:0", 1_000), (1, "id:0", 1_000 + after)]
+    for one in reversed(events) if outcome_first else events:
+        state = embedded_store.step(feed, 0, shard_step([one], 0, 1, embedded_store.shard(feed, 0)))
+    assert (state.counters["joined"], state.counters["late"]) == (joined, 1 - joined)
+
+
+def test_windows_and_markers_end_only_after_their_last_moment(embedded_store: Store) -> None:
+    feed = fresh(embedded_store)
+    latest = 1_000 + WINDOW  # the outcome's own time: its duplicates must find the marker
+    events = [(0, "id:0", 1_000), (1, "id:0", latest), (0, "id:1", 1_000)]
+    embedded_store.step(feed, 0, shard_step(events, 0, 1, embedded_store.shard(feed, 0)))
+    assert passed(embedded_store, feed, 1_000 + WINDOW).counters["waiting"] == 1
+    assert passed(embedded_store, feed, 1_000 + WINDOW + 1).counters["waiting"] == 0
+    assert passed(embedded_store, feed, latest + WINDOW + KEEP).markers == 2
+    assert passed(embedded_store, feed, latest + WINDOW + KEEP + 1).markers == 0
