@@ -19,6 +19,7 @@ from msgspec import Meta, Struct
 
 from streams.errors import ConfigError
 from streams.policy import JoinPolicy
+from streams.store import redacted
 
 PREFIX = "SHADOWSTREAM"
 URL = "redis://[user:password@]host[:port][/number], rediss://... or unix://..."
@@ -135,13 +136,6 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) 
         except ConfigError as wrong:
             raise ConfigError(f"{path or 'environment'}: {wrong}") from None
     return msgspec.structs.replace(Settings(), **sections)
-
-
-def redacted(url: str) -> str:
-    """Give a store's address without what may be secret: all before the host, and a query altogether."""
-    scheme, _, rest = url.partition("://")
-    _, at, host = rest.rpartition("@")
-    return f"{scheme}://{'***@' if at else ''}{host}" if rest and "?" not in rest else "***"
 
 
 def _parsed(path: Path) -> dict[str, Any]:

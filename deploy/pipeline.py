@@ -43,7 +43,9 @@ class Pipeline:
 
     `features` is a type msgspec can decode (a `msgspec.Struct`); a request's JSON is decoded into it. `encode` turns a
     list of them (length N) into the model's positional inputs, tensors whose first dimension is N. `model` makes a
-    fresh network that maps those inputs to outputs of shape (N, K), where K is the task's.
+    fresh network that maps those inputs to outputs of shape (N, K), where K is the task's. `history` gives labelled
+    rows to begin with; `feed` a recorded feed in order of time, for replays, and `feed_ends_ms` its last event's time,
+    for the progress bar.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Pipeline:
     promotion: Promotion = field(default_factory=Promotion)
     history: Callable[[], Iterable[Labelled]] | None = None
     feed: Callable[[], Iterable[FeedEvent]] | None = None
+    feed_ends_ms: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

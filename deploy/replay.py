@@ -36,18 +36,24 @@ class Replay:
         self._topics, self._partitions, self._sink = topics, partitions, sink
         self.ends: dict[str, dict[str, int]] = {"requests": {}, "outcomes": {}}
         self.published = {"requests": 0, "outcomes": 0}
-        self.at_ms = 0
+        self.at_ms = self._began_ms = 0
 
     def run(self, monitor: Monitor) -> Iterator[None]:
         """Publish slice by slice; yields while it waits and after each slice, so that the caller can look around."""
         for _, group in self._slices:
             events = list(group)
-            self.at_ms = events[-1].t_ms
+            self.at_ms, self._began_ms = events[-1].t_ms, self._began_ms or events[0].t_ms
             if self._publish(events, "requests"):
                 yield from self._wait(lambda: monitor.answered(self.ends["requests"]))
             self._publish(events, "outcomes")
             yield from self._wait(lambda: monitor.settled(self.ends["outcomes"]))
             yield
+
+    def share(self, ends_ms: int | None) -> float | None:
+        """Give the share of the feed's time that is published, if it is known when it ends."""
+        if ends_ms is None or not self._began_ms:
+            return None
+        return min(1.0, (self.at_ms - self._began_ms) / max(1, ends_ms - self._began_ms))
 
     def _publish(self, events: list[FeedEvent], topic: str) -> bool:
         chosen = [event for event in events if event.topic == topic]

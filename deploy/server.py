@@ -21,6 +21,7 @@ from streams.events import Prediction, Request, encode
 from streams.kafka import Polled, Sink, Source, Tp
 from streams.store import Store, name
 
+MOST_BYTES = 900_000
 COMMIT_EVERY_S = 1.0  # a re-served request makes the same id, so request offsets may lag
 
 
@@ -67,7 +68,7 @@ class ServerRole:
         for part in polled:
             for record in part.records:
                 try:
-                    request = self._pipeline.request(record)
+                    request = _bounded(self._pipeline.request(record))
                     rows.append(self._encoder.decode(request.features))
                 except MalformedEvent as wrong:
                     letters.append(Letter(part.tp, record.offset, record.offset + 1, str(wrong), record))
@@ -93,3 +94,10 @@ class ServerRole:
             return 0, (0.0,) * self._pipeline.task.outputs
         note = msgspec.json.decode(data, type=LearnerNote)
         return note.learned, note.intercept
+
+
+def _bounded(request: Request) -> Request:
+    """Refuse what would make a prediction that brokers do not take: by default 1 MB a record."""
+    if len(request.features) > MOST_BYTES:
+        raise MalformedEvent(f"features of {len(request.features):,} bytes; at most {MOST_BYTES:,} are served")
+    return request

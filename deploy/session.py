@@ -29,8 +29,8 @@ from streams.errors import ConfigError, ShadowstreamError
 from streams.kafka import Sink, ensure_topics
 from streams.store import Store
 
-EMBEDDED_FETCH_WAIT_MS = 10  # its long poll does not wake on new data, but must outlast its listing of the log
-KAFKA_FETCH_WAIT_MS = 500
+EMBEDDED_FETCH_WAIT_MS = 5  # its long poll does not wake on new data
+KAFKA_FETCH_WAIT_MS = 20  # one fetch is in flight at a time: a silent partition's long wait delays the busy ones
 LOOK_EVERY_S = 0.25
 CLOSE_S = 60.0
 ADDRESSES = "embedded.json"
@@ -102,10 +102,8 @@ class Session:
             raise ConfigError("this pipeline has no feed to replay: give Pipeline(feed=...)")
         topics = self._settings.topics
         names = {"requests": self.topics.requests, "outcomes": self.topics.outcomes}
-        events = list(self.pipeline.feed())
-        self._span = (events[0].t_ms, events[-1].t_ms)
         sink = Sink(self.plan.bootstrap)
-        self.replay = Replay(events, names, topics.partitions, self._settings.replay.lead_s, sink)
+        self.replay = Replay(self.pipeline.feed(), names, topics.partitions, self._settings.replay.lead_s, sink)
         self._loop_began, looked = time.monotonic(), 0.0
         for _ in self.replay.run(self.monitor):
             if time.monotonic() - looked > LOOK_EVERY_S:
@@ -187,7 +185,7 @@ class Session:
             view,
             seconds=now - self._began,
             at_ms=at_ms,
-            share=(at_ms - self._span[0]) / max(1, self._span[1] - self._span[0]) if replay else None,
+            share=replay.share(self.pipeline.feed_ends_ms) if replay else None,
             events_per_second=view.events / max(now - self._loop_began, 1e-9),
         )
 

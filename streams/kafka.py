@@ -24,6 +24,8 @@ QUIET_S = 0.25  # after so long without a record, fetches are spaced by REST_S: 
 REST_S = 0.02
 PROBE_MS = 500  # for one batch that is there; a probe cut short only rejects a batch in more pieces
 LINGER_MS = 100  # `flush` sends at once, and as one batch: the embedded broker's fetch costs 0.5 us for each in the log
+LONGEST_WAIT_MS = 100
+STARVED_S = 0.25
 FETCH_BYTES = 1 << 20  # per partition and fetch; about what one step of the join takes
 
 
@@ -81,7 +83,7 @@ class Source:
         self._of = {tp: TopicPartition(*tp) for tp in self.tps}
         self._position: dict[Tp, int] = {}
         self._paused: set[Tp] = set()
-        self._taken = time.monotonic()  # when records last came
+        self._taken = self._fed = time.monotonic()  # when records last came; when none were withheld
         self._ends: tuple[float, dict[Tp, int]] = (float("-inf"), {})
         self._consumer = self._connect(self.tps)
 
@@ -130,6 +132,7 @@ class Source:
             if not _undecodable(wrong):
                 raise BrokerUnreachable(f"{type(wrong).__name__}: {wrong}") from wrong
             return self._reject(before, f"{type(wrong).__name__}: {wrong}")
+        self._nourish(bool(found))
         return list(self._moved(before, found))
 
     def read(self, tp: Tp, offset: int) -> Record | None:
@@ -214,6 +217,21 @@ class Source:
                 return dict(found)
             time.sleep(min(REST_S, deadline - now))
         return dict(self._consumer.poll(timeout_ms=max(0, int((deadline - now) * 1_000)), max_records=max_records))
+
+    def _nourish(self, found: bool) -> None:
+        """Wait longer where a broker tells of records and gives none.
+
+        The embedded one lists all batches of a partition at each fetch, and stops without a word when time is up.
+        """
+        here = self._position.items()
+        if found or all(
+            (self._consumer.highwater(self._of[tp]) or 0) <= at for tp, at in here if tp not in self._paused
+        ):
+            self._fed = time.monotonic()
+        elif time.monotonic() - self._fed > STARVED_S and self._settings["fetch_max_wait_ms"] < LONGEST_WAIT_MS:
+            self._settings["fetch_max_wait_ms"] *= 2
+            self._fed = time.monotonic()
+            self._renew()
 
     def _moved(self, before: dict[Tp, int], found: dict[Any, list[Any]]) -> Iterator[Polled]:
         for tp, start in before.items():

@@ -27,7 +27,7 @@ class Store:
     """One Redis-protocol store by URL. All calls raise `StoreUnreachable` when nothing answers."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self._url = redacted(url)  # what errors may show
         self._redis = redis.Redis.from_url(
             url,
             socket_connect_timeout=5.0,
@@ -155,6 +155,13 @@ class Store:
             raise StoreUnreachable(f"no store answers at {self._url}: {wrong}") from wrong
         except redis.ResponseError as wrong:
             raise StoreRefused(f"{self._url}: {wrong}") from wrong
+
+
+def redacted(url: str) -> str:
+    """Give a store's address without what may be secret: all before the host, and a query altogether."""
+    scheme, _, rest = url.partition("://")
+    _, at, host = rest.rpartition("@")
+    return f"{scheme}://{'***@' if at else ''}{host}" if rest and "?" not in rest else "***"
 
 
 def name(tp: Iterable[Any]) -> str:

@@ -27,7 +27,7 @@ NEW_YORK, ATLANTIC = "America/New_York", "America/Puerto_Rico"
 
 
 class Flight(msgspec.Struct, gc=False):
-    """What is known at the scheduled departure: the schedule, in local time, and the weather last reported at the origin.
+    """What is known at the scheduled departure: the schedule (local time), and the origin's weather as last reported.
 
     Miles; degrees Fahrenheit, %, mph, inches an hour, millibar, miles.
     """
@@ -173,7 +173,8 @@ def _elapsed_min(rows: pd.DataFrame) -> pd.Series:
     zones = rows.departs.groupby(rows.dest.map(airports.tzone).fillna(ATLANTIC))
     ahead = pd.concat([at.dt.tz_convert(zone).dt.tz_localize(None) - here[at.index] for zone, at in zones])
     left, landed = (time // 100 * 60 + time % 100 for time in (rows.dep_time, rows.arr_time))  # written hhmm
-    return (landed - left - ahead.dt.total_seconds() / 60) % (24 * 60)
+    elapsed: pd.Series = (landed - left - ahead.dt.total_seconds() / 60) % (24 * 60)
+    return elapsed
 
 
 def _with_weather(rows: pd.DataFrame) -> pd.DataFrame:

@@ -308,3 +308,17 @@ def test_windows_and_markers_end_only_after_their_last_moment(embedded_store: St
     assert passed(embedded_store, feed, 1_000 + WINDOW + 1).counters["waiting"] == 0
     assert passed(embedded_store, feed, latest + WINDOW + KEEP).markers == 2
     assert passed(embedded_store, feed, latest + WINDOW + KEEP + 1).markers == 0
+
+
+def test_a_step_may_be_larger_than_lua_can_unpack_at_once(embedded_store: Store) -> None:
+    _, state = filled(embedded_store, 5_000, 1_000)
+    assert (state.counters["joined"], state.counters["waiting"], state.windows) == (2_500, 2_500, 5_000)
+
+
+def test_an_idle_claim_lifts_the_largest_time_by_a_second_at_most(embedded_store: Store) -> None:
+    feed = fresh(embedded_store)  # whose last step was in 1970
+    step = blank(0)
+    step.moves = [Move("p:0", 0, 0, t=1_000, idle=1), Move("o:0", 0, 0, idle=1)]
+    state = embedded_store.step(feed, 0, step)
+    assert [state.positions[name].t_ms for name in NAMES] == [2_000, 1_000, -1]
+    assert state.watermark_ms == 0

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from deploy.config import KEYS, Settings, load, redacted
+from deploy.config import KEYS, Settings, load
 from streams.errors import ConfigError
+from streams.store import redacted
 
 SECRET = "hunter2"
 
