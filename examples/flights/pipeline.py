@@ -191,4 +191,12 @@ def _with_weather(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-pipeline = Pipeline(name="flights", model=Net, features=Flight, encode=encode, history=history, feed=feed)
+pipeline = Pipeline(
+    name="flights",
+    model=Net,
+    features=Flight,
+    encode=encode,
+    history=history,
+    feed=feed,
+    feed_ends_ms=1_388_566_860_000,
+)

@@ -92,7 +92,7 @@ def test_learning_lowers_the_loss_and_pruned_weights_stay_zero() -> None:
     learner = small.learner()
     prune_amount(learner.shadow.model, 0.5)
     task, losses = Binary(), []
-    for n in range(300):
+    for n in range(700):
         chosen = small.samples(64, seed=n)
         target = torch.tensor([s.outcome.label for s in chosen])
         losses.append(float(task.losses(learner.learn(chosen), target).mean()))
