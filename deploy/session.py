@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
+import torch
 from msgspec import Struct
 
 from deploy import audit
@@ -71,6 +72,7 @@ class Session:
         self._began = self._loop_began = time.monotonic()
 
     def __enter__(self) -> "Session":
+        torch.set_num_threads(1)  # the networks are small, and the actors take the cores
         with ExitStack() as stack:
             self._prepare_folder()
             plan = self._services(stack)

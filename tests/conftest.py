@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
 from redis import Redis
 
 from deploy.embedded import Service, start_broker, start_store
@@ -67,3 +68,9 @@ def embedded_redis(embedded_store_url: str) -> Iterator[Redis]:
     client = Redis.from_url(embedded_store_url)
     yield client
     client.close()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Networks here are tiny: threads that wait for each other cost more than they give."""
+    torch.set_num_threads(1)

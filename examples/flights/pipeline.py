@@ -83,8 +83,8 @@ def encode(flights: Sequence[Flight]) -> tuple[Tensor, Tensor]:
     """Turn N flights into rows of the embedding table (N, 5) and scaled numbers (N, 9)."""
     columns = zip(ROWS, zip(*map(categories_of, flights), strict=True), strict=True)
     rows = np.array([[known.get(value, 0) for value in column] for known, column in columns])
-    numbers = np.array(list(map(numbers_of, flights)), dtype=np.float32)
-    return torch.from_numpy(rows.T), ((torch.from_numpy(numbers) - MEAN) / SPREAD).clamp(-10, 10)
+    numbers = torch.from_numpy(np.array(list(map(numbers_of, flights)), dtype=np.float64))
+    return torch.from_numpy(rows.T), ((numbers - MEAN) / SPREAD).clamp(-10, 10).float()
 
 
 class Net(nn.Module):
@@ -147,7 +147,7 @@ def flights() -> pd.DataFrame:
     rows = rows.sort_values("departs", kind="stable", ignore_index=True)
     local = rows.departs.dt.tz_convert(NEW_YORK)
     rows["key"] = local.dt.strftime("%Y-%m-%d-") + rows.carrier + rows.flight.astype(str) + "-" + rows.origin
-    rows["weekday"] = local.dt.weekday
+    rows["weekday"] = local.dt.day_of_week
     rows["departs_ms"] = rows.departs.dt.as_unit("ms").astype("int64")
     delay_min = (rows.dep_delay + _elapsed_min(rows)).where(rows.arr_delay.notna())
     rows["arrives_ms"] = rows.departs_ms + 60_000 * delay_min
