@@ -28,7 +28,7 @@ class Online:
     `replay`: how many of the newest samples a candidate is distilled on.
     """
 
-    batch: int = 64
+    batch: int = 128
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     clip: float = 1.0

@@ -90,7 +90,7 @@ def encode(flights: Sequence[Flight]) -> tuple[Tensor, Tensor]:
 class Net(nn.Module):
     """Embeddings and numbers through two small hidden layers; the LayerNorm keeps it able to learn all year."""
 
-    def __init__(self, embedding: int = 8, width: int = 64) -> None:
+    def __init__(self, embedding: int = 8, width: int = 128) -> None:
         super().__init__()
         self.table = nn.Embedding(1 + len(_places), embedding)
         self.layers = nn.Sequential(

@@ -101,12 +101,12 @@ def test_learning_lowers_the_loss_and_pruned_weights_stay_zero() -> None:
     assert sum(int((m == 0).sum()) for m in masks) == round(0.5 * sum(m.numel() for m in masks))
 
 
-@pytest.mark.parametrize("n", [0, 1, 64, 65, 200])
+@pytest.mark.parametrize("n", [0, 1, 128, 129, 500])
 def test_micro_batches_hold_everything_once_and_none_is_too_large(n: int) -> None:
     chosen = small.samples(n)
     batches = small.learner().batches(chosen)
     assert [s for batch in batches for s in batch] == chosen
-    assert all(0 < len(batch) <= 64 for batch in batches)
+    assert all(0 < len(batch) <= 128 for batch in batches)
 
 
 def test_the_intercept_follows_the_base_rate() -> None:
