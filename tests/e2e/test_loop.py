@@ -50,7 +50,8 @@ def result(process: "subprocess.Popen[bytes]", folder: Path) -> dict[str, Any]:
 def check(found: dict[str, Any], published: Counter[str]) -> None:
     assert found["balanced"]
     assert found["lost"] == found["doubled"] == 0
-    assert found["requests"] == found["predictions"] == published["requests"]
+    assert found["requests"] == published["requests"]
+    assert found["predictions"] >= published["requests"]
     assert found["samples"] == found["outcomes"] == published["outcomes"]
     assert found["unlabelled"] == published["requests"] - published["outcomes"]
 
@@ -62,6 +63,7 @@ def test_a_slice_of_the_year(broker: Running, store_server: Running, published: 
     addresses = {"SHADOWSTREAM_KAFKA_BOOTSTRAP": broker.address, "SHADOWSTREAM_REDIS_URL": store_server.address}
     found = result(start(tmp_path, **(addresses if broker.kind == "external" else {})), tmp_path)
     check(found, published)
+    assert found["predictions"] == published["requests"]
     assert found["candidates"] >= 3
     assert found["auc_served"] > 0.6
     assert found["sparsity"] >= 0.5
@@ -104,4 +106,4 @@ def test_killing_every_actor_loses_and_doubles_nothing(published: Counter[str], 
             child.kill()
             killed.add(child.pid)
     assert len(killed) == len(ROLES)
-    check(result(process, tmp_path), published)
+    check(result(process, tmp_path), published)  # requests served again make the same ids, and count as duplicates

@@ -234,6 +234,7 @@ def test_what_a_command_left_behind_ends_with_it(tmp_path: Path, monkeypatch: py
     wrapper.chmod(0o755)
     with start_store(tmp_path, shlex.quote(f"./{wrapper}")) as service:
         servers = [p for p in psutil.Process().children(recursive=True) if p.name() == "valkey-server"]
+        servers = [p for p in servers if str(service.port) in " ".join(p.cmdline())]
         assert len(servers) == 1
         service.kill() if killed else (tmp_path / "store" / "end").touch()
         assert all_gone(servers)
