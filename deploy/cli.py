@@ -51,7 +51,7 @@ def run(
         _replay(pipeline, settings, fresh=fresh, as_json=as_json)
         return
     console = Console(stderr=as_json)
-    with Session(pipeline, settings, fresh=fresh) as session, screen(console) as shown:
+    with Session(pipeline, settings, console.print, fresh=fresh) as session, screen(console) as shown:
         for view in session.live():
             shown.show(view)
 
@@ -92,7 +92,7 @@ def _config(pipeline: Path, given: Path | None) -> Path | None:
 
 def _replay(path: Path, settings: config.Settings, *, fresh: bool, as_json: bool) -> None:
     console = Console(stderr=as_json)
-    with Session(path, settings, fresh=fresh) as session:
+    with Session(path, settings, console.print, fresh=fresh) as session:
         view: View | None = None
         with screen(console) as shown:
             for view in session.play():

@@ -18,7 +18,7 @@ from streams.errors import ShadowstreamError
 from streams.kafka import Sink, Tp
 from streams.store import name
 
-POLL_S = 0.002
+POLL_S = 0.001
 STALL_S = 120.0
 
 

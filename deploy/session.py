@@ -5,7 +5,7 @@ Owns the order in which these come and go. Does not know what is shown or how.
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -62,7 +62,8 @@ class Addresses(Struct, frozen=True):
 class Session:
     """A context manager: entering starts everything, leaving ends what was started here."""
 
-    def __init__(self, path: Path, settings: Settings, *, fresh: bool) -> None:
+    def __init__(self, path: Path, settings: Settings, say: Callable[[str], None], *, fresh: bool) -> None:
+        self._say = say
         self.pipeline: Pipeline = load(path)
         self._path, self._settings, self._fresh = path, settings, fresh
         self.folder = Path(settings.registry.path).resolve() / self.pipeline.name
@@ -75,10 +76,12 @@ class Session:
         torch.set_num_threads(1)  # the networks are small, and the actors take the cores
         with ExitStack() as stack:
             self._prepare_folder()
+            self._say("starting broker, store and actors")
             plan = self._services(stack)
             self._create(plan)
             stack.enter_context(self._system)
             self._system.start(plan)
+            self._say("training the first version on history" if self.pipeline.history else "making the first version")
             bootstrap(self.pipeline, self.registry)
             self._system.run()
             self._stack = stack.pop_all()
