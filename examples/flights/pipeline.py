@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from shadowstream import ConfigError, FeedEvent, Labelled, Online, Pipeline
+from shadowstream import ConfigError, FeedEvent, Labelled, Pipeline
 
 LATE_MIN = 15
 NEW_YORK, ATLANTIC = "America/New_York", "America/Puerto_Rico"
@@ -196,7 +196,6 @@ pipeline = Pipeline(
     model=Net,
     features=Flight,
     encode=encode,
-    online=Online(replay=10_000),  # eleven days; twice or four times as many give the same
     history=history,
     feed=feed,
     feed_ends_ms=1_388_566_860_000,
