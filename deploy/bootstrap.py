@@ -10,7 +10,6 @@ import torch
 
 from compressors import artifact
 from compressors.distill import Data
-from compressors.prune import prune_amount
 from deploy import records
 from deploy.distiller import compress, make_learner
 from deploy.pipeline import Labelled, Pipeline
@@ -24,13 +23,15 @@ ROWS_AT_ONCE = 4_096
 
 
 def bootstrap(pipeline: Pipeline, registry: Registry) -> bool:
-    """Create commit 0 and champion 0; returns False if they are there already."""
+    """Create commit 0 and champion 0; returns False if they are there already.
+
+    Without history nothing tells which weights matter, so nothing is pruned before the first candidate.
+    """
     if registry.last("champion") >= 0:
         return False
     learner = make_learner(pipeline)
     data = _history(pipeline)
     if data is None:
-        prune_amount(learner.shadow.model, pipeline.recipe.prune.amount)
         packed = artifact.pack(learner.shadow.model, {"recipe": pipeline.recipe.to_dict()})
     else:
         learner.study(data.inputs, data.labels)
