@@ -7,6 +7,7 @@ unique state, so a killed one starts again from the store, the log and the regis
 import logging
 import threading
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import ray
@@ -42,10 +43,10 @@ class Actor:
         """Do the role's steps; on what is worth a retry, begin anew."""
         while not self._stopped.is_set():
             try:
-                block_ms = BLOCK_MS.get(self._role, BLOCK_OTHERS_MS)
-                role = build(self._role, self._plan, self._pipeline)
-                while not self._stopped.is_set():
-                    role.step(block_ms)
+                with ExitStack() as stack:
+                    role = build(self._role, self._plan, self._pipeline, stack)
+                    while not self._stopped.is_set():
+                        role.step(BLOCK_MS.get(self._role, BLOCK_OTHERS_MS))
             except (Unreachable, LostRace) as wrong:
                 logging.getLogger("shadowstream").warning("%s: %s; trying again", self._role, wrong)
                 time.sleep(RETRY_S)

@@ -4,6 +4,7 @@ Owns the wiring. Does not know where a role runs: actors.py gives each a process
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
@@ -45,9 +46,34 @@ class Plan(Struct, frozen=True, kw_only=True):
     fetch_wait_ms: int
 
 
-def build(role: str, plan: Plan, pipeline: Pipeline) -> Role:
-    """Put a role together; it reads where it stands from the store and the registry."""
-    return ROLES[role](plan, pipeline)
+def build(role: str, plan: Plan, pipeline: Pipeline, stack: ExitStack) -> Role:
+    """Put a role together; it reads where it stands from the store and the registry. `stack` closes its clients."""
+    return ROLES[role](Clients(plan, stack), plan, pipeline)
+
+
+class Clients:
+    """Makes a role's connections, and has them closed with the stack."""
+
+    def __init__(self, plan: Plan, stack: ExitStack) -> None:
+        self._plan, self._stack = plan, stack
+
+    def source(self, tps: list[Tp], group: str | None = None) -> Source:
+        """Make a source of these partitions."""
+        source = Source(self._plan.bootstrap, tps, group=group, fetch_wait_ms=self._plan.fetch_wait_ms)
+        self._stack.callback(source.close)
+        return source
+
+    def sink(self) -> Sink:
+        """Make a sink."""
+        sink = Sink(self._plan.bootstrap)
+        self._stack.callback(sink.close)
+        return sink
+
+    def store(self) -> Store:
+        """Make a client of the store."""
+        store = Store(self._plan.store)
+        self._stack.callback(store.close)
+        return store
 
 
 def partitions(topic: str, plan: Plan) -> list[Tp]:
@@ -55,28 +81,23 @@ def partitions(topic: str, plan: Plan) -> list[Tp]:
     return [Tp(topic, partition) for partition in range(plan.settings.topics.partitions)]
 
 
-def _server(plan: Plan, pipeline: Pipeline) -> Role:
+def _server(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
     topics = plan.settings.topics.named(pipeline.name)
     registry = Registry(plan.registry)
-    source = Source(
-        plan.bootstrap,
-        partitions(topics.requests, plan),
-        group=f"{pipeline.name}.server",
-        fetch_wait_ms=plan.fetch_wait_ms,
-    )
+    source = clients.source(partitions(topics.requests, plan), f"{pipeline.name}.server")
     for tp, offset in source.committed().items():
         source.seek(tp, offset)
-    sink = Sink(plan.bootstrap)
-    dead = DeadLetters(Sink(plan.bootstrap), topics.dead)
+    sink = clients.sink()
+    dead = DeadLetters(clients.sink(), topics.dead)
     champion = Served(registry, pipeline.model)
-    store = Store(plan.store)
+    store = clients.store()
     return ServerRole(pipeline, topics.predictions, champion, source, sink, dead, store, plan.settings.serve.max_batch)
 
 
-def _joiner(plan: Plan, pipeline: Pipeline) -> Role:
+def _joiner(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
     topics = plan.settings.topics.named(pipeline.name)
     tps = partitions(topics.predictions, plan) + partitions(topics.outcomes, plan)
-    source = Source(plan.bootstrap, tps, fetch_wait_ms=plan.fetch_wait_ms)
+    source = clients.source(tps)
     readers = Readers(
         predictions=topics.predictions,
         outcomes=topics.outcomes,
@@ -84,7 +105,7 @@ def _joiner(plan: Plan, pipeline: Pipeline) -> Role:
         prediction=lambda record: read_prediction(record.value),
         outcome=_checked(pipeline),
     )
-    return Joiner(pipeline.name, plan.settings.join, source, Store(plan.store), Sink(plan.bootstrap), readers)
+    return Joiner(pipeline.name, plan.settings.join, source, clients.store(), clients.sink(), readers)
 
 
 def _checked(pipeline: Pipeline) -> Callable[[Record], Outcome]:
@@ -96,27 +117,27 @@ def _checked(pipeline: Pipeline) -> Callable[[Record], Outcome]:
     return read
 
 
-def _learner(plan: Plan, pipeline: Pipeline) -> Role:
+def _learner(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
     learn = plan.settings.learn
     rules = CommitRules(learn.commit_samples, learn.commit_s, pipeline.promotion.every_days)
     registry, shards = Registry(plan.registry), plan.settings.join.shards
-    return LearnerRole(pipeline.name, shards, Store(plan.store), registry, make_learner(pipeline), rules)
+    return LearnerRole(pipeline.name, shards, clients.store(), registry, make_learner(pipeline), rules)
 
 
-def _distiller(plan: Plan, pipeline: Pipeline) -> Role:
-    return DistillerRole(pipeline, Store(plan.store), Registry(plan.registry))
+def _distiller(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
+    return DistillerRole(pipeline, clients.store(), Registry(plan.registry))
 
 
-def _evaluator(plan: Plan, pipeline: Pipeline) -> Role:
+def _evaluator(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
     window_ms = int(plan.settings.join.window_s * 1000)
-    return EvaluatorRole(pipeline, window_ms, Store(plan.store), Registry(plan.registry))
+    return EvaluatorRole(pipeline, window_ms, clients.store(), Registry(plan.registry))
 
 
-def _conductor(plan: Plan, pipeline: Pipeline) -> Role:
-    return ConductorRole(pipeline.name, Store(plan.store), Registry(plan.registry))
+def _conductor(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
+    return ConductorRole(pipeline.name, clients.store(), Registry(plan.registry))
 
 
-ROLES: dict[str, Callable[[Plan, Pipeline], Role]] = {
+ROLES: dict[str, Callable[[Clients, Plan, Pipeline], Role]] = {
     "server": _server,
     "joiner": _joiner,
     "learner": _learner,

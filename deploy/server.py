@@ -14,7 +14,7 @@ from deploy.champion import Served
 from deploy.pipeline import Pipeline
 from deploy.records import LearnerNote, ServerNote
 from learners.batches import Encoder
-from streams.batch import Letter
+from streams.batch import Letter, reason_of
 from streams.dead import DeadLetters
 from streams.errors import MalformedEvent
 from streams.events import Prediction, Request, encode
@@ -70,8 +70,8 @@ class ServerRole:
                 try:
                     request = _bounded(self._pipeline.request(record))
                     rows.append(self._encoder.decode(request.features))
-                except MalformedEvent as wrong:
-                    letters.append(Letter(part.tp, record.offset, record.offset + 1, str(wrong), record))
+                except Exception as wrong:  # noqa: BLE001 a user's reader may raise anything; the record is kept
+                    letters.append(Letter(part.tp, record.offset, record.offset + 1, reason_of(wrong), record))
                 else:
                     asked.append((part.tp.partition, request))
         self._dead.send(letters)

@@ -18,7 +18,7 @@ from deploy.actors import System
 from deploy.bootstrap import bootstrap
 from deploy.config import Settings
 from deploy.console import View
-from deploy.embedded import start_broker, start_store
+from deploy.embedded import Service, start_broker, start_store
 from deploy.monitor import Monitor, Progress
 from deploy.pipeline import Pipeline, load
 from deploy.registry import Registry
@@ -26,7 +26,7 @@ from deploy.replay import Replay
 from deploy.roles import Plan, partitions
 from learners import commits
 from learners.batches import Encoder, Inputs
-from streams.errors import ConfigError, ShadowstreamError
+from streams.errors import ConfigError, ShadowstreamError, Unreachable
 from streams.kafka import Sink, ensure_topics
 from streams.store import Store
 
@@ -68,6 +68,7 @@ class Session:
         self._path, self._settings, self._fresh = path, settings, fresh
         self.folder = Path(settings.registry.path).resolve() / self.pipeline.name
         self._stack, self._system = ExitStack(), System(settings.ray.address)
+        self._embedded: list[Service] = []
         self.replay: Replay | None = None
         self.loop_seconds = 0.0
         self._began = self._loop_began = time.monotonic()
@@ -138,10 +139,10 @@ class Session:
     def _services(self, stack: ExitStack) -> Plan:
         bootstrap_servers, store = self._settings.kafka.bootstrap, self._settings.redis.url
         if store is None:
-            store = stack.enter_context(start_store(self.folder / "services")).address
+            store = self._serve(stack, start_store(self.folder / "services"))
         embedded = bootstrap_servers is None
         if bootstrap_servers is None:
-            bootstrap_servers = stack.enter_context(start_broker(self.folder / "services")).address
+            bootstrap_servers = self._serve(stack, start_broker(self.folder / "services"))
         self.plan = Plan(
             pipeline=self._path.resolve(),
             settings=self._settings,
@@ -151,6 +152,10 @@ class Session:
             fetch_wait_ms=EMBEDDED_FETCH_WAIT_MS if embedded else KAFKA_FETCH_WAIT_MS,
         )
         return self.plan
+
+    def _serve(self, stack: ExitStack, service: Service) -> str:
+        self._embedded.append(stack.enter_context(service))
+        return service.address
 
     def _create(self, plan: Plan) -> None:
         self.topics = self._settings.topics.named(self.pipeline.name)
@@ -181,8 +186,15 @@ class Session:
         metrics, learned = self.monitor.metrics(), now.learner.learned if now.learner else 0
         return now.settled(replay.ends["outcomes"]) and metrics is not None and metrics.total["served"][0] == learned
 
-    def _look(self) -> View:
+    def _check(self) -> None:
+        for service in self._embedded:
+            if service.exit_code is not None:
+                what = f"the embedded {service.log.stem} ended with exit code {service.exit_code}"
+                raise Unreachable(f"{what}; its log is {service.log}")
         self._system.check()
+
+    def _look(self) -> View:
+        self._check()
         view = look(self.pipeline.name, self.monitor)
         now, replay = time.monotonic(), self.replay
         at_ms = replay.at_ms if replay else view.at_ms

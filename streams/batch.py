@@ -69,9 +69,13 @@ def decode(polled: Polled, readers: Readers, shards: int, latest_ms: int) -> Bat
         try:
             events.append(_event(record, read(record), shards, latest_ms))
         except Exception as wrong:  # noqa: BLE001 a user's reader may raise anything; the record is dead-lettered
-            reason = str(wrong) if isinstance(wrong, MalformedEvent) else f"{type(wrong).__name__}: {wrong}"
-            letters.append(Letter(tp, record.offset, record.offset + 1, reason, record))
+            letters.append(Letter(tp, record.offset, record.offset + 1, reason_of(wrong), record))
     return Batch(polled, outcomes, events, letters)
+
+
+def reason_of(wrong: Exception) -> str:
+    """Say why a record was refused: a reader's own words, or the mistake that it made."""
+    return str(wrong) if isinstance(wrong, MalformedEvent) else f"{type(wrong).__name__}: {wrong}"
 
 
 def _event(record: Record, event: Prediction | Outcome, shards: int, latest_ms: int) -> Event:

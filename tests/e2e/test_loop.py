@@ -40,6 +40,12 @@ def start(folder: Path, **environment: str) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(command, stdout=out, stderr=err, env=os.environ | variables)
 
 
+def wait_for(process: "subprocess.Popen[bytes]", folder: Path, path: Path) -> None:
+    while not path.exists():
+        assert process.poll() is None, (folder / "err").read_text()[-3_000:]
+        time.sleep(0.05)
+
+
 def result(process: "subprocess.Popen[bytes]", folder: Path) -> dict[str, Any]:
     code = process.wait(TIMEOUT_S)
     assert code == 0, (folder / "err").read_text()[-3_000:]
@@ -97,13 +103,29 @@ def read_all(registry: Registry, kind: str) -> Iterator[bytes]:
 @pytest.mark.timeout(TIMEOUT_S + 10)
 def test_killing_every_actor_loses_and_doubles_nothing(published: Counter[str], tmp_path: Path) -> None:
     process = start(tmp_path)
-    champion, killed = tmp_path / "slice" / "commits" / "00000003.json", set[int]()
-    while not champion.exists():
-        assert process.poll() is None, (tmp_path / "err").read_text()[-3_000:]
-        time.sleep(0.05)
+    killed = set[int]()
+    wait_for(process, tmp_path, tmp_path / "slice" / "commits" / "00000003.json")
     for child in psutil.Process(process.pid).children(recursive=True):
         if child.name().startswith("ray::Actor"):
             child.kill()
             killed.add(child.pid)
     assert len(killed) == len(ROLES)
     check(result(process, tmp_path), published)  # requests served again make the same ids, and count as duplicates
+
+
+@pytest.mark.timeout(TIMEOUT_S)
+@pytest.mark.parametrize("server", ["tansu", "valkey-server"])
+def test_a_run_whose_broker_or_store_dies_ends_and_says_so(server: str, tmp_path: Path) -> None:
+    process = start(tmp_path)
+    try:
+        wait_for(process, tmp_path, tmp_path / "slice" / "commits" / "00000001.json")
+        family = psutil.Process(process.pid).children(recursive=True)
+        victim = next(child for child in family if child.name().startswith(server))
+        victim.kill()
+        assert process.wait(90) == 3
+    finally:
+        process.kill()
+    last = (tmp_path / "err").read_text().splitlines()[-1]
+    assert last.startswith(("error: the embedded broker ended", "error: the embedded store ended", "error: no store"))
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert not alive

@@ -1,5 +1,6 @@
 """Server, learner, distiller, evaluator and conductor on a real broker and store, step by step, in one process."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -20,7 +21,7 @@ from deploy.roles import Plan, build
 from learners import commits
 from learners.evaluate import Verdict
 from learners.gate import Decision
-from streams.events import Record, Sample, read_prediction
+from streams.events import Record, Request, Sample, json_request, read_prediction
 from streams.kafka import Sink, Source, Tp, ensure_topics
 from streams.step import Move, Step
 from streams.store import Store
@@ -97,13 +98,28 @@ def learner_role(feed: Pipeline, store: Store, registry: Registry) -> LearnerRol
 def test_malformed_requests_go_to_the_dead_letters_and_the_feed_goes_on(
     broker: Running, store_server: Running, registry: Registry, feed: Pipeline
 ) -> None:
+    with ExitStack() as stack:
+        serve_malformed_requests(broker, store_server, registry, replace(feed, request=picky), stack)
+
+
+def picky(record: Record) -> Request:
+    """A user's reader with a mistake of its own."""
+    request = json_request(record)
+    return request._replace(id=request.id[request.id.index("-") - 2 :])
+
+
+def serve_malformed_requests(
+    broker: Running, store_server: Running, registry: Registry, feed: Pipeline, stack: ExitStack
+) -> None:
     topics = config.Topics().named(feed.name)
     ensure_topics(broker.address, dict.fromkeys((topics.requests, topics.predictions, topics.dead), 1))
     good = msgspec.json.encode(small.Point((1.0, 2.0, 3.0, 4.0)))
-    values = [good, b'{"x": [1, 2]}', b"not json", good, None, b'{"x": [1, 2, 3, "four"]}', good, b" " * 950_000]
+    values = [good, b'{"x": [1, 2]}', b"not json", good, None, b'{"x": [1, 2, 3, "four"]}', good, b" " * 950_000, good]
     sink = Sink(broker.address)
     for i, value in enumerate(values):
-        sink.send(Tp(topics.requests, 0), key=b"\xff" if i == 6 else b"id-%d" % i, value=value, t_ms=1_000 + i)
+        sink.send(
+            Tp(topics.requests, 0), key={6: b"\xff", 8: b"unnumbered"}.get(i, b"id-%d" % i), value=value, t_ms=1_000 + i
+        )
     sink.flush()
     plan = Plan(
         pipeline=Path(),
@@ -114,7 +130,7 @@ def test_malformed_requests_go_to_the_dead_letters_and_the_feed_goes_on(
         fetch_wait_ms=10,
     )
     store = Store(store_server.address)
-    server, served = build("server", plan, feed), 0
+    server, served = build("server", plan, feed, stack), 0
     for _ in range(200):
         server.step(50)
         (note,) = store.get(feed.name, "server")
@@ -124,11 +140,19 @@ def test_malformed_requests_go_to_the_dead_letters_and_the_feed_goes_on(
     assert served == len(values)
     answers = [read_prediction(r.value) for r in everything(broker.address, topics.predictions, 2)]
     assert [(a.id, a.t, a.version) for a in answers] == [("id-0", 1_000, 0), ("id-3", 1_003, 0)]
-    letters = everything(broker.address, topics.dead, 6)
+    letters = everything(broker.address, topics.dead, 7)
     told = [{name: value.decode() for name, value in letter.headers} for letter in letters]
-    assert [(t["topic"], t["offset"]) for t in told] == [(topics.requests, str(n)) for n in (1, 2, 4, 5, 6, 7)]
-    assert [letter.value for letter in letters] == [(values[n] or b"")[:65_536] or None for n in (1, 2, 4, 5, 6, 7)]
-    reasons = ("length 4", "not JSON", "no value", "Expected `float`", "not UTF-8", "950,000 bytes")
+    assert [(t["topic"], t["offset"]) for t in told] == [(topics.requests, str(n)) for n in (1, 2, 4, 5, 6, 7, 8)]
+    assert [letter.value for letter in letters] == [(values[n] or b"")[:65_536] or None for n in (1, 2, 4, 5, 6, 7, 8)]
+    reasons = (
+        "length 4",
+        "not JSON",
+        "no value",
+        "Expected `float`",
+        "not UTF-8",
+        "950,000 bytes",
+        "ValueError: substring not found",
+    )
     for letter, reason in zip(told, reasons, strict=True):
         assert reason in letter["reason"]
 
