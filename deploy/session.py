@@ -89,8 +89,12 @@ class Session:
         self._loop_began = time.monotonic()
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self._stack.close()
+    def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
+        try:
+            if isinstance(error, Unreachable):
+                self._check_embedded()
+        finally:
+            self._stack.close()
 
     def live(self) -> Iterator[View]:
         """Run until the caller stops; gives a look now and then."""
@@ -186,15 +190,15 @@ class Session:
         metrics, learned = self.monitor.metrics(), now.learner.learned if now.learner else 0
         return now.settled(replay.ends["outcomes"]) and metrics is not None and metrics.total["served"][0] == learned
 
-    def _check(self) -> None:
+    def _check_embedded(self) -> None:
         for service in self._embedded:
             if service.exit_code is not None:
                 what = f"the embedded {service.log.stem} ended with exit code {service.exit_code}"
                 raise Unreachable(f"{what}; its log is {service.log}")
-        self._system.check()
 
     def _look(self) -> View:
-        self._check()
+        self._check_embedded()
+        self._system.check()
         view = look(self.pipeline.name, self.monitor)
         now, replay = time.monotonic(), self.replay
         at_ms = replay.at_ms if replay else view.at_ms
