@@ -1,0 +1,78 @@
+"""A pipeline of each task, from public names alone: its first version, learning, evaluation."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from msgspec import Raw
+from torch import nn
+
+from deploy.bootstrap import bootstrap
+from deploy.champion import Served
+from deploy.distiller import make_learner
+from deploy.registry import Registry
+from learners.batches import Encoder
+from learners.commits import Commit
+from learners.evaluate import Evaluator
+from shadowstream import Binary, Classes, Distill, Labelled, Online, Pipeline, Prune, Quantize, Recipe, Regression, Task
+from streams.events import Outcome, Prediction, Sample
+from tests import small
+
+
+@pytest.mark.parametrize("task", [Binary(), Classes(outputs=3), Regression()])
+def test_a_pipeline_of_each_task(task: Task, tmp_path: Path) -> None:
+    def label(row: Labelled) -> float:
+        x = row.features.x
+        return float(x[0] > 0) + float(x[1] > 0) if task.outputs == 3 else row.label
+
+    def history() -> Iterator[Labelled]:
+        return (Labelled(row.features, label(row)) for row in small.history())
+
+    pipeline = Pipeline(
+        name="each",
+        model=lambda: nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, task.outputs)),
+        features=small.Point,
+        encode=small.encode,
+        task=task,
+        recipe=Recipe(prune=Prune(amount=0.5), quantize=Quantize(bits=8), distill=Distill(passes=10)),
+        online=Online(history_passes=60),
+        history=history,
+    )
+    registry = Registry(tmp_path)
+    assert bootstrap(pipeline, registry)
+    champion, rows = Served(registry, pipeline.model), list(history())[:50]
+    outputs = champion.answer(small.encode([r.features for r in rows])).tolist()
+    none = (0.0,) * task.outputs
+    samples = [
+        Sample(
+            "joined",
+            0,
+            Prediction(str(i), small.START_MS + i, 0, tuple(output), none, 0, Raw(msgspec.json.encode(row.features))),
+            Outcome(str(i), small.START_MS + i + 1, row.label),
+        )
+        for i, (row, output) in enumerate(zip(rows, outputs, strict=True))
+    ]
+    learner = make_learner(pipeline)
+    shadow = learner.learn(samples).tolist()
+    assert learner.intercept.value != none
+    encoder = Encoder(pipeline.features, pipeline.encode)
+    evaluator = Evaluator(task, encoder, pipeline.promotion, 0.01, 0, pipeline.model())
+    commit = Commit(
+        number=1,
+        parent="",
+        learned=50,
+        samples=[Raw(msgspec.json.encode(s)) for s in samples],
+        batches=[50],
+        shadow=shadow,
+        intercept=learner.intercept.value,
+        positions={},
+        watermark_ms=small.START_MS,
+        latest_ms=small.START_MS,
+        fingerprint="",
+    )
+    assert evaluator.take(commit) is None
+    evaluator.start(0, pipeline.model())
+    scores = evaluator.totals()
+    assert scores["served"].count == 50
+    assert scores["served"].loss < scores["shadow"].loss  # trained on history, against untrained
