@@ -12,7 +12,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -101,6 +101,22 @@ class Replay(Struct, frozen=True, kw_only=True):
     lead_s: Seconds = 3_600.0
 
 
+class Output(Struct, frozen=True, kw_only=True):
+    """Where the samples of a join without a model go: `stream` leaves them in Redis, for a reader of yours.
+
+    `topic` is for `to = "topic"`, `{pipeline}` standing for the feed's name; the rest for `to = "parquet"`: a folder
+    (a relative one starts at the current directory), and a file after so many rows or seconds, whichever comes first.
+    `labels` is what the column `label` holds; left out, JSON text where `join.reduce` makes lists, else numbers.
+    """
+
+    to: Literal["stream", "topic", "parquet"] = "stream"
+    topic: Text = "{pipeline}.samples"
+    path: Text = "samples"
+    rows_per_file: Count = 20_000
+    seconds_per_file: PositiveSeconds = 60.0
+    labels: Literal["number", "json"] | None = None
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """All of it, one section an attribute; every key has a default that works."""
 
@@ -113,6 +129,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     serve: Serve = Serve()
     learn: Learn = Learn()
     replay: Replay = Replay()
+    output: Output = Output()
 
 
 SECTIONS: dict[str, type[Struct]] = {field.name: field.type for field in msgspec.structs.fields(Settings)}

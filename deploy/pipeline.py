@@ -3,9 +3,6 @@
 Owns the contract between a user's file and the system, and loading that file. Does not know where anything runs.
 """
 
-import importlib.util
-import sys
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +11,21 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from compressors.recipe import Recipe
+from deploy import feed as feeds
 from learners.gate import Promotion
 from learners.online import Online
 from learners.tasks import Binary, Task
-from streams.errors import ConfigError
-from streams.events import Outcome, Reader, Record, Request, json_outcome, json_request
+from streams.events import (
+    Event,
+    Outcome,
+    Reader,
+    Record,
+    Request,
+    json_outcome,
+    json_request,
+    labelled,
+    read_prediction,
+)
 
 
 class Labelled(NamedTuple):
@@ -64,11 +71,16 @@ class Pipeline:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for part in ("model", "encode", "request", "outcome"):
-            if not callable(getattr(self, part)):
-                raise ConfigError(f"Pipeline.{part} must be callable, got {getattr(self, part)!r}")
-        if not self.name.replace("-", "").replace("_", "").isalnum():
-            raise ConfigError(f"Pipeline.name must be letters, digits, '-' or '_', got {self.name!r}")
+        feeds.check(self, "model", "encode", "request", "outcome")
+
+    def as_feed(self) -> feeds.Feed:
+        """Give what the join needs: the server's predictions, and outcomes whose label suits the task."""
+        return feeds.Feed(name=self.name, prediction=read_prediction, outcome=self._outcome)
+
+    def _outcome(self, record: Record) -> Event:
+        outcome = self.outcome(record)
+        self.task.check(outcome.label)
+        return labelled(outcome)
 
 
 def load(path: Path) -> Pipeline:
@@ -77,27 +89,7 @@ def load(path: Path) -> Pipeline:
     Raises:
         ConfigError: there is no such file, it does not import (with the line at fault), or it holds no `pipeline`.
     """
-    if not path.is_file():
-        raise ConfigError(f"no such file: {path}")
-    name = f"pipeline_{path.resolve().parent.name}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"not a Python file: {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except ConfigError:
-        raise
-    except Exception as wrong:
-        frames = [f for f in traceback.extract_tb(wrong.__traceback__) if Path(f.filename).resolve() == path.resolve()]
-        line = frames[-1].lineno if frames else getattr(wrong, "lineno", None)
-        raise ConfigError(f"{path}:{line}: {type(wrong).__name__}: {wrong}") from wrong
-    found = getattr(module, "pipeline", None)
-    if not isinstance(found, Pipeline):
-        have = "it is a " + type(found).__name__ if found is not None else "there is none"
-        raise ConfigError(f"{path}: needs a module-level `pipeline = Pipeline(...)`; {have}")
-    return found
+    return feeds.found(feeds.imported(path, "pipeline"), path, "pipeline", Pipeline)
 
 
 __all__ = ["FeedEvent", "Labelled", "Pipeline", "Record", "load"]

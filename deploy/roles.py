@@ -21,7 +21,7 @@ from deploy.registry import Registry
 from deploy.server import ServerRole
 from streams.batch import Readers
 from streams.dead import DeadLetters
-from streams.events import Outcome, Record, read_prediction
+from streams.events import Event, Reader, Record, labelled, read_prediction
 from streams.joiner import Joiner
 from streams.kafka import Sink, Source, Tp
 from streams.store import Store
@@ -55,24 +55,24 @@ class Clients:
     """Makes a role's connections, and has them closed with the stack."""
 
     def __init__(self, plan: Plan, stack: ExitStack) -> None:
-        self._plan, self._stack = plan, stack
+        self._plan, self.stack = plan, stack
 
     def source(self, tps: list[Tp], group: str | None = None) -> Source:
         """Make a source of these partitions."""
         source = Source(self._plan.bootstrap, tps, group=group, fetch_wait_ms=self._plan.fetch_wait_ms)
-        self._stack.callback(source.close)
+        self.stack.callback(source.close)
         return source
 
     def sink(self) -> Sink:
         """Make a sink."""
         sink = Sink(self._plan.bootstrap)
-        self._stack.callback(sink.close)
+        self.stack.callback(sink.close)
         return sink
 
     def store(self) -> Store:
         """Make a client of the store."""
         store = Store(self._plan.store)
-        self._stack.callback(store.close)
+        self.stack.callback(store.close)
         return store
 
 
@@ -102,17 +102,19 @@ def _joiner(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
         predictions=topics.predictions,
         outcomes=topics.outcomes,
         dead_letters=topics.dead,
-        prediction=lambda record: read_prediction(record.value),
+        prediction=read_prediction,
         outcome=_checked(pipeline),
     )
-    return Joiner(pipeline.name, plan.settings.join, source, clients.store(), clients.sink(), readers)
+    joiner = Joiner(pipeline.name, plan.settings.join, source, clients.store(), clients.sink(), readers)
+    clients.stack.callback(joiner.close)
+    return joiner
 
 
-def _checked(pipeline: Pipeline) -> Callable[[Record], Outcome]:
-    def read(record: Record) -> Outcome:
+def _checked(pipeline: Pipeline) -> Reader[Event]:
+    def read(record: Record) -> Event:
         outcome = pipeline.outcome(record)
         pipeline.task.check(outcome.label)
-        return outcome
+        return labelled(outcome)
 
     return read
 

@@ -28,7 +28,7 @@ class Encoder:
 
 def labels(samples: Sequence[Sample]) -> Tensor:
     """Give the labels, shape (N,)."""
-    return torch.tensor([s.outcome.label for s in samples], dtype=torch.float32)
+    return torch.tensor([s.label for s in samples], dtype=torch.float32)
 
 
 def served(samples: Sequence[Sample]) -> Tensor:

@@ -91,7 +91,7 @@ class Evaluator:
         outputs = _answers(model, inputs)
         self._intercept = Intercept(self._task, self._rate, recent[0].prediction.intercept)
         for output, sample in zip(outputs.tolist(), recent, strict=True):
-            self._intercept.follow(output, sample.outcome.label)
+            self._intercept.follow(output, sample.label)
         ours = outputs[-BOUND_FROM:] + torch.tensor(self._intercept.value)
         theirs = served(recent[-BOUND_FROM:])
         bounds = [float(self._task.worst_gap(a, b).max()) for a, b in ((ours, theirs), (theirs, ours))]
@@ -130,10 +130,10 @@ class Evaluator:
 
     def _follow(self, trial: _Trial, inputs: Inputs, samples: Sequence[Sample]) -> None:
         for output, sample in zip(_answers(trial.model, inputs).tolist(), samples, strict=True):
-            trial.path.append(self._intercept.follow(output, sample.outcome.label))
+            trial.path.append(self._intercept.follow(output, sample.label))
             at = sample.prediction
             if at.t > trial.fresh_after_ms:
-                item = (at.t, at.id, tuple(output), at.served, at.learned, sample.outcome.label)
+                item = (at.t, at.id, tuple(output), at.served, at.learned, sample.label)
                 heapq.heappush(trial.waiting, item)
 
     def _judge(self, trial: _Trial, commit: Commit) -> Verdict | None:

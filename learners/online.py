@@ -122,7 +122,7 @@ class Learner:
         self.teacher.learn(inputs, target, self._task)
         output = self.shadow.learn(inputs, target, self._task)
         for sample in samples:
-            self.intercept.follow(sample.prediction.output, sample.outcome.label)
+            self.intercept.follow(sample.prediction.output, sample.label)
         self.learned += len(samples)
         return output
 

@@ -1,16 +1,16 @@
 """A polled batch on its way into steps: decoding, what is refused and why, cutting to size, one step per shard.
 
-Pure functions over records; knows neither broker nor store.
+Pure functions over records; knows neither broker nor store. This is the hot path: lists side by side, and no object for
+an event that is not there already.
 """
 
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 from zlib import crc32
 
-from streams.errors import MalformedEvent
-from streams.events import Outcome, Prediction, Reader, Record, encode
+from streams.errors import MalformedEvent, Unreachable
+from streams.events import Event, Reader, Record
 from streams.kafka import Polled, Tp, crc
 from streams.step import Move, Step
 from streams.store import name
@@ -26,18 +26,8 @@ class Readers:
     predictions: str
     outcomes: str
     dead_letters: str
-    prediction: Reader[Prediction]
-    outcome: Reader[Outcome]
-
-
-class Event(NamedTuple):
-    """A decoded event: its offset, the shard it belongs to, and what the step needs of it."""
-
-    offset: int
-    shard: int
-    id: str
-    t_ms: int
-    body: str
+    prediction: Reader[Event]
+    outcome: Reader[Event]
 
 
 class Letter(NamedTuple):
@@ -50,27 +40,50 @@ class Letter(NamedTuple):
     record: Record | None
 
 
-class Batch(NamedTuple):
-    """One partition's polled range, decoded."""
+@dataclass
+class Batch:
+    """One partition's polled range, decoded; the lists have an element for each event that was read."""
 
     polled: Polled
     outcomes: bool
-    events: list[Event]
     letters: list[Letter]
+    offsets: list[int] = field(default_factory=list)
+    shards: list[int] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+    bodies: list[str] = field(default_factory=list)
 
 
 def decode(polled: Polled, readers: Readers, shards: int, latest_ms: int) -> Batch:
-    """Read a partition's records; what cannot be read, or lies after `latest_ms`, becomes a letter."""
+    """Read a partition's records; what cannot be read, or lies after `latest_ms`, becomes a letter.
+
+    Raises:
+        Unreachable: a reader needs a service that does not answer; that is nobody's fault here.
+    """
     tp = polled.tp
     outcomes = tp.topic == readers.outcomes
     read = readers.outcome if outcomes else readers.prediction
-    events, letters = [], [Letter(tp, start, end, reason, None) for start, end, reason in polled.rejected]
+    letters = [Letter(tp, start, end, reason, None) for start, end, reason in polled.rejected]
+    batch = Batch(polled, outcomes, letters)
+    latest_ms = min(latest_ms, LAST_TIME_MS)
     for record in polled.records:
         try:
-            events.append(_event(record, read(record), shards, latest_ms))
+            key, t_ms, body = read(record)
+            bytes_ = key.encode()
+            if not (0 < len(bytes_) <= ID_BYTES and 0 <= t_ms <= latest_ms):
+                raise MalformedEvent(_unwelcome(len(bytes_), t_ms, latest_ms))
+            text = body.decode()
+        except Unreachable:
+            raise
         except Exception as wrong:  # noqa: BLE001 a user's reader may raise anything; the record is dead-lettered
             letters.append(Letter(tp, record.offset, record.offset + 1, reason_of(wrong), record))
-    return Batch(polled, outcomes, events, letters)
+            continue
+        batch.offsets.append(record.offset)
+        batch.shards.append(crc32(bytes_) % shards)
+        batch.ids.append(key)
+        batch.times.append(t_ms)
+        batch.bodies.append(text)
+    return batch
 
 
 def reason_of(wrong: Exception) -> str:
@@ -78,18 +91,12 @@ def reason_of(wrong: Exception) -> str:
     return str(wrong) if isinstance(wrong, MalformedEvent) else f"{type(wrong).__name__}: {wrong}"
 
 
-def _event(record: Record, event: Prediction | Outcome, shards: int, latest_ms: int) -> Event:
-    numbers = (event.label,) if isinstance(event, Outcome) else (*event.output, *event.intercept)
-    if not all(map(math.isfinite, numbers)):
-        raise MalformedEvent(f"a number is not finite: {numbers}")
-    key = event.id.encode()
-    if not 0 < len(key) <= ID_BYTES:
-        raise MalformedEvent(f"an id has 1 to {ID_BYTES} bytes, this one {len(key)}")
-    if not 0 <= event.t <= LAST_TIME_MS:
-        raise MalformedEvent(f"time {event.t} ms is out of range")
-    if event.t > latest_ms:
-        raise MalformedEvent(f"time {event.t} ms is too far ahead; the latest welcome now is {latest_ms}")
-    return Event(record.offset, crc32(key) % shards, event.id, event.t, encode(event).decode())
+def _unwelcome(length: int, t_ms: int, latest_ms: int) -> str:
+    if not 0 < length <= ID_BYTES:
+        return f"an id has 1 to {ID_BYTES} bytes, this one {length}"
+    if 0 <= t_ms <= LAST_TIME_MS:
+        return f"time {t_ms} ms is too far ahead; the latest welcome now is {latest_ms}"
+    return f"time {t_ms} ms is out of range"
 
 
 def cut(polled: Sequence[Polled], most_bytes: int) -> Iterator[list[Polled]]:
@@ -110,21 +117,24 @@ def cut(polled: Sequence[Polled], most_bytes: int) -> Iterator[list[Polled]]:
         yield part
 
 
-def fill(step: Step, shard: int, batch: Batch, position: int) -> None:
+def fill(step: Step, shard: int, shards: int, batch: Batch, position: int) -> None:
     """Add to a shard's step what it has not applied of a batch; `position` is where the shard stands."""
     polled = batch.polled
     start = max(polled.start, position)
     if start >= polled.end:
         return
-    step.moves.append(_move(shard, batch, start))
-    index = len(step.moves)
-    for event in batch.events:
-        if event.shard == shard and event.offset >= start:
-            step.which.append(index)
-            step.ids.append(event.id)
-            step.times.append(event.t_ms)
-            step.bodies.append(event.body)
-            step.moves[-1].records += 1
+    move = _move(shard, batch, start)
+    step.moves.append(move)
+    if shards == 1 and start == polled.start:
+        lists = batch.ids, batch.times, batch.bodies
+    else:
+        own = [i for i, of in enumerate(batch.shards) if of == shard and batch.offsets[i] >= start]
+        lists = [batch.ids[i] for i in own], [batch.times[i] for i in own], [batch.bodies[i] for i in own]
+    move.records = len(lists[0])
+    step.which += [len(step.moves)] * move.records
+    step.ids += lists[0]
+    step.times += lists[1]
+    step.bodies += lists[2]
 
 
 def _move(shard: int, batch: Batch, start: int) -> Move:
@@ -132,9 +142,9 @@ def _move(shard: int, batch: Batch, start: int) -> Move:
     move = Move(name(polled.tp), start, polled.end, outcomes=int(batch.outcomes))
     if polled.records:
         move.last, move.crc = polled.records[-1].offset, crc(polled.records[-1])
-    move.t = max((event.t_ms for event in batch.events), default=-1)
+    move.t = max(batch.times, default=-1)
     if shard == 0:  # every shard passes every position; what belongs to none is counted once
-        seen = sum(event.offset >= start for event in batch.events)
+        seen = sum(offset >= start for offset in batch.offsets)
         move.rejected = sum(max(0, letter.end - max(letter.start, start)) for letter in batch.letters)
         move.holes = polled.end - start - seen - move.rejected
     return move

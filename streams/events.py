@@ -5,6 +5,7 @@ Times are event times in integer milliseconds since 1970, UTC. `features` stays 
 model's owner decodes it.
 """
 
+import math
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -28,6 +29,17 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class Event(NamedTuple):
+    """What the join needs of a record: the id that both events share, the event time, and what goes into the sample.
+
+    `body` is one JSON value in UTF-8: a prediction's whole content; of an outcome its label.
+    """
+
+    id: str
+    t_ms: int
+    body: bytes
 
 
 class Request(NamedTuple):
@@ -69,12 +81,20 @@ class Prediction(Struct, frozen=True, gc=False):
 
 
 class Sample(Struct, frozen=True, gc=False):
-    """A prediction with its outcome, as the join emits it: once per id and revision. `kind`: how it was settled."""
+    """What the join emits, once per id and revision.
 
+    `kind` is joined (outcomes settled it), negative (the window closed without one: revision 0, and provisional) or
+    correction (an outcome came after that: revision 1). `t` is the prediction's time, `label_t` that of the outcome
+    that settled it, or the deadline.
+    """
+
+    id: str
     kind: str
     revision: int
+    t: int
+    label: float
+    label_t: int
     prediction: Prediction
-    outcome: Outcome
 
 
 Reader = Callable[[Record], T]
@@ -148,6 +168,23 @@ def json_outcome(record: Record) -> Outcome:
     return Outcome(event.id or key_or_hash(record), record.t_ms, event.label)
 
 
-read_prediction: Json[Prediction] = Json(Prediction)
+_prediction: Json[Prediction] = Json(Prediction)
+
+
+def read_prediction(record: Record) -> Event:
+    """Read a prediction as the server writes it."""
+    event = _prediction(record.value)
+    if not math.isfinite(sum(event.output) + sum(event.intercept)):
+        raise MalformedEvent(f"a number is not finite: {event.output}, {event.intercept}")
+    return Event(event.id, event.t, record.value or b"")
+
+
+def labelled(outcome: Outcome) -> Event:
+    """Give what the join needs of an outcome."""
+    if not math.isfinite(outcome.label):
+        raise MalformedEvent(f"the label is not finite: {outcome.label}")
+    return Event(outcome.id, outcome.t, encode(outcome.label))
+
+
 read_sample: Json[Sample] = Json(Sample)
 encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode

@@ -1,30 +1,47 @@
 -- One step of the join, or (without ARGV[1]) one atomic look at a shard. All is checked and computed, then written.
 --
--- KEYS: m (hash: format, seq, chain, watermark, counters, one field per partition), e (id -> entry), w (open windows),
---       g (markers to drop), s (samples).
+-- KEYS: m (hash: format, seq, chain, watermark, counters, one field per partition and note), e (id -> entry), w (open
+--       windows), g (markers to drop), s (samples).
 -- ARGV[1]: the step as streams/step.py packs it. The answer: what streams/step.py unpacks.
--- Entries: 'w<t>:<prediction>' waiting, 'e<t>:<outcome>' early, 'd' done. In w and g: '<time>:<id>'.
+-- Entries: 'w<t>:<prediction>' waiting; 'h<t>:<length>:<held><prediction>' waiting with outcomes; 'e<t>:<held>' early;
+--          'p<t>:<prediction>' provisional; 'd' done, 'd<time>' done and not to be dropped before that time.
+--          held: the packed list of {t, label}, distinct and sorted. In w and g: '<time>:<id>'.
 -- Numbers become text by %.0f: `..` would round them to 14 digits.
-local FORMAT, CLOSE, DROP, CHUNK = '1', 256, 512, 1000
+local FORMAT, CLOSE, DROP, CHUNK = '2', 256, 512, 1000
 local m, e, w, g, s = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local T, NEXT, LAST, CRC, RECORDS, REJECTED, HOLES, LOST = 1, 2, 3, 4, 6, 7, 8, 9 -- of a partition (5: start)
+local T, NEXT, LAST, CRC, RECORDS, REJECTED, HOLES, LOST, ENDED = 1, 2, 3, 4, 6, 7, 8, 9, 10 -- of a partition (5: start)
 
-local meta, tps = {}, {}
+local meta, tps, notes = {}, {}, 0
 local fields = redis.call('HGETALL', m)
 for i = 1, #fields, 2 do
-  local tp = string.match(fields[i], '^tp:(.*)$')
-  if tp then tps[tp] = cmsgpack.unpack(fields[i + 1]) else meta[fields[i]] = fields[i + 1] end
+  local kind, name = string.match(fields[i], '^(%a+):(.*)$')
+  if kind == 'tp' then
+    tps[name] = cmsgpack.unpack(fields[i + 1])
+  elseif kind == 'note' then
+    notes = notes + 1
+  else
+    meta[fields[i]] = fields[i + 1]
+  end
 end
 if not meta.format then return redis.error_reply('MISSING there is no such shard') end
 if meta.format ~= FORMAT then return redis.error_reply('FORMAT ' .. meta.format .. ', this code reads ' .. FORMAT) end
 local count = cmsgpack.unpack(meta.counters)
-local seq, W, closing = tonumber(meta.seq), tonumber(meta.watermark), false
+local seq, W = tonumber(meta.seq), tonumber(meta.watermark)
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local newest = redis.call('XREVRANGE', s, '+', '-', 'COUNT', 1)[1]
 
 local function whole(n) return string.format('%.0f', n) end
 local function time_of(item) return tonumber(string.match(item, '^%d+')) end
+
+-- Whether the feed was ended and all of it has been read.
+local function closing()
+  if meta.ending ~= '1' then return false end
+  for _, tp in pairs(tps) do
+    if tp[ENDED] ~= 1 then return false end
+  end
+  return true
+end
 
 -- The first `most` elements of a list of '<time>:<id>', up to the first that is not due.
 local function due(list, most, all)
@@ -40,16 +57,15 @@ end
 local function answer()
   return cmsgpack.pack({seq, meta.chain, W, now, newest and newest[1] or '0-0',
     redis.call('XLEN', s) - tonumber(meta.trimmed or 0), tonumber(meta.ending or 0), redis.call('LLEN', w),
-    redis.call('LLEN', g), #due(w, CLOSE, closing) + #due(g, DROP, false), count, tps})
+    redis.call('LLEN', g), #due(w, CLOSE, closing()) + #due(g, DROP, false), count, tps})
 end
 
 if not ARGV[1] then return answer() end
 
 -- Check.
-local step = cmsgpack.unpack(ARGV[1])
-local token, moves, which, ids, times, bodies = step[1], step[7], step[8], step[9], step[10], step[11]
-local window, keep, slack, ahead = step[2], step[3], step[4], step[5]
-closing = step[6] == 1
+local token, rules, moves, which, ids, times, bodies, note = unpack(cmsgpack.unpack(ARGV[1]))
+local window, keep, slack, ahead, at_close, negative, reduce, most, correct = unpack(rules)
+at_close, correct, negative = at_close == 1, correct == 1, negative ~= '' and negative
 if meta.token == token then return answer() end
 local applies, any = {}, #moves == 0
 for i, move in ipairs(moves) do
@@ -58,7 +74,8 @@ for i, move in ipairs(moves) do
   applies[i] = tp[NEXT] == move[2]
   any = any or applies[i]
 end
-if not any or (#moves == 0 and #due(w, 1, closing) + #due(g, 1, false) == 0) then return answer() end
+local resting = #moves == 0 and note == ''
+if not any or (resting and #due(w, 1, closing()) + #due(g, 1, false) == 0) then return answer() end
 for i = 1, #ids do
   if times[i] > now + ahead then return redis.error_reply('AHEAD ' .. ids[i] .. ': the clock went back') end
 end
@@ -79,61 +96,181 @@ local function load(wanted)
 end
 local function add(name, n) count[name] = count[name] + n end
 local function put(id, value) entry[id], touched[id] = value, true end
-local function open(id, kind, t, body)
-  put(id, kind .. whole(t) .. ':' .. body)
-  opens[#opens + 1] = whole(t + window) .. ':' .. id
-end
+local function opened(id, t) opens[#opens + 1] = whole(t + window) .. ':' .. id end
 local function done(id, t)
   put(id, 'd')
   drops[#drops + 1] = whole(t + window + keep) .. ':' .. id
 end
-local function parts(held)
-  local colon = string.find(held, ':', 2, true)
-  return tonumber(string.sub(held, 2, colon - 1)), string.sub(held, colon + 1)
-end
-local function join(id, t_prediction, prediction, t_outcome, outcome)
+local function emit(id, kind, revision, t, label, label_t, prediction)
   seq = seq + 1
-  samples[#samples + 1] = '{"kind":"joined","revision":0,"prediction":' .. prediction .. ',"outcome":' .. outcome .. '}'
+  samples[#samples + 1] = '{"id":' .. cjson.encode(id) .. ',"kind":"' .. kind .. '","revision":' .. revision ..
+    ',"t":' .. whole(t) .. ',"label":' .. label .. ',"label_t":' .. whole(label_t) .. ',"prediction":' .. prediction .. '}'
+end
+
+-- An entry's state, time, outcomes held and prediction.
+local function parts(held)
+  local state = string.sub(held, 1, 1)
+  if state == 'd' then return state, tonumber(string.sub(held, 2)) or 0, {}, '' end
+  local colon = string.find(held, ':', 2, true)
+  local t, rest = tonumber(string.sub(held, 2, colon - 1)), colon + 1
+  if state == 'e' then return state, t, cmsgpack.unpack(string.sub(held, rest)), '' end
+  if state ~= 'h' then return state, t, {}, string.sub(held, rest) end
+  local second = string.find(held, ':', rest, true)
+  local last = second + tonumber(string.sub(held, rest, second - 1))
+  return state, t, cmsgpack.unpack(string.sub(held, second + 1, last)), string.sub(held, last + 1)
+end
+local function hold(id, t, outcomes, prediction)
+  if #outcomes == 0 then return put(id, 'w' .. whole(t) .. ':' .. prediction) end
+  local packed = cmsgpack.pack(outcomes)
+  put(id, 'h' .. whole(t) .. ':' .. #packed .. ':' .. packed .. prediction)
+end
+
+local function before(a, b) return a[1] < b[1] or (a[1] == b[1] and a[2] < b[2]) end
+-- Put an outcome where it belongs; gives false for a copy, and what had to go where there are too many.
+local function insert(outcomes, t, label)
+  for _, held in ipairs(outcomes) do
+    if held[1] == t and held[2] == label then return false end
+  end
+  outcomes[#outcomes + 1] = {t, label}
+  table.sort(outcomes, before)
+  if #outcomes <= most then return true end
+  return table.remove(outcomes, reduce == 'last' and 1 or #outcomes)
+end
+-- The outcomes up to a time, and those after it.
+local function split(outcomes, deadline)
+  local first, second = {}, {}
+  for _, held in ipairs(outcomes) do
+    local side = held[1] <= deadline and first or second
+    side[#side + 1] = held
+  end
+  return first, second
+end
+-- Make one label of several; gives it and its time.
+local function reduced(outcomes)
+  local first, last = outcomes[1], outcomes[#outcomes]
+  if reduce == 'first' then return first[2], first[1] end
+  if reduce == 'last' then return last[2], last[1] end
+  local labels, sum = {}, 0
+  for i, held in ipairs(outcomes) do
+    labels[i] = held[2]
+    sum = sum + (reduce == 'sum' and tonumber(held[2]) or 0)
+  end
+  return reduce == 'sum' and string.format('%.17g', sum) or '[' .. table.concat(labels, ',') .. ']', last[1]
+end
+
+local function joined(id, t, outcomes, prediction)
   add('joined', 1)
-  add('used', 1)
-  done(id, math.max(t_prediction, t_outcome))
+  local label, label_t = reduced(outcomes)
+  emit(id, 'joined', 0, t, label, label_t, prediction)
+  done(id, math.max(t, outcomes[#outcomes][1]))
+end
+local function corrected(id, t, outcomes, prediction)
+  add('corrected', 1)
+  add('used', #outcomes)
+  local label, label_t = reduced(outcomes)
+  emit(id, 'correction', 1, t, label, label_t, prediction)
+  local drop = whole(math.max(t, outcomes[#outcomes][1]) + window + keep)
+  put(id, 'd' .. drop) -- an earlier marker of the same id is in the list already, if it was provisional
+  drops[#drops + 1] = drop .. ':' .. id
 end
 
 local function prediction(id, t, body, held)
   add('predictions', 1)
   if t + window + keep < W then return add('prediction_too_late', 1) end
-  local state = held and string.sub(held, 1, 1)
-  if state == 'w' or state == 'd' then return add('prediction_duplicate', 1) end
+  if held and string.sub(held, 1, 1) ~= 'e' then return add('prediction_duplicate', 1) end
   add('opened', 1)
-  if state == 'e' then
-    add('early', -1)
-    local t_outcome, outcome = parts(held)
-    if t_outcome <= t + window then return join(id, t, body, t_outcome, outcome) end
-    add('late', 1)
+  local on_time, late = {}, {}
+  if held then
+    local _, _, outcomes = parts(held)
+    on_time, late = split(outcomes, t + window)
+    add('early', -#outcomes)
+    add('late', #late)
+    if #on_time > 0 and not at_close then
+      add('used', 1)
+      add('outcome_duplicate', #on_time - 1)
+      return joined(id, t, {on_time[1]}, body)
+    end
+    add('used', #on_time)
   end
   add('waiting', 1)
-  open(id, 'w', t, body)
+  if correct then for _, one in ipairs(late) do on_time[#on_time + 1] = one end end
+  hold(id, t, on_time, body)
+  opened(id, t)
 end
 
-local function outcome(id, t, body, held)
+-- An outcome of a prediction that waits.
+local function settle(id, t, label, held)
+  local _, t_prediction, outcomes, body = parts(held)
+  local deadline = t_prediction + window
+  local on_time = t <= deadline
+  if on_time and not at_close then
+    add('used', 1)
+    add('waiting', -1)
+    return joined(id, t_prediction, {{t, label}}, body)
+  end
+  if not on_time and not correct then return add('late', 1) end
+  local other = insert(outcomes, t, label)
+  if not other then return add('outcome_duplicate', 1) end
+  add(on_time and 'used' or 'late', 1)
+  if other ~= true then
+    add(other[1] <= deadline and 'used' or 'late', -1)
+    add('capped', 1)
+  end
+  hold(id, t_prediction, outcomes, body)
+end
+
+local function outcome(id, t, label, held)
   add('outcomes', 1)
   if t + window + keep < W then return add('outcome_too_late', 1) end
-  if not held then
-    add('early', 1)
-    return open(id, 'e', t, body)
+  local state = held and string.sub(held, 1, 1)
+  if state == 'd' then return add('outcome_duplicate', 1) end
+  if state == 'w' or state == 'h' then return settle(id, t, label, held) end
+  if state == 'p' then
+    local _, t_prediction, _, body = parts(held)
+    if t > t_prediction + window and not correct then return add('late', 1) end
+    return corrected(id, t_prediction, {{t, label}}, body)
   end
-  if string.sub(held, 1, 1) ~= 'w' then return add('outcome_duplicate', 1) end
-  local t_prediction, held_body = parts(held)
-  if t > t_prediction + window then return add('late', 1) end
+  local first, outcomes = t, {}
+  if held then
+    local _, t_first, others = parts(held)
+    first, outcomes = t_first, others
+  else
+    opened(id, t)
+  end
+  local other = insert(outcomes, t, label)
+  if not other then return add('outcome_duplicate', 1) end
+  add(other == true and 'early' or 'capped', 1)
+  put(id, 'e' .. whole(first) .. ':' .. cmsgpack.pack(outcomes))
+end
+
+-- A window has passed.
+local function close(id, t, state, outcomes, body)
+  if state == 'e' then
+    add('early', -#outcomes)
+    add('orphan', #outcomes)
+    return put(id, false)
+  end
   add('waiting', -1)
-  join(id, t_prediction, held_body, t, body)
+  local on_time, late = split(outcomes, t + window)
+  if #on_time > 0 then return joined(id, t, on_time, body) end
+  if not negative then
+    add('unlabelled', 1)
+    return done(id, t)
+  end
+  add('negative', 1)
+  emit(id, 'negative', 0, t, negative, t + window, body)
+  if #late > 0 then
+    add('late', -#late)
+    return corrected(id, t, late, body)
+  end
+  put(id, 'p' .. whole(t) .. ':' .. body)
+  drops[#drops + 1] = whole(t + window + keep) .. ':' .. id
 end
 
 load(ids)
 for i = 1, #ids do
-  local move = moves[which[i]]
   if applies[which[i]] then
-    local apply = move[11] == 1 and outcome or prediction
+    local apply = moves[which[i]][11] == 1 and outcome or prediction
     apply(ids[i], times[i], bodies[i], entry[ids[i]])
   end
 end
@@ -142,8 +279,10 @@ local largest = -1
 for i, move in ipairs(moves) do
   local tp = tps[move[1]]
   if applies[i] then
+    tp[ENDED] = (move[13] == 1 or (tp[ENDED] == 1 and move[3] == move[2])) and 1 or 0
     tp[NEXT], tp[T] = move[3], math.max(tp[T], move[6])
     if move[4] >= 0 then tp[LAST], tp[CRC] = move[4], move[5] end
+    if move[4] == -2 then tp[LAST], tp[CRC] = -1, 0 end
     tp[RECORDS], tp[REJECTED] = tp[RECORDS] + move[7], tp[REJECTED] + move[8]
     tp[HOLES], tp[LOST] = tp[HOLES] + move[9], tp[LOST] + move[10]
   end
@@ -160,28 +299,24 @@ local least = math.huge
 for _, tp in pairs(tps) do least = math.min(least, tp[T] >= 0 and tp[T] - slack or -1) end
 W = math.max(W, least)
 
-local closed, dropped = due(w, CLOSE, closing), due(g, DROP, false)
+local all = closing()
+local closed, dropped = due(w, CLOSE, all), due(g, DROP, false)
 local closed_ids, dropped_ids = {}, {}
 for i, item in ipairs(closed) do closed_ids[i] = string.match(item, '^%d+:(.*)$') end
 for i, item in ipairs(dropped) do dropped_ids[i] = string.match(item, '^%d+:(.*)$') end
 load(closed_ids)
-local gone = {}
 for i, id in ipairs(closed_ids) do
-  local held = entry[id]
-  local t = held and held ~= 'd' and parts(held)
-  if t and t + window <= time_of(closed[i]) then
-    if string.sub(held, 1, 1) == 'w' then
-      add('waiting', -1)
-      add('unlabelled', 1)
-      done(id, t)
-    else
-      add('early', -1)
-      add('orphan', 1)
-      put(id, false)
-    end
+  if entry[id] then
+    local state, t, outcomes, body = parts(entry[id])
+    local open = state == 'w' or state == 'h' or state == 'e'
+    if open and t + window == time_of(closed[i]) then close(id, t, state, outcomes, body) end
   end
 end
-for _, id in ipairs(dropped_ids) do put(id, false) end
+load(dropped_ids)
+for i, id in ipairs(dropped_ids) do
+  local state, t = parts(entry[id] or 'd')
+  if state == 'p' or (state == 'd' and t <= time_of(dropped[i])) then put(id, false) end
+end
 
 -- Write.
 local function chunked(command, key, list)
@@ -189,7 +324,7 @@ local function chunked(command, key, list)
     redis.call(command, key, unpack(list, from, math.min(from + CHUNK - 1, #list)))
   end
 end
-local kept = {}
+local kept, gone = {}, {}
 for id in pairs(touched) do
   if entry[id] then
     kept[#kept + 1] = id
@@ -217,6 +352,10 @@ for i, move in ipairs(moves) do
     changed[#changed + 1] = 'tp:' .. move[1]
     changed[#changed + 1] = cmsgpack.pack(tps[move[1]])
   end
+end
+if note ~= '' then
+  changed[#changed + 1] = 'note:' .. notes
+  changed[#changed + 1] = note
 end
 redis.call('HSET', m, unpack(changed))
 return answer()

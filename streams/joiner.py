@@ -1,24 +1,30 @@
 """The joiner: Kafka's records into the store's steps.
 
-Owns the order of things: poll, decode, dead letters acknowledged, one step per shard, and where to seek to. Owns no
-state that cannot be read again from the store. Knows neither client library nor what a step does inside.
+Owns the order of things: poll, decode, dead letters acknowledged, one step per shard, and where to seek to. While the
+store takes one batch, the next is polled and decoded. Owns no state that cannot be read again from the store. Knows
+neither client library nor what a step does inside.
 """
 
 import secrets
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from streams.batch import Batch, Readers, cut, decode, fill
 from streams.dead import DeadLetters
 from streams.errors import LogReplaced, LostRange
 from streams.kafka import Sink, Source, Tp, crc
 from streams.policy import JoinPolicy
-from streams.step import Move, Position, ShardState, Step
+from streams.step import Move, Position, Rules, ShardState, Step
 from streams.store import Store, name
+
+MOST_THREADS = 16  # steps of different shards on their way at the same time
 
 
 class Joiner:
-    """Joins one feed. After any exception it is thrown away, its source too, and a fresh one goes on.
+    """Joins those partitions of a feed that its source has; joiners with other partitions may share the feed.
+
+    After any exception it is thrown away, its source too, and a fresh one goes on.
 
     Raises, from the constructor and from `step`:
         LogReplaced, LostRange: log and store disagree; an operator must look.
@@ -36,60 +42,83 @@ class Joiner:
     ) -> None:
         self._feed, self._policy, self._readers, self._clock = feed, policy, readers, clock
         self._source, self._store, self._dead = source, store, DeadLetters(sink, readers.dead_letters)
+        self._rules = Rules.of(policy)
         self._heard = dict.fromkeys(source.tps, clock())
         self._paused: set[Tp] = set()
-        self._shards: list[ShardState] = []
-        self._look()
+        self._threads = ThreadPoolExecutor(min(policy.shards, MOST_THREADS), "step")
+        self._pending: dict[int, Future[ShardState]] = {}
+        self._shards = [store.shard(feed, shard) for shard in range(policy.shards)]
+        self._answered = clock()
         for tp in source.tps:
             self._stand(tp)
 
     @property
     def shards(self) -> list[ShardState]:
         """Every shard as the last step left it."""
+        self._settle()
         return self._shards
 
     def step(self, timeout_ms: int) -> int:
-        """Handle what one poll brings; give the number of records. With nothing there, wait up to `timeout_ms`."""
+        """Handle what one poll brings; give the number of records. With nothing there, wait up to `timeout_ms`.
+
+        A full batch is still on its way to the store when this returns; the next call waits for it.
+        """
         self._steer()
-        due = any(shard.due for shard in self._shards)
-        polled = self._source.poll(0 if due else timeout_ms, self._policy.batch_events)
+        busy = bool(self._pending) or any(shard.due for shard in self._shards)
+        polled = self._source.poll(0 if busy else timeout_ms, self._policy.batch_events)
         now = self._clock()
         self._heard.update((p.tp, now) for p in polled)
         for part in cut(polled, self._policy.batch_bytes):
-            latest = self._now_ms() + round(self._policy.max_ahead_s * 1_000)
+            latest = self._now_ms() + self._rules.max_ahead_ms
             self._apply([decode(p, self._readers, self._policy.shards, latest) for p in part])
         if not polled:
             self._rest()
-        for tp in self._source.tps:
-            if self._target(tp) != self._source.position(tp):
-                self._stand(tp)
-        return sum(len(p.records) for p in polled)
+        count = sum(len(p.records) for p in polled)
+        if count < self._policy.batch_events:
+            self._settle()
+            for tp in self._source.tps:
+                if self._target(tp) != self._source.position(tp):
+                    self._stand(tp)
+        return count
+
+    def close(self) -> None:
+        """Let the threads go; a step that is on its way may still arrive, and is harmless."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _apply(self, batches: list[Batch]) -> None:
         self._dead.send([letter for batch in batches for letter in batch.letters])
+        self._settle()
+        for batch in batches:
+            if self._target(batch.polled.tp) < batch.polled.start:  # the store went back, or another joiner won
+                self._stand(batch.polled.tp)
         for shard in range(self._policy.shards):
             step = self._blank()
             for batch in batches:
-                fill(step, shard, batch, self._position(shard, batch.polled.tp).next)
-            step.moves += self._idle(shard, {batch.polled.tp for batch in batches})
+                fill(step, shard, self._policy.shards, batch, self._position(shard, batch.polled.tp).next)
+            step.moves += self._claims(shard, {batch.polled.tp for batch in batches})
             if step.moves:
-                self._call(shard, step)
+                self._send(shard, step)
 
     def _rest(self) -> None:
-        """Without records: claim idle partitions, go on closing and dropping, or merely look."""
-        ended = all(shard.ending for shard in self._shards) and all(map(self._source.at_end, self._source.tps))
+        """Without records: claim idle and ended partitions, go on closing and dropping, or merely look."""
+        self._settle()
         for shard in range(self._policy.shards):
             step = self._blank()
-            step.closing = int(ended)
-            step.moves = [] if ended else self._idle(shard, set())
-            self._call(shard, step)
+            step.moves = self._claims(shard, set())
+            self._send(shard, step)
 
-    def _idle(self, shard: int, moved: set[Tp]) -> list[Move]:
-        """Claim the partitions that have been silent for `idle_s` and whose end the broker has just confirmed."""
+    def _claims(self, shard: int, moved: set[Tp]) -> list[Move]:
+        """Claim what the broker has just confirmed: silent for `idle_s` at the end, or the end of an ended feed."""
         since = self._clock() - self._policy.idle_s
-        silent = [tp for tp in self._source.tps if tp not in moved | self._paused and self._heard[tp] <= since]
-        at = {tp: self._position(shard, tp).next for tp in silent if self._source.at_end(tp)}
-        return [Move(name(tp), n, n, idle=1) for tp, n in at.items() if n == self._source.position(tp)]
+        claims = []
+        for tp in self._source.tps:
+            at = self._position(shard, tp)
+            idle = tp not in self._paused and self._heard[tp] <= since
+            ended = self._shards[shard].ending and not at.ended
+            here = tp not in moved and at.next == self._source.position(tp)
+            if here and (idle or ended) and self._source.at_end(tp):
+                claims.append(Move(name(tp), at.next, at.next, idle=int(idle), ended=int(ended)))
+        return claims
 
     def _steer(self) -> None:
         """Pause what is more than `align_s` ahead of the watermark, and all while the samples are too many."""
@@ -123,17 +152,17 @@ class Joiner:
                 raise LogReplaced(f"{where}: offset {at.last} holds another record than the one that was read")
 
     def _blank(self) -> Step:
-        p = self._policy
-        window, keep, slack, ahead = (round(s * 1_000) for s in (p.window_s, p.keep_s, p.slack_s, p.max_ahead_s))
-        return Step(secrets.token_hex(16), window, keep, slack, ahead)
+        return Step(secrets.token_hex(16), self._rules)
 
-    def _call(self, shard: int, step: Step) -> None:
-        self._shards[shard] = self._store.step(self._feed, shard, step)
-        self._answered = self._clock()
+    def _send(self, shard: int, step: Step) -> None:
+        self._pending[shard] = self._threads.submit(self._store.step, self._feed, shard, step)
 
-    def _look(self) -> None:
-        self._shards = [self._store.shard(self._feed, shard) for shard in range(self._policy.shards)]
-        self._answered = self._clock()
+    def _settle(self) -> None:
+        """Wait for the steps that are on their way."""
+        pending, self._pending = self._pending, {}
+        for shard, step in pending.items():
+            self._shards[shard] = step.result()
+            self._answered = self._clock()
 
     def _now_ms(self) -> int:
         """Give the store's clock, at least: its last word plus what has passed since."""

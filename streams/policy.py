@@ -1,4 +1,6 @@
-"""How a feed is joined: windows, bounds and batch sizes, each with its unit in the name."""
+"""How a feed is joined: what is emitted when, windows, bounds and batch sizes, each with its unit in the name."""
+
+from typing import Literal
 
 import msgspec
 
@@ -10,11 +12,23 @@ DAY_S = 86_400
 class JoinPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The join's settings; `shards` is fixed when the feed is created.
 
-    An outcome is on time if its own time is at most the prediction's plus `window_s`. A settled id is remembered for
-    `keep_s` after that. `slack_s` is how far a partition may be out of order before the watermark counts an event late.
+    An outcome is on time if its own time is at most the prediction's plus `window_s`. When a window closes without one,
+    `absent` says what that means: nothing (the prediction is counted unlabelled), or the label `negative_label`, which
+    an outcome that turns up within `keep_s` corrects. `emit` is when a joined pair leaves: at once, or when its window
+    closes, with its cohort's negatives and in prediction order; left out, it is `at_close` where absence is a negative.
+    `at_close` makes one label of several outcomes by `reduce`, of at most `most_outcomes`. `late` is what an outcome
+    after the deadline does: it is counted, or corrects the negative. A settled id is remembered for `keep_s`.
+    `slack_s` is how far a partition may be out of order before the watermark counts an event late.
     """
 
     shards: int = 1
+    joiners: int = 1  # processes that share the partitions
+    emit: Literal["at_once", "at_close"] | None = None
+    absent: Literal["unlabelled", "negative"] = "unlabelled"
+    negative_label: float = 0.0
+    reduce: Literal["first", "last", "sum", "list"] = "first"
+    most_outcomes: int = 64
+    late: Literal["count", "correct"] = "count"
     window_s: float = 2 * DAY_S
     keep_s: float = 7 * DAY_S
     slack_s: float = 0.0
@@ -26,9 +40,19 @@ class JoinPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     stream_bound: int = 20_000  # samples that wait for the learner before the joiner pauses
 
     def __post_init__(self) -> None:
-        for name, least in (("shards", 1), ("batch_events", 1), ("batch_bytes", 1 << 10), ("stream_bound", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"join.{name} must be at least {least}, got {getattr(self, name)}")
+        least = {"shards": 1, "joiners": 1, "batch_events": 1, "batch_bytes": 1 << 10, "stream_bound": 1}
+        for name, bound in (least | {"most_outcomes": 1}).items():
+            if getattr(self, name) < bound:
+                raise ConfigError(f"join.{name} must be at least {bound}, got {getattr(self, name)}")
         for name in ("window_s", "keep_s", "slack_s", "max_ahead_s", "idle_s", "align_s"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"join.{name} must not be negative, got {getattr(self, name)}")
+        if self.late == "correct" and self.absent != "negative":
+            raise ConfigError("join.late = 'correct' needs join.absent = 'negative': there is nothing else to correct")
+        if self.reduce != "first" and not self.at_close:
+            raise ConfigError(f"join.reduce = {self.reduce!r} needs join.emit = 'at_close': at_once takes the first")
+
+    @property
+    def at_close(self) -> bool:
+        """Whether a pair is held until its window closes."""
+        return (self.emit or ("at_close" if self.absent == "negative" else "at_once")) == "at_close"

@@ -8,17 +8,21 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
+from streams.policy import JoinPolicy
+
 COUNTERS = (
     "predictions", "prediction_duplicate", "prediction_too_late", "opened", "joined", "negative", "unlabelled",
-    "waiting", "outcomes", "outcome_duplicate", "outcome_too_late", "used", "early", "late", "orphan", "corrected",
+    "waiting", "outcomes", "outcome_duplicate", "outcome_too_late", "used", "early", "late", "orphan", "capped",
+    "corrected",
 )  # fmt: skip
 
 
 class Move(Struct, array_like=True):
     """One partition's part of a step: from where to where, and what lay between. -1 stands for "none".
 
-    `last` and `crc` are the last record read; `t` the largest event time; `records`, `rejected`, `holes` and `lost`
-    count positions. A rejected or empty position is counted by shard 0 alone. `idle` claims that nothing comes.
+    `last` and `crc` are the last record read (`last` -2: forget it); `t` the largest event time; `records`, `rejected`,
+    `holes` and `lost` count positions. A rejected or empty position is counted by shard 0 alone. `idle` claims that
+    nothing comes, `ended` that the end of a feed that was ended has been read.
     """
 
     tp: str
@@ -33,29 +37,54 @@ class Move(Struct, array_like=True):
     lost: int = 0
     outcomes: int = 0
     idle: int = 0
+    ended: int = 0
 
 
-class Step(Struct, array_like=True):
-    """One script call. The events are four lists of equal length: index into `moves` (from 1), id, time, JSON text."""
+class Rules(Struct, array_like=True, frozen=True):
+    """A policy as the script takes it. `negative` is the label's JSON text, empty where absence means nothing."""
 
-    token: str
     window_ms: int
     keep_ms: int
     slack_ms: int
     max_ahead_ms: int
-    closing: int = 0
+    at_close: int = 0
+    negative: str = ""
+    reduce: str = "first"
+    most: int = 64
+    correct: int = 0
+
+    @classmethod
+    def of(cls, policy: JoinPolicy) -> "Rules":
+        """Give a policy's rules."""
+        p = policy
+        window, keep, slack, ahead = (round(s * 1_000) for s in (p.window_s, p.keep_s, p.slack_s, p.max_ahead_s))
+        label = f"{p.negative_label:.17g}" if p.absent == "negative" else ""
+        late = int(p.late == "correct")
+        return cls(window, keep, slack, ahead, int(p.at_close), label, p.reduce, p.most_outcomes, late)
+
+
+class Step(Struct, array_like=True):
+    """One script call. The events are four lists of equal length: index into `moves` (from 1), id, time, JSON text.
+
+    `note` is an operator's: what was done, by whom and why; it is kept with the shard.
+    """
+
+    token: str
+    rules: Rules
     moves: list[Move] = msgspec.field(default_factory=list)
     which: list[int] = msgspec.field(default_factory=list)
     ids: list[str] = msgspec.field(default_factory=list)
     times: list[int] = msgspec.field(default_factory=list)
     bodies: list[str] = msgspec.field(default_factory=list)
+    note: str = ""
 
 
 class Position(Struct, array_like=True, frozen=True):
     """What a shard knows of a partition: `t_ms` its time (-1: none yet), `next` the first offset not yet applied.
 
-    `last` (-1: none) and `crc` are the last record read, `start` where the feed began. The equation: over all shards
-    at one position, next - start = records + rejected + holes + lost.
+    `last` (-1: none) and `crc` are the last record read, `start` where the feed began; `ended`: its end was read after
+    the command `end-of-feed`. The equation: over all shards at one position, next - start = records + rejected + holes
+    + lost.
     """
 
     t_ms: int
@@ -67,6 +96,7 @@ class Position(Struct, array_like=True, frozen=True):
     rejected: int = 0
     holes: int = 0
     lost: int = 0
+    ended: int = 0
 
 
 class ShardState(Struct, array_like=True, frozen=True):

@@ -7,7 +7,7 @@ a step does is join.lua's.
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import redis
 from redis.backoff import ConstantBackoff
@@ -16,11 +16,21 @@ from redis.retry import Retry
 from streams.errors import HistoryChanged, StoreRefused, StoreUnreachable
 from streams.step import COUNTERS, Position, ShardState, Step, pack, unpack
 
-FORMAT = "1"
+FORMAT = "2"
 NOTHING = "0-0"  # the stream position before the first sample
+PAGE = 512
+HELD = {b"w": "prediction", b"h": "prediction with its outcome", b"e": "outcome"}
 _CREATE = """
 if redis.call('HEXISTS', KEYS[1], 'format') == 0 then redis.call('HSET', KEYS[1], unpack(ARGV)) end
 return redis.call('HGETALL', KEYS[1])"""
+
+
+class Waiting(NamedTuple):
+    """Something held until `deadline_ms` of the watermark, and what it is."""
+
+    deadline_ms: int
+    id: str
+    state: str
 
 
 class Store:
@@ -124,10 +134,36 @@ class Store:
             both.hset(m, "trimmed", "1")
             both.execute()
 
-    def close_feed(self, feed: str, shard: int) -> None:
-        """Say that no more events come: once the joiner has read all, its steps close every window."""
+    def close_feed(self, feed: str, shard: int, note: str = "") -> None:
+        """Say that no more events come: once the joiners have read all, their steps close every window."""
         with self._answering():
-            self._redis.hset(self._keys(feed, shard)[0], "ending", "1")
+            added = [f"note:{len(self.notes(feed, shard))}", note] if note else []
+            self._redis.hset(self._keys(feed, shard)[0], items=["ending", "1", *added])
+
+    def notes(self, feed: str, shard: int) -> list[str]:
+        """Read what operators did to the shard, in order."""
+        with self._answering():
+            fields = cast("dict[bytes, bytes]", self._redis.hgetall(self._keys(feed, shard)[0]))
+        found = {int(key[5:]): value.decode() for key, value in fields.items() if key.startswith(b"note:")}
+        return [found[number] for number in sorted(found)]
+
+    def waiting(self, feed: str, shard: int, count: int) -> list[Waiting]:
+        """List what is held without its counterpart, in the order in which windows close, up to `count`."""
+        _, e, w, *_ = self._keys(feed, shard)
+        found: list[Waiting] = []
+        start = 0
+        with self._answering():
+            while len(found) < count:
+                items = cast("list[bytes]", self._redis.lrange(w, start, start + PAGE - 1))
+                if not items:
+                    break
+                start += PAGE
+                ids = [item.partition(b":")[2] for item in items]
+                states = cast("list[bytes | None]", self._redis.hmget(e, ids))
+                for item, key, held in zip(items, ids, states, strict=True):
+                    if held and (state := HELD.get(held[:1])):
+                        found.append(Waiting(int(item.partition(b":")[0]), key.decode(), state))
+        return found[:count]
 
     def put(self, feed: str, values: Mapping[str, bytes]) -> None:
         """Write on the board: derived values only, safe to lose."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from deploy.pipeline import FeedEvent, Labelled, Pipeline
 from learners.batches import Encoder
 from learners.online import Learner, Online
-from streams.events import Outcome, Prediction, Sample
+from streams.events import Prediction, Sample
 
 HOUR_MS = 3_600_000
 START_MS = 1_357_002_000_000 - 1_357_002_000_000 % (24 * HOUR_MS)
@@ -80,5 +80,5 @@ def samples(n: int, seed: int = 0, start: int = 0) -> list[Sample]:
         where, label = point(rng)
         t_ms = START_MS + i * HOUR_MS
         asked = Prediction(f"id-{i}", t_ms, 0, (0.0,), (0.0,), i, Raw(msgspec.json.encode(where)))
-        found.append(Sample("joined", 0, asked, Outcome(f"id-{i}", t_ms + HOUR_MS, label)))
+        found.append(Sample(f"id-{i}", "joined", 0, t_ms, label, t_ms + HOUR_MS, asked))
     return found

@@ -81,12 +81,12 @@ def check_that_nothing_knew_its_future(registry: Registry) -> None:
     """No answer was given by a version, or under an intercept, that had learned an outcome published after it."""
     history = [commits.decode(data) for data in read_all(registry, "commits")]
     samples = [sample for commit in history for sample in commit.read()]
-    known_until = [0, *accumulate((s.outcome.t for s in samples), max)]  # by how many samples were learned
+    known_until = [0, *accumulate((s.label_t for s in samples), max)]  # by how many samples were learned
     versions = [msgspec.json.decode(data, type=Champion) for data in read_all(registry, "champion")]
     assert len(samples) > 1_000
     for sample in samples:
         asked = sample.prediction
-        assert asked.t < sample.outcome.t
+        assert asked.t < sample.label_t
         assert known_until[asked.learned] <= asked.t
         assert known_until[versions[asked.version].learned] <= asked.t
     assert len({s.prediction.version for s in samples}) == len(versions) or len(versions) == 1

@@ -11,11 +11,11 @@ from msgspec import Raw
 
 from streams.batch import Readers
 from streams.errors import BrokerUnreachable, LogReplaced, LostRange
-from streams.events import Prediction, Record, encode, json_outcome, read_prediction, read_sample
+from streams.events import Prediction, Record, encode, json_outcome, labelled, read_prediction, read_sample
 from streams.joiner import Joiner
 from streams.kafka import Sink, Source, Tp, ensure_topics
 from streams.policy import JoinPolicy
-from streams.step import Move, Step
+from streams.step import Move, Rules, Step
 from streams.store import Store, name
 from tests.conftest import Running
 
@@ -51,8 +51,8 @@ class Feed:
             predictions=predictions,
             outcomes=outcomes,
             dead_letters=dead_letters,
-            prediction=lambda record: read_prediction(record.value),
-            outcome=json_outcome,
+            prediction=read_prediction,
+            outcome=lambda record: labelled(json_outcome(record)),
         )
         source = self.undo.enter_context(closing(Source(self.broker, self.tps)))
         return Joiner(self.name, self.policy, source, self.store, sink or self.sink, readers, lambda: self.now)
@@ -77,7 +77,7 @@ class Feed:
             for _, body in self.store.read(self.name, shard, "0-0", 10_000)
         ]
         assert len({row.prediction.id for row in rows}) == len(rows)
-        return {row.prediction.id: row.outcome.label for row in rows}
+        return {row.prediction.id: row.label for row in rows}
 
     def letters(self, count: int) -> list[Record]:
         with closing(Source(self.broker, [Tp(self.topics[2], 0)])) as source:
@@ -231,7 +231,7 @@ def test_too_many_samples_pause_the_joiner_until_they_are_trimmed(broker: Runnin
 )
 def test_another_log_than_the_one_that_was_read_is_seen(feed: Feed, move: Move, error: str) -> None:
     feed.predict(*range(5))
-    step = Step("t", HOUR_MS, HOUR_MS, 0, HOUR_MS)
+    step = Step("t", Rules(HOUR_MS, HOUR_MS, 0, HOUR_MS))
     step.moves = [Move(name(feed.tps[0]), *(getattr(move, f) for f in Move.__struct_fields__[1:]))]
     feed.store.step(feed.name, 0, step)
     with pytest.raises(LogReplaced, match=error):

@@ -21,9 +21,9 @@ from deploy.roles import Plan, build
 from learners import commits
 from learners.evaluate import Verdict
 from learners.gate import Decision
-from streams.events import Record, Request, Sample, json_request, read_prediction
+from streams.events import Prediction, Record, Request, Sample, json_request
 from streams.kafka import Sink, Source, Tp, ensure_topics
-from streams.step import Move, Step
+from streams.step import Move, Rules, Step
 from streams.store import Store
 from tests import small
 from tests.conftest import Running
@@ -61,17 +61,16 @@ def feed() -> Pipeline:
 
 def emit(store: Store, feed: str, samples: list[Sample], offset: int) -> int:
     """Put samples through the join: each prediction, then its outcome."""
-    step = Step(f"token-{offset}", 10**12, 10**12, 0, 10**12)
+    step = Step(f"token-{offset}", Rules(10**12, 10**12, 0, 10**12))
     step.moves = [Move("p:0", offset, offset + len(samples)), Move("o:0", offset, offset + len(samples), outcomes=1)]
-    for which, topic in enumerate(("prediction", "outcome"), 1):
-        for sample in samples:
-            event = getattr(sample, topic)
-            step.which.append(which)
-            step.ids.append(event.id)
-            step.times.append(event.t)
-            step.bodies.append(msgspec.json.encode(event).decode())
-        move = step.moves[which - 1]
-        move.records, move.t = len(samples), max(getattr(s, topic).t for s in samples)
+    for sample in samples:
+        prediction = msgspec.json.encode(sample.prediction).decode()
+        step.which += [1, 2]
+        step.ids += [sample.id, sample.id]
+        step.times += [sample.t, sample.label_t]
+        step.bodies += [prediction, str(sample.label)]
+    for move, times in zip(step.moves, (step.times[::2], step.times[1::2]), strict=True):
+        move.records, move.t = len(samples), max(times)
     store.step(feed, 0, step)
     return offset + len(samples)
 
@@ -138,7 +137,9 @@ def serve_malformed_requests(
         if served == len(values):
             break
     assert served == len(values)
-    answers = [read_prediction(r.value) for r in everything(broker.address, topics.predictions, 2)]
+    answers = [
+        msgspec.json.decode(r.value or b"", type=Prediction) for r in everything(broker.address, topics.predictions, 2)
+    ]
     assert [(a.id, a.t, a.version) for a in answers] == [("id-0", 1_000, 0), ("id-3", 1_003, 0)]
     letters = everything(broker.address, topics.dead, 7)
     told = [{name: value.decode() for name, value in letter.headers} for letter in letters]

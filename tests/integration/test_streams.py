@@ -13,7 +13,7 @@ from redis import Redis
 
 from streams.errors import BrokerUnreachable, ConfigError, HistoryChanged, StoreRefused, StoreUnreachable
 from streams.kafka import Polled, Sink, Source, Tp, ensure_topics
-from streams.step import Move, ShardState, Step
+from streams.step import Move, Rules, ShardState, Step
 from streams.store import Store
 from tests.conftest import Running
 
@@ -140,7 +140,7 @@ def store(store_server: Running) -> Iterator[Store]:
 def move(store: Store, feed: str, count: int, token: str) -> ShardState:
     """Join so many pairs in one step."""
     state = store.shard(feed, 0)
-    step = Step(token, HOUR_MS, HOUR_MS, 0, HOUR_MS)
+    step = Step(token, Rules(HOUR_MS, HOUR_MS, 0, HOUR_MS))
     for tp, at in sorted(state.positions.items(), reverse=True):
         step.moves.append(Move(tp, at.next, at.next + count, records=count, t=T, outcomes=int(tp == "o:0")))
         for n in range(at.next, at.next + count):
@@ -161,7 +161,10 @@ class TestStore:
         state = move(store, feed, 5, "a")
         rows = store.read(feed, 0, "0-0", 3)
         assert [entry.split("-")[0] for entry, _ in rows] == ["1", "2", "3"]
-        assert rows[2][1] == b'{"kind":"joined","revision":0,"prediction":"p:0 2","outcome":"o:0 2"}'
+        assert rows[2][1] == (
+            b'{"id":"id:2","kind":"joined","revision":0,"t":%d,"label":"o:0 2","label_t":%d,"prediction":"p:0 2"}'
+            % (T, T)
+        )
         rest = store.read(feed, 0, rows[2][0], 10)
         assert [entry.split("-")[0] for entry, _ in rest] == ["4", "5"]
         assert rest[-1][0] == state.last_id

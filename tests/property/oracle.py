@@ -1,5 +1,7 @@
-"""The join in plain Python: one shard, by the protocol's table, kept as simply as can be."""
+"""The join in plain Python: one shard, by the protocol's table, kept as simple as can be."""
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha1
 
@@ -7,14 +9,18 @@ from msgspec.structs import replace
 
 from streams.step import COUNTERS, Move, Position, Step
 
+Held = list[tuple[int, str]]  # outcomes as (time, label), distinct and sorted
+
 
 @dataclass
 class Entry:
-    """What is held of an id: `state` is waiting, early or done."""
+    """What is held of an id: `state` is waiting, early, provisional or done; done not before `until` is dropped."""
 
     state: str
     t: int = 0
     body: str = ""
+    held: Held = field(default_factory=list)
+    until: int = 0
 
 
 @dataclass
@@ -26,6 +32,7 @@ class Oracle:
     chain: str = "0"
     watermark: int = 0
     token: str = ""
+    ending: bool = False
     entries: dict[str, Entry] = field(default_factory=dict)
     windows: list[tuple[int, str]] = field(default_factory=list)
     markers: list[tuple[int, str]] = field(default_factory=list)
@@ -35,109 +42,172 @@ class Oracle:
     def step(self, step: Step, elapsed_ms: int = 0) -> None:
         """Apply a step; `elapsed_ms` is what the store's clock did since the last one."""
         applies = [self.positions[move.tp].next == move.start for move in step.moves]
-        due = (step.closing and self.windows) or self._due(self.windows, 1) or self._due(self.markers, 1)
-        if step.token == self.token or not (any(applies) if step.moves else due):
+        due = (self._closing() and self.windows) or self._due(self.windows, 1) or self._due(self.markers, 1)
+        if step.token == self.token or not (any(applies) if step.moves else due or step.note):
             return
-        self.token = step.token
+        self.token, self.rules = step.token, step.rules
         self.chain = str(int(sha1((self.chain + step.token).encode()).hexdigest()[:13], 16))
-        opens: list[tuple[int, str]] = []
-        drops: list[tuple[int, str]] = []
+        self.opens: list[tuple[int, str]] = []
+        self.drops: list[tuple[int, str]] = []
         for which, key, t, body in zip(step.which, step.ids, step.times, step.bodies, strict=True):
             if applies[which - 1]:
                 apply = self._outcome if step.moves[which - 1].outcomes else self._prediction
-                apply(step, key, t, body, opens, drops)
+                apply(key, t, body)
         self._advance(step, applies, elapsed_ms)
-        closed = self.windows[:256] if step.closing else self._due(self.windows, 256)
+        closed = self.windows[:256] if self._closing() else self._due(self.windows, 256)
         dropped = self._due(self.markers, 512)
         for deadline, key in closed:
-            self._close(step, deadline, key, drops)
-        for _, key in dropped:
-            self.entries.pop(key, None)
-        self.windows = self.windows[len(closed) :] + opens
-        self.markers = self.markers[len(dropped) :] + drops
+            held = self.entries.get(key)
+            open_ = held and held.state in ("waiting", "early")
+            if held and open_ and held.t + self.rules.window_ms == deadline:
+                self._close(key, held)
+        for t, key in dropped:
+            held = self.entries.get(key)
+            if held and (held.state == "provisional" or (held.state == "done" and held.until <= t)):
+                del self.entries[key]
+        self.windows = self.windows[len(closed) :] + self.opens
+        self.markers = self.markers[len(dropped) :] + self.drops
+
+    def _closing(self) -> bool:
+        return self.ending and all(at.ended for at in self.positions.values())
 
     def _due(self, items: list[tuple[int, str]], most: int) -> list[tuple[int, str]]:
         late = next((i for i, (t, _) in enumerate(items[:most]) if t >= self.watermark), most)
         return items[:late]
 
-    def _prediction(
-        self, step: Step, key: str, t: int, body: str, opens: list[tuple[int, str]], drops: list[tuple[int, str]]
-    ) -> None:
+    def _too_late(self, t: int) -> bool:
+        return t + self.rules.window_ms + self.rules.keep_ms < self.watermark
+
+    def _prediction(self, key: str, t: int, body: str) -> None:
         self.count["predictions"] += 1
         held = self.entries.get(key)
-        if t + step.window_ms + step.keep_ms < self.watermark:
+        if self._too_late(t):
             self.count["prediction_too_late"] += 1
-        elif held and held.state != "early":
+            return
+        if held and held.state != "early":
             self.count["prediction_duplicate"] += 1
-        elif held and held.t <= t + step.window_ms:
-            self.count["opened"] += 1
-            self.count["early"] -= 1
-            self._join(step, key, (t, body), (held.t, held.body), drops)
-        else:
-            self.count["opened"] += 1
-            self.count["waiting"] += 1
-            if held:
-                self.count["early"] -= 1
-                self.count["late"] += 1
-            self.entries[key] = Entry("waiting", t, body)
-            opens.append((t + step.window_ms, key))
+            return
+        deadline = t + self.rules.window_ms
+        outcomes = held.held if held else []
+        on_time, late = [o for o in outcomes if o[0] <= deadline], [o for o in outcomes if o[0] > deadline]
+        self.count["opened"] += 1
+        self.count["early"] -= len(outcomes)
+        self.count["late"] += len(late)
+        if on_time and not self.rules.at_close:
+            self.count["used"] += 1
+            self.count["outcome_duplicate"] += len(on_time) - 1
+            self._join(key, t, on_time[:1], body)
+            return
+        self.count["used"] += len(on_time)
+        self.count["waiting"] += 1
+        self.entries[key] = Entry("waiting", t, body, on_time + (late if self.rules.correct else []))
+        self.opens.append((deadline, key))
 
-    def _outcome(
-        self, step: Step, key: str, t: int, body: str, opens: list[tuple[int, str]], drops: list[tuple[int, str]]
-    ) -> None:
+    def _outcome(self, key: str, t: int, label: str) -> None:
         self.count["outcomes"] += 1
         held = self.entries.get(key)
-        if t + step.window_ms + step.keep_ms < self.watermark:
+        if self._too_late(t):
             self.count["outcome_too_late"] += 1
         elif not held:
             self.count["early"] += 1
-            self.entries[key] = Entry("early", t, body)
-            opens.append((t + step.window_ms, key))
-        elif held.state != "waiting":
+            self.entries[key] = Entry("early", t, held=[(t, label)])
+            self.opens.append((t + self.rules.window_ms, key))
+        elif held.state == "done":
             self.count["outcome_duplicate"] += 1
-        elif t > held.t + step.window_ms:
+        elif held.state == "early":
+            self._insert(held, t, label, lambda _: "early")
+        elif held.state == "waiting":
+            self._settle(key, held, t, label)
+        elif t > held.t + self.rules.window_ms and not self.rules.correct:
             self.count["late"] += 1
         else:
+            self._correct(key, held.t, [(t, label)], held.body)
+
+    def _settle(self, key: str, held: Entry, t: int, label: str) -> None:
+        deadline = held.t + self.rules.window_ms
+        if t <= deadline and not self.rules.at_close:
+            self.count["used"] += 1
             self.count["waiting"] -= 1
-            self._join(step, key, (held.t, held.body), (t, body), drops)
-
-    def _join(
-        self,
-        step: Step,
-        key: str,
-        prediction: tuple[int, str],
-        outcome: tuple[int, str],
-        drops: list[tuple[int, str]],
-    ) -> None:
-        self.seq += 1
-        self.count["joined"] += 1
-        self.count["used"] += 1
-        body = f'{{"kind":"joined","revision":0,"prediction":{prediction[1]},"outcome":{outcome[1]}}}'
-        self.samples.append((f"{self.seq}-{self.chain}", body))
-        self._done(step, key, max(prediction[0], outcome[0]), drops)
-
-    def _done(self, step: Step, key: str, t: int, drops: list[tuple[int, str]]) -> None:
-        self.entries[key] = Entry("done")
-        drops.append((t + step.window_ms + step.keep_ms, key))
-
-    def _close(self, step: Step, deadline: int, key: str, drops: list[tuple[int, str]]) -> None:
-        held = self.entries.get(key)
-        if not held or held.state == "done" or held.t + step.window_ms > deadline:
-            return
-        if held.state == "waiting":
-            self.count["waiting"] -= 1
-            self.count["unlabelled"] += 1
-            self._done(step, key, held.t, drops)
+            self._join(key, held.t, [(t, label)], held.body)
+        elif t > deadline and not self.rules.correct:
+            self.count["late"] += 1
         else:
-            self.count["early"] -= 1
-            self.count["orphan"] += 1
+            self._insert(held, t, label, lambda when: "used" if when <= deadline else "late")
+
+    def _insert(self, held: Entry, t: int, label: str, name: Callable[[int], str]) -> None:
+        if (t, label) in held.held:
+            self.count["outcome_duplicate"] += 1
+            return
+        held.held = sorted([*held.held, (t, label)])
+        self.count[name(t)] += 1
+        if len(held.held) > self.rules.most:
+            gone = held.held.pop(0 if self.rules.reduce == "last" else -1)
+            self.count[name(gone[0])] -= 1
+            self.count["capped"] += 1
+
+    def _reduced(self, held: Held) -> tuple[str, int]:
+        labels = [label for _, label in held]
+        match self.rules.reduce:
+            case "first":
+                return labels[0], held[0][0]
+            case "last":
+                return labels[-1], held[-1][0]
+            case "sum":
+                return f"{sum(map(float, labels)):.17g}", held[-1][0]
+        return f"[{','.join(labels)}]", held[-1][0]
+
+    def _emit(self, key: str, kind: str, revision: int, t: int, settled: tuple[str, int], body: str) -> None:
+        self.seq += 1
+        label, label_t = settled
+        head = f'"id":{json.dumps(key)},"kind":"{kind}","revision":{revision},"t":{t}'
+        sample = f'{{{head},"label":{label},"label_t":{label_t},"prediction":{body}}}'
+        self.samples.append((f"{self.seq}-{self.chain}", sample))
+
+    def _join(self, key: str, t: int, held: Held, body: str) -> None:
+        self.count["joined"] += 1
+        self._emit(key, "joined", 0, t, self._reduced(held), body)
+        self._done(key, max(t, held[-1][0]))
+
+    def _correct(self, key: str, t: int, held: Held, body: str) -> None:
+        self.count["corrected"] += 1
+        self.count["used"] += len(held)
+        self._emit(key, "correction", 1, t, self._reduced(held), body)
+        self._done(key, max(t, held[-1][0]))
+
+    def _done(self, key: str, t: int) -> None:
+        until = t + self.rules.window_ms + self.rules.keep_ms
+        self.entries[key] = Entry("done", until=until)
+        self.drops.append((until, key))
+
+    def _close(self, key: str, held: Entry) -> None:
+        if held.state == "early":
+            self.count["early"] -= len(held.held)
+            self.count["orphan"] += len(held.held)
             del self.entries[key]
+            return
+        self.count["waiting"] -= 1
+        deadline = held.t + self.rules.window_ms
+        on_time, late = [o for o in held.held if o[0] <= deadline], [o for o in held.held if o[0] > deadline]
+        if on_time:
+            self._join(key, held.t, on_time, held.body)
+        elif not self.rules.negative:
+            self.count["unlabelled"] += 1
+            self._done(key, held.t)
+        else:
+            self.count["negative"] += 1
+            self._emit(key, "negative", 0, held.t, (self.rules.negative, deadline), held.body)
+            if late:
+                self.count["late"] -= len(late)
+                self._correct(key, held.t, late, held.body)
+            else:
+                self.entries[key] = Entry("provisional", held.t, held.body)
+                self.drops.append((deadline + self.rules.keep_ms, key))
 
     def _advance(self, step: Step, applies: list[bool], elapsed_ms: int) -> None:
         moves: list[Move] = [move for move, applied in zip(step.moves, applies, strict=True) if applied]
         for move in moves:
             at = self.positions[move.tp]
-            last, crc = (move.last, move.crc) if move.last >= 0 else (at.last, at.crc)
+            last, crc = (move.last, move.crc) if move.last >= 0 else (-1, 0) if move.last == -2 else (at.last, at.crc)
             self.positions[move.tp] = replace(
                 at,
                 t_ms=max(at.t_ms, move.t),
@@ -148,6 +218,7 @@ class Oracle:
                 rejected=at.rejected + move.rejected,
                 holes=at.holes + move.holes,
                 lost=at.lost + move.lost,
+                ended=int(bool(move.ended or (at.ended and move.end == move.start))),
             )
         largest = max(at.t_ms for at in self.positions.values())
         for move in moves:
@@ -157,4 +228,4 @@ class Oracle:
                 self.positions[move.tp] = replace(at, t_ms=t_ms)
         times = [at.t_ms for at in self.positions.values()]
         if min(times) >= 0:
-            self.watermark = max(self.watermark, min(times) - step.slack_ms)
+            self.watermark = max(self.watermark, min(times) - step.rules.slack_ms)

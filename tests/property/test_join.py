@@ -2,7 +2,6 @@
 
 import itertools
 import json
-from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 from zlib import crc32
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from streams.errors import StoreRefused
-from streams.step import Move, ShardState, Step
+from streams.step import Move, Rules, ShardState, Step
 from streams.store import Store
 from tests.property.oracle import Oracle
 
@@ -25,17 +24,21 @@ FEEDS, TOKENS = itertools.count(), itertools.count()
 REAL = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
+RULES = Rules(WINDOW, KEEP, 0, AHEAD)
+SLACK = Rules(WINDOW, KEEP, 10_000, AHEAD)
+
+
 class Part(NamedTuple):
-    """One partition's part of a step: how far off its start is, an idle claim instead of events, and (id, time)s."""
+    """One partition's part of a step: how far off its start is, an idle claim instead of events, and the events."""
 
     tp: int
     stale: int
     idle: bool
-    events: list[tuple[int, int]]
+    events: list[tuple[int, int, int]]  # id, time, label
 
 
 class Plan(NamedTuple):
-    """A step to be: its parts, whether it closes the feed, and whether it is sent twice."""
+    """A step to be: its parts, whether the feed ends before it with all read, and whether it is sent twice."""
 
     parts: list[Part]
     closing: bool
@@ -44,9 +47,20 @@ class Plan(NamedTuple):
 
 seldom = st.sampled_from([False] * 7 + [True])
 edges = st.integers(0, 12).map(lambda n: n * KEEP)  # where windows and markers end exactly
-event = st.tuples(st.integers(0, 5), st.one_of(edges, edges, st.integers(0, 400), st.integers(0, 4_000)))
+near = st.one_of(edges, edges, st.integers(0, 400), st.integers(0, 4_000))
+event = st.tuples(st.integers(0, 5), near, st.integers(0, 2))
 part = st.builds(Part, st.integers(0, 2), st.sampled_from([0] * 8 + [1, -1]), seldom, st.lists(event, max_size=8))
 plan = st.builds(Plan, st.lists(part, max_size=3, unique_by=lambda p: p.tp), seldom, seldom)
+absent = st.sampled_from([("", 0), ("0", 0), ("-0.5", 1)])  # the negative's label, and whether late ones correct it
+policies = st.builds(
+    lambda absent, at_close, reduce, most: Rules(
+        WINDOW, KEEP, 0, AHEAD, int(at_close), absent[0], reduce if at_close else "first", most, absent[1]
+    ),
+    absent,
+    st.booleans(),
+    st.sampled_from(["first", "last", "sum", "list"]),
+    st.sampled_from([1, 2, 64]),
+)
 
 
 def fresh(store: Store, shards: int = 1) -> str:
@@ -55,31 +69,40 @@ def fresh(store: Store, shards: int = 1) -> str:
     return feed
 
 
-def blank(slack: int, closing: bool = False) -> Step:
-    return Step(f"{next(TOKENS):032x}", WINDOW, KEEP, slack, AHEAD, int(closing))
+def blank(slack: int, rules: Rules = RULES) -> Step:
+    return Step(f"{next(TOKENS):032x}", replace(rules, slack_ms=slack))
 
 
-def add(step: Step, key: str, t: int) -> None:
+def add(step: Step, key: str, t: int, label: int = 0) -> None:
     """Add an event to the last move."""
     step.which.append(len(step.moves))
     step.ids.append(key)
     step.times.append(t)
-    step.bodies.append(json.dumps({"id": key, "t": t}))
+    step.bodies.append(str(label) if step.moves[-1].outcomes else json.dumps({"id": key, "t": t}))
 
 
-def make(state: ShardState, parts: Sequence[Part], slack: int, closing: bool = False) -> Step:
+def all_read(state: ShardState, slack: int, rules: Rules = RULES) -> Step:
+    """Say that every partition has been read to its end."""
+    step = blank(slack, rules)
+    step.moves = [Move(name, at.next, at.next, ended=1) for name, at in state.positions.items()]
+    return step
+
+
+def make(state: ShardState, plan: Plan, slack: int, rules: Rules = RULES) -> Step:
     """Make a step from where the shard stands, each part off by `stale`, with one hole behind its events."""
-    step = blank(slack, closing)
-    for tp, stale, idle, events in parts:
+    if plan.closing:
+        return all_read(state, slack, rules)
+    step = blank(slack, rules)
+    for tp, stale, idle, events in plan.parts:
         start = max(0, state.positions[NAMES[tp]].next + stale)
         move = Move(NAMES[tp], start, start, idle=int(idle), outcomes=int(tp > 0))
         step.moves.append(move)
         if not idle:
             move.end, move.records, move.holes = start + len(events) + 1, len(events), 1
             move.last, move.crc = (move.end - 2, 7) if events else (-1, 0)
-            move.t = max((t for _, t in events), default=-1)
-            for key, t in events:
-                add(step, f"id:{key}", t)
+            move.t = max((t for _, t, _ in events), default=-1)
+            for key, t, label in events:
+                add(step, f"id:{key}", t, label)
     return step
 
 
@@ -89,7 +112,7 @@ def balanced(state: ShardState) -> None:
     assert c["predictions"] == c["opened"] + c["prediction_duplicate"] + c["prediction_too_late"]
     assert c["opened"] == c["joined"] + c["negative"] + c["unlabelled"] + c["waiting"]
     settled = c["used"] + c["late"] + c["orphan"]
-    assert c["outcomes"] == settled + c["early"] + c["outcome_duplicate"] + c["outcome_too_late"]
+    assert c["outcomes"] == settled + c["early"] + c["outcome_duplicate"] + c["outcome_too_late"] + c["capped"]
     assert state.seq == c["joined"] + c["negative"] + c["corrected"]
     assert sum(at.records for at in state.positions.values()) == c["predictions"] + c["outcomes"]
 
@@ -102,20 +125,25 @@ def same(state: ShardState, oracle: Oracle, samples: list[tuple[str, bytes]]) ->
     assert [(entry, body.decode()) for entry, body in samples] == oracle.samples
 
 
-@settings(REAL, max_examples=100)
-@given(plans=st.lists(plan, max_size=14), slack=st.integers(0, 60))
-def test_the_script_does_what_the_oracle_does(embedded_store: Store, plans: list[Plan], slack: int) -> None:
+@settings(REAL, max_examples=200)
+@given(plans=st.lists(plan, max_size=14), slack=st.integers(0, 60), rules=policies)
+def test_the_script_does_what_the_oracle_does(
+    embedded_store: Store, plans: list[Plan], slack: int, rules: Rules
+) -> None:
     feed = fresh(embedded_store)
     before = embedded_store.shard(feed, 0)
     oracle, clock_ms = Oracle(dict(before.positions)), 0
-    for parts, closing, twice in plans:
-        step = make(before, parts, slack, closing)
+    for plan in plans:
+        if plan.closing:
+            embedded_store.close_feed(feed, 0)
+            oracle.ending, before = True, embedded_store.shard(feed, 0)
+        step = make(before, plan, slack, rules)
         state = embedded_store.step(feed, 0, step)
         oracle.step(step, state.now_ms - clock_ms)
         same(state, oracle, embedded_store.read(feed, 0, "0-0", 1_000))
         balanced(state)
         assert state.watermark_ms >= before.watermark_ms
-        if twice:
+        if plan.twice:
             again = embedded_store.step(feed, 0, step)
             assert replace(again, now_ms=0, due=0) == replace(state, now_ms=0, due=0)
         clock_ms = state.now_ms if state.chain != before.chain else clock_ms
@@ -123,77 +151,145 @@ def test_the_script_does_what_the_oracle_does(embedded_store: Store, plans: list
 
 
 class Feed(NamedTuple):
-    """What happened, as sets: id → time of its prediction, id → time of its outcome; times are unique to neither."""
+    """What happened, as sets: id → time of its prediction, id → its outcomes as (time, label)."""
 
     predictions: dict[int, int]
-    outcomes: dict[int, int]
+    outcomes: dict[int, set[tuple[int, int]]]
 
 
-feed_events = st.builds(
-    Feed,
-    st.dictionaries(st.integers(0, 40), st.integers(0, 1_000), max_size=25),
-    st.dictionaries(st.integers(0, 40), st.integers(0, 1_300), max_size=25),
-)
+def feeds(most: int) -> st.SearchStrategy[Feed]:
+    """Feeds with at most so many outcomes of an id."""
+    outcomes = st.sets(st.tuples(st.integers(0, 1_300), st.integers(0, 9)), min_size=1, max_size=most)
+    return st.builds(
+        Feed,
+        st.dictionaries(st.integers(0, 40), st.integers(0, 1_000), max_size=25),
+        st.dictionaries(st.integers(0, 40), outcomes, max_size=25),
+    )
 
 
-def scattered(feed: Feed, copies: int, random: Random) -> list[tuple[int, str, int]]:
-    """Every event one to `copies` times as (partition, id, time), in any order, outcomes in any partition."""
-    events = [(0, f"id:{key}", t) for key, t in feed.predictions.items() for _ in range(random.randint(1, copies))]
-    events += [
-        (random.randint(1, 2), f"id:{key}", t)
-        for key, t in feed.outcomes.items()
+def expected(feed: Feed, rules: Rules) -> dict[str, object]:
+    """Give id → last label, by the policy's words."""
+    labels: dict[str, object] = {}
+    for key, t in feed.predictions.items():
+        outcomes = sorted(feed.outcomes.get(key, set()))
+        on_time = [label for when, label in outcomes if when <= t + WINDOW]
+        late = [label for when, label in outcomes if when > t + WINDOW]
+        used = on_time or (late if rules.correct else [])
+        if used:
+            labels[f"id:{key}"] = {"first": used[0], "last": used[-1], "sum": sum(used), "list": used}[rules.reduce]
+        elif rules.negative:
+            labels[f"id:{key}"] = float(rules.negative)
+    return labels
+
+
+Scattered = list[tuple[int, str, int, int]]  # partition, id, time, label
+
+
+def scattered(feed: Feed, copies: int, random: Random) -> tuple[Scattered, Scattered]:
+    """Predictions and outcomes, every event one to `copies` times, in any order, outcomes in any partition."""
+    asked = [(0, f"id:{key}", t, 0) for key, t in feed.predictions.items() for _ in range(random.randint(1, copies))]
+    told = [
+        (random.randint(1, 2), f"id:{key}", t, label)
+        for key, outcomes in feed.outcomes.items()
+        for t, label in outcomes
         for _ in range(random.randint(1, copies))
     ]
-    random.shuffle(events)
-    return events
+    random.shuffle(asked)
+    random.shuffle(told)
+    return asked, told
 
 
-def shard_step(batch: list[tuple[int, str, int]], shard: int, shards: int, state: ShardState) -> Step:
+def shard_step(batch: Scattered, shard: int, shards: int, state: ShardState, rules: Rules = SLACK) -> Step:
     """One shard's step for a batch: it passes every position and applies its own events."""
-    step = blank(slack=10_000)
+    step = blank(rules.slack_ms, rules)
     for tp, name in enumerate(NAMES):
-        events = [(key, t) for of, key, t in batch if of == tp]
-        own = [(key, t) for key, t in events if crc32(key.encode()) % shards == shard]
+        events = [event[1:] for event in batch if event[0] == tp]
+        own = [event for event in events if crc32(event[0].encode()) % shards == shard]
         start = state.positions[name].next
-        most = max((t for _, t in events), default=-1)
+        most = max((t for _, t, _ in events), default=-1)
         step.moves.append(Move(name, start, start + len(events), t=most, records=len(own), outcomes=int(tp > 0)))
-        for key, t in own:
-            add(step, key, t)
+        for key, t, label in own:
+            add(step, key, t, label)
     return step
 
 
-seeds = st.integers()
+class Run:
+    """A feed of several shards, stepped in batches."""
+
+    def __init__(self, store: Store, shards: int, rules: Rules) -> None:
+        self.store, self.shards, self.rules, self.name = store, range(shards), rules, fresh(store, shards)
+        self.states = [store.shard(self.name, shard) for shard in self.shards]
+
+    def take(self, events: Scattered, size: int) -> None:
+        for batch in [events[i : i + size] for i in range(0, len(events), size)]:
+            for shard in self.shards:
+                self._do(shard, shard_step(batch, shard, len(self.shards), self.states[shard], self.rules))
+
+    def end(self) -> None:
+        for shard in self.shards:
+            self.store.close_feed(self.name, shard)
+            while self.states[shard].windows:
+                self._do(shard, all_read(self.states[shard], self.rules.slack_ms, self.rules))
+
+    def _do(self, shard: int, step: Step) -> None:
+        self.states[shard] = self.store.step(self.name, shard, step)
+        balanced(self.states[shard])
+
+    def labels(self) -> dict[str, object]:
+        """Id → last label; every (id, revision) once, a correction after its negative."""
+        rows = [
+            json.loads(body) for shard in self.shards for _, body in self.store.read(self.name, shard, "0-0", 1_000)
+        ]
+        assert len({(row["id"], row["revision"]) for row in rows}) == len(rows)
+        revisions: dict[str, list[int]] = {}
+        for row in rows:
+            revisions.setdefault(row["id"], []).append(row["revision"])
+        assert all(found == list(range(len(found))) for found in revisions.values())
+        return {row["id"]: row["label"] for row in rows}
+
+
+shards_of, copies_of, sizes, seeds = st.integers(1, 3), st.integers(1, 3), st.integers(1, 30), st.integers()
+
+
+@settings(REAL, max_examples=150)
+@given(feed=st.data(), rules=policies, shards=shards_of, copies=copies_of, size=sizes, seed=seeds)
+def test_labels_depend_on_the_set_of_events_alone(
+    embedded_store: Store, feed: st.DataObject, rules: Rules, shards: int, copies: int, size: int, seed: int
+) -> None:
+    """Any order within the slack, any duplication, batching and number of shards; then the end of the feed."""
+    rules = replace(rules, slack_ms=10_000, most=64)
+    events = feed.draw(feeds(4 if rules.at_close else 1))
+    run = Run(embedded_store, shards, rules)
+    asked, told = scattered(events, copies, Random(seed))
+    both = [*asked, *told]
+    Random(seed).shuffle(both)
+    run.take(both, size)
+    run.end()
+    for name in NAMES:
+        at = [state.positions[name] for state in run.states]
+        assert {p.next for p in at} == {sum(p.records for p in at)}
+    labels = run.labels()
+    assert labels == expected(events, rules)
+    assert sum(s.counters["unlabelled"] for s in run.states) == len(events.predictions) - len(labels)
 
 
 @settings(REAL, max_examples=100)
-@given(feed=feed_events, shards=st.integers(1, 3), copies=st.integers(1, 3), size=st.integers(1, 30), seed=seeds)
-def test_labels_depend_on_the_set_of_events_alone(
-    embedded_store: Store, feed: Feed, shards: int, copies: int, size: int, seed: int
+@given(events=feeds(1), at_close=st.booleans(), correct=st.booleans(), copies=copies_of, size=sizes, seed=seeds)
+def test_an_outcome_after_its_window_corrects_the_negative(
+    embedded_store: Store, events: Feed, at_close: bool, correct: bool, copies: int, size: int, seed: int
 ) -> None:
-    """Any order within the slack, any duplication, batching and number of shards; then the end of the feed."""
-    name = fresh(embedded_store, shards)
-    states = [embedded_store.shard(name, shard) for shard in range(shards)]
-    events = scattered(feed, copies, Random(seed))
-    for batch in [events[i : i + size] for i in range(0, len(events), size)]:
-        for shard in range(shards):
-            states[shard] = embedded_store.step(name, shard, shard_step(batch, shard, shards, states[shard]))
-            balanced(states[shard])
-    for shard in range(shards):
-        while states[shard].windows:
-            states[shard] = embedded_store.step(name, shard, blank(10_000, closing=True))
-            balanced(states[shard])
-    for name_of in NAMES:
-        at = [state.positions[name_of] for state in states]
-        assert {p.next for p in at} == {sum(p.records for p in at)}
-    rows = [json.loads(body) for shard in range(shards) for _, body in embedded_store.read(name, shard, "0-0", 1_000)]
-    labels = {row["prediction"]["id"]: row["outcome"]["t"] for row in rows}
-    assert len(rows) == len(labels)
-    assert labels == {
-        f"id:{key}": feed.outcomes[key]
-        for key, t in feed.predictions.items()
-        if key in feed.outcomes and feed.outcomes[key] <= t + WINDOW
-    }
-    assert sum(s.counters["unlabelled"] for s in states) == len(feed.predictions) - len(labels)
+    """Outcomes long after all windows have closed give the labels that they would have given in time."""
+    rules = Rules(WINDOW, 100_000, 2_000, AHEAD, int(at_close), "0", "first", 64, int(correct))
+    run = Run(embedded_store, 2, rules)
+    asked, told = scattered(events, copies, Random(seed))
+    run.take(asked, size)
+    run.take([(tp, "none", 9_000, 0) for tp in range(3)], 3)
+    for shard in run.shards:
+        while run.states[shard].due:
+            run._do(shard, blank(2_000, rules))
+    run.take(told, size)
+    run.end()
+    assert {key: label for key, label in run.labels().items() if key != "none"} == expected(events, rules)
 
 
 def keys(feed: str) -> list[str]:
@@ -222,8 +318,10 @@ def test_equal_stream_ids_mean_equal_prefixes(
 
 
 def walk(store: Store, feed: str, plans: list[Plan], prefixes: dict[str, tuple[bytes, ...]]) -> None:
-    for parts, closing, _ in plans:
-        store.step(feed, 0, make(store.shard(feed, 0), parts, 0, closing))
+    for plan in plans:
+        if plan.closing:
+            store.close_feed(feed, 0)
+        store.step(feed, 0, make(store.shard(feed, 0), plan, 0))
         samples = store.read(feed, 0, "0-0", 1_000)
         for i, (entry, _) in enumerate(samples):
             prefix = tuple(body for _, body in samples[: i + 1])
@@ -234,7 +332,7 @@ def filled(store: Store, pairs: int, t: int) -> tuple[str, ShardState]:
     """A feed with so many predictions at `t`, and an outcome for every second one, in one step."""
     feed = fresh(store)
     state = store.shard(feed, 0)
-    events = [(0, f"id:{n}", t) for n in range(pairs)] + [(1, f"id:{n}", t + 1) for n in range(0, pairs, 2)]
+    events = [(0, f"id:{n}", t, 0) for n in range(pairs)] + [(1, f"id:{n}", t + 1, 1) for n in range(0, pairs, 2)]
     return feed, store.step(feed, 0, shard_step(events, 0, 1, state))
 
 
@@ -268,7 +366,7 @@ def test_a_forgotten_id_cannot_come_back(embedded_store: Store) -> None:
     passed(embedded_store, feed, 1_000 + WINDOW + 1)
     state = passed(embedded_store, feed, 1_000 + WINDOW + KEEP + 2)
     assert state.markers == 0
-    again = shard_step([(0, "id:0", 1_000), (1, "id:0", 1_001), (0, "id:1", 1_000)], 0, 1, state)
+    again = shard_step([(0, "id:0", 1_000, 0), (1, "id:0", 1_001, 1), (0, "id:1", 1_000, 0)], 0, 1, state)
     state = embedded_store.step(feed, 0, again)
     assert (state.counters["prediction_too_late"], state.counters["outcome_too_late"]) == (2, 1)
     assert (state.windows, state.seq) == (0, 1)
@@ -278,9 +376,9 @@ def test_a_step_without_its_shard_or_with_unwelcome_parts_is_refused_and_changes
     with pytest.raises(StoreRefused, match="MISSING"):
         embedded_store.step("nowhere", 0, blank(0))
     feed, state = filled(embedded_store, 4, 1_000)
-    unknown, ahead = blank(0), shard_step([(0, "id:9", 2_000)], 0, 1, state)
+    unknown, ahead = blank(0), shard_step([(0, "id:9", 2_000, 0)], 0, 1, state)
     unknown.moves = [Move("q:0", 0, 1)]
-    ahead.max_ahead_ms = 2_000 - state.now_ms - 60_000
+    ahead.rules = replace(RULES, max_ahead_ms=2_000 - state.now_ms - 60_000)
     for step, reason in ((unknown, "UNKNOWN"), (ahead, "AHEAD")):
         with pytest.raises(StoreRefused, match=reason):
             embedded_store.step(feed, 0, step)
@@ -293,7 +391,7 @@ def test_an_outcome_is_on_time_up_to_the_deadline_itself(
     embedded_store: Store, outcome_first: bool, after: int, joined: int
 ) -> None:
     feed = fresh(embedded_store)
-    events = [(0, "id:0", 1_000), (1, "id:0", 1_000 + after)]
+    events = [(0, "id:0", 1_000, 0), (1, "id:0", 1_000 + after, 1)]
     for one in reversed(events) if outcome_first else events:
         state = embedded_store.step(feed, 0, shard_step([one], 0, 1, embedded_store.shard(feed, 0)))
     assert (state.counters["joined"], state.counters["late"]) == (joined, 1 - joined)
@@ -302,7 +400,7 @@ def test_an_outcome_is_on_time_up_to_the_deadline_itself(
 def test_windows_and_markers_end_only_after_their_last_moment(embedded_store: Store) -> None:
     feed = fresh(embedded_store)
     latest = 1_000 + WINDOW  # the outcome's own time: its duplicates must find the marker
-    events = [(0, "id:0", 1_000), (1, "id:0", latest), (0, "id:1", 1_000)]
+    events = [(0, "id:0", 1_000, 0), (1, "id:0", latest, 1), (0, "id:1", 1_000, 0)]
     embedded_store.step(feed, 0, shard_step(events, 0, 1, embedded_store.shard(feed, 0)))
     assert passed(embedded_store, feed, 1_000 + WINDOW).counters["waiting"] == 1
     assert passed(embedded_store, feed, 1_000 + WINDOW + 1).counters["waiting"] == 0

@@ -95,7 +95,7 @@ def test_learning_lowers_the_loss_and_pruned_weights_stay_zero() -> None:
     task, losses = Binary(), []
     for n in range(700):
         chosen = small.samples(64, seed=n)
-        target = torch.tensor([s.outcome.label for s in chosen])
+        target = torch.tensor([s.label for s in chosen])
         losses.append(float(task.losses(learner.learn(chosen), target).mean()))
     assert sum(losses[-10:]) < 0.85 * sum(losses[:10])
     for model in (learner.shadow.model, learner.shadow.mean):

@@ -16,7 +16,7 @@ from learners.batches import Encoder
 from learners.commits import Commit
 from learners.evaluate import Evaluator
 from shadowstream import Binary, Classes, Distill, Labelled, Online, Pipeline, Prune, Quantize, Recipe, Regression, Task
-from streams.events import Outcome, Prediction, Sample
+from streams.events import Prediction, Sample
 from tests import small
 
 
@@ -46,10 +46,13 @@ def test_a_pipeline_of_each_task(task: Task, tmp_path: Path) -> None:
     none = (0.0,) * task.outputs
     samples = [
         Sample(
+            str(i),
             "joined",
             0,
+            small.START_MS + i,
+            row.label,
+            small.START_MS + i + 1,
             Prediction(str(i), small.START_MS + i, 0, tuple(output), none, 0, Raw(msgspec.json.encode(row.features))),
-            Outcome(str(i), small.START_MS + i + 1, row.label),
         )
         for i, (row, output) in enumerate(zip(rows, outputs, strict=True))
     ]
