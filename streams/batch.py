@@ -12,7 +12,7 @@ from zlib import crc32
 from streams.errors import MalformedEvent, Unreachable
 from streams.events import Event, Reader, Record
 from streams.kafka import Polled, Tp, crc
-from streams.step import Move, Step
+from streams.step import Move, Rules, Step, asked, told
 from streams.store import name
 
 ID_BYTES = 512  # an id is held up to four times
@@ -51,10 +51,11 @@ class Batch:
     shards: list[int] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
+    items: list[str] = field(default_factory=list)
     bodies: list[str] = field(default_factory=list)
 
 
-def decode(polled: Polled, readers: Readers, shards: int, latest_ms: int) -> Batch:
+def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_ms: int) -> Batch:
     """Read a partition's records; what cannot be read, or lies after `latest_ms`, becomes a letter.
 
     Raises:
@@ -65,6 +66,7 @@ def decode(polled: Polled, readers: Readers, shards: int, latest_ms: int) -> Bat
     read = readers.outcome if outcomes else readers.prediction
     letters = [Letter(tp, start, end, reason, None) for start, end, reason in polled.rejected]
     batch = Batch(polled, outcomes, letters)
+    make, span = (told, rules.window_ms + rules.keep_ms) if outcomes else (asked, rules.window_ms)
     latest_ms = min(latest_ms, LAST_TIME_MS)
     for record in polled.records:
         try:
@@ -72,7 +74,7 @@ def decode(polled: Polled, readers: Readers, shards: int, latest_ms: int) -> Bat
             bytes_ = key.encode()
             if not (0 < len(bytes_) <= ID_BYTES and 0 <= t_ms <= latest_ms):
                 raise MalformedEvent(_unwelcome(len(bytes_), t_ms, latest_ms))
-            text = body.decode()
+            item, text = make(key, t_ms, body.decode(), span)
         except Unreachable:
             raise
         except Exception as wrong:  # noqa: BLE001 a user's reader may raise anything; the record is dead-lettered
@@ -82,6 +84,7 @@ def decode(polled: Polled, readers: Readers, shards: int, latest_ms: int) -> Bat
         batch.shards.append(crc32(bytes_) % shards)
         batch.ids.append(key)
         batch.times.append(t_ms)
+        batch.items.append(item)
         batch.bodies.append(text)
     return batch
 
@@ -126,15 +129,18 @@ def fill(step: Step, shard: int, shards: int, batch: Batch, position: int) -> No
     move = _move(shard, batch, start)
     step.moves.append(move)
     if shards == 1 and start == polled.start:
-        lists = batch.ids, batch.times, batch.bodies
+        own: Sequence[int] = range(len(batch.ids))
+        ids, times, items, bodies = batch.ids, batch.times, batch.items, batch.bodies
     else:
         own = [i for i, of in enumerate(batch.shards) if of == shard and batch.offsets[i] >= start]
-        lists = [batch.ids[i] for i in own], [batch.times[i] for i in own], [batch.bodies[i] for i in own]
-    move.records = len(lists[0])
-    step.which += [len(step.moves)] * move.records
-    step.ids += lists[0]
-    step.times += lists[1]
-    step.bodies += lists[2]
+        ids, times = [batch.ids[i] for i in own], [batch.times[i] for i in own]
+        items, bodies = [batch.items[i] for i in own], [batch.bodies[i] for i in own]
+    move.records = len(own)
+    step.which += [len(step.moves)] * len(own)
+    step.ids += ids
+    step.times += times
+    step.items += items
+    step.bodies += bodies
 
 
 def _move(shard: int, batch: Batch, start: int) -> Move:

@@ -3,9 +3,11 @@
 -- KEYS: m (hash: format, seq, chain, watermark, counters, one field per partition and note), e (id -> entry), w (open
 --       windows), g (markers to drop), s (samples).
 -- ARGV[1]: the step as streams/step.py packs it. The answer: what streams/step.py unpacks.
--- Entries: 'w<t>:<prediction>' waiting; 'h<t>:<length>:<held><prediction>' waiting with outcomes; 'e<t>:<held>' early;
---          'p<t>:<prediction>' provisional; 'd' done, 'd<time>' done and not to be dropped before that time.
---          held: the packed list of {t, label}, distinct and sorted. In w and g: '<time>:<id>'.
+-- Entries: 'w<t><prediction>' waiting; 'h<t><length>:<held><prediction>' waiting with outcomes; 'e<t><held>' early;
+--          'p<t><prediction>' provisional; 'd' done, 'd<t>' done and not to be dropped before that time. <t> has 16
+--          digits. held: the packed list of {t, label}, distinct and sorted. In w and g: '<time>:<id>'.
+-- A prediction is the end of the sample's JSON, '"id":"a","t":1,"prediction":{...}}', an outcome its middle,
+-- '1,"label_t":2,'. What most events need as text comes ready with them (streams/batch.py): formatting is slow here.
 -- Numbers become text by %.0f: `..` would round them to 14 digits.
 local FORMAT, CLOSE, DROP, CHUNK = '2', 256, 512, 1000
 local m, e, w, g, s = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -31,7 +33,9 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local newest = redis.call('XREVRANGE', s, '+', '-', 'COUNT', 1)[1]
 
-local function whole(n) return string.format('%.0f', n) end
+local format, cut, tonumber = string.format, string.sub, tonumber
+local function whole(n) return format('%.0f', n) end
+local function stamped(state, n) return format('%s%016.0f', state, n) end
 local function time_of(item) return tonumber(string.match(item, '^%d+')) end
 
 -- Whether the feed was ended and all of it has been read.
@@ -63,7 +67,7 @@ end
 if not ARGV[1] then return answer() end
 
 -- Check.
-local token, rules, moves, which, ids, times, bodies, note = unpack(cmsgpack.unpack(ARGV[1]))
+local token, rules, moves, which, ids, times, items, bodies, note = unpack(cmsgpack.unpack(ARGV[1]))
 local window, keep, slack, ahead, at_close, negative, reduce, most, correct = unpack(rules)
 at_close, correct, negative = at_close == 1, correct == 1, negative ~= '' and negative
 if meta.token == token then return answer() end
@@ -73,12 +77,10 @@ for i, move in ipairs(moves) do
   if not tp then return redis.error_reply('UNKNOWN partition ' .. move[1]) end
   applies[i] = tp[NEXT] == move[2]
   any = any or applies[i]
+  if move[6] > now + ahead then return redis.error_reply('AHEAD ' .. move[1] .. ': the clock went back') end
 end
 local resting = #moves == 0 and note == ''
 if not any or (resting and #due(w, 1, closing()) + #due(g, 1, false) == 0) then return answer() end
-for i = 1, #ids do
-  if times[i] > now + ahead then return redis.error_reply('AHEAD ' .. ids[i] .. ': the clock went back') end
-end
 if seq > 0 and not (newest and string.match(newest[1], '^%d+') == meta.seq) then
   return redis.error_reply('BROKEN the stream does not end at seq ' .. meta.seq)
 end
@@ -96,33 +98,31 @@ local function load(wanted)
 end
 local function add(name, n) count[name] = count[name] + n end
 local function put(id, value) entry[id], touched[id] = value, true end
-local function opened(id, t) opens[#opens + 1] = whole(t + window) .. ':' .. id end
 local function done(id, t)
   put(id, 'd')
   drops[#drops + 1] = whole(t + window + keep) .. ':' .. id
 end
-local function emit(id, kind, revision, t, label, label_t, prediction)
+local function emit(kind, revision, outcome, prediction)
   seq = seq + 1
-  samples[#samples + 1] = '{"id":' .. cjson.encode(id) .. ',"kind":"' .. kind .. '","revision":' .. revision ..
-    ',"t":' .. whole(t) .. ',"label":' .. label .. ',"label_t":' .. whole(label_t) .. ',"prediction":' .. prediction .. '}'
+  samples[#samples + 1] = '{"kind":"' .. kind .. '","revision":' .. revision .. ',"label":' .. outcome .. prediction
 end
+local function told(label, t) return label .. ',"label_t":' .. whole(t) .. ',' end
+local function label_of(outcome) return string.match(outcome, '^(.*),"label_t":%d+,$') end
 
 -- An entry's state, time, outcomes held and prediction.
 local function parts(held)
-  local state = string.sub(held, 1, 1)
-  if state == 'd' then return state, tonumber(string.sub(held, 2)) or 0, {}, '' end
-  local colon = string.find(held, ':', 2, true)
-  local t, rest = tonumber(string.sub(held, 2, colon - 1)), colon + 1
-  if state == 'e' then return state, t, cmsgpack.unpack(string.sub(held, rest)), '' end
-  if state ~= 'h' then return state, t, {}, string.sub(held, rest) end
-  local second = string.find(held, ':', rest, true)
-  local last = second + tonumber(string.sub(held, rest, second - 1))
-  return state, t, cmsgpack.unpack(string.sub(held, second + 1, last)), string.sub(held, last + 1)
+  local state, t = cut(held, 1, 1), tonumber(cut(held, 2, 17)) or 0
+  if state == 'd' then return state, t, {}, '' end
+  if state == 'e' then return state, t, cmsgpack.unpack(cut(held, 18)), '' end
+  if state ~= 'h' then return state, t, {}, cut(held, 18) end
+  local colon = string.find(held, ':', 18, true)
+  local last = colon + tonumber(cut(held, 18, colon - 1))
+  return state, t, cmsgpack.unpack(cut(held, colon + 1, last)), cut(held, last + 1)
 end
 local function hold(id, t, outcomes, prediction)
-  if #outcomes == 0 then return put(id, 'w' .. whole(t) .. ':' .. prediction) end
+  if #outcomes == 0 then return put(id, stamped('w', t) .. prediction) end
   local packed = cmsgpack.pack(outcomes)
-  put(id, 'h' .. whole(t) .. ':' .. #packed .. ':' .. packed .. prediction)
+  put(id, stamped('h', t) .. #packed .. ':' .. packed .. prediction)
 end
 
 local function before(a, b) return a[1] < b[1] or (a[1] == b[1] and a[2] < b[2]) end
@@ -145,65 +145,77 @@ local function split(outcomes, deadline)
   end
   return first, second
 end
--- Make one label of several; gives it and its time.
+-- Make one outcome of several.
 local function reduced(outcomes)
   local first, last = outcomes[1], outcomes[#outcomes]
-  if reduce == 'first' then return first[2], first[1] end
-  if reduce == 'last' then return last[2], last[1] end
+  if reduce == 'first' then return told(first[2], first[1]) end
+  if reduce == 'last' then return told(last[2], last[1]) end
   local labels, sum = {}, 0
   for i, held in ipairs(outcomes) do
     labels[i] = held[2]
     sum = sum + (reduce == 'sum' and tonumber(held[2]) or 0)
   end
-  return reduce == 'sum' and string.format('%.17g', sum) or '[' .. table.concat(labels, ',') .. ']', last[1]
+  return told(reduce == 'sum' and format('%.17g', sum) or '[' .. table.concat(labels, ',') .. ']', last[1])
 end
 
 local function joined(id, t, outcomes, prediction)
   add('joined', 1)
-  local label, label_t = reduced(outcomes)
-  emit(id, 'joined', 0, t, label, label_t, prediction)
+  emit('joined', '0', reduced(outcomes), prediction)
   done(id, math.max(t, outcomes[#outcomes][1]))
 end
 local function corrected(id, t, outcomes, prediction)
   add('corrected', 1)
   add('used', #outcomes)
-  local label, label_t = reduced(outcomes)
-  emit(id, 'correction', 1, t, label, label_t, prediction)
-  local drop = whole(math.max(t, outcomes[#outcomes][1]) + window + keep)
-  put(id, 'd' .. drop) -- an earlier marker of the same id is in the list already, if it was provisional
-  drops[#drops + 1] = drop .. ':' .. id
+  emit('correction', '1', reduced(outcomes), prediction)
+  local drop = math.max(t, outcomes[#outcomes][1]) + window + keep
+  put(id, stamped('d', drop)) -- an earlier marker of the same id is in the list already, if it was provisional
+  drops[#drops + 1] = whole(drop) .. ':' .. id
 end
 
-local function prediction(id, t, body, held)
-  add('predictions', 1)
+local function prediction(id, t, entered, held, item)
   if t + window + keep < W then return add('prediction_too_late', 1) end
-  if held and string.sub(held, 1, 1) ~= 'e' then return add('prediction_duplicate', 1) end
+  if held and cut(held, 1, 1) ~= 'e' then return add('prediction_duplicate', 1) end
   add('opened', 1)
-  local on_time, late = {}, {}
-  if held then
-    local _, _, outcomes = parts(held)
-    on_time, late = split(outcomes, t + window)
-    add('early', -#outcomes)
-    add('late', #late)
-    if #on_time > 0 and not at_close then
-      add('used', 1)
-      add('outcome_duplicate', #on_time - 1)
-      return joined(id, t, {on_time[1]}, body)
-    end
-    add('used', #on_time)
+  if not held then
+    add('waiting', 1)
+    opens[#opens + 1] = item
+    return put(id, entered)
   end
+  local _, _, outcomes = parts(held)
+  local on_time, late = split(outcomes, t + window)
+  local body = cut(entered, 18)
+  add('early', -#outcomes)
+  add('late', #late)
+  if #on_time > 0 and not at_close then
+    add('used', 1)
+    add('outcome_duplicate', #on_time - 1)
+    return joined(id, t, {on_time[1]}, body)
+  end
+  add('used', #on_time)
   add('waiting', 1)
   if correct then for _, one in ipairs(late) do on_time[#on_time + 1] = one end end
+  opens[#opens + 1] = item
   hold(id, t, on_time, body)
-  opened(id, t)
 end
 
 -- An outcome of a prediction that waits.
-local function settle(id, t, label, held)
-  local _, t_prediction, outcomes, body = parts(held)
+local function settle(id, t, outcome, held, state, item)
+  local t_prediction = tonumber(cut(held, 2, 17))
   local deadline = t_prediction + window
   local on_time = t <= deadline
-  if on_time and not at_close then
+  local at_once = on_time and not at_close
+  if at_once and state == 'w' then -- by far the most common case, so without a table
+    emit('joined', '0', outcome, cut(held, 18))
+    add('used', 1)
+    add('waiting', -1)
+    add('joined', 1)
+    if t < t_prediction then return done(id, t_prediction) end
+    drops[#drops + 1] = item
+    return put(id, 'd')
+  end
+  local _, _, outcomes, body = parts(held)
+  local label = label_of(outcome)
+  if at_once then
     add('used', 1)
     add('waiting', -1)
     return joined(id, t_prediction, {{t, label}}, body)
@@ -219,28 +231,27 @@ local function settle(id, t, label, held)
   hold(id, t_prediction, outcomes, body)
 end
 
-local function outcome(id, t, label, held)
-  add('outcomes', 1)
+local function outcome(id, t, body, held, item)
   if t + window + keep < W then return add('outcome_too_late', 1) end
-  local state = held and string.sub(held, 1, 1)
+  local state = held and cut(held, 1, 1)
   if state == 'd' then return add('outcome_duplicate', 1) end
-  if state == 'w' or state == 'h' then return settle(id, t, label, held) end
+  if state == 'w' or state == 'h' then return settle(id, t, body, held, state, item) end
   if state == 'p' then
-    local _, t_prediction, _, body = parts(held)
+    local _, t_prediction, _, prediction_body = parts(held)
     if t > t_prediction + window and not correct then return add('late', 1) end
-    return corrected(id, t_prediction, {{t, label}}, body)
+    return corrected(id, t_prediction, {{t, label_of(body)}}, prediction_body)
   end
   local first, outcomes = t, {}
   if held then
     local _, t_first, others = parts(held)
     first, outcomes = t_first, others
   else
-    opened(id, t)
+    opens[#opens + 1] = whole(t + window) .. ':' .. id
   end
-  local other = insert(outcomes, t, label)
+  local other = insert(outcomes, t, label_of(body))
   if not other then return add('outcome_duplicate', 1) end
   add(other == true and 'early' or 'capped', 1)
-  put(id, 'e' .. whole(first) .. ':' .. cmsgpack.pack(outcomes))
+  put(id, stamped('e', first) .. cmsgpack.pack(outcomes))
 end
 
 -- A window has passed.
@@ -258,12 +269,12 @@ local function close(id, t, state, outcomes, body)
     return done(id, t)
   end
   add('negative', 1)
-  emit(id, 'negative', 0, t, negative, t + window, body)
+  emit('negative', '0', told(negative, t + window), body)
   if #late > 0 then
     add('late', -#late)
     return corrected(id, t, late, body)
   end
-  put(id, 'p' .. whole(t) .. ':' .. body)
+  put(id, stamped('p', t) .. body)
   drops[#drops + 1] = whole(t + window + keep) .. ':' .. id
 end
 
@@ -271,7 +282,7 @@ load(ids)
 for i = 1, #ids do
   if applies[which[i]] then
     local apply = moves[which[i]][11] == 1 and outcome or prediction
-    apply(ids[i], times[i], bodies[i], entry[ids[i]])
+    apply(ids[i], times[i], bodies[i], entry[ids[i]], items[i])
   end
 end
 
@@ -279,6 +290,7 @@ local largest = -1
 for i, move in ipairs(moves) do
   local tp = tps[move[1]]
   if applies[i] then
+    add(move[11] == 1 and 'outcomes' or 'predictions', move[7])
     tp[ENDED] = (move[13] == 1 or (tp[ENDED] == 1 and move[3] == move[2])) and 1 or 0
     tp[NEXT], tp[T] = move[3], math.max(tp[T], move[6])
     if move[4] >= 0 then tp[LAST], tp[CRC] = move[4], move[5] end

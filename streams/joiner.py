@@ -70,7 +70,7 @@ class Joiner:
         self._heard.update((p.tp, now) for p in polled)
         for part in cut(polled, self._policy.batch_bytes):
             latest = self._now_ms() + self._rules.max_ahead_ms
-            self._apply([decode(p, self._readers, self._policy.shards, latest) for p in part])
+            self._apply([decode(p, self._readers, self._policy.shards, self._rules, latest) for p in part])
         if not polled:
             self._rest()
         count = sum(len(p.records) for p in polled)

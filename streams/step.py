@@ -4,6 +4,7 @@ Owns the layout that join.lua reads and writes, in this order of fields. Knows n
 """
 
 from collections.abc import Mapping
+from json.encoder import encode_basestring_ascii as quoted  # in C
 
 import msgspec
 from msgspec import Struct
@@ -64,8 +65,9 @@ class Rules(Struct, array_like=True, frozen=True):
 
 
 class Step(Struct, array_like=True):
-    """One script call. The events are four lists of equal length: index into `moves` (from 1), id, time, JSON text.
+    """One script call. The events are five lists of equal length: index into `moves` (from 1), id, time, item, text.
 
+    Item and text are what `asked` and `told` make, ready to be stored.
     `note` is an operator's: what was done, by whom and why; it is kept with the shard.
     """
 
@@ -75,8 +77,19 @@ class Step(Struct, array_like=True):
     which: list[int] = msgspec.field(default_factory=list)
     ids: list[str] = msgspec.field(default_factory=list)
     times: list[int] = msgspec.field(default_factory=list)
+    items: list[str] = msgspec.field(default_factory=list)
     bodies: list[str] = msgspec.field(default_factory=list)
     note: str = ""
+
+
+def asked(key: str, t_ms: int, content: str, window_ms: int) -> tuple[str, str]:
+    """Give a prediction as the shard keeps it: the item of its window, and its entry."""
+    return f"{t_ms + window_ms}:{key}", f'w{t_ms:016d}"id":{quoted(key)},"t":{t_ms},"prediction":{content}}}'
+
+
+def told(key: str, t_ms: int, label: str, stay_ms: int) -> tuple[str, str]:
+    """Give an outcome as the shard takes it: its marker's item (`stay_ms`: window and keep), and a sample's middle."""
+    return f"{t_ms + stay_ms}:{key}", f'{label},"label_t":{t_ms},'
 
 
 class Position(Struct, array_like=True, frozen=True):

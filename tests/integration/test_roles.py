@@ -23,7 +23,7 @@ from learners.evaluate import Verdict
 from learners.gate import Decision
 from streams.events import Prediction, Record, Request, Sample, json_request
 from streams.kafka import Sink, Source, Tp, ensure_topics
-from streams.step import Move, Rules, Step
+from streams.step import Move, Rules, Step, asked, told
 from streams.store import Store
 from tests import small
 from tests.conftest import Running
@@ -64,11 +64,13 @@ def emit(store: Store, feed: str, samples: list[Sample], offset: int) -> int:
     step = Step(f"token-{offset}", Rules(10**12, 10**12, 0, 10**12))
     step.moves = [Move("p:0", offset, offset + len(samples)), Move("o:0", offset, offset + len(samples), outcomes=1)]
     for sample in samples:
-        prediction = msgspec.json.encode(sample.prediction).decode()
+        prediction = asked(sample.id, sample.t, msgspec.json.encode(sample.prediction).decode(), 10**12)
+        outcome = told(sample.id, sample.label_t, str(sample.label), 2 * 10**12)
         step.which += [1, 2]
         step.ids += [sample.id, sample.id]
         step.times += [sample.t, sample.label_t]
-        step.bodies += [prediction, str(sample.label)]
+        step.items += [prediction[0], outcome[0]]
+        step.bodies += [prediction[1], outcome[1]]
     for move, times in zip(step.moves, (step.times[::2], step.times[1::2]), strict=True):
         move.records, move.t = len(samples), max(times)
     store.step(feed, 0, step)

@@ -13,7 +13,7 @@ from redis import Redis
 
 from streams.errors import BrokerUnreachable, ConfigError, HistoryChanged, StoreRefused, StoreUnreachable
 from streams.kafka import Polled, Sink, Source, Tp, ensure_topics
-from streams.step import Move, Rules, ShardState, Step
+from streams.step import Move, Rules, ShardState, Step, asked, told
 from streams.store import Store
 from tests.conftest import Running
 
@@ -147,7 +147,9 @@ def move(store: Store, feed: str, count: int, token: str) -> ShardState:
             step.which.append(len(step.moves))
             step.ids.append(f"id:{n}")
             step.times.append(T)
-            step.bodies.append(f'"{tp} {n}"')
+            text = told(f"id:{n}", T, f'"{tp} {n}"', 2 * HOUR_MS) if tp == "o:0" else asked(f"id:{n}", T, "{}", HOUR_MS)
+            step.items.append(text[0])
+            step.bodies.append(text[1])
     return store.step(feed, 0, step)
 
 
@@ -162,8 +164,7 @@ class TestStore:
         rows = store.read(feed, 0, "0-0", 3)
         assert [entry.split("-")[0] for entry, _ in rows] == ["1", "2", "3"]
         assert rows[2][1] == (
-            b'{"id":"id:2","kind":"joined","revision":0,"t":%d,"label":"o:0 2","label_t":%d,"prediction":"p:0 2"}'
-            % (T, T)
+            b'{"kind":"joined","revision":0,"label":"o:0 2","label_t":%d,"id":"id:2","t":%d,"prediction":{}}' % (T, T)
         )
         rest = store.read(feed, 0, rows[2][0], 10)
         assert [entry.split("-")[0] for entry, _ in rest] == ["4", "5"]

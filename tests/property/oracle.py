@@ -1,6 +1,5 @@
 """The join in plain Python: one shard, by the protocol's table, kept as simple as can be."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha1
@@ -53,6 +52,7 @@ class Oracle:
             if applies[which - 1]:
                 apply = self._outcome if step.moves[which - 1].outcomes else self._prediction
                 apply(key, t, body)
+                self.count["outcomes" if step.moves[which - 1].outcomes else "predictions"] += 1
         self._advance(step, applies, elapsed_ms)
         closed = self.windows[:256] if self._closing() else self._due(self.windows, 256)
         dropped = self._due(self.markers, 512)
@@ -79,7 +79,6 @@ class Oracle:
         return t + self.rules.window_ms + self.rules.keep_ms < self.watermark
 
     def _prediction(self, key: str, t: int, body: str) -> None:
-        self.count["predictions"] += 1
         held = self.entries.get(key)
         if self._too_late(t):
             self.count["prediction_too_late"] += 1
@@ -103,8 +102,8 @@ class Oracle:
         self.entries[key] = Entry("waiting", t, body, on_time + (late if self.rules.correct else []))
         self.opens.append((deadline, key))
 
-    def _outcome(self, key: str, t: int, label: str) -> None:
-        self.count["outcomes"] += 1
+    def _outcome(self, key: str, t: int, body: str) -> None:
+        label = body.partition(',"label_t":')[0]
         held = self.entries.get(key)
         if self._too_late(t):
             self.count["outcome_too_late"] += 1
@@ -156,22 +155,21 @@ class Oracle:
                 return f"{sum(map(float, labels)):.17g}", held[-1][0]
         return f"[{','.join(labels)}]", held[-1][0]
 
-    def _emit(self, key: str, kind: str, revision: int, t: int, settled: tuple[str, int], body: str) -> None:
+    def _emit(self, kind: str, revision: int, settled: tuple[str, int], body: str) -> None:
         self.seq += 1
         label, label_t = settled
-        head = f'"id":{json.dumps(key)},"kind":"{kind}","revision":{revision},"t":{t}'
-        sample = f'{{{head},"label":{label},"label_t":{label_t},"prediction":{body}}}'
+        sample = f'{{"kind":"{kind}","revision":{revision},"label":{label},"label_t":{label_t},{body[17:]}'
         self.samples.append((f"{self.seq}-{self.chain}", sample))
 
     def _join(self, key: str, t: int, held: Held, body: str) -> None:
         self.count["joined"] += 1
-        self._emit(key, "joined", 0, t, self._reduced(held), body)
+        self._emit("joined", 0, self._reduced(held), body)
         self._done(key, max(t, held[-1][0]))
 
     def _correct(self, key: str, t: int, held: Held, body: str) -> None:
         self.count["corrected"] += 1
         self.count["used"] += len(held)
-        self._emit(key, "correction", 1, t, self._reduced(held), body)
+        self._emit("correction", 1, self._reduced(held), body)
         self._done(key, max(t, held[-1][0]))
 
     def _done(self, key: str, t: int) -> None:
@@ -195,7 +193,7 @@ class Oracle:
             self._done(key, held.t)
         else:
             self.count["negative"] += 1
-            self._emit(key, "negative", 0, held.t, (self.rules.negative, deadline), held.body)
+            self._emit("negative", 0, (self.rules.negative, deadline), held.body)
             if late:
                 self.count["late"] -= len(late)
                 self._correct(key, held.t, late, held.body)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from streams.errors import StoreRefused
-from streams.step import Move, Rules, ShardState, Step
+from streams.step import Move, Rules, ShardState, Step, asked, told
 from streams.store import Store
 from tests.property.oracle import Oracle
 
@@ -78,7 +78,11 @@ def add(step: Step, key: str, t: int, label: int = 0) -> None:
     step.which.append(len(step.moves))
     step.ids.append(key)
     step.times.append(t)
-    step.bodies.append(str(label) if step.moves[-1].outcomes else json.dumps({"id": key, "t": t}))
+    r = step.rules
+    outcome = step.moves[-1].outcomes
+    both = told(key, t, str(label), r.window_ms + r.keep_ms) if outcome else asked(key, t, "{}", r.window_ms)
+    step.items.append(both[0])
+    step.bodies.append(both[1])
 
 
 def all_read(state: ShardState, slack: int, rules: Rules = RULES) -> Step:
