@@ -15,7 +15,7 @@ import torch
 
 from deploy.learner import LostRace
 from deploy.pipeline import load
-from deploy.roles import ROLES, Plan, build
+from deploy.roles import Plan, build, everyone
 from streams.errors import ShadowstreamError, Unreachable
 
 BLOCK_MS = {"distiller": 5, "evaluator": 5, "conductor": 5}  # these look at files; the others are woken
@@ -60,7 +60,7 @@ _Remote: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_
 
 
 class System:
-    """The six actors of one feed. A context manager: leaving it ends them and a local Ray with them."""
+    """The actors of one feed. A context manager: leaving it ends them and a local Ray with them."""
 
     def __init__(self, address: str | None) -> None:
         self._address = address
@@ -74,7 +74,8 @@ class System:
 
     def start(self, plan: Plan) -> None:
         """Give every role a process; they import while the caller goes on."""
-        self._actors = {role: _Remote.options(name=f"{role}-{time.time_ns()}").remote(role, plan) for role in ROLES}
+        now = time.time_ns()
+        self._actors = {role: _Remote.options(name=f"{role}-{now}").remote(role, plan) for role in everyone(plan)}
 
     def run(self) -> None:
         """Let the roles begin."""

@@ -1,4 +1,4 @@
-"""The six roles, each put together from its parts: the one place that knows what every role needs.
+"""The roles, each put together from its parts: the one place that knows what every role needs.
 
 Owns the wiring. Does not know where a role runs: actors.py gives each a process.
 """
@@ -21,10 +21,11 @@ from deploy.registry import Registry
 from deploy.server import ServerRole
 from streams.batch import Readers
 from streams.dead import DeadLetters
-from streams.events import Event, Reader, Record, labelled, read_prediction
 from streams.joiner import Joiner
 from streams.kafka import Sink, Source, Tp
 from streams.store import Store
+
+JOINER = "joiner-"
 
 
 class Role(Protocol):
@@ -48,7 +49,14 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 def build(role: str, plan: Plan, pipeline: Pipeline, stack: ExitStack) -> Role:
     """Put a role together; it reads where it stands from the store and the registry. `stack` closes its clients."""
+    if role.startswith(JOINER):
+        return _joiner(Clients(plan, stack), plan, pipeline, int(role.removeprefix(JOINER)))
     return ROLES[role](Clients(plan, stack), plan, pipeline)
+
+
+def everyone(plan: Plan) -> list[str]:
+    """Name a feed's roles, each of which gets a process: the joiners by number, then the others."""
+    return [f"{JOINER}{n}" for n in range(plan.settings.join.joiners)] + list(ROLES)
 
 
 class Clients:
@@ -94,29 +102,20 @@ def _server(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
     return ServerRole(pipeline, topics.predictions, champion, source, sink, dead, store, plan.settings.serve.max_batch)
 
 
-def _joiner(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
-    topics = plan.settings.topics.named(pipeline.name)
+def _joiner(clients: Clients, plan: Plan, pipeline: Pipeline, number: int) -> Role:
+    topics, feed = plan.settings.topics.named(pipeline.name), pipeline.as_feed()
     tps = partitions(topics.predictions, plan) + partitions(topics.outcomes, plan)
-    source = clients.source(tps)
+    source = clients.source([tp for tp in tps if tp.partition % plan.settings.join.joiners == number])
     readers = Readers(
         predictions=topics.predictions,
         outcomes=topics.outcomes,
         dead_letters=topics.dead,
-        prediction=read_prediction,
-        outcome=_checked(pipeline),
+        prediction=feed.prediction,
+        outcome=feed.outcome,
     )
     joiner = Joiner(pipeline.name, plan.settings.join, source, clients.store(), clients.sink(), readers)
     clients.stack.callback(joiner.close)
     return joiner
-
-
-def _checked(pipeline: Pipeline) -> Reader[Event]:
-    def read(record: Record) -> Event:
-        outcome = pipeline.outcome(record)
-        pipeline.task.check(outcome.label)
-        return labelled(outcome)
-
-    return read
 
 
 def _learner(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
@@ -141,7 +140,6 @@ def _conductor(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
 
 ROLES: dict[str, Callable[[Clients, Plan, Pipeline], Role]] = {
     "server": _server,
-    "joiner": _joiner,
     "learner": _learner,
     "distiller": _distiller,
     "evaluator": _evaluator,

@@ -66,6 +66,7 @@ class Session:
         self._say = say
         self.pipeline: Pipeline = load(path)
         self._path, self._settings, self._fresh = path, settings, fresh
+        self._check()
         self.folder = Path(settings.registry.path).resolve() / self.pipeline.name
         self._stack, self._system = ExitStack(), System(settings.ray.address)
         self._embedded: list[Service] = []
@@ -128,6 +129,19 @@ class Session:
         """Check the join's equations and count what was learned."""
         progress, learned = self.monitor.progress(), audit.learned(self.registry)
         return audit.equations(progress.shards, learned.samples), learned, progress
+
+    def _check(self) -> None:
+        """Refuse what the parts cannot do together."""
+        join, partitions = self._settings.join, self._settings.topics.partitions
+        if join.joiners > partitions:
+            raise ConfigError(
+                f"join.joiners = {join.joiners}, but each topic has topics.partitions = {partitions}: at most one each"
+            )
+        if join.absent == "negative" or join.reduce == "list":
+            raise ConfigError(
+                "join.absent = 'negative' and join.reduce = 'list' are for `shadowstream join` alone: the learner takes "
+                "final labels that are numbers"
+            )
 
     def _prepare_folder(self) -> None:
         if self._fresh:

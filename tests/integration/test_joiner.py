@@ -45,7 +45,7 @@ class Feed:
         self.sink = self.undo.enter_context(closing(Sink(self.broker)))
         self.now = 0.0
 
-    def joiner(self, sink: Sink | None = None) -> Joiner:
+    def joiner(self, sink: Sink | None = None, partition: int | None = None) -> Joiner:
         predictions, outcomes, dead_letters = self.topics
         readers = Readers(
             predictions=predictions,
@@ -54,7 +54,8 @@ class Feed:
             prediction=read_prediction,
             outcome=lambda record: labelled(json_outcome(record)),
         )
-        source = self.undo.enter_context(closing(Source(self.broker, self.tps)))
+        tps = [tp for tp in self.tps if partition in (None, tp.partition)]
+        source = self.undo.enter_context(closing(Source(self.broker, tps)))
         return Joiner(self.name, self.policy, source, self.store, sink or self.sink, readers, lambda: self.now)
 
     def predict(self, *numbers: int) -> None:
@@ -111,6 +112,26 @@ def balanced(feed: Feed) -> None:
         at = [shard.positions[name(tp)] for shard in shards]
         assert len({p.next for p in at}) == 1
         assert at[0].next - at[0].start == sum(p.records + p.rejected + p.holes + p.lost for p in at)
+
+
+def test_joiners_share_a_feed_and_its_end_comes_when_all_have_read(broker: Running, store_server: Running) -> None:
+    feed = Feed(broker, store_server, 2, shards=2, idle_s=1e6)
+    with feed.undo:
+        first, second = feed.joiner(partition=0), feed.joiner(partition=1)
+        feed.predict(*range(40))
+        feed.report(*range(1, 40, 3))
+        run(first, 26)
+        for shard in range(2):
+            feed.store.close_feed(feed.name, shard)
+        first.step(10)
+        assert sum(s.counters["waiting"] for s in first.shards) == 14
+        run(second, 27)
+        for joiner in (second, first, second, first):
+            joiner.step(10)
+        assert feed.labels() == {f"id{n}": n % 2 for n in range(1, 40, 3)}
+        assert sum(s.counters["unlabelled"] for s in second.shards) == 40 - 13
+        assert all(at.ended for s in second.shards for at in s.positions.values())
+        balanced(feed)
 
 
 @pytest.mark.parametrize(("shards", "partitions"), [(1, 1), (3, 2)])
