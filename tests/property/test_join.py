@@ -51,6 +51,8 @@ near = st.one_of(edges, edges, st.integers(0, 400), st.integers(0, 4_000))
 event = st.tuples(st.integers(0, 5), near, st.integers(0, 2))
 part = st.builds(Part, st.integers(0, 2), st.sampled_from([0] * 8 + [1, -1]), seldom, st.lists(event, max_size=8))
 plan = st.builds(Plan, st.lists(part, max_size=3, unique_by=lambda p: p.tp), seldom, seldom)
+plans_ = st.lists(plan, max_size=14)
+slacks = st.one_of(st.sampled_from([0, 50]), st.integers(0, 60))
 absent = st.sampled_from([("", 0), ("0", 0), ("-0.5", 1)])  # the negative's label, and whether late ones correct it
 policies = st.builds(
     lambda absent, at_close, reduce, most: Rules(
@@ -130,25 +132,29 @@ def same(state: ShardState, oracle: Oracle, samples: list[tuple[str, bytes]]) ->
 
 
 @settings(REAL, max_examples=200)
-@given(plans=st.lists(plan, max_size=14), slack=st.integers(0, 60), rules=policies)
+@given(plans=plans_, slack=slacks, rules=policies)
 def test_the_script_does_what_the_oracle_does(
     embedded_store: Store, plans: list[Plan], slack: int, rules: Rules
 ) -> None:
-    feed = fresh(embedded_store)
-    before = embedded_store.shard(feed, 0)
+    agree(embedded_store, plans, slack, rules)
+
+
+def agree(store: Store, plans: list[Plan], slack: int, rules: Rules) -> None:
+    feed = fresh(store)
+    before = store.shard(feed, 0)
     oracle, clock_ms = Oracle(dict(before.positions)), 0
     for plan in plans:
         if plan.closing:
-            embedded_store.close_feed(feed, 0)
-            oracle.ending, before = True, embedded_store.shard(feed, 0)
+            store.close_feed(feed, 0)
+            oracle.ending, before = True, store.shard(feed, 0)
         step = make(before, plan, slack, rules)
-        state = embedded_store.step(feed, 0, step)
+        state = store.step(feed, 0, step)
         oracle.step(step, state.now_ms - clock_ms)
-        same(state, oracle, embedded_store.read(feed, 0, "0-0", 1_000))
+        same(state, oracle, store.read(feed, 0, "0-0", 1_000))
         balanced(state)
         assert state.watermark_ms >= before.watermark_ms
         if plan.twice:
-            again = embedded_store.step(feed, 0, step)
+            again = store.step(feed, 0, step)
             assert replace(again, now_ms=0, due=0) == replace(state, now_ms=0, due=0)
         clock_ms = state.now_ms if state.chain != before.chain else clock_ms
         before = state

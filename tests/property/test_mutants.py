@@ -1,0 +1,82 @@
+"""A mutant of the script for each rule of the join; the comparison with the oracle must catch every one."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import Phase, given, settings
+
+import streams
+from deploy.embedded import start_store
+from streams.errors import ShadowstreamError
+from streams.step import Rules
+from streams.store import Store
+from tests.property.test_join import REAL, Plan, agree, plans_, policies, slacks
+
+SCRIPT = (Path(streams.__file__).parent / "join.lua").read_text()
+MUTANTS = [
+    ("a step sent twice changes the state once", "if meta.token == token then", "if false then"),
+    ("a partition is compare-and-set", "tp[NEXT] == move[2]", "true"),
+    ("every step chains", "redis.sha1hex(meta.chain .. token)", "redis.sha1hex(token)"),
+    ("too late is checked for predictions", "if t + window + keep < W then return add('prediction_too_late', 1) end", ""),
+    ("too late is checked for outcomes", "if t + window + keep < W then return add('outcome_too_late', 1) end", ""),
+    ("too late counts from the end of keep", "t + window + keep < W then return add('pred", "t + window < W then return add('pred"),
+    ("a second prediction is a duplicate", "cut(held, 1, 1) ~= 'e' then", "false then"),
+    ("a done id takes no outcome", "if state == 'd' then return add('outcome_duplicate', 1) end", "if state == 'd' then held, state = false end"),
+    ("an early outcome waits", "  put(id, stamped('e', first)", "  local _ = (stamped('e', first)"),
+    ("an early outcome may be late", "split(outcomes, t + window)\n  local body", "outcomes, {}\n  local body"),
+    ("the deadline itself is on time", "held[1] <= deadline and first", "held[1] < deadline and first"),
+    ("on time up to the deadline", "local on_time = t <= deadline", "local on_time = t < deadline"),
+    ("late outcomes are counted by policy", "if not on_time and not correct then return add('late', 1) end", ""),
+    ("late ones do not correct unless told", "t > t_prediction + window and not correct then", "false then"),
+    ("at_close holds", "local at_once = on_time and not at_close", "local at_once = on_time"),
+    ("copies are not held twice", "if held[1] == t and held[2] == label then return false end", ""),
+    ("no more than `most` are held", "if #outcomes <= most then return true end", "do return true end"),
+    ("the last are kept for `last`", "reduce == 'last' and 1 or #outcomes", "#outcomes"),
+    ("first is the earliest", "return told(first[2], first[1])", "return told(last[2], last[1])"),
+    ("last is the latest", "return told(last[2], last[1]) end", "return told(first[2], first[1]) end"),
+    ("sum adds", "sum = sum + (", "sum = 0 * sum + ("),
+    ("a window closes after its deadline", "not all and time_of(item) >= W then", "not all and time_of(item) > W then"),
+    ("only the entry's own window closes it", "if open and t + window == time_of(closed[i]) then", "if open then"),
+    ("absence is a negative by policy", "  if not negative then\n", "  if true then\n"),
+    ("a negative is provisional", "  put(id, stamped('p', t) .. body)\n", "  put(id, 'd')\n"),
+    ("a late outcome corrects at once", "  if #late > 0 then\n    add('late', -#late)", "  if false then\n    add('late', -#late)"),
+    ("a corrected id outlives its first marker", "put(id, stamped('d', drop))", "put(id, 'd')"),
+    ("markers are dropped", "then put(id, false) end\nend\n\n-- Write", "then end\nend\n\n-- Write"),
+    ("provisional entries are dropped", "state == 'p' or (state", "false or (state"),
+    ("the marker outlives the outcome", "if t < t_prediction then return done(id, t_prediction) end", ""),
+    ("the watermark never falls", "W = math.max(W, least)", "W = least"),
+    ("slack is taken off", "tp[T] - slack or -1", "tp[T] or -1"),
+    ("the least partition rules", "least = math.min(least,", "least = math.max(least == math.huge and 0 or least,"),
+    ("an unheard partition holds the watermark", "tp[T] >= 0 and tp[T] - slack or -1", "tp[T] >= 0 and tp[T] - slack or math.huge"),
+    ("an idle partition is lifted to the largest", "tp[T] = tp[T] < largest and largest or", "tp[T] = tp[T] < largest and tp[T] or"),
+    ("the end closes every window", "if meta.ending ~= '1' then return false end", "do return false end"),
+    ("the end waits for every partition", "if tp[ENDED] ~= 1 then return false end", ""),
+    ("new records end the end", "(tp[ENDED] == 1 and move[3] == move[2])", "tp[ENDED] == 1"),
+    ("holes are counted", "tp[HOLES] + move[9]", "tp[HOLES]"),
+    ("joined entries are done", "    drops[#drops + 1] = item\n    return put(id, 'd')", "    drops[#drops + 1] = item\n    return put(id, false)"),
+    ("a correction is revision 1", "emit('correction', '1'", "emit('correction', '0'"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store of one's own, whose script may change."""
+    with start_store(tmp_path_factory.mktemp("mutants")) as service, closing(Store(service.address)) as made:
+        yield made
+
+
+@pytest.mark.parametrize(("old", "new"), [pytest.param(*m[1:], id=m[0]) for m in MUTANTS])
+def test_a_mutant_is_caught(store: Store, old: str, new: str) -> None:
+    assert SCRIPT.count(old) == 1, f"the script has changed: {old!r} is there {SCRIPT.count(old)} times"
+    store._step = store._redis.register_script(SCRIPT.replace(old, new))
+
+    @settings(REAL, max_examples=3_000, phases=[Phase.generate], derandomize=True, database=None)
+    @given(plans=plans_, slack=slacks, rules=policies)
+    def compare(plans: list[Plan], slack: int, rules: Rules) -> None:
+        agree(store, plans, slack, rules)
+
+    with pytest.raises((AssertionError, ShadowstreamError, msgspec.ValidationError)):
+        compare()
