@@ -17,12 +17,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from streams.broker import Broker
 from streams.errors import ConfigError
 from streams.policy import JoinPolicy
-from streams.store import redacted
+from streams.redis import Address
 
 PREFIX = "SHADOWSTREAM"
-URL = "redis://[user:password@]host[:port][/number], rediss://... or unix://..."
 
 Text = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=1)]
@@ -30,26 +30,8 @@ PositiveSeconds = Annotated[float, Meta(gt=0)]
 Seconds = Annotated[float, Meta(ge=0)]
 
 
-class Kafka(Struct, frozen=True, kw_only=True):
-    """`bootstrap`: host:port of a broker, or several with commas; None starts the embedded broker."""
-
-    bootstrap: Text | None = None
-
-
-class Redis(Struct, frozen=True, kw_only=True):
-    """`url`: the store's address, which may hold a password, so it is never shown; None starts the embedded store."""
-
-    url: Text | None = None
-
-    def __post_init__(self) -> None:
-        if self.url is not None and not self.url.startswith(("redis://", "rediss://", "unix://")):
-            raise ConfigError(f"redis.url must be {URL}; what was found is not shown, it may hold a password")
-
-    def __repr__(self) -> str:
-        return f"Redis(url={self.url and redacted(self.url)!r})"
-
-    def __rich_repr__(self) -> list[tuple[str, str | None]]:
-        return [("url", self.url and redacted(self.url))]
+Kafka = Broker  # the section [kafka]
+Redis = Address  # the section [redis]
 
 
 class Ray(Struct, frozen=True, kw_only=True):
@@ -193,17 +175,19 @@ def _from_environment(section: str, environment: Mapping[str, str]) -> dict[str,
 
 def _typed(where: str, section: str, key: str, value: object, *, strict: bool) -> Any:
     """Give the value in the key's type; `strict` is off for the environment, where numbers are text."""
+    name = f"{section}.{key}"
     try:
         typed = msgspec.convert(value, KEYS[section][key], strict=strict)
     except msgspec.ValidationError as wrong:
-        raise ConfigError(f"{where}{section}.{key}: {wrong}; found {_shown(section, value)}") from None
+        raise ConfigError(f"{where}{name}: {wrong}; found {_shown(name, value)}") from None
     if isinstance(typed, float) and not math.isfinite(typed):
-        raise ConfigError(f"{where}{section}.{key}: Expected a finite number; found {value!r}")
+        raise ConfigError(f"{where}{name}: Expected a finite number; found {value!r}")
     return typed
 
 
-def _shown(section: str, value: object) -> str:
-    return f"a {type(value).__name__} that is not shown" if section == "redis" else repr(value)
+def _shown(name: str, value: object) -> str:
+    secret = name.startswith("redis") or name.endswith("password")
+    return f"a {type(value).__name__} that is not shown" if secret else repr(value)
 
 
 def _unknown(name: str) -> str:

@@ -74,29 +74,30 @@ class Service:
         self.stop()
 
 
-def start_broker(folder: Path, command: str | None = None) -> Service:
+def start_broker(folder: Path, command: str | None = None, port: int | None = None) -> Service:
     """Start the embedded broker, which is empty at each start; its log is `folder/broker.log`.
 
-    `command`, if given, runs instead, as `command DATA_DIR PORT`, and must stay in the foreground.
+    `command`, if given, runs instead, as `command DATA_DIR PORT`, and must stay in the foreground. `port`: a free one
+    if None.
 
     Raises:
         BrokerUnreachable: it ended or did not answer; with the exit code, the log's place and last lines.
     """
-    return start(replace(BROKER, command=_external(command)) if command else BROKER, folder)
+    return start(replace(BROKER, command=_external(command)) if command else BROKER, folder, port)
 
 
-def start_store(folder: Path, command: str | None = None) -> Service:
+def start_store(folder: Path, command: str | None = None, port: int | None = None) -> Service:
     """Start the embedded store, which keeps its data in `folder/store`; its log is `folder/store.log`.
 
-    `command`: as in `start_broker`.
+    `command`, `port`: as in `start_broker`.
 
     Raises:
         StoreUnreachable: it ended or did not answer; with the exit code, the log's place and last lines.
     """
-    return start(replace(STORE, command=_external(command)) if command else STORE, folder)
+    return start(replace(STORE, command=_external(command)) if command else STORE, folder, port)
 
 
-def start(program: Program, folder: Path) -> Service:
+def start(program: Program, folder: Path, port: int | None = None) -> Service:
     """Start a program and wait until it answers; on another port where its port was taken meanwhile.
 
     Raises:
@@ -107,7 +108,7 @@ def start(program: Program, folder: Path) -> Service:
         for _ in range(PORT_TRIES):
             began = log.seek(0, os.SEEK_END)
             with ExitStack() as undo:
-                service = undo.enter_context(_launch(program, log))
+                service = undo.enter_context(_launch(program, log, port))
                 if _answers(program, service, deadline):
                     undo.pop_all()
                     return service
@@ -139,8 +140,8 @@ def _held_log(program: Program, folder: Path) -> IO[bytes]:
             time.sleep(0.05)
 
 
-def _launch(program: Program, log: IO[bytes]) -> Service:
-    path, port = Path(log.name), _free_port()
+def _launch(program: Program, log: IO[bytes], port: int | None) -> Service:
+    path, port = Path(log.name), port or free_port()
     data = path.with_suffix("")
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", keeper.__file__, str(os.getpid()), *program.command(data, port)],
@@ -152,7 +153,7 @@ def _launch(program: Program, log: IO[bytes]) -> Service:
     return Service(program, port, path, process)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Give a port that the system hands to nobody else for a minute, but that a server can bind.
 
     A connection whose server side closed first leaves the port in TIME_WAIT: not given out again, yet open to a bind

@@ -49,7 +49,7 @@ def check(what: object, *callables: str) -> None:
     for part in callables:
         if not callable(getattr(what, part)):
             raise ConfigError(f"{kind}.{part} must be callable, got {getattr(what, part)!r}")
-    if not (isinstance(name, str) and name.replace("-", "").replace("_", "").isalnum()):
+    if not (isinstance(name, str) and name.isascii() and name.replace("-", "").replace("_", "").isalnum()):
         raise ConfigError(f"{kind}.name must be letters, digits, '-' or '_', got {name!r}")
 
 
@@ -98,7 +98,7 @@ def imported(path: Path, kind: str) -> ModuleType:
         spec.loader.exec_module(module)
     except ConfigError:
         raise
-    except Exception as wrong:  # noqa: BLE001 a user's file may raise anything; told with its line
+    except Exception as wrong:
         frames = [f for f in traceback.extract_tb(wrong.__traceback__) if Path(f.filename).resolve() == path.resolve()]
         line = frames[-1].lineno if frames else getattr(wrong, "lineno", None)
         raise ConfigError(f"{path}:{line}: {type(wrong).__name__}: {wrong}") from wrong

@@ -37,12 +37,10 @@ class Role(Protocol):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """Where everything is: addresses resolved, embedded services started."""
+    """Where everything is; the settings hold every address, also of the embedded services, which run."""
 
     pipeline: Path
     settings: Settings
-    bootstrap: str
-    store: str
     registry: Path
     fetch_wait_ms: int
 
@@ -67,19 +65,19 @@ class Clients:
 
     def source(self, tps: list[Tp], group: str | None = None) -> Source:
         """Make a source of these partitions."""
-        source = Source(self._plan.bootstrap, tps, group=group, fetch_wait_ms=self._plan.fetch_wait_ms)
+        source = Source(self._plan.settings.kafka, tps, group=group, fetch_wait_ms=self._plan.fetch_wait_ms)
         self.stack.callback(source.close)
         return source
 
     def sink(self) -> Sink:
         """Make a sink."""
-        sink = Sink(self._plan.bootstrap)
+        sink = Sink(self._plan.settings.kafka)
         self.stack.callback(sink.close)
         return sink
 
     def store(self) -> Store:
         """Make a client of the store."""
-        store = Store(self._plan.store)
+        store = Store(self._plan.settings.redis)
         self.stack.callback(store.close)
         return store
 

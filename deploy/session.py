@@ -5,7 +5,7 @@ Owns the order in which these come and go. Does not know what is shown or how.
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -27,7 +27,8 @@ from deploy.roles import Plan, partitions
 from learners import commits
 from learners.batches import Encoder, Inputs
 from streams.errors import ConfigError, ShadowstreamError, Unreachable
-from streams.kafka import Sink, ensure_topics
+from streams.kafka import Sink, ensure_topics, topic_settings
+from streams.retention import check
 from streams.store import Store
 
 EMBEDDED_FETCH_WAIT_MS = 5  # its long poll does not wake on new data
@@ -47,9 +48,29 @@ def status(path: Path, settings: Settings) -> View:
     folder = Path(settings.registry.path).resolve() / pipeline.name
     if not (folder / ADDRESSES).is_file():
         raise ConfigError(f"{folder} holds no feed; `shadowstream run {path}` makes one")
-    url = settings.redis.url or msgspec.json.decode((folder / ADDRESSES).read_bytes(), type=Addresses).store
-    monitor = Monitor(pipeline.name, settings.join.shards, Store(str(url)), Registry(folder))
+    monitor = Monitor(pipeline.name, settings.join.shards, Store(found(settings, folder).redis), Registry(folder))
     return look(pipeline.name, monitor)
+
+
+def found(settings: Settings, folder: Path) -> Settings:
+    """Give the settings with the addresses of the embedded services of whatever runs in this folder."""
+    there = msgspec.json.decode((folder / ADDRESSES).read_bytes(), type=Addresses)
+    redis = msgspec.structs.replace(settings.redis, url=there.store) if settings.redis.embedded else settings.redis
+    bootstrap = settings.kafka.bootstrap or there.bootstrap
+    return msgspec.structs.replace(
+        settings, redis=redis, kafka=msgspec.structs.replace(settings.kafka, bootstrap=bootstrap)
+    )
+
+
+def warnings(settings: Settings, topics: Sequence[str]) -> list[str]:
+    """Check the topics' real retention and compaction against the join's windows.
+
+    Raises:
+        ConfigError: records could go before they are read.
+    """
+    j = settings.join
+    told = topic_settings(settings.kafka, topics)
+    return check(told, window_s=j.window_s, keep_s=j.keep_s, slack_s=j.slack_s, align_s=j.align_s)
 
 
 class Addresses(Struct, frozen=True):
@@ -113,7 +134,7 @@ class Session:
             raise ConfigError("this pipeline has no feed to replay: give Pipeline(feed=...)")
         topics = self._settings.topics
         names = {"requests": self.topics.requests, "outcomes": self.topics.outcomes}
-        sink = Sink(self.plan.bootstrap)
+        sink = Sink(self.plan.settings.kafka)
         self.replay = Replay(self.pipeline.feed(), names, topics.partitions, self._settings.replay.lead_s, sink)
         self._loop_began, looked = time.monotonic(), 0.0
         for _ in self.replay.run(self.monitor):
@@ -139,8 +160,8 @@ class Session:
             )
         if join.absent == "negative" or join.reduce == "list":
             raise ConfigError(
-                "join.absent = 'negative' and join.reduce = 'list' are for `shadowstream join` alone: the learner takes "
-                "final labels that are numbers"
+                "join.absent = 'negative' and join.reduce = 'list' are for `shadowstream join` alone: the learner "
+                "takes final labels that are numbers"
             )
 
     def _prepare_folder(self) -> None:
@@ -155,17 +176,16 @@ class Session:
         self.registry = Registry(self.folder)
 
     def _services(self, stack: ExitStack) -> Plan:
-        bootstrap_servers, store = self._settings.kafka.bootstrap, self._settings.redis.url
-        if store is None:
-            store = self._serve(stack, start_store(self.folder / "services"))
-        embedded = bootstrap_servers is None
-        if bootstrap_servers is None:
-            bootstrap_servers = self._serve(stack, start_broker(self.folder / "services"))
+        kafka, redis = self._settings.kafka, self._settings.redis
+        services = self.folder / "services"
+        if redis.embedded:
+            redis = msgspec.structs.replace(redis, url=self._serve(stack, start_store(services)))
+        embedded = kafka.bootstrap is None
+        if embedded:
+            kafka = msgspec.structs.replace(kafka, bootstrap=self._serve(stack, start_broker(services)))
         self.plan = Plan(
             pipeline=self._path.resolve(),
-            settings=self._settings,
-            bootstrap=bootstrap_servers,
-            store=store,
+            settings=msgspec.structs.replace(self._settings, kafka=kafka, redis=redis),
             registry=self.folder,
             fetch_wait_ms=EMBEDDED_FETCH_WAIT_MS if embedded else KAFKA_FETCH_WAIT_MS,
         )
@@ -178,14 +198,19 @@ class Session:
     def _create(self, plan: Plan) -> None:
         self.topics = self._settings.topics.named(self.pipeline.name)
         names = (self.topics.requests, self.topics.predictions, self.topics.outcomes, self.topics.dead)
-        ensure_topics(plan.bootstrap, dict.fromkeys(names, self._settings.topics.partitions))
-        self._store = Store(plan.store)
+        ensure_topics(plan.settings.kafka, dict.fromkeys(names, self._settings.topics.partitions))
+        for warning in warnings(plan.settings, (self.topics.predictions, self.topics.outcomes)):
+            self._say(f"warning: {warning}")
+        self._store = Store(plan.settings.redis)
         self._store.check()
         tps = partitions(self.topics.predictions, plan) + partitions(self.topics.outcomes, plan)
         self._store.create(self.pipeline.name, self._settings.join.shards, tps)
         self.monitor = Monitor(self.pipeline.name, self._settings.join.shards, self._store, self.registry)
-        kafka, redis = self._settings.kafka.bootstrap, self._settings.redis.url
-        embedded = Addresses(None if kafka else plan.bootstrap, None if redis else plan.store)
+        given, resolved = self._settings, plan.settings
+        embedded = Addresses(
+            None if given.kafka.bootstrap else resolved.kafka.bootstrap,
+            resolved.redis.url if given.redis.embedded else None,
+        )
         (self.folder / ADDRESSES).write_bytes(msgspec.json.encode(embedded))
 
     def _close(self, replay: Replay) -> Iterator[View]:

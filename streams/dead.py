@@ -1,15 +1,23 @@
-"""Dead letters: what could not be read, kept with its reason, position and bytes.
+"""Dead letters: what could not be read, kept with its reason, position and bytes, and brought back after a fix.
 
-Owns the letter's form. Does not know who reads it. Acknowledged by the broker before anyone counts them: a crash
-between doubles a letter, never loses it.
+Owns the letter's form, and the mark that says that a position was replayed. Does not know who asks. A letter is
+acknowledged by the broker before anyone counts it: a crash between doubles a letter, never loses it. The topic is a
+log: a mark is one more record under the letter's key.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
 
 from streams.batch import Letter
-from streams.kafka import Sink, Tp
+from streams.events import Record
+from streams.kafka import Sink, Tp, crc
 
-LETTER_BYTES = 1 << 16  # of a refused record are kept
+LETTER_BYTES = 1 << 16  # are kept of a refused record's value, of its key, and of its headers
+REASON_CHARS = 2_000
+HEADER = "header:"  # before the names of the refused record's own headers
+REPLAYED = "replayed"
+TOGETHER = 200  # letters replayed in one transaction
 
 
 class DeadLetters:
@@ -21,14 +29,152 @@ class DeadLetters:
     def send(self, letters: Sequence[Letter]) -> None:
         """Write the letters and wait for the broker's word on each."""
         for tp, start, end, reason, record in letters:
-            value = record.value if record else None
-            place = {"topic": tp.topic, "partition": tp.partition, "offset": start, "end": end, "reason": reason}
+            about = {"end": str(end), "reason": reason[:REASON_CHARS]}
+            headers = [*_place(tp, start), *((key, text.encode(errors="replace")) for key, text in about.items())]
             self._sink.send(
                 self._tp,
                 key=f"{tp.topic}/{tp.partition}/{start}".encode(),
-                value=value and value[:LETTER_BYTES],
+                value=record.value and record.value[:LETTER_BYTES] if record else None,
                 t_ms=record.t_ms if record else 0,
-                headers=[(header, str(what).encode(errors="replace")) for header, what in place.items()],
+                headers=headers + (_original(record) if record else []),
             )
         if letters:
             self._sink.flush()
+
+
+class Kept(NamedTuple):
+    """A letter as it is read: `record` is what it keeps of the refused record (None: its bytes could not be read).
+
+    `size` is the whole value's, -1 if there was none; `crc` the whole record's; `cut`: not all of it was kept; `at_ms`
+    is when the letter was written.
+    """
+
+    place: str
+    tp: Tp
+    start: int
+    end: int
+    reason: str
+    at_ms: int
+    record: Record | None
+    size: int
+    crc: int
+    cut: bool
+
+
+class Position(NamedTuple):
+    """What is known of one refused position: its newest letter, how many there are, and whether it was replayed."""
+
+    letter: Kept
+    copies: int
+    replayed: bool
+
+
+def positions(found: Iterable[Record]) -> dict[str, Position]:
+    """Gather the records of the dead letters' topic by position; letters repeat after a crash."""
+    letters: dict[str, Position] = {}
+    marks: set[str] = set()
+    for record in found:
+        if REPLAYED in dict(record.headers):
+            marks.add((record.key or b"").decode())
+        else:
+            letter = read(record)
+            copies = letters[letter.place].copies if letter.place in letters else 0
+            letters[letter.place] = Position(letter, copies + 1, replayed=False)
+    return {place: at._replace(replayed=place in marks) for place, at in letters.items()}
+
+
+def read(record: Record) -> Kept:
+    """Read a letter."""
+    headers = dict(record.headers)
+    tp, start = Tp(headers["topic"].decode(), int(headers["partition"])), int(headers["offset"])
+    own = tuple((key[len(HEADER) :], value) for key, value in record.headers if key.startswith(HEADER))
+    t_ms, written = record.t_ms, int(headers.get("timestamp", b"-1"))
+    kept = Record(tp.topic, tp.partition, start, written, t_ms, headers.get("key"), record.value, own)
+    return Kept(
+        place=(record.key or b"").decode(),
+        tp=tp,
+        start=start,
+        end=int(headers["end"]),
+        reason=headers["reason"].decode(),
+        at_ms=record.timestamp_ms,
+        record=kept if "crc" in headers else None,
+        size=int(headers.get("bytes", b"-1")),
+        crc=int(headers.get("crc", b"0")),
+        cut="cut" in headers,
+    )
+
+
+class Revival(NamedTuple):
+    """What became of a replay: the positions published again, and those that could not be, each with the reason."""
+
+    done: list[str]
+    refused: list[tuple[str, str]]
+
+
+def replay(letters: Sequence[Kept], dead: str, sink: Sink, reread: Callable[[Tp, int], Record | None]) -> Revival:
+    """Publish the original records again where they were, and mark their positions as replayed: both or none.
+
+    `sink` has a transactional id; `reread` gives the record of a position while its topic still holds it: a letter that
+    was cut needs that. Where a broker shows aborted transactions a record may come without its mark, never a mark
+    without its record.
+    """
+    whole, refused = [], []
+    for letter in letters:
+        record = _whole(letter, reread)
+        if isinstance(record, str):
+            refused.append((letter.place, record))
+        else:
+            whole.append((letter, record))
+    waiting = iter(whole)
+    while part := list(islice(waiting, TOGETHER)):
+        with sink.transaction():
+            for letter, record in part:
+                headers = [pair for pair in record.headers if pair[0] not in ("t", REPLAYED)]
+                headers.append((REPLAYED, letter.place.encode()))
+                sink.send(letter.tp, key=record.key, value=record.value, t_ms=letter_time(letter), headers=headers)
+            sink.flush()
+            for letter, _ in part:
+                mark = [*_place(letter.tp, letter.start), (REPLAYED, b"1")]
+                sink.send(Tp(dead, 0), key=letter.place.encode(), value=b"", t_ms=letter_time(letter), headers=mark)
+    return Revival([letter.place for letter, _ in whole], refused)
+
+
+def letter_time(letter: Kept) -> int:
+    """Give the event time of the refused record; 0 where it could not be read."""
+    return letter.record.t_ms if letter.record else 0
+
+
+def _whole(letter: Kept, reread: Callable[[Tp, int], Record | None]) -> Record | str:
+    """Give the refused record with all its bytes, or say why there is none."""
+    if letter.record is None:
+        return "its bytes could not be read, so there is no record to publish again"
+    if not letter.cut:
+        return letter.record
+    found = reread(letter.tp, letter.start)
+    if found is None or crc(found) != letter.crc:
+        gone = "is not there any more" if found is None else "holds another record now"
+        return f"the letter keeps {LETTER_BYTES} bytes of {letter.size}, and offset {letter.start} {gone}"
+    return found
+
+
+def _place(tp: Tp, offset: int) -> list[tuple[str, bytes]]:
+    return [("topic", tp.topic.encode()), ("partition", b"%d" % tp.partition), ("offset", b"%d" % offset)]
+
+
+def _original(record: Record) -> list[tuple[str, bytes]]:
+    """Give what a letter says of a record beside its value."""
+    size = -1 if record.value is None else len(record.value)
+    said = [("bytes", b"%d" % size), ("timestamp", b"%d" % record.timestamp_ms), ("crc", b"%d" % crc(record))]
+    own = list(_fitting(record.headers))
+    cut = max(size, len(record.key or b"")) > LETTER_BYTES or len(own) < len(record.headers)
+    key = [] if record.key is None else [("key", record.key[:LETTER_BYTES])]
+    return said + key + [(HEADER + name, value) for name, value in own] + ([("cut", b"1")] if cut else [])
+
+
+def _fitting(headers: Sequence[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    room = LETTER_BYTES
+    for name, value in headers:
+        room -= len(name) + len(value or b"")
+        if room < 0:
+            return
+        yield name, value

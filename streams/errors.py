@@ -5,11 +5,14 @@
     ├── Unreachable              3   the broker or the store does not answer; worth a retry
     │   ├── BrokerUnreachable
     │   └── StoreUnreachable
+    │       └── StoreFull        it answers, but takes no more
     ├── PositionError            4   log and store disagree; an operator must look, a retry would hide it
     │   ├── LogReplaced              the topic is not the one that the store has read
     │   ├── LostRange                retention removed records that were never read
     │   └── HistoryChanged           the sample stream no longer holds the position that was read
     ├── StoreRefused             5   the store holds no such shard, another format, or may evict
+    ├── BrokerRefused            6   the broker answers and refuses: user, TLS, rights, a fenced writer, a record
+    │   └── RecordTooLarge
     └── MalformedEvent           –   one event; goes to the dead letters with its reason, never stops a feed
 
 Knows no client library: the adapters map theirs onto these.
@@ -44,6 +47,10 @@ class StoreUnreachable(Unreachable):
     """No Redis-protocol store answers at the address."""
 
 
+class StoreFull(StoreUnreachable):
+    """The store takes no more; the step was refused as a whole, and a later one may pass."""
+
+
 class PositionError(ShadowstreamError):
     """Log and store disagree about what was read."""
 
@@ -66,6 +73,16 @@ class StoreRefused(ShadowstreamError):
     """The store answers, but must not be used as it is."""
 
     exit_code = 5
+
+
+class BrokerRefused(ShadowstreamError):
+    """The broker answers, and would refuse the same again; the message names what would be right."""
+
+    exit_code = 6
+
+
+class RecordTooLarge(BrokerRefused):
+    """One record that the broker or its client never takes; names topic, key and the limit."""
 
 
 class MalformedEvent(ShadowstreamError):

@@ -6,8 +6,8 @@
 -- Entries: 'w<t><prediction>' waiting; 'h<t><length>:<held><prediction>' waiting with outcomes; 'e<t><held>' early;
 --          'p<t><prediction>' provisional; 'd' done, 'd<t>' done and not to be dropped before that time. <t> has 16
 --          digits. held: the packed list of {t, label}, distinct and sorted. In w and g: '<time>:<id>'.
--- A prediction is the end of the sample's JSON, '"id":"a","t":1,"prediction":{...}}', an outcome its middle,
--- '1,"label_t":2,'. What most events need as text comes ready with them (streams/batch.py): formatting is slow here.
+-- A prediction is JSON; an outcome is the middle of its sample, '1,"label_t":2,"id":"a"'. What most events need as text
+-- comes ready with them (streams/step.py): formatting is slow here.
 -- Numbers become text by %.0f: `..` would round them to 14 digits.
 local FORMAT, CLOSE, DROP, CHUNK = '2', 256, 512, 1000
 local m, e, w, g, s = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -102,12 +102,13 @@ local function done(id, t)
   put(id, 'd')
   drops[#drops + 1] = whole(t + window + keep) .. ':' .. id
 end
-local function emit(kind, revision, outcome, prediction)
+local function emit(kind, revision, outcome, t, prediction)
   seq = seq + 1
-  samples[#samples + 1] = '{"kind":"' .. kind .. '","revision":' .. revision .. ',"label":' .. outcome .. prediction
+  samples[#samples + 1] = '{"kind":"' .. kind .. '","revision":' .. revision .. ',"label":' .. outcome ..
+    ',"t":' .. whole(t) .. ',"prediction":' .. prediction .. '}'
 end
-local function told(label, t) return label .. ',"label_t":' .. whole(t) .. ',' end
-local function label_of(outcome) return string.match(outcome, '^(.*),"label_t":%d+,$') end
+local function told(id, label, t) return label .. ',"label_t":' .. whole(t) .. ',"id":' .. cjson.encode(id) end
+local function label_of(outcome) return string.match(outcome, '^(.*),"label_t":%d+,"id":') end
 
 -- An entry's state, time, outcomes held and prediction.
 local function parts(held)
@@ -146,27 +147,27 @@ local function split(outcomes, deadline)
   return first, second
 end
 -- Make one outcome of several.
-local function reduced(outcomes)
+local function reduced(id, outcomes)
   local first, last = outcomes[1], outcomes[#outcomes]
-  if reduce == 'first' then return told(first[2], first[1]) end
-  if reduce == 'last' then return told(last[2], last[1]) end
+  if reduce == 'first' then return told(id, first[2], first[1]) end
+  if reduce == 'last' then return told(id, last[2], last[1]) end
   local labels, sum = {}, 0
   for i, held in ipairs(outcomes) do
     labels[i] = held[2]
     sum = sum + (reduce == 'sum' and tonumber(held[2]) or 0)
   end
-  return told(reduce == 'sum' and format('%.17g', sum) or '[' .. table.concat(labels, ',') .. ']', last[1])
+  return told(id, reduce == 'sum' and format('%.17g', sum) or '[' .. table.concat(labels, ',') .. ']', last[1])
 end
 
 local function joined(id, t, outcomes, prediction)
   add('joined', 1)
-  emit('joined', '0', reduced(outcomes), prediction)
+  emit('joined', '0', reduced(id, outcomes), t, prediction)
   done(id, math.max(t, outcomes[#outcomes][1]))
 end
 local function corrected(id, t, outcomes, prediction)
   add('corrected', 1)
   add('used', #outcomes)
-  emit('correction', '1', reduced(outcomes), prediction)
+  emit('correction', '1', reduced(id, outcomes), t, prediction)
   local drop = math.max(t, outcomes[#outcomes][1]) + window + keep
   put(id, stamped('d', drop)) -- an earlier marker of the same id is in the list already, if it was provisional
   drops[#drops + 1] = whole(drop) .. ':' .. id
@@ -205,7 +206,7 @@ local function settle(id, t, outcome, held, state, item)
   local on_time = t <= deadline
   local at_once = on_time and not at_close
   if at_once and state == 'w' then -- by far the most common case, so without a table
-    emit('joined', '0', outcome, cut(held, 18))
+    emit('joined', '0', outcome, t_prediction, cut(held, 18))
     add('used', 1)
     add('waiting', -1)
     add('joined', 1)
@@ -269,7 +270,7 @@ local function close(id, t, state, outcomes, body)
     return done(id, t)
   end
   add('negative', 1)
-  emit('negative', '0', told(negative, t + window), body)
+  emit('negative', '0', told(id, negative, t + window), t, body)
   if #late > 0 then
     add('late', -#late)
     return corrected(id, t, late, body)

@@ -1,19 +1,15 @@
-"""The store: the join's shards, the sample streams and the board. The only file that imports the Redis client.
+"""The store: the join's shards, the sample streams and the board.
 
-Owns keys, commands and the mapping of the client's errors onto ours. Knows nothing of Kafka's client or of models; what
-a step does is join.lua's.
+Owns keys and commands. Does not know how the store is reached (streams/redis), nor Kafka's client or models; what a
+step does is join.lua's.
 """
 
-import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-import redis
-from redis.backoff import ConstantBackoff
-from redis.retry import Retry
-
-from streams.errors import HistoryChanged, StoreRefused, StoreUnreachable
+from streams.errors import HistoryChanged, StoreRefused
+from streams.redis import Address, connect
 from streams.step import COUNTERS, Position, ShardState, Step, pack, unpack
 
 FORMAT = "2"
@@ -23,6 +19,9 @@ HELD = {b"w": "prediction", b"h": "prediction with its outcome", b"e": "outcome"
 _CREATE = """
 if redis.call('HEXISTS', KEYS[1], 'format') == 0 then redis.call('HSET', KEYS[1], unpack(ARGV)) end
 return redis.call('HGETALL', KEYS[1])"""
+_TRIM = """
+redis.call('XTRIM', KEYS[5], 'MINID', ARGV[1])
+redis.call('HSET', KEYS[1], 'trimmed', '1')"""  # first what frees memory: a full store takes it
 
 
 class Waiting(NamedTuple):
@@ -34,20 +33,14 @@ class Waiting(NamedTuple):
 
 
 class Store:
-    """One Redis-protocol store by URL. All calls raise `StoreUnreachable` when nothing answers."""
+    """One store, by URL or the section [redis]. All calls raise `StoreUnreachable` when nothing answers."""
 
-    def __init__(self, url: str) -> None:
-        self._url = redacted(url)  # what errors may show
-        self._redis = redis.Redis.from_url(
-            url,
-            socket_connect_timeout=5.0,
-            socket_timeout=10.0,
-            socket_keepalive=True,
-            retry=Retry(ConstantBackoff(0.1), 3),  # a repeated step is harmless: its token and positions tell
-        )
-        self._redis.set_response_callback("XRANGE", lambda reply, **_: reply)
-        self._step = self._redis.register_script(Path(__file__).with_name("join.lua").read_text())
-        self._create = self._redis.register_script(_CREATE)
+    def __init__(self, at: Address | str) -> None:
+        self._client = connect(at)
+        self._redis, self._answering = self._client.redis, self._client.answering
+        self._step = self._client.script(Path(__file__).with_name("join.lua").read_text())
+        self._create = self._client.script(_CREATE)
+        self._trim = self._client.script(_TRIM)
 
     def check(self) -> None:
         """Make sure that the store answers and never evicts.
@@ -56,9 +49,10 @@ class Store:
             StoreRefused: its `maxmemory-policy` is not `noeviction`.
         """
         with self._answering():
-            policy = self._redis.info("memory").get("maxmemory_policy", "noeviction")
-        if policy != "noeviction":
-            raise StoreRefused(f"{self._url}: maxmemory-policy is {policy}; it must be noeviction, or samples are lost")
+            policies = self._client.policies()
+        for node, policy in policies.items():
+            if policy != "noeviction":
+                raise StoreRefused(f"{node}: maxmemory-policy is {policy}; it must be noeviction, or samples are lost")
 
     def create(
         self,
@@ -110,8 +104,7 @@ class Store:
         """
         first = after != NOTHING
         with self._answering():
-            reply = self._redis.xrange(self._keys(feed, shard)[4], after if first else "-", "+", count + first)
-        entries = [(entry.decode(), fields[1]) for entry, fields in cast("list[Any]", reply)]
+            entries = self._client.entries(self._keys(feed, shard)[4], after if first else "-", count + first)
         if first and not (entries and entries[0][0] == after):
             raise HistoryChanged(f"{feed}.{shard}: sample {after} is not in the stream any more")
         if not first and entries and not entries[0][0].startswith("1-"):
@@ -120,19 +113,15 @@ class Store:
 
     def wait(self, feed: str, after: Mapping[int, str], block_ms: int) -> None:
         """Sleep until a shard (number → position) has a newer sample, at most `block_ms` (5 s); merely a wake-up."""
-        streams: dict[Any, Any] = {self._keys(feed, shard)[4]: at for shard, at in after.items()}
         with self._answering():
-            self._redis.xread(streams, count=1, block=min(max(block_ms, 1), 5_000))
+            self._client.wait({self._keys(feed, shard)[4]: at for shard, at in after.items()}, block_ms)
 
     def trim(self, feed: str, shard: int, upto: str) -> None:
         """Drop the samples before the stream ID `upto`, which stays."""
         if upto == NOTHING:
             return
-        m, *_, s = self._keys(feed, shard)
-        with self._answering(), self._redis.pipeline(transaction=True) as both:
-            both.xtrim(s, minid=upto, approximate=False)
-            both.hset(m, "trimmed", "1")
-            both.execute()
+        with self._answering():
+            self._trim(keys=self._keys(feed, shard), args=[upto])
 
     def close_feed(self, feed: str, shard: int, note: str = "") -> None:
         """Say that no more events come: once the joiners have read all, their steps close every window."""
@@ -177,27 +166,11 @@ class Store:
 
     def close(self) -> None:
         """Let the client go."""
-        self._redis.close()
+        self._client.close()
 
     @staticmethod
     def _keys(feed: str, shard: int) -> list[str]:
         return [f"{{{feed}.{shard}}}:{key}" for key in "mewgs"]
-
-    @contextlib.contextmanager
-    def _answering(self) -> Iterator[None]:
-        try:
-            yield
-        except (redis.ConnectionError, redis.TimeoutError) as wrong:
-            raise StoreUnreachable(f"no store answers at {self._url}: {wrong}") from wrong
-        except redis.ResponseError as wrong:
-            raise StoreRefused(f"{self._url}: {wrong}") from wrong
-
-
-def redacted(url: str) -> str:
-    """Give a store's address without what may be secret: all before the host, and a query altogether."""
-    scheme, _, rest = url.partition("://")
-    _, at, host = rest.rpartition("@")
-    return f"{scheme}://{'***@' if at else ''}{host}" if rest and "?" not in rest else "***"
 
 
 def name(tp: Iterable[Any]) -> str:

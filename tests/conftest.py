@@ -25,13 +25,18 @@ class Running(NamedTuple):
     folder: Path
 
 
-def run(start: Callable[[Path, str | None], Service], kind: str, variable: str, folder: Path) -> Iterator[Running]:
-    command = os.environ.get(variable) if kind == "external" else None
-    if kind == "external" and not command:
+def command(variable: str, kind: str) -> str | None:
+    """Give the command for an external server, None for an embedded one; a missing one skips, or fails under CI."""
+    found = os.environ.get(variable) if kind == "external" else None
+    if kind == "external" and not found:
         if os.environ.get("CI") == "true":
             pytest.fail(f"{variable} is not set")
         pytest.skip(f"{variable} is not set")
-    with start(folder, command) as service:
+    return found
+
+
+def run(start: Callable[[Path, str | None], Service], kind: str, variable: str, folder: Path) -> Iterator[Running]:
+    with start(folder, command(variable, kind)) as service:
         yield Running(kind, service.address, folder)
 
 

@@ -1,18 +1,15 @@
-"""The adapters and the joiner on real brokers and stores."""
+"""The store's adapter on real stores; the broker's has `tests/contract/`."""
 
 import itertools
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
-from kafka import KafkaAdminClient
-from kafka.admin import ConfigResource
 from redis import Redis
 
-from streams.errors import BrokerUnreachable, ConfigError, HistoryChanged, StoreRefused, StoreUnreachable
-from streams.kafka import Polled, Sink, Source, Tp, ensure_topics
+from streams.errors import HistoryChanged, StoreRefused, StoreUnreachable
+from streams.kafka import Tp
 from streams.step import Move, Rules, ShardState, Step, asked, told
 from streams.store import Store
 from tests.conftest import Running
@@ -24,111 +21,6 @@ HOUR_MS = 3_600_000
 
 def fresh() -> str:
     return f"feed{next(NUMBER)}"
-
-
-def topics(broker: Running, feed: str, partitions: int = 1) -> list[Tp]:
-    """Make a feed's topics; give the partitions of predictions and outcomes."""
-    ensure_topics(broker.address, {f"{feed}-p": partitions, f"{feed}-o": partitions, f"{feed}-d": 1})
-    return [Tp(f"{feed}-{kind}", n) for kind in "po" for n in range(partitions)]
-
-
-def drain(source: Source, records: int) -> list[Polled]:
-    """Poll until so many records have come."""
-    found: list[Polled] = []
-    deadline = time.monotonic() + 30  # for a broker that never answers
-    while sum(len(p.records) for p in found) < records:
-        assert time.monotonic() < deadline, f"{records} records did not come: {found}"
-        found += source.poll(100, 1_000)
-    return found
-
-
-def write(sink: Sink, tp: Tp, count: int, first: int = 0) -> None:
-    for n in range(first, first + count):
-        sink.send(tp, key=b"k%d" % n, value=b"v%d" % n, t_ms=T + n)
-    sink.flush()
-
-
-class TestKafka:
-    def test_records_come_back_with_positions_and_event_times(self, broker: Running) -> None:
-        tps = topics(broker, fresh())
-        with closing(Sink(broker.address)) as sink, closing(Source(broker.address, tps)) as source:
-            before_ms = int(time.time() * 1_000)
-            sink.send(tps[0], key=b"a", value=b"1", t_ms=T, headers=[("more", b"x")])
-            sink.send(tps[0], key=None, value=b"2", t_ms=T + 1)
-            assert sink.flush() == {tps[0]: 2}
-            write(sink, tps[1], 3)
-            found = {p.tp: p for p in drain(source, 5)}
-            assert [(p.start, p.end, p.rejected) for p in found.values()] == [(0, 2, []), (0, 3, [])]
-            a, b = found[tps[0]].records
-            assert (a.key, a.value, a.t_ms, dict(a.headers)["more"]) == (b"a", b"1", T, b"x")
-            assert (b.key, b.value, b.t_ms) == (None, b"2", T + 1)
-            assert before_ms <= a.timestamp_ms <= time.time() * 1_000
-            assert (source.starts()[tps[1]], source.ends()[tps[1]], source.position(tps[1])) == (0, 3, 3)
-
-    def test_a_source_seeks_pauses_and_knows_its_end(self, broker: Running) -> None:
-        tps = topics(broker, fresh())
-        with closing(Sink(broker.address)) as sink, closing(Source(broker.address, tps)) as source:
-            write(sink, tps[0], 5)
-            write(sink, tps[1], 5)
-            source.seek(tps[0], 3)
-            source.pause([tps[1]])
-            assert [(p.tp, p.start, p.end) for p in drain(source, 2)] == [(tps[0], 3, 5)]
-            assert source.at_end(tps[0])
-            assert not source.at_end(tps[1])
-            source.resume([tps[1]])
-            assert [r.offset for p in drain(source, 5) for r in p.records] == [0, 1, 2, 3, 4]
-            assert source.read(tps[0], 4) == drain_one(source, tps[0], 4)
-            assert source.read(tps[0], 5) is None
-
-    def test_offsets_are_committed_for_a_group_without_joining_it(self, broker: Running) -> None:
-        feed = fresh()
-        tps = topics(broker, feed)
-        with closing(Sink(broker.address)) as sink, closing(Source(broker.address, tps, group=feed)) as source:
-            write(sink, tps[0], 4)
-            assert source.committed() == {}
-            drain(source, 4)
-            source.commit({tps[0]: 4})
-            deadline = time.monotonic() + 10
-            while source.committed() != {tps[0]: 4}:
-                assert time.monotonic() < deadline
-
-    def test_topics_are_made_once_and_another_count_is_refused(self, broker: Running) -> None:
-        feed = fresh()
-        topics(broker, feed, 2)
-        topics(broker, feed, 2)
-        with pytest.raises(ConfigError, match=f"'{feed}-p' has 2 partitions, but 3"):
-            ensure_topics(broker.address, {f"{feed}-p": 3})
-
-    def test_a_refused_record_is_told_and_does_not_spoil_the_next(self, broker: Running) -> None:
-        tps = topics(broker, fresh())
-        with closing(Sink(broker.address)) as sink:
-            with pytest.raises(BrokerUnreachable, match="larger"):
-                sink.send(tps[0], key=None, value=bytes(1 << 21), t_ms=T)
-            write(sink, tps[0], 1)
-
-    def test_the_broker_s_refusal_is_told_and_does_not_spoil_the_next(self, broker: Running) -> None:
-        if broker.kind == "embedded":
-            pytest.skip("it refuses no record")
-        (compacted, *_) = topics(broker, fresh())
-        with closing(KafkaAdminClient(bootstrap_servers=broker.address)) as admin:
-            admin.alter_configs([ConfigResource("topic", compacted.topic, {"cleanup.policy": "compact"})])
-        with closing(Sink(broker.address)) as sink:
-            sink.send(compacted, key=None, value=b"a compacted topic needs keys", t_ms=T)
-            with pytest.raises(BrokerUnreachable):
-                sink.flush()
-            write(sink, compacted, 1)
-
-    def test_nobody_there_is_said_with_the_address(self) -> None:
-        makes = (Sink, lambda at: Source(at, []), lambda at: ensure_topics(at, {"a": 1}))
-        with ThreadPoolExecutor() as pool:
-            for made in [pool.submit(make, "127.0.0.1:1") for make in makes]:
-                with pytest.raises(BrokerUnreachable, match=r"127\.0\.0\.1:1"):
-                    made.result()
-
-
-def drain_one(source: Source, tp: Tp, offset: int) -> object:
-    source.seek(tp, offset)
-    return drain(source, 1)[0].records[0]
 
 
 @pytest.fixture

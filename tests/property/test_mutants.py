@@ -35,8 +35,8 @@ MUTANTS = [
     ("copies are not held twice", "if held[1] == t and held[2] == label then return false end", ""),
     ("no more than `most` are held", "if #outcomes <= most then return true end", "do return true end"),
     ("the last are kept for `last`", "reduce == 'last' and 1 or #outcomes", "#outcomes"),
-    ("first is the earliest", "return told(first[2], first[1])", "return told(last[2], last[1])"),
-    ("last is the latest", "return told(last[2], last[1]) end", "return told(first[2], first[1]) end"),
+    ("first is the earliest", "return told(id, first[2], first[1])", "return told(id, last[2], last[1])"),
+    ("last is the latest", "return told(id, last[2], last[1]) end", "return told(id, first[2], first[1]) end"),
     ("sum adds", "sum = sum + (", "sum = 0 * sum + ("),
     ("a window closes after its deadline", "not all and time_of(item) >= W then", "not all and time_of(item) > W then"),
     ("only the entry's own window closes it", "if open and t + window == time_of(closed[i]) then", "if open then"),
@@ -71,7 +71,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 @pytest.mark.parametrize(("old", "new"), [pytest.param(*m[1:], id=m[0]) for m in MUTANTS])
 def test_a_mutant_is_caught(store: Store, old: str, new: str) -> None:
     assert SCRIPT.count(old) == 1, f"the script has changed: {old!r} is there {SCRIPT.count(old)} times"
-    store._step = store._redis.register_script(SCRIPT.replace(old, new))
+    store._step = store._client.script(SCRIPT.replace(old, new))
 
     @settings(REAL, max_examples=3_000, phases=[Phase.generate], derandomize=True, database=None)
     @given(plans=plans_, slack=slacks, rules=policies)

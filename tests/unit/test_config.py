@@ -12,7 +12,7 @@ from rich.console import Console
 
 from deploy.config import KEYS, Settings, load
 from streams.errors import ConfigError
-from streams.store import redacted
+from streams.redis import redacted
 
 SECRET = "hunter2"
 
@@ -64,16 +64,24 @@ def test_the_environment_wins_and_an_empty_variable_does_not_count(tmp_path: Pat
     assert settings.serve.max_batch == 7
 
 
-WORDS = {"emit": "at_close", "absent": "negative", "reduce": "first", "late": "count"}
+WORDS = {"emit": "at_close", "absent": "negative", "reduce": "first", "late": "count", "to": "topic", "labels": "json"}
+SASL = {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_username": "joiner", "sasl_password": SECRET}
+SECURITY = SASL | {"ssl_cafile": __file__, "ssl_certfile": __file__, "ssl_keyfile": __file__, "ssl_password": SECRET}
+SECURITY |= {"ssl_check_hostname": "false"}  # keys of [kafka] that are refused alone
+FILES = {"ssl_ca_certs": __file__, "ssl_certfile": __file__, "ssl_keyfile": __file__, "ssl_check_hostname": "false"}
+NODE = {"url": "rediss://host", "username": "joiner", "password": SECRET, "cluster": "true"} | FILES
+SENTINEL = {"sentinel": "a:1, b:2", "sentinel_master": "m", "sentinel_username": "s", "sentinel_password": SECRET}
+TOGETHER = {"kafka": [SECURITY], "redis": [NODE, SENTINEL]}
 
 
 @given(st.data())
 def test_every_key_is_a_variable_too(data: st.DataObject) -> None:
     section = data.draw(st.sampled_from(sorted(KEYS)))
     key = data.draw(st.sampled_from(sorted(KEYS[section])))
-    text = "redis://host" if section == "redis" else WORDS.get(key, "4096")
-    settings = load(None, {f"SHADOWSTREAM_{section}_{key}".upper(): text})
-    assert str(getattr(getattr(settings, section), key)) in (text, text + ".0")
+    text = WORDS.get(key, "4096")
+    given = next((keys for keys in TOGETHER.get(section, []) if key in keys), {key: text})
+    settings = load(None, {f"SHADOWSTREAM_{section}_{name}".upper(): value for name, value in given.items()})
+    assert str(getattr(getattr(settings, section), key)) in (given[key], given[key] + ".0", given[key].title())
     assert msgspec.structs.replace(settings, **{section: getattr(Settings(), section)}) == Settings()
 
 
@@ -173,3 +181,81 @@ def test_a_password_never_shows_in_an_error(tmp_path: Path, text: str) -> None:
         load(write(tmp_path, text), {})
     assert SECRET not in "".join(traceback.format_exception(raised.value))
     assert SECRET not in refusal(None, {"SHADOWSTREAM_REDIS_URL": SECRET})
+
+
+@pytest.mark.parametrize(
+    ("keys", "parts"),
+    [
+        ({"sasl_username": "joiner"}, ["kafka.sasl_username needs", "'SASL_SSL' or 'SASL_PLAINTEXT'", "'PLAINTEXT'"]),
+        (SASL | {"security_protocol": "SSL"}, ["kafka.sasl_mechanism needs", "'SASL_SSL'", "it is 'SSL'"]),
+        ({"security_protocol": "SASL_SSL"}, ["kafka.sasl_mechanism", "kafka.sasl_username", "kafka.sasl_password"]),
+        (SASL | {"sasl_mechanism": ""}, ["'SASL_SSL' needs kafka.sasl_mechanism"]),
+        (SASL | {"sasl_mechanism": "GSSAPI"}, ["kafka.sasl_mechanism", "'GSSAPI'"]),
+        ({"ssl_cafile": __file__}, ["kafka.ssl_cafile needs", "'SSL' or 'SASL_SSL'"]),
+        ({"ssl_check_hostname": "false"}, ["kafka.ssl_check_hostname needs", "'SSL' or 'SASL_SSL'"]),
+        ({"security_protocol": "SSL", "ssl_cafile": "/none.pem"}, ["kafka.ssl_cafile must be a file", "'/none.pem'"]),
+        ({"security_protocol": "SSL", "ssl_password": SECRET}, ["kafka.ssl_password needs kafka.ssl_certfile"]),
+        ({"security_protocol": "TLS"}, ["kafka.security_protocol", "'TLS'"]),
+    ],
+)
+def test_contradictions_of_the_broker_s_security_are_told(keys: dict[str, str], parts: list[str]) -> None:
+    told = refusal(None, {f"SHADOWSTREAM_KAFKA_{key}".upper(): value for key, value in keys.items()})
+    assert [part for part in parts if part not in told] == [], told
+    assert SECRET not in told
+
+
+def test_a_broker_s_password_never_shows(tmp_path: Path) -> None:
+    settings = load(None, {f"SHADOWSTREAM_KAFKA_{key}".upper(): value for key, value in SECURITY.items()})
+    assert (settings.kafka.sasl_password, settings.kafka.ssl_password) == (SECRET, SECRET)
+    console = Console(file=io.StringIO(), width=1_000)
+    console.print(settings)
+    assert isinstance(console.file, io.StringIO)
+    for text in (repr(settings), str(settings.kafka), console.file.getvalue()):
+        assert SECRET not in text
+        assert "sasl_password='***'" in text
+    for wrong in (f'sasl_password = ["{SECRET}"]', f'ssl_password = {{ a = "{SECRET}" }}'):
+        with pytest.raises(ConfigError) as raised:
+            load(write(tmp_path, f"[kafka]\n{wrong}\n"), {})
+        assert SECRET not in "".join(traceback.format_exception(raised.value))
+
+
+@pytest.mark.parametrize(
+    ("keys", "parts"),
+    [
+        ({"url": "redis://host", "username": "a"}, ["redis.username needs redis.password"]),
+        ({"url": f"redis://a:{SECRET}@host", "password": SECRET}, ["redis.url holds a user already"]),
+        ({"password": SECRET}, ["redis.password needs redis.url or redis.sentinel"]),
+        ({"url": "redis://host", "ssl_ca_certs": __file__}, ["redis.ssl_ca_certs needs redis.url = rediss://"]),
+        ({"url": "redis://host", "ssl_check_hostname": "no"}, ["`bool`"]),
+        ({"url": "redis://host", "ssl_check_hostname": "false"}, ["redis.ssl_check_hostname needs", "rediss://"]),
+        ({"url": "rediss://host", "ssl_ca_certs": "/none.pem"}, ["redis.ssl_ca_certs must be a file", "'/none.pem'"]),
+        ({"url": "rediss://host", "ssl_certfile": __file__}, ["redis.ssl_certfile needs redis.ssl_keyfile"]),
+        ({"url": "rediss://host", "ssl_keyfile": __file__}, ["redis.ssl_keyfile needs redis.ssl_certfile"]),
+        ({"sentinel": "a:1"}, ["redis.sentinel needs redis.sentinel_master"]),
+        ({"sentinel_master": "m"}, ["redis.sentinel_master needs redis.sentinel"]),
+        ({"sentinel_password": SECRET}, ["redis.sentinel_password needs redis.sentinel"]),
+        (SENTINEL | {"url": "redis://host"}, ["leave redis.url out, or redis.sentinel"]),
+        (SENTINEL | {"sentinel": "a:1,b"}, ["host:port, several with commas", "'a:1,b'"]),
+        (SENTINEL | {"cluster": "true"}, ["redis.cluster needs redis.url"]),
+        ({"cluster": "true"}, ["redis.cluster needs redis.url"]),
+        ({"cluster": "true", "url": "redis://host/1"}, ["redis.cluster needs", "number 0 only"]),
+        ({"cluster": "true", "url": "unix:///socket"}, ["redis.cluster needs", "redis://host:port"]),
+    ],
+)
+def test_contradictions_of_the_store_s_connection_are_told(keys: dict[str, str], parts: list[str]) -> None:
+    told = refusal(None, {f"SHADOWSTREAM_REDIS_{key}".upper(): value for key, value in keys.items()})
+    assert [part for part in parts if part not in told] == [], told
+    assert SECRET not in told
+
+
+@pytest.mark.parametrize("keys", [NODE, SENTINEL | {"username": "joiner", "password": SECRET}])
+def test_a_store_s_passwords_never_show(keys: dict[str, str]) -> None:
+    settings = load(None, {f"SHADOWSTREAM_REDIS_{key}".upper(): value for key, value in keys.items()})
+    assert settings.redis.password == SECRET
+    assert not settings.redis.embedded
+    console = Console(file=io.StringIO(), width=1_000)
+    console.print(settings)
+    assert isinstance(console.file, io.StringIO)
+    for text in (repr(settings), str(settings.redis), settings.redis.shown, console.file.getvalue()):
+        assert SECRET not in text
+    assert "password='***'" in repr(settings)

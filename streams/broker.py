@@ -1,0 +1,91 @@
+"""Where a Kafka broker is and how to get in: the section [kafka] of the TOML file, and what the adapter takes.
+
+Owns names, types, defaults and contradictions of these settings, and that no secret shows. Knows no client library and
+connects to nothing.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+from msgspec.structs import asdict
+
+from streams.errors import ConfigError
+
+Text = Annotated[str, Meta(min_length=1)]
+SECRETS = ("ssl_password", "sasl_password")
+FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile")
+SASL = ("sasl_mechanism", "sasl_username", "sasl_password")
+
+
+class Broker(Struct, frozen=True, kw_only=True):
+    """`bootstrap`: host:port of a broker, or several with commas; None starts the embedded broker.
+
+    `security_protocol` is the listener's: SSL and SASL_SSL encrypt, SASL_PLAINTEXT and SASL_SSL ask for a user.
+    With TLS, `ssl_cafile` is a PEM file of the authorities to trust (None: the system's), `ssl_certfile` and
+    `ssl_keyfile` our own certificate and key, where the broker asks for one, `ssl_password` that key's password;
+    `ssl_check_hostname` off accepts a certificate that was issued for another name.
+    With SASL, `sasl_mechanism`, `sasl_username` and `sasl_password` are all needed. Passwords are never shown.
+    """
+
+    bootstrap: Text | None = None
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    ssl_cafile: Text | None = None
+    ssl_certfile: Text | None = None
+    ssl_keyfile: Text | None = None
+    ssl_password: Text | None = None
+    ssl_check_hostname: bool = True
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    sasl_username: Text | None = None
+    sasl_password: Text | None = None
+
+    def __post_init__(self) -> None:
+        tls = [*FILES, "ssl_password"]
+        self._refuse(tls, unless=self.tls, right="'SSL' or 'SASL_SSL'")
+        if not self.ssl_check_hostname:
+            self._refuse(["ssl_check_hostname"], unless=self.tls, right="'SSL' or 'SASL_SSL'")
+        self._refuse(SASL, unless=self.sasl, right="'SASL_SSL' or 'SASL_PLAINTEXT'")
+        missing = [f"kafka.{key}" for key in SASL if self.sasl and getattr(self, key) is None]
+        if missing:
+            raise ConfigError(f"kafka.security_protocol = {self.security_protocol!r} needs {', '.join(missing)}")
+        for key in ("ssl_keyfile", "ssl_password"):
+            if getattr(self, key) is not None and self.ssl_certfile is None:
+                raise ConfigError(f"kafka.{key} needs kafka.ssl_certfile, the certificate that the key belongs to")
+        for key in FILES:
+            if (path := getattr(self, key)) is not None and not Path(path).is_file():
+                raise ConfigError(f"kafka.{key} must be a file in PEM form; there is none at {path!r}")
+
+    @property
+    def servers(self) -> list[str]:
+        """The addresses to begin with."""
+        if self.bootstrap is None:
+            raise ConfigError("kafka.bootstrap must be host:port of a broker; it is not set")
+        return [server.strip() for server in self.bootstrap.split(",")]
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.security_protocol in ("SSL", "SASL_SSL")
+
+    @property
+    def sasl(self) -> bool:
+        """Whether the broker asks who we are."""
+        return self.security_protocol in ("SASL_PLAINTEXT", "SASL_SSL")
+
+    def _refuse(self, keys: "list[str] | tuple[str, ...]", *, unless: bool, right: str) -> None:
+        given = [key for key in keys if not unless and getattr(self, key) is not None]
+        if given:
+            raise ConfigError(
+                f"kafka.{given[0]} needs kafka.security_protocol = {right}; it is {self.security_protocol!r}"
+            )
+
+    def __repr__(self) -> str:
+        return f"Kafka({', '.join(f'{key}={value!r}' for key, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        return [(key, "***" if key in SECRETS and value else value) for key, value in asdict(self).items()]
+
+
+def broker(at: Broker | str) -> Broker:
+    """Give the settings; a bare address is one without security."""
+    return Broker(bootstrap=at) if isinstance(at, str) else at

@@ -1,0 +1,98 @@
+"""The topics themselves: makes them, and asks for their settings.
+
+Owns the admin client. Does not judge the settings: `streams/retention.py` does.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from kafka import KafkaAdminClient
+from kafka import errors as client
+from kafka.admin import ConfigResource
+
+from streams.broker import Broker, broker
+from streams.errors import ConfigError, ShadowstreamError
+from streams.kafka.connection import ANSWER_MS, settings
+from streams.kafka.faults import Access, connecting, mapped
+from streams.retention import TopicSettings
+
+FOREVER = {"retention.ms": "-1", "retention.bytes": "-1"}
+
+
+def ensure_topics(at: Broker | str, names: Mapping[str, int]) -> None:
+    """Create the topics (name → partitions) that are not there, with unlimited retention.
+
+    Raises:
+        BrokerUnreachable: nothing answers at the address.
+        BrokerRefused: it lets us not in, or not create or see a topic.
+        ConfigError: a topic is there with another number of partitions.
+    """
+    access = Access(broker(at), "Create", names)
+    with _admin(access) as admin:
+        there = set(admin.list_topics())
+        wanted = {
+            name: {"num_partitions": n, "replication_factor": -1, "configs": FOREVER}
+            for name, n in names.items()
+            if name not in there
+        }
+        if wanted:
+            with contextlib.suppress(client.TopicAlreadyExistsError):
+                admin.create_topics(wanted, wait_for_metadata=True)
+        with mapped(replace(access, operation="Describe")):
+            _compare(admin.describe_topics(list(names)), names)
+
+
+def _compare(found: Iterable[Mapping[str, Any]], names: Mapping[str, int]) -> None:
+    for topic in found:
+        name, have = topic["name"], len(topic["partitions"])
+        if topic["error_code"]:
+            raise client.for_code(topic["error_code"])({name})
+        if have != names[name]:
+            raise ConfigError(f"topic {name!r} has {have} partitions, but {names[name]} are asked for")
+
+
+def topic_settings(at: Broker | str, names: Iterable[str]) -> dict[str, TopicSettings]:
+    """Ask what becomes of the records of these topics; what the broker does not tell is None."""
+    return {name: _settings(told) for name, told in _described(broker(at), names).items()}
+
+
+def limit_bytes(at: Broker, topic: str) -> int | None:
+    """Ask for the largest record of a topic; None where the broker does not tell."""
+    with contextlib.suppress(ShadowstreamError):
+        return _number(_described(at, [topic])[topic].get("max.message.bytes"))
+    return None
+
+
+def _settings(told: Mapping[str, str]) -> TopicSettings:
+    policy = told.get("cleanup.policy")
+    return TopicSettings(
+        retention_ms=_number(told.get("retention.ms")),
+        retention_bytes=_number(told.get("retention.bytes")),
+        compacted=None if policy is None else "compact" in policy,
+        timestamps=told.get("message.timestamp.type"),
+    )
+
+
+def _described(at: Broker, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    names = list(names)
+    with _admin(Access(at, "DescribeConfigs", names)) as admin:
+        told = admin.describe_configs([ConfigResource("topic", name) for name in names], config_filter="all")
+    topics = told.get("topic", {})
+    return {name: {key: str(of["value"]) for key, of in topics.get(name, {}).items()} for name in names}
+
+
+def _number(told: str | None) -> int | None:
+    return None if told is None else int(told)
+
+
+@contextlib.contextmanager
+def _admin(access: Access) -> Iterator[Any]:
+    with connecting(access):
+        admin = KafkaAdminClient(**settings(access.broker), request_timeout_ms=ANSWER_MS)
+    try:
+        with mapped(access):
+            yield admin
+    finally:
+        admin.close()

@@ -1,0 +1,169 @@
+"""Why no client gets in: asks the broker's port by hand.
+
+The client retries a failed handshake or login until its time is up and then says only that. Owns two requests
+(SaslHandshake, whose answer tells what a listener is, and SaslAuthenticate) and the words for what is found. Of the
+client it knows only how a password becomes the tokens of a login.
+"""
+
+import socket
+import ssl
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+
+from kafka.net.sasl import get_sasl_mechanism
+
+from streams.broker import Broker
+from streams.kafka.connection import context
+
+PROBE_S = 3.0
+HANDSHAKE, AUTHENTICATE = 17, 36  # Kafka's numbers of the requests
+ILLEGAL_SASL_STATE = 34
+WRONG_HOST = (62, 64)  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH
+
+
+class Listener(NamedTuple):
+    """What answered: the mechanisms of SASL that it offers; None: it asks for no user."""
+
+    mechanisms: list[str] | None
+
+
+def refusal(broker: Broker) -> str | None:
+    """Say what is wrong and what would be right; None where nobody answers, or nothing is wrong."""
+    for server in broker.servers:
+        with suppress(OSError):
+            if said := _about(broker, server):
+                return said
+    return None
+
+
+def _about(broker: Broker, server: str) -> str | None:
+    host, _, port = server.rpartition(":")
+    address = (host.strip("[]"), int(port)) if port.isdigit() else (server, 9092)
+    socket.create_connection(address, PROBE_S).close()  # nobody there: OSError
+    with suppress(OSError), _channel(broker, address, tls=False) as raw:
+        plain = _listener(raw)
+        if plain and not broker.tls:
+            return _mismatch(broker, server, plain) or _login(broker, address)
+        if plain:
+            right = "SASL_PLAINTEXT" if plain.mechanisms is not None else "PLAINTEXT"
+            return f"{server} speaks Kafka without TLS: kafka.security_protocol must be {right!r}"
+    return _about_tls(broker, address, server) if broker.tls else _speaks_tls(address, server)
+
+
+def _about_tls(broker: Broker, address: tuple[str, int], server: str) -> str | None:
+    try:
+        with _channel(broker, address, tls=True) as channel:
+            found = _listener(channel)
+        return found and (_mismatch(broker, server, found) or _login(broker, address))
+    except ssl.SSLCertVerificationError as wrong:
+        return _untrusted(server, wrong)
+    except ssl.SSLError as wrong:
+        return _tls(broker, server, wrong)
+
+
+@contextmanager
+def _channel(broker: Broker, address: tuple[str, int], *, tls: bool) -> Iterator[socket.socket]:
+    with socket.create_connection(address, PROBE_S) as raw:
+        if not tls:
+            yield raw
+        else:
+            with context(broker).wrap_socket(raw, server_hostname=address[0]) as wrapped:
+                yield wrapped
+
+
+def _call(channel: socket.socket, key: int, body: bytes) -> bytes:
+    """Send one request, of version 1 for the handshake and 0 for the rest; give the answer, empty if there is none."""
+    request = struct.pack(">hhih4s", key, int(key == HANDSHAKE), 1, 4, b"look") + body
+    channel.sendall(struct.pack(">i", len(request)) + request)
+    with channel.makefile("rb") as answer:
+        head = answer.read(4)
+        if len(head) < 4 or not 10 <= (size := struct.unpack(">i", head)[0]) < 1 << 16:
+            return b""
+        return answer.read(size)[4:]
+
+
+def _listener(channel: socket.socket) -> Listener | None:
+    """Ask for a mechanism that does not exist: the answer lists those that do."""
+    body = _call(channel, HANDSHAKE, struct.pack(">h4s", 4, b"NONE"))
+    if not body:
+        return None
+    error, count = struct.unpack_from(">hi", body)
+    if error == ILLEGAL_SASL_STATE:
+        return Listener(None)
+    names, at = [], 6
+    for _ in range(count):
+        (length,) = struct.unpack_from(">h", body, at)
+        names.append(body[at + 2 : at + 2 + length].decode())
+        at += 2 + length
+    return Listener(names)
+
+
+def _login(broker: Broker, address: tuple[str, int]) -> str | None:
+    """Try user and password: the client retries a refusal until its time is up."""
+    if not broker.sasl:
+        return None
+    name = str(broker.sasl_mechanism)
+    login = get_sasl_mechanism(name)(
+        host=address[0],
+        sasl_mechanism=name,
+        security_protocol=broker.security_protocol,
+        sasl_plain_username=broker.sasl_username,
+        sasl_plain_password=broker.sasl_password,
+    )
+    with _channel(broker, address, tls=broker.tls) as channel:
+        _call(channel, HANDSHAKE, struct.pack(">h", len(name)) + name.encode())
+        while not login.is_done():
+            token = login.auth_bytes()
+            body = _call(channel, AUTHENTICATE, struct.pack(">i", len(token)) + token)
+            error, length = struct.unpack_from(">hh", body)
+            if error:
+                return f"{broker.bootstrap}: {refused_user(broker)}"
+            login.receive(body[8 + max(length, 0) :])
+    return None
+
+
+def refused_user(broker: Broker) -> str:
+    """Say that the broker knows no such user with that password."""
+    return (
+        f"user {broker.sasl_username!r} is refused by {broker.sasl_mechanism}; "
+        "check kafka.sasl_username and kafka.sasl_password"
+    )
+
+
+def _mismatch(broker: Broker, server: str, found: Listener) -> str | None:
+    """Compare what the listener asks for with what we were told to give."""
+    names = ", ".join(found.mechanisms or ())
+    if found.mechanisms is None:
+        right = "SSL" if broker.tls else "PLAINTEXT"
+        return f"{server} asks for no user: kafka.security_protocol must be {right!r}" if broker.sasl else None
+    if not broker.sasl:
+        right = "SASL_SSL" if broker.tls else "SASL_PLAINTEXT"
+        return f"{server} asks for a user by SASL ({names}): kafka.security_protocol must be {right!r}"
+    if broker.sasl_mechanism not in found.mechanisms:
+        return f"{server} does not offer {broker.sasl_mechanism}: kafka.sasl_mechanism must be one of {names}"
+    return None
+
+
+def _speaks_tls(address: tuple[str, int], server: str) -> str | None:
+    """Tell a port that speaks TLS by its handshake, whatever its certificate."""
+    anything = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    anything.check_hostname, anything.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(address, PROBE_S) as raw, anything.wrap_socket(raw):
+        return f"{server} speaks TLS: kafka.security_protocol must be 'SSL' or 'SASL_SSL'"
+
+
+def _untrusted(server: str, wrong: ssl.SSLCertVerificationError) -> str:
+    if wrong.verify_code in WRONG_HOST:
+        right = "use the name that it was issued for, or set kafka.ssl_check_hostname = false"
+    else:
+        right = "kafka.ssl_cafile must be a PEM file with the authority that signed it"
+    return f"the certificate of {server} is not trusted ({wrong.verify_message}); {right}"
+
+
+def _tls(broker: Broker, server: str, wrong: ssl.SSLError) -> str:
+    ours = "is not one that it trusts" if broker.ssl_certfile else "is asked for, and not set"
+    about_ours = any(word in str(wrong.reason).upper() for word in ("CERTIFICATE", "HANDSHAKE_FAILURE", "UNKNOWN_CA"))
+    right = f"; kafka.ssl_certfile {ours}" if about_ours else ""
+    return f"{server} refuses TLS ({wrong.reason}){right}"

@@ -1,0 +1,156 @@
+"""The client's errors as ours.
+
+Owns the whole map: `MAP` names what is never worth a retry, and everything else of the client is `BrokerUnreachable`,
+worth one, because a fresh client has cured it or may. Positions out of range and batches that cannot be decoded are
+answers rather than faults: the source sees to them.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from kafka import errors as client
+
+from streams.broker import Broker
+from streams.errors import BrokerRefused, BrokerUnreachable, LogReplaced, RecordTooLarge, ShadowstreamError
+from streams.kafka.diagnosis import refusal, refused_user
+
+RIGHTS = {  # resource, as kafka-acls names it
+    client.TopicAuthorizationFailedError: "topic",
+    client.GroupAuthorizationFailedError: "group",
+    client.TransactionalIdAuthorizationFailedError: "transactional-id",
+    client.ClusterAuthorizationFailedError: "cluster",
+}
+FENCED = (client.ProducerFencedError, client.InvalidProducerEpochError, client.TransactionCoordinatorFencedError)
+TOO_LARGE = (client.MessageSizeTooLargeError, client.RecordListTooLargeError)
+CREDENTIALS = (
+    client.SaslAuthenticationFailedError,
+    client.UnsupportedSaslMechanismError,
+    client.IllegalSaslStateError,
+)
+REFUSED = (  # the same request would be refused again
+    client.AuthorizationError,
+    client.IncompatibleBrokerVersion,
+    client.InvalidConfigurationError,
+    client.InvalidGroupIdError,
+    client.InvalidPartitionsError,
+    client.InvalidRecordError,
+    client.InvalidReplicationFactorError,
+    client.InvalidRequiredAcksError,
+    client.InvalidTimestampError,
+    client.InvalidTopicError,
+    client.InvalidTransactionTimeoutError,
+    client.KafkaConfigurationError,
+    client.PolicyViolationError,
+    client.SecurityDisabledError,
+    client.UnrecognizedBrokerVersion,
+    client.UnsupportedCodecError,
+    client.UnsupportedCompressionTypeError,
+    client.UnsupportedForMessageFormatError,
+    client.UnsupportedVersionError,
+)
+MAP: dict[type[client.KafkaError], type[ShadowstreamError]] = {
+    client.LogTruncationError: LogReplaced,
+    **dict.fromkeys(TOO_LARGE, RecordTooLarge),
+    **dict.fromkeys((*FENCED, *CREDENTIALS, *RIGHTS, *REFUSED), BrokerRefused),
+}
+DEFAULT = BrokerUnreachable
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who does what to what: for the words of a refusal. `operation` is Kafka's own name of the right on `topics`."""
+
+    broker: Broker
+    operation: str
+    topics: Iterable[str] = ()
+    group: str | None = None
+    transactional_id: str | None = None
+
+
+def kind(wrong: type[BaseException]) -> type[ShadowstreamError]:
+    """Give the class of ours that stands for one of the client's."""
+    return next((MAP[c] for c in wrong.__mro__ if c in MAP), DEFAULT)
+
+
+@contextmanager
+def mapped(access: Access) -> Iterator[None]:
+    """Raise the client's errors as ours."""
+    try:
+        yield
+    except client.KafkaError as wrong:
+        raise fault(wrong, access) from wrong
+
+
+@contextmanager
+def connecting(access: Access) -> Iterator[None]:
+    """Raise the client's errors as ours; where it only says that time is up, ask the port by hand."""
+    try:
+        yield
+    except client.RetriableError as wrong:
+        if said := refusal(access.broker):
+            raise BrokerRefused(said) from wrong
+        raise BrokerUnreachable(f"no Kafka broker answers at {access.broker.bootstrap}: {wrong}") from wrong
+    except client.KafkaError as wrong:
+        raise fault(wrong, access) from wrong
+
+
+def fault(wrong: client.KafkaError, access: Access) -> ShadowstreamError:
+    """Give our error for one of the client's."""
+    inner = _inner(wrong)
+    return kind(type(inner))(f"{access.broker.bootstrap}: {_said(inner, access)}")
+
+
+def _inner(wrong: client.KafkaError) -> client.KafkaError:
+    """Give what the broker answered where the client has put it into an error of its own, as an object or in words."""
+    for arg in wrong.args:
+        if isinstance(arg, client.KafkaError):
+            return _inner(arg)
+    named = re.search(r"(\w+Error)$", str(wrong)) if type(wrong) is client.KafkaError else None
+    return getattr(client, named[1], client.KafkaError)(str(wrong)) if named else wrong
+
+
+def _said(wrong: client.KafkaError, access: Access) -> str:
+    if isinstance(wrong, tuple(RIGHTS)):
+        return _missing(wrong, access)
+    if isinstance(wrong, CREDENTIALS):
+        return refused_user(access.broker)
+    if isinstance(wrong, FENCED):
+        return f"another writer has taken over the transactional id {access.transactional_id!r}; this one must end"
+    return str(wrong)
+
+
+def _missing(wrong: client.KafkaError, access: Access) -> str:
+    """Name the right that is missing, and the command that grants it."""
+    resource = next(name for error, name in RIGHTS.items() if isinstance(wrong, error))
+    names = {"group": access.group, "transactional-id": access.transactional_id, "cluster": "kafka-cluster"}
+    name = names.get(resource) or ", ".join(sorted(_topics(wrong) or access.topics))
+    operation = _operation(resource, access)
+    flag = "--cluster" if resource == "cluster" else f"--{resource} {name}"
+    who, principal = _user(access.broker)
+    also = " (from Kafka 2.8 on, Write on any topic includes it)" if operation == "IdempotentWrite" else ""
+    return (
+        f"{who} may not {operation.upper()} {resource} {name!r}{also}; an administrator can grant it: "
+        f"kafka-acls --add --allow-principal {principal} --operation {operation} {flag}"
+    )
+
+
+def _user(broker: Broker) -> tuple[str, str]:
+    """Give who we are to the broker, in words and as kafka-acls names it."""
+    if broker.ssl_certfile and not broker.sasl:
+        return "the user of kafka.ssl_certfile", "'User:<the certificate's name>'"
+    user = broker.sasl_username or "ANONYMOUS"
+    return f"user {user!r}", f"User:{user}"
+
+
+def _operation(resource: str, access: Access) -> str:
+    """Give the right: to a group its reader's, to a transactional id its writer's; of the cluster by what is done."""
+    of = {"group": "Read", "transactional-id": "Write", "topic": access.operation}
+    return of.get(resource) or ("IdempotentWrite" if access.operation == "Write" else access.operation)
+
+
+def _topics(wrong: client.KafkaError) -> set[str]:
+    """Give the topics that the client names: one, or a set."""
+    named = wrong.args[0] if wrong.args else None
+    return named if isinstance(named, set) else set()

@@ -1,0 +1,48 @@
+"""Partitions, positions and records as the rest of the project sees them.
+
+Owns their types and the checksum by which a record is known again. Knows no client library.
+"""
+
+import zlib
+from typing import Any, NamedTuple
+
+from streams.events import Record
+
+
+class Tp(NamedTuple):
+    """One partition of a topic."""
+
+    topic: str
+    partition: int
+
+
+class Polled(NamedTuple):
+    """What one poll took from a partition: the positions before and after, and the records between.
+
+    Positions without a record are holes (transaction markers, compaction), except the `rejected` ranges (from, to,
+    reason), whose bytes could not be decoded.
+    """
+
+    tp: Tp
+    start: int
+    end: int
+    records: list[Record]
+    rejected: list[tuple[int, int, str]]
+
+
+def crc(record: Record) -> int:
+    """Give the checksum by which a record is known again: CRC-32 over timestamp, key and value."""
+    place = b"%d\0%d\0" % (record.timestamp_ms, -1 if record.key is None else len(record.key))
+    return zlib.crc32(record.value or b"", zlib.crc32(place + (record.key or b"")))
+
+
+def record(found: Any) -> Record:
+    """Give a record of the client as ours."""
+    headers = found.headers
+    t_ms = found.timestamp
+    for name, value in headers:
+        if name == "t" and value and value.isdigit():
+            t_ms = int(value)
+    return Record(
+        found.topic, found.partition, found.offset, found.timestamp, t_ms, found.key, found.value, tuple(headers)
+    )

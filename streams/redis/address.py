@@ -1,0 +1,129 @@
+"""Where the store is and how to get in: the section [redis] of the TOML file, and what the adapter takes.
+
+Owns names, types, defaults and contradictions of these settings, and that no secret shows. Connects to nothing.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta, Struct
+from msgspec.structs import asdict
+
+from streams.errors import ConfigError
+
+Text = Annotated[str, Meta(min_length=1)]
+URL = "redis://[user:password@]host[:port][/number], rediss://... or unix://..."
+SECRETS = ("password", "sentinel_password")
+FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+NEEDS = {  # the key, what it cannot be without, and why
+    "username": ("password", "the user's"),
+    "ssl_certfile": ("ssl_keyfile", "the key that belongs to the certificate"),
+    "ssl_keyfile": ("ssl_certfile", "the certificate that the key belongs to"),
+    "sentinel": ("sentinel_master", "the name under which the Sentinels know the store"),
+    "sentinel_master": ("sentinel", "the Sentinels' host:port, several with commas"),
+    "sentinel_username": ("sentinel_password", "the Sentinels'"),
+    "sentinel_password": ("sentinel", "the Sentinels' host:port, several with commas"),
+    "cluster": ("url", "the address of one of its nodes"),
+}
+
+
+class Address(Struct, frozen=True, kw_only=True):
+    """`url`: the store's address; it may hold a user and password, or `username` and `password` do.
+
+    TLS is rediss://, with Sentinels any of its files: `ssl_ca_certs` is a PEM file of the authorities to trust (None:
+    the system's), `ssl_certfile` and `ssl_keyfile` our own certificate and key, where the store asks for one;
+    `ssl_check_hostname` off accepts a certificate that was issued for another name.
+    `sentinel`: host:port of Sentinels, with commas, instead of a url; they know the store as `sentinel_master`.
+    `cluster`: the url is one node of a Redis Cluster, which names the others. Without url and sentinel the embedded
+    store is started. Secrets are never shown.
+    """
+
+    url: Text | None = None
+    username: Text | None = None
+    password: Text | None = None
+    ssl_ca_certs: Text | None = None
+    ssl_certfile: Text | None = None
+    ssl_keyfile: Text | None = None
+    ssl_check_hostname: bool = True
+    sentinel: Text | None = None
+    sentinel_master: Text | None = None
+    sentinel_username: Text | None = None
+    sentinel_password: Text | None = None
+    cluster: bool = False
+
+    def __post_init__(self) -> None:
+        if self.url is not None and not self.url.startswith(("redis://", "rediss://", "unix://")):
+            raise ConfigError(f"redis.url must be {URL}; what was found is not shown, it may hold a password")
+        for key, (other, what) in NEEDS.items():
+            if getattr(self, key) and not getattr(self, other):
+                raise ConfigError(f"redis.{key} needs redis.{other}, {what}")
+        if self.sentinel and self.url:
+            raise ConfigError("redis.sentinel tells where the store is; leave redis.url out, or redis.sentinel")
+        self._check_user()
+        self._check_tls()
+        if self.cluster and (self.database or str(self.url).startswith("unix:")):
+            raise ConfigError("redis.cluster needs redis.url = redis://host:port or rediss://host:port; number 0 only")
+        if self.sentinel and not all(port.isdecimal() and host for host, port in self.sentinels):
+            raise ConfigError(f"redis.sentinel must be host:port, several with commas; found {self.sentinel!r}")
+
+    @property
+    def embedded(self) -> bool:
+        """Whether no address is given, so that the embedded store is to be started."""
+        return self.url is None and self.sentinel is None
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        by_files = self.sentinel is not None and any(getattr(self, key) for key in FILES)
+        return by_files or (self.url or "").startswith("rediss://")
+
+    @property
+    def sentinels(self) -> list[tuple[str, str]]:
+        """Host and port of each Sentinel."""
+        given = [one.strip().rpartition(":") for one in (self.sentinel or "").split(",")]
+        return [(host, port) for host, _, port in given]
+
+    @property
+    def database(self) -> bool:
+        """Whether the url names a database other than 0, which a cluster does not have."""
+        _, slash, number = (self.url or "").partition("://")[2].rpartition("@")[2].partition("/")
+        return bool(slash) and number not in ("", "0")
+
+    @property
+    def shown(self) -> str:
+        """What errors may show."""
+        return f"{self.sentinel_master} of {self.sentinel}" if self.sentinel else redacted(self.url or "")
+
+    def _check_user(self) -> None:
+        if self.password and self.embedded:
+            raise ConfigError("redis.password needs redis.url or redis.sentinel; the embedded store has no users")
+        if self.password and "@" in (self.url or ""):
+            raise ConfigError("redis.url holds a user already; leave it out there, or redis.password")
+
+    def _check_tls(self) -> None:
+        given = [key for key in FILES if getattr(self, key)] + ["ssl_check_hostname"] * (not self.ssl_check_hostname)
+        if given and not self.tls:
+            raise ConfigError(f"redis.{given[0]} needs redis.url = rediss://..., or redis.sentinel and ssl_ca_certs")
+        for key in FILES:
+            if (path := getattr(self, key)) and not Path(path).is_file():
+                raise ConfigError(f"redis.{key} must be a file in PEM form; there is none at {path!r}")
+
+    def __repr__(self) -> str:
+        return f"Redis({', '.join(f'{key}={value!r}' for key, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        hidden = {key: "***" for key in SECRETS if getattr(self, key)}
+        hidden |= {"url": redacted(self.url)} if self.url else {}
+        return [(key, hidden.get(key, value)) for key, value in asdict(self).items()]
+
+
+def address(at: Address | str) -> Address:
+    """Give the settings; a bare url is one without any other."""
+    return Address(url=at) if isinstance(at, str) else at
+
+
+def redacted(url: str) -> str:
+    """Give a store's address without what may be secret: all before the host, and a query altogether."""
+    scheme, _, rest = url.partition("://")
+    _, at, host = rest.rpartition("@")
+    return f"{scheme}://{'***@' if at else ''}{host}" if rest and "?" not in rest else "***"

@@ -1,0 +1,193 @@
+"""The connection: opens one store, the master that Sentinels name, or a cluster.
+
+Owns time limits, retries, TLS, scripts by their digest, and the calls that a cluster answers otherwise. Does not know
+what keys and scripts are for.
+"""
+
+import hashlib
+import itertools
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, cast
+
+import redis
+from redis.backoff import ConstantBackoff
+from redis.cluster import RedisCluster
+from redis.exceptions import NoScriptError
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from streams.errors import ConfigError
+from streams.redis.address import URL, Address, address
+from streams.redis.faults import mapped
+from streams.redis.rights import GUARD
+
+CONNECT_S, ANSWER_S = 5.0, 10.0
+RETRIES, RETRY_S = 3, 0.1  # a repeated step is harmless: its token and positions tell
+BLOCK_MS = 5_000  # below ANSWER_S
+SLICE_MS = 50  # how long a cluster's wait looks at one stream before it asks all again
+
+
+class Script(Protocol):
+    """A script to call."""
+
+    def __call__(self, *, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:
+        """Run it in one atomic step."""
+
+
+class Client:
+    """One store, or the master that Sentinels name. `redis` takes single commands, inside `answering`."""
+
+    def __init__(self, at: Address) -> None:
+        self.at = at
+        self.redis = self._open()
+        self._wake = itertools.count()
+
+    def answering(self) -> AbstractContextManager[None]:
+        """Raise the client's errors as ours."""
+        return mapped(self.at)
+
+    def script(self, text: str) -> Script:
+        """Give a script to call; before it writes, the user's rights to all writes are checked (given ARGV)."""
+        text = GUARD + text
+        digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+        def call(*, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:
+            try:
+                return self.redis.evalsha(digest, len(keys), *keys, *args)
+            except NoScriptError:  # a node that has not seen it yet; now it has
+                return self.redis.eval(text, len(keys), *keys, *args)
+
+        return call
+
+    def policies(self) -> dict[str, str]:
+        """Give each primary's maxmemory-policy."""
+        return {self.at.shown: self.redis.info("memory").get("maxmemory_policy", "noeviction")}
+
+    def entries(self, stream: str, low: str, count: int) -> list[tuple[str, bytes]]:
+        """Read a stream of single fields from an ID on: (ID, value)."""
+        reply = cast("list[Any]", self.redis.xrange(stream, low, "+", count))
+        return [(entry.decode(), fields[1]) for entry, fields in reply]
+
+    def wait(self, after: Mapping[str, str], block_ms: int) -> None:
+        """Sleep until one of the streams has an entry behind its ID, at most `block_ms` and 5 s."""
+        streams: dict[Any, Any] = dict(after)
+        self.redis.xread(streams, count=1, block=min(max(block_ms, 1), BLOCK_MS))
+
+    def close(self) -> None:
+        """Let the client go."""
+        self.redis.close()
+
+    def _open(self) -> redis.Redis:
+        given = settings(self.at) | {"retry": Retry(ConstantBackoff(RETRY_S), RETRIES)}
+        made = self._master(given) if self.at.sentinel else redis.Redis.from_url(str(self.at.url), **given)
+        made.set_response_callback("XRANGE", lambda reply, **_: reply)
+        return made
+
+    def _master(self, given: dict[str, Any]) -> redis.Redis:
+        own = ("username", "password")
+        theirs = {key: value for key, value in given.items() if key not in own}
+        theirs |= {key: value for key in own if (value := getattr(self.at, f"sentinel_{key}"))}
+        sentinels = [(host, int(port)) for host, port in self.at.sentinels]
+        found = cast("Any", Sentinel)(sentinels, sentinel_kwargs=theirs, **given)
+        return cast("redis.Redis", found.master_for(str(self.at.sentinel_master)))
+
+
+class ClusterClient(Client):
+    """A cluster. Opening it asks a node for the others, so that it raises where nothing answers."""
+
+    def policies(self) -> dict[str, str]:
+        """Give each primary's maxmemory-policy."""
+        nodes = cast("Any", self.redis).get_primaries()
+        return {
+            node.name: cast("Any", self.redis).info("memory", target_nodes=node).get("maxmemory_policy", "noeviction")
+            for node in nodes
+        }
+
+    def entries(self, stream: str, low: str, count: int) -> list[tuple[str, bytes]]:
+        """Read a stream of single fields from an ID on: (ID, value)."""
+        reply = cast("list[Any]", self.redis.xrange(stream, low, "+", count))
+        return [(entry.decode(), next(iter(fields.values()))) for entry, fields in reply]
+
+    def wait(self, after: Mapping[str, str], block_ms: int) -> None:
+        """Sleep until one of the streams has an entry behind its ID, at most `block_ms` and 5 s.
+
+        One command cannot wait for streams on several nodes: it asks each, then waits a slice at one of them in turn.
+        """
+        until = time.monotonic() + min(max(block_ms, 1), BLOCK_MS) / 1_000
+        while not any(self.redis.xread({stream: at}, count=1) for stream, at in after.items()):
+            left_ms = int((until - time.monotonic()) * 1_000)
+            if left_ms <= 0:
+                return
+            stream = list(after)[next(self._wake) % len(after)]
+            if self.redis.xread({stream: after[stream]}, count=1, block=min(left_ms, SLICE_MS)):
+                return
+
+    def _open(self) -> redis.Redis:
+        with mapped(self.at):
+            retry = Retry(ConstantBackoff(RETRY_S), RETRIES)
+            return cast("redis.Redis", RedisCluster.from_url(str(self.at.url), retry=retry, **settings(self.at)))
+
+
+def connect(at: Address | str) -> Client:
+    """Open a store.
+
+    Raises:
+        ConfigError: the url or a TLS file is not what it should be, or there is no address.
+        StoreUnreachable, StoreRefused: a cluster cannot be had; the others are asked by the first call.
+    """
+    place = address(at)
+    if place.embedded:
+        raise ConfigError(f"redis.url must be {URL}; it is not set")
+    kind: Callable[[Address], Client] = ClusterClient if place.cluster else Client
+    try:
+        return kind(place)
+    except ValueError:  # its text may hold a part of the password
+        raise ConfigError(
+            f"redis.url must be {URL}, with /, #, ? and @ of a password written as %2F, %23, %3F and %40; "
+            "what was found is not shown"
+        ) from None
+
+
+def settings(at: Address) -> dict[str, Any]:
+    """Give what every client takes."""
+    given: dict[str, Any] = {
+        "socket_connect_timeout": CONNECT_S,
+        "socket_timeout": ANSWER_S,
+        "socket_keepalive": True,
+        "username": at.username,
+        "password": at.password,
+    }
+    if (at.url or "").startswith("unix:"):
+        del given["socket_connect_timeout"], given["socket_keepalive"]
+    return {key: value for key, value in given.items() if value is not None} | dict(_tls(at))
+
+
+def _tls(at: Address) -> Iterator[tuple[str, Any]]:
+    if not at.tls:
+        return
+    _check_files(at)
+    if at.sentinel:
+        yield "ssl", True
+    yield "ssl_check_hostname", at.ssl_check_hostname
+    for key in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        if getattr(at, key):
+            yield key, getattr(at, key)
+
+
+def _check_files(at: Address) -> None:
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if at.ssl_ca_certs:
+            made.load_verify_locations(at.ssl_ca_certs)
+    except OSError as wrong:
+        raise ConfigError(f"redis.ssl_ca_certs holds no certificates in PEM form: {wrong}") from None
+    try:
+        if at.ssl_certfile:
+            made.load_cert_chain(at.ssl_certfile, at.ssl_keyfile, password="")  # else OpenSSL asks the terminal
+    except OSError as wrong:
+        raise ConfigError(
+            f"redis.ssl_certfile and redis.ssl_keyfile are no certificate and its unencrypted key in PEM form: {wrong}"
+        ) from None

@@ -1,0 +1,96 @@
+"""The client's errors as ours.
+
+Owns the whole map: `MAP` by class, `CODES` by the first word where the client has no class for it, and `DEFAULT` for
+the rest. What says "not now" is `StoreUnreachable`, worth a retry; what would be refused again is `StoreRefused`.
+"""
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis import exceptions as client
+
+from streams.errors import ShadowstreamError, StoreFull, StoreRefused, StoreUnreachable
+from streams.redis.address import Address
+from streams.redis.rights import rule
+
+CREDENTIALS = (
+    client.AuthenticationError,
+    client.AuthenticationWrongNumberOfArgsError,
+    client.AuthorizationError,
+    client.ExternalAuthProviderError,
+)
+ELSEWHERE = (client.AskError, client.MovedError, client.ClusterCrossSlotError)  # a cluster client would follow
+MAP: dict[type[Exception], type[ShadowstreamError]] = {
+    client.ConnectionError: StoreUnreachable,  # loading, too many connections and no master are kinds of it
+    client.TimeoutError: StoreUnreachable,
+    client.ReadOnlyError: StoreUnreachable,  # a replica: the failover is not over
+    client.TryAgainError: StoreUnreachable,  # the slot is on its way to another node
+    client.ClusterError: StoreUnreachable,  # down, or still moving after all tries
+    client.RedisClusterException: StoreUnreachable,  # no node answers, or a slot has none
+    client.OutOfMemoryError: StoreFull,
+    client.NoPermissionError: StoreRefused,
+    **dict.fromkeys((*CREDENTIALS, *ELSEWHERE), StoreRefused),
+}
+CODES = ("BUSY", "MISCONF", "NOREPLICAS", "UNBLOCKED")  # a script runs, the disk is full, no replica, a failover
+DEFAULT = StoreRefused  # ours, as MISSING, and whatever else the same call would meet again
+ALL = (client.RedisError, client.RedisClusterException, client.ChildDeadlockedError, client.IncorrectPolicyType)
+CERTIFICATES = ("CERTIFICATE", "UNKNOWN_CA", "HANDSHAKE_FAILURE", "WRONG_VERSION_NUMBER")  # in OpenSSL's reasons
+RIGHTS = ("NOPERM", "ACL failure in script", "can't run this command", "has no permissions", "No permissions to")
+
+
+def kind(wrong: Exception) -> type[ShadowstreamError]:
+    """Give the class of ours that stands for one of the client's errors."""
+    if type(wrong) is client.ResponseError and str(wrong).partition(" ")[0] in CODES:
+        return StoreUnreachable
+    return next((MAP[c] for c in type(wrong).__mro__ if c in MAP), DEFAULT)
+
+
+@contextmanager
+def mapped(at: Address) -> Iterator[None]:
+    """Raise the client's errors as ours."""
+    try:
+        yield
+    except ALL as wrong:
+        raise fault(wrong, at) from wrong
+
+
+def fault(wrong: Exception, at: Address) -> ShadowstreamError:
+    """Give our error for one of the client's, or for what is behind it and tells more."""
+    for inner in _chain(wrong):
+        if said := _refusal(inner, at):
+            return StoreRefused(f"{at.shown}: {said}")
+    made = kind(wrong)
+    if made is StoreFull:
+        return made(f"{at.shown} is full, nothing was written; raise its maxmemory: {wrong}")
+    told = "no store answers at " if isinstance(wrong, (client.ConnectionError, client.TimeoutError)) else ""
+    return made(f"{told}{at.shown}: {wrong}")
+
+
+def _chain(wrong: BaseException | None) -> Iterator[BaseException]:
+    while wrong and not isinstance(wrong, ShadowstreamError):  # behind one of ours is what a caller was handling
+        yield wrong
+        wrong = wrong.__cause__ or wrong.__context__
+
+
+def _refusal(wrong: BaseException, at: Address) -> str | None:
+    """Say what is wrong and what would be right, where the same would be refused again."""
+    if isinstance(wrong, ssl.SSLError) and any(word in (wrong.reason or "") for word in CERTIFICATES):
+        return f"TLS failed; check redis.ssl_ca_certs, redis.ssl_certfile and what the store asks for: {wrong}"
+    if "No master found" in str(wrong) and "AuthenticationError" in str(wrong):
+        return "a Sentinel refuses us; check redis.sentinel_username and redis.sentinel_password"
+    if isinstance(wrong, client.AuthorizationError | client.NoPermissionError) or any(w in str(wrong) for w in RIGHTS):
+        return f"{wrong}; an administrator can grant all we need: {rule(user(at), cluster=at.cluster)}"
+    if isinstance(wrong, CREDENTIALS):
+        return f"user {user(at)!r} is refused ({wrong}); check redis.username and redis.password"
+    if isinstance(wrong, ELSEWHERE) and not at.cluster:
+        return f"it is a node of a cluster; set redis.cluster = true ({wrong})"
+    if "Cluster mode is not enabled" in str(wrong) or "cluster support disabled" in str(wrong):
+        return "it is no node of a cluster; leave redis.cluster out"
+    return None
+
+
+def user(at: Address) -> str:
+    """Name the user that we come as."""
+    given = at.username or (at.url or "").partition("://")[2].rpartition("@")[0].partition(":")[0]
+    return given or "default"

@@ -1,0 +1,82 @@
+"""One Apache Kafka of a test's own: killed and started again on its port, or with further listeners and an authorizer.
+
+Runs the command of `SHADOWSTREAM_TEST_KAFKA_CMD` as `CMD DATA_DIR PORT property=value ...`: what follows the port goes
+into the broker's server.properties and wins over what stands there.
+"""
+
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from deploy import keeper
+from streams.errors import BrokerUnreachable
+from streams.kafka import ensure_topics
+
+VARIABLE = "SHADOWSTREAM_TEST_KAFKA_CMD"
+START_TRIES = 10  # each waits five seconds
+
+
+def command() -> list[str]:
+    """Give the command, or skip the test; under CI fail it."""
+    told = os.environ.get(VARIABLE)
+    if not told and os.environ.get("CI") == "true":
+        pytest.fail(f"{VARIABLE} is not set")
+    if not told:
+        pytest.skip(f"{VARIABLE} is not set")
+    return shlex.split(told)
+
+
+def free_ports(count: int) -> list[int]:
+    """Find ports that nobody uses, each followed by one more."""
+    found: list[int] = []
+    while len(found) < count:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            if all(abs(port - other) > 1 for other in found):
+                found.append(port)
+    return found
+
+
+class Kafka:
+    """A broker in `folder`; `properties` are `name=value`. `address` is an open listener's, `listeners` are more."""
+
+    def __init__(self, folder: Path, properties: Sequence[str] = (), listeners: Sequence[str] = ()) -> None:
+        self.folder = folder
+        (port,) = free_ports(1)
+        self.address = f"127.0.0.1:{port}"
+        every = [f"PLAINTEXT://{self.address}", *listeners]
+        own = [f"listeners={','.join([*every, f'CONTROLLER://127.0.0.1:{port + 1}'])}"]
+        own += [f"advertised.listeners={','.join(every)}"]
+        self._command = [*command(), str(folder / "data"), str(port), *own, *properties]
+        self.start()
+
+    def start(self) -> None:
+        """Start it, again on the same port and data, and wait until it answers."""
+        with (self.folder / "kafka.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", keeper.__file__, str(os.getpid()), *self._command],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        for _ in range(START_TRIES):
+            try:
+                return ensure_topics(self.address, {})
+            except BrokerUnreachable:
+                assert self._process.poll() is None, (self.folder / "kafka.log").read_text()[-3_000:]
+        raise AssertionError("the broker did not answer")
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._process.communicate(b"!" if self._process.poll() is None else None)
+
+    def close(self) -> None:
+        """End it."""
+        self._process.communicate()
