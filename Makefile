@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test unit lint clean
+.PHONY: demo test unit lint chaos clean
 demo: $(VENV)/ready
 	$(BIN)/shadowstream demo
 
@@ -12,6 +12,12 @@ test: $(VENV)/ready
 
 unit: $(VENV)/ready
 	$(BIN)/python -m pytest tests/unit
+
+# Random faults on a join under load, for so long; the seed decides which. `make chaos MINUTES=10 SEED=7`
+MINUTES ?= 10
+SEED ?= 1
+chaos: $(VENV)/ready
+	$(BIN)/python -m tests.faults.chaos --minutes $(MINUTES) --seed $(SEED)
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

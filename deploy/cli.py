@@ -1,4 +1,4 @@
-"""The command line: demo, run, status.
+"""The command line: demo, run, join, status.
 
 Owns arguments, exit codes and where output goes: people read standard error's and output's tables, programs the last
 line of standard output. Does not know how anything is done.
@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from compressors import artifact
-from deploy import config, report
+from deploy import config, joins, report
 from deploy.console import View, cell, draw, screen
 from deploy.session import Session, status
 from streams.errors import ConfigError, ShadowstreamError
@@ -21,7 +21,9 @@ from streams.errors import ConfigError, ShadowstreamError
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 INTERRUPTED = 130
 
-Config = Annotated[Path | None, typer.Option(help="The TOML file; by default shadowstream.toml beside the pipeline.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="The TOML file; default: shadowstream.toml beside the pipeline or feed.")
+]
 PipelineFile = Annotated[Path, typer.Argument(help="The pipeline.py.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
 
@@ -38,9 +40,7 @@ def demo(as_json: AsJson = False) -> None:
 @app.command()
 def run(
     pipeline: PipelineFile,
-    config_file: Annotated[
-        Path | None, typer.Option("--config", help="The TOML file; default: beside the pipeline.")
-    ] = None,
+    config_file: ConfigFile = None,
     replay: Annotated[bool, typer.Option(help="Publish the pipeline's recorded feed, report, and end.")] = False,
     fresh: Annotated[bool, typer.Option(help="Delete what the registry holds of this pipeline first.")] = False,
     as_json: AsJson = False,
@@ -56,12 +56,24 @@ def run(
             shown.show(view)
 
 
+@app.command()
+def join(
+    feed: Annotated[Path, typer.Argument(help="A feed.py, or a pipeline.py whose feed is meant.")],
+    config_file: ConfigFile = None,
+    fresh: Annotated[bool, typer.Option(help="Delete what the registry's folder holds of this feed first.")] = False,
+    rewind: Annotated[
+        bool, typer.Option(help="The store went back in time: mark what it no longer holds as outdated, and go on.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Join a feed without a model: labelled samples to a Redis stream, a Kafka topic or Parquet files, once each."""
+    joins.join(feed, config.load(_config(feed, config_file)), as_json=as_json, fresh=fresh, back=rewind)
+
+
 @app.command(name="status")
 def show_status(
     pipeline: PipelineFile,
-    config_file: Annotated[
-        Path | None, typer.Option("--config", help="The TOML file; default: beside the pipeline.")
-    ] = None,
+    config_file: ConfigFile = None,
 ) -> None:
     """Show where a running pipeline stands."""
     Console().print(draw(status(pipeline, config.load(_config(pipeline, config_file)))))

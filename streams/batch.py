@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from zlib import crc32
 
-from streams.errors import MalformedEvent, Unreachable
+from streams.errors import ConfigError, MalformedEvent, Unreachable
 from streams.events import Event, Reader, Record
 from streams.kafka import Polled, Tp, crc
 from streams.step import Move, Rules, Step, asked, told
 from streams.store import name
 
 ID_BYTES = 512  # an id is held up to four times
+MOST_SUMMED = 1e300
 LAST_TIME_MS = 1 << 50  # the year 37648; sums of times stay exact in Lua's doubles
 
 
@@ -59,7 +60,7 @@ def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_m
     """Read a partition's records; what cannot be read, or lies after `latest_ms`, becomes a letter.
 
     Raises:
-        Unreachable: a reader needs a service that does not answer; that is nobody's fault here.
+        Unreachable, ConfigError: a reader needs a service that does not answer or lets nobody in; no event is at fault.
     """
     tp = polled.tp
     outcomes = tp.topic == readers.outcomes
@@ -67,15 +68,18 @@ def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_m
     letters = [Letter(tp, start, end, reason, None) for start, end, reason in polled.rejected]
     batch = Batch(polled, outcomes, letters)
     make, span = (told, rules.window_ms + rules.keep_ms) if outcomes else (asked, rules.window_ms)
-    latest_ms = min(latest_ms, LAST_TIME_MS)
+    latest_ms, summed = min(latest_ms, LAST_TIME_MS), outcomes and rules.reduce == "sum"
     for record in polled.records:
         try:
             key, t_ms, body = read(record)
             bytes_ = key.encode()
             if not (0 < len(bytes_) <= ID_BYTES and 0 <= t_ms <= latest_ms):
                 raise MalformedEvent(_unwelcome(len(bytes_), t_ms, latest_ms))
-            item, text = make(key, t_ms, body.decode(), span)
-        except Unreachable:
+            content = body.decode()
+            if summed:
+                _check_summable(content)
+            item, text = make(key, t_ms, content, span)
+        except (Unreachable, ConfigError):
             raise
         except Exception as wrong:  # noqa: BLE001 a user's reader may raise anything; the record is dead-lettered
             letters.append(Letter(tp, record.offset, record.offset + 1, reason_of(wrong), record))
@@ -92,6 +96,16 @@ def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_m
 def reason_of(wrong: Exception) -> str:
     """Say why a record was refused: a reader's own words, or the mistake that it made."""
     return str(wrong) if isinstance(wrong, MalformedEvent) else f"{type(wrong).__name__}: {wrong}"
+
+
+def _check_summable(label: str) -> None:
+    try:
+        summable = abs(float(label)) <= MOST_SUMMED
+    except ValueError:
+        summable = False
+    if not summable:
+        most = f"{MOST_SUMMED:g}"
+        raise MalformedEvent(f"join.reduce = 'sum' needs labels that are numbers up to {most}, not {label[:80]}")
 
 
 def _unwelcome(length: int, t_ms: int, latest_ms: int) -> str:

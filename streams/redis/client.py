@@ -6,20 +6,20 @@ what keys and scripts are for.
 
 import hashlib
 import itertools
-import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, cast
 
 import redis
-from redis.backoff import ConstantBackoff
+from redis.backoff import ConstantBackoff, NoBackoff
 from redis.cluster import RedisCluster
 from redis.exceptions import NoScriptError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from streams.errors import ConfigError
+from streams.redis import tls
 from streams.redis.address import URL, Address, address
 from streams.redis.faults import mapped
 from streams.redis.rights import GUARD
@@ -88,7 +88,7 @@ class Client:
 
     def _master(self, given: dict[str, Any]) -> redis.Redis:
         own = ("username", "password")
-        theirs = {key: value for key, value in given.items() if key not in own}
+        theirs = {key: value for key, value in given.items() if key not in own} | {"retry": Retry(NoBackoff(), 0)}
         theirs |= {key: value for key in own if (value := getattr(self.at, f"sentinel_{key}"))}
         sentinels = [(host, int(port)) for host, port in self.at.sentinels]
         found = cast("Any", Sentinel)(sentinels, sentinel_kwargs=theirs, **given)
@@ -160,34 +160,4 @@ def settings(at: Address) -> dict[str, Any]:
         "username": at.username,
         "password": at.password,
     }
-    if (at.url or "").startswith("unix:"):
-        del given["socket_connect_timeout"], given["socket_keepalive"]
-    return {key: value for key, value in given.items() if value is not None} | dict(_tls(at))
-
-
-def _tls(at: Address) -> Iterator[tuple[str, Any]]:
-    if not at.tls:
-        return
-    _check_files(at)
-    if at.sentinel:
-        yield "ssl", True
-    yield "ssl_check_hostname", at.ssl_check_hostname
-    for key in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
-        if getattr(at, key):
-            yield key, getattr(at, key)
-
-
-def _check_files(at: Address) -> None:
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        if at.ssl_ca_certs:
-            made.load_verify_locations(at.ssl_ca_certs)
-    except OSError as wrong:
-        raise ConfigError(f"redis.ssl_ca_certs holds no certificates in PEM form: {wrong}") from None
-    try:
-        if at.ssl_certfile:
-            made.load_cert_chain(at.ssl_certfile, at.ssl_keyfile, password="")  # else OpenSSL asks the terminal
-    except OSError as wrong:
-        raise ConfigError(
-            f"redis.ssl_certfile and redis.ssl_keyfile are no certificate and its unencrypted key in PEM form: {wrong}"
-        ) from None
+    return {key: value for key, value in given.items() if value is not None} | tls.options(at)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from redis import exceptions as client
 
 from streams.errors import ShadowstreamError, StoreFull, StoreRefused, StoreUnreachable
+from streams.redis import tls
 from streams.redis.address import Address
 from streams.redis.rights import rule
 
@@ -18,9 +19,9 @@ CREDENTIALS = (
     client.AuthenticationError,
     client.AuthenticationWrongNumberOfArgsError,
     client.AuthorizationError,
-    client.ExternalAuthProviderError,
 )
 ELSEWHERE = (client.AskError, client.MovedError, client.ClusterCrossSlotError)  # a cluster client would follow
+OURS = (client.CrossSlotTransactionError, client.InvalidPipelineStack)  # mistakes of the caller
 MAP: dict[type[Exception], type[ShadowstreamError]] = {
     client.ConnectionError: StoreUnreachable,  # loading, too many connections and no master are kinds of it
     client.TimeoutError: StoreUnreachable,
@@ -30,11 +31,11 @@ MAP: dict[type[Exception], type[ShadowstreamError]] = {
     client.RedisClusterException: StoreUnreachable,  # no node answers, or a slot has none
     client.OutOfMemoryError: StoreFull,
     client.NoPermissionError: StoreRefused,
-    **dict.fromkeys((*CREDENTIALS, *ELSEWHERE), StoreRefused),
+    **dict.fromkeys((*CREDENTIALS, *ELSEWHERE, *OURS), StoreRefused),
 }
 CODES = ("BUSY", "MISCONF", "NOREPLICAS", "UNBLOCKED")  # a script runs, the disk is full, no replica, a failover
 DEFAULT = StoreRefused  # ours, as MISSING, and whatever else the same call would meet again
-ALL = (client.RedisError, client.RedisClusterException, client.ChildDeadlockedError, client.IncorrectPolicyType)
+ALL = tuple(found for found in vars(client).values() if isinstance(found, type) and issubclass(found, Exception))
 CERTIFICATES = ("CERTIFICATE", "UNKNOWN_CA", "HANDSHAKE_FAILURE", "WRONG_VERSION_NUMBER")  # in OpenSSL's reasons
 RIGHTS = ("NOPERM", "ACL failure in script", "can't run this command", "has no permissions", "No permissions to")
 
@@ -57,7 +58,7 @@ def mapped(at: Address) -> Iterator[None]:
 
 def fault(wrong: Exception, at: Address) -> ShadowstreamError:
     """Give our error for one of the client's, or for what is behind it and tells more."""
-    for inner in _chain(wrong):
+    for inner in _chain(wrong):  # the first cause tells most
         if said := _refusal(inner, at):
             return StoreRefused(f"{at.shown}: {said}")
     made = kind(wrong)
@@ -67,14 +68,18 @@ def fault(wrong: Exception, at: Address) -> ShadowstreamError:
     return made(f"{told}{at.shown}: {wrong}")
 
 
-def _chain(wrong: BaseException | None) -> Iterator[BaseException]:
+def _chain(wrong: BaseException | None) -> list[BaseException]:
+    found: list[BaseException] = []
     while wrong and not isinstance(wrong, ShadowstreamError):  # behind one of ours is what a caller was handling
-        yield wrong
+        found.insert(0, wrong)
         wrong = wrong.__cause__ or wrong.__context__
+    return found
 
 
 def _refusal(wrong: BaseException, at: Address) -> str | None:
     """Say what is wrong and what would be right, where the same would be refused again."""
+    if at.url and at.tls and isinstance(wrong, ssl.SSLEOFError | ConnectionError):
+        wrong = tls.refusal(at) or wrong
     if isinstance(wrong, ssl.SSLError) and any(word in (wrong.reason or "") for word in CERTIFICATES):
         return f"TLS failed; check redis.ssl_ca_certs, redis.ssl_certfile and what the store asks for: {wrong}"
     if "No master found" in str(wrong) and "AuthenticationError" in str(wrong):

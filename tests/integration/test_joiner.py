@@ -9,11 +9,11 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from msgspec import Raw
 
-from streams.batch import Readers
+from streams.batch import Readers, decode
 from streams.errors import BrokerUnreachable, LogReplaced, LostRange
-from streams.events import Prediction, Record, encode, json_outcome, labelled, read_prediction, read_sample
+from streams.events import Event, Prediction, Record, encode, json_outcome, labelled, read_prediction, read_sample
 from streams.joiner import Joiner
-from streams.kafka import Sink, Source, Tp, ensure_topics
+from streams.kafka import Polled, Sink, Source, Tp, ensure_topics
 from streams.policy import JoinPolicy
 from streams.step import Move, Rules, Step
 from streams.store import Store, name
@@ -132,6 +132,23 @@ def test_joiners_share_a_feed_and_its_end_comes_when_all_have_read(broker: Runni
         assert sum(s.counters["unlabelled"] for s in second.shards) == 40 - 13
         assert all(at.ended for s in second.shards for at in s.positions.values())
         balanced(feed)
+
+
+def test_what_cannot_be_summed_is_refused() -> None:
+    rules = Rules.of(JoinPolicy(emit="at_close", reduce="sum"))
+    labels = [b"1", b"2.5e3", b'"blue"', b"true", b"[1]", b"1e999"]
+    records = [Record("o", 0, n, T, T, b"id%d" % n, label) for n, label in enumerate(labels)]
+    readers = Readers(
+        predictions="p",
+        outcomes="o",
+        dead_letters="d",
+        prediction=read_prediction,
+        outcome=lambda record: Event("id", record.t_ms, record.value or b""),
+    )
+    batch = decode(Polled(Tp("o", 0), 0, 6, records, []), readers, 1, rules, T)
+    assert batch.offsets == [0, 1]
+    assert [letter.start for letter in batch.letters] == [2, 3, 4, 5]
+    assert all("needs labels that are numbers" in letter.reason for letter in batch.letters)
 
 
 @pytest.mark.parametrize(("shards", "partitions"), [(1, 1), (3, 2)])

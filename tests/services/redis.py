@@ -111,7 +111,7 @@ class Cluster:
     def _add(self, folder: Path) -> Server:
         folder.mkdir(parents=True)
         bus = free_port()
-        words = f"--cluster-enabled yes --cluster-node-timeout 1000 --cluster-port {bus}"
+        words = f"--cluster-enabled yes --cluster-node-timeout 1000 --repl-diskless-sync-delay 0 --cluster-port {bus}"
         node = Server(self.kind, folder, *words.split())
         self._bus[node.port] = bus
         self._undo.callback(node.stop)
@@ -161,7 +161,7 @@ class Watched:
 
     def __init__(self, kind: str, folder: Path, *words: str) -> None:
         self._undo = ExitStack()
-        self.master = self._server(kind, folder / "master")
+        self.master = self._server(kind, folder / "master", "--repl-diskless-sync-delay", "0")
         self.replica = self._server(kind, folder / "replica", "--replicaof", "127.0.0.1", str(self.master.port))
         until(lambda: self.replica.redis.info("replication")["master_link_status"] == "up")
         self.sentinel_port = free_port()

@@ -1,0 +1,185 @@
+"""A schema registry over HTTP, as Confluent's API has it, and the frame that names an event's schema.
+
+Owns the requests, their secrets and what an answer means: an unknown schema is the event's fault, an unreachable
+registry nobody's, a refused user the configuration's. Keeps every schema that it was given; does not know what is in
+one. Needs no library: a schema is asked for once.
+"""
+
+import json
+import ssl
+import time
+from base64 import b64encode
+from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, urlsplit
+from urllib.request import Request, urlopen
+
+import msgspec
+
+from streams.errors import ConfigError, MalformedEvent, Unreachable
+
+ANSWER_S = 10.0
+UNKNOWN_S = 10.0  # an unknown schema is not asked for again so long: a feed full of it would wait for each event
+MOST_UNKNOWN = 10_000
+FRAME_BYTES = 5
+MISSING = {40401, 40402, 40403}  # the registry's codes for: no such subject, version, schema
+T = TypeVar("T")
+
+
+class Reference(msgspec.Struct, frozen=True):
+    """A schema that another one imports as `name`."""
+
+    name: str
+    subject: str
+    version: int
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A schema as the registry gives it."""
+
+    text: str = msgspec.field(name="schema")
+    kind: str = msgspec.field(name="schemaType", default="AVRO")
+    references: tuple[Reference, ...] = ()
+
+
+class Schema(NamedTuple):
+    """A schema's text, and before it those that it imports, as (name, text), each after its own imports."""
+
+    kind: str
+    text: str
+    imports: tuple[tuple[str, str], ...]
+
+
+class Registry:
+    """One registry by URL, with a `user` and `password`, or a bearer `token`; `ca` is a file of trusted certificates.
+
+    Raises:
+        ConfigError: the URL, the certificates, or a secret together with another or over plain HTTP's URL.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        user: str | None = None,
+        password: str | None = None,
+        token: str | None = None,
+        ca: str | Path | None = None,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
+            raise ConfigError("a registry's URL is http(s)://HOST[:PORT][/PATH]; user and password go beside it")
+        if (user is None) != (password is None) or (user is not None and token is not None):
+            raise ConfigError("a registry takes a user and its password, or a token")
+        self._url = url.rstrip("/")
+        self._authorization = _authorization(user, password, token)
+        self._trust = _trust(ca) if parts.scheme == "https" else None
+
+    def schema(self, number: int, form: str = "") -> Schema:
+        """Ask for a schema by its id, and for all that it imports; `form` is the registry's `format`.
+
+        Raises:
+            MalformedEvent: there is none of this id.
+            Unreachable: the registry does not answer.
+            ConfigError: it refuses us, or is no registry.
+        """
+        answer = self._ask(f"/schemas/ids/{number}", form)
+        imports: dict[str, str] = {}
+        self._import(answer, form, imports)
+        return Schema(answer.kind, answer.text, tuple(imports.items()))
+
+    def _import(self, answer: Answer, form: str, imports: dict[str, str]) -> None:
+        for name, subject, version in ((r.name, r.subject, r.version) for r in answer.references):
+            if name not in imports:
+                found = self._ask(f"/subjects/{quote(subject, safe='')}/versions/{version}", form)
+                self._import(found, form, imports)
+                imports[name] = found.text
+
+    def _ask(self, path: str, form: str) -> Answer:
+        request = Request(f"{self._url}{path}{'?format=' + form if form else ''}")
+        if self._authorization:
+            request.add_unredirected_header("Authorization", self._authorization)
+        try:
+            with urlopen(request, timeout=ANSWER_S, context=self._trust) as reply:
+                return msgspec.json.decode(reply.read(), type=Answer)
+        except HTTPError as wrong:
+            with wrong:
+                raise self._refused(path, wrong) from None
+        except (URLError, HTTPException, OSError) as wrong:
+            raise self._silent(wrong) from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as wrong:
+            raise ConfigError(f"{self._url}{path} answers, but not as a schema registry: {wrong}") from None
+
+    def _refused(self, path: str, wrong: HTTPError) -> Exception:
+        if wrong.code == 404 and _code(wrong) in MISSING:
+            return MalformedEvent(f"the registry has no {path.strip('/')}")
+        if wrong.code in (401, 403):
+            return ConfigError(f"the registry at {self._url} refuses the user or token: {wrong.code} {wrong.reason}")
+        if wrong.code == 429 or wrong.code >= 500:
+            return Unreachable(f"the registry at {self._url} answers {wrong.code} {wrong.reason}")
+        return ConfigError(f"{self._url}{path} answers {wrong.code} {wrong.reason}; is it a schema registry's URL?")
+
+    def _silent(self, wrong: Exception) -> Exception:
+        reason = getattr(wrong, "reason", wrong)
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            return ConfigError(f"the registry at {self._url} has a certificate that `ca` does not vouch for: {reason}")
+        return Unreachable(f"no schema registry answers at {self._url}: {reason}")
+
+
+class Known(Generic[T]):
+    """What was made of each schema, by its id; remembers for a while which ids are unknown."""
+
+    def __init__(self, make: Callable[[int], T], clock: Callable[[], float] = time.monotonic) -> None:
+        self._make, self._clock = make, clock
+        self._made: dict[int, T] = {}
+        self._unknown: dict[int, tuple[float, str]] = {}
+
+    def __call__(self, number: int) -> T:
+        """Give what was made of a schema; raises what making it raised."""
+        if number in self._made:
+            return self._made[number]
+        until, reason = self._unknown.get(number, (float("-inf"), ""))
+        if self._clock() < until:
+            raise MalformedEvent(reason)
+        try:
+            made = self._made[number] = self._make(number)
+        except MalformedEvent as wrong:
+            if len(self._unknown) >= MOST_UNKNOWN:
+                self._unknown.clear()
+            self._unknown[number] = self._clock() + UNKNOWN_S, str(wrong)
+            raise
+        return made
+
+
+def framed(value: bytes) -> tuple[int, bytes]:
+    """Split a value in the registry's wire format: a zero, the schema's id in four bytes, the rest.
+
+    Raises:
+        MalformedEvent: it is not.
+    """
+    if len(value) < FRAME_BYTES or value[0]:
+        raise MalformedEvent(f"not in the registry's wire format, a zero and a schema id: begins with {value[:5]!r}")
+    return int.from_bytes(value[1:FRAME_BYTES], "big"), value[FRAME_BYTES:]
+
+
+def _authorization(user: str | None, password: str | None, token: str | None) -> str:
+    if token is not None:
+        return f"Bearer {token}"
+    return "Basic " + b64encode(f"{user}:{password}".encode()).decode() if user is not None else ""
+
+
+def _trust(ca: str | Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except OSError as wrong:
+        raise ConfigError(f"ca {str(ca)!r} is not a file of PEM certificates: {wrong}") from None
+
+
+def _code(wrong: HTTPError) -> int:
+    try:
+        return int(json.loads(wrong.read())["error_code"])
+    except (ValueError, KeyError, TypeError, OSError, HTTPException):
+        return 0

@@ -1,0 +1,83 @@
+"""What the tests of every store share: what one of them cannot do, steps to send, and a shard's whole content."""
+
+import itertools
+from typing import NamedTuple
+
+import pytest
+from msgspec.structs import replace
+
+from streams.kafka import Tp
+from streams.step import Move, Rules, ShardState, Step, asked, told
+from streams.store import Store
+from tests.services.redis import Cluster, Place
+
+NAMELESS = "7.0 does not say which command a script may not call"
+CANNOT: dict[str, dict[str, str]] = {
+    "valkey": {"nodes": "is one server", "tls": "is built without TLS"},
+    "redis": {"nodes": "is one server", "names": NAMELESS},
+    "valkey cluster": {},
+    "redis cluster": {"names": NAMELESS},
+}
+T, HOUR_MS = 1_360_000_000_000, 3_600_000  # event times of the past
+TPS = (Tp("p", 0), Tp("o", 0))
+RULES = Rules(HOUR_MS, HOUR_MS, 0, HOUR_MS)
+NUMBER = itertools.count()
+
+
+class Stage(NamedTuple):
+    """A running store by its name, and a client of it."""
+
+    name: str
+    place: Place
+    store: Store
+
+    def needs(self, ability: str) -> Cluster:
+        """Skip the test where the store cannot do it, and say why."""
+        if ability in CANNOT[self.name]:
+            pytest.skip(f"{self.name} {CANNOT[self.name][ability]}")
+        assert isinstance(self.place, Cluster)
+        return self.place
+
+    def feed(self, shards: int = 1) -> str:
+        """Create a feed, the first two shards of which lie on different nodes, if there are several."""
+        while True:
+            feed = f"feed{next(NUMBER)}"
+            held = {self.place.node_of(feed, shard).port for shard in range(shards)}
+            if len(held) >= min(shards, 2, len(self.place.nodes)):
+                self.store.create(feed, shards, TPS)
+                return feed
+
+
+def pairs(state: ShardState, count: int) -> Step:
+    """Make the step that joins the next so many pairs of a shard."""
+    step = Step(f"token{next(NUMBER)}", RULES)
+    for tp, at in sorted(state.positions.items(), reverse=True):
+        outcome = tp == "o:0"
+        step.moves.append(Move(tp, at.next, at.next + count, records=count, t=T, outcomes=int(outcome)))
+        for key in (f"id:{n}" for n in range(at.next, at.next + count)):
+            item, body = told(key, T, "1", 2 * HOUR_MS) if outcome else asked(key, T, "{}", HOUR_MS)
+            for values, value in ((step.which, len(step.moves)), (step.times, T)):
+                values.append(value)
+            for texts, text in ((step.ids, key), (step.items, item), (step.bodies, body)):
+                texts.append(text)
+    return step
+
+
+def join(store: Store, feed: str, shard: int, count: int) -> ShardState:
+    """Join so many pairs in one step."""
+    return timeless(store.step(feed, shard, pairs(store.shard(feed, shard), count)))
+
+
+def look(store: Store, feed: str, shard: int) -> ShardState:
+    """Give a shard's state but for the clock."""
+    return timeless(store.shard(feed, shard))
+
+
+def timeless(state: ShardState) -> ShardState:
+    """Drop the clock, which no two looks share."""
+    return replace(state, now_ms=0)
+
+
+def numbers(store: Store, feed: str, shard: int) -> list[int]:
+    """Give the numbers of all samples in a shard's stream."""
+    return [int(entry.partition("-")[0]) for entry, _ in store.read(feed, shard, "0-0", 10_000)]
