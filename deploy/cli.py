@@ -1,4 +1,4 @@
-"""The command line: demo, run, join, status.
+"""The command line: demo, run, join, status; the operator's commands are in cli_operate.py.
 
 Owns arguments, exit codes and where output goes: people read standard error's and output's tables, programs the last
 line of standard output. Does not know how anything is done.
@@ -13,19 +13,18 @@ import typer
 from rich.console import Console
 
 from compressors import artifact
-from deploy import config, joins, report
+from deploy import cli_operate, config, joins, report
+from deploy.cli_operate import AsJson, ConfigFile
+from deploy.cli_operate import settings as load
 from deploy.console import View, cell, draw, screen
 from deploy.session import Session, status
 from streams.errors import ConfigError, ShadowstreamError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(cli_operate.app)
 INTERRUPTED = 130
 
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="The TOML file; default: shadowstream.toml beside the pipeline or feed.")
-]
 PipelineFile = Annotated[Path, typer.Argument(help="The pipeline.py.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
 
 
 @app.command()
@@ -46,7 +45,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a pipeline against the addresses in its TOML, embedded where none is given, until Ctrl-C."""
-    settings = config.load(_config(pipeline, config_file))
+    settings = load(pipeline, config_file)
     if replay:
         _replay(pipeline, settings, fresh=fresh, as_json=as_json)
         return
@@ -67,7 +66,7 @@ def join(
     as_json: AsJson = False,
 ) -> None:
     """Join a feed without a model: labelled samples to a Redis stream, a Kafka topic or Parquet files, once each."""
-    joins.join(feed, config.load(_config(feed, config_file)), as_json=as_json, fresh=fresh, back=rewind)
+    joins.join(feed, load(feed, config_file), as_json=as_json, fresh=fresh, back=rewind)
 
 
 @app.command(name="status")
@@ -76,7 +75,7 @@ def show_status(
     config_file: ConfigFile = None,
 ) -> None:
     """Show where a running pipeline stands."""
-    Console().print(draw(status(pipeline, config.load(_config(pipeline, config_file)))))
+    Console().print(draw(status(pipeline, load(pipeline, config_file))))
 
 
 def example(name: str) -> Path:
@@ -95,11 +94,6 @@ def main() -> None:
     except ShadowstreamError as wrong:
         Console(stderr=True).print(f"error: {wrong}", style="bold red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(wrong.exit_code)
-
-
-def _config(pipeline: Path, given: Path | None) -> Path | None:
-    beside = pipeline.with_name("shadowstream.toml")
-    return given or (beside if beside.is_file() else None)
 
 
 def _replay(path: Path, settings: config.Settings, *, fresh: bool, as_json: bool) -> None:

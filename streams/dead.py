@@ -5,6 +5,8 @@ acknowledged by the broker before anyone counts it: a crash between doubles a le
 log: a mark is one more record under the letter's key.
 """
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -17,6 +19,7 @@ LETTER_BYTES = 1 << 16  # are kept of a refused record's value, of its key, and 
 REASON_CHARS = 2_000
 HEADER = "header:"  # before the names of the refused record's own headers
 REPLAYED = "replayed"
+VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d[\d.]*")  # in a reason
 TOGETHER = 200  # letters replayed in one transaction
 
 
@@ -102,6 +105,23 @@ def read(record: Record) -> Kept:
         crc=int(headers.get("crc", b"0")),
         cut="cut" in headers,
     )
+
+
+def reasons(found: Iterable[Position]) -> dict[str, int]:
+    """Count positions by kind of reason, the most frequent first; what differs from record to record is left out."""
+    counts: Counter[str] = Counter()
+    for at in found:
+        counts[VALUES.sub("…", at.letter.reason)] += at.letter.end - at.letter.start
+    return dict(counts.most_common())
+
+
+def places(found: Iterable[Position]) -> set[str]:
+    """Give every refused position, also those within ranges."""
+    return {
+        f"{at.letter.tp.topic}/{at.letter.tp.partition}/{offset}"
+        for at in found
+        for offset in range(at.letter.start, at.letter.end)
+    }
 
 
 class Revival(NamedTuple):

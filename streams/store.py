@@ -20,6 +20,7 @@ _CREATE = """
 if redis.call('HEXISTS', KEYS[1], 'format') == 0 then redis.call('HSET', KEYS[1], unpack(ARGV)) end
 return redis.call('HGETALL', KEYS[1])"""
 _TRIM = """
+if #redis.call('XRANGE', KEYS[5], ARGV[1], ARGV[1]) == 0 then return end -- the store went back: a reader will see it
 redis.call('XTRIM', KEYS[5], 'MINID', ARGV[1])
 redis.call('HSET', KEYS[1], 'trimmed', '1')"""  # first what frees memory: a full store takes it
 

@@ -1,0 +1,106 @@
+"""The samples that a join emitted, wherever they went: commits, a topic, Parquet files, or still the stream.
+
+Owns finding them there. Does not judge them.
+"""
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import msgspec
+
+from deploy.audit import Sample, commits
+from deploy.place import Place
+from deploy.registry import Registry
+from streams.errors import ConfigError, HistoryChanged
+from streams.outputs.samples import number
+from streams.outputs.topic import VOID, position_of
+from streams.scan import records
+from streams.store import NOTHING
+from streams.verify import Emitted
+
+PAGE = 1_000
+Found = Iterator[tuple[int, Emitted]]  # each sample with its number in its shard
+
+
+def emitted(place: Place) -> Found:
+    """Give every sample that the join emitted: those that went on, then those that are still in the stream.
+
+    Raises:
+        ConfigError: a reader of the stream has taken samples, and they are nowhere to be found.
+        HistoryChanged: the store does not hold the position at which the others end.
+    """
+    at = dict.fromkeys(range(place.shards), NOTHING)
+    if (place.folder / "commits" / f"{0:08}.json").exists():
+        yield from _learned(Registry(place.folder), at)
+    else:
+        yield from WRITTEN[place.settings.output.to](place, at)
+    for shard, position in at.items():
+        while page := place.store.read(place.feed.name, shard, position, PAGE):
+            yield from ((number(entry), _emitted(sample)) for entry, sample in page)
+            position = page[-1][0]
+
+
+def _learned(registry: Registry, at: dict[int, str]) -> Found:
+    counts = dict.fromkeys(at, 0)
+    for commit in commits(registry):
+        for sample in commit.samples:
+            shard = crc32(sample.id.encode()) % len(at)
+            counts[shard] += 1
+            yield counts[shard], Emitted(sample.id, sample.revision, sample.kind, sample.label)
+        at.update((int(shard), position) for shard, position in commit.positions.items())
+
+
+def _left(place: Place, at: dict[int, str]) -> Found:
+    for shard in at:
+        try:
+            place.store.read(place.feed.name, shard, NOTHING, 1)
+        except HistoryChanged:
+            raise ConfigError(
+                f"a reader took samples from the stream of shard {shard}, and only it knows them: output.to must be "
+                "'topic' or 'parquet' for them to be compared"
+            ) from None
+    yield from ()
+
+
+def _topic(place: Place, at: dict[int, str]) -> Found:
+    """Read the topic; a record of kind void takes back what is behind its position."""
+    found: dict[int, list[tuple[str, bytes]]] = {shard: [] for shard in at}
+    for shard in at:
+        with place.source([place.samples(shard)]) as source:
+            for record in records(source):
+                position, shown = position_of(record), found[shard]
+                if dict(record.headers).get("kind") == VOID.encode():
+                    shown[:] = [one for one in shown if number(one[0]) <= number(position)]
+                else:
+                    shown.append((position, record.value or b""))
+    yield from _those(found, at)
+
+
+def _parquet(place: Place, at: dict[int, str]) -> Found:
+    read: Callable[..., Any] = import_module("pyarrow.parquet").read_table
+    names = ["id", "revision", "kind", "label", "position"]
+    for shard in at:
+        for path in sorted((Path(place.settings.output.path) / f"shard={shard}").glob("*.parquet")):
+            for row in read(path, columns=names, partitioning=None).to_pylist():
+                label = msgspec.json.decode(row["label"]) if isinstance(row["label"], str) else row["label"]
+                at[shard] = row["position"]
+                yield number(at[shard]), Emitted(row["id"], row["revision"], row["kind"], label)
+
+
+def _those(found: dict[int, list[tuple[str, bytes]]], at: dict[int, str]) -> Found:
+    for shard, samples in found.items():
+        for position, sample in samples:
+            at[shard] = position
+            yield number(position), _emitted(sample)
+
+
+def _emitted(sample: bytes) -> Emitted:
+    one = _sample(sample)
+    return Emitted(one.id, one.revision, one.kind, one.label)
+
+
+_sample = msgspec.json.Decoder(Sample).decode
+WRITTEN: dict[str, Callable[[Place, dict[int, str]], Found]] = {"stream": _left, "topic": _topic, "parquet": _parquet}
