@@ -26,7 +26,7 @@ POSITIONS = ("records", "rejected", "holes", "lost")
 class Unbalanced(ShadowstreamError):
     """An equation does not hold."""
 
-    exit_code = 6
+    exit_code = 7
 
 
 class Equation(Struct, frozen=True):

@@ -13,6 +13,8 @@
     ├── StoreRefused             5   the store holds no such shard, another format, or may evict
     ├── BrokerRefused            6   the broker answers and refuses: user, TLS, rights, a fenced writer, a record
     │   └── RecordTooLarge
+    ├── Unbalanced               7   an equation of the audit does not hold (streams/audit.py)
+    ├── Disagreement             8   the verifier found a difference that nothing explains (streams/verify.py)
     └── MalformedEvent           –   one event; goes to the dead letters with its reason, never stops a feed
 
 Knows no client library: the adapters map theirs onto these.

@@ -34,7 +34,7 @@ REASONS = {SILENT: "silent", ENDED: "ended", REFUSED: "refused"}
 class Disagreement(ShadowstreamError):
     """The verifier and the join differ."""
 
-    exit_code = 7
+    exit_code = 8
 
 
 class Emitted(NamedTuple):

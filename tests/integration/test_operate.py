@@ -272,7 +272,7 @@ class TestAudit:
         embedded_redis.xdel(stream, entries[4][0])
         with pytest.raises(Disagreement, match="1 differences") as ended:
             operate.show_audit(world.path, world.settings, compare=True)
-        assert ended.value.exit_code == 7
+        assert ended.value.exit_code == 8
 
     def test_an_equation_that_does_not_hold_has_its_exit_code(
         self, make: Make, capsys: pytest.CaptureFixture[str]
@@ -284,7 +284,7 @@ class TestAudit:
         world.place.store.step(world.name, 0, Step("t", world.place.rules, [Move(tp, 0, 1)]))
         with pytest.raises(Unbalanced) as ended:
             operate.show_audit(world.path, world.settings)
-        assert (ended.value.exit_code, "✗ 1" in capsys.readouterr().out) == (6, True)
+        assert (ended.value.exit_code, "✗ 1" in capsys.readouterr().out) == (7, True)
         with pytest.raises(LogReplaced, match="the log ends at 0"):
             operate.show_audit(world.path, world.settings, compare=True)
 
