@@ -158,6 +158,20 @@ def test_only_what_the_log_shows_is_explained() -> None:
     assert world.verdict(world.samples()).differing == 0, "what was not read yet does not count"
 
 
+@pytest.mark.parametrize("correct", [0, 1])
+def test_a_late_outcome_corrects_only_by_policy(correct: int) -> None:
+    world = World(Rules(WINDOW, 10**4, 0, 10**13, negative="0", correct=correct), idle_ms=10**9)
+    world.take(Turn(0, [(0, 10, 0)]))
+    for tp in range(4):
+        world.take(Turn(tp, [(9, 900 + tp, 0)]))
+    world.rest()
+    world.take(Turn(2, [(0, 950, 1)]))
+    right = world.samples()
+    assert world.verdict(right).differing == 0
+    corrected = [*right[: len(right) - correct], (len(right), Emitted("id:0", 1, "correction", 1))]
+    assert world.verdict(corrected).differing == 1 - correct
+
+
 @pytest.mark.parametrize("seen", [0, 1])
 def test_capped_outcomes_explain_no_more_than_were_counted(seen: int) -> None:
     world = World(Rules(WINDOW, KEEP, 0, 10**13, at_close=1, reduce="list", most=1), idle_ms=10**9)

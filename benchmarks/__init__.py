@@ -1,0 +1,1 @@
+"""Measurements; nothing in the project imports this."""

@@ -1,0 +1,183 @@
+"""The rows of the join's benchmark: which processes each is, and running one of them over filled or growing topics.
+
+Owns child processes, cores, and the moment all begin together. Does not know what a row does inside.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks import ours
+from deploy.embedded import start_store
+from streams.store import Store
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+LIMIT_S = 180.0
+
+
+class Row(NamedTuple):
+    """A line of the table. `joiners` says how many of our joiners there are; `script` and `package` are a peer's."""
+
+    title: str
+    joiners: int = 0
+    script: str = ""
+    package: str = ""
+
+
+RAW = Row("raw poll()")
+ONE = Row("this join, one joiner", 1)
+QUIX = Row("Quix Streams join_interval", script="quix.py", package="quixstreams")
+ROWS = (
+    RAW,
+    ONE,
+    Row("this join, two joiners", 2),
+    QUIX,
+    Row("Bytewax join", script="bytewax_join.py", package="bytewax"),
+    Row("Pathway join", script="pathway_join.py", package="pathway"),
+)
+
+
+class Result(NamedTuple):
+    """What a run told: when the first event and the last sample were there, the events, who was seen when."""
+
+    began_s: float
+    ended_s: float
+    events: int
+    rejected: int
+    seen: dict[str, float]
+
+    @property
+    def events_a_second(self) -> float:
+        """Both topics' events by the time they took."""
+        return self.events / (self.ended_s - self.began_s)
+
+
+class Failed(Exception):
+    """A row's process ended without a result."""
+
+
+def why_not(row: Row, python: str | None) -> str | None:
+    """Say why a row cannot run here, if it cannot."""
+    if not row.script:
+        return None if row.joiners < 2 or len(os.sched_getaffinity(0)) > 1 else "there is one core"
+    if not python:
+        return "no --peers-python was given"
+    found = subprocess.run([python, "-c", f"import {row.package}"], capture_output=True, text=True)
+    last = (found.stderr.strip().splitlines() or ["?"])[-1]
+    return None if found.returncode == 0 else f"{python} cannot import {row.package}: {last}"
+
+
+class Arena:
+    """Runs rows over one pair of topics.
+
+    `task` holds bootstrap, predictions, outcomes, partitions, and pairs; or, where not all are pairs, events.
+    """
+
+    def __init__(self, task: dict[str, Any], python: str | None) -> None:
+        self._task, self._python = task, python
+        self._cores = sorted(os.sched_getaffinity(0))
+
+    @contextmanager
+    def running(self, row: Row, *, watch: bool) -> Iterator["Crew"]:
+        """Start a row's processes, each on its core, in a folder and on a store of its own, and let them go."""
+        with tempfile.TemporaryDirectory(prefix="join-", ignore_cleanup_errors=True) as folder:
+            task = self._task | {"folder": folder, "watch": watch, "group": f"bench-{uuid.uuid4().hex}"}
+            if not row.joiners:
+                with Crew([self._start(row, task, 0)], Path(folder)) as crew:
+                    yield crew
+                return
+            with start_store(Path(folder)) as store:
+                task["store"] = store.address
+                with closing(Store(store.address)) as client:
+                    client.create(ours.FEED, 1, ours.partitions(task, list(range(task["partitions"]))))
+                parts = [self._start(row, task | {"watch": False}, n) for n in range(row.joiners)]
+                readers = [self._ours(task | {"part": "read"}, self._cores[-1])] if watch else []
+                with Crew([*readers, *parts], Path(folder), first=watch) as crew:
+                    yield crew
+
+    def _start(self, row: Row, task: dict[str, Any], number: int) -> subprocess.Popen[bytes]:
+        if row.script:
+            return _process([str(self._python), str(HERE / "peers" / row.script)], task, self._cores[0])
+        of = max(row.joiners, 1)
+        own = list(range(number, task["partitions"], of))
+        mine: dict[str, Any] = {"own": own, "part": "join" if row.joiners else "raw"}
+        if "pairs" in task:
+            mine["events"] = 2 * sum(len(range(n, task["pairs"], task["partitions"])) for n in own)
+        return self._ours(task | mine, self._cores[number % len(self._cores)])
+
+    def _ours(self, task: dict[str, Any], core: int) -> subprocess.Popen[bytes]:
+        return _process([sys.executable, "-m", "benchmarks.ours"], task, core)
+
+
+def _process(command: Sequence[str], task: dict[str, Any], core: int) -> subprocess.Popen[bytes]:
+    with Path(task["folder"], f"{uuid.uuid4().hex}.log").open("wb") as log:
+        return subprocess.Popen(
+            [*command, json.dumps(task)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            cwd=ROOT,
+            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+        )
+
+
+class Crew:
+    """A row's processes; a context manager that ends them. With `first`, the first one alone has the result."""
+
+    def __init__(self, processes: list[subprocess.Popen[bytes]], folder: Path, *, first: bool = False) -> None:
+        self._processes, self._folder, self._first = processes, folder, first
+
+    def go(self) -> None:
+        """Wait until all are ready, then let all begin."""
+        for process in self._processes:
+            if not process.stdout or not any(line.strip() == b"ready" for line in iter(process.stdout.readline, b"")):
+                raise Failed(self._last_words())
+        for process in self._processes:
+            if process.stdin:
+                process.stdin.write(b"go\n")
+                process.stdin.flush()
+
+    def result(self) -> Result:
+        """Wait for the end; joiners that shared the work give one result.
+
+        Raises:
+            Failed: one ended without a result, or not in time; its last words.
+        """
+        told = [self._told(process) for process in self._processes[: 1 if self._first else None]]
+        return Result(
+            min(t["began_s"] for t in told),
+            max(t["ended_s"] for t in told),
+            sum(t["events"] for t in told),
+            sum(t["rejected"] for t in told),
+            dict(told[0]["seen"]),
+        )
+
+    def _told(self, process: subprocess.Popen[bytes]) -> Any:
+        try:
+            process.wait(LIMIT_S)
+        except subprocess.TimeoutExpired:
+            raise Failed(f"not done within {LIMIT_S:.0f} s") from None
+        path = self._folder / f"{process.pid}.json"
+        if not path.exists():
+            raise Failed(self._last_words())
+        return json.loads(path.read_text())
+
+    def _last_words(self) -> str:
+        said = [line for log in self._folder.glob("*.log") for line in log.read_text(errors="replace").splitlines()]
+        return said[-1] if said else "it ended without a word"
+
+    def __enter__(self) -> "Crew":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            process.kill()
+            process.communicate()

@@ -1,0 +1,88 @@
+"""A good feed alone, and the same with hostile events mixed in: what an event of each costs one joiner.
+
+Owns the comparison. The hostile events are those of the tests.
+"""
+
+import statistics
+import sys
+import uuid
+from collections.abc import Iterable, Iterator
+from random import Random
+from typing import Any, NamedTuple
+
+from benchmarks.contenders import ONE, Arena
+from benchmarks.events import Item, fill
+from benchmarks.ours import DEAD
+from streams.kafka import ensure_topics
+from tests.hostile import mixed
+
+LARGEST_BYTES = 900_000  # what a topic takes that nobody configured
+AT_LEAST = 0.5
+
+
+class Filled(NamedTuple):
+    """Two topics and what is in them."""
+
+    task: dict[str, Any]
+    events: int
+    refused: int
+    bytes_: int
+
+
+class Counted:
+    """Events on their way into topics, counted."""
+
+    def __init__(self) -> None:
+        self.events = self.refused = self.bytes_ = 0
+
+    def items(self, good: int, evil: int) -> Iterator[Item]:
+        """Make a feed, all of it in one partition a topic."""
+        for outcome, made in mixed(Random(4), good, evil, LARGEST_BYTES):
+            self.events += 1
+            self.refused += made.refused
+            self.bytes_ += len(made.value or b"")
+            yield Item(outcome, 0, b"k", made.value)
+
+
+def run(bootstrap: str, good: int, evil: int, rounds: int) -> dict[str, Any]:
+    """Join both feeds, one after the other, as often as asked for."""
+    ensure_topics(bootstrap, {DEAD: 1})
+    feeds = {"clean": _filled(bootstrap, good, 0), "mixed": _filled(bootstrap, good, evil)}
+    times: dict[str, list[float]] = {kind: [] for kind in feeds}
+    for _ in range(rounds):
+        for kind, feed in feeds.items():
+            times[kind].append(_seconds(feed))
+            print(f"{kind}: {times[kind][-1]:.1f} s", file=sys.stderr, flush=True)
+    told = {kind: _told(feed, times[kind]) for kind, feed in feeds.items()}
+    ratio = told["clean"]["us_an_event"] / told["mixed"]["us_an_event"]
+    return told | {"good_pairs": good, "hostile": evil, "speed_ratio": ratio, "reached": ratio >= AT_LEAST}
+
+
+def _filled(bootstrap: str, good: int, evil: int) -> Filled:
+    name = uuid.uuid4().hex[:8]
+    sides = (f"{name}-predictions", f"{name}-outcomes")
+    ensure_topics(bootstrap, dict.fromkeys(sides, 1))
+    count = Counted()
+    fill(bootstrap, sides, 1, count.items(good, evil))
+    task = {"bootstrap": bootstrap, "predictions": sides[0], "outcomes": sides[1], "partitions": 1, "reader": "fields"}
+    return Filled(task | {"events": count.events}, count.events, count.refused, count.bytes_)
+
+
+def _seconds(feed: Filled) -> float:
+    with Arena(feed.task, None).running(ONE, watch=False) as crew:
+        crew.go()
+        result = crew.result()
+    if result.rejected != feed.refused:
+        raise SystemExit(f"{result.rejected} events were refused, not {feed.refused}")
+    return result.ended_s - result.began_s
+
+
+def _told(feed: Filled, seconds: Iterable[float]) -> dict[str, float]:
+    took = statistics.median(seconds)
+    return {
+        "events": feed.events,
+        "refused": feed.refused,
+        "bytes_an_event": feed.bytes_ / feed.events,
+        "us_an_event": took / feed.events * 1e6,
+        "megabytes_a_second": feed.bytes_ / took / 1e6,
+    }

@@ -1,0 +1,121 @@
+"""How fast the join is: against raw polls and its peers, as it grows, and under hostile events.
+
+    python -m benchmarks.join --peers-python PATH      events a second and latency; a table, then one JSON line
+    python -m benchmarks.join --growth                 cost and memory with 10^4 to 10^7 predictions waiting
+    python -m benchmarks.join --hostile                a million hostile events in a good feed
+
+The peers live in an environment of their own (benchmarks/requirements.txt). Where a peer's sample counts as there when
+the peer's own process sees it, ours counts when another process can read it from the store, synced to disk.
+
+Owns the command line and the tables. Does not know how anything is measured.
+"""
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import growth, speed
+from deploy.embedded import start_broker
+
+NOTHING = "-"
+
+
+def main() -> None:
+    """Measure what was asked for; print tables for people, then one JSON line for programs."""
+    asked = _arguments()
+    machine = {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()}
+    with tempfile.TemporaryDirectory(prefix="join-", ignore_cleanup_errors=True) as folder:
+        result = _growth(asked, Path(folder)) if asked.growth else _with_broker(asked, Path(folder))
+    print(json.dumps({"benchmark": "join", "machine": machine, **result}))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.join", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--growth", action="store_true")
+    parser.add_argument("--hostile", action="store_true")
+    parser.add_argument("--kafka-cmd", default=os.environ.get("SHADOWSTREAM_TEST_KAFKA_CMD"))
+    parser.add_argument("--peers-python", help="an interpreter that has benchmarks/requirements.txt")
+    parser.add_argument("--pairs", type=int, default=200_000)
+    parser.add_argument("--sizes-bytes", type=int, nargs="+", default=[200, 1_000], help="of a prediction")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--paced-a-second", type=int, default=2_000, help="events, while latency is measured")
+    parser.add_argument("--paced-s", type=float, default=15.0)
+    parser.add_argument("--only", nargs="+", default=[], help="rows whose titles hold one of these words")
+    parser.add_argument("--waiting", type=int, nargs="+", default=[10**n for n in (4, 5, 6, 7)], help="for --growth")
+    parser.add_argument("--payload-bytes", type=int, default=40, help="for --growth")
+    parser.add_argument("--hostile-events", type=int, default=1_000_000)
+    return parser.parse_args()
+
+
+def _with_broker(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    kind = f"the command {Path(asked.kafka_cmd).name}" if asked.kafka_cmd else "the embedded one (no --kafka-cmd)"
+    with start_broker(folder, asked.kafka_cmd) as broker:
+        if asked.hostile:
+            from benchmarks import hostile  # noqa: PLC0415 its events are the tests', which an installation lacks
+
+            found = hostile.run(broker.address, asked.pairs, asked.hostile_events, asked.rounds)
+            _show("Hostile events", ["feed", *found["mixed"]], [[k, *found[k].values()] for k in ("clean", "mixed")])
+        else:
+            found = speed.run(_bench(asked, broker.address))
+            _show_speed(found)
+    print(f"broker: {kind}")
+    return {"broker": kind, **found}
+
+
+def _bench(asked: argparse.Namespace, bootstrap: str) -> speed.Bench:
+    return speed.Bench(
+        bootstrap=bootstrap,
+        peers_python=asked.peers_python,
+        pairs=asked.pairs,
+        sizes_bytes=tuple(asked.sizes_bytes),
+        rounds=asked.rounds,
+        paced_a_second=asked.paced_a_second,
+        paced_s=asked.paced_s,
+        only=tuple(asked.only),
+    )
+
+
+def _show_speed(found: dict[str, Any]) -> None:
+    for size, rows in found["sizes_bytes"].items():
+        heads = ["", "events/s", "x raw poll()", "x one joiner", "x Quix", "p50 ms", "p99 ms"]
+        keys = ("events_a_second", "times_raw", "times_one", "times_quix", "p50_ms", "p99_ms")
+        _show(f"{size} bytes a prediction", heads, [[title, *(row[k] for k in keys)] for title, row in rows.items()])
+    for title, why in found["skipped"].items():
+        print(f"not measured: {title}: {why}")
+
+
+def _growth(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    found = growth.run(folder, asked.waiting, asked.payload_bytes)
+    heads = ["waiting", "open us", "join us", "close us", "bytes an entry"]
+    rows = [list(cost.values()) for cost in found["costs"]]
+    _show("Growth", heads, [*rows, ["most / least", *found["most_to_least"].values(), None]])
+    print(f"bound: {found['bound_bytes']} bytes an entry (twice the payload of {found['payload_bytes']}, plus 120)")
+    return {"growth": found}
+
+
+def _show(title: str, heads: list[str], rows: list[list[Any]]) -> None:
+    table = Table(title=title)
+    for n, head in enumerate(heads):
+        table.add_column(head, justify="right" if n else "left")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    Console(width=120).print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return NOTHING
+    return f"{value:,.0f}" if abs(value) >= 1_000 or isinstance(value, int) else f"{value:.2f}"
+
+
+if __name__ == "__main__":
+    main()

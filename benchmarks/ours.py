@@ -1,0 +1,96 @@
+"""Our side of the benchmark, each part a process of its own: raw polls, a joiner, a reader of samples.
+
+Owns how a joiner is put together for a measurement (`make_joiner`, the one place to change with the project). Does not
+know what else runs.
+"""
+
+import itertools
+from typing import Any
+
+from kafka import TopicPartition
+
+from benchmarks.peers.tally import Tally
+from streams.batch import Readers
+from streams.events import json_outcome, labelled, read_prediction, read_sample
+from streams.formats.fields import fields
+from streams.joiner import Joiner
+from streams.kafka import Sink, Source, Tp
+from streams.policy import JoinPolicy
+from streams.store import Store, name
+
+FEED = "bench"
+DEAD = "dead"
+POLICY = JoinPolicy(window_s=3_600, stream_bound=10**9)  # nobody trims here
+BLOCK_MS = 50
+
+
+def make_joiner(task: dict[str, Any], tps: list[Tp]) -> Joiner:
+    """Put a joiner together, of predictions as our server writes them, or of any JSON by field names."""
+    source, store, sink = Source(task["bootstrap"], tps), Store(task["store"]), Sink(task["bootstrap"])
+    by_name = task.get("reader") == "fields"
+    readers = Readers(
+        predictions=task["predictions"],
+        outcomes=task["outcomes"],
+        dead_letters=DEAD,
+        prediction=fields(id="id", t="at") if by_name else read_prediction,
+        outcome=fields(id="id", t="at", label="x") if by_name else lambda record: labelled(json_outcome(record)),
+    )
+    return Joiner(FEED, POLICY, source, store, sink, readers)
+
+
+def partitions(task: dict[str, Any], own: list[int]) -> list[Tp]:
+    """Give the named partitions of both topics."""
+    return [Tp(task[side], n) for side in ("predictions", "outcomes") for n in own]
+
+
+def raw(tally: Tally) -> None:
+    """Poll, count, nothing else: what the client library allows."""
+    task = tally.task
+    source = Source(task["bootstrap"], partitions(task, task["own"]))
+    consumer = source._consumer  # with our settings
+    for tp in source.tps:
+        consumer.seek(TopicPartition(*tp), 0)
+    tally.await_go()
+    tally.begin()
+    count = 0
+    while count < task["events"]:
+        found = consumer.poll(timeout_ms=BLOCK_MS, max_records=POLICY.batch_events)
+        count += sum(map(len, found.values()))
+        if task["watch"]:
+            for record in itertools.chain.from_iterable(found.values()):
+                if record.topic == task["outcomes"]:
+                    tally.joined(record.key.decode())
+    tally.end(count)
+
+
+def join(tally: Tally) -> None:
+    """Join until all of the own partitions has been applied in the store."""
+    task = tally.task
+    tps = partitions(task, task["own"])
+    joiner = make_joiner(task, tps)
+    tally.await_go()
+    tally.begin()
+    count = 0
+    while count < task["events"]:
+        count += joiner.step(BLOCK_MS)
+    at = [joiner.shards[0].positions[name(tp)] for tp in tps]
+    if (applied := sum(p.next for p in at)) != task["events"]:
+        raise SystemExit(f"{applied} events were applied, not {task['events']}")
+    tally.end(count, sum(p.rejected for p in at))
+
+
+def read(tally: Tally) -> None:
+    """Read samples as a learner does, waiting where there is none."""
+    store, at = Store(tally.task["store"]), "0-0"
+    tally.await_go()
+    tally.begin()
+    while True:
+        for entry, body in store.read(FEED, 0, at, 1_000):
+            at = entry
+            tally.joined(read_sample(body).prediction.id)
+        store.wait(FEED, {0: at}, 1_000)
+
+
+if __name__ == "__main__":
+    made = Tally()
+    {"raw": raw, "join": join, "read": read}[made.task["part"]](made)
