@@ -80,6 +80,14 @@ def all_gone(processes: list[psutil.Process]) -> bool:
     return False
 
 
+def serves(process: psutil.Process, port: int) -> bool:
+    """Whether it is a store on this port; what ends while one looks is none."""
+    try:
+        return process.name() == "valkey-server" and str(port) in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
+
+
 def runs(process: psutil.Process) -> bool:
     """Whether it has not ended; one that nobody has reaped yet has."""
     try:
@@ -233,8 +241,7 @@ def test_what_a_command_left_behind_ends_with_it(tmp_path: Path, monkeypatch: py
     wrapper.write_text(f"#!/bin/sh\ntrap '' TERM\n{binary} &\nuntil [ -e \"$1/end\" ]; do sleep 0.05; done\n")
     wrapper.chmod(0o755)
     with start_store(tmp_path, shlex.quote(f"./{wrapper}")) as service:
-        servers = [p for p in psutil.Process().children(recursive=True) if p.name() == "valkey-server"]
-        servers = [p for p in servers if str(service.port) in " ".join(p.cmdline())]
+        servers = [p for p in psutil.Process().children(recursive=True) if serves(p, service.port)]
         assert len(servers) == 1
         service.kill() if killed else (tmp_path / "store" / "end").touch()
         assert all_gone(servers)
