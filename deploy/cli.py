@@ -22,7 +22,6 @@ from streams.errors import ConfigError, ShadowstreamError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(cli_operate.app)
-INTERRUPTED = 130
 
 PipelineFile = Annotated[Path, typer.Argument(help="The pipeline.py.")]
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Protocol, TypeVar, runtime_checkable
 
+from deploy.config import Topics
+from streams.batch import Readers
 from streams.errors import ConfigError
 from streams.events import Event, Reader
 
@@ -28,6 +30,16 @@ class Feed:
 
     def __post_init__(self) -> None:
         check(self, "prediction", "outcome")
+
+    def readers(self, topics: Topics) -> Readers:
+        """Give what a joiner reads with; `topics` are the feed's, named."""
+        return Readers(
+            predictions=topics.predictions,
+            outcomes=topics.outcomes,
+            dead_letters=topics.dead,
+            prediction=self.prediction,
+            outcome=self.outcome,
+        )
 
 
 @runtime_checkable

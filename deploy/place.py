@@ -49,14 +49,7 @@ class Place:
     @property
     def readers(self) -> Readers:
         """What reads the log."""
-        topics, feed = self.settings.topics.named(self.feed.name), self.feed
-        return Readers(
-            predictions=topics.predictions,
-            outcomes=topics.outcomes,
-            dead_letters=topics.dead,
-            prediction=feed.prediction,
-            outcome=feed.outcome,
-        )
+        return self.feed.readers(self.settings.topics.named(self.feed.name))
 
     @property
     def tps(self) -> list[Tp]:

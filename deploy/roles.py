@@ -19,7 +19,6 @@ from deploy.learner import CommitRules, LearnerRole
 from deploy.pipeline import Pipeline
 from deploy.registry import Registry
 from deploy.server import ServerRole
-from streams.batch import Readers
 from streams.dead import DeadLetters
 from streams.joiner import Joiner
 from streams.kafka import Sink, Source, Tp
@@ -104,13 +103,7 @@ def _joiner(clients: Clients, plan: Plan, pipeline: Pipeline, number: int) -> Ro
     topics, feed = plan.settings.topics.named(pipeline.name), pipeline.as_feed()
     tps = partitions(topics.predictions, plan) + partitions(topics.outcomes, plan)
     source = clients.source([tp for tp in tps if tp.partition % plan.settings.join.joiners == number])
-    readers = Readers(
-        predictions=topics.predictions,
-        outcomes=topics.outcomes,
-        dead_letters=topics.dead,
-        prediction=feed.prediction,
-        outcome=feed.outcome,
-    )
+    readers = feed.readers(topics)
     joiner = Joiner(pipeline.name, plan.settings.join, source, clients.store(), clients.sink(), readers)
     clients.stack.callback(joiner.close)
     return joiner

@@ -21,7 +21,6 @@ from msgspec import Struct
 
 from deploy import feed
 from deploy.config import Settings
-from streams.batch import Readers
 from streams.broker import Broker
 from streams.errors import ShadowstreamError, Unreachable
 from streams.joiner import Joiner
@@ -63,13 +62,7 @@ def joiner(work: Work, stack: ExitStack) -> Step:
     stack.callback(source.close)
     sink = Sink(settings.kafka)
     stack.callback(sink.close)
-    readers = Readers(
-        predictions=topics.predictions,
-        outcomes=topics.outcomes,
-        dead_letters=topics.dead,
-        prediction=what.prediction,
-        outcome=what.outcome,
-    )
+    readers = what.readers(topics)
     made = Joiner(what.name, settings.join, source, _store(settings, stack), sink, readers)
     stack.callback(made.close)
     return lambda block_ms: made.step(block_ms) < 0

@@ -89,7 +89,7 @@ class Joiner:
         self._dead.send([letter for batch in batches for letter in batch.letters])
         self._settle()
         for batch in batches:
-            if self._target(batch.polled.tp) < batch.polled.start:  # the store went back, or another joiner won
+            if self._target(batch.polled.tp) < batch.polled.start:  # the store went back
                 self._stand(batch.polled.tp)
         for shard in range(self._policy.shards):
             step = self._blank()
