@@ -7,7 +7,7 @@ know what else runs.
 import itertools
 from typing import Any
 
-from kafka import TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 
 from benchmarks.peers.tally import Tally
 from streams.batch import Readers
@@ -47,7 +47,8 @@ def raw(tally: Tally) -> None:
     """Poll, count, nothing else: what the client library allows."""
     task = tally.task
     source = Source(task["bootstrap"], partitions(task, task["own"]))
-    consumer = source._consumer  # with our settings
+    consumer = KafkaConsumer(**source._settings)  # the client as it comes, with our settings
+    consumer.assign([TopicPartition(*tp) for tp in source.tps])
     for tp in source.tps:
         consumer.seek(TopicPartition(*tp), 0)
     tally.await_go()

@@ -1,6 +1,7 @@
 """Kafka: a source of records by position, a sink that is acknowledged, and the topics' settings.
 
     source.py      reads partitions from given positions       ┐
+    decoding.py    fetched bytes into records                  │
     probe.py       questions answered by a client of their own │ the only modules that import the client library
     sink.py        writes, with or without transactions        │
     admin.py       makes topics, asks for their settings       │

@@ -15,7 +15,7 @@ from kafka import errors as client
 from streams.errors import BrokerUnreachable
 from streams.events import Record
 from streams.kafka.connection import CONNECT_MS
-from streams.kafka.records import Tp, record
+from streams.kafka.records import Tp
 
 PROBE_MS = 500  # for one batch that is there; a probe cut short only rejects a batch in more pieces
 
@@ -46,10 +46,10 @@ class Probe:
                 if _high(consumer, t) <= offset:
                     return None
                 consumer.seek(t, offset)
-                found = consumer.poll(timeout_ms=CONNECT_MS, max_records=1).get(t, [])
+                found: list[Record] = consumer.poll(timeout_ms=CONNECT_MS, max_records=1).get(t, [])
             except client.OffsetOutOfRangeError:
                 return None
-        return record(found[0]) if found and found[0].offset == offset else None
+        return found[0] if found and found[0].offset == offset else None
 
     def next_decodable(self, tp: Tp, bad: int) -> int:
         """Bisect: any offset inside a broken batch fetches that batch, so decoding is monotone up to its end."""

@@ -4,7 +4,7 @@ Owns their types and the checksum by which a record is known again. Knows no cli
 """
 
 import zlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from streams.events import Record
 
@@ -34,15 +34,3 @@ def crc(record: Record) -> int:
     """Give the checksum by which a record is known again: CRC-32 over timestamp, key and value."""
     place = b"%d\0%d\0" % (record.timestamp_ms, -1 if record.key is None else len(record.key))
     return zlib.crc32(record.value or b"", zlib.crc32(place + (record.key or b"")))
-
-
-def record(found: Any) -> Record:
-    """Give a record of the client as ours."""
-    headers = found.headers
-    t_ms = found.timestamp
-    for name, value in headers:
-        if name == "t" and value and value.isdigit():
-            t_ms = int(value)
-    return Record(
-        found.topic, found.partition, found.offset, found.timestamp, t_ms, found.key, found.value, tuple(headers)
-    )

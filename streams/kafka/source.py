@@ -16,9 +16,10 @@ from streams.broker import Broker, broker
 from streams.errors import LogReplaced, LostRange, PositionError
 from streams.events import Record
 from streams.kafka.connection import ANSWER_MS, CONNECT_MS, settings
+from streams.kafka.decoding import Records
 from streams.kafka.faults import Access, connecting, fault, mapped
 from streams.kafka.probe import Probe, discard, undecodable
-from streams.kafka.records import Polled, Tp, record
+from streams.kafka.records import Polled, Tp
 
 LATELY_S = 1.0  # how old the answer may be that shows a partition at its end
 QUIET_S = 0.25  # after so long without a record, fetches are spaced by REST_S: 20 % of a core becomes 4 %
@@ -151,6 +152,7 @@ class Source:
     def _connect(self, tps: Sequence[Tp]) -> Any:
         with connecting(self._access):
             consumer = KafkaConsumer(**self._settings)
+            consumer._fetcher.PartitionRecords = Records
             consumer.assign([self._of[tp] for tp in tps])
         return consumer
 
@@ -190,7 +192,7 @@ class Source:
             end = self._consumer.position(self._of[tp])
             if end != start:
                 self._position[tp], self._taken = end, time.monotonic()
-                yield Polled(tp, start, end, [record(r) for r in found.get(self._of[tp], ())], [])
+                yield Polled(tp, start, end, found.get(self._of[tp], []), [])
 
     def _out_of_range(self, positions: dict[Tp, int]) -> PositionError:
         starts = self.starts()
