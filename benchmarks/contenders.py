@@ -10,12 +10,14 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
+
 from benchmarks import ours
-from deploy.embedded import start_store
+from deploy.embedded import Service, start_store
 from streams.store import Store
 
 HERE = Path(__file__).parent
@@ -24,24 +26,35 @@ LIMIT_S = 180.0
 
 
 class Row(NamedTuple):
-    """A line of the table. `joiners` says how many of our joiners there are; `script` and `package` are a peer's."""
+    """A line of the table. `joiners` says how many of our joiners there are; `script` and `package` are a peer's.
+
+    Everything that a row needs runs on so many `cores` together: its processes, its store, the broker.
+    """
 
     title: str
+    cores: int = 1
     joiners: int = 0
     script: str = ""
     package: str = ""
 
+    @property
+    def name(self) -> str:
+        """Title and cores."""
+        return f"{self.title}, {('one core', 'two cores')[self.cores - 1]}"
+
 
 RAW = Row("raw poll()")
-ONE = Row("this join, one joiner", 1)
+ONE = Row("this join, one joiner", joiners=1)
 QUIX = Row("Quix Streams join_interval", script="quix.py", package="quixstreams")
 ROWS = (
     RAW,
     ONE,
-    Row("this join, two joiners", 2),
+    Row("this join, two joiners", 2, joiners=2),
     QUIX,
     Row("Bytewax join", script="bytewax_join.py", package="bytewax"),
     Row("Pathway join", script="pathway_join.py", package="pathway"),
+    Row("raw poll()", 2),
+    Row("this join, one joiner", 2, joiners=1),
 )
 
 
@@ -67,7 +80,7 @@ class Failed(Exception):
 def why_not(row: Row, python: str | None) -> str | None:
     """Say why a row cannot run here, if it cannot."""
     if not row.script:
-        return None if row.joiners < 2 or len(os.sched_getaffinity(0)) > 1 else "there is one core"
+        return None if row.cores <= len(os.sched_getaffinity(0)) else "there is one core"
     if not python:
         return "no --peers-python was given"
     found = subprocess.run([python, "-c", f"import {row.package}"], capture_output=True, text=True)
@@ -81,13 +94,15 @@ class Arena:
     `task` holds bootstrap, predictions, outcomes, partitions, and pairs; or, where not all are pairs, events.
     """
 
-    def __init__(self, task: dict[str, Any], python: str | None) -> None:
-        self._task, self._python = task, python
+    def __init__(self, task: dict[str, Any], broker: Service, python: str | None) -> None:
+        self._task, self._broker, self._python = task, broker, python
         self._cores = sorted(os.sched_getaffinity(0))
 
     @contextmanager
     def running(self, row: Row, *, watch: bool) -> Iterator["Crew"]:
         """Start a row's processes, each on its core, in a folder and on a store of its own, and let them go."""
+        cores = self._cores[: row.cores]
+        _confine(self._broker, cores)
         with tempfile.TemporaryDirectory(prefix="join-", ignore_cleanup_errors=True) as folder:
             task = self._task | {"folder": folder, "watch": watch, "group": f"bench-{uuid.uuid4().hex}"}
             if not row.joiners:
@@ -95,11 +110,12 @@ class Arena:
                     yield crew
                 return
             with start_store(Path(folder)) as store:
+                _confine(store, cores)
                 task["store"] = store.address
                 with closing(Store(store.address)) as client:
                     client.create(ours.FEED, 1, ours.partitions(task, list(range(task["partitions"]))))
                 parts = [self._start(row, task | {"watch": False}, n) for n in range(row.joiners)]
-                readers = [self._ours(task | {"part": "read"}, self._cores[-1])] if watch else []
+                readers = [self._ours(task | {"part": "read"}, cores[-1])] if watch else []
                 with Crew([*readers, *parts], Path(folder), first=watch) as crew:
                     yield crew
 
@@ -115,6 +131,15 @@ class Arena:
 
     def _ours(self, task: dict[str, Any], core: int) -> subprocess.Popen[bytes]:
         return _process([sys.executable, "-m", "benchmarks.ours"], task, core)
+
+
+def _confine(service: Service, cores: Sequence[int]) -> None:
+    """Let a server, with all its threads and children, run on these cores only."""
+    keeper = psutil.Process(service.pid)
+    for process in (keeper, *keeper.children(recursive=True)):
+        for thread in process.threads():
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(thread.id, cores)
 
 
 def _process(command: Sequence[str], task: dict[str, Any], core: int) -> subprocess.Popen[bytes]:

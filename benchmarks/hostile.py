@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from benchmarks.contenders import ONE, Arena
 from benchmarks.events import Item, fill
 from benchmarks.ours import DEAD
+from deploy.embedded import Service
 from streams.kafka import ensure_topics
 from tests.hostile import mixed
 
@@ -44,14 +45,14 @@ class Counted:
             yield Item(outcome, 0, b"k", made.value)
 
 
-def run(bootstrap: str, good: int, evil: int, rounds: int) -> dict[str, Any]:
+def run(broker: Service, good: int, evil: int, rounds: int) -> dict[str, Any]:
     """Join both feeds, one after the other, as often as asked for."""
-    ensure_topics(bootstrap, {DEAD: 1})
-    feeds = {"clean": _filled(bootstrap, good, 0), "mixed": _filled(bootstrap, good, evil)}
+    ensure_topics(broker.address, {DEAD: 1})
+    feeds = {"clean": _filled(broker.address, good, 0), "mixed": _filled(broker.address, good, evil)}
     times: dict[str, list[float]] = {kind: [] for kind in feeds}
     for _ in range(rounds):
         for kind, feed in feeds.items():
-            times[kind].append(_seconds(feed))
+            times[kind].append(_seconds(feed, broker))
             print(f"{kind}: {times[kind][-1]:.1f} s", file=sys.stderr, flush=True)
     told = {kind: _told(feed, times[kind]) for kind, feed in feeds.items()}
     ratio = told["clean"]["us_an_event"] / told["mixed"]["us_an_event"]
@@ -68,8 +69,8 @@ def _filled(bootstrap: str, good: int, evil: int) -> Filled:
     return Filled(task | {"events": count.events}, count.events, count.refused, count.bytes_)
 
 
-def _seconds(feed: Filled) -> float:
-    with Arena(feed.task, None).running(ONE, watch=False) as crew:
+def _seconds(feed: Filled, broker: Service) -> float:
+    with Arena(feed.task, broker, None).running(ONE, watch=False) as crew:
         crew.go()
         result = crew.result()
     if result.rejected != feed.refused:

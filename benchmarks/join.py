@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import growth, speed
-from deploy.embedded import start_broker
+from deploy.embedded import Service, start_broker
 
 NOTHING = "-"
 
@@ -60,18 +60,18 @@ def _with_broker(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         if asked.hostile:
             from benchmarks import hostile  # noqa: PLC0415 its events are the tests', which an installation lacks
 
-            found = hostile.run(broker.address, asked.pairs, asked.hostile_events, asked.rounds)
+            found = hostile.run(broker, asked.pairs, asked.hostile_events, asked.rounds)
             _show("Hostile events", ["feed", *found["mixed"]], [[k, *found[k].values()] for k in ("clean", "mixed")])
         else:
-            found = speed.run(_bench(asked, broker.address))
+            found = speed.run(_bench(asked, broker))
             _show_speed(found)
     print(f"broker: {kind}")
     return {"broker": kind, **found}
 
 
-def _bench(asked: argparse.Namespace, bootstrap: str) -> speed.Bench:
+def _bench(asked: argparse.Namespace, broker: Service) -> speed.Bench:
     return speed.Bench(
-        bootstrap=bootstrap,
+        broker=broker,
         peers_python=asked.peers_python,
         pairs=asked.pairs,
         sizes_bytes=tuple(asked.sizes_bytes),

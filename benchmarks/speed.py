@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from benchmarks import events
 from benchmarks.contenders import ONE, QUIX, RAW, ROOT, ROWS, Arena, Failed, Result, Row, why_not
 from benchmarks.ours import DEAD
+from deploy.embedded import Service
 from streams.kafka import ensure_topics
 
 SETTLE_S = 5.0  # from "go" to the first paced event: a consumer group forms, a peer makes its topics
@@ -26,7 +27,7 @@ WARM_S = 2.0  # of the paced events, not counted
 class Bench(NamedTuple):
     """What is asked for. `partitions` is of each topic."""
 
-    bootstrap: str
+    broker: Service
     peers_python: str | None
     pairs: int
     sizes_bytes: tuple[int, ...]
@@ -39,29 +40,29 @@ class Bench(NamedTuple):
 
 def run(bench: Bench) -> dict[str, Any]:
     """Measure all rows at all sizes."""
-    ensure_topics(bench.bootstrap, {DEAD: 1})
-    wanted = [row for row in ROWS if not bench.only or any(word in row.title for word in bench.only)]
-    skipped = {row.title: why for row in wanted if (why := why_not(row, bench.peers_python))}
-    rows = [row for row in wanted if row.title not in skipped]
+    ensure_topics(bench.broker.address, {DEAD: 1})
+    wanted = [row for row in ROWS if not bench.only or any(word in row.name for word in bench.only)]
+    skipped = {row.name: why for row in wanted if (why := why_not(row, bench.peers_python))}
+    rows = [row for row in wanted if row.name not in skipped]
     sizes = {str(size): _size(bench, rows, size, skipped) for size in bench.sizes_bytes}
     return {"pairs": bench.pairs, "rounds": bench.rounds, "sizes_bytes": sizes, "skipped": skipped}
 
 
 def _size(bench: Bench, rows: list[Row], size_bytes: int, skipped: dict[str, str]) -> dict[str, Any]:
-    rates: dict[str, list[float]] = {row.title: [] for row in rows}
-    delays: dict[str, list[float]] = {row.title: [] for row in rows}
+    rates: dict[str, list[float]] = {row.name: [] for row in rows}
+    delays: dict[str, list[float]] = {row.name: [] for row in rows}
     task = _topics(bench, bench.pairs)
     items = events.pairs(bench.pairs, size_bytes, int(time.time() * 1_000) - bench.pairs)
-    events.fill(bench.bootstrap, (task["predictions"], task["outcomes"]), bench.partitions, items)
+    events.fill(bench.broker.address, (task["predictions"], task["outcomes"]), bench.partitions, items)
     for _ in range(bench.rounds):
         for row in rows:
             try:
-                rates[row.title].append(_throughput(Arena(task, bench.peers_python), row))
-                delays[row.title] += _latencies(bench, row, size_bytes)
+                rates[row.name].append(_throughput(Arena(task, bench.broker, bench.peers_python), row))
+                delays[row.name] += _latencies(bench, row, size_bytes)
             except Failed as wrong:
-                skipped[f"{row.title}, {size_bytes} bytes"] = str(wrong)
-            _say(f"{size_bytes} bytes, {row.title}: {[round(rate) for rate in rates[row.title]]} events/s")
-    return {title: _summary(title, rates, delays[title]) for title in rates if rates[title]}
+                skipped[f"{row.name}, {size_bytes} bytes"] = str(wrong)
+            _say(f"{size_bytes} bytes, {row.name}: {[round(rate) for rate in rates[row.name]]} events/s")
+    return {row.name: _summary(row, rates, delays[row.name]) for row in rows if rates[row.name]}
 
 
 def _say(text: str) -> None:
@@ -71,8 +72,8 @@ def _say(text: str) -> None:
 def _topics(bench: Bench, pairs: int) -> dict[str, Any]:
     name = uuid.uuid4().hex[:8]
     sides = {"predictions": f"{name}-predictions", "outcomes": f"{name}-outcomes"}
-    ensure_topics(bench.bootstrap, dict.fromkeys(sides.values(), bench.partitions))
-    return {"bootstrap": bench.bootstrap, "partitions": bench.partitions, "pairs": pairs, **sides}
+    ensure_topics(bench.broker.address, dict.fromkeys(sides.values(), bench.partitions))
+    return {"bootstrap": bench.broker.address, "partitions": bench.partitions, "pairs": pairs, **sides}
 
 
 def _throughput(arena: Arena, row: Row) -> float:
@@ -86,7 +87,7 @@ def _latencies(bench: Bench, row: Row, size_bytes: int) -> list[float]:
     task = _topics(bench, int(bench.paced_a_second * bench.paced_s / 2))
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         load = task | {"size_bytes": size_bytes, "events_a_second": bench.paced_a_second, "file": file.name}
-        with Arena(task, bench.peers_python).running(row, watch=True) as crew:
+        with Arena(task, bench.broker, bench.peers_python).running(row, watch=True) as crew:
             crew.go()
             time.sleep(SETTLE_S)
             subprocess.run([sys.executable, "-m", "benchmarks.events", json.dumps(load)], check=True, cwd=ROOT)
@@ -98,18 +99,18 @@ def _delays_ms(result: Result, sent: dict[str, float]) -> Iterable[float]:
     return ((result.seen[name] - at) * 1_000 for name, at in sent.items() if at >= warm)
 
 
-def _summary(title: str, rates: dict[str, list[float]], delays_ms: list[float]) -> dict[str, Any]:
-    rate = statistics.median(rates[title])
+def _summary(row: Row, rates: dict[str, list[float]], delays_ms: list[float]) -> dict[str, Any]:
+    own = rates[row.name]
     cuts = statistics.quantiles(delays_ms, n=100) if len(delays_ms) > 1 else [float("nan")] * 99
 
     def times(other: Row) -> float | None:
-        found = rates.get(other.title)
-        return statistics.median(a / b for a, b in zip(rates[title], found, strict=False)) if found else None
+        found = rates.get(other.name)
+        return statistics.median(a / b for a, b in zip(own, found, strict=False)) if found else None
 
     return {
-        "events_a_second": rate,
-        "all_events_a_second": rates[title],
-        "times_raw": times(RAW),
+        "events_a_second": statistics.median(own),
+        "all_events_a_second": own,
+        "times_raw": times(RAW._replace(cores=row.cores)),
         "times_one": times(ONE),
         "times_quix": times(QUIX),
         "p50_ms": cuts[49],

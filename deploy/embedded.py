@@ -55,6 +55,11 @@ class Service:
         self._process = process
 
     @property
+    def pid(self) -> int:
+        """The process id of its keeper, whose children it is."""
+        return self._process.pid
+
+    @property
     def exit_code(self) -> int | None:
         """None while it runs."""
         return self._process.poll()

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+import msgspec
+
 from streams.batch import Letter
-from streams.events import Record
+from streams.events import Record, encode
 from streams.kafka import Sink, Tp, crc
 
 LETTER_BYTES = 1 << 16  # are kept of a refused record's value, of its key, and of its headers
@@ -32,14 +34,16 @@ class DeadLetters:
     def send(self, letters: Sequence[Letter]) -> None:
         """Write the letters and wait for the broker's word on each."""
         for tp, start, end, reason, record in letters:
-            about = {"end": str(end), "reason": reason[:REASON_CHARS]}
-            headers = [*_place(tp, start), *((key, text.encode(errors="replace")) for key, text in about.items())]
             self._sink.send(
                 self._tp,
                 key=f"{tp.topic}/{tp.partition}/{start}".encode(),
                 value=record.value and record.value[:LETTER_BYTES] if record else None,
                 t_ms=record.t_ms if record else 0,
-                headers=headers + (_original(record) if record else []),
+                headers=[
+                    ("reason", reason[:REASON_CHARS].encode(errors="replace")),
+                    *(_original(record) if record else ()),
+                    *([("end", b"%d" % end)] if end > start + 1 else ()),
+                ],
             )
         if letters:
             self._sink.flush()
@@ -58,10 +62,10 @@ class Kept(NamedTuple):
     end: int
     reason: str
     at_ms: int
-    record: Record | None
-    size: int
-    crc: int
-    cut: bool
+    record: Record | None = None
+    size: int = -1
+    crc: int = 0
+    cut: bool = False
 
 
 class Position(NamedTuple):
@@ -88,23 +92,16 @@ def positions(found: Iterable[Record]) -> dict[str, Position]:
 
 def read(record: Record) -> Kept:
     """Read a letter."""
-    headers = dict(record.headers)
-    tp, start = Tp(headers["topic"].decode(), int(headers["partition"])), int(headers["offset"])
+    headers, place = dict(record.headers), (record.key or b"").decode()
+    topic, partition, offset = place.rsplit("/", 2)
+    tp, start = Tp(topic, int(partition)), int(offset)
     own = tuple((key[len(HEADER) :], value) for key, value in record.headers if key.startswith(HEADER))
-    t_ms, written = record.t_ms, int(headers.get("timestamp", b"-1"))
-    kept = Record(tp.topic, tp.partition, start, written, t_ms, headers.get("key"), record.value, own)
-    return Kept(
-        place=(record.key or b"").decode(),
-        tp=tp,
-        start=start,
-        end=int(headers["end"]),
-        reason=headers["reason"].decode(),
-        at_ms=record.timestamp_ms,
-        record=kept if "crc" in headers else None,
-        size=int(headers.get("bytes", b"-1")),
-        crc=int(headers.get("crc", b"0")),
-        cut="cut" in headers,
-    )
+    letter = Kept(place, tp, start, int(headers.get("end", start + 1)), headers["reason"].decode(), record.timestamp_ms)
+    if "record" not in headers:
+        return letter
+    said = _said.decode(headers["record"])
+    kept = Record(topic, tp.partition, start, said.timestamp_ms, record.t_ms, headers.get("key"), record.value, own)
+    return letter._replace(record=kept, size=said.bytes, crc=said.crc, cut=said.cut)
 
 
 def reasons(found: Iterable[Position]) -> dict[str, int]:
@@ -154,7 +151,7 @@ def replay(letters: Sequence[Kept], dead: str, sink: Sink, reread: Callable[[Tp,
                 sink.send(letter.tp, key=record.key, value=record.value, t_ms=letter_time(letter), headers=headers)
             sink.flush()
             for letter, _ in part:
-                mark = [*_place(letter.tp, letter.start), (REPLAYED, b"1")]
+                mark = [(REPLAYED, b"1")]
                 sink.send(Tp(dead, 0), key=letter.place.encode(), value=b"", t_ms=letter_time(letter), headers=mark)
     return Revival([letter.place for letter, _ in whole], refused)
 
@@ -177,18 +174,26 @@ def _whole(letter: Kept, reread: Callable[[Tp, int], Record | None]) -> Record |
     return found
 
 
-def _place(tp: Tp, offset: int) -> list[tuple[str, bytes]]:
-    return [("topic", tp.topic.encode()), ("partition", b"%d" % tp.partition), ("offset", b"%d" % offset)]
+class _Said(msgspec.Struct, omit_defaults=True):
+    """What a letter says of a record beside its value, key and headers; see `Kept`."""
+
+    timestamp_ms: int
+    bytes: int
+    crc: int
+    cut: bool = False
+
+
+_said = msgspec.json.Decoder(_Said)
 
 
 def _original(record: Record) -> list[tuple[str, bytes]]:
-    """Give what a letter says of a record beside its value."""
+    """Give what a letter keeps of a record beside its value. Few headers: each costs the client 2 us."""
     size = -1 if record.value is None else len(record.value)
-    said = [("bytes", b"%d" % size), ("timestamp", b"%d" % record.timestamp_ms), ("crc", b"%d" % crc(record))]
     own = list(_fitting(record.headers))
     cut = max(size, len(record.key or b"")) > LETTER_BYTES or len(own) < len(record.headers)
+    said = [("record", encode(_Said(record.timestamp_ms, size, crc(record), cut)))]
     key = [] if record.key is None else [("key", record.key[:LETTER_BYTES])]
-    return said + key + [(HEADER + name, value) for name, value in own] + ([("cut", b"1")] if cut else [])
+    return said + key + [(HEADER + name, value) for name, value in own]
 
 
 def _fitting(headers: Sequence[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:

@@ -3,13 +3,14 @@
 -- KEYS: m (hash: format, seq, chain, watermark, counters, one field per partition and note), e (id -> entry), w (open
 --       windows), g (markers to drop), s (samples).
 -- ARGV[1]: the step as streams/step.py packs it. The answer: what streams/step.py unpacks.
--- Entries: 'w<t><prediction>' waiting; 'h<t><length>:<held><prediction>' waiting with outcomes; 'e<t><held>' early;
---          'p<t><prediction>' provisional; 'd' done, 'd<t>' done and not to be dropped before that time. <t> has 16
---          digits. held: the packed list of {t, label}, distinct and sorted. In w and g: '<time>:<id>'.
--- A prediction is JSON; an outcome is the middle of its sample, '1,"label_t":2,"id":"a"'. What most events need as text
--- comes ready with them (streams/step.py): formatting is slow here.
+-- Entries: 'w<tail>' waiting; 'h<length>:<held><tail>' waiting with outcomes; 'p<tail>' provisional; 'e<t>:<held>' early;
+--          'd' done, 'd<t>' done and not to be dropped before that time. held: the packed list of {t, label}, distinct
+--          and sorted. In w and g: '<time>:<id>'. In s up to ENTRY samples share an entry, '<seq>' -> sample.
+-- A sample is its kind, its middle and its tail: a tail is a prediction's, '<t>,"prediction":<JSON>}', a middle an
+-- outcome's, '1,"label_t":2,"id":"a","t":'. What most events need as text comes ready with them (streams/step.py):
+-- formatting is slow here.
 -- Numbers become text by %.0f: `..` would round them to 14 digits.
-local FORMAT, CLOSE, DROP, CHUNK = '2', 256, 512, 1000
+local FORMAT, CLOSE, DROP, CHUNK, ENTRY, ENTRY_BYTES = '3', 256, 512, 1000, 16, 4000
 local m, e, w, g, s = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local T, NEXT, LAST, CRC, RECORDS, REJECTED, HOLES, LOST, ENDED = 1, 2, 3, 4, 6, 7, 8, 9, 10 -- of a partition (5: start)
 
@@ -33,10 +34,10 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local newest = redis.call('XREVRANGE', s, '+', '-', 'COUNT', 1)[1]
 
-local format, cut, tonumber = string.format, string.sub, tonumber
+local format, cut, match, byte, tonumber = string.format, string.sub, string.match, string.byte, tonumber
+local JOINED, WAITING = '{"kind":"joined","revision":0,"label":', byte('w')
 local function whole(n) return format('%.0f', n) end
-local function stamped(state, n) return format('%s%016.0f', state, n) end
-local function time_of(item) return tonumber(string.match(item, '^%d+')) end
+local function time_of(item) return tonumber(match(item, '^%d+')) end
 
 -- Whether the feed was ended and all of it has been read.
 local function closing()
@@ -60,7 +61,7 @@ end
 
 local function answer()
   return cmsgpack.pack({seq, meta.chain, W, now, newest and newest[1] or '0-0',
-    redis.call('XLEN', s) - tonumber(meta.trimmed or 0), tonumber(meta.ending or 0), redis.call('LLEN', w),
+    seq - tonumber(meta.trimmed or 0), tonumber(meta.ending or 0), redis.call('LLEN', w),
     redis.call('LLEN', g), #due(w, CLOSE, closing()) + #due(g, DROP, false), count, tps})
 end
 
@@ -102,28 +103,29 @@ local function done(id, t)
   put(id, 'd')
   drops[#drops + 1] = whole(t + window + keep) .. ':' .. id
 end
-local function emit(kind, revision, outcome, t, prediction)
+local function emit(kind, revision, middle, tail)
   seq = seq + 1
-  samples[#samples + 1] = '{"kind":"' .. kind .. '","revision":' .. revision .. ',"label":' .. outcome ..
-    ',"t":' .. whole(t) .. ',"prediction":' .. prediction .. '}'
+  samples[#samples + 1] = '{"kind":"' .. kind .. '","revision":' .. revision .. ',"label":' .. middle .. tail
 end
-local function told(id, label, t) return label .. ',"label_t":' .. whole(t) .. ',"id":' .. cjson.encode(id) end
-local function label_of(outcome) return string.match(outcome, '^(.*),"label_t":%d+,"id":') end
+local function told(id, label, t)
+  return label .. ',"label_t":' .. whole(t) .. ',"id":' .. cjson.encode(id) .. ',"t":'
+end
+local function label_of(middle) return match(middle, '^(.*),"label_t":%d+,"id":') end
 
--- An entry's state, time, outcomes held and prediction.
+-- An entry's state, time, outcomes held and tail.
 local function parts(held)
-  local state, t = cut(held, 1, 1), tonumber(cut(held, 2, 17)) or 0
+  local state, number = match(held, '^(%a)(%d*)')
+  local t, first = tonumber(number) or 0, #number + 3 -- what follows a colon
   if state == 'd' then return state, t, {}, '' end
-  if state == 'e' then return state, t, cmsgpack.unpack(cut(held, 18)), '' end
-  if state ~= 'h' then return state, t, {}, cut(held, 18) end
-  local colon = string.find(held, ':', 18, true)
-  local last = colon + tonumber(cut(held, 18, colon - 1))
-  return state, t, cmsgpack.unpack(cut(held, colon + 1, last)), cut(held, last + 1)
+  if state == 'e' then return state, t, cmsgpack.unpack(cut(held, first)), '' end
+  if state ~= 'h' then return state, t, {}, cut(held, 2) end
+  local tail = cut(held, first + t)
+  return state, time_of(tail), cmsgpack.unpack(cut(held, first, first + t - 1)), tail
 end
-local function hold(id, t, outcomes, prediction)
-  if #outcomes == 0 then return put(id, stamped('w', t) .. prediction) end
+local function hold(id, outcomes, tail)
+  if #outcomes == 0 then return put(id, 'w' .. tail) end
   local packed = cmsgpack.pack(outcomes)
-  put(id, stamped('h', t) .. #packed .. ':' .. packed .. prediction)
+  put(id, 'h' .. #packed .. ':' .. packed .. tail)
 end
 
 local function before(a, b) return a[1] < b[1] or (a[1] == b[1] and a[2] < b[2]) end
@@ -159,17 +161,17 @@ local function reduced(id, outcomes)
   return told(id, reduce == 'sum' and format('%.17g', sum) or '[' .. table.concat(labels, ',') .. ']', last[1])
 end
 
-local function joined(id, t, outcomes, prediction)
+local function joined(id, t, outcomes, tail)
   add('joined', 1)
-  emit('joined', '0', reduced(id, outcomes), t, prediction)
+  emit('joined', '0', reduced(id, outcomes), tail)
   done(id, math.max(t, outcomes[#outcomes][1]))
 end
-local function corrected(id, t, outcomes, prediction)
+local function corrected(id, t, outcomes, tail)
   add('corrected', 1)
   add('used', #outcomes)
-  emit('correction', '1', reduced(id, outcomes), t, prediction)
+  emit('correction', '1', reduced(id, outcomes), tail)
   local drop = math.max(t, outcomes[#outcomes][1]) + window + keep
-  put(id, stamped('d', drop)) -- an earlier marker of the same id is in the list already, if it was provisional
+  put(id, 'd' .. whole(drop)) -- an earlier marker of the same id is in the list already, if it was provisional
   drops[#drops + 1] = whole(drop) .. ':' .. id
 end
 
@@ -184,42 +186,31 @@ local function prediction(id, t, entered, held, item)
   end
   local _, _, outcomes = parts(held)
   local on_time, late = split(outcomes, t + window)
-  local body = cut(entered, 18)
+  local tail = cut(entered, 2)
   add('early', -#outcomes)
   add('late', #late)
   if #on_time > 0 and not at_close then
     add('used', 1)
     add('outcome_duplicate', #on_time - 1)
-    return joined(id, t, {on_time[1]}, body)
+    return joined(id, t, {on_time[1]}, tail)
   end
   add('used', #on_time)
   add('waiting', 1)
   if correct then for _, one in ipairs(late) do on_time[#on_time + 1] = one end end
   opens[#opens + 1] = item
-  hold(id, t, on_time, body)
+  hold(id, on_time, tail)
 end
 
 -- An outcome of a prediction that waits.
-local function settle(id, t, outcome, held, state, item)
-  local t_prediction = tonumber(cut(held, 2, 17))
+local function settle(id, t, middle, held)
+  local _, t_prediction, outcomes, tail = parts(held)
   local deadline = t_prediction + window
   local on_time = t <= deadline
-  local at_once = on_time and not at_close
-  if at_once and state == 'w' then -- by far the most common case, so without a table
-    emit('joined', '0', outcome, t_prediction, cut(held, 18))
+  local label = label_of(middle)
+  if on_time and not at_close then
     add('used', 1)
     add('waiting', -1)
-    add('joined', 1)
-    if t < t_prediction then return done(id, t_prediction) end
-    drops[#drops + 1] = item
-    return put(id, 'd')
-  end
-  local _, _, outcomes, body = parts(held)
-  local label = label_of(outcome)
-  if at_once then
-    add('used', 1)
-    add('waiting', -1)
-    return joined(id, t_prediction, {{t, label}}, body)
+    return joined(id, t_prediction, {{t, label}}, tail)
   end
   if not on_time and not correct then return add('late', 1) end
   local other = insert(outcomes, t, label)
@@ -229,18 +220,30 @@ local function settle(id, t, outcome, held, state, item)
     add(other[1] <= deadline and 'used' or 'late', -1)
     add('capped', 1)
   end
-  hold(id, t_prediction, outcomes, body)
+  hold(id, outcomes, tail)
 end
 
-local function outcome(id, t, body, held, item)
+local plain = 0 -- outcomes of the most common kind
+local function outcome(id, t, middle, held, item)
   if t + window + keep < W then return add('outcome_too_late', 1) end
+  if held and not at_close and byte(held) == WAITING then -- by far the most common case, so without a table
+    local tail = cut(held, 2)
+    local t_prediction = time_of(tail)
+    if t_prediction <= t and t <= t_prediction + window then
+      plain, seq = plain + 1, seq + 1
+      samples[#samples + 1] = JOINED .. middle .. tail
+      drops[#drops + 1] = item
+      entry[id], touched[id] = 'd', true
+      return
+    end
+  end
   local state = held and cut(held, 1, 1)
   if state == 'd' then return add('outcome_duplicate', 1) end
-  if state == 'w' or state == 'h' then return settle(id, t, body, held, state, item) end
+  if state == 'w' or state == 'h' then return settle(id, t, middle, held) end
   if state == 'p' then
-    local _, t_prediction, _, prediction_body = parts(held)
+    local _, t_prediction, _, tail = parts(held)
     if t > t_prediction + window and not correct then return add('late', 1) end
-    return corrected(id, t_prediction, {{t, label_of(body)}}, prediction_body)
+    return corrected(id, t_prediction, {{t, label_of(middle)}}, tail)
   end
   local first, outcomes = t, {}
   if held then
@@ -249,14 +252,14 @@ local function outcome(id, t, body, held, item)
   else
     opens[#opens + 1] = whole(t + window) .. ':' .. id
   end
-  local other = insert(outcomes, t, label_of(body))
+  local other = insert(outcomes, t, label_of(middle))
   if not other then return add('outcome_duplicate', 1) end
   add(other == true and 'early' or 'capped', 1)
-  put(id, stamped('e', first) .. cmsgpack.pack(outcomes))
+  put(id, 'e' .. whole(first) .. ':' .. cmsgpack.pack(outcomes))
 end
 
 -- A window has passed.
-local function close(id, t, state, outcomes, body)
+local function close(id, t, state, outcomes, tail)
   if state == 'e' then
     add('early', -#outcomes)
     add('orphan', #outcomes)
@@ -264,18 +267,18 @@ local function close(id, t, state, outcomes, body)
   end
   add('waiting', -1)
   local on_time, late = split(outcomes, t + window)
-  if #on_time > 0 then return joined(id, t, on_time, body) end
+  if #on_time > 0 then return joined(id, t, on_time, tail) end
   if not negative then
     add('unlabelled', 1)
     return done(id, t)
   end
   add('negative', 1)
-  emit('negative', '0', told(id, negative, t + window), t, body)
+  emit('negative', '0', told(id, negative, t + window), tail)
   if #late > 0 then
     add('late', -#late)
-    return corrected(id, t, late, body)
+    return corrected(id, t, late, tail)
   end
-  put(id, stamped('p', t) .. body)
+  put(id, 'p' .. tail)
   drops[#drops + 1] = whole(t + window + keep) .. ':' .. id
 end
 
@@ -286,6 +289,9 @@ for i = 1, #ids do
     apply(ids[i], times[i], bodies[i], entry[ids[i]], items[i])
   end
 end
+add('used', plain)
+add('waiting', -plain)
+add('joined', plain)
 
 local largest = -1
 for i, move in ipairs(moves) do
@@ -320,9 +326,9 @@ for i, item in ipairs(dropped) do dropped_ids[i] = string.match(item, '^%d+:(.*)
 load(closed_ids)
 for i, id in ipairs(closed_ids) do
   if entry[id] then
-    local state, t, outcomes, body = parts(entry[id])
+    local state, t, outcomes, tail = parts(entry[id])
     local open = state == 'w' or state == 'h' or state == 'e'
-    if open and t + window == time_of(closed[i]) then close(id, t, state, outcomes, body) end
+    if open and t + window == time_of(closed[i]) then close(id, t, state, outcomes, tail) end
   end
 end
 load(dropped_ids)
@@ -354,9 +360,16 @@ if #closed > 0 then redis.call('LTRIM', w, #closed, -1) end
 if #dropped > 0 then redis.call('LTRIM', g, #dropped, -1) end
 chunked('RPUSH', w, opens)
 chunked('RPUSH', g, drops)
+local first, fields, bytes = seq - #samples, {}, 0
 for i, sample in ipairs(samples) do
-  newest = {whole(seq - #samples + i) .. '-' .. chain}
-  redis.call('XADD', s, newest[1], 's', sample)
+  bytes = bytes + #sample
+  fields[#fields + 1] = whole(first + i)
+  fields[#fields + 1] = sample
+  if i == #samples or #fields == 2 * ENTRY or bytes + #samples[i + 1] > ENTRY_BYTES then
+    newest = {fields[#fields - 1] .. '-' .. chain}
+    redis.call('XADD', s, newest[1], unpack(fields))
+    fields, bytes = {}, 0
+  end
 end
 local changed = {'token', token, 'seq', whole(seq), 'chain', chain, 'watermark', whole(W), 'clock', whole(now),
   'counters', cmsgpack.pack(count)}

@@ -84,12 +84,12 @@ class Step(Struct, array_like=True):
 
 def asked(key: str, t_ms: int, content: str, window_ms: int) -> tuple[str, str]:
     """Give a prediction as the shard keeps it: the item of its window, and its entry."""
-    return f"{t_ms + window_ms}:{key}", f"w{t_ms:016d}{content}"
+    return f"{t_ms + window_ms}:{key}", f'w{t_ms},"prediction":{content}}}'
 
 
 def told(key: str, t_ms: int, label: str, stay_ms: int) -> tuple[str, str]:
     """Give an outcome as the shard takes it: its marker's item (`stay_ms`: window and keep), and a sample's middle."""
-    return f"{t_ms + stay_ms}:{key}", f'{label},"label_t":{t_ms},"id":{quoted(key)}'
+    return f"{t_ms + stay_ms}:{key}", f'{label},"label_t":{t_ms},"id":{quoted(key)},"t":'
 
 
 class Position(Struct, array_like=True, frozen=True):

@@ -12,17 +12,23 @@ from streams.errors import HistoryChanged, StoreRefused
 from streams.redis import Address, connect
 from streams.step import COUNTERS, Position, ShardState, Step, pack, unpack
 
-FORMAT = "2"
+FORMAT = "3"
 NOTHING = "0-0"  # the stream position before the first sample
 PAGE = 512
+MOST_TOGETHER = 16  # samples in one entry of a stream; join.lua's ENTRY
 HELD = {b"w": "prediction", b"h": "prediction with its outcome", b"e": "outcome"}
 _CREATE = """
 if redis.call('HEXISTS', KEYS[1], 'format') == 0 then redis.call('HSET', KEYS[1], unpack(ARGV)) end
 return redis.call('HGETALL', KEYS[1])"""
+# First what frees memory: a full store takes it. A store that went back is left alone: its reader will see that.
 _TRIM = """
-if #redis.call('XRANGE', KEYS[5], ARGV[1], ARGV[1]) == 0 then return end -- the store went back: a reader will see it
-redis.call('XTRIM', KEYS[5], 'MINID', ARGV[1])
-redis.call('HSET', KEYS[1], 'trimmed', '1')"""  # first what frees memory: a full store takes it
+local seq, chain = string.match(ARGV[1], '^(%d+)-(%d+)$')
+local entry = redis.call('XRANGE', KEYS[5], seq .. '-0', '+', 'COUNT', 1)[1]
+if not entry or string.match(entry[1], '-(%d+)$') ~= chain or tonumber(entry[2][1]) > tonumber(seq) then return end
+redis.call('XTRIM', KEYS[5], 'MINID', seq .. '-0')
+if tonumber(redis.call('HMGET', KEYS[1], 'trimmed')[1] or 0) < tonumber(seq) then
+  redis.call('HSET', KEYS[1], 'trimmed', seq)
+end"""
 
 
 class Waiting(NamedTuple):
@@ -98,19 +104,20 @@ class Store:
             return unpack(self._step(keys=self._keys(feed, shard)))
 
     def read(self, feed: str, shard: int, after: str, count: int) -> list[tuple[str, bytes]]:
-        """Read up to `count` samples after the stream ID `after`, as (ID, JSON of a `Sample`).
+        """Read up to `count` samples after the position `after`, as (position, JSON of a `Sample`); [] at the end.
+
+        A position is "number-chain": the sample's number, and the chain of the step that emitted it.
 
         Raises:
-            HistoryChanged: the entry `after` is not there any more (with "0-0": the first sample is not).
+            HistoryChanged: the sample at `after` is not there any more (with "0-0": the first sample is not).
         """
-        first = after != NOTHING
-        with self._answering():
-            entries = self._client.entries(self._keys(feed, shard)[4], after if first else "-", count + first)
-        if first and not (entries and entries[0][0] == after):
+        found = self._samples(self._keys(feed, shard)[4], int(after.partition("-")[0]), count)
+        skipped = next((i + 1 for i, (position, _) in enumerate(found[:MOST_TOGETHER]) if position == after), 0)
+        if after != NOTHING and not skipped:
             raise HistoryChanged(f"{feed}.{shard}: sample {after} is not in the stream any more")
-        if not first and entries and not entries[0][0].startswith("1-"):
-            raise HistoryChanged(f"{feed}.{shard}: the stream starts at {entries[0][0]}, not at the first sample")
-        return entries[first:]
+        if after == NOTHING and found and not found[0][0].startswith("1-"):
+            raise HistoryChanged(f"{feed}.{shard}: the stream starts at {found[0][0]}, not at the first sample")
+        return found[skipped : skipped + count]
 
     def wait(self, feed: str, after: Mapping[int, str], block_ms: int) -> None:
         """Sleep until a shard (number → position) has a newer sample, at most `block_ms` (5 s); merely a wake-up."""
@@ -118,7 +125,7 @@ class Store:
             self._client.wait({self._keys(feed, shard)[4]: at for shard, at in after.items()}, block_ms)
 
     def trim(self, feed: str, shard: int, upto: str) -> None:
-        """Drop the samples before the stream ID `upto`, which stays."""
+        """Drop the samples before the position `upto`, which stays, with those that share its entry."""
         if upto == NOTHING:
             return
         with self._answering():
@@ -168,6 +175,18 @@ class Store:
     def close(self) -> None:
         """Let the client go."""
         self._client.close()
+
+    def _samples(self, stream: str, number: int, count: int) -> list[tuple[str, bytes]]:
+        """Read entries from the one that holds `number` on, until they hold `count` samples behind it, or the end."""
+        found: list[tuple[str, bytes]] = []
+        most = count // MOST_TOGETHER + 2
+        while True:
+            with self._answering():
+                entries = self._client.entries(stream, f"{number}-0", most)
+            found += [(f"{n}-{chain}", body) for chain, samples in entries for n, body in samples]
+            if len(entries) < most or len(found) >= count + MOST_TOGETHER:
+                return found
+            number = entries[-1][1][-1][0] + 1
 
     @staticmethod
     def _keys(feed: str, shard: int) -> list[str]:

@@ -29,6 +29,8 @@ RETRIES, RETRY_S = 3, 0.1  # a repeated step is harmless: its token and position
 BLOCK_MS = 5_000  # below ANSWER_S
 SLICE_MS = 50  # how long a cluster's wait looks at one stream before it asks all again
 
+Entry = tuple[str, list[tuple[int, bytes]]]  # of a sample stream: its chain, its samples with their numbers
+
 
 class Script(Protocol):
     """A script to call."""
@@ -66,10 +68,10 @@ class Client:
         """Give each primary's maxmemory-policy."""
         return {self.at.shown: self.redis.info("memory").get("maxmemory_policy", "noeviction")}
 
-    def entries(self, stream: str, low: str, count: int) -> list[tuple[str, bytes]]:
-        """Read a stream of single fields from an ID on: (ID, value)."""
+    def entries(self, stream: str, low: str, count: int) -> list[Entry]:
+        """Read a stream from an ID on."""
         reply = cast("list[Any]", self.redis.xrange(stream, low, "+", count))
-        return [(entry.decode(), fields[1]) for entry, fields in reply]
+        return [(_chain(entry), list(zip(map(int, fields[::2]), fields[1::2], strict=True))) for entry, fields in reply]
 
     def wait(self, after: Mapping[str, str], block_ms: int) -> None:
         """Sleep until one of the streams has an entry behind its ID, at most `block_ms` and 5 s."""
@@ -106,10 +108,10 @@ class ClusterClient(Client):
             for node in nodes
         }
 
-    def entries(self, stream: str, low: str, count: int) -> list[tuple[str, bytes]]:
-        """Read a stream of single fields from an ID on: (ID, value)."""
+    def entries(self, stream: str, low: str, count: int) -> list[Entry]:
+        """Read a stream from an ID on."""
         reply = cast("list[Any]", self.redis.xrange(stream, low, "+", count))
-        return [(entry.decode(), next(iter(fields.values()))) for entry, fields in reply]
+        return [(_chain(entry), [(int(n), body) for n, body in fields.items()]) for entry, fields in reply]
 
     def wait(self, after: Mapping[str, str], block_ms: int) -> None:
         """Sleep until one of the streams has an entry behind its ID, at most `block_ms` and 5 s.
@@ -149,6 +151,10 @@ def connect(at: Address | str) -> Client:
             f"redis.url must be {URL}, with /, #, ? and @ of a password written as %2F, %23, %3F and %40; "
             "what was found is not shown"
         ) from None
+
+
+def _chain(entry: bytes) -> str:
+    return entry.partition(b"-")[2].decode()
 
 
 def settings(at: Address) -> dict[str, Any]:

@@ -89,7 +89,8 @@ def test_a_step_sent_twice_changes_the_state_once(stage: Stage) -> None:
 def test_shards_on_several_nodes_are_read_waited_for_and_trimmed(stage: Stage) -> None:
     feed = stage.feed(3)
     for shard in range(3):
-        join(stage.store, feed, shard, shard + 1)
+        for _ in range(shard + 1):
+            join(stage.store, feed, shard, 1)
     assert [numbers(stage.store, feed, shard) for shard in range(3)] == [[1], [1, 2], [1, 2, 3]]
     rows = stage.store.read(feed, 2, "0-0", 9)
     stage.store.trim(feed, 2, rows[1][0])

@@ -265,13 +265,13 @@ class TestAudit:
     @pytest.mark.parametrize("broker", ["embedded"], indirect=True)
     def test_a_sample_that_is_gone_is_named(self, make: Make, embedded_redis: Redis) -> None:
         world = make()
-        world.predict(*range(9))
-        world.report(*range(9))
-        world.join(18)
+        world.predict(*range(40))
+        world.report(*range(40))
+        world.join(80)
         stream = f"{{{world.name}.0}}:s"
         entries: Any = embedded_redis.xrange(stream)
-        embedded_redis.xdel(stream, entries[4][0])
-        with pytest.raises(Disagreement, match="1 differences") as ended:
+        embedded_redis.xdel(stream, entries[1][0])
+        with pytest.raises(Disagreement, match=f"{len(entries[1][1])} differences") as ended:
             operate.show_audit(world.path, world.settings, compare=True)
         assert ended.value.exit_code == 8
 
@@ -315,9 +315,9 @@ class TestAudit:
     @pytest.mark.parametrize("broker", ["embedded"], indirect=True)
     def test_samples_that_a_reader_took_are_asked_for(self, make: Make) -> None:
         world = make()
-        world.predict(*range(3))
-        world.report(*range(3))
-        world.join(6)
+        world.predict(*range(40))
+        world.report(*range(40))
+        world.join(80)
         world.place.store.trim(world.name, 0, world.place.store.shard(world.name, 0).last_id)
         with pytest.raises(ConfigError, match=r"a reader took samples .* 'topic' or 'parquet'"):
             operate.show_audit(world.path, world.settings, compare=True)

@@ -145,7 +145,7 @@ def serve_malformed_requests(
     assert [(a.id, a.t, a.version) for a in answers] == [("id-0", 1_000, 0), ("id-3", 1_003, 0)]
     letters = everything(broker.address, topics.dead, 7)
     told = [{name: value.decode(errors="replace") for name, value in letter.headers} for letter in letters]
-    assert [(t["topic"], t["offset"]) for t in told] == [(topics.requests, str(n)) for n in (1, 2, 4, 5, 6, 7, 8)]
+    assert [letter.key for letter in letters] == [f"{topics.requests}/0/{n}".encode() for n in (1, 2, 4, 5, 6, 7, 8)]
     assert [letter.value for letter in letters] == [(values[n] or b"")[:65_536] or None for n in (1, 2, 4, 5, 6, 7, 8)]
     reasons = (
         "length 4",

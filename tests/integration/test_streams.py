@@ -65,17 +65,28 @@ class TestStore:
         with pytest.raises(HistoryChanged):
             store.read(feed, 0, "3-1", 10)
 
-    def test_a_trim_keeps_the_entry_it_names(self, store: Store) -> None:
+    def test_a_trim_keeps_the_sample_it_names_and_what_shares_its_entry(self, store: Store) -> None:
         feed = fresh()
         store.create(feed, 1, self.TPS)
-        assert move(store, feed, 5, "a").unread == 5
-        rows = store.read(feed, 0, "0-0", 10)
-        store.trim(feed, 0, rows[2][0])
-        assert store.read(feed, 0, rows[2][0], 10) == rows[3:]
-        assert store.shard(feed, 0).unread == 2
-        for gone in (rows[1][0], "0-0"):
+        assert move(store, feed, 40, "a").unread == 40
+        rows = store.read(feed, 0, "0-0", 99)
+        store.trim(feed, 0, rows[29][0])
+        assert store.read(feed, 0, rows[29][0], 99) == rows[30:]
+        assert store.shard(feed, 0).unread == 10
+        store.trim(feed, 0, rows[20][0])  # of one who lags: what was trimmed stays so
+        assert store.shard(feed, 0).unread == 10
+        for gone in (rows[15][0], "0-0"):
             with pytest.raises(HistoryChanged):
-                store.read(feed, 0, gone, 10)
+                store.read(feed, 0, gone, 99)
+
+    def test_many_small_entries_are_read_to_the_count(self, store: Store) -> None:
+        feed = fresh()
+        store.create(feed, 1, self.TPS)
+        for n in range(80):
+            move(store, feed, 1, f"t{n}")
+        rows = store.read(feed, 0, "0-0", 70)
+        assert [int(at.partition("-")[0]) for at, _ in rows] == list(range(1, 71))
+        assert len(store.read(feed, 0, rows[-1][0], 70)) == 10
 
     def test_waiting_ends_with_the_next_sample(self, store: Store) -> None:
         feed = fresh()

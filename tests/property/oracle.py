@@ -156,22 +156,22 @@ class Oracle:
                 return f"{sum(map(float, labels)):.17g}", held[-1][0]
         return f"[{','.join(labels)}]", held[-1][0]
 
-    def _emit(self, key: str, kind: str, revision: int, t: int, settled: tuple[str, int], body: str) -> None:
+    def _emit(self, key: str, kind: str, revision: int, settled: tuple[str, int], body: str) -> None:
         self.seq += 1
         label, label_t = settled
         told = f'"label":{label},"label_t":{label_t},"id":{json.dumps(key)}'
-        sample = f'{{"kind":"{kind}","revision":{revision},{told},"t":{t},"prediction":{body[17:]}}}'
+        sample = f'{{"kind":"{kind}","revision":{revision},{told},"t":{body[1:]}'
         self.samples.append((f"{self.seq}-{self.chain}", sample))
 
     def _join(self, key: str, t: int, held: Held, body: str) -> None:
         self.count["joined"] += 1
-        self._emit(key, "joined", 0, t, self._reduced(held), body)
+        self._emit(key, "joined", 0, self._reduced(held), body)
         self._done(key, max(t, held[-1][0]))
 
     def _correct(self, key: str, t: int, held: Held, body: str) -> None:
         self.count["corrected"] += 1
         self.count["used"] += len(held)
-        self._emit(key, "correction", 1, t, self._reduced(held), body)
+        self._emit(key, "correction", 1, self._reduced(held), body)
         self._done(key, max(t, held[-1][0]))
 
     def _done(self, key: str, t: int) -> None:
@@ -195,7 +195,7 @@ class Oracle:
             self._done(key, held.t)
         else:
             self.count["negative"] += 1
-            self._emit(key, "negative", 0, held.t, (self.rules.negative, deadline), held.body)
+            self._emit(key, "negative", 0, (self.rules.negative, deadline), held.body)
             if late:
                 self.count["late"] -= len(late)
                 self._correct(key, held.t, late, held.body)
