@@ -149,8 +149,11 @@ def _filled(stack: ExitStack, folder: Path, size: int, payload_bytes: int) -> tu
     empty = _used(client)
     while growing.waiting < size:
         growing.open()
+    entry_bytes = (_used(client) - empty) / growing.opened
+    while client.info("persistence")["aof_rewrite_in_progress"]:  # whose copies of pages are not the join's cost
+        time.sleep(0.5)
     print(f"{size:,} wait", file=sys.stderr, flush=True)
-    return growing, (_used(client) - empty) / growing.opened
+    return growing, entry_bytes
 
 
 def _costs(shards: dict[int, tuple[Growing, float]]) -> list[Cost]:

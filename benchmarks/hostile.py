@@ -7,8 +7,11 @@ import statistics
 import sys
 import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from random import Random
 from typing import Any, NamedTuple
+
+from kafka import KafkaAdminClient
 
 from benchmarks.contenders import ONE, Arena
 from benchmarks.events import Item, fill
@@ -17,7 +20,8 @@ from deploy.embedded import Service
 from streams.kafka import ensure_topics
 from tests.hostile import mixed
 
-LARGEST_BYTES = 900_000  # what a topic takes that nobody configured
+LARGEST_BYTES = 10_000_000
+RARELY = 0.0003  # how often one of the large kinds comes, to once for each other: 20 of 10 MB in a million
 AT_LEAST = 0.5
 
 
@@ -38,7 +42,7 @@ class Counted:
 
     def items(self, good: int, evil: int) -> Iterator[Item]:
         """Make a feed, all of it in one partition a topic."""
-        for outcome, made in mixed(Random(4), good, evil, LARGEST_BYTES):
+        for outcome, made in mixed(Random(4), good, evil, LARGEST_BYTES, RARELY):
             self.events += 1
             self.refused += made.refused
             self.bytes_ += len(made.value or b"")
@@ -62,7 +66,9 @@ def run(broker: Service, good: int, evil: int, rounds: int) -> dict[str, Any]:
 def _filled(bootstrap: str, good: int, evil: int) -> Filled:
     name = uuid.uuid4().hex[:8]
     sides = (f"{name}-predictions", f"{name}-outcomes")
-    ensure_topics(bootstrap, dict.fromkeys(sides, 1))
+    with closing(KafkaAdminClient(bootstrap_servers=bootstrap)) as admin:
+        wide = {"retention.ms": "-1", "max.message.bytes": f"{2 * LARGEST_BYTES}"}
+        admin.create_topics({side: {"num_partitions": 1, "configs": wide} for side in sides}, wait_for_metadata=True)
     count = Counted()
     fill(bootstrap, sides, 1, count.items(good, evil))
     task = {"bootstrap": bootstrap, "predictions": sides[0], "outcomes": sides[1], "partitions": 1, "reader": "fields"}

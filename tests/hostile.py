@@ -10,9 +10,9 @@ from random import Random
 from typing import NamedTuple
 
 BIG_BYTES = 10_000_000
-HUGE = "huge string"
+HUGE, DEEPEST, DIGITS = LARGE = "huge string", "deepest nesting", "huge digits"
 OLD = "1970"
-RARELY = 0.05  # how often a huge string is made, to once for each other kind
+RARELY = 0.05  # how often one of the large ones is made, to once for each other kind
 DEEP = 100_000
 YEAR_2100_MS = 4_102_444_800_000
 SEED_MS = 1_360_000_000_000
@@ -30,14 +30,18 @@ class Hostile(NamedTuple):
 Kind = Callable[[Random, str, int], Hostile]
 
 
-def hostile(rng: Random, number: int, big_bytes: int = BIG_BYTES, kinds: Sequence[str] = ()) -> Hostile:
+def hostile(
+    rng: Random, number: int, big_bytes: int = BIG_BYTES, kinds: Sequence[str] = (), rarely: float = RARELY
+) -> Hostile:
     """Make the `number`th hostile event, of any kind or one of `kinds`; strings are at most `big_bytes` long."""
     among = kinds or tuple(KINDS)
-    (kind,) = rng.choices(among, [RARELY if kind == HUGE else 1 for kind in among])
+    (kind,) = rng.choices(among, [rarely if kind in LARGE else 1 for kind in among])
     return KINDS[kind](rng, f"evil-{number}", big_bytes)._replace(kind=kind)
 
 
-def mixed(rng: Random, good: int, evil: int, big_bytes: int = BIG_BYTES) -> Iterator[tuple[bool, Hostile]]:
+def mixed(
+    rng: Random, good: int, evil: int, big_bytes: int = BIG_BYTES, rarely: float = RARELY
+) -> Iterator[tuple[bool, Hostile]]:
     """Give (whether for the outcomes, event) of a feed: `good` pairs, of kind "", and `evil` events anywhere between.
 
     What must be refused goes to either topic; what must be read has its outcome, and its pair joins if it is on time.
@@ -49,7 +53,7 @@ def mixed(rng: Random, good: int, evil: int, big_bytes: int = BIG_BYTES) -> Iter
         made = (
             Hostile("", event(f"good-{number}", at), False, f"good-{number}")
             if fine
-            else hostile(rng, number, big_bytes)
+            else hostile(rng, number, big_bytes, rarely=rarely)
         )
         if made.refused:
             yield rng.random() < 0.5, made
@@ -102,9 +106,8 @@ def _noise(rng: Random) -> bytes:
     return b"\xff" + rng.randbytes(rng.randrange(1, 2_000))
 
 
-def _nested(rng: Random) -> bytes:
+def _nested(rng: Random, levels: int) -> bytes:
     opening, closing = rng.choice([(b"[", b"]"), (b'{"a":', b"}"), (b"[", b"")])
-    levels = rng.choice([200, 2_000, DEEP])
     return _raw(opening * levels + b"1" * (opening != b"[") + closing * levels)
 
 
@@ -112,7 +115,6 @@ def _number(rng: Random) -> bytes:
     numbers = (
         b"1e999999",
         b"-1e400",
-        b"9" * DEEP,
         b"1" + b"0" * 500 + b".5",
         b"NaN",
         b"-Infinity",
@@ -180,8 +182,10 @@ KINDS: dict[str, Kind] = {
     "truncated": _refused(_cut),
     "wrong type": _refused(_wrong),
     HUGE: _huge,
-    "deep nesting": _refused(_nested),
+    "deep nesting": _refused(lambda rng: _nested(rng, rng.choice([200, 2_000]))),
+    DEEPEST: _refused(lambda rng: _nested(rng, DEEP)),
     "huge number": _refused(_number),
+    DIGITS: _refused(lambda _: _raw(b"9" * DEEP)),
     "invalid UTF-8": _refused(_utf8),
     "bad escape": _refused(_escape),
     "something around": _refused(_around),
