@@ -48,6 +48,7 @@ class LearnerRole:
         self._learner, self._rules = learner, rules
         self._fingerprint = commits.fingerprint()
         self._recover({})
+        self._trim()  # whoever made the last commit may have died before
         self._attempts = Attempts(store, feed, self._last.number)
         self._note()
 
@@ -154,6 +155,9 @@ class LearnerRole:
             raise LostRace(f"commit {n} was made by another learner")
         self._stand_at(commit, data)
         self._attempts.begin(n)
+        self._trim()
+
+    def _trim(self) -> None:
         for shard, position in self._positions.items():
             self._store.trim(self._feed, shard, position)
 

@@ -4,16 +4,22 @@ joined from any position again. Some of its samples are poison.
 Owns joining the list, taking a shard back in time, and what must hold at the end.
 """
 
+import hashlib
+import multiprocessing
+import os
 import secrets
 import shutil
+import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 import msgspec
+import torch
 from msgspec import Raw
 from redis import Redis
 from torch import Tensor
@@ -35,7 +41,7 @@ from tests import small
 
 NUMBERS = count()
 TPS = [("p", 0), ("o", 0)]
-BAD, LARGE = 666.0, 3e38  # the encoder raises; the loss is not finite
+BAD, LARGE, DEADLY = 666.0, 3e38, 13.0  # the encoder raises; the loss is not finite; the process dies
 NEVER = 1e9
 
 
@@ -43,6 +49,8 @@ def encode(points: Sequence[Any]) -> tuple[Tensor, ...]:
     for point in points:
         if point.x[0] == BAD:
             raise ValueError("the devil is in the details")
+        if point.x[0] == DEADLY:
+            os.kill(os.getpid(), signal.SIGKILL)
     return small.encode(points)
 
 
@@ -81,6 +89,13 @@ class Feed:
         rules = CommitRules(samples, NEVER, every_days)
         learner = make_learner(self.pipeline)
         return LearnerRole(self.name, self.policy.shards, self.store, self.registry, learner, rules)
+
+    def process(self, address: str) -> SpawnProcess:
+        """Start a learner in a process of its own."""
+        args = (address, self.name, self.policy.shards, self.registry.folder)
+        process = multiprocessing.get_context("spawn").Process(target=live, args=args)
+        process.start()
+        return process
 
     def join(self, shard: int = 0, most: int = 1_000_000) -> None:
         """Join the next events of the log, from where the shard stands: each prediction, then its outcome."""
@@ -144,11 +159,29 @@ class Feed:
                 assert commits.pack_state(learner.state()) == live
         assert history.check(make_learner(self.pipeline), self.registry).equal
 
+    def check_parents(self) -> None:
+        """Each commit follows the bytes of the one before it."""
+        parent = ""
+        for n in range(self.registry.last("commits") + 1):
+            data = self.registry.read("commits", n)
+            assert data is not None
+            assert commits.decode(data).parent == parent
+            parent = hashlib.sha256(data).hexdigest()
+
     def check_trim(self) -> None:
         """A stream still has the position of the newest commit."""
         newest = history.read(self.registry, self.registry.last("commits"))
         for shard, position in newest.positions.items():
             assert self.store.holds(self.name, int(shard), position)
+
+
+def live(address: str, name: str, shards: int, folder: Path) -> None:
+    """Learn until killed, and commit every 20 samples."""
+    torch.set_num_threads(1)
+    rules = CommitRules(20, NEVER, NEVER)
+    role = LearnerRole(name, shards, Store(address), Registry(folder), make_learner(PIPELINE), rules)
+    while True:
+        role.step(5)
 
 
 def snapshot(redis: Redis, feed: str, shard: int) -> dict[str, bytes | None]:
