@@ -4,17 +4,21 @@ Owns reading the commits' samples, and the equation between join and learner. Th
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
+from deploy.history import backwards
 from deploy.registry import Registry
+from learners.commits import Quarantined
+from learners.voids import places
 from streams.audit import Equation
 from streams.audit import equations as joined
 from streams.step import ShardState
 
-__all__ = ["Commit", "Equation", "Learned", "Sample", "commits", "equations", "learned"]
+__all__ = ["Equation", "Learned", "Sample", "equations", "learned", "learning", "read"]
 
 
 class Sample(Struct):
@@ -26,46 +30,58 @@ class Sample(Struct):
     label: Any
 
 
-class Commit(Struct):
-    """What matters of a commit here."""
-
-    samples: list[Sample]
-    positions: dict[str, str]
+read = msgspec.json.Decoder(Sample).decode
 
 
-class Learned(Struct, frozen=True):
-    """How many samples the commits hold, and how many (id, revision) more than once."""
+class Learned(Struct, frozen=True, kw_only=True):
+    """What the commits hold and did not take back.
+
+    How many samples, of which shard, how many (id, revision) more than once, and what was quarantined.
+    """
 
     samples: int
     doubled: int
+    shards: dict[int, int]
+    quarantined: list[Quarantined]
 
 
 def learned(registry: Registry) -> Learned:
-    """Count the samples of all commits by id and revision."""
-    seen = Counter((s.id, s.revision) for commit in commits(registry) for s in commit.samples)
-    return Learned(seen.total(), seen.total() - len(seen))
+    """Count the samples of all commits by shard, and by id and revision."""
+    seen: Counter[tuple[str, int]] = Counter()
+    shards: Counter[int] = Counter()
+    quarantined: list[Quarantined] = []
+    for commit in backwards(registry):
+        seen.update((sample.id, sample.revision) for sample in map(read, commit.samples))
+        shards.update(shard for shard, _ in places(commit))
+        quarantined = commit.quarantined + quarantined
+    doubled = seen.total() - len(seen)
+    return Learned(samples=seen.total(), doubled=doubled, shards=dict(shards), quarantined=quarantined)
 
 
-def equations(shards: list[ShardState], samples: int) -> list[Equation]:
+def learning(shards: Sequence[ShardState], found: Learned) -> list[Equation]:
+    """Check each shard's samples against what became of them."""
+    poison = Counter(one.shard for one in found.quarantined)
+    return [
+        Equation(
+            f"shard {n}: seq = learned + quarantined + unread",
+            shard.seq,
+            found.shards.get(n, 0) + poison[n] + shard.unread,
+        )
+        for n, shard in enumerate(shards)
+    ]
+
+
+def equations(shards: Sequence[ShardState], found: Learned) -> list[Equation]:
     """Check the join's counters, over all shards, against each other and against the samples learned."""
     total: Counter[str] = Counter()
     for shard in shards:
         total.update({**shard.counters, "seq": shard.seq})
-    unread = sum(shard.unread for shard in shards)
     places = {tp: at for shard in shards for tp, at in shard.positions.items()}
     counted = sum(at.records + at.rejected + at.holes + at.lost for shard in shards for at in shard.positions.values())
     return [
         *joined(total),
-        Equation("seq = learned + unread", total["seq"], samples + unread),
+        *learning(shards, found),
         Equation(
             "positions = records + rejected + holes + lost", sum(at.next - at.start for at in places.values()), counted
         ),
     ]
-
-
-def commits(registry: Registry) -> Iterator[Commit]:
-    """Give all commits in order."""
-    number = 0
-    while (commit := registry.record("commits", number, Commit)) is not None:
-        yield commit
-        number += 1

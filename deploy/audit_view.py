@@ -11,13 +11,18 @@ from rich.markup import escape
 from rich.table import Table
 
 from deploy.console import day
+from deploy.history import Rebuilt
+from learners.commits import Quarantined
 from streams.audit import Audit, Equation
 from streams.store import Waiting
 from streams.verify import Verdict
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """All that `audit --json` prints: `rejected` are positions by kind of reason, `notes` what operators did."""
+    """All that `audit --json` prints: `rejected` are positions by kind of reason, `notes` what operators did.
+
+    `learning` are the equations of a feed that is learned, `quarantined` what could not be, `rebuilt` is `--rebuild`'s.
+    """
 
     feed: str
     audit: Audit
@@ -25,6 +30,9 @@ class Report(Struct, frozen=True, kw_only=True):
     notes: list[str]
     rejected: dict[str, int]
     verdict: Verdict | None
+    learning: list[Equation] = []
+    quarantined: list[Quarantined] = []
+    rebuilt: Rebuilt | None = None
 
 
 def show(console: Console, report: Report) -> None:
@@ -34,8 +42,16 @@ def show(console: Console, report: Report) -> None:
         console.print(_waiting(report.waiting))
     for reason, count in report.rejected.items():
         console.print(f"rejected: {count:,} {reason}", markup=False, highlight=False)
+    for one in report.learning:
+        told = f"{one.left:,} and {one.right:,}, difference {one.difference:,}"
+        console.print(f"{_mark(one)} {one.text}: {told}", markup=False, highlight=False)
+    for poison in report.quarantined:
+        where = f"{poison.position} of shard {poison.shard}"
+        console.print(f"quarantined: {where}: {poison.reason}: {poison.sample}", markup=False, highlight=False)
     for note in report.notes:
         console.print(f"note: {note}", markup=False, highlight=False)
+    if report.rebuilt is not None:
+        console.print(_rebuilt(report.rebuilt), markup=False, highlight=False)
     if report.verdict is not None:
         _verdict(console, report.verdict)
 
@@ -79,6 +95,15 @@ def _verdict(console: Console, verdict: Verdict) -> None:
         for one in verdict.differences:
             table.add_row(escape(one.id), escape(one.here), escape(one.there))
         console.print(table)
+
+
+def _rebuilt(rebuilt: Rebuilt) -> str:
+    said = "the same bits" if rebuilt.equal else "OTHER BITS"
+    others = f"; commits were made in other environments: {', '.join(rebuilt.environments)}"
+    return (
+        f"rebuilt the state of commit {rebuilt.last} ({rebuilt.learned:,} samples) from commit {rebuilt.first}: {said}"
+        f"{others if rebuilt.environments else ''}"
+    )
 
 
 def _mark(equation: Equation) -> str:

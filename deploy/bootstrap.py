@@ -45,6 +45,7 @@ def bootstrap(pipeline: Pipeline, registry: Registry) -> bool:
         parent="",
         learned=0,
         samples=[],
+        runs=[],
         batches=[],
         shadow=[],
         intercept=learner.intercept.value,

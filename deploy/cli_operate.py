@@ -36,11 +36,16 @@ def audit(
     feed: FeedFile,
     config_file: ConfigFile = None,
     verify: Annotated[bool, typer.Option("--verify", help="Join the log again in plain Python and compare.")] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Learn all commits again and compare the learner's last state with it.")
+    ] = False,
     waiting: Annotated[int, typer.Option(help="How many of those that wait longest to list.")] = 10,
     as_json: AsJson = False,
 ) -> None:
     """Check that every position was counted and every count balances, by shard and partition."""
-    operate.show_audit(feed, settings(feed, config_file), compare=verify, waiting=waiting, as_json=as_json)
+    operate.show_audit(
+        feed, settings(feed, config_file), compare=verify, again=rebuild, waiting=waiting, as_json=as_json
+    )
 
 
 @app.command(name="end-of-feed")

@@ -14,6 +14,7 @@ from compressors import artifact
 from compressors.distill import Data, distill
 from compressors.parity import parity
 from deploy import records
+from deploy.history import backwards
 from deploy.pipeline import Pipeline
 from deploy.records import Candidate, DistillerNote, Figures
 from deploy.registry import Registry
@@ -80,7 +81,10 @@ class DistillerRole:
             time.sleep(block_ms / 1000)
             return False
         commit = commits.decode(data)
-        self._remember(commit)
+        if commit.void:
+            self._remember_again(commit.number)
+        else:
+            self._remember(commit)
         if commit.due is not None:
             self._make(commit)
         self._commit = commit.number
@@ -88,6 +92,17 @@ class DistillerRole:
             self._pipeline.name, {"distiller": records.encode(DistillerNote(self._commit, self._candidate))}
         )
         return True
+
+    def _remember_again(self, last: int) -> None:
+        """Take the newest samples up to a commit that made others void."""
+        found: list[Commit] = []
+        for commit in backwards(self._registry, last):
+            found.append(commit)
+            if sum(len(one.samples) for one in found) >= self._pipeline.online.replay:
+                break
+        self._replay.clear()
+        for commit in reversed(found):
+            self._remember(commit)
 
     def _remember(self, commit: Commit) -> None:
         samples = commit.read()

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import msgspec
 
-from deploy.audit import Sample, commits
+from deploy.audit import read
+from deploy.history import backwards
 from deploy.place import Place
 from deploy.registry import Registry
+from learners.voids import places
 from streams.errors import ConfigError, HistoryChanged
 from streams.outputs.samples import number
 from streams.outputs.topic import VOID, position_of
@@ -33,8 +34,8 @@ def emitted(place: Place) -> Found:
         HistoryChanged: the store does not hold the position at which the others end.
     """
     at = dict.fromkeys(range(place.shards), NOTHING)
-    if (place.folder / "commits" / f"{0:08}.json").exists():
-        yield from _learned(Registry(place.folder), at)
+    if place.registry:
+        yield from _learned(place.registry, at)
     else:
         yield from WRITTEN[place.settings.output.to](place, at)
     for shard, position in at.items():
@@ -44,13 +45,13 @@ def emitted(place: Place) -> Found:
 
 
 def _learned(registry: Registry, at: dict[int, str]) -> Found:
-    counts = dict.fromkeys(at, 0)
-    for commit in commits(registry):
-        for sample in commit.samples:
-            shard = crc32(sample.id.encode()) % len(at)
-            counts[shard] += 1
-            yield counts[shard], Emitted(sample.id, sample.revision, sample.kind, sample.label)
-        at.update((int(shard), position) for shard, position in commit.positions.items())
+    newest = next(backwards(registry))
+    at.update((int(shard), position) for shard, position in newest.positions.items())
+    for commit in backwards(registry):
+        for (_, n), sample in zip(places(commit), commit.samples, strict=True):
+            yield n, _emitted(sample)
+        for one in commit.quarantined:
+            yield number(one.position), _emitted(one.sample)
 
 
 def _left(place: Place, at: dict[int, str]) -> Found:
@@ -80,11 +81,11 @@ def _topic(place: Place, at: dict[int, str]) -> Found:
 
 
 def _parquet(place: Place, at: dict[int, str]) -> Found:
-    read: Callable[..., Any] = import_module("pyarrow.parquet").read_table
+    table: Callable[..., Any] = import_module("pyarrow.parquet").read_table
     names = ["id", "revision", "kind", "label", "position"]
     for shard in at:
         for path in sorted((Path(place.settings.output.path) / f"shard={shard}").glob("*.parquet")):
-            for row in read(path, columns=names, partitioning=None).to_pylist():
+            for row in table(path, columns=names, partitioning=None).to_pylist():
                 label = msgspec.json.decode(row["label"]) if isinstance(row["label"], str) else row["label"]
                 at[shard] = row["position"]
                 yield number(at[shard]), Emitted(row["id"], row["revision"], row["kind"], label)
@@ -97,10 +98,9 @@ def _those(found: dict[int, list[tuple[str, bytes]]], at: dict[int, str]) -> Fou
             yield number(position), _emitted(sample)
 
 
-def _emitted(sample: bytes) -> Emitted:
-    one = _sample(sample)
+def _emitted(sample: bytes | str) -> Emitted:
+    one = read(sample)
     return Emitted(one.id, one.revision, one.kind, one.label)
 
 
-_sample = msgspec.json.Decoder(Sample).decode
 WRITTEN: dict[str, Callable[[Place, dict[int, str]], Found]] = {"stream": _left, "topic": _topic, "parquet": _parquet}

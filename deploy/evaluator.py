@@ -8,6 +8,7 @@ import time
 
 from compressors import artifact
 from deploy import records
+from deploy.history import taken_back
 from deploy.pipeline import Pipeline
 from deploy.records import Candidate, Champion, EvaluatorNote, Metrics, Row
 from deploy.registry import Registry, RegistryError
@@ -41,6 +42,8 @@ class EvaluatorRole:
         data = self._registry.read("commits", self._commit + 1)
         if data is not None:
             commit = commits.decode(data)
+            if commit.void:
+                self._evaluator.expect(taken_back(self._registry, commit))
             self._write(self._evaluator.take(commit))
             self._commit = commit.number
         if started or data is not None:

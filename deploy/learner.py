@@ -1,27 +1,34 @@
 """The learner role: reads the sample streams, learns, writes commits, and only then trims.
 
-Owns the order of these steps and the recovery. Does not know how a model learns (learners) or how streams are kept.
+Owns the order of these steps, and the way back to the commits where one fails or the store went back in time. Does not
+know how a model learns (learners), how failures are counted (deploy/attempts.py) or how streams are kept.
 """
 
 import hashlib
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
-from msgspec import Raw
-
-from deploy import records
+from deploy import history, records
+from deploy.attempts import Attempts, Span
+from deploy.draft import Draft
 from deploy.records import LearnerNote
 from deploy.registry import Registry, RegistryError
 from learners import commits
-from learners.commits import Commit, Due
+from learners.commits import Commit, Due, Quarantined
 from learners.online import Learner
 from streams.errors import HistoryChanged, ShadowstreamError
 from streams.events import read_sample
-from streams.store import Store
+from streams.outputs.samples import number
+from streams.store import NOTHING, Store
 
 DAY_MS = 86_400_000
 STATE_EVERY = 32  # commits between whole states: what a restart has to learn again at most
 READ_AT_ONCE = 2_048
+DIED = "the process died of it"
+
+Entry = tuple[str, bytes]  # position and JSON
 
 
 class LearnerRole:
@@ -30,11 +37,8 @@ class LearnerRole:
     _last: Commit
     _parent: str
     _watermark_ms: int
-    _latest_ms: int
     _positions: dict[int, str]
-    _raws: list[Raw]
-    _batches: list[int]
-    _shadow: list[list[float]]
+    _draft: Draft
     _since: float
 
     def __init__(
@@ -43,23 +47,29 @@ class LearnerRole:
         self._feed, self._shards, self._store, self._registry = feed, range(shards), store, registry
         self._learner, self._rules = learner, rules
         self._fingerprint = commits.fingerprint()
-        self._recover()
+        self._recover({})
+        self._trim()  # whoever made the last commit may have died before
+        self._attempts = Attempts(store, feed, self._last.number)
+        self._note()
 
     def step(self, block_ms: int) -> bool:
         """Read what is there, learn it, commit when it is time; returns whether there was anything."""
         watermark = min(self._store.shard(self._feed, shard).watermark_ms for shard in self._shards)
         found = False
         for shard in self._shards:
-            entries = self._read(shard)
+            try:
+                entries = self._store.read(self._feed, shard, self._positions[shard], READ_AT_ONCE)
+            except HistoryChanged:
+                self._go_back()
+                return True
             if entries:
                 found = True
-                self._learn(entries)
+                if not self._learn(shard, entries):
+                    return True
                 self._positions[shard] = entries[-1][0]
         self._watermark_ms = max(self._watermark_ms, watermark)
         due = self._rules.due(self._last.watermark_ms, self._watermark_ms)
-        committed = bool(self._raws) and (
-            due is not None or self._rules.full(len(self._raws), self._since, self._last, self._watermark_ms)
-        )
+        committed = self._is_time(due)
         if committed:
             self._commit(due)
         if found or committed:
@@ -68,80 +78,134 @@ class LearnerRole:
             self._store.wait(self._feed, self._positions, block_ms)
         return found
 
-    def _read(self, shard: int) -> list[tuple[str, bytes]]:
+    def _is_time(self, due: Due | None) -> bool:
+        count = len(self._draft.samples)
+        full = due is not None or self._rules.full(count, self._since, self._last, self._watermark_ms)
+        return bool(self._draft.quarantined) or (count > 0 and full)
+
+    def _learn(self, shard: int, entries: Sequence[Entry]) -> bool:
+        """Learn the entries; False if some could not be, and the state is that of the last commit again."""
+        for part in self._parts(shard, entries):
+            batch = Span(shard, number(part[0][0]), number(part[-1][0]))
+            alone = self._attempts.alone(batch) and len(part) == 1
+            reason = DIED if alone and self._attempts.deadly(batch) else self._try(batch, part, alone)
+            if reason is None:
+                continue
+            if not alone:
+                failures = self._attempts.failed(batch)
+                logging.getLogger("shadowstream").warning(
+                    "learner: samples %d to %d of shard %d: %s (failure %d since commit %d); trying again from there",
+                    batch.first, batch.last, shard, reason, failures, self._last.number,
+                )  # fmt: skip
+                self._recover({})
+                return False
+            self._quarantine(shard, part[0], reason)
+        return True
+
+    def _parts(self, shard: int, entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+        """Cut into micro-batches; those that are suspected stand alone."""
+        for suspected, group in groupby(entries, lambda e: self._attempts.alone(Span(shard, *[number(e[0])] * 2))):
+            part = list(group)
+            yield from [[one] for one in part] if suspected else self._learner.batches(part)
+
+    def _try(self, batch: Span, part: Sequence[Entry], alone: bool) -> str | None:
+        """Learn one micro-batch; gives why it cannot be. A sample alone then leaves the state as it was."""
+        before = commits.pack_state(self._learner.state()) if alone else None
+        self._attempts.announce(batch)
         try:
-            return self._store.read(self._feed, shard, self._positions[shard], READ_AT_ONCE)
-        except HistoryChanged:
-            if self._registry.last("commits", self._last.number) > self._last.number:
-                raise LostRace("another learner has committed, and trimmed what this one stood at") from None
-            raise
+            samples = [read_sample(data) for _, data in part]
+            shadow = self._learner.learn(samples).tolist()
+        except Exception as wrong:  # noqa: BLE001 a user's model may raise anything; at last the sample is quarantined
+            if before is not None:
+                self._learner.load(commits.unpack_state(before))
+            return f"{type(wrong).__name__}: {wrong}"
+        places = [(batch.shard, number(position)) for position, _ in part]
+        self._draft.add(places, [data for _, data in part], shadow, max(s.prediction.t for s in samples))
+        return None
 
-    def _learn(self, entries: Sequence[tuple[str, bytes]]) -> None:
-        samples = [read_sample(data) for _, data in entries]
-        for batch in self._learner.batches(samples):
-            self._shadow += self._learner.learn(batch).tolist()
-            self._batches.append(len(batch))
-        self._latest_ms = max(self._latest_ms, max(s.prediction.t for s in samples))
-        self._raws += [Raw(data) for _, data in entries]
+    def _quarantine(self, shard: int, entry: Entry, reason: str) -> None:
+        position, data = entry
+        logging.getLogger("shadowstream").warning("learner: quarantined %s of shard %d: %s", position, shard, reason)
+        text = data.decode(errors="replace")
+        self._draft.quarantined.append(Quarantined(shard=shard, position=position, reason=reason, sample=text))
 
-    def _commit(self, due: Due | None) -> None:
-        number = self._last.number + 1
-        keep_state = due is not None or number % STATE_EVERY == 0
+    def _commit(self, due: Due | None, void: dict[str, str] | None = None) -> None:
+        n, draft = self._last.number + 1, self._draft
+        keep_state = due is not None or void is not None or n % STATE_EVERY == 0
         commit = Commit(
-            number=number,
+            number=n,
             parent=self._parent,
             learned=self._learner.learned,
-            samples=self._raws,
-            batches=self._batches,
-            shadow=self._shadow,
+            samples=draft.samples,
+            runs=draft.runs,
+            batches=draft.batches,
+            shadow=draft.shadow,
             intercept=self._learner.intercept.value,
             positions={str(shard): position for shard, position in self._positions.items()},
             watermark_ms=self._watermark_ms,
-            latest_ms=self._latest_ms,
+            latest_ms=max(self._last.latest_ms, draft.latest_ms),
             due=due,
+            quarantined=draft.quarantined,
+            void=void or {},
             fingerprint=self._fingerprint,
             state=self._registry.put(commits.pack_state(self._learner.state())) if keep_state else None,
         )
         data = commits.encode(commit)
-        if not self._registry.create("commits", number, data):
-            raise LostRace(f"commit {number} was made by another learner")
+        if not self._registry.create("commits", n, data):
+            raise LostRace(f"commit {n} was made by another learner")
         self._stand_at(commit, data)
+        self._attempts.begin(n)
+        self._trim()
+
+    def _trim(self) -> None:
         for shard, position in self._positions.items():
             self._store.trim(self._feed, shard, position)
 
+    def _go_back(self) -> None:
+        """Take back what the store no longer holds: rebuild without it, and commit that it is void."""
+        if self._registry.last("commits", self._last.number) > self._last.number:
+            raise LostRace("another learner has committed, and trimmed what this one stood at")
+        void = {}
+        for shard in self._shards:
+            if not self._store.holds(self._feed, shard, self._last.positions.get(str(shard), NOTHING)):
+                void[str(shard)] = self._known(shard)
+        self._recover(void)
+        self._attempts.begin(self._last.number)
+        if void:
+            logging.getLogger("shadowstream").warning("learner: the store went back in time; void behind %s", void)
+            self._positions |= {int(shard): position for shard, position in void.items()}
+            self._commit(None, void)
+        self._note()
+
+    def _known(self, shard: int) -> str:
+        """Give the newest position of a shard's commits that its stream still has."""
+        for commit in history.backwards(self._registry, self._last.number):
+            position = commit.positions.get(str(shard), NOTHING if commit.number == 0 else None)
+            if position is not None and self._store.holds(self._feed, shard, position):
+                return position
+        raise HistoryChanged(f"{self._feed}.{shard}: the stream holds no position of any commit; it is another feed's")
+
     def _stand_at(self, commit: Commit, data: bytes) -> None:
         self._last, self._parent = commit, hashlib.sha256(data).hexdigest()
-        self._watermark_ms, self._latest_ms = commit.watermark_ms, commit.latest_ms
-        self._positions = {shard: commit.positions.get(str(shard), "0-0") for shard in self._shards}
-        self._raws = []
-        self._batches = []
-        self._shadow = []
+        self._watermark_ms = commit.watermark_ms
+        self._positions = {shard: commit.positions.get(str(shard), NOTHING) for shard in self._shards}
+        self._draft = Draft()
         self._since = time.monotonic()
 
-    def _recover(self) -> None:
+    def _recover(self, void: dict[str, str]) -> None:
+        """Stand at the newest commit, without what is `void`."""
         last = self._registry.last("commits")
-        history: list[tuple[Commit, bytes]] = []
-        for number in range(last, -1, -1):
-            data = self._registry.read("commits", number)
-            if data is None:
-                raise RegistryError(f"commit {number} is missing although there are later ones")
-            history.append((commits.decode(data), data))
-            if history[-1][0].state is not None:
-                break
-        if not history:
+        data = self._registry.read("commits", last)
+        if data is None:
             raise RegistryError("there is no commit 0: the feed was not created")
-        base = history[-1][0]
-        self._learner.load(commits.unpack_state(self._registry.get(str(base.state))))
-        for commit, _ in reversed(history[:-1]):
-            commits.fold(self._learner, commit)
-        self._stand_at(*history[0])
-        self._note()
+        history.rebuild(self._learner, self._registry, last, void)
+        self._stand_at(commits.decode(data), data)
 
     def _note(self) -> None:
         positions = {str(shard): position for shard, position in self._positions.items()}
         learner = self._learner
         note = LearnerNote(learner.learned, learner.intercept.value, positions, self._last.number, self._watermark_ms)
-        self._store.put(self._feed, {"learner": records.encode(note)})
+        self._store.put(self._feed, {"learner": records.encode(note), **self._attempts.note})
 
 
 class LostRace(ShadowstreamError):

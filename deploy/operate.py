@@ -7,15 +7,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
+import torch
 from rich.console import Console
 
-from deploy import audit_view
+from deploy import audit_view, pipeline
+from deploy.audit import Learned, learned, learning
 from deploy.config import Settings
+from deploy.distiller import make_learner
 from deploy.emitted import emitted
+from deploy.history import Rebuilt, check
 from deploy.letters import letters
 from deploy.place import Place, note, opened
 from streams import dead
-from streams.audit import Unbalanced, audit, look
+from streams.audit import Equation, Unbalanced, audit, look
 from streams.errors import ConfigError, LogReplaced
 from streams.history import History, reread
 from streams.kafka import Tp
@@ -25,22 +29,30 @@ from streams.store import Waiting, name
 from streams.verify import Disagreement, Verdict, verify
 
 EVERYTHING = 1 << 40
+LOOKS = 3
 IN_LINE = 10_000  # of each shard's line of windows, which is in order of arrival, the oldest are looked for
 Ask = Callable[[str], bool]  # asks a yes-or-no question
 
 
 def show_audit(
-    path: Path, settings: Settings, *, compare: bool = False, waiting: int = 10, as_json: bool = False
+    path: Path,
+    settings: Settings,
+    *,
+    compare: bool = False,
+    again: bool = False,
+    waiting: int = 10,
+    as_json: bool = False,
 ) -> None:
-    """Audit a feed (`compare` is the command's `--verify`) and show what was found.
+    """Audit a feed (`compare` is the command's `--verify`, `again` is `--rebuild`) and show what was found.
 
     Raises:
         Unbalanced: an equation does not hold.
-        Disagreement: the verifier found a difference without an explanation.
+        Disagreement: the verifier found a difference without an explanation, or the learner's state is not what its
+            commits make.
     """
     with opened(path, settings) as place:
         refused = letters(place)
-        states = look(place.store, place.feed.name, place.shards)
+        states, equations, found = _learning(place)
         report = audit_view.Report(
             feed=place.feed.name,
             audit=audit(states),
@@ -48,14 +60,19 @@ def show_audit(
             notes=sorted({one for shard in range(place.shards) for one in place.store.notes(place.feed.name, shard)}),
             rejected=dead.reasons(refused.values()),
             verdict=_verdict(place, states, refused) if compare else None,
+            learning=equations,
+            quarantined=found.quarantined if found else [],
+            rebuilt=_rebuilt(path, place) if again else None,
         )
     audit_view.show(Console(stderr=as_json), report)
     if as_json:
         print(msgspec.json.encode(report).decode())  # noqa: T201 this is the output
-    if not report.audit.holds:
-        raise Unbalanced("an equation of the join does not hold; the table says which")
+    if not (report.audit.holds and all(one.holds for one in report.learning)):
+        raise Unbalanced("an equation does not hold; the table says which")
     if report.verdict and report.verdict.differing:
         raise Disagreement(f"{report.verdict.differing} differences between what was joined and the log joined again")
+    if report.rebuilt and not report.rebuilt.equal:
+        raise Disagreement(f"the state of commit {report.rebuilt.last} is not what its history makes")
 
 
 def end_feed(path: Path, settings: Settings, *, why: str, who: str | None = None, ask: Ask) -> None:
@@ -97,6 +114,26 @@ def accept_loss(
         _agreed(ask, f"{loss.tp}: {loss.lost:,} of the positions {loss.start} to {loss.end} are lost. Go on without?")
         accept(place.store, place.feed.name, loss, place.rules, said)
     say(f"{loss.tp}: {loss.lost:,} counted as lost. Joiners that ended with exit code 4 must be started again")
+
+
+def _learning(place: Place) -> tuple[list[ShardState], list[Equation], Learned | None]:
+    """Look at the shards, and at what was learned of them; again while the learner commits in between."""
+    for _ in range(LOOKS):
+        states = look(place.store, place.feed.name, place.shards)
+        if not place.registry:
+            return states, [], None
+        found = learned(place.registry)
+        equations = learning(states, found)
+        if all(one.holds for one in equations):
+            break
+    return states, equations, found
+
+
+def _rebuilt(path: Path, place: Place) -> Rebuilt:
+    if not place.registry:
+        raise ConfigError("--rebuild is for a pipeline.py that runs: there are no commits")
+    torch.set_num_threads(1)  # as the learner does
+    return check(make_learner(pipeline.load(path)), place.registry)
 
 
 def _waiting(place: Place, most: int) -> list[Waiting]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from deploy.config import Settings
 from deploy.feed import Feed, load
+from deploy.registry import Registry
 from deploy.session import ADDRESSES, found
 from streams.batch import Readers
 from streams.broker import Broker
@@ -35,6 +36,11 @@ class Place:
     def shards(self) -> int:
         """How many there are."""
         return self.settings.join.shards
+
+    @property
+    def registry(self) -> Registry | None:
+        """The learner's commits, where the feed is learned."""
+        return Registry(self.folder) if (self.folder / "commits" / f"{0:08}.json").exists() else None
 
     @property
     def broker(self) -> Broker:

@@ -6,7 +6,7 @@ Owns the order in which these come and go. Does not know what is shown or how.
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import msgspec
@@ -19,15 +19,17 @@ from deploy.bootstrap import bootstrap
 from deploy.config import Settings
 from deploy.console import View
 from deploy.embedded import Service, start_broker, start_store
+from deploy.history import backwards
 from deploy.monitor import Monitor, Progress
 from deploy.pipeline import Pipeline, load
 from deploy.registry import Registry
 from deploy.replay import Replay
+from deploy.restore import restore
 from deploy.roles import Plan, partitions
-from learners import commits
 from learners.batches import Encoder, Inputs
 from streams.errors import ConfigError, ShadowstreamError, Unreachable
-from streams.kafka import Sink, ensure_topics, topic_settings
+from streams.kafka import Sink, Source, ensure_topics, topic_settings
+from streams.outputs.samples import number
 from streams.retention import check
 from streams.store import Store
 
@@ -149,7 +151,7 @@ class Session:
     def audit(self) -> tuple[list[audit.Equation], audit.Learned, Progress]:
         """Check the join's equations and count what was learned."""
         progress, learned = self.monitor.progress(), audit.learned(self.registry)
-        return audit.equations(progress.shards, learned.samples), learned, progress
+        return audit.equations(progress.shards, learned), learned, progress
 
     def _check(self) -> None:
         """Refuse what the parts cannot do together."""
@@ -203,8 +205,7 @@ class Session:
             self._say(f"warning: {warning}")
         self._store = Store(plan.settings.redis)
         self._store.check()
-        tps = partitions(self.topics.predictions, plan) + partitions(self.topics.outcomes, plan)
-        self._store.create(self.pipeline.name, self._settings.join.shards, tps)
+        self._create_shards(plan)
         self.monitor = Monitor(self.pipeline.name, self._settings.join.shards, self._store, self.registry)
         given, resolved = self._settings, plan.settings
         embedded = Addresses(
@@ -212,6 +213,20 @@ class Session:
             resolved.redis.url if given.redis.embedded else None,
         )
         (self.folder / ADDRESSES).write_bytes(msgspec.json.encode(embedded))
+
+    def _create_shards(self, plan: Plan) -> None:
+        """Create the feed's shards; those that the store has lost go on behind what was learned of them."""
+        tps = partitions(self.topics.predictions, plan) + partitions(self.topics.outcomes, plan)
+        with closing(Source(plan.settings.kafka, tps)) as source:
+            starts: dict[tuple[str, int], int] = dict(source.starts().items())
+        join, name = self._settings.join, self.pipeline.name
+        restored = restore(self._store, self.registry, name, join)
+        for shard, position in restored.items():
+            self._say(
+                f"the store has lost shard {shard}: rebuilt from {number(position):,} committed samples, "
+                "and the log is joined again from its start"
+            )
+        self._store.create(name, join.shards, tps, starts, restored)
 
     def _close(self, replay: Replay) -> Iterator[View]:
         for shard in range(self._settings.join.shards):
@@ -251,9 +266,7 @@ class Session:
 
     def example_inputs(self, rows: int) -> Inputs:
         """Give encoded features of the newest samples learned."""
-        number = self.registry.last("commits")
-        data = self.registry.read("commits", number)
-        samples = commits.decode(data).read() if data else []
+        samples = next((c.read() for c in backwards(self.registry) if c.samples), [])
         encoder = Encoder(self.pipeline.features, self.pipeline.encode)
         return encoder.inputs(samples[-rows:])
 

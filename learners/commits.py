@@ -2,10 +2,11 @@
 
 Owns the commit's contents and bytes, and the fold. Does not know where commits are kept. A commit holds the samples
 since the one before in the order learned, the micro-batches' sizes, every other input, and the position that was read.
+What a later commit makes void is `learners/voids.py`'s.
 """
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 import safetensors.torch
@@ -17,7 +18,7 @@ from learners.online import Learner
 from streams.errors import ShadowstreamError
 from streams.events import Sample, read_sample
 
-FORMAT = 1
+FORMAT = 2
 
 
 class CommitError(ShadowstreamError):
@@ -31,12 +32,31 @@ class Due(Struct, frozen=True):
     at_ms: int
 
 
+class Run(Struct, frozen=True, array_like=True):
+    """`count` samples of one shard, learned one after the other, the first of which has the number `first` there."""
+
+    shard: int
+    first: int
+    count: int
+
+
+class Quarantined(Struct, frozen=True, kw_only=True):
+    """A sample that could not be learned, and why; `sample` is the text that the join emitted."""
+
+    shard: int
+    position: str
+    reason: str
+    sample: str
+
+
 class Commit(Struct, frozen=True, kw_only=True):
     """One step of the learner's history.
 
-    `shadow` holds the shadow's answer (K,) to each sample before it trained on it; `positions` the stream position of
-    each shard; `latest_ms` the largest prediction time learned so far; `state` the digest of the whole state after this
-    commit, where it is kept; `parent` the digest of the bytes of the commit before.
+    `runs` say which samples these are; `shadow` holds the shadow's answer (K,) to each before it trained on it;
+    `positions` the stream position of each shard; `latest_ms` the largest prediction time learned so far; `state` the
+    digest of the whole state after this commit, where it is kept; `parent` the digest of the bytes of the commit
+    before. `void` takes back what earlier commits hold of a shard behind a position: the store no longer had it.
+    `learned` counts what is left.
     """
 
     format: int = FORMAT
@@ -44,6 +64,7 @@ class Commit(Struct, frozen=True, kw_only=True):
     parent: str
     learned: int
     samples: list[Raw]
+    runs: list[Run]
     batches: list[int]
     shadow: list[list[float]]
     intercept: tuple[float, ...]
@@ -51,6 +72,8 @@ class Commit(Struct, frozen=True, kw_only=True):
     watermark_ms: int
     latest_ms: int
     due: Due | None = None
+    quarantined: list[Quarantined] = []
+    void: dict[str, str] = {}
     fingerprint: str
     state: str | None = None
 
@@ -90,18 +113,13 @@ def decode(data: bytes) -> Commit:
     return commit
 
 
-def fold(learner: Learner, commit: Commit) -> None:
-    """Take one commit: the same samples in the same micro-batches.
-
-    Raises:
-        CommitError: the learner does not stand where the commit begins.
-    """
-    if learner.learned != commit.learned - len(commit.samples):
-        raise CommitError(f"commit {commit.number} ends at {commit.learned} samples; the learner has {learner.learned}")
-    samples, start = commit.read(), 0
-    for size in commit.batches:
-        learner.learn(samples[start : start + size])
-        start += size
+def fold(learner: Learner, commits: Iterable[Commit]) -> None:
+    """Take commits in order: the same samples in the same micro-batches."""
+    for commit in commits:
+        samples, start = commit.read(), 0
+        for size in commit.batches:
+            learner.learn(samples[start : start + size])
+            start += size
 
 
 def pack_state(state: Mapping[str, Tensor]) -> bytes:

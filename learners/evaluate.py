@@ -6,7 +6,7 @@ frozen model, champion and shadow. Does not know files or actors: it is fed comm
 
 import heapq
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 import torch
@@ -68,15 +68,20 @@ class Evaluator:
         self._trial: _Trial | None = None
         self._intercept = Intercept(task, rate)
         self._last: Commit | None = None
+        self._returning: set[tuple[str, int]] = set()
         self.months: dict[str, dict[str, Scores]] = {}
+
+    def expect(self, void: Iterable[Sample]) -> None:
+        """Count no second time what was taken back and will be learned again: it has been judged by its answer."""
+        self._returning.update((sample.id, sample.revision) for sample in void)
 
     def take(self, commit: Commit) -> Verdict | None:
         """Take the next commit; returns the candidate's verdict when this commit decides it."""
-        samples = commit.read()
+        samples, shadow = self._fresh(commit)
         self._last = commit
         if samples:
             inputs = self._encoder.inputs(samples)
-            self._measure(inputs, samples, torch.tensor(commit.shadow))
+            self._measure(inputs, samples, torch.tensor(shadow))
             self._remember(inputs, samples)
             if self._trial:
                 self._follow(self._trial, inputs, samples)
@@ -112,6 +117,14 @@ class Evaluator:
         for month in self.months.values():
             totals = {name: scores + month[name] for name, scores in totals.items()}
         return totals
+
+    def _fresh(self, commit: Commit) -> tuple[list[Sample], list[list[float]]]:
+        """Give the commit's samples but for those that come again, and the shadow's answers."""
+        samples, shadow = commit.read(), commit.shadow
+        again = {(s.id, s.revision) for s in samples} & self._returning if self._returning else set()
+        self._returning -= again
+        fresh = [(s, row) for s, row in zip(samples, shadow, strict=True) if (s.id, s.revision) not in again]
+        return [s for s, _ in fresh], [row for _, row in fresh]
 
     def _measure(self, inputs: Inputs, samples: Sequence[Sample], shadow: Tensor) -> None:
         target = labels(samples)

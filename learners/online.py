@@ -6,9 +6,11 @@ Methods: AdamW at a constant rate; averages θ̄ ← a θ̄ + (1 − a) θ (meas
 """
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +20,14 @@ from compressors.recipe import Recipe
 from learners.batches import Encoder, Inputs, labels
 from learners.intercept import Intercept
 from learners.tasks import Task
+from streams.errors import ShadowstreamError
 from streams.events import Sample
+
+T = TypeVar("T")
+
+
+class NotFinite(ShadowstreamError):
+    """A loss or a gradient that would make weights of no use for ever."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +67,19 @@ class Student:
         )
 
     def learn(self, inputs: Inputs, target: Tensor, task: Task) -> Tensor:
-        """Answer (N, K) before training on the rows, then train on them."""
+        """Answer (N, K) before training on the rows, then train on them.
+
+        Raises:
+            NotFinite: the loss or its gradient is not; the weights are as they were, other state may not be.
+        """
         self.model.train()
         output: Tensor = self.model(*inputs)
         self._optimizer.zero_grad(set_to_none=True)
-        task.losses(output, target).mean().backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self._weights, self._spec.clip, foreach=True)
+        loss = task.losses(output, target).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self._weights, self._spec.clip, foreach=True)
+        if not math.isfinite(float(loss.detach()) + float(norm)):
+            raise NotFinite(f"the loss is {float(loss.detach()):g}, its gradient's norm {float(norm):g}")
         self._optimizer.step()
         with torch.no_grad():
             torch._foreach_lerp_(self._means, [w.detach() for w in self._weights], 1 - self._spec.average)
@@ -116,17 +132,22 @@ class Learner:
         self.shadow.model.load_state_dict(self.teacher.model.state_dict(), strict=False)  # all but the masks
 
     def learn(self, samples: Sequence[Sample]) -> Tensor:
-        """Take one micro-batch; returns the shadow's answers (N, K) before it trained on them."""
+        """Take one micro-batch; returns the shadow's answers (N, K) before it trained on them.
+
+        After an error, whatever it is, the state is good for nothing: load another.
+        """
         torch.manual_seed(self._seed + self.learned)  # whatever the model draws is a function of its place in history
         inputs, target = self._encoder.inputs(samples), labels(samples)
         self.teacher.learn(inputs, target, self._task)
         output = self.shadow.learn(inputs, target, self._task)
         for sample in samples:
             self.intercept.follow(sample.prediction.output, sample.label)
+        if not all(map(math.isfinite, self.intercept.value)):
+            raise NotFinite(f"the intercept is {self.intercept.value}")
         self.learned += len(samples)
         return output
 
-    def batches(self, samples: Sequence[Sample]) -> list[Sequence[Sample]]:
+    def batches(self, samples: Sequence[T]) -> list[Sequence[T]]:
         """Cut what has come into micro-batches of at most `batch`, as equal as can be."""
         parts = -(-len(samples) // self._spec.batch)
         bounds = [round(i * len(samples) / parts) for i in range(parts + 1)] if parts else []

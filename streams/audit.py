@@ -18,7 +18,7 @@ EQUATIONS = (
     ("predictions", ("opened", "prediction_duplicate", "prediction_too_late")),
     ("opened", ("joined", "negative", "unlabelled", "waiting")),
     ("outcomes", ("used", "early", "outcome_duplicate", "late", "orphan", "capped", "outcome_too_late")),
-    ("seq", ("joined", "negative", "corrected")),
+    ("seq", ("joined", "negative", "corrected", "restored")),
 )
 POSITIONS = ("records", "rejected", "holes", "lost")
 

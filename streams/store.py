@@ -16,6 +16,7 @@ FORMAT = "3"
 NOTHING = "0-0"  # the stream position before the first sample
 PAGE = 512
 MOST_TOGETHER = 16  # samples in one entry of a stream; join.lua's ENTRY
+CHUNK = 1_000
 HELD = {b"w": "prediction", b"h": "prediction with its outcome", b"e": "outcome"}
 _CREATE = """
 if redis.call('HEXISTS', KEYS[1], 'format') == 0 then redis.call('HSET', KEYS[1], unpack(ARGV)) end
@@ -67,8 +68,11 @@ class Store:
         shards: int,
         tps: Sequence[tuple[str, int]],
         starts: Mapping[tuple[str, int], int] | None = None,
+        after: Mapping[int, str] | None = None,
     ) -> None:
         """Create the feed's shards where they are not, each partition to be read from its start (default 0).
+
+        `after` are the positions behind which shards go on that were lost, whose ids are settled (`settle`).
 
         Raises:
             StoreRefused: the feed is there with other partitions, another format or number of shards.
@@ -76,8 +80,10 @@ class Store:
         begin = {name(tp): (starts or {}).get(tp, 0) for tp in tps}
         want = {"format": FORMAT, "shards": str(shards)}
         for shard in range(shards):
-            fields: dict[str, Any] = {"seq": 0, "chain": 0, "watermark": 0, "clock": 0, **want}
-            fields["counters"] = pack(dict.fromkeys(COUNTERS, 0))
+            seq, chain = (after or {}).get(shard, NOTHING).split("-")
+            fields: dict[str, Any] = {"seq": seq, "chain": chain, "watermark": 0, "clock": 0, **want}
+            fields["trimmed"] = seq
+            fields["counters"] = pack(dict.fromkeys(COUNTERS, 0) | {"restored": int(seq)})
             fields |= {f"tp:{tp}": pack(Position(-1, at, -1, 0, at)) for tp, at in begin.items()}
             with self._answering():
                 flat = self._create(keys=self._keys(feed, shard)[:1], args=[x for pair in fields.items() for x in pair])
@@ -88,6 +94,24 @@ class Store:
                 raise StoreRefused(
                     f"feed {feed!r} is there with {there} and {sorted(parts)}, not {want} and {sorted(begin)}"
                 )
+
+    def there(self, feed: str, shard: int) -> bool:
+        """Tell whether there is such a shard."""
+        with self._answering():
+            return bool(self._redis.hexists(self._keys(feed, shard)[0], "format"))
+
+    def settle(self, feed: str, shard: int, position: str, ids: Sequence[tuple[int, str]]) -> None:
+        """Before a lost shard is created: know the ids, each until its time of the watermark, and the last position."""
+        _, e, _, g, s = self._keys(feed, shard)
+        with self._answering():
+            self._redis.ltrim(g, 1, 0)  # of an attempt that broke off
+            for start in range(0, len(ids), CHUNK):
+                part = ids[start : start + CHUNK]
+                self._redis.hset(e, mapping={key: "d" for _, key in part})
+                self._redis.rpush(g, *(f"{until}:{key}" for until, key in part))
+        if not self.holds(feed, shard, position):
+            with self._answering():
+                self._redis.xadd(s, {position.partition("-")[0]: "{}"}, id=position)
 
     def step(self, feed: str, shard: int, step: Step) -> ShardState:
         """Apply one step, all of it or nothing; see protocol "The step" for what is ignored.
@@ -118,6 +142,14 @@ class Store:
         if after == NOTHING and found and not found[0][0].startswith("1-"):
             raise HistoryChanged(f"{feed}.{shard}: the stream starts at {found[0][0]}, not at the first sample")
         return found[skipped : skipped + count]
+
+    def holds(self, feed: str, shard: int, position: str) -> bool:
+        """Tell whether the stream still has the sample at a position (at "0-0": all samples from the first on)."""
+        try:
+            found = self.read(feed, shard, position, 1)
+        except HistoryChanged:
+            return False
+        return position != NOTHING or bool(found) or self.shard(feed, shard).seq == 0
 
     def wait(self, feed: str, after: Mapping[int, str], block_ms: int) -> None:
         """Sleep until a shard (number → position) has a newer sample, at most `block_ms` (5 s); merely a wake-up."""

@@ -90,6 +90,8 @@ def _refusal(wrong: BaseException, at: Address) -> str | None:
         return f"user {user(at)!r} is refused ({wrong}); check redis.username and redis.password"
     if isinstance(wrong, ELSEWHERE) and not at.cluster:
         return f"it is a node of a cluster; set redis.cluster = true ({wrong})"
+    if "MISSING" in str(wrong):
+        return f"{wrong}. If it was there, the store was emptied: starting again makes it from what lasts"
     if "Cluster mode is not enabled" in str(wrong) or "cluster support disabled" in str(wrong):
         return "it is no node of a cluster; leave redis.cluster out"
     return None

@@ -18,6 +18,8 @@ from deploy.config import Output, Registry, Settings
 from deploy.place import Place, opened
 from deploy.registry import Registry as Commits
 from deploy.worker import outputs
+from learners import commits
+from learners.commits import Commit, Run
 from streams.audit import Unbalanced
 from streams.batch import LAST_TIME_MS, Letter, decode, fill
 from streams.broker import Broker
@@ -300,17 +302,20 @@ class TestAudit:
         world.join(18)
         there = {n: world.place.store.read(world.name, n, "0-0", 99) for n in range(2)}
         addresses = {"bootstrap": world.settings.kafka.bootstrap, "store": world.settings.redis.url}
-        commits = commits_of(world, [sample for part in there.values() for _, sample in part[:3]], there)
+        registry = commits_of(world, [sample for part in there.values() for _, sample in part[:3]], there)
         (world.place.folder / "embedded.json").write_text(json.dumps(addresses))
         world.settings = msgspec.structs.replace(world.settings, kafka=Broker(), redis=Address())
         operate.show_audit(world.path, world.settings, compare=True, as_json=True)
         assert told(capsys)["verdict"]["agreed"] == 9
-        learned = audit.learned(commits)
+        learned = audit.learned(registry)
         assert (learned.samples, learned.doubled) == (6, 0)
         commits_of(world, [there[0][0][1]], there, number=1)
-        assert audit.learned(commits).doubled == 1
-        with pytest.raises(Disagreement):
-            operate.show_audit(world.path, world.settings, compare=True)
+        assert audit.learned(registry).doubled == 1
+        with pytest.raises(Unbalanced):
+            operate.show_audit(world.path, world.settings, compare=True, as_json=True)
+        found = told(capsys)
+        assert found["verdict"]["differing"] == 1
+        assert [one["left"] - one["right"] for one in found["learning"]] == [-1, 0]
 
     @pytest.mark.parametrize("broker", ["embedded"], indirect=True)
     def test_samples_that_a_reader_took_are_asked_for(self, make: Make) -> None:
@@ -324,11 +329,25 @@ class TestAudit:
 
 
 def commits_of(world: World, samples: list[bytes], there: dict[int, Any], number: int = 0) -> Commits:
-    """Write a commit as the learner does, with the position of the third sample of each shard."""
+    """Write a commit as the learner does, and trim, with the position of the third sample of each shard."""
     registry = Commits(world.place.folder)
-    positions = {str(shard): part[2][0] for shard, part in there.items()}
-    commit = {"samples": [msgspec.Raw(sample) for sample in samples], "positions": positions}
-    registry.create("commits", number, msgspec.json.encode(commit))
+    commit = Commit(
+        number=number,
+        parent="",
+        learned=len(samples),
+        samples=[msgspec.Raw(sample) for sample in samples],
+        runs=[Run(0, 1, 1)] if number else [Run(0, 1, 3), Run(1, 1, 3)],
+        batches=[len(samples)],
+        shadow=[],
+        intercept=(0.0,),
+        positions={str(shard): part[2][0] for shard, part in there.items()},
+        watermark_ms=0,
+        latest_ms=0,
+        fingerprint="",
+    )
+    registry.create("commits", number, commits.encode(commit))
+    for shard, part in there.items():
+        world.place.store.trim(world.name, shard, part[2][0])
     return registry
 
 

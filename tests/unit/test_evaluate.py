@@ -9,7 +9,7 @@ from msgspec import Raw
 from torch import Tensor, nn
 
 from learners.batches import Encoder
-from learners.commits import Commit
+from learners.commits import Commit, Run
 from learners.evaluate import Evaluator
 from learners.gate import Decision, Promotion
 from learners.tasks import Binary
@@ -42,6 +42,7 @@ def commit(number: int, chosen: list[Sample], learned: int, watermark_ms: int) -
         parent="",
         learned=learned,
         samples=[Raw(msgspec.json.encode(s)) for s in chosen],
+        runs=[Run(0, learned - len(chosen) + 1, len(chosen))],
         batches=[len(chosen)],
         shadow=[[0.0] for _ in chosen],
         intercept=(0.0,),

@@ -13,7 +13,7 @@ from deploy.champion import Served
 from deploy.distiller import make_learner
 from deploy.registry import Registry
 from learners.batches import Encoder
-from learners.commits import Commit
+from learners.commits import Commit, Run
 from learners.evaluate import Evaluator
 from shadowstream import Binary, Classes, Distill, Labelled, Online, Pipeline, Prune, Quantize, Recipe, Regression, Task
 from streams.events import Prediction, Sample
@@ -66,6 +66,7 @@ def test_a_pipeline_of_each_task(task: Task, tmp_path: Path) -> None:
         parent="",
         learned=50,
         samples=[Raw(msgspec.json.encode(s)) for s in samples],
+        runs=[Run(0, 1, 50)],
         batches=[50],
         shadow=shadow,
         intercept=learner.intercept.value,

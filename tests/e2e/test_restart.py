@@ -1,0 +1,109 @@
+"""A run whose store is emptied ends and says so; started again, it rebuilds the store; everything is learned once."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import psutil
+import pytest
+from redis import Redis
+
+from deploy import audit
+from deploy.registry import Registry
+from streams.kafka import Sink, Tp
+from tests import small
+from tests.conftest import Running
+
+PIPELINE = """
+from dataclasses import replace
+from tests import small
+pipeline = replace(small.pipeline, name="restart")
+"""
+PATIENCE_S = 90.0
+
+
+class Run:
+    """`shadowstream run` in a process, against services that last."""
+
+    def __init__(self, folder: Path, broker: str, store: str) -> None:
+        self.folder, self.registry = folder, Registry(folder / "restart")
+        (folder / "pipeline.py").write_text(PIPELINE)
+        given = {"KAFKA_BOOTSTRAP": broker, "REDIS_URL": store, "REGISTRY_PATH": str(folder), "JOIN_SHARDS": "2"}
+        given |= {"LEARN_COMMIT_SAMPLES": "20", "LEARN_COMMIT_S": "0.2"}
+        self._environment = os.environ | {f"SHADOWSTREAM_{key}": value for key, value in given.items()}
+        self._sink, self._rng = Sink(broker), np.random.default_rng(3)
+
+    def start(self) -> None:
+        with (self.folder / "out").open("wb") as out:
+            self.process = subprocess.Popen(self._command("run"), stdout=out, stderr=out, env=self._environment)
+
+    def said(self) -> str:
+        return " ".join((self.folder / "out").read_text().split())
+
+    def publish(self, *numbers: int) -> None:
+        for n in numbers:
+            where, label = small.point(self._rng)
+            key, t_ms = f"id-{n}".encode(), small.START_MS + n * 60_000
+            self._sink.send(Tp("restart.requests", 0), key=key, value=msgspec.json.encode(where), t_ms=t_ms)
+            self._sink.send(
+                Tp("restart.outcomes", 0), key=key, value=msgspec.json.encode({"label": label}), t_ms=t_ms + 1_000
+            )
+        self._sink.flush()
+
+    def audit(self) -> "subprocess.CompletedProcess[bytes]":
+        command = [*self._command("audit"), "--verify", "--rebuild", "--json"]
+        return subprocess.run(command, env=self._environment, capture_output=True, check=False)
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not holds():
+            assert self.process.poll() is None, self.said()[-3_000:]
+            assert time.monotonic() < deadline, self.said()[-3_000:]
+            time.sleep(0.1)
+
+    def learned(self) -> int:
+        return audit.learned(self.registry).samples
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            family = psutil.Process(self.process.pid).children(recursive=True)
+            self.process.kill()
+            psutil.wait_procs(family, timeout=30)
+
+    def _command(self, name: str) -> list[str]:
+        return [sys.executable, "-m", "deploy.cli", name, str(self.folder / "pipeline.py")]
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("broker", ["external"], indirect=True)
+@pytest.mark.parametrize("store_server", ["embedded", "external"], indirect=True)
+def test_a_store_that_was_emptied_is_made_anew(broker: Running, store_server: Running, tmp_path: Path) -> None:
+    run = Run(tmp_path, broker.address, store_server.address)
+    run.start()
+    try:
+        run.until(lambda: (tmp_path / "restart" / "champion" / "00000000.json").exists())
+        run.publish(*range(100))
+        run.until(lambda: run.learned() == 100)
+        with Redis.from_url(store_server.address) as redis:
+            redis.flushall()
+        assert run.process.wait(PATIENCE_S) == 5
+        assert "starting again makes it from what lasts" in run.said()
+        run.publish(*range(100, 150))
+        run.start()
+        run.until(lambda: run.learned() == 150)
+        assert run.said().count("the store has lost shard") == 2
+        done = run.audit()
+        assert done.returncode == 0, done.stderr.decode()
+        found = json.loads(done.stdout.splitlines()[-1])
+        assert (found["verdict"]["differing"], found["verdict"]["ids"]) == (0, 150)
+        assert found["rebuilt"]["kept"] == found["rebuilt"]["rebuilt"]
+        assert [one["left"] for one in found["learning"]] == [one["right"] for one in found["learning"]]
+        assert audit.learned(run.registry).doubled == 0
+    finally:
+        run.end()

@@ -1,0 +1,381 @@
+"""The learner on real stores that are killed, cut and emptied; beside a rival; killed itself; fed with poison."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from redis import Redis
+from torch import Tensor
+
+from deploy import audit, history
+from deploy.attempts import THIRD
+from deploy.distiller import DistillerRole
+from deploy.evaluator import EvaluatorRole
+from deploy.learner import DIED, LostRace
+from deploy.registry import Registry
+from learners.commits import Commit
+from learners.online import Learner
+from streams.errors import HistoryChanged, StoreRefused
+from streams.events import Sample
+from streams.store import Store
+from tests import small
+from tests.learned import BAD, DEADLY, LARGE, Feed, begun, put_back, snapshot, spoilt
+from tests.services.redis import Server
+
+Make = Callable[..., Feed]
+PATIENCE_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return begun(tmp_path_factory.mktemp("first"))
+
+
+@pytest.fixture
+def make(embedded_store: Store, first: Path, tmp_path: Path) -> Make:
+    """Makes a feed whose log is given."""
+
+    def made(log: list[Sample], shards: int = 1, store: Store = embedded_store) -> Feed:
+        return Feed(store, first, tmp_path / "registry", log, shards)
+
+    return made
+
+
+@pytest.fixture(params=["valkey", "redis"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    """A store of one's own."""
+    server = Server(request.param, tmp_path)
+    server.ready()
+    yield server
+    server.stop()
+
+
+def commits(registry: Registry) -> list[Commit]:
+    return [history.read(registry, n) for n in range(registry.last("commits") + 1)]
+
+
+def cut(server: Server, most: int, random: Random) -> None:
+    """SIGKILL, then take up to so many bytes from the end of its log, at any byte, and start it again."""
+    server.kill()
+    log = max((server.folder / "store").rglob("*.incr.aof"), key=lambda path: path.stat().st_mtime)
+    size = log.stat().st_size
+    os.truncate(log, max(size - random.randrange(1, most), size // 2))
+    server.start()
+    server.ready()
+    if server.kind == "redis":  # 7.0 leaves a transaction open in a log that was cut in it, and then loses what follows
+        server.redis.bgrewriteaof()
+        until(
+            lambda: (
+                not persistence(server)["aof_rewrite_in_progress"] and not persistence(server)["aof_rewrite_scheduled"]
+            )
+        )
+
+
+def persistence(server: Server) -> dict[str, Any]:
+    found: dict[str, Any] = server.redis.info("persistence")
+    return found
+
+
+class TestStoreThatWentBack:
+    @pytest.mark.parametrize("seed", range(3))
+    def test_its_log_cut_at_any_byte_under_a_learner(self, make: Make, server: Server, seed: int) -> None:
+        random = Random(seed)
+        store = Store(server.address)
+        feed = make(small.samples(600), 2, store)
+        role = feed.learner(30)
+        for _ in range(6):
+            for _ in range(random.randrange(1, 6)):
+                feed.join(random.randrange(2), random.randrange(1, 60))
+                role.step(1)
+            cut(server, 30_000, random)
+            if random.random() < 0.3:
+                role = feed.learner(30)
+            role.step(1)
+        feed.finish(role)
+        feed.check(role)
+        feed.check_trim()
+        assert sum(bool(commit.void) for commit in commits(feed.registry)) >= 2
+        store.close()
+
+    def test_the_void_is_committed_at_once_and_what_comes_again_counts_once(
+        self, make: Make, embedded_redis: Redis, embedded_store: Store
+    ) -> None:
+        feed = make(small.samples(200))
+        role, distiller = feed.learner(20), DistillerRole(feed.pipeline, embedded_store, feed.registry)
+        evaluator = EvaluatorRole(feed.pipeline, small.HOUR_MS, embedded_store, feed.registry)
+        then = {}
+        for n in range(6):
+            feed.join(most=25)
+            role.step(1)
+            if n == 2:
+                feed.join(most=10)
+                then = snapshot(embedded_redis, feed.name, 0)
+        for other in (distiller, evaluator):
+            while other.step(1):
+                pass
+        put_back(embedded_redis, then)
+        role.step(1)
+        newest = commits(feed.registry)[-1]
+        assert (newest.void, newest.samples) == ({"0": commits(feed.registry)[3].positions["0"]}, [])
+        assert newest.learned == role._learner.learned == 75
+        assert newest.state is not None
+        feed.finish(role)
+        feed.check(role)
+        for other in (distiller, evaluator):
+            while other.step(1):
+                pass
+        totals = evaluator._evaluator.totals()
+        assert totals["served"].count == totals["shadow"].count == 200
+        again = DistillerRole(feed.pipeline, embedded_store, feed.registry)
+        again._remember_again(feed.registry.last("commits"))
+        assert sum(len(labels) for _, labels in distiller._replay) == 200
+        assert [labels.tolist() for _, labels in again._replay] == [labels.tolist() for _, labels in distiller._replay]
+
+    def test_what_was_read_but_not_committed_needs_no_void(self, make: Make, embedded_redis: Redis) -> None:
+        feed = make(small.samples(60))
+        role = feed.learner(20)
+        feed.join(most=30)
+        role.step(1)
+        then = snapshot(embedded_redis, feed.name, 0)
+        feed.join(most=10)
+        role.step(1)
+        put_back(embedded_redis, then)
+        role.step(1)
+        assert role._learner.learned == 30
+        feed.finish(role)
+        feed.check(role)
+        assert not any(commit.void for commit in commits(feed.registry))
+
+    def test_a_stream_without_any_position_is_refused(self, make: Make, embedded_redis: Redis) -> None:
+        feed = make(small.samples(60))
+        role = feed.learner(20)
+        feed.join(most=30)
+        role.step(1)
+        embedded_redis.delete(Store._keys(feed.name, 0)[4])
+        with pytest.raises(HistoryChanged, match="no position of any commit"):
+            role.step(1)
+        assert feed.registry.last("commits") == 1
+
+
+class TestStoreThatWasLost:
+    def test_its_shards_are_made_anew_from_the_commits(self, make: Make, server: Server) -> None:
+        store = Store(server.address)
+        log = small.samples(300)
+        log[7] = spoilt(log[7], BAD)
+        feed = make(log, 2, store)
+        role = feed.learner(20)
+        for shard in (0, 1):
+            feed.join(shard, 170)
+        while role.step(1):
+            pass
+        feed.join(0, 40)  # and these were never learned
+        server.redis.flushall()
+        with pytest.raises(StoreRefused, match="starting again makes it from what lasts") as refused:
+            role.step(1)
+        assert refused.value.exit_code == 5
+        learned = audit.learned(feed.registry)
+        assert sorted(feed.restore()) == [0, 1]
+        assert [state.seq for state in feed.states] == [learned.shards[n] + (n == poisoned(feed)) for n in (0, 1)]
+        role = feed.learner(20)
+        assert role._learner.learned == learned.samples
+        for shard in (0, 1):
+            for _ in range(5):
+                feed.join(shard, 50)
+                role.step(1)
+        assert sum(state.counters["prediction_duplicate"] for state in feed.states) == learned.samples + 1
+        feed.finish(role)
+        feed.check(role, [log[7].id])
+        assert feed.restore() == {}
+        store.close()
+
+    def test_an_attempt_that_broke_off_is_repeated(self, make: Make, server: Server) -> None:
+        store = Store(server.address)
+        feed = make(small.samples(50), 1, store)
+        role = feed.learner(20)
+        feed.join(most=40)
+        role.step(1)
+        server.redis.flushall()
+        position = commits(feed.registry)[-1].positions["0"]
+        store.settle(feed.name, 0, position, [(1, "a")])
+        assert not store.there(feed.name, 0)
+        feed.restore()
+        assert store.shard(feed.name, 0).markers == 40
+        role = feed.learner(20)
+        feed.finish(role)
+        feed.check(role)
+        store.close()
+
+    def test_one_shard_of_two(self, make: Make, embedded_redis: Redis) -> None:
+        feed = make(small.samples(120), 2)
+        role = feed.learner(20)
+        for shard in (0, 1):
+            feed.join(shard, 80)
+        role.step(1)
+        embedded_redis.delete(*Store._keys(feed.name, 1))
+        assert list(feed.restore()) == [1]
+        role = feed.learner(20)
+        feed.finish(role)
+        feed.check(role)
+
+    def test_nothing_learned_means_nothing_to_restore(self, make: Make, embedded_redis: Redis) -> None:
+        feed = make(small.samples(30))
+        feed.join(most=10)
+        embedded_redis.delete(*Store._keys(feed.name, 0))
+        assert feed.restore() == {}
+        role = feed.learner(20)
+        feed.finish(role)
+        feed.check(role)
+
+
+def poisoned(feed: Feed) -> int:
+    return audit.learned(feed.registry).quarantined[0].shard
+
+
+class TestRivals:
+    def test_the_old_learner_that_wakes_up_loses_and_each_commit_has_one_successor(self, make: Make) -> None:
+        feed = make(small.samples(200))
+        old = feed.learner(50)
+        feed.join(most=30)
+        old.step(1)  # it has read, and not committed, when it is stopped
+        new = feed.learner(20)
+        for _ in range(3):
+            feed.join(most=30)
+            new.step(1)
+        before = [feed.registry.read("commits", n) for n in range(feed.registry.last("commits") + 1)]
+        feed.join(most=30)
+        with pytest.raises(LostRace):
+            old.step(1)
+        assert [feed.registry.read("commits", n) for n in range(feed.registry.last("commits") + 1)] == before
+        again = feed.learner(20)
+        feed.finish(again)
+        feed.check(again)
+        feed.check_parents()
+
+    def test_a_learner_stopped_between_its_commit_and_its_trim_trims_nothing_of_the_others(self, make: Make) -> None:
+        feed = make(small.samples(100))
+        old = feed.learner(10)
+        trimming: list[Callable[[], None]] = []
+
+        class Stopped(Store):
+            def trim(self, feed: str, shard: int, upto: str) -> None:
+                trimming.append(lambda: Store.trim(self, feed, shard, upto))
+
+        old._store.__class__, kind = Stopped, old._store.__class__
+        feed.join(most=20)
+        old.step(1)
+        old._store.__class__ = kind
+        new = feed.learner(10)
+        feed.join(most=40)
+        new.step(1)
+        trimming[0]()
+        feed.check_trim()
+        with pytest.raises(LostRace):
+            old.step(1)
+        feed.finish(new)
+        feed.check(new)
+
+
+def test_killed_at_any_moment(make: Make, embedded_store_url: str) -> None:
+    feed, random = make(small.samples(400), 2), Random(5)
+    for n in range(5):
+        process = feed.process(embedded_store_url)
+        until(lambda: feed.store.get(feed.name, "learner") != [None])
+        for _ in range(4):
+            feed.join(n % 2, 30)
+            time.sleep(random.uniform(0, 0.3))
+        process.kill()
+        process.join()
+    role = feed.learner()
+    feed.finish(role)
+    feed.check(role)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+class TestPoison:
+    @pytest.mark.parametrize(("x", "reason"), [(BAD, "ValueError: the devil"), (LARGE, "NotFinite: the loss is nan")])
+    def test_at_the_third_failure_it_is_quarantined_and_the_rest_is_learned(
+        self, make: Make, x: float, reason: str
+    ) -> None:
+        log = small.samples(100)
+        log[25] = spoilt(log[25], x)
+        feed = make(log)
+        role = feed.learner(1_000)
+        feed.join()
+        for failures in range(1, THIRD + 1):
+            assert role.step(1)
+            assert (role._learner.learned, role._attempts._now.failures) == (0, failures)
+        assert feed.registry.last("commits") == 0
+        role.step(1)
+        newest = commits(feed.registry)[-1]
+        assert [(one.position.split("-")[0], one.reason[: len(reason)]) for one in newest.quarantined] == [
+            ("26", reason)
+        ]
+        assert newest.batches == [14, *[1] * 14, *newest.batches[15:]]  # the 15 of its micro-batch alone
+        assert len(newest.batches) == 20
+        feed.finish(role)
+        feed.check(role, [log[25].id])
+        feed.log += small.samples(40, start=100)
+        feed.join()
+        role.step(1)
+        role.step(1)
+        assert commits(feed.registry)[-1].batches == [13, 14, 13]
+
+    def test_several_in_different_micro_batches_and_only_those(self, make: Make) -> None:
+        log = small.samples(200)
+        for n in (3, 4, 90, 150):
+            log[n] = spoilt(log[n], BAD)
+        feed = make(log)
+        role = feed.learner(1_000)
+        feed.join()
+        while role.step(1):
+            pass
+        feed.finish(role)
+        feed.check(role, [log[n].id for n in (3, 4, 90, 150)])
+
+    def test_a_failure_that_passes_costs_no_sample(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+        feed = make(small.samples(50))
+        role, learn, failures = feed.learner(20), Learner.learn, [2]
+
+        def sometimes(self: Learner, samples: list[Sample]) -> Tensor:
+            if failures[0]:
+                failures[0] -= 1
+                raise MemoryError("not now")
+            return learn(self, samples)
+
+        monkeypatch.setattr(Learner, "learn", sometimes)
+        feed.join()
+        while role.step(1):
+            pass
+        monkeypatch.undo()
+        feed.finish(role)
+        feed.check(role)
+
+    def test_a_sample_that_kills_the_process(self, make: Make, embedded_store_url: str) -> None:
+        log = small.samples(80)
+        log[33] = spoilt(log[33], DEADLY)
+        feed = make(log)
+        feed.join()
+        deaths = 0
+        while not any(commit.quarantined for commit in commits(feed.registry)):
+            process = feed.process(embedded_store_url)
+            while process.is_alive() and not any(commit.quarantined for commit in commits(feed.registry)):
+                time.sleep(0.05)
+            deaths += not process.is_alive()
+            process.kill()
+            process.join()
+            assert deaths <= THIRD + 1
+        assert deaths == THIRD + 1
+        role = feed.learner()
+        feed.finish(role)
+        feed.check(role, [log[33].id])
+        assert audit.learned(feed.registry).quarantined[0].reason == DIED

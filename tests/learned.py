@@ -1,0 +1,197 @@
+"""A feed of the small pipeline on a real store, learned by a real learner role; its log is a list, so that it can be
+joined from any position again. Some of its samples are poison.
+
+Owns joining the list, taking a shard back in time, and what must hold at the end.
+"""
+
+import hashlib
+import multiprocessing
+import os
+import secrets
+import shutil
+import signal
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import count
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import msgspec
+import torch
+from msgspec import Raw
+from redis import Redis
+from torch import Tensor
+
+from deploy import audit, history
+from deploy.bootstrap import bootstrap
+from deploy.distiller import make_learner
+from deploy.learner import CommitRules, LearnerRole
+from deploy.pipeline import Pipeline
+from deploy.registry import Registry
+from deploy.restore import restore
+from learners import commits
+from streams.audit import audit as joined
+from streams.events import Sample
+from streams.policy import JoinPolicy
+from streams.step import Move, Rules, ShardState, Step, asked, told
+from streams.store import Store
+from tests import small
+
+NUMBERS = count()
+TPS = [("p", 0), ("o", 0)]
+BAD, LARGE, DEADLY = 666.0, 3e38, 13.0  # the encoder raises; the loss is not finite; the process dies
+NEVER = 1e9
+
+
+def encode(points: Sequence[Any]) -> tuple[Tensor, ...]:
+    for point in points:
+        if point.x[0] == BAD:
+            raise ValueError("the devil is in the details")
+        if point.x[0] == DEADLY:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return small.encode(points)
+
+
+PIPELINE = replace(small.pipeline, encode=encode, online=replace(small.pipeline.online, batch=16))
+
+
+def spoilt(sample: Sample, x: float) -> Sample:
+    """Give the sample with poisonous features."""
+    features = Raw(msgspec.json.encode(small.Point((x, x, 0.0, 0.0))))
+    return msgspec.structs.replace(sample, prediction=msgspec.structs.replace(sample.prediction, features=features))
+
+
+def begun(folder: Path) -> Path:
+    """Make a registry with the first version, to be copied."""
+    assert bootstrap(PIPELINE, Registry(folder))
+    return folder
+
+
+class Feed:
+    """One feed: its log, its registry (a copy of `first`) and its shards."""
+
+    def __init__(self, store: Store, first: Path, folder: Path, log: list[Sample], shards: int = 1) -> None:
+        shutil.copytree(first, folder)
+        self.store, self.registry, self.log = store, Registry(folder), log
+        self.pipeline: Pipeline = replace(PIPELINE, name=f"learned-{next(NUMBERS)}")
+        self.name = self.pipeline.name
+        self.policy = JoinPolicy(shards=shards, window_s=NEVER, keep_s=NEVER, max_ahead_s=NEVER)
+        store.create(self.name, shards, TPS)
+
+    @property
+    def states(self) -> list[ShardState]:
+        return [self.store.shard(self.name, shard) for shard in range(self.policy.shards)]
+
+    def learner(self, samples: int = 20, every_days: float = NEVER) -> LearnerRole:
+        """Start a learner that commits after so many samples."""
+        rules = CommitRules(samples, NEVER, every_days)
+        learner = make_learner(self.pipeline)
+        return LearnerRole(self.name, self.policy.shards, self.store, self.registry, learner, rules)
+
+    def process(self, address: str) -> SpawnProcess:
+        """Start a learner in a process of its own."""
+        args = (address, self.name, self.policy.shards, self.registry.folder)
+        process = multiprocessing.get_context("spawn").Process(target=live, args=args)
+        process.start()
+        return process
+
+    def join(self, shard: int = 0, most: int = 1_000_000) -> None:
+        """Join the next events of the log, from where the shard stands: each prediction, then its outcome."""
+        start = self.store.shard(self.name, shard).positions["p:0"].next
+        part = self.log[start : start + most]
+        if not part:
+            return
+        rules, end = Rules.of(self.policy), start + len(part)
+        own = [one for one in part if crc32(one.id.encode()) % self.policy.shards == shard]
+        step = Step(secrets.token_hex(8), rules, [Move("p:0", start, end), Move("o:0", start, end, outcomes=1)])
+        for one in own:
+            content = msgspec.json.encode(one.prediction).decode()
+            prediction = asked(one.id, one.t, content, rules.window_ms)
+            outcome = told(one.id, one.label_t, str(one.label), rules.window_ms + rules.keep_ms)
+            for which, t, (item, body) in ((1, one.t, prediction), (2, one.label_t, outcome)):
+                step.which.append(which)
+                step.ids.append(one.id)
+                step.times.append(t)
+                step.items.append(item)
+                step.bodies.append(body)
+        for move in step.moves:
+            move.records = len(own)
+            move.t = max(one.label_t if move.outcomes else one.t for one in part)
+        self.store.step(self.name, shard, step)
+
+    def restore(self) -> dict[int, str]:
+        """Do what `run` does at its start."""
+        after = restore(self.store, self.registry, self.name, self.policy)
+        self.store.create(self.name, self.policy.shards, TPS, after=after)
+        return after
+
+    def finish(self, role: LearnerRole) -> None:
+        """Join and learn all, and commit it."""
+        role._rules = CommitRules(1, NEVER, NEVER)
+        for shard in range(self.policy.shards):
+            self.join(shard)
+        while role.step(1):
+            pass
+        assert not role._draft.samples
+
+    def check(self, role: LearnerRole, poison: Sequence[str] = ()) -> None:
+        """Everything was learned once, the equations hold, and the state is what its history makes, from anywhere."""
+        found = audit.learned(self.registry)
+        ids = [one.id for commit in history.backwards(self.registry) for one in commit.read()]
+        assert sorted(ids) == sorted(one.id for one in self.log if one.id not in poison)
+        assert sorted(audit.read(one.sample).id for one in found.quarantined) == sorted(poison)
+        assert found.doubled == 0
+        states = self.states
+        assert joined(states).holds
+        for equation in audit.learning(states, found):
+            assert equation.holds, equation
+        self.check_rebuilt(role)
+
+    def check_rebuilt(self, role: LearnerRole) -> None:
+        """The live state, from the first commit and from each whole state."""
+        last, live = self.registry.last("commits"), commits.pack_state(role._learner.state())
+        for base in range(last + 1):
+            if history.read(self.registry, base).state is not None:
+                learner = make_learner(self.pipeline)
+                history.rebuild(learner, self.registry, last, base=base)
+                assert commits.pack_state(learner.state()) == live
+        assert history.check(make_learner(self.pipeline), self.registry).equal
+
+    def check_parents(self) -> None:
+        """Each commit follows the bytes of the one before it."""
+        parent = ""
+        for n in range(self.registry.last("commits") + 1):
+            data = self.registry.read("commits", n)
+            assert data is not None
+            assert commits.decode(data).parent == parent
+            parent = hashlib.sha256(data).hexdigest()
+
+    def check_trim(self) -> None:
+        """A stream still has the position of the newest commit."""
+        newest = history.read(self.registry, self.registry.last("commits"))
+        for shard, position in newest.positions.items():
+            assert self.store.holds(self.name, int(shard), position)
+
+
+def live(address: str, name: str, shards: int, folder: Path) -> None:
+    """Learn until killed, and commit every 20 samples."""
+    torch.set_num_threads(1)
+    rules = CommitRules(20, NEVER, NEVER)
+    role = LearnerRole(name, shards, Store(address), Registry(folder), make_learner(PIPELINE), rules)
+    while True:
+        role.step(5)
+
+
+def snapshot(redis: Redis, feed: str, shard: int) -> dict[str, bytes | None]:
+    """Keep a shard as it is."""
+    return {key: redis.dump(key) for key in Store._keys(feed, shard)}
+
+
+def put_back(redis: Redis, then: dict[str, bytes | None]) -> None:
+    """Take a shard back to then."""
+    redis.delete(*then)
+    for key, data in then.items():
+        if data is not None:
+            redis.restore(key, 0, data)
