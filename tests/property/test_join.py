@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streams.errors import StoreRefused
+from streams.errors import StoreBehind, StoreRefused
 from streams.step import Move, Rules, ShardState, Step, asked, told
 from streams.store import Store
 from tests.property.oracle import Oracle
@@ -389,8 +389,8 @@ def test_a_step_without_its_shard_or_with_unwelcome_parts_is_refused_and_changes
     unknown, ahead = blank(0), shard_step([(0, "id:9", 2_000, 0)], 0, 1, state)
     unknown.moves = [Move("q:0", 0, 1)]
     ahead.rules = replace(RULES, max_ahead_ms=2_000 - state.now_ms - 60_000)
-    for step, reason in ((unknown, "UNKNOWN"), (ahead, "AHEAD")):
-        with pytest.raises(StoreRefused, match=reason):
+    for step, reason, error in ((unknown, "UNKNOWN", StoreBehind), (ahead, "AHEAD", StoreRefused)):
+        with pytest.raises(error, match=reason):
             embedded_store.step(feed, 0, step)
     assert replace(embedded_store.shard(feed, 0), now_ms=0) == replace(state, now_ms=0)
 
