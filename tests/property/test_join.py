@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 from zlib import crc32
@@ -66,7 +67,7 @@ policies = st.builds(
 
 
 def fresh(store: Store, shards: int = 1) -> str:
-    feed = f"join{next(FEEDS)}"
+    feed = f"{__name__}{next(FEEDS)}"  # this module is imported under two names
     store.create(feed, shards, TPS)
     return feed
 
@@ -94,14 +95,14 @@ def all_read(state: ShardState, slack: int, rules: Rules = RULES) -> Step:
     return step
 
 
-def make(state: ShardState, plan: Plan, slack: int, rules: Rules = RULES) -> Step:
+def make(state: ShardState, plan: Plan, slack: int, rules: Rules = RULES, names: Sequence[str] = NAMES) -> Step:
     """Make a step from where the shard stands, each part off by `stale`, with one hole behind its events."""
     if plan.closing:
         return all_read(state, slack, rules)
     step = blank(slack, rules)
     for tp, stale, idle, events in plan.parts:
-        start = max(0, state.positions[NAMES[tp]].next + stale)
-        move = Move(NAMES[tp], start, start, idle=int(idle), outcomes=int(tp > 0))
+        start = max(0, state.positions[names[tp]].next + stale)
+        move = Move(names[tp], start, start, idle=int(idle), outcomes=int(names[tp].startswith("o")))
         step.moves.append(move)
         if not idle:
             move.end, move.records, move.holes = start + len(events) + 1, len(events), 1
@@ -209,15 +210,18 @@ def scattered(feed: Feed, copies: int, random: Random) -> tuple[Scattered, Scatt
     return asked, told
 
 
-def shard_step(batch: Scattered, shard: int, shards: int, state: ShardState, rules: Rules = SLACK) -> Step:
+def shard_step(
+    batch: Scattered, shard: int, shards: int, state: ShardState, rules: Rules = SLACK, names: Sequence[str] = NAMES
+) -> Step:
     """One shard's step for a batch: it passes every position and applies its own events."""
     step = blank(rules.slack_ms, rules)
-    for tp, name in enumerate(NAMES):
+    for tp, name in enumerate(names):
         events = [event[1:] for event in batch if event[0] == tp]
         own = [event for event in events if crc32(event[0].encode()) % shards == shard]
         start = state.positions[name].next
         most = max((t for _, t, _ in events), default=-1)
-        step.moves.append(Move(name, start, start + len(events), t=most, records=len(own), outcomes=int(tp > 0)))
+        outcomes = int(name.startswith("o"))
+        step.moves.append(Move(name, start, start + len(events), t=most, records=len(own), outcomes=outcomes))
         for key, t, label in own:
             add(step, key, t, label)
     return step
@@ -230,10 +234,10 @@ class Run:
         self.store, self.shards, self.rules, self.name = store, range(shards), rules, fresh(store, shards)
         self.states = [store.shard(self.name, shard) for shard in self.shards]
 
-    def take(self, events: Scattered, size: int) -> None:
+    def take(self, events: Scattered, size: int, names: Sequence[str] = NAMES) -> None:
         for batch in [events[i : i + size] for i in range(0, len(events), size)]:
             for shard in self.shards:
-                self._do(shard, shard_step(batch, shard, len(self.shards), self.states[shard], self.rules))
+                self._do(shard, shard_step(batch, shard, len(self.shards), self.states[shard], self.rules, names))
 
     def end(self) -> None:
         for shard in self.shards:
