@@ -1,8 +1,8 @@
 """Partitions added to a running feed under load, twice, with two joiners: nothing lost, nothing doubled.
 
 Producers write to a partition the moment that it is there, and an id's events may be in any. Event time runs hundreds
-of times as fast as the clock, so the seconds until a partition is noticed are half an hour of it: `SLACK_S` is more. The
-embedded broker cannot add partitions.
+of times as fast as the clock, so the seconds until a partition is noticed are half an hour of it: `SLACK_S` is more.
+The embedded broker cannot add partitions.
 """
 
 import json
