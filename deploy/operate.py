@@ -67,9 +67,7 @@ def end_feed(path: Path, settings: Settings, *, why: str, who: str | None = None
     """
     with opened(path, settings) as place:
         said = note("end-of-feed", who, why)
-        catch_up(
-            place.feed.name, place.settings, place.store
-        )  # else what is in partitions just added would be left out
+        catch_up(place.feed.name, place.settings, place.store)  # what is in partitions just added belongs to it
         held = sum(place.store.shard(place.feed.name, shard).windows for shard in range(place.shards))
         _agreed(ask, f"end the feed {place.feed.name!r}? {held:,} open windows close; what comes later is not joined")
         for shard in range(place.shards):
