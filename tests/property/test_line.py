@@ -40,7 +40,11 @@ def run(store: Store, ahead_ms: int, hours: int) -> tuple[Late, Late, int]:
                 state = store.step(feed, 0, Step(f"{next(TOKENS)}", RULES))
             after = note(store, feed, state, after, late)
             longest = max(longest, state.windows)
-    return *(Late(max(late[tp], default=0), sum(late[tp]) / max(1, len(late[tp]))) for tp in (0, 1)), longest
+    return lateness(late[0]), lateness(late[1]), longest
+
+
+def lateness(late: list[int]) -> Late:
+    return Late(max(late), sum(late) / len(late))
 
 
 def predictions(tp: int, numbers: range, shift: int) -> Step:
