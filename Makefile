@@ -22,7 +22,7 @@ chaos: $(VENV)/ready
 # A steady load whose reader stands still for so long: memory must stay flat, and then everything must come.
 RATE ?= 300
 soak: $(VENV)/ready
-	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --rate $(RATE)
+	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --rate $(RATE) $(LOOP)
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

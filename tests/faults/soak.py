@@ -27,6 +27,7 @@ from streams.errors import StoreRefused
 from streams.outputs.samples import Samples
 from streams.step import ShardState
 from streams.store import Store
+from tests.faults import soak_loop
 from tests.faults.memory import FLAT_MB, Memory
 from tests.faults.steady import Steady, has_outcome, label_of
 
@@ -137,11 +138,12 @@ class Soak:
     def _processes(self) -> dict[str, list[psutil.Process]]:
         control = psutil.Process(self.join.pid)
         workers = sorted(control.children(recursive=True), key=lambda process: process.pid)
-        found = {"control": [control], "store": _family(self._store_service), "broker": _family(self._broker)}
+        found = {"control": [control], "store": family(self._store_service), "broker": family(self._broker)}
         return found | {f"joiner {n}": [worker] for n, worker in enumerate(workers)}
 
 
-def _family(service: Service) -> list[psutil.Process]:
+def family(service: Service) -> list[psutil.Process]:
+    """Give the processes of a server."""
     return psutil.Process(service._process.pid).children(recursive=True)
 
 
@@ -186,14 +188,21 @@ def main() -> int:
     options.add_argument("--minutes", type=float, default=60.0)
     options.add_argument("--rate", type=float, default=300.0, help="events a second")
     options.add_argument("--bound", type=int, default=20_000, help="join.stream_bound")
+    options.add_argument("--loop", action="store_true", help="the whole loop, its learner stopped (soak_loop.py)")
     given = options.parse_args()
     console = Console(stderr=True)
     kafka, redis = (os.environ.get(f"SHADOWSTREAM_TEST_{name}_CMD") for name in ("KAFKA", "REDIS"))
     broker = "Apache Kafka" if kafka else "the embedded broker"
     console.print(f"{given.minutes:g} minutes at {given.rate:g} events/s on {broker}")
-    with tempfile.TemporaryDirectory() as folder, Soak(Path(folder), given.rate, given.bound, kafka, redis) as world:
-        found = soak(world, given.minutes * 60)
-    console.print(world.memory.table(max(found["bound_reached_s"] or 0.0, given.minutes * 6)))
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        what = (Path(folder), given.rate, given.bound, kafka, redis)
+        if given.loop:
+            loop = stack.enter_context(soak_loop.Loop(*what))
+            found, memory = soak_loop.soak(loop, given.minutes * 60), loop.memory
+        else:
+            world = stack.enter_context(Soak(*what))
+            found, memory = soak(world, given.minutes * 60), world.memory
+    console.print(memory.table(max(found["bound_reached_s"] or 0.0, given.minutes * 6)))
     print(json.dumps(found))
     return 0 if right(found) and found["flat"] else 1
 

@@ -6,22 +6,26 @@ Owns the pace. Keeps nothing of what it has published, so that its own memory st
 import threading
 import time
 import zlib
+from collections.abc import Callable
 from contextlib import closing
+from typing import Any
 
 from streams.events import encode
 from streams.kafka import Sink, Tp
 
 TICK_S = 0.1
 BEHIND = 500  # predictions between a prediction and its outcome
-LABELS = 7
+LABELS = 2
 EVENTS_OF_3 = 5  # three predictions have two outcomes
 
 
 class Steady:
-    """Publishes so many events a second, all of which follow from the number of `predictions`."""
+    """Publishes so many events a second, which follow from the number of `predictions`; `x` makes their content."""
 
-    def __init__(self, bootstrap: str, topics: tuple[str, str], partitions: int, rate: float) -> None:
-        self._bootstrap, self._topics, self._partitions = bootstrap, topics, partitions
+    def __init__(
+        self, bootstrap: str, topics: tuple[str, str], partitions: int, rate: float, x: Callable[[int], Any] = int
+    ) -> None:
+        self._bootstrap, self._topics, self._partitions, self._x = bootstrap, topics, partitions, x
         self._rate = rate * 3 / EVENTS_OF_3
         self._began_ms, self.predictions = int(time.time() * 1_000), 0
         self._stop = threading.Event()
@@ -55,7 +59,7 @@ class Steady:
 
     def _publish(self, sink: Sink, asked: range, told: range) -> None:
         for n in asked:
-            self._send(sink, 0, n, self._t(n), {"x": n})
+            self._send(sink, 0, n, self._t(n), {"x": self._x(n)})
         for n in told:
             if n >= 0 and has_outcome(n):
                 self._send(sink, 1, n, self._t(n) + 1, {"label": label_of(n)})
@@ -64,7 +68,7 @@ class Steady:
     def _t(self, n: int) -> int:
         return self._began_ms + int(n * 1_000 / self._rate)
 
-    def _send(self, sink: Sink, topic: int, n: int, t: int, more: dict[str, int]) -> None:
+    def _send(self, sink: Sink, topic: int, n: int, t: int, more: dict[str, Any]) -> None:
         key = b"%d" % n
         tp = Tp(self._topics[topic], zlib.crc32(key) % self._partitions)
         sink.send(tp, key=key, value=encode({"id": str(n), "t": t, **more}), t_ms=t)
