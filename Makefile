@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test unit lint chaos clean
+.PHONY: demo test unit lint chaos soak clean
 demo: $(VENV)/ready
 	$(BIN)/shadowstream demo
 
@@ -18,6 +18,11 @@ MINUTES ?= 10
 SEED ?= 1
 chaos: $(VENV)/ready
 	$(BIN)/python -m tests.faults.chaos --minutes $(MINUTES) --seed $(SEED)
+
+# A steady load whose reader stands still for so long: memory must stay flat, and then everything must come.
+RATE ?= 300
+soak: $(VENV)/ready
+	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --rate $(RATE) $(LOOP)
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

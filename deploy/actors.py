@@ -15,7 +15,7 @@ import torch
 
 from deploy.learner import LostRace
 from deploy.pipeline import load
-from deploy.roles import Plan, build, everyone
+from deploy.roles import JOINER, SERVER, Plan, build, everyone
 from streams.errors import ShadowstreamError, Unreachable
 
 BLOCK_MS = {"distiller": 5, "evaluator": 5, "conductor": 5}  # these look at files; the others are woken
@@ -33,7 +33,7 @@ class Actor:
 
     def __init__(self, role: str, plan: Plan) -> None:
         torch.set_num_threads(1)
-        self._role, self._plan, self._stopped = role, plan, threading.Event()
+        self._role, self._plan, self._stopped, self._again = role, plan, threading.Event(), threading.Event()
         self._pipeline = load(plan.pipeline)
 
     def ready(self) -> None:
@@ -42,14 +42,19 @@ class Actor:
     def run(self) -> None:
         """Do the role's steps; on what is worth a retry, begin anew."""
         while not self._stopped.is_set():
+            self._again.clear()
             try:
                 with ExitStack() as stack:
                     role = build(self._role, self._plan, self._pipeline, stack)
-                    while not self._stopped.is_set():
+                    while not (self._stopped.is_set() or self._again.is_set()):
                         role.step(BLOCK_MS.get(self._role, BLOCK_OTHERS_MS))
             except (Unreachable, LostRace) as wrong:
                 logging.getLogger("shadowstream").warning("%s: %s; trying again", self._role, wrong)
                 time.sleep(RETRY_S)
+
+    def again(self) -> None:
+        """Have `run` begin anew after the step that it is in."""
+        self._again.set()
 
     def stop(self) -> None:
         """End `run` after the step that it is in."""
@@ -81,6 +86,12 @@ class System:
         """Let the roles begin."""
         ray.get([actor.ready.remote() for actor in self._actors.values()])
         self._runs = {actor.run.remote(): role for role, actor in self._actors.items()}
+
+    def again(self) -> None:
+        """Let those that read Kafka begin anew."""
+        for role, actor in self._actors.items():
+            if role == SERVER or role.startswith(JOINER):
+                actor.again.remote()
 
     def check(self) -> None:
         """Raise the error of a role that has ended with one."""

@@ -101,11 +101,20 @@ class Crew:
             elif code:
                 raise worker.error()
 
+    def change(self, works: list[Work]) -> None:
+        """End all workers in order, and give their successors other work."""
+        self._end()
+        self._works = works
+        self.__enter__()
+
     def written(self) -> bool:
         """Tell whether the writer, if there is one, has ended because all is written."""
         return all(worker.exit_code == 0 for worker in self.workers if worker.work.role == "writer")
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._end()
+
+    def _end(self) -> None:
         for worker in self.workers:
             worker.leave()
         for worker in self.workers:

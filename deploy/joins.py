@@ -1,13 +1,13 @@
-"""`shadowstream join`: services, topics, shards, the joiners and the writer of one feed, and the end of it; no model.
+"""`shadowstream join`: the joiners and the writer of one feed, on its services and topics, and the end; no model.
 
 Owns the order in which these come and go. Does not know what a worker does, nor what an output is.
 """
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Self
 
 import msgspec
@@ -15,13 +15,12 @@ from rich.console import Console
 
 from deploy.config import Settings
 from deploy.crew import Crew
-from deploy.embedded import Service, start_broker, start_store
 from deploy.feed import load
 from deploy.join_view import JoinView, line, look, shown
-from deploy.session import ADDRESSES, EMBEDDED_FETCH_WAIT_MS, KAFKA_FETCH_WAIT_MS, Addresses, warnings
+from deploy.partitions import Partitions, begin
+from deploy.services import Services
 from deploy.worker import Work, outputs
 from streams.errors import ConfigError, Unreachable
-from streams.kafka import Source, Tp, ensure_topics
 from streams.outputs.samples import closed
 from streams.outputs.writer import rewind
 from streams.step import ShardState
@@ -53,29 +52,22 @@ class Join:
     """A context manager: leaving it ends what was started here."""
 
     def __init__(self, path: Path, settings: Settings, say: Callable[[str], None], *, fresh: bool) -> None:
-        self._path, self._say, self._fresh = path.resolve(), say, fresh
+        self._path, self._say = path.resolve(), say
         self.feed = load(path)
         self.folder = Path(settings.registry.path).resolve() / self.feed.name
-        self._given = self.settings = settings
-        self._topics = settings.topics.named(self.feed.name)
-        self._embedded: list[Service] = []
+        self.services = Services(settings, self.folder, say, fresh=fresh)
         self._stack, self._began = ExitStack(), time.monotonic()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._prepare_folder()
-            self.settings = self._services(stack)
+            self.settings = stack.enter_context(self.services).settings
             self._store = stack.enter_context(closing(Store(self.settings.redis)))
-            self._create()
+            self._partitions = stack.enter_context(self._create())
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
-        try:
-            if isinstance(error, Unreachable):
-                self._check_embedded()
-        finally:
-            self._stack.close()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stack.__exit__(kind, error, at)
 
     def start(self, *, back: bool = False) -> None:
         """Start the workers, after the output was taken back if that was asked for."""
@@ -86,7 +78,19 @@ class Join:
                 for place in rewind(self._store, self.feed.name, opened) if back else ():
                     self._say(f"went back: {place} what the store no longer holds is marked outdated")
         self.crew = self._stack.enter_context(Crew(self._works(), self.folder / "services", self._say))
-        self._say(f"joining {self.feed.name} from {self._topics.predictions} and {self._topics.outcomes}")
+        topics = self.settings.topics.named(self.feed.name)
+        self._say(f"joining {self.feed.name} from {topics.predictions} and {topics.outcomes}")
+
+    def check(self) -> None:
+        """Start again whoever was killed, and hand out partitions that were added.
+
+        Raises:
+            ShadowstreamError: a worker ended with an error, or an embedded service did.
+        """
+        self.services.check()
+        self.crew.check()
+        with suppress(Unreachable):
+            self._follow()
 
     def live(self) -> Iterator[JoinView]:
         """Run until the feed was ended and all is written; gives a look now and then.
@@ -94,8 +98,7 @@ class Join:
         A store that does not answer is waited for, as the workers do.
         """
         while True:
-            self._check_embedded()
-            self.crew.check()
+            self.check()
             try:
                 shards = self._shards()
             except Unreachable as wrong:
@@ -114,70 +117,33 @@ class Join:
     def _shards(self) -> list[ShardState]:
         return [self._store.shard(self.feed.name, shard) for shard in range(self.settings.join.shards)]
 
-    def _prepare_folder(self) -> None:
-        if self._fresh:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        if self._given.kafka.bootstrap is None and (self.folder / ADDRESSES).is_file():
-            raise ConfigError(
-                f"{self.folder} holds a feed whose log was in an embedded broker, and that is gone; "
-                "--fresh deletes it and begins anew, kafka.bootstrap names a broker that lasts"
-            )
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def _create(self) -> Partitions:
+        settings = self.services.settings
+        samples = settings.output.topic.replace("{pipeline}", self.feed.name)
+        others = {samples: settings.join.shards} if settings.output.to == "topic" else {}
+        made = begin(self.feed.name, settings, self._store, self._say, others)
+        if others and made.counts[samples] != settings.join.shards:
+            have = f"the topic {samples!r} of the samples has {made.counts[samples]} partitions"
+            raise ConfigError(f"{have}, but each of the {settings.join.shards} shards needs one: give output.topic")
+        return made
 
-    def _services(self, stack: ExitStack) -> Settings:
-        """Start what is not given, and give the settings with every address in them."""
-        kafka, redis = self._given.kafka, self._given.redis
-        services = self.folder / "services"
-        if redis.embedded:
-            redis = msgspec.structs.replace(redis, url=self._serve(stack, start_store(services)))
-        if kafka.bootstrap is None:
-            kafka = msgspec.structs.replace(kafka, bootstrap=self._serve(stack, start_broker(services)))
-        addresses = Addresses(
-            None if self._given.kafka.bootstrap else kafka.bootstrap, redis.url if self._given.redis.embedded else None
-        )
-        (self.folder / ADDRESSES).write_bytes(msgspec.json.encode(addresses))
-        return msgspec.structs.replace(self._given, kafka=kafka, redis=redis)
-
-    def _serve(self, stack: ExitStack, service: Service) -> str:
-        self._embedded.append(stack.enter_context(service))
-        self._say(f"embedded {service.log.stem} at {service.address}")
-        return service.address
-
-    def _check_embedded(self) -> None:
-        for service in self._embedded:
-            if service.exit_code is not None:
-                what = f"the embedded {service.log.stem} ended with exit code {service.exit_code}"
-                raise Unreachable(f"{what}; its log is {service.log}")
-
-    def _create(self) -> None:
-        settings, topics = self.settings, self._topics
-        wanted = dict.fromkeys((topics.predictions, topics.outcomes, topics.dead), topics.partitions)
-        if settings.output.to == "topic":
-            wanted[settings.output.topic.replace("{pipeline}", self.feed.name)] = settings.join.shards
-        ensure_topics(settings.kafka, wanted)
-        for warning in warnings(settings, (topics.predictions, topics.outcomes)):
-            self._say(f"warning: {warning}")
-        self._store.check()
-        tps = self._tps()
-        with closing(Source(settings.kafka, tps)) as source:
-            starts: dict[tuple[str, int], int] = dict(source.starts().items())
-        self._store.create(self.feed.name, settings.join.shards, tps, starts)
-
-    def _tps(self) -> list[Tp]:
-        both = (self._topics.predictions, self._topics.outcomes)
-        return [Tp(topic, n) for topic in both for n in range(self._topics.partitions)]
+    def _follow(self) -> None:
+        """Hand out partitions that were added: no worker owns what could be lost by starting all again."""
+        if grown := self._partitions.follow():
+            self._say(f"partitions were added: {', '.join(f'{t} has {self._partitions.counts[t]}' for t in grown)}")
+            self.crew.change(self._works())
 
     def _works(self) -> list[Work]:
         """Share the partitions out: those with one number go to one joiner, both topics alike."""
-        joiners = min(self.settings.join.joiners, self._topics.partitions)
+        joiners = min(self.settings.join.joiners, self._partitions.most)
         roles = ["joiner"] * joiners + ["writer"] * (self.settings.output.to != "stream")
         return [
             Work(
                 role=role,
                 feed=str(self._path),
                 settings=self.settings,
-                tps=[tp for tp in self._tps() if tp.partition % joiners == n],
-                fetch_wait_ms=EMBEDDED_FETCH_WAIT_MS if self._given.kafka.bootstrap is None else KAFKA_FETCH_WAIT_MS,
+                tps=[tp for tp in self._partitions.tps if tp.partition % joiners == n],
+                fetch_wait_ms=self.services.fetch_wait_ms,
             )
             for n, role in enumerate(roles)
         ]

@@ -47,7 +47,7 @@ class Listing(Struct, frozen=True):
 
 def letters(place: Place) -> dict[str, dead.Position]:
     """Read all dead letters, by position."""
-    with place.source(place.partitions(place.readers.dead_letters)) as source:
+    with place.source([place.dead_letters]) as source:
         return dead.positions(records(source))
 
 

@@ -17,9 +17,10 @@ from deploy.distiller import make_learner
 from deploy.emitted import emitted
 from deploy.history import Rebuilt, check
 from deploy.letters import letters
+from deploy.partitions import catch_up
 from deploy.place import Place, note, opened
 from streams import dead
-from streams.audit import Equation, Unbalanced, audit, look
+from streams.audit import Equation, Unbalanced, audit, known, look
 from streams.errors import ConfigError, LogReplaced
 from streams.history import History, reread
 from streams.kafka import Tp
@@ -83,6 +84,7 @@ def end_feed(path: Path, settings: Settings, *, why: str, who: str | None = None
     """
     with opened(path, settings) as place:
         said = note("end-of-feed", who, why)
+        catch_up(place.feed.name, place.settings, place.store)  # what is in partitions just added belongs to it
         held = sum(place.store.shard(place.feed.name, shard).windows for shard in range(place.shards))
         _agreed(ask, f"end the feed {place.feed.name!r}? {held:,} open windows close; what comes later is not joined")
         for shard in range(place.shards):
@@ -142,7 +144,8 @@ def _waiting(place: Place, most: int) -> list[Waiting]:
 
 
 def _verdict(place: Place, states: Sequence[ShardState], refused: dict[str, dead.Position]) -> Verdict:
-    with place.source(place.tps) as source:
+    tps = [tp for tp in place.tps if name(tp) in known(states)]
+    with place.source(tps) as source:
         ranges, removed = _ranges(states, source.starts(), source.ends())
         idle_ms = round(place.settings.join.idle_s * 1_000)
         history = History(states, place.rules, idle_ms, _ended_ms(place), removed)

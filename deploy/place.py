@@ -14,7 +14,7 @@ from pathlib import Path
 from deploy.config import Settings
 from deploy.feed import Feed, load
 from deploy.registry import Registry
-from deploy.session import ADDRESSES, found
+from deploy.services import ADDRESSES, found
 from streams.batch import Readers
 from streams.broker import Broker
 from streams.errors import ConfigError
@@ -60,11 +60,12 @@ class Place:
     @property
     def tps(self) -> list[Tp]:
         """The partitions that are joined."""
-        return [*self.partitions(self.readers.predictions), *self.partitions(self.readers.outcomes)]
+        return [Tp(*tp) for tp in self.store.partitions(self.feed.name)]
 
-    def partitions(self, topic: str) -> list[Tp]:
-        """Give a topic's partitions."""
-        return [Tp(topic, n) for n in range(self.settings.topics.partitions)]
+    @property
+    def dead_letters(self) -> Tp:
+        """The one partition that they are in."""
+        return Tp(self.readers.dead_letters, 0)
 
     def samples(self, shard: int) -> Tp:
         """Give the partition of the samples' topic that a shard is written to."""

@@ -9,7 +9,7 @@ within a slice.
 
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
 
 from deploy.monitor import Monitor
@@ -27,10 +27,15 @@ class Stalled(ShadowstreamError):
 
 
 class Replay:
-    """Publishes the feed's events in their order."""
+    """Publishes the feed's events in their order; `partitions` are each topic's."""
 
     def __init__(
-        self, feed: Iterable[FeedEvent], topics: dict[str, str], partitions: int, lead_s: float, sink: Sink
+        self,
+        feed: Iterable[FeedEvent],
+        topics: dict[str, str],
+        partitions: Mapping[str, int],
+        lead_s: float,
+        sink: Sink,
     ) -> None:
         self._slices = groupby(feed, key=lambda event: event.t_ms // max(1, int(lead_s * 1000)))
         self._topics, self._partitions, self._sink = topics, partitions, sink
@@ -58,15 +63,15 @@ class Replay:
     def _publish(self, events: list[FeedEvent], topic: str) -> bool:
         chosen = [event for event in events if event.topic == topic]
         for event in chosen:
-            partition = self._partition(event.key)
-            self._sink.send(Tp(self._topics[topic], partition), key=event.key, value=event.value, t_ms=event.t_ms)
+            tp = self._tp(self._topics[topic], event.key)
+            self._sink.send(tp, key=event.key, value=event.value, t_ms=event.t_ms)
         for tp, end in self._sink.flush().items():
             self.ends[topic][name(tp)] = end
         self.published[topic] += len(chosen)
         return bool(chosen)
 
-    def _partition(self, key: bytes) -> int:
-        return zlib.crc32(key) % self._partitions
+    def _tp(self, topic: str, key: bytes) -> Tp:
+        return Tp(topic, zlib.crc32(key) % self._partitions[topic])
 
     def _wait(self, done: Callable[[], bool]) -> Iterator[None]:
         began = time.monotonic()

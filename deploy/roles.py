@@ -18,13 +18,13 @@ from deploy.evaluator import EvaluatorRole
 from deploy.learner import CommitRules, LearnerRole
 from deploy.pipeline import Pipeline
 from deploy.registry import Registry
-from deploy.server import ServerRole
+from deploy.server import Answers, ServerRole
 from streams.dead import DeadLetters
 from streams.joiner import Joiner
-from streams.kafka import Sink, Source, Tp
+from streams.kafka import Sink, Source, Tp, partition_counts
 from streams.store import Store
 
-JOINER = "joiner-"
+JOINER, SERVER = "joiner-", "server"
 
 
 class Role(Protocol):
@@ -81,30 +81,27 @@ class Clients:
         return store
 
 
-def partitions(topic: str, plan: Plan) -> list[Tp]:
-    """Give the topic's partitions."""
-    return [Tp(topic, partition) for partition in range(plan.settings.topics.partitions)]
-
-
 def _server(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
     topics = plan.settings.topics.named(pipeline.name)
     registry = Registry(plan.registry)
-    source = clients.source(partitions(topics.requests, plan), f"{pipeline.name}.server")
+    counts = partition_counts(plan.settings.kafka, (topics.requests, topics.predictions))
+    asked = [Tp(topics.requests, partition) for partition in range(counts[topics.requests])]
+    source = clients.source(asked, f"{pipeline.name}.server")
     for tp, offset in source.committed().items():
         source.seek(tp, offset)
-    sink = clients.sink()
+    to = Answers(topics.predictions, counts[topics.predictions], clients.sink())
     dead = DeadLetters(clients.sink(), topics.dead)
     champion = Served(registry, pipeline.model)
-    store = clients.store()
-    return ServerRole(pipeline, topics.predictions, champion, source, sink, dead, store, plan.settings.serve.max_batch)
+    return ServerRole(pipeline, champion, source, to, dead, clients.store(), plan.settings.serve.max_batch)
 
 
 def _joiner(clients: Clients, plan: Plan, pipeline: Pipeline, number: int) -> Role:
     topics, feed = plan.settings.topics.named(pipeline.name), pipeline.as_feed()
-    tps = partitions(topics.predictions, plan) + partitions(topics.outcomes, plan)
+    store = clients.store()
+    tps = [Tp(*tp) for tp in store.partitions(pipeline.name)]
     source = clients.source([tp for tp in tps if tp.partition % plan.settings.join.joiners == number])
     readers = feed.readers(topics)
-    joiner = Joiner(pipeline.name, plan.settings.join, source, clients.store(), clients.sink(), readers)
+    joiner = Joiner(pipeline.name, plan.settings.join, source, store, clients.sink(), readers)
     clients.stack.callback(joiner.close)
     return joiner
 
@@ -130,7 +127,7 @@ def _conductor(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
 
 
 ROLES: dict[str, Callable[[Clients, Plan, Pipeline], Role]] = {
-    "server": _server,
+    SERVER: _server,
     "learner": _learner,
     "distiller": _distiller,
     "evaluator": _evaluator,

@@ -4,7 +4,7 @@ Owns decoding, scoring and the order produce → acknowledged → position. Does
 """
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -25,15 +25,23 @@ MOST_BYTES = 900_000
 COMMIT_EVERY_S = 1.0  # a re-served request makes the same id, so request offsets may lag
 
 
+class Answers(NamedTuple):
+    """Where predictions go: the topic, how many partitions it has, and the sink."""
+
+    topic: str
+    partitions: int
+    sink: Sink
+
+
 class ServerRole:
-    """Serves one feed's requests; predictions go to the partition of the request."""
+    """Serves one feed's requests; predictions go to the partition of the request, where there are as many."""
 
     def __init__(
-        self, pipeline: Pipeline, predictions: str, champion: Served, source: Source, sink: Sink, dead: DeadLetters,
-        store: Store, max_batch: int,
+        self, pipeline: Pipeline, champion: Served, source: Source, to: Answers, dead: DeadLetters, store: Store,
+        max_batch: int,
     ) -> None:  # fmt: skip
-        self._pipeline, self._topic, self._champion = pipeline, predictions, champion
-        self._source, self._sink, self._dead, self._store, self._max_batch = source, sink, dead, store, max_batch
+        self._pipeline, self._champion, self._source, self._to = pipeline, champion, source, to
+        self._dead, self._store, self._max_batch = dead, store, max_batch
         self._encoder = Encoder(pipeline.features, pipeline.encode)
         self._note = ServerNote({}, {}, champion.record.number, 0, 0)
         self._committed_at = time.monotonic()
@@ -45,7 +53,7 @@ class ServerRole:
         if not polled and not swapped:
             return False
         served = self._serve(polled) if polled else (0, 0)
-        ends = {name(tp): end for tp, end in self._sink.flush().items() if tp.topic == self._topic}
+        ends = {name(tp): end for tp, end in self._to.sink.flush().items() if tp.topic == self._to.topic}
         requests = {name(p.tp): p.end for p in polled}
         note = self._note
         self._note = ServerNote(
@@ -85,8 +93,8 @@ class ServerRole:
         for (partition, request), output in zip(asked, outputs, strict=True):
             at, features = request.t_ms, Raw(request.features)
             prediction = Prediction(request.id, at, version, tuple(output), intercept, learned, features)
-            tp = Tp(self._topic, partition)
-            self._sink.send(tp, key=request.id.encode(), value=encode(prediction), t_ms=at)
+            tp = Tp(self._to.topic, partition % self._to.partitions)
+            self._to.sink.send(tp, key=request.id.encode(), value=encode(prediction), t_ms=at)
 
     def _intercept(self) -> tuple[int, tuple[float, ...]]:
         (data,) = self._store.get(self._pipeline.name, "learner")

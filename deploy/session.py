@@ -3,41 +3,37 @@
 Owns the order in which these come and go. Does not know what is shown or how.
 """
 
-import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import TracebackType
 
 import msgspec
 import torch
-from msgspec import Struct
 
 from deploy import audit
 from deploy.actors import System
 from deploy.bootstrap import bootstrap
 from deploy.config import Settings
 from deploy.console import View
-from deploy.embedded import Service, start_broker, start_store
 from deploy.history import backwards
 from deploy.monitor import Monitor, Progress
+from deploy.partitions import begin
 from deploy.pipeline import Pipeline, load
 from deploy.registry import Registry
 from deploy.replay import Replay
 from deploy.restore import restore
-from deploy.roles import Plan, partitions
+from deploy.roles import Plan
+from deploy.services import ADDRESSES, Services, found
 from learners.batches import Encoder, Inputs
 from streams.errors import ConfigError, ShadowstreamError, Unreachable
-from streams.kafka import Sink, Source, ensure_topics, topic_settings
+from streams.kafka import Sink
 from streams.outputs.samples import number
-from streams.retention import check
 from streams.store import Store
 
-EMBEDDED_FETCH_WAIT_MS = 5  # its long poll does not wake on new data
-KAFKA_FETCH_WAIT_MS = 20  # one fetch is in flight at a time: a silent partition's long wait delays the busy ones
 LOOK_EVERY_S = 0.25
 CLOSE_S = 60.0
-ADDRESSES = "embedded.json"
 
 
 def status(path: Path, settings: Settings) -> View:
@@ -54,45 +50,17 @@ def status(path: Path, settings: Settings) -> View:
     return look(pipeline.name, monitor)
 
 
-def found(settings: Settings, folder: Path) -> Settings:
-    """Give the settings with the addresses of the embedded services of whatever runs in this folder."""
-    there = msgspec.json.decode((folder / ADDRESSES).read_bytes(), type=Addresses)
-    redis = msgspec.structs.replace(settings.redis, url=there.store) if settings.redis.embedded else settings.redis
-    bootstrap = settings.kafka.bootstrap or there.bootstrap
-    return msgspec.structs.replace(
-        settings, redis=redis, kafka=msgspec.structs.replace(settings.kafka, bootstrap=bootstrap)
-    )
-
-
-def warnings(settings: Settings, topics: Sequence[str]) -> list[str]:
-    """Check the topics' real retention and compaction against the join's windows.
-
-    Raises:
-        ConfigError: records could go before they are read.
-    """
-    j = settings.join
-    told = topic_settings(settings.kafka, topics)
-    return check(told, window_s=j.window_s, keep_s=j.keep_s, slack_s=j.slack_s, align_s=j.align_s)
-
-
-class Addresses(Struct, frozen=True):
-    """Where a run's embedded services are, for `status`; never an address of the user's: it may hold a password."""
-
-    bootstrap: str | None
-    store: str | None
-
-
 class Session:
     """A context manager: entering starts everything, leaving ends what was started here."""
 
     def __init__(self, path: Path, settings: Settings, say: Callable[[str], None], *, fresh: bool) -> None:
         self._say = say
         self.pipeline: Pipeline = load(path)
-        self._path, self._settings, self._fresh = path, settings, fresh
+        self._path, self._settings = path, settings
         self._check()
         self.folder = Path(settings.registry.path).resolve() / self.pipeline.name
         self._stack, self._system = ExitStack(), System(settings.ray.address)
-        self._embedded: list[Service] = []
+        self._services = Services(settings, self.folder, lambda _: None, fresh=fresh, mark="champion")
         self.replay: Replay | None = None
         self.loop_seconds = 0.0
         self._began = self._loop_began = time.monotonic()
@@ -100,12 +68,10 @@ class Session:
     def __enter__(self) -> "Session":
         torch.set_num_threads(1)  # the networks are small, and the actors take the cores
         with ExitStack() as stack:
-            self._prepare_folder()
             self._say("starting broker, store and actors")
-            plan = self._services(stack)
-            self._create(plan)
+            self.plan = self._begin(stack)
             stack.enter_context(self._system)
-            self._system.start(plan)
+            self._system.start(self.plan)
             self._say("training the first version on history" if self.pipeline.history else "making the first version")
             bootstrap(self.pipeline, self.registry)
             self._system.run()
@@ -113,12 +79,8 @@ class Session:
         self._loop_began = time.monotonic()
         return self
 
-    def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
-        try:
-            if isinstance(error, Unreachable):
-                self._check_embedded()
-        finally:
-            self._stack.close()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stack.__exit__(kind, error, at)
 
     def live(self) -> Iterator[View]:
         """Run until the caller stops; gives a look now and then."""
@@ -134,10 +96,10 @@ class Session:
         """
         if self.pipeline.feed is None:
             raise ConfigError("this pipeline has no feed to replay: give Pipeline(feed=...)")
-        topics = self._settings.topics
-        names = {"requests": self.topics.requests, "outcomes": self.topics.outcomes}
+        topics = self._settings.topics.named(self.pipeline.name)
+        names = {"requests": topics.requests, "outcomes": topics.outcomes}
         sink = Sink(self.plan.settings.kafka)
-        self.replay = Replay(self.pipeline.feed(), names, topics.partitions, self._settings.replay.lead_s, sink)
+        self.replay = Replay(self.pipeline.feed(), names, self._partitions.counts, self._settings.replay.lead_s, sink)
         self._loop_began, looked = time.monotonic(), 0.0
         for _ in self.replay.run(self.monitor):
             if time.monotonic() - looked > LOOK_EVERY_S:
@@ -155,78 +117,43 @@ class Session:
 
     def _check(self) -> None:
         """Refuse what the parts cannot do together."""
-        join, partitions = self._settings.join, self._settings.topics.partitions
-        if join.joiners > partitions:
-            raise ConfigError(
-                f"join.joiners = {join.joiners}, but each topic has topics.partitions = {partitions}: at most one each"
-            )
+        join = self._settings.join
         if join.absent == "negative" or join.reduce == "list":
             raise ConfigError(
                 "join.absent = 'negative' and join.reduce = 'list' are for `shadowstream join` alone: the learner "
                 "takes final labels that are numbers"
             )
 
-    def _prepare_folder(self) -> None:
-        if self._fresh:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        embedded = self._settings.kafka.bootstrap is None
-        if embedded and (self.folder / "champion").is_dir():
-            raise ConfigError(
-                f"{self.folder} holds a feed whose log was in an embedded broker, and that is gone; "
-                "--fresh deletes it and begins anew, kafka.bootstrap names a broker that lasts"
-            )
+    def _begin(self, stack: ExitStack) -> Plan:
+        name, settings = self.pipeline.name, stack.enter_context(self._services).settings
         self.registry = Registry(self.folder)
-
-    def _services(self, stack: ExitStack) -> Plan:
-        kafka, redis = self._settings.kafka, self._settings.redis
-        services = self.folder / "services"
-        if redis.embedded:
-            redis = msgspec.structs.replace(redis, url=self._serve(stack, start_store(services)))
-        embedded = kafka.bootstrap is None
-        if embedded:
-            kafka = msgspec.structs.replace(kafka, bootstrap=self._serve(stack, start_broker(services)))
-        self.plan = Plan(
+        self._store = Store(settings.redis)
+        topics = settings.topics.named(name)
+        others = {topics.requests: topics.partitions}
+        made = begin(name, settings, self._store, self._say, others, self._restored())
+        if settings.join.joiners > made.most:
+            raise ConfigError(
+                f"join.joiners = {settings.join.joiners}, but predictions and outcomes have {made.most} partitions at "
+                "most: at most one joiner each; topics.partitions is how many new topics get"
+            )
+        self._partitions = stack.enter_context(made)
+        self.monitor = Monitor(name, settings.join.shards, self._store, self.registry)
+        return Plan(
             pipeline=self._path.resolve(),
-            settings=msgspec.structs.replace(self._settings, kafka=kafka, redis=redis),
+            settings=settings,
             registry=self.folder,
-            fetch_wait_ms=EMBEDDED_FETCH_WAIT_MS if embedded else KAFKA_FETCH_WAIT_MS,
+            fetch_wait_ms=self._services.fetch_wait_ms,
         )
-        return self.plan
 
-    def _serve(self, stack: ExitStack, service: Service) -> str:
-        self._embedded.append(stack.enter_context(service))
-        return service.address
-
-    def _create(self, plan: Plan) -> None:
-        self.topics = self._settings.topics.named(self.pipeline.name)
-        names = (self.topics.requests, self.topics.predictions, self.topics.outcomes, self.topics.dead)
-        ensure_topics(plan.settings.kafka, dict.fromkeys(names, self._settings.topics.partitions))
-        for warning in warnings(plan.settings, (self.topics.predictions, self.topics.outcomes)):
-            self._say(f"warning: {warning}")
-        self._store = Store(plan.settings.redis)
-        self._store.check()
-        self._create_shards(plan)
-        self.monitor = Monitor(self.pipeline.name, self._settings.join.shards, self._store, self.registry)
-        given, resolved = self._settings, plan.settings
-        embedded = Addresses(
-            None if given.kafka.bootstrap else resolved.kafka.bootstrap,
-            resolved.redis.url if given.redis.embedded else None,
-        )
-        (self.folder / ADDRESSES).write_bytes(msgspec.json.encode(embedded))
-
-    def _create_shards(self, plan: Plan) -> None:
-        """Create the feed's shards; those that the store has lost go on behind what was learned of them."""
-        tps = partitions(self.topics.predictions, plan) + partitions(self.topics.outcomes, plan)
-        with closing(Source(plan.settings.kafka, tps)) as source:
-            starts: dict[tuple[str, int], int] = dict(source.starts().items())
-        join, name = self._settings.join, self.pipeline.name
-        restored = restore(self._store, self.registry, name, join)
+    def _restored(self) -> dict[int, str]:
+        """Have shards that the store has lost go on behind what was learned of them; gives their positions."""
+        restored = restore(self._store, self.registry, self.pipeline.name, self._settings.join)
         for shard, position in restored.items():
             self._say(
                 f"the store has lost shard {shard}: rebuilt from {number(position):,} committed samples, "
                 "and the log is joined again from its start"
             )
-        self._store.create(name, join.shards, tps, starts, restored)
+        return restored
 
     def _close(self, replay: Replay) -> Iterator[View]:
         for shard in range(self._settings.join.shards):
@@ -244,15 +171,10 @@ class Session:
         metrics, learned = self.monitor.metrics(), now.learner.learned if now.learner else 0
         return now.settled(replay.ends["outcomes"]) and metrics is not None and metrics.total["served"][0] == learned
 
-    def _check_embedded(self) -> None:
-        for service in self._embedded:
-            if service.exit_code is not None:
-                what = f"the embedded {service.log.stem} ended with exit code {service.exit_code}"
-                raise Unreachable(f"{what}; its log is {service.log}")
-
     def _look(self) -> View:
-        self._check_embedded()
+        self._services.check()
         self._system.check()
+        self._follow()
         view = look(self.pipeline.name, self.monitor)
         now, replay = time.monotonic(), self.replay
         at_ms = replay.at_ms if replay else view.at_ms
@@ -263,6 +185,13 @@ class Session:
             share=replay.share(self.pipeline.feed_ends_ms) if replay else None,
             events_per_second=view.events / max(now - self._loop_began, 1e-9),
         )
+
+    def _follow(self) -> None:
+        """Have partitions that were added read: whoever reads begins anew, and asks which there are."""
+        with suppress(Unreachable):
+            if grown := self._partitions.follow():
+                self._say(f"partitions were added: {', '.join(f'{t} has {self._partitions.counts[t]}' for t in grown)}")
+                self._system.again()
 
     def example_inputs(self, rows: int) -> Inputs:
         """Give encoded features of the newest samples learned."""

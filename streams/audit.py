@@ -83,9 +83,14 @@ def look(store: Store, feed: str, shards: int) -> list[ShardState]:
     """Look at every shard, again while they stand at different positions; the last look counts."""
     for _ in range(LOOKS):
         states = [store.shard(feed, shard) for shard in range(shards)]
-        if all(_standing(states, tp) for tp in states[0].positions):
+        if all(_standing(states, tp) for tp in known(states)):
             break
     return states
+
+
+def known(states: Sequence[ShardState]) -> list[str]:
+    """Give the partitions, "topic:number", that all shards know: while one is added, some do not."""
+    return sorted(set[str].intersection(*(set(state.positions) for state in states)))
 
 
 def audit(states: Sequence[ShardState]) -> Audit:
@@ -97,7 +102,7 @@ def audit(states: Sequence[ShardState]) -> Audit:
     return Audit(
         shards=[equations(counted) for counted in counters],
         total=equations(total),
-        partitions=[_partition(states, tp) for tp in sorted(states[0].positions)],
+        partitions=[_partition(states, tp) for tp in known(states)],
     )
 
 

@@ -94,7 +94,11 @@ class History:
         if level >= SILENT:
             gap = bisect_left(self._lifts[one.tp], (one.offset + 1, -1)) - 1
             highest = max(highest, self._lifts[one.tp][gap][1])
-        return min(highest - self.rules.slack_ms, shard.watermark_ms)
+        return min(max(highest - self.rules.slack_ms, self.added_ms(one, shard)), shard.watermark_ms)
+
+    def added_ms(self, one: Seen, shard: ShardState) -> int:
+        """Give the watermark when an event's partition was added; 0 where it was there from the beginning."""
+        return shard.positions[one.tp].since_ms
 
     def told(self, one: Seen, level: int, shard: ShardState) -> Told:
         """Give an outcome with how late it may have come."""

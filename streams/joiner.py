@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from streams.batch import Batch, Readers, cut, decode, fill
 from streams.dead import DeadLetters
-from streams.errors import LogReplaced, LostRange
+from streams.errors import LogReplaced, LostRange, StoreBehind
 from streams.kafka import Sink, Source, Tp, crc
 from streams.policy import JoinPolicy
 from streams.step import Move, Position, Rules, ShardState, Step
@@ -28,6 +28,7 @@ class Joiner:
 
     Raises, from the constructor and from `step`:
         LogReplaced, LostRange: log and store disagree; an operator must look.
+        StoreBehind: the store went back to before a partition of the source was added.
     """
 
     def __init__(
@@ -169,7 +170,10 @@ class Joiner:
         return max(shard.now_ms for shard in self._shards) + int((self._clock() - self._answered) * 1_000)
 
     def _position(self, shard: int, tp: Tp) -> Position:
-        return self._shards[shard].positions[name(tp)]
+        try:
+            return self._shards[shard].positions[name(tp)]
+        except KeyError:
+            raise StoreBehind(f"{self._feed}.{shard} does not know the partition {name(tp)}") from None
 
     def _target(self, tp: Tp) -> int:
         return min(self._position(shard, tp).next for shard in range(self._policy.shards))

@@ -96,8 +96,8 @@ class Position(Struct, array_like=True, frozen=True):
     """What a shard knows of a partition: `t_ms` its time (-1: none yet), `next` the first offset not yet applied.
 
     `last` (-1: none) and `crc` are the last record read, `start` where the feed began; `ended`: its end was read after
-    the command `end-of-feed`. The equation: over all shards at one position, next - start = records + rejected + holes
-    + lost.
+    the command `end-of-feed`; `since_ms`: the watermark when it was added to a feed that ran. The equation: over all
+    shards at one position, next - start = records + rejected + holes + lost.
     """
 
     t_ms: int
@@ -110,6 +110,7 @@ class Position(Struct, array_like=True, frozen=True):
     holes: int = 0
     lost: int = 0
     ended: int = 0
+    since_ms: int = 0
 
 
 class ShardState(Struct, array_like=True, frozen=True):

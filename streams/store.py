@@ -4,6 +4,7 @@ Owns keys and commands. Does not know how the store is reached (streams/redis), 
 step does is join.lua's.
 """
 
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -21,6 +22,19 @@ HELD = {b"w": "prediction", b"h": "prediction with its outcome", b"e": "outcome"
 _CREATE = """
 if redis.call('HEXISTS', KEYS[1], 'format') == 0 then redis.call('HSET', KEYS[1], unpack(ARGV)) end
 return redis.call('HGETALL', KEYS[1])"""
+_ADD = """
+local meta = redis.call('HMGET', KEYS[1], 'format', 'watermark', 'chain')
+if meta[1] ~= ARGV[1] then return redis.error_reply('MISSING there is no such shard') end
+local added = {}
+for i = 3, #ARGV do
+  if redis.call('HEXISTS', KEYS[1], 'tp:' .. ARGV[i]) == 0 then
+    added[#added + 1] = 'tp:' .. ARGV[i]
+    added[#added + 1] = cmsgpack.pack({-1, 0, -1, 0, 0, 0, 0, 0, 0, 0, tonumber(meta[2])})
+  end
+end
+if #added == 0 then return end -- else another chain, for what comes depends on it
+local chain = tonumber(string.sub(redis.sha1hex(meta[3] .. ARGV[2]), 1, 13), 16)
+redis.call('HSET', KEYS[1], 'chain', string.format('%.0f', chain), unpack(added))"""
 # First what frees memory: a full store takes it. A store that went back is left alone: its reader will see that.
 _TRIM = """
 local seq, chain = string.match(ARGV[1], '^(%d+)-(%d+)$')
@@ -48,6 +62,7 @@ class Store:
         self._redis, self._answering = self._client.redis, self._client.answering
         self._step = self._client.script(Path(__file__).with_name("join.lua").read_text())
         self._create = self._client.script(_CREATE)
+        self._add = self._client.script(_ADD)
         self._trim = self._client.script(_TRIM)
 
     def check(self) -> None:
@@ -73,9 +88,10 @@ class Store:
         """Create the feed's shards where they are not, each partition to be read from its start (default 0).
 
         `after` are the positions behind which shards go on that were lost, whose ids are settled (`settle`).
+        Partitions that a shard does not know yet are added to it.
 
         Raises:
-            StoreRefused: the feed is there with other partitions, another format or number of shards.
+            StoreRefused: the feed is there with further partitions, another format or number of shards.
         """
         begin = {name(tp): (starts or {}).get(tp, 0) for tp in tps}
         want = {"format": FORMAT, "shards": str(shards)}
@@ -90,10 +106,33 @@ class Store:
             found = dict(zip(flat[::2], flat[1::2], strict=True))
             there = {f: found[f.encode()].decode() for f in want}
             parts = {f[3:].decode() for f in found if f.startswith(b"tp:")}
-            if there != want or parts != set(begin):
+            if there != want:
+                raise StoreRefused(f"feed {feed!r} is there with {there}, not {want}")
+            if gone := parts - begin.keys():
                 raise StoreRefused(
-                    f"feed {feed!r} is there with {there} and {sorted(parts)}, not {want} and {sorted(begin)}"
+                    f"feed {feed!r} is there with partitions that its topics do not have: {', '.join(sorted(gone))}; "
+                    "a topic was made anew with fewer, or topics.* names others"
                 )
+        self.add(feed, shards, tps)
+
+    def add(self, feed: str, shards: int, tps: Sequence[tuple[str, int]]) -> None:
+        """Add to each shard the partitions that it does not know, to be read from offset 0; the others stay.
+
+        No window closes further before an added one has been heard or claimed idle. Shard 0 comes last: what it knows,
+        all know.
+
+        Raises:
+            StoreRefused: there is no such shard.
+        """
+        for shard in reversed(range(shards)):
+            with self._answering():
+                names = [name(tp) for tp in tps]
+                self._add(keys=self._keys(feed, shard)[:1], args=[FORMAT, secrets.token_hex(16), *names])
+
+    def partitions(self, feed: str) -> list[tuple[str, int]]:
+        """Give the partitions that are joined, as (topic, number)."""
+        places = [tp.rpartition(":") for tp in self.shard(feed, 0).positions]
+        return sorted((topic, int(number)) for topic, _, number in places)
 
     def there(self, feed: str, shard: int) -> bool:
         """Tell whether there is such a shard."""

@@ -8,6 +8,7 @@ its reason, and only where the log shows that it can have been; nothing else is 
 
     order       at_once takes the first of several outcomes to come; late ones correct one by one
     overtaken   its own partition had already brought a time more than the slack past the deadline
+    added       its partition was added to the running feed when the watermark was past the deadline
     silent      its partition had been silent for idle_s, and others were past the deadline by then
     ended       it came after end-of-feed
     refused     there is a dead letter of it, but it can be read
@@ -171,7 +172,10 @@ class _Case:
         deadline = at.t + self._rules.window_ms
         on_time = [one for part in self._parts.values() for one in part if one.t <= deadline]
         late = [one for one in on_time if self._history.bound_ms(one, OWN, self._shard) > deadline]
-        return "overtaken" if late or self._history.bound_ms(at, OWN, self._shard) > at.t else "order"
+        late += [at] if self._history.bound_ms(at, OWN, self._shard) > at.t else []
+        if any(self._history.added_ms(one, self._shard) for one in late):
+            return "added"
+        return "overtaken" if late else "order"
 
     def _rest(self) -> str | None:
         """Explain what no order of coming does."""

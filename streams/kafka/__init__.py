@@ -4,7 +4,7 @@
     decoding.py    fetched bytes into records                  │
     probe.py       questions answered by a client of their own │ the only modules that import the client library
     sink.py        writes, with or without transactions        │
-    admin.py       makes topics, asks for their settings       │
+    admin.py       makes topics, asks about them               │
     faults.py      the client's errors as ours                 │
     diagnosis.py   asks a port by hand why no client gets in   ┘
     connection.py  `Broker` as the client's settings, TLS included
@@ -14,9 +14,9 @@ Owns the consumers and producers, their settings and the mapping of their errors
 joins or stores: a position is whatever the caller says it is. Partitions are assigned by hand, never by a group.
 """
 
-from streams.kafka.admin import ensure_topics, topic_settings
+from streams.kafka.admin import ensure_topics, partition_counts, topic_settings
 from streams.kafka.records import Polled, Tp, crc
 from streams.kafka.sink import Sink
 from streams.kafka.source import Source
 
-__all__ = ["Polled", "Sink", "Source", "Tp", "crc", "ensure_topics", "topic_settings"]
+__all__ = ["Polled", "Sink", "Source", "Tp", "crc", "ensure_topics", "partition_counts", "topic_settings"]

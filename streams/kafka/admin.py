@@ -1,4 +1,4 @@
-"""The topics themselves: makes them, and asks for their settings.
+"""The topics themselves: makes them, and asks for their partitions and settings.
 
 Owns the admin client. Does not judge the settings: `streams/retention.py` does.
 """
@@ -13,7 +13,7 @@ from kafka import errors as client
 from kafka.admin import ConfigResource
 
 from streams.broker import Broker, broker
-from streams.errors import ConfigError, ShadowstreamError
+from streams.errors import ShadowstreamError
 from streams.kafka.connection import ANSWER_MS, settings
 from streams.kafka.faults import Access, connecting, mapped
 from streams.retention import TopicSettings
@@ -21,13 +21,12 @@ from streams.retention import TopicSettings
 FOREVER = {"retention.ms": "-1", "retention.bytes": "-1"}
 
 
-def ensure_topics(at: Broker | str, names: Mapping[str, int]) -> None:
-    """Create the topics (name → partitions) that are not there, with unlimited retention.
+def ensure_topics(at: Broker | str, names: Mapping[str, int]) -> dict[str, int]:
+    """Create the topics (name → partitions) that are not there, with unlimited retention; give how many each one has.
 
     Raises:
         BrokerUnreachable: nothing answers at the address.
         BrokerRefused: it lets us not in, or not create or see a topic.
-        ConfigError: a topic is there with another number of partitions.
     """
     access = Access(broker(at), "Create", names)
     with _admin(access) as admin:
@@ -41,16 +40,23 @@ def ensure_topics(at: Broker | str, names: Mapping[str, int]) -> None:
             with contextlib.suppress(client.TopicAlreadyExistsError):
                 admin.create_topics(wanted, wait_for_metadata=True)
         with mapped(replace(access, operation="Describe")):
-            _compare(admin.describe_topics(list(names)), names)
+            return _counts(admin.describe_topics(list(names)))
 
 
-def _compare(found: Iterable[Mapping[str, Any]], names: Mapping[str, int]) -> None:
+def partition_counts(at: Broker | str, names: Iterable[str]) -> dict[str, int]:
+    """Ask how many partitions each of these topics has, all of which are there."""
+    names = list(names)
+    with _admin(Access(broker(at), "Describe", names)) as admin:
+        return _counts(admin.describe_topics(names))
+
+
+def _counts(found: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    counts = {}
     for topic in found:
-        name, have = topic["name"], len(topic["partitions"])
         if topic["error_code"]:
-            raise client.for_code(topic["error_code"])({name})
-        if have != names[name]:
-            raise ConfigError(f"topic {name!r} has {have} partitions, but {names[name]} are asked for")
+            raise client.for_code(topic["error_code"])({topic["name"]})
+        counts[topic["name"]] = len(topic["partitions"])
+    return counts
 
 
 def topic_settings(at: Broker | str, names: Iterable[str]) -> dict[str, TopicSettings]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from redis import exceptions as client
 
-from streams.errors import ShadowstreamError, StoreFull, StoreRefused, StoreUnreachable
+from streams.errors import ShadowstreamError, StoreBehind, StoreFull, StoreRefused, StoreUnreachable
 from streams.redis import tls
 from streams.redis.address import Address
 from streams.redis.rights import rule
@@ -33,7 +33,11 @@ MAP: dict[type[Exception], type[ShadowstreamError]] = {
     client.NoPermissionError: StoreRefused,
     **dict.fromkeys((*CREDENTIALS, *ELSEWHERE, *OURS), StoreRefused),
 }
-CODES = ("BUSY", "MISCONF", "NOREPLICAS", "UNBLOCKED")  # a script runs, the disk is full, no replica, a failover
+CODES: dict[str, type[ShadowstreamError]] = {
+    # a script runs, the disk is full, no replica, a failover
+    **dict.fromkeys(("BUSY", "MISCONF", "NOREPLICAS", "UNBLOCKED"), StoreUnreachable),
+    "UNKNOWN": StoreBehind,  # ours
+}
 DEFAULT = StoreRefused  # ours, as MISSING, and whatever else the same call would meet again
 ALL = tuple(found for found in vars(client).values() if isinstance(found, type) and issubclass(found, Exception))
 CERTIFICATES = ("CERTIFICATE", "UNKNOWN_CA", "HANDSHAKE_FAILURE", "WRONG_VERSION_NUMBER")  # in OpenSSL's reasons
@@ -42,8 +46,8 @@ RIGHTS = ("NOPERM", "ACL failure in script", "can't run this command", "has no p
 
 def kind(wrong: Exception) -> type[ShadowstreamError]:
     """Give the class of ours that stands for one of the client's errors."""
-    if type(wrong) is client.ResponseError and str(wrong).partition(" ")[0] in CODES:
-        return StoreUnreachable
+    if type(wrong) is client.ResponseError and (made := CODES.get(str(wrong).partition(" ")[0])):
+        return made
     return next((MAP[c] for c in type(wrong).__mro__ if c in MAP), DEFAULT)
 
 

@@ -8,8 +8,8 @@ from contextlib import closing
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
-from streams.errors import BrokerUnreachable, ConfigError, LogReplaced, LostRange
-from streams.kafka import Sink, Source, Tp, crc, ensure_topics, topic_settings
+from streams.errors import BrokerUnreachable, LogReplaced, LostRange
+from streams.kafka import Sink, Source, Tp, crc, ensure_topics, partition_counts, topic_settings
 from tests.conftest import Running
 from tests.contract.brokers import T, drain, fresh, needs, values, write
 
@@ -157,11 +157,10 @@ def refill(broker: Running, admin: KafkaAdminClient, tp: Tp, count: int) -> None
         write(sink, tp, count)
 
 
-def test_topics_are_made_once_and_another_count_is_refused(broker: Running) -> None:
+def test_topics_are_made_once_and_keep_their_partitions(broker: Running) -> None:
     (a, _) = fresh(broker, 2)
-    ensure_topics(broker.address, {a.topic: 2})
-    with pytest.raises(ConfigError, match=f"'{a.topic}' has 2 partitions, but 3"):
-        ensure_topics(broker.address, {a.topic: 3})
+    assert ensure_topics(broker.address, {a.topic: 3, f"{a.topic}-new": 3}) == {a.topic: 2, f"{a.topic}-new": 3}
+    assert partition_counts(broker.address, [a.topic, f"{a.topic}-new"]) == {a.topic: 2, f"{a.topic}-new": 3}
 
 
 def test_added_partitions_are_told_and_can_be_read(broker: Running, sink: Sink, admin: KafkaAdminClient) -> None:
@@ -169,8 +168,8 @@ def test_added_partitions_are_told_and_can_be_read(broker: Running, sink: Sink, 
     (tp,) = fresh(broker)
     with closing(Source(broker.address, [tp])) as before:
         admin.create_partitions({tp.topic: 2})
-        with pytest.raises(ConfigError, match=f"'{tp.topic}' has 2 partitions, but 1"):
-            ensure_topics(broker.address, {tp.topic: 1})
+        assert partition_counts(broker.address, [tp.topic]) == ensure_topics(broker.address, {tp.topic: 1})
+        assert partition_counts(broker.address, [tp.topic]) == {tp.topic: 2}
         write(sink, tp, 1)
         write(sink, Tp(tp.topic, 1), 1)
         assert [polled.tp for polled in drain(before, 1)] == [tp]

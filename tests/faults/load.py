@@ -31,7 +31,7 @@ class Load:
     """One thread that publishes until `stop`. `outcomes`: id → (time, label) of those that have one."""
 
     def __init__(self, bootstrap: str, topics: tuple[str, str], partitions: int, policy: JoinPolicy, seed: int) -> None:
-        self._bootstrap, self._topics, self._partitions = bootstrap, topics, partitions
+        self._bootstrap, self._topics, self.partitions = bootstrap, topics, [partitions, partitions]
         self._window_ms, self._policy, self._random = int(policy.window_s * 1_000), policy, Random(seed)
         self.predictions: dict[str, int] = {}
         self.outcomes: dict[str, tuple[int, int]] = {}
@@ -105,7 +105,7 @@ class Load:
         return [(self._tp(topic), value) for _ in range(copies)]
 
     def _tp(self, topic: int) -> Tp:
-        return Tp(self._topics[topic], self._random.randrange(self._partitions))
+        return Tp(self._topics[topic], self._random.randrange(self.partitions[topic]))
 
     def _publish(self, records: list[tuple[Tp, bytes]]) -> None:
         while True:

@@ -130,7 +130,7 @@ class World:
     def check(self) -> None:
         """Start again who was killed."""
         try:
-            self.join.crew.check()
+            self.join.check()
         except HistoryChanged:
             self.join.__exit__(None, None, None)
             self._enter(back=True)

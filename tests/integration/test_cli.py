@@ -53,7 +53,7 @@ def test_a_pipeline_that_does_not_import_or_lacks_a_part(
         ("[join]\nwindow_h = 3", "unknown key 'join.window_h'; did you mean 'join.window_s'?"),
         ("[join]\nshards = 'two'", "join.shards: Expected `int`"),
         ("[kafka", "not TOML"),
-        ("[join]\njoiners = 2", "join.joiners = 2, but each topic has topics.partitions = 1"),
+        ("[join]\njoiners = 2", "join.joiners = 2, but predictions and outcomes have 1 partitions at most"),
         ("[join]\nabsent = 'negative'", "for `shadowstream join` alone"),
         ("[join]\nlate = 'correct'", "join.late = 'correct' needs join.absent = 'negative'"),
     ],

@@ -70,12 +70,13 @@ class World:
         )
         self.reads(STRICT)
         self.place: Place = self.undo.enter_context(opened(self.path, self.settings))
-        topics = dict.fromkeys((tp.topic for tp in self.place.tps), partitions)
+        names = (self.place.readers.predictions, self.place.readers.outcomes)
+        topics, tps = dict.fromkeys(names, partitions), [Tp(name, n) for name in names for n in range(partitions)]
         samples = {self.place.samples(0).topic: self.place.shards} if to == "topic" else {}
         ensure_topics(broker, topics | samples | {self.place.readers.dead_letters: partitions})
-        self.place.store.create(self.name, self.place.shards, self.place.tps)
+        self.place.store.create(self.name, self.place.shards, tps)
         self.sink = self.undo.enter_context(closing(Sink(broker)))
-        self.asked, self.told = self.place.tps[:partitions], self.place.tps[partitions:]
+        self.asked, self.told = tps[:partitions], tps[partitions:]
 
     def reads(self, outcome: str) -> None:
         self.path.write_text(FEED.format(name=self.name, outcome=outcome))

@@ -69,6 +69,12 @@ class Oracle:
         self.windows = self.windows[len(closed) :] + self.opens
         self.markers = self.markers[len(dropped) :] + self.drops
 
+    def add(self, tp: str, chain: str) -> None:
+        """Add a partition to the running feed: nothing closes further before it has been heard or claimed idle."""
+        assert tp not in self.positions
+        self.positions[tp] = Position(-1, 0, -1, 0, 0, since_ms=self.watermark)
+        self.chain = chain
+
     def _closing(self) -> bool:
         return self.ending and all(at.ended for at in self.positions.values())
 

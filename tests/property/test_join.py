@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 from zlib import crc32
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streams.errors import StoreRefused
+from streams.errors import StoreBehind, StoreRefused
 from streams.step import Move, Rules, ShardState, Step, asked, told
 from streams.store import Store
 from tests.property.oracle import Oracle
@@ -66,7 +67,7 @@ policies = st.builds(
 
 
 def fresh(store: Store, shards: int = 1) -> str:
-    feed = f"join{next(FEEDS)}"
+    feed = f"{__name__}{next(FEEDS)}"  # this module is imported under two names
     store.create(feed, shards, TPS)
     return feed
 
@@ -94,14 +95,14 @@ def all_read(state: ShardState, slack: int, rules: Rules = RULES) -> Step:
     return step
 
 
-def make(state: ShardState, plan: Plan, slack: int, rules: Rules = RULES) -> Step:
+def make(state: ShardState, plan: Plan, slack: int, rules: Rules = RULES, names: Sequence[str] = NAMES) -> Step:
     """Make a step from where the shard stands, each part off by `stale`, with one hole behind its events."""
     if plan.closing:
         return all_read(state, slack, rules)
     step = blank(slack, rules)
     for tp, stale, idle, events in plan.parts:
-        start = max(0, state.positions[NAMES[tp]].next + stale)
-        move = Move(NAMES[tp], start, start, idle=int(idle), outcomes=int(tp > 0))
+        start = max(0, state.positions[names[tp]].next + stale)
+        move = Move(names[tp], start, start, idle=int(idle), outcomes=int(names[tp].startswith("o")))
         step.moves.append(move)
         if not idle:
             move.end, move.records, move.holes = start + len(events) + 1, len(events), 1
@@ -209,15 +210,18 @@ def scattered(feed: Feed, copies: int, random: Random) -> tuple[Scattered, Scatt
     return asked, told
 
 
-def shard_step(batch: Scattered, shard: int, shards: int, state: ShardState, rules: Rules = SLACK) -> Step:
+def shard_step(
+    batch: Scattered, shard: int, shards: int, state: ShardState, rules: Rules = SLACK, names: Sequence[str] = NAMES
+) -> Step:
     """One shard's step for a batch: it passes every position and applies its own events."""
     step = blank(rules.slack_ms, rules)
-    for tp, name in enumerate(NAMES):
+    for tp, name in enumerate(names):
         events = [event[1:] for event in batch if event[0] == tp]
         own = [event for event in events if crc32(event[0].encode()) % shards == shard]
         start = state.positions[name].next
         most = max((t for _, t, _ in events), default=-1)
-        step.moves.append(Move(name, start, start + len(events), t=most, records=len(own), outcomes=int(tp > 0)))
+        outcomes = int(name.startswith("o"))
+        step.moves.append(Move(name, start, start + len(events), t=most, records=len(own), outcomes=outcomes))
         for key, t, label in own:
             add(step, key, t, label)
     return step
@@ -230,10 +234,10 @@ class Run:
         self.store, self.shards, self.rules, self.name = store, range(shards), rules, fresh(store, shards)
         self.states = [store.shard(self.name, shard) for shard in self.shards]
 
-    def take(self, events: Scattered, size: int) -> None:
+    def take(self, events: Scattered, size: int, names: Sequence[str] = NAMES) -> None:
         for batch in [events[i : i + size] for i in range(0, len(events), size)]:
             for shard in self.shards:
-                self._do(shard, shard_step(batch, shard, len(self.shards), self.states[shard], self.rules))
+                self._do(shard, shard_step(batch, shard, len(self.shards), self.states[shard], self.rules, names))
 
     def end(self) -> None:
         for shard in self.shards:
@@ -389,8 +393,8 @@ def test_a_step_without_its_shard_or_with_unwelcome_parts_is_refused_and_changes
     unknown, ahead = blank(0), shard_step([(0, "id:9", 2_000, 0)], 0, 1, state)
     unknown.moves = [Move("q:0", 0, 1)]
     ahead.rules = replace(RULES, max_ahead_ms=2_000 - state.now_ms - 60_000)
-    for step, reason in ((unknown, "UNKNOWN"), (ahead, "AHEAD")):
-        with pytest.raises(StoreRefused, match=reason):
+    for step, reason, error in ((unknown, "UNKNOWN", StoreBehind), (ahead, "AHEAD", StoreRefused)):
+        with pytest.raises(error, match=reason):
             embedded_store.step(feed, 0, step)
     assert replace(embedded_store.shard(feed, 0), now_ms=0) == replace(state, now_ms=0)
 

@@ -53,13 +53,14 @@ class World:
     def __init__(self, rules: Rules, idle_ms: int) -> None:
         self.rules, self.idle_ms = rules, idle_ms
         self.ended_ms: int | None = None
+        self.names = list(NAMES)
         self.oracle = Oracle({tp: Position(-1, 0, -1, 0, 0) for tp in NAMES})
         self.log: list[tuple[str, int, int, str, int, str | None]] = []
         self.clock = self.stepped = 0
 
     def take(self, turn: Turn) -> None:
         self.clock += TICK
-        tp, at = NAMES[turn.tp], self.oracle.positions[NAMES[turn.tp]]
+        tp, at = self.names[turn.tp], self.oracle.positions[self.names[turn.tp]]
         step = Step(str(self.clock), self.rules)
         if turn.ending:
             self.ended_ms, self.oracle.ending = self.ended_ms or self.clock, True

@@ -68,7 +68,8 @@ class Kafka:
             )
         for _ in range(START_TRIES):
             try:
-                return ensure_topics(self.address, {})
+                ensure_topics(self.address, {})
+                return
             except BrokerUnreachable:
                 assert self._process.poll() is None, (self.folder / "kafka.log").read_text()[-3_000:]
         raise AssertionError("the broker did not answer")

@@ -1,0 +1,139 @@
+"""Partitions added to a running feed under load, twice, with two joiners: nothing lost, nothing doubled.
+
+Producers write to a partition the moment that it is there, and an id's events may be in any. Event time runs hundreds
+of times as fast as the clock, so the seconds until a partition is noticed are half an hour of it: `SLACK_S` is more.
+The embedded broker cannot add partitions.
+"""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from kafka import KafkaAdminClient
+
+from deploy import config, operate
+from streams.errors import Unreachable
+from streams.store import Store
+from tests.conftest import command
+from tests.faults.world import SHARDS, WAIT_S, World
+
+SLACK_S = 3_600.0
+TOPICS = ("chaos.predictions", "chaos.outcomes")
+
+
+@pytest.fixture
+def world(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[World]:
+    kafka = command("SHADOWSTREAM_TEST_KAFKA_CMD", "external")
+    made = World(tmp_path, seed=3, kafka=kafka, redis=command("SHADOWSTREAM_TEST_REDIS_CMD", "external"))
+    slack_s = getattr(request, "param", SLACK_S)
+    made.policy = msgspec.structs.replace(made.policy, slack_s=slack_s)
+    with made:
+        yield made
+
+
+def added(world: World, predictions: int, outcomes: int) -> None:
+    """Raise the counts, and publish there at once."""
+    with closing(KafkaAdminClient(bootstrap_servers=world.broker.address)) as admin:
+        both = zip(TOPICS, world.load.partitions, (predictions, outcomes), strict=True)
+        admin.create_partitions({topic: count for topic, have, count in both if count > have})
+    world.load.partitions = [predictions, outcomes]
+
+
+def until(world: World, holds: Callable[[Store], bool]) -> None:
+    """Let it run until something holds; a store that is not there does not count."""
+    deadline = time.monotonic() + WAIT_S
+    with closing(Store(world.store.address)) as store:
+        while True:
+            world.run(0.2)
+            assert time.monotonic() < deadline
+            try:
+                if holds(store):
+                    return
+            except Unreachable:
+                pass
+
+
+def read(world: World, store: Store) -> bool:
+    """Whether every shard has read something of every partition there is."""
+    tps = [f"{topic}:{n}" for topic, count in zip(TOPICS, world.load.partitions, strict=True) for n in range(count)]
+    states = [store.shard("chaos", shard) for shard in range(SHARDS)]
+    return all(tp in state.positions and state.positions[tp].next > 0 for tp in tps for state in states)
+
+
+def test_partitions_added_twice_under_load_lose_and_double_nothing(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.run(2.0)
+    added(world, predictions=2, outcomes=5)
+    until(world, lambda store: read(world, store))
+    os.kill(world.workers[0].pid, signal.SIGKILL)
+    added(world, predictions=4, outcomes=6)
+    until(world, lambda store: read(world, store))
+    assert sorted(len(worker.work.tps) for worker in world.workers[:-1]) == [5, 5]
+    world.end()
+    assert world.verdict()["predictions"] > 1_000
+    assert verified(world, capsys)["explained"] == {}
+
+
+@pytest.mark.parametrize("world", [0.0], indirect=True)
+def test_without_slack_what_comes_too_late_is_explained(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.run(2.0)
+    added(world, predictions=4, outcomes=4)
+    until(world, lambda store: read(world, store))
+    world.end()
+    assert set(verified(world, capsys)["explained"]) <= {"added", "order", "overtaken"}
+
+
+def test_a_store_that_has_forgotten_them_gets_them_again(world: World) -> None:
+    """As one that went back to before they were added, but for what came of them: that is then a duplicate."""
+    world.run(2.0)
+    added(world, predictions=3, outcomes=3)
+    until(world, lambda store: read(world, store))
+    with world.redis() as redis:
+        for shard in range(SHARDS):
+            redis.hdel(f"{{chaos.{shard}}}:m", *(f"tp:{topic}:2" for topic in TOPICS))
+    until(world, lambda store: read(world, store))
+    world.end()
+    world.verdict()
+
+
+def test_the_end_of_the_feed_does_not_leave_out_a_partition_just_added(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.run(2.0)
+    added(world, predictions=3, outcomes=4)
+    world.run(0.5)
+    world.load.stop()
+    settings = msgspec.structs.replace(world.settings, redis=config.Redis(url=world.store.address))
+    operate.end_feed(world.folder / "feed.py", settings, why="a test", ask=lambda _: True)
+    world.end()
+    assert world.verdict()["predictions"] > 200
+    assert verified(world, capsys)["explained"] == {}
+
+
+def test_a_join_started_with_more_partitions_goes_on_with_them(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.run(2.0)
+    world.join.__exit__(None, None, None)
+    added(world, predictions=5, outcomes=2)
+    time.sleep(1.0)
+    world._enter(back=False)
+    until(world, lambda store: read(world, store))
+    world.end()
+    world.verdict()
+    assert verified(world, capsys)["explained"] == {}
+
+
+def verified(world: World, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Join the log again in plain Python, and compare."""
+    settings = msgspec.structs.replace(world.settings, redis=config.Redis(url=world.store.address))
+    operate.show_audit(world.folder / "feed.py", settings, compare=True, as_json=True)
+    return json.loads(capsys.readouterr().out.splitlines()[-1])["verdict"]

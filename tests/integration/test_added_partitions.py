@@ -1,0 +1,63 @@
+"""The operator's commands on a feed to which partitions were added: the end of the feed, and a loss in one of them."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from kafka import KafkaAdminClient, TopicPartition
+
+from deploy import operate
+from deploy.partitions import catch_up
+from streams.errors import LostRange
+from streams.kafka import Sink, Tp
+from tests.conftest import Running
+from tests.contract.brokers import needs
+from tests.integration.test_operate import WHY, World
+
+
+@pytest.fixture
+def world(broker: Running, embedded_store_url: str, tmp_path: Path) -> Iterator[World]:
+    """A feed of which half has been joined, and then another partition of predictions."""
+    needs(broker, "added partitions")
+    made = World(tmp_path, broker.address, embedded_store_url, shards=2, idle_s=1e6)
+    with made.undo:
+        made.predict(*range(10))
+        made.report(*range(20))
+        made.join(30)
+        with closing(KafkaAdminClient(bootstrap_servers=broker.address)) as admin:
+            admin.create_partitions({made.asked[0].topic: 2})
+        made.asked = [Tp(made.asked[0].topic, 1)]
+        made.sink = made.undo.enter_context(closing(Sink(broker.address)))  # whose metadata are new
+        made.predict(*range(10, 20))
+        yield made
+
+
+def test_the_end_of_the_feed_waits_for_a_partition_that_nobody_had_noticed(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operate.end_feed(world.path, world.settings, why=WHY, ask=lambda _: True)
+    assert world.asked[0] in world.place.tps
+    world.join(10)
+    operate.show_audit(world.path, world.settings, compare=True, as_json=True)
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (found["verdict"]["agreed"], world.count("joined")) == (20, 20)
+
+
+def test_what_retention_took_of_an_added_partition_is_lost_and_not_skipped(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tp = world.asked[0]
+    with closing(KafkaAdminClient(bootstrap_servers=world.settings.kafka.bootstrap)) as admin:
+        admin.delete_records({TopicPartition(*tp): 4})
+    catch_up(world.name, world.settings, world.place.store)
+    with pytest.raises(LostRange, match="the next offset is 0, but the log starts at 4"):
+        world.join(6)
+    where = f"{tp.topic}:{tp.partition}"
+    operate.accept_loss(world.path, world.settings, where, why=WHY, ask=lambda _: True, say=lambda _: None)
+    world.join(6)
+    operate.show_audit(world.path, world.settings, compare=True, as_json=True)
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [part["lost"] for part in found["audit"]["partitions"] if part["tp"] == where] == [4]
+    assert (found["verdict"]["differing"], world.count("joined")) == (0, 16)
