@@ -23,7 +23,7 @@ from tests.conftest import Running
 PIPELINE = """
 from dataclasses import replace
 from tests import small
-pipeline = replace(small.pipeline, name="restart")
+pipeline = replace(small.pipeline, name="{name}")
 """
 PATIENCE_S = 90.0
 
@@ -31,9 +31,9 @@ PATIENCE_S = 90.0
 class Run:
     """`shadowstream run` in a process, against services that last."""
 
-    def __init__(self, folder: Path, broker: str, store: str) -> None:
-        self.folder, self.registry = folder, Registry(folder / "restart")
-        (folder / "pipeline.py").write_text(PIPELINE)
+    def __init__(self, name: str, folder: Path, broker: str, store: str) -> None:
+        self.name, self.folder, self.registry = name, folder, Registry(folder / name)
+        (folder / "pipeline.py").write_text(PIPELINE.format(name=name))
         given = {"KAFKA_BOOTSTRAP": broker, "REDIS_URL": store, "REGISTRY_PATH": str(folder), "JOIN_SHARDS": "2"}
         given |= {"LEARN_COMMIT_SAMPLES": "20", "LEARN_COMMIT_S": "0.2"}
         self._environment = os.environ | {f"SHADOWSTREAM_{key}": value for key, value in given.items()}
@@ -50,10 +50,9 @@ class Run:
         for n in numbers:
             where, label = small.point(self._rng)
             key, t_ms = f"id-{n}".encode(), small.START_MS + n * 60_000
-            self._sink.send(Tp("restart.requests", 0), key=key, value=msgspec.json.encode(where), t_ms=t_ms)
-            self._sink.send(
-                Tp("restart.outcomes", 0), key=key, value=msgspec.json.encode({"label": label}), t_ms=t_ms + 1_000
-            )
+            self._sink.send(Tp(f"{self.name}.requests", 0), key=key, value=msgspec.json.encode(where), t_ms=t_ms)
+            outcome = msgspec.json.encode({"label": label})
+            self._sink.send(Tp(f"{self.name}.outcomes", 0), key=key, value=outcome, t_ms=t_ms + 1_000)
         self._sink.flush()
 
     def audit(self) -> "subprocess.CompletedProcess[bytes]":
@@ -84,10 +83,10 @@ class Run:
 @pytest.mark.parametrize("broker", ["external"], indirect=True)
 @pytest.mark.parametrize("store_server", ["embedded", "external"], indirect=True)
 def test_a_store_that_was_emptied_is_made_anew(broker: Running, store_server: Running, tmp_path: Path) -> None:
-    run = Run(tmp_path, broker.address, store_server.address)
+    run = Run(f"restart-{store_server.kind}", tmp_path, broker.address, store_server.address)
     run.start()
     try:
-        run.until(lambda: (tmp_path / "restart" / "champion" / "00000000.json").exists())
+        run.until(lambda: run.registry.last("champion") == 0)
         run.publish(*range(100))
         run.until(lambda: run.learned() == 100)
         with Redis.from_url(store_server.address) as redis:

@@ -7,17 +7,18 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 from redis import Redis
 from torch import Tensor
 
 from deploy import audit, history
 from deploy.attempts import THIRD
-from deploy.distiller import DistillerRole
+from deploy.distiller import DistillerRole, make_learner
 from deploy.evaluator import EvaluatorRole
-from deploy.learner import DIED, LostRace
+from deploy.learner import DIED, CommitRules, LearnerRole, LostRace
 from deploy.registry import Registry
-from learners.commits import Commit
+from learners.commits import Commit, encode
 from learners.online import Learner
 from streams.errors import HistoryChanged, StoreRefused
 from streams.events import Sample
@@ -268,7 +269,9 @@ class TestRivals:
         feed.join(most=20)
         old.step(1)
         old._store.__class__ = kind
+        assert feed.states[0].unread == 20
         new = feed.learner(10)
+        assert feed.states[0].unread == 0
         feed.join(most=40)
         new.step(1)
         trimming[0]()
@@ -277,6 +280,24 @@ class TestRivals:
             old.step(1)
         feed.finish(new)
         feed.check(new)
+
+
+def test_a_history_that_does_not_make_its_state_is_found(make: Make) -> None:
+    feed = make(small.samples(60))
+    role = LearnerRole(
+        feed.name, 1, feed.store, feed.registry, make_learner(feed.pipeline), CommitRules(20, 1e9, every_days=1)
+    )
+    feed.join(most=30)
+    role.step(1)
+    feed.join()
+    role.step(1)
+    assert history.read(feed.registry, 2).state is not None
+    assert history.check(make_learner(feed.pipeline), feed.registry).equal
+    first = history.read(feed.registry, 1)
+    other = msgspec.structs.replace(first, batches=[len(first.samples)])
+    (feed.registry.folder / "commits" / "00000001.json").write_bytes(encode(other))
+    found = history.check(make_learner(feed.pipeline), feed.registry)
+    assert (found.equal, found.first, found.last, found.learned) == (False, 0, 2, 60)
 
 
 def test_killed_at_any_moment(make: Make, embedded_store_url: str) -> None:

@@ -6,22 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
+from deploy.history import read
 from streams.store import Store
 from tests import small
 from tests.learned import BAD, LARGE, Feed, begun, put_back, snapshot, spoilt
 
 SHARDS = 2
-OPS = st.one_of(
-    st.tuples(st.just("join"), st.integers(0, SHARDS - 1), st.integers(1, 40)),
-    st.tuples(st.just("step")),
-    st.tuples(st.just("keep"), st.integers(0, SHARDS - 1)),
-    st.tuples(st.just("back"), st.integers(0, SHARDS - 1)),
-    st.tuples(st.just("restart")),
-)
+SHARD = st.integers(0, SHARDS - 1)
+LEARN = st.tuples(st.just("learn"), SHARD, st.integers(1, 40))
+BACK = st.tuples(st.just("back"), SHARD, st.integers(1, 6))  # before the last so many of its steps
+OPS = st.one_of(LEARN, LEARN, BACK, st.tuples(st.just("join"), SHARD, st.integers(1, 40)), st.just(("restart",)))
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +28,16 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(
-    ops=st.lists(OPS, max_size=25),
+    ops=st.lists(OPS, min_size=6, max_size=25),
     poison=st.dictionaries(st.integers(0, 149), st.sampled_from([BAD, LARGE]), max_size=3),
-    size=st.integers(1, 40),
+    size=st.integers(1, 20),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 def test_whatever_happens_all_is_learned_once_and_the_state_is_a_fold(
     embedded_store: Store,
     embedded_redis: Redis,
@@ -49,19 +52,22 @@ def test_whatever_happens_all_is_learned_once_and_the_state_is_a_fold(
     with tempfile.TemporaryDirectory() as folder:
         feed = Feed(embedded_store, first, Path(folder) / "registry", log, SHARDS)
         role = feed.learner(size)
-        then = {shard: snapshot(embedded_redis, feed.name, shard) for shard in range(SHARDS)}
+        then = [[snapshot(embedded_redis, feed.name, shard)] for shard in range(SHARDS)]
         for op, *how in ops:
-            if op == "join":
-                feed.join(*how)
-            elif op == "step":
+            if op == "restart":
+                role = feed.learner(size)
+                continue
+            shard, count = how
+            if op == "back":
+                del then[shard][max(1, len(then[shard]) - count) :]  # a store goes back on its own history only
+                put_back(embedded_redis, then[shard][-1])
+            else:
+                feed.join(shard, count)
+            if op == "learn":
                 role.step(1)
                 feed.check_trim()
-            elif op == "keep":
-                then[how[0]] = snapshot(embedded_redis, feed.name, how[0])
-            elif op == "back":
-                put_back(embedded_redis, then[how[0]])
-            else:
-                role = feed.learner(size)
+            then[shard].append(snapshot(embedded_redis, feed.name, shard))
         feed.finish(role)
         feed.check_trim()
         feed.check(role, [log[n].id for n in poison])
+        event(f"{sum(bool(read(feed.registry, n).void) for n in range(feed.registry.last('commits') + 1))} voids")
