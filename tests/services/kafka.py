@@ -44,15 +44,25 @@ def free_ports(count: int) -> list[int]:
 
 
 class Kafka:
-    """A broker in `folder`; `properties` are `name=value`. `address` is an open listener's, `listeners` are more."""
+    """A broker in `folder`; `properties` are `name=value`. `address` is an open listener's, `listeners` are more.
 
-    def __init__(self, folder: Path, properties: Sequence[str] = (), listeners: Sequence[str] = ()) -> None:
+    `advertised` is what clients are told of those, where it is not the same.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        properties: Sequence[str] = (),
+        listeners: Sequence[str] = (),
+        advertised: Sequence[str] | None = None,
+    ) -> None:
         self.folder = folder
         (port,) = free_ports(1)
         self.address = f"127.0.0.1:{port}"
         every = [f"PLAINTEXT://{self.address}", *listeners]
         own = [f"listeners={','.join([*every, f'CONTROLLER://127.0.0.1:{port + 1}'])}"]
-        own += [f"advertised.listeners={','.join(every)}"]
+        told = every if advertised is None else [every[0], *advertised]
+        own += [f"advertised.listeners={','.join(told)}"]
         self._command = [*command(), str(folder / "data"), str(port), *own, *properties]
         self.start()
 
