@@ -6,9 +6,11 @@ machine's timing is its own.
 
 import argparse
 import os
+import shutil
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -20,7 +22,9 @@ from tests.faults.verdict import verdict
 from tests.faults.world import World
 
 
-def chaos(world: World, seconds: float, faults: list[Fault] | None = None) -> Counter[str]:
+def chaos(
+    world: World, seconds: float, faults: list[Fault] | None = None, say: Callable[[str], None] = print
+) -> Counter[str]:
     """Break things for so long (or each of `faults` once) and end the feed; gives what was survived."""
     survived: Counter[str] = Counter()
     kinds, until = possible(world), time.monotonic() + seconds
@@ -29,6 +33,7 @@ def chaos(world: World, seconds: float, faults: list[Fault] | None = None) -> Co
     while (faults and left) or time.monotonic() < until:
         early = not faults and left and world.random.random() < 0.1
         fault = left.pop(0) if faults or early else world.random.choice(kinds)
+        say(f"{time.strftime('%X')} {len(world.load.predictions):>8,} predictions; {fault.__doc__}")
         fault(world)
         survived[str(fault.__doc__)] += 1
         world.run(world.random.uniform(0.2, 0.8 if faults else 2.0))
@@ -49,17 +54,19 @@ def main() -> None:
     console.print(f"seed {given.seed}, {given.minutes:g} minutes, {'external' if kafka else 'embedded'} broker")
     for cluster, share in ((False, 2 / 3), (True, 1 / 3)):
         store = f"{'redis' if redis else 'valkey'}{' cluster' if cluster else ''}"
+        folder = Path(tempfile.mkdtemp(prefix="chaos-"))
         try:
-            with tempfile.TemporaryDirectory() as folder, World(
-                Path(folder), given.seed, kafka=kafka, redis="redis" if redis else "valkey", cluster=cluster,
+            with World(
+                folder, given.seed, kafka=kafka, redis="redis" if redis else "valkey", cluster=cluster,
                 malformed=given.malformed, down_s=given.down_s,
             ) as world:  # fmt: skip
                 console.rule(f"{store}, emit {world.policy.emit}")
                 survived += chaos(world, given.minutes * 60 * share)
                 counts.update(verdict(world))
         except BaseException:
-            console.print(f"failed with seed {given.seed}, {store}", style="bold red")
+            console.print(f"failed with seed {given.seed}, {store}; all is in {folder}", style="bold red")
             raise
+        shutil.rmtree(folder)
     _summary(console, survived, counts)
 
 

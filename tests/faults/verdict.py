@@ -21,7 +21,6 @@ def verdict(world: World) -> dict[str, int]:
         AssertionError: something was lost, doubled or changed.
         Unbalanced, Disagreement: an equation does not hold, or the verifier disagrees.
     """
-    audited(world)
     seen, written = samples(world)
     for key in world.load.ancient & written.keys():
         assert written.pop(key) == (0, world.policy.negative_label)
@@ -31,6 +30,7 @@ def verdict(world: World) -> dict[str, int]:
     wrong = sum(written[key][1] != label for key, label in expected.items() if key in written)
     assert (lost, doubled, wrong) == (0, 0, 0), f"lost, doubled, wrong labels: {lost}, {doubled}, {wrong}"
     assert written.keys() == expected.keys()
+    audited(world)
     return {"predictions": len(expected), "samples": seen.total(), "lost": lost, "doubled": doubled}
 
 
