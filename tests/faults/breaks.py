@@ -7,12 +7,14 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from deploy.crew import Worker
 from tests.faults.brokers import Lasting
 from tests.faults.stores import One, Three, cut
 from tests.faults.world import NAME, SHARDS, World
+from tests.services.redis import until
 
 Fault = Callable[[World], None]
 CLOCKS = Path(__file__).parent / "clock"
@@ -34,7 +36,8 @@ def joiner_frozen(world: World) -> None:
     os.kill(frozen.pid, signal.SIGSTOP)
     rival = Worker(frozen.work, world.folder / "rival.log")
     world.run(1.5)
-    os.kill(frozen.pid, signal.SIGCONT)
+    with suppress(ProcessLookupError):  # the join began again meanwhile
+        os.kill(frozen.pid, signal.SIGCONT)
     world.run(1.0)
     rival.leave()
     rival.end()
@@ -91,7 +94,10 @@ def replica_lagged(world: World) -> None:
 def flushed(world: World) -> None:
     """FLUSHALL of the store, or of one node."""
     world.flushed = True
-    world.random.choice(world.store.servers).redis.flushall()
+    redis = world.random.choice(world.store.servers).redis
+    redis.flushall()
+    redis.bgrewriteaof()  # a log that is cut must not bring back what was before
+    until(lambda: not redis.info("persistence")["aof_rewrite_in_progress"])
 
 
 def slot_migrated(world: World) -> None:
