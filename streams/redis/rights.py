@@ -5,7 +5,20 @@ written: a right that is missing in the middle would leave half a step. Imports 
 """
 
 SCRIPTS = ("eval", "evalsha")
-READS = ("hexists", "hgetall", "hmget", "lindex", "llen", "lrange", "time", "xlen", "xrange", "xread", "xrevrange")
+READS = (
+    "hexists",
+    "hgetall",
+    "hlen",
+    "hmget",
+    "lindex",
+    "llen",
+    "lrange",
+    "time",
+    "xlen",
+    "xrange",
+    "xread",
+    "xrevrange",
+)
 WRITES = ("hdel", "hset", "ltrim", "rpush", "xadd", "xtrim")
 SERVER = ("info",)
 CLUSTER = ("asking", "cluster|slots", "command")
