@@ -103,6 +103,7 @@ def flushed(world: World) -> None:
 def slot_migrated(world: World) -> None:
     """A shard's slot moves to another node."""
     assert isinstance(world.store, Three)
+    world.moved = True
     world.store.ready()
     world.store.migrate(NAME, world.random.randrange(SHARDS), world.random)
 
@@ -138,11 +139,12 @@ def broker_dropped(world: World) -> None:
 
 
 def letters_down(world: World) -> None:
-    """Many malformed events, and the dead letters' topic takes nothing."""
+    """Many malformed events, the dead letters' topic takes nothing, and a joiner is killed before it does."""
     assert isinstance(world.broker, Lasting)
     world.load.burst(world.malformed)
     world.broker.proxy.unwritable.set()
     world.run(world.down_s)
+    joiner_killed(world)
     world.broker.proxy.unwritable.clear()
 
 

@@ -48,11 +48,13 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=free_port())
     options.add_argument("--malformed", type=int, default=2_000, help="events each time the dead letters are down")
     options.add_argument("--down-s", type=float, default=2.0, help="for how long they are down")
+    options.add_argument("--store", choices=["one", "cluster", "both"], default="both")
     given = options.parse_args()
     kafka, redis = (os.environ.get(f"SHADOWSTREAM_TEST_{name}_CMD") is not None for name in ("KAFKA", "REDIS"))
     console, survived, counts = Console(), Counter[str](), Counter[str]()
     console.print(f"seed {given.seed}, {given.minutes:g} minutes, {'external' if kafka else 'embedded'} broker")
-    for cluster, share in ((False, 2 / 3), (True, 1 / 3)):
+    shares = {"one": ((False, 1.0),), "cluster": ((True, 1.0),), "both": ((False, 2 / 3), (True, 1 / 3))}
+    for cluster, share in shares[given.store]:
         store = f"{'redis' if redis else 'valkey'}{' cluster' if cluster else ''}"
         folder = Path(tempfile.mkdtemp(prefix="chaos-"))
         try:

@@ -45,6 +45,10 @@ class One:
         self.server = replica
         self.proxy.lead(replica.port)
 
+    def drop(self, feed: str, shard: int) -> None:
+        """Delete a shard, as an operator would of whom the store says that it is broken."""
+        drop(self.server, feed, shard)
+
     def stop(self) -> None:
         """End."""
         self.proxy.close()
@@ -81,8 +85,18 @@ class Three(Cluster):
         for node in (target, source, *self.nodes):
             node.run("CLUSTER SETSLOT", number, "NODE", identity(target))
 
+    def drop(self, feed: str, shard: int) -> None:
+        """Delete a shard, as an operator would of whom the store says that it is broken."""
+        self.ready()
+        drop(self.node_of(feed, shard), feed, shard)
+
 
 Stores = One | Three
+
+
+def drop(server: Server, feed: str, shard: int) -> None:
+    """Delete a shard's keys."""
+    server.redis.delete(*(f"{{{feed}.{shard}}}:{key}" for key in "mewgs"))
 
 
 def cut(server: Server, random: Random) -> None:

@@ -71,7 +71,8 @@ class World:
         malformed: int = 2_000, down_s: float = 2.0, **join: Any,
     ) -> None:  # fmt: skip
         self.folder, self.random, self.path = folder, Random(seed), folder / "feed.py"
-        self.malformed, self.down_s, self.flushed = malformed, down_s, False
+        self.malformed, self.down_s = malformed, down_s
+        self.flushed = self.moved = False  # the store, a slot: what may be missing then
         self._kafka, self._redis, self._cluster = kafka, redis, cluster
         emit = self.random.choice(["at_once", "at_close"])
         given: dict[str, Any] = {
@@ -177,8 +178,15 @@ class World:
                 time.sleep(0.5)
 
     def _again(self, wrong: HistoryChanged | StoreRefused) -> None:
-        """Begin again where the store stands; that it is empty was a fault of ours, or is a failure."""
-        if isinstance(wrong, StoreRefused) and not (self.flushed and "MISSING" in str(wrong)):
-            raise wrong
+        """Begin again where the store stands; that a shard is gone was a fault of ours, or is a failure.
+
+        A node of a cluster can go back to amid a slot's migration, and then holds some keys of a shard, or none.
+        """
         self.leave()
+        if isinstance(wrong, StoreRefused):
+            broken = self.moved and "BROKEN" in str(wrong)
+            if not broken and not ((self.flushed or self.moved) and "MISSING" in str(wrong)):
+                raise wrong
+            if broken:
+                self.store.drop(NAME, int(str(wrong).partition(f"{{{NAME}.")[2][0]))
         self.enter(back=True)
