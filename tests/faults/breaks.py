@@ -82,6 +82,7 @@ def store_killed(world: World) -> None:
 
 def store_went_back(world: World) -> None:
     """SIGKILL of the store, or of one node, its log cut at any byte, and a start: acknowledged writes are gone."""
+    world.excused.add("BROKEN")
     cut(world.random.choice(world.store.servers), world.random)
 
 
@@ -93,7 +94,7 @@ def replica_lagged(world: World) -> None:
 
 def flushed(world: World) -> None:
     """FLUSHALL of the store, or of one node."""
-    world.flushed = True
+    world.excused.add("MISSING")
     redis = world.random.choice(world.store.servers).redis
     redis.flushall()
     redis.bgrewriteaof()  # a log that is cut must not bring back what was before
@@ -103,7 +104,7 @@ def flushed(world: World) -> None:
 def slot_migrated(world: World) -> None:
     """A shard's slot moves to another node."""
     assert isinstance(world.store, Three)
-    world.moved = True
+    world.excused |= {"MISSING", "BROKEN"}
     world.store.ready()
     world.store.migrate(NAME, world.random.randrange(SHARDS), world.random)
 
