@@ -5,9 +5,9 @@ Owns the broker, and the proxy between it and the join. `address` is for the loa
 
 from pathlib import Path
 
-from deploy.embedded import start_broker
+from deploy.embedded import free_port, start_broker
 from tests.faults.proxy import KafkaProxy
-from tests.services.kafka import Kafka, free_ports
+from tests.services.kafka import Kafka
 
 LARGEST = 8 << 20
 PROPERTIES = (
@@ -23,7 +23,7 @@ class Lasting:
     largest = LARGEST
 
     def __init__(self, folder: Path) -> None:
-        (port,) = free_ports(1)
+        port = free_port()
         self.proxy = KafkaProxy(port)
         folder.mkdir(parents=True, exist_ok=True)
         self.joined = f"127.0.0.1:{self.proxy.port}"

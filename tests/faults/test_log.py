@@ -1,8 +1,6 @@
 """What can happen to a log under a join: a damaged batch, retention, a topic made anew, outcomes that stop."""
 
-import os
 import re
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -23,6 +21,7 @@ from tests.faults.world import NAME, PARTITIONS, SHARDS, TOPICS, World
 from tests.services.kafka import command
 
 WAIT_S = 60.0
+TRANSACTIONAL = 1 << 4  # in a batch's attributes: it may have been aborted
 
 
 @pytest.fixture
@@ -64,14 +63,10 @@ def test_a_flipped_byte_is_a_rejected_range_and_the_rest_is_joined(world: World)
     assert isinstance(world.broker, Lasting)
     tp = Tp(TOPICS[0], 0)
     wait(world, lambda: positions(world, tp)[0].next > 200)
-    for worker in world.workers[:-1]:
-        os.kill(worker.pid, signal.SIGSTOP)  # nobody reads while it happens
+    world.leave()
     time.sleep(1.0)
-    end = max(at.next for at in positions(world, tp))
-    (segment,) = world.broker.segments(*tp)
-    flip(segment, end)
-    for worker in world.workers[:-1]:
-        os.kill(worker.pid, signal.SIGCONT)
+    flip(world.broker.segments(*tp), max(at.next for at in positions(world, tp)))
+    world.enter(back=False)
     world.end()
     rejected = audited(world)
     seen, written = samples(world)
@@ -80,16 +75,19 @@ def test_a_flipped_byte_is_a_rejected_range_and_the_rest_is_joined(world: World)
     assert max(seen.values()) == 1
 
 
-def flip(segment: Path, after: int) -> None:
-    """Damage the first batch that begins behind an offset; a batch's length and first offset are left as they are."""
-    data, at = bytearray(segment.read_bytes()), 0
-    while int.from_bytes(data[at : at + 8], "big") <= after:
-        at += 12 + int.from_bytes(data[at + 8 : at + 12], "big")
-    size = 12 + int.from_bytes(data[at + 8 : at + 12], "big")
-    assert size > 62, "there is no batch to damage"
-    with segment.open("r+b") as file:
-        file.seek(at + size - 3)
-        file.write(bytes([data[at + size - 3] ^ 0x10]))
+def flip(segments: list[Path], after: int) -> None:
+    """Damage the first batch behind an offset: one byte of its records, by whose checksum it is known."""
+    for segment in segments:
+        data, at = segment.read_bytes(), 0
+        while at + 61 < len(data):
+            offset, size = int.from_bytes(data[at : at + 8], "big"), 12 + int.from_bytes(data[at + 8 : at + 12], "big")
+            if offset > after and not data[at + 22] & TRANSACTIONAL:
+                with segment.open("r+b") as file:
+                    file.seek(at + size - 3)
+                    file.write(bytes([data[at + size - 3] ^ 0x10]))
+                return
+            at += size
+    raise AssertionError("there is no batch to damage")
 
 
 def test_what_retention_takes_unread_is_accepted_by_hand_and_counted(world: World) -> None:
@@ -123,7 +121,8 @@ def test_a_topic_made_anew_under_load_stops_the_feed(world: World) -> None:
         admin.delete_topics([TOPICS[1]])
     ensure_topics(world.broker.address, {TOPICS[1]: PARTITIONS})  # the load fills it again
     said = ended(world, LogReplaced)
-    assert re.search(rf"{TOPICS[1]}/\d: .*(holds another record|the log ends at|but it ends at)", said)
+    assert TOPICS[1] in said
+    assert re.search(r"holds another record|the log ends|but it ends at", said)
     before = samples(world)
     world.enter(back=False)
     assert TOPICS[1] in ended(world, LogReplaced)  # again, and as long as nobody looks
@@ -132,7 +131,7 @@ def test_a_topic_made_anew_under_load_stops_the_feed(world: World) -> None:
     assert max(after[0].values()) == 1
     assert before[0].keys() <= after[0].keys()
     expected = world.load.expected()
-    assert all(label in (expected[key], world.policy.negative_label) for key, (_, label) in after[1].items())
+    assert all(label in (expected.get(key), world.policy.negative_label) for key, (_, label) in after[1].items())
 
 
 def test_outcomes_that_stop_for_longer_than_idle_correct_their_negatives(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,12 +77,23 @@ class Kafka:
                 stderr=log,
                 start_new_session=True,
             )
+        while not self._listens():
+            assert self._process.poll() is None, (self.folder / "kafka.log").read_text()[-3_000:]
+            time.sleep(0.05)  # the client would wait for longer and longer
         for _ in range(START_TRIES):
             try:
                 return ensure_topics(self.address, {})
             except BrokerUnreachable:
                 assert self._process.poll() is None, (self.folder / "kafka.log").read_text()[-3_000:]
         raise AssertionError("the broker did not answer")
+
+    def _listens(self) -> bool:
+        host, port = self.address.split(":")
+        try:
+            socket.create_connection((host, int(port)), 1.0).close()
+        except OSError:
+            return False
+        return True
 
     def kill(self) -> None:
         """End it as a crash would."""
