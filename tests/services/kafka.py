@@ -21,6 +21,7 @@ from streams.kafka import ensure_topics
 
 VARIABLE = "SHADOWSTREAM_TEST_KAFKA_CMD"
 START_TRIES = 10  # each waits five seconds
+PORT_TAKEN = "Address already in use"
 
 
 def command() -> list[str]:
@@ -69,6 +70,23 @@ class Kafka:
 
     def start(self) -> None:
         """Start it, again on the same port and data, and wait until it answers."""
+        for left in reversed(range(START_TRIES)):
+            self._launch()
+            while not self._listens() and self._process.poll() is None:
+                time.sleep(0.05)  # the client would wait for longer and longer
+            if self._process.poll() is None:
+                break
+            if not left or PORT_TAKEN not in self._said():
+                raise AssertionError(self._said())
+            time.sleep(0.5)  # somebody's connection has it, for a moment
+        for _ in range(START_TRIES):
+            try:
+                return ensure_topics(self.address, {})
+            except BrokerUnreachable:
+                assert self._process.poll() is None, self._said()
+        raise AssertionError("the broker did not answer")
+
+    def _launch(self) -> None:
         with (self.folder / "kafka.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", keeper.__file__, str(os.getpid()), *self._command],
@@ -77,15 +95,9 @@ class Kafka:
                 stderr=log,
                 start_new_session=True,
             )
-        while not self._listens():
-            assert self._process.poll() is None, (self.folder / "kafka.log").read_text()[-3_000:]
-            time.sleep(0.05)  # the client would wait for longer and longer
-        for _ in range(START_TRIES):
-            try:
-                return ensure_topics(self.address, {})
-            except BrokerUnreachable:
-                assert self._process.poll() is None, (self.folder / "kafka.log").read_text()[-3_000:]
-        raise AssertionError("the broker did not answer")
+
+    def _said(self) -> str:
+        return (self.folder / "kafka.log").read_text()[-3_000:]
 
     def _listens(self) -> bool:
         host, port = self.address.split(":")
