@@ -148,16 +148,14 @@ class World:
         """Stop the load, end the feed, and wait until all is written."""
         self.load.stop()
         self.run(1.0)  # a store that was flushed a moment ago has its feed again
-        with closing(Store(self.store.direct)) as store:
-            for shard in range(SHARDS):
-                store.close_feed(NAME, shard)
         deadline = time.monotonic() + WAIT_S
         while True:
             try:
+                self._close()
                 for _ in self.join.live():
                     assert time.monotonic() < deadline, self.join.look()
                 return
-            except HistoryChanged as wrong:
+            except (HistoryChanged, StoreRefused) as wrong:
                 self._again(wrong)
 
     def leave(self) -> None:
@@ -177,6 +175,11 @@ class World:
                 self.leave()
                 assert time.monotonic() < deadline
                 time.sleep(0.5)
+
+    def _close(self) -> None:
+        with closing(Store(self.store.direct)) as store:
+            for shard in range(SHARDS):
+                store.close_feed(NAME, shard)
 
     def _again(self, wrong: HistoryChanged | StoreRefused) -> None:
         """Begin again where the store stands; that a shard is gone was a fault of ours, or is a failure.
