@@ -16,6 +16,7 @@ T = 1_700_000_000_000
 TICK_MS = 100  # of event time between predictions
 BATCH = 200
 PACE_S = 0.15  # between batches
+LARGE_EVERY, HOSTILE_LARGE_EVERY = 2_000, 40  # predictions, strange ones
 PAST_MS, FUTURE_MS = 0, 4_102_444_800_000  # 1970 and 2100
 HOSTILE = [
     b"",
@@ -98,7 +99,7 @@ class Load:
             n = len(self.predictions)
             key, t = f"id-{n}", T + n * TICK_MS
             self.predictions[key] = t
-            pad = "x" * self._large if self._random.random() < 0.0002 else ""
+            pad = "x" * self._large if n % LARGE_EVERY == LARGE_EVERY // 2 else ""
             records += self._copies(0, encode({"id": key, "t": t, "x": n, "pad": pad}))
             if self._random.random() < 0.7:
                 delay = self._random.randrange(2 * self._window_ms)
@@ -110,7 +111,8 @@ class Load:
 
     def _strange(self) -> Records:
         """Give something malformed, and a prediction of 1970."""
-        n, large = len(self.ancient), self._random.random() < 0.02
+        n = len(self.ancient)
+        large = n % HOSTILE_LARGE_EVERY == 5
         self.ancient.add(f"ancient-{n}")
         ancient = encode({"id": f"ancient-{n}", "t": PAST_MS + n})
         return [
