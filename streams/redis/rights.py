@@ -19,7 +19,7 @@ READS = (
     "xread",
     "xrevrange",
 )
-WRITES = ("hdel", "hset", "ltrim", "rpush", "xadd", "xtrim")
+WRITES = ("hdel", "hincrby", "hset", "ltrim", "rpush", "xadd", "xtrim")
 SERVER = ("info",)
 CLUSTER = ("asking", "cluster|slots", "command")
 KEYS = "~{*}:*"
@@ -38,8 +38,8 @@ def rule(user: str, *, cluster: bool) -> str:
 
 GUARD = """
 if ARGV[1] and redis.acl_check_cmd then
-  for command, args in pairs({HDEL = {'f'}, HSET = {'f', 'v'}, LTRIM = {0, 1}, RPUSH = {'v'}, XADD = {'*', 'f', 'v'},
-      XTRIM = {'MAXLEN', 1}}) do
+  for command, args in pairs({HDEL = {'f'}, HINCRBY = {'f', 1}, HSET = {'f', 'v'}, LTRIM = {0, 1}, RPUSH = {'v'},
+      XADD = {'*', 'f', 'v'}, XTRIM = {'MAXLEN', 1}}) do
     if not redis.acl_check_cmd(command, KEYS[1], unpack(args)) then
       return redis.error_reply("NOPERM this user has no permissions to run the '" .. command .. "' command")
     end
