@@ -40,17 +40,21 @@ class ConductorRole:
         if candidate is None or (verdict is None and candidate.refused is None):
             time.sleep(block_ms / 1000)
             return False
-        if verdict is not None and verdict.decision is Decision.PROVEN and not self._promoted(candidate.number):
-            self._version = self._registry.last("champion", self._version)
-            champion = promote(verdict, candidate, self._version + 1)
-            if self._registry.create("champion", champion.number, records.encode(champion)):
-                self._version = champion.number
+        if verdict is not None and verdict.decision is Decision.PROVEN and not self._promote(verdict, candidate):
+            return True  # another conductor was faster, perhaps with this very candidate: look again
         self._done = candidate.number
         note = records.encode(ConductorNote(self._done, self._version))
         self._store.put(self._feed, {"conductor": note})
         return True
 
-    def _promoted(self, candidate: int) -> bool:
-        last = self._registry.last("champion")
-        champions = (self._registry.record("champion", n, Champion) for n in range(last + 1))
-        return any(c is not None and c.candidate == candidate for c in champions)
+    def _promote(self, verdict: Verdict, candidate: Candidate) -> bool:
+        """Make the candidate the next champion, unless it has been one; False if that number was taken meanwhile.
+
+        The number is known before the look: a conductor that was frozen after it finds its number taken.
+        """
+        self._version = self._registry.last("champion", self._version)
+        champions = (self._registry.record("champion", n, Champion) for n in range(self._version + 1))
+        if any(c is not None and c.candidate == candidate.number for c in champions):
+            return True
+        champion = promote(verdict, candidate, self._version + 1)
+        return self._registry.create("champion", champion.number, records.encode(champion))

@@ -38,7 +38,11 @@ class Probe:
             return {tp: _high(consumer, t) for tp, t in of.items()}
 
     def read(self, tp: Tp, offset: int) -> Record | None:
-        """Read the one record at `offset`; None if there is none (any more)."""
+        """Read the one record at `offset`; None if there is none (any more).
+
+        Raises:
+            BrokerUnreachable: it did not come, and nothing that comes after it either: that tells nothing.
+        """
         t = TopicPartition(*tp)
         with self._consumer([tp]) as consumer:
             consumer.seek(t, offset)
@@ -49,6 +53,8 @@ class Probe:
                 found: list[Record] = consumer.poll(timeout_ms=CONNECT_MS, max_records=1).get(t, [])
             except client.OffsetOutOfRangeError:
                 return None
+            if consumer.position(t) == offset:
+                raise _unanswered(t)
         return found[0] if found and found[0].offset == offset else None
 
     def next_decodable(self, tp: Tp, bad: int) -> int:
@@ -100,10 +106,14 @@ def _high(consumer: Any, t: Any) -> int:
     deadline = time.monotonic() + CONNECT_MS / 1_000
     while (high := consumer.highwater(t)) is None:
         if time.monotonic() > deadline:
-            raise BrokerUnreachable(f"no answer about {t.topic}/{t.partition} in {CONNECT_MS} ms")
+            raise _unanswered(t)
         try:
             consumer.poll(timeout_ms=50, max_records=1)
         except Exception as wrong:
             if not undecodable(wrong):
                 raise
     return int(high)
+
+
+def _unanswered(t: Any) -> BrokerUnreachable:
+    return BrokerUnreachable(f"no answer about {t.topic}/{t.partition} in {CONNECT_MS} ms")

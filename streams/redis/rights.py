@@ -5,8 +5,20 @@ written: a right that is missing in the middle would leave half a step. Imports 
 """
 
 SCRIPTS = ("eval", "evalsha")
-READS = ("hexists", "hgetall", "hmget", "lindex", "llen", "lrange", "time", "xrange", "xread", "xrevrange")
-WRITES = ("hdel", "hset", "ltrim", "rpush", "xadd", "xtrim")
+READS = (
+    "hexists",
+    "hgetall",
+    "hlen",
+    "hmget",
+    "lindex",
+    "llen",
+    "lrange",
+    "time",
+    "xrange",
+    "xread",
+    "xrevrange",
+)
+WRITES = ("hdel", "hincrby", "hset", "ltrim", "rpush", "xadd", "xtrim")
 SERVER = ("info",)
 CLUSTER = ("asking", "cluster|slots", "command")
 KEYS = "~{*}:*"
@@ -25,8 +37,8 @@ def rule(user: str, *, cluster: bool) -> str:
 
 GUARD = """
 if ARGV[1] and redis.acl_check_cmd then
-  for command, args in pairs({HDEL = {'f'}, HSET = {'f', 'v'}, LTRIM = {0, 1}, RPUSH = {'v'}, XADD = {'*', 'f', 'v'},
-      XTRIM = {'MAXLEN', 1}}) do
+  for command, args in pairs({HDEL = {'f'}, HINCRBY = {'f', 1}, HSET = {'f', 'v'}, LTRIM = {0, 1}, RPUSH = {'v'},
+      XADD = {'*', 'f', 'v'}, XTRIM = {'MAXLEN', 1}}) do
     if not redis.acl_check_cmd(command, KEYS[1], unpack(args)) then
       return redis.error_reply("NOPERM this user has no permissions to run the '" .. command .. "' command")
     end

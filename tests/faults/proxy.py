@@ -1,13 +1,17 @@
-"""A TCP proxy that breaks: it drops connections and swallows replies on command.
+"""TCP proxies that break: they drop connections, swallow replies, and lead elsewhere on command.
 
-Owns sockets and threads. Does not know the protocol that passes through it.
+Own sockets and threads. `Proxy` does not know the protocol that passes through it; `KafkaProxy` knows where a request
+begins and of what kind it is, so that it can let readers through and no writer.
 """
 
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
 
 CHUNK = 1 << 16
+PRODUCE = 0  # a request's kind, in its first two bytes after its length
+Passes = Callable[[bytes], bool]
 
 
 class Proxy:
@@ -36,10 +40,27 @@ class Proxy:
         """Lose the next replies, and break their connections."""
         self._swallow = replies
 
+    def lead(self, port: int) -> None:
+        """Pass everything on to another port from now on."""
+        self._to = port
+        self.drop()
+
     def close(self) -> None:
         """End."""
         self._server.close()
         self.drop()
+
+    def requests(self) -> Passes:
+        """Give what judges a new connection's bytes on their way to the server: False breaks it."""
+        return lambda _: True
+
+    def _replies(self) -> Passes:
+        def passes(_: bytes) -> bool:
+            lost = self._swallow > 0
+            self._swallow -= lost
+            return not lost
+
+        return passes
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -54,21 +75,46 @@ class Proxy:
                 pair = client, server
                 with self._lock:
                     self._pairs.add(pair)
-                threading.Thread(target=self._pump, args=(pair, client, server, False), daemon=True).start()
-                threading.Thread(target=self._pump, args=(pair, server, client, True), daemon=True).start()
+                for source, target, passes in ((client, server, self.requests()), (server, client, self._replies())):
+                    threading.Thread(target=self._pump, args=(pair, source, target, passes), daemon=True).start()
 
     def _pump(
-        self, pair: tuple[socket.socket, socket.socket], source: socket.socket, target: socket.socket, replies: bool
+        self, pair: tuple[socket.socket, socket.socket], source: socket.socket, target: socket.socket, passes: Passes
     ) -> None:
         with contextlib.suppress(OSError):
-            while data := source.recv(CHUNK):
-                if replies and self._swallow > 0:
-                    self._swallow -= 1
-                    break
+            while (data := source.recv(CHUNK)) and passes(data):
                 target.sendall(data)
         with self._lock:
             self._pairs.discard(pair)
         _break(pair)
+
+
+class KafkaProxy(Proxy):
+    """A broker's proxy. While `unwritable` is set, a connection that writes records breaks before they pass."""
+
+    def __init__(self, port: int) -> None:
+        self.unwritable = threading.Event()
+        super().__init__(port)
+
+    def requests(self) -> Passes:
+        """Follow the requests' lengths, which come before each, and look at its kind."""
+        held = bytearray()
+        left = 0  # of the request that is on its way
+
+        def passes(data: bytes) -> bool:
+            nonlocal left
+            passed = min(left, len(data))
+            left -= passed
+            held.extend(data[passed:])
+            while len(held) >= 6:
+                size, kind = int.from_bytes(held[:4], "big") + 4, int.from_bytes(held[4:6], "big")
+                if kind == PRODUCE and self.unwritable.is_set():
+                    return False
+                left = max(0, size - len(held))
+                del held[:size]
+            return True
+
+        return passes
 
 
 def _break(pair: tuple[socket.socket, socket.socket]) -> None:

@@ -18,23 +18,20 @@ import msgspec
 import pytest
 from kafka import KafkaAdminClient
 
-from deploy import config, operate
+from deploy import operate
 from streams.errors import Unreachable
 from streams.store import Store
 from tests.conftest import command
-from tests.faults.world import SHARDS, WAIT_S, World
+from tests.faults.verdict import verdict
+from tests.faults.world import SHARDS, TOPICS, WAIT_S, World
 
 SLACK_S = 3_600.0
-TOPICS = ("chaos.predictions", "chaos.outcomes")
 
 
 @pytest.fixture
 def world(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[World]:
-    kafka = command("SHADOWSTREAM_TEST_KAFKA_CMD", "external")
-    made = World(tmp_path, seed=3, kafka=kafka, redis=command("SHADOWSTREAM_TEST_REDIS_CMD", "external"))
-    slack_s = getattr(request, "param", SLACK_S)
-    made.policy = msgspec.structs.replace(made.policy, slack_s=slack_s)
-    with made:
+    command("SHADOWSTREAM_TEST_KAFKA_CMD", "external")
+    with World(tmp_path, 3, kafka=True, redis="redis", slack_s=getattr(request, "param", SLACK_S)) as made:
         yield made
 
 
@@ -49,7 +46,7 @@ def added(world: World, predictions: int, outcomes: int) -> None:
 def until(world: World, holds: Callable[[Store], bool]) -> None:
     """Let it run until something holds; a store that is not there does not count."""
     deadline = time.monotonic() + WAIT_S
-    with closing(Store(world.store.address)) as store:
+    with closing(Store(world.store.direct)) as store:
         while True:
             world.run(0.2)
             assert time.monotonic() < deadline
@@ -78,7 +75,7 @@ def test_partitions_added_twice_under_load_lose_and_double_nothing(
     until(world, lambda store: read(world, store))
     assert sorted(len(worker.work.tps) for worker in world.workers[:-1]) == [5, 5]
     world.end()
-    assert world.verdict()["predictions"] > 1_000
+    assert verdict(world)["predictions"] > 1_000
     assert verified(world, capsys)["explained"] == {}
 
 
@@ -96,12 +93,11 @@ def test_a_store_that_has_forgotten_them_gets_them_again(world: World) -> None:
     world.run(2.0)
     added(world, predictions=3, outcomes=3)
     until(world, lambda store: read(world, store))
-    with world.redis() as redis:
-        for shard in range(SHARDS):
-            redis.hdel(f"{{chaos.{shard}}}:m", *(f"tp:{topic}:2" for topic in TOPICS))
+    for shard in range(SHARDS):
+        world.store.servers[0].redis.hdel(f"{{chaos.{shard}}}:m", *(f"tp:{topic}:2" for topic in TOPICS))
     until(world, lambda store: read(world, store))
     world.end()
-    world.verdict()
+    verdict(world)
 
 
 def test_the_end_of_the_feed_does_not_leave_out_a_partition_just_added(
@@ -111,10 +107,10 @@ def test_the_end_of_the_feed_does_not_leave_out_a_partition_just_added(
     added(world, predictions=3, outcomes=4)
     world.run(0.5)
     world.load.stop()
-    settings = msgspec.structs.replace(world.settings, redis=config.Redis(url=world.store.address))
+    settings = msgspec.structs.replace(world.settings, redis=world.store.direct)
     operate.end_feed(world.folder / "feed.py", settings, why="a test", ask=lambda _: True)
     world.end()
-    assert world.verdict()["predictions"] > 200
+    assert verdict(world)["predictions"] > 200
     assert verified(world, capsys)["explained"] == {}
 
 
@@ -122,18 +118,18 @@ def test_a_join_started_with_more_partitions_goes_on_with_them(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.run(2.0)
-    world.join.__exit__(None, None, None)
+    world.leave()
     added(world, predictions=5, outcomes=2)
     time.sleep(1.0)
-    world._enter(back=False)
+    world.enter(back=False)
     until(world, lambda store: read(world, store))
     world.end()
-    world.verdict()
+    verdict(world)
     assert verified(world, capsys)["explained"] == {}
 
 
 def verified(world: World, capsys: pytest.CaptureFixture[str]) -> Any:
     """Join the log again in plain Python, and compare."""
-    settings = msgspec.structs.replace(world.settings, redis=config.Redis(url=world.store.address))
+    settings = msgspec.structs.replace(world.settings, redis=world.store.direct)
     operate.show_audit(world.folder / "feed.py", settings, compare=True, as_json=True)
     return json.loads(capsys.readouterr().out.splitlines()[-1])["verdict"]

@@ -14,7 +14,7 @@ from streams.errors import LostRange
 from streams.kafka import Sink, Tp
 from tests.conftest import Running
 from tests.contract.brokers import needs
-from tests.integration.test_operate import WHY, World
+from tests.integration.operated import WHY, World
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ from msgspec.structs import replace
 
 from streams.step import Rules, ShardState
 from streams.store import Store
-from tests.property import test_join as joins
+from tests.property import steps
+from tests.property import test_join_order as joins
 from tests.property import test_verify as verifies
 from tests.property.oracle import Oracle
-from tests.property.test_join import NAMES, REAL, WINDOW, Plan
+from tests.property.steps import NAMES, REAL, WINDOW, Plan
 from tests.property.test_verify import MANY, Turn, World
 
 ADDED = ["p:1", "o:2", "p:2"]
@@ -28,8 +29,8 @@ class Moment(NamedTuple):
     again: bool
 
 
-wide = st.builds(lambda part, tp: part._replace(tp=tp), joins.part, st.integers(0, len(ALL) - 1))
-plans = st.builds(Plan, st.lists(wide, max_size=4, unique_by=lambda p: p.tp), joins.seldom, joins.seldom)
+wide = st.builds(lambda part, tp: part._replace(tp=tp), steps.part, st.integers(0, len(ALL) - 1))
+plans = st.builds(Plan, st.lists(wide, max_size=4, unique_by=lambda p: p.tp), steps.seldom, steps.seldom)
 moments = st.lists(st.builds(Moment, plans, st.sampled_from([0, 0, 0, 1, 2]), st.booleans()), max_size=14)
 
 
@@ -45,11 +46,11 @@ def grow(store: Store, feed: str, oracle: Oracle, count: int, *, again: bool) ->
 
 
 @settings(REAL, max_examples=200)
-@given(moments=moments, slack=joins.slacks, rules=joins.policies)
+@given(moments=moments, slack=steps.slacks, rules=steps.policies)
 def test_the_script_does_what_the_oracle_does(
     embedded_store: Store, moments: list[Moment], slack: int, rules: Rules
 ) -> None:
-    feed = joins.fresh(embedded_store)
+    feed = steps.fresh(embedded_store)
     oracle, clock_ms = Oracle(dict(embedded_store.shard(feed, 0).positions)), 0
     for plan, added, again in moments:
         before = grow(embedded_store, feed, oracle, added, again=again)
@@ -58,18 +59,18 @@ def test_the_script_does_what_the_oracle_does(
             oracle.ending, before = True, embedded_store.shard(feed, 0)
         names = ALL[: len(before.positions)]
         parts = [part for part in plan.parts if part.tp < len(names)]
-        step = joins.make(before, plan._replace(parts=parts), slack, rules, names)
+        step = steps.make(before, plan._replace(parts=parts), slack, rules, names)
         state = embedded_store.step(feed, 0, step)
         oracle.step(step, state.now_ms - clock_ms)
-        joins.same(state, oracle, embedded_store.read(feed, 0, "0-0", 1_000))
-        joins.balanced(state)
+        steps.same(state, oracle, embedded_store.read(feed, 0, "0-0", 1_000))
+        steps.balanced(state)
         unheard = any(at.t_ms < 0 for at in state.positions.values())
         assert state.watermark_ms == before.watermark_ms if unheard else state.watermark_ms >= before.watermark_ms
         clock_ms = state.now_ms if state.chain != before.chain else clock_ms
 
 
 @settings(REAL, max_examples=100)
-@given(feed=joins.feeds(1), rules=joins.policies, shards=joins.shards_of, size=joins.sizes, seed=st.integers())
+@given(feed=joins.feeds(1), rules=steps.policies, shards=joins.shards_of, size=joins.sizes, seed=st.integers())
 def test_labels_depend_on_the_set_of_events_alone(
     embedded_store: Store, feed: joins.Feed, rules: Rules, shards: int, size: int, seed: int
 ) -> None:
@@ -88,7 +89,7 @@ def test_labels_depend_on_the_set_of_events_alone(
 
 
 turns = st.lists(
-    st.tuples(st.builds(Turn, st.integers(0, 6), verifies.events, joins.seldom, joins.seldom), joins.seldom),
+    st.tuples(st.builds(Turn, st.integers(0, 6), verifies.events, steps.seldom, steps.seldom), steps.seldom),
     max_size=25,
 )
 

@@ -18,8 +18,8 @@ from streams.formats.avro import avro
 from streams.formats.content import Format, json, msgpack
 from streams.formats.fields import KEY, fields
 from streams.formats.protobuf import protobuf
+from tests.clicks import CLICK, CLICKED, click_class, clicked, written
 from tests.hostile import BIG_BYTES, HUGE, KINDS, SEED_MS, hostile
-from tests.unit.test_formats import CLICK, CLICKED, click_class, clicked, written
 
 untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 FORMATS: dict[str, Format] = {

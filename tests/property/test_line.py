@@ -11,7 +11,7 @@ import pytest
 
 from streams.step import Move, Rules, ShardState, Step, asked
 from streams.store import NOTHING, Store
-from tests.property.test_join import AHEAD, FEEDS, TOKENS
+from tests.property.steps import AHEAD, FEEDS, TOKENS
 
 WINDOW_MS, SECOND_MS, HOUR_MS, DAY_MS = 600_000, 1_000, 3_600_000, 86_400_000
 A_STEP = 300  # predictions of each partition, one a second: five minutes

@@ -13,7 +13,7 @@ from deploy.embedded import start_store
 from streams.errors import ShadowstreamError
 from streams.step import Rules
 from streams.store import Store
-from tests.property.test_join import REAL, Plan, agree, plans_, policies, slacks
+from tests.property.steps import REAL, Plan, agree, plans_, policies, slacks
 
 SCRIPT = (Path(streams.__file__).parent / "join.lua").read_text()
 MUTANTS = [

@@ -9,6 +9,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from streams.kafka import ensure_topics
 
 VARIABLE = "SHADOWSTREAM_TEST_KAFKA_CMD"
 START_TRIES = 10  # each waits five seconds
+PORT_TAKEN = "Address already in use"
 
 
 def command() -> list[str]:
@@ -44,20 +46,48 @@ def free_ports(count: int) -> list[int]:
 
 
 class Kafka:
-    """A broker in `folder`; `properties` are `name=value`. `address` is an open listener's, `listeners` are more."""
+    """A broker in `folder`; `properties` are `name=value`. `address` is an open listener's, `listeners` are more.
 
-    def __init__(self, folder: Path, properties: Sequence[str] = (), listeners: Sequence[str] = ()) -> None:
+    `advertised` is what clients are told of those, where it is not the same.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        properties: Sequence[str] = (),
+        listeners: Sequence[str] = (),
+        advertised: Sequence[str] | None = None,
+    ) -> None:
         self.folder = folder
         (port,) = free_ports(1)
         self.address = f"127.0.0.1:{port}"
         every = [f"PLAINTEXT://{self.address}", *listeners]
         own = [f"listeners={','.join([*every, f'CONTROLLER://127.0.0.1:{port + 1}'])}"]
-        own += [f"advertised.listeners={','.join(every)}"]
+        told = every if advertised is None else [every[0], *advertised]
+        own += [f"advertised.listeners={','.join(told)}"]
         self._command = [*command(), str(folder / "data"), str(port), *own, *properties]
         self.start()
 
     def start(self) -> None:
         """Start it, again on the same port and data, and wait until it answers."""
+        for left in reversed(range(START_TRIES)):
+            self._launch()
+            while not self._listens() and self._process.poll() is None:
+                time.sleep(0.05)  # the client would wait for longer and longer
+            if self._process.poll() is None:
+                break
+            if not left or PORT_TAKEN not in self._said():
+                raise AssertionError(self._said())
+            time.sleep(0.5)  # somebody's connection has it, for a moment
+        for _ in range(START_TRIES):
+            try:
+                ensure_topics(self.address, {})
+                return
+            except BrokerUnreachable:
+                assert self._process.poll() is None, self._said()
+        raise AssertionError("the broker did not answer")
+
+    def _launch(self) -> None:
         with (self.folder / "kafka.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", keeper.__file__, str(os.getpid()), *self._command],
@@ -66,13 +96,17 @@ class Kafka:
                 stderr=log,
                 start_new_session=True,
             )
-        for _ in range(START_TRIES):
-            try:
-                ensure_topics(self.address, {})
-                return
-            except BrokerUnreachable:
-                assert self._process.poll() is None, (self.folder / "kafka.log").read_text()[-3_000:]
-        raise AssertionError("the broker did not answer")
+
+    def _said(self) -> str:
+        return (self.folder / "kafka.log").read_text()[-3_000:]
+
+    def _listens(self) -> bool:
+        host, port = self.address.split(":")
+        try:
+            socket.create_connection((host, int(port)), 1.0).close()
+        except OSError:
+            return False
+        return True
 
     def kill(self) -> None:
         """End it as a crash would."""

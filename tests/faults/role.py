@@ -1,0 +1,39 @@
+"""One role of a feed as a process of its own, without Ray: `python -m tests.faults.role ROLE PLAN COMMIT_S`.
+
+PLAN is JSON; a server commits its offsets every COMMIT_S seconds. Owns nothing: it steps until it is killed.
+"""
+
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+import torch
+
+from deploy import server
+from deploy.pipeline import load
+from deploy.roles import Plan, build
+
+
+def start(role: str, plan: Plan, log: Path, commit_s: float) -> "subprocess.Popen[bytes]":
+    """Start one."""
+    told = msgspec.json.encode(plan, enc_hook=str).decode()
+    command = [sys.executable, "-m", "tests.faults.role", role, told, str(commit_s)]
+    with log.open("ab") as err:
+        return subprocess.Popen(command, stderr=err)
+
+
+def main() -> None:
+    """Be one."""
+    torch.set_num_threads(1)
+    server.COMMIT_EVERY_S = float(sys.argv[3])
+    plan = msgspec.json.decode(sys.argv[2], type=Plan, dec_hook=lambda _, text: Path(text))
+    with ExitStack() as stack:
+        role = build(sys.argv[1], plan, load(plan.pipeline), stack)
+        while True:
+            role.step(20)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""What can happen to a log under a join: a damaged batch, retention, a topic made anew, outcomes that stop."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka import KafkaAdminClient, TopicPartition
+
+from deploy import operate
+from streams.audit import audit
+from streams.errors import LogReplaced, LostRange, PositionError
+from streams.kafka import Tp, ensure_topics
+from streams.store import Store
+from tests.faults.brokers import Lasting
+from tests.faults.verdict import audited, samples, verdict
+from tests.faults.world import NAME, PARTITIONS, SHARDS, TOPICS, World
+from tests.services.kafka import command
+
+WAIT_S = 60.0
+TRANSACTIONAL = 1 << 4  # in a batch's attributes: it may have been aborted
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A join on Apache Kafka under load."""
+    command()
+    with World(tmp_path, 4, kafka=True, emit="at_close", stream_bound=100_000) as made:
+        made.run(1.0)
+        yield made
+
+
+def wait(world: World, holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < deadline
+        world.run(0.1)
+
+
+def positions(world: World, tp: Tp) -> list[Any]:
+    """Each shard's position in a partition."""
+    with closing(Store(world.store.direct)) as store:
+        return [store.shard(NAME, shard).positions[f"{tp.topic}:{tp.partition}"] for shard in range(SHARDS)]
+
+
+def ended(world: World, kind: type[PositionError]) -> str:
+    """Let the join run until it ends with an error of that kind, as it must; gives its words."""
+    with pytest.raises(kind) as raised:
+        world.run(WAIT_S)
+    world.leave()
+    return str(raised.value)
+
+
+def balanced(world: World) -> bool:
+    with closing(Store(world.store.direct)) as store:
+        return audit([store.shard(NAME, shard) for shard in range(SHARDS)]).holds
+
+
+def test_a_flipped_byte_is_a_rejected_range_and_the_rest_is_joined(world: World) -> None:
+    assert isinstance(world.broker, Lasting)
+    tp = Tp(TOPICS[0], 0)
+    wait(world, lambda: positions(world, tp)[0].next > 200)
+    world.leave()
+    time.sleep(1.0)
+    flip(world.broker.segments(*tp), max(at.next for at in positions(world, tp)))
+    world.enter(back=False)
+    world.end()
+    rejected = audited(world)
+    seen, written = samples(world)
+    missing = world.load.expected().keys() - written.keys()
+    assert 0 < len(missing) < rejected
+    assert max(seen.values()) == 1
+
+
+def flip(segments: list[Path], after: int) -> None:
+    """Damage the first batch behind an offset: one byte of its records, by whose checksum it is known."""
+    for segment in segments:
+        data, at = segment.read_bytes(), 0
+        while at + 61 < len(data):
+            offset, size = int.from_bytes(data[at : at + 8], "big"), 12 + int.from_bytes(data[at + 8 : at + 12], "big")
+            if offset > after and not data[at + 22] & TRANSACTIONAL:
+                with segment.open("r+b") as file:
+                    file.seek(at + size - 3)
+                    file.write(bytes([data[at + size - 3] ^ 0x10]))
+                return
+            at += size
+    raise AssertionError("there is no batch to damage")
+
+
+def test_what_retention_takes_unread_is_accepted_by_hand_and_counted(world: World) -> None:
+    tp = Tp(TOPICS[0], 1)
+    wait(world, lambda: positions(world, tp)[0].next > 200)
+    world.leave()
+    time.sleep(2.0)
+    before = max(at.next for at in positions(world, tp)) + 150
+    with closing(KafkaAdminClient(bootstrap_servers=world.broker.address)) as admin:
+        admin.delete_records({TopicPartition(*tp): before})
+    world.enter(back=False)
+    assert f"the log starts at {before}" in ended(world, LostRange)
+    said: list[str] = []
+    partition = f"{tp.topic}:{tp.partition}"
+    operate.accept_loss(world.path, world.settings, partition, why="a test", ask=lambda _: True, say=said.append)
+    world.enter(back=False)
+    world.end()
+    audited(world)
+    lost = sum(at.lost for at in positions(world, tp))
+    assert lost >= 150
+    assert f"{lost:,} counted as lost" in said[0]
+    seen, written = samples(world)
+    missing = world.load.expected().keys() - written.keys()
+    assert 0 < len(missing) <= lost
+    assert max(seen.values()) == 1
+
+
+def test_a_topic_made_anew_under_load_stops_the_feed(world: World) -> None:
+    wait(world, lambda: positions(world, Tp(TOPICS[1], 0))[0].next > 200)
+    with closing(KafkaAdminClient(bootstrap_servers=world.broker.address)) as admin:
+        admin.delete_topics([TOPICS[1]])
+    ensure_topics(world.broker.address, {TOPICS[1]: PARTITIONS})  # the load fills it again
+    said = ended(world, LogReplaced)
+    assert TOPICS[1] in said
+    assert re.search(r"holds another record|the log ends|but it ends at", said)
+    before = samples(world)
+    world.enter(back=False)
+    assert TOPICS[1] in ended(world, LogReplaced)  # again, and as long as nobody looks
+    assert balanced(world)
+    after = samples(world)
+    assert max(after[0].values()) == 1
+    assert before[0].keys() <= after[0].keys()
+    expected = world.load.expected()
+    assert all(label in (expected.get(key), world.policy.negative_label) for key, (_, label) in after[1].items())
+
+
+def test_outcomes_that_stop_for_longer_than_idle_correct_their_negatives(tmp_path: Path) -> None:
+    with World(tmp_path, 6, idle_s=0.5, emit="at_close") as world:
+        world.run(2.0)
+        world.load.quiet.set()
+        world.run(4.0)
+        world.load.quiet.clear()
+        world.run(2.0)
+        world.end()
+        verdict(world)
+        with closing(Store(world.store.direct)) as store:
+            corrected = sum(store.shard(NAME, shard).counters["corrected"] for shard in range(SHARDS))
+        assert corrected > 500

@@ -1,0 +1,232 @@
+"""Server and conductor killed and frozen: a request served again is joined once, a candidate promoted once."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from deploy import config, operate, records
+from deploy.bootstrap import bootstrap
+from deploy.conductor import ConductorRole
+from deploy.pipeline import load
+from deploy.place import Place, opened
+from deploy.records import Candidate, Champion, Figures
+from deploy.registry import Registry
+from deploy.roles import Plan
+from learners.evaluate import Verdict
+from learners.gate import Decision
+from streams.events import Prediction, read_sample
+from streams.joiner import Joiner
+from streams.kafka import Sink, Tp, ensure_topics
+from streams.scan import records as in_log
+from streams.store import Store
+from tests import small
+from tests.conftest import Running
+from tests.faults import role
+
+PIPELINE = """
+from dataclasses import replace
+from tests import small
+pipeline = replace(small.pipeline, name="serving")
+"""
+T = small.START_MS
+REQUESTS = 1_500
+WAIT_S = 90.0
+PROVEN = {0, 2, 3}  # of five candidates
+FIGURES = Figures(**dict.fromkeys(Figures.__struct_fields__, 0))
+
+
+class Serving:
+    """Servers of one feed, each a process; requests and outcomes for them; champions to swap to."""
+
+    def __init__(self, folder: Path, place: Place, stack: ExitStack, seed: int) -> None:
+        self.place, self.random, self.folder = place, Random(seed), folder
+        self.registry = Registry(folder / "roles")
+        self._plan = Plan(
+            pipeline=folder / "pipeline.py", settings=place.settings, registry=self.registry.folder, fetch_wait_ms=5
+        )
+        self.sink = stack.enter_context(closing(Sink(place.broker)))
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.topics = place.settings.topics.named(place.feed.name)
+        self.asked = 0
+
+    def ask(self, count: int) -> None:
+        """Publish so many requests, each with its outcome."""
+        for n in range(self.asked, self.asked + count):
+            point, label = small.point(np.random.default_rng(n))
+            key = b"id-%d" % n
+            self.sink.send(Tp(self.topics.requests, 0), key=key, value=msgspec.json.encode(point), t_ms=T + n)
+            self.sink.send(Tp(self.topics.outcomes, 0), key=key, value=b'{"label":%d}' % label, t_ms=T + n + 1)
+        self.sink.flush()
+        self.asked += count
+
+    def serve(self, commit_s: float = 0.5) -> int:
+        """Start one more server; gives its process id."""
+        self.processes.append(role.start("server", self._plan, self.folder / "server.log", commit_s))
+        return self.processes[-1].pid
+
+    def swap(self) -> None:
+        """Make the next champion, which answers otherwise."""
+        number = self.registry.last("champion")
+        last = self.registry.record("champion", number, Champion)
+        assert last is not None
+        following = replace(last, number=number + 1, offset=(last.offset[0] + 1.0,), candidate=number)
+        assert self.registry.create("champion", number + 1, records.encode(following))
+
+    def answers(self) -> list[Prediction]:
+        """Read all that was served."""
+        with self.place.source([Tp(self.topics.predictions, 0)]) as source:
+            return [msgspec.json.decode(record.value or b"", type=Prediction) for record in in_log(source)]
+
+    def wait(self, holds: Callable[[list[Prediction]], object]) -> list[Prediction]:
+        """Wait until it holds of the answers."""
+        deadline = time.monotonic() + WAIT_S
+        while not holds(found := self.answers()):
+            assert time.monotonic() < deadline, (self.folder / "server.log").read_text()[-2_000:]
+            time.sleep(0.1)
+        return found
+
+
+@pytest.fixture
+def serving(broker: Running, embedded_store_url: str, tmp_path: Path) -> Iterator[Serving]:
+    path = tmp_path / "pipeline.py"
+    path.write_text(PIPELINE)
+    settings = config.Settings(
+        kafka=config.Kafka(bootstrap=broker.address),
+        redis=config.Redis(url=embedded_store_url),
+        registry=config.Registry(path=str(tmp_path / "joined")),
+    )
+    with ExitStack() as stack:
+        place = stack.enter_context(opened(path, settings))
+        made = Serving(tmp_path, place, stack, seed=5)
+        topics = made.topics
+        ensure_topics(broker.address, dict.fromkeys((topics.requests, topics.dead, *(tp.topic for tp in place.tps)), 1))
+        place.store.create(place.feed.name, 1, place.tps)
+        assert bootstrap(load(path), made.registry)
+        yield made
+        for process in made.processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize("broker", ["embedded"], indirect=True)
+def test_servers_killed_and_frozen_with_champions_swapped_between(serving: Serving) -> None:
+    serving.ask(REQUESTS)
+    first = serving.serve(commit_s=1e6)
+    serving.wait(lambda found: len(found) >= 512)
+    os.kill(first, signal.SIGSTOP)  # it has produced, and committed nothing
+    serving.swap()
+    second = serving.serve()
+    serving.wait(lambda found: versions(found, REQUESTS))
+    os.kill(first, signal.SIGCONT)  # two servers of the same requests
+    serving.ask(REQUESTS)
+    serving.wait(lambda found: len(found) - len(versions(found)) > REQUESTS)
+    for victim in (first, second):
+        os.kill(victim, signal.SIGKILL)
+    serving.swap()
+    serving.serve()
+    serving.ask(REQUESTS)
+    found = serving.wait(lambda found: versions(found, 3 * REQUESTS))
+    assert max(len(several) for several in versions(found).values()) > 1
+    joined_once(serving)
+
+
+def versions(found: list[Prediction], count: int = 0) -> dict[str, set[int]]:
+    """Give by which versions each request was answered, or nothing before there are so many."""
+    by: dict[str, set[int]] = {}
+    for one in found:
+        by.setdefault(one.id, set()).add(one.version)
+    return by if len(by) >= count else {}
+
+
+def joined_once(serving: Serving) -> None:
+    """Join it all: each request once, under the version that answered first, all else counted as duplicates."""
+    for process in serving.processes:
+        process.kill()
+        process.wait()
+    found = serving.answers()
+    place, answered = serving.place, {one.id: one.version for one in reversed(found)}
+    with place.source(place.tps) as source:
+        joiner = Joiner(place.feed.name, place.settings.join, source, place.store, serving.sink, place.readers)
+        left = len(found) + serving.asked
+        while left > 0:
+            left -= joiner.step(100)
+        (state,) = joiner.shards
+        joiner.close()
+    counted = state.counters
+    assert (counted["opened"], counted["joined"]) == (serving.asked, serving.asked)
+    assert counted["prediction_duplicate"] == len(found) - serving.asked
+    samples = [read_sample(body) for _, body in place.store.read(place.feed.name, 0, "0-0", 3 * REQUESTS)]
+    assert {one.prediction.id: one.prediction.version for one in samples} == answered
+    operate.show_audit(serving.folder / "pipeline.py", place.settings, compare=True)
+
+
+class Frozen(Registry):
+    """A registry that stops its user before the call number `at`, and lets another work meanwhile."""
+
+    def __init__(self, folder: Path, at: int, meanwhile: Callable[[], None]) -> None:
+        super().__init__(folder)
+        self._left, self._meanwhile = at, meanwhile
+
+    def record(self, kind: str, number: int, of: Any) -> Any:
+        self._call()
+        return super().record(kind, number, of)
+
+    def last(self, kind: str, start: int = -1) -> int:
+        self._call()
+        return super().last(kind, start)
+
+    def create(self, kind: str, number: int, data: bytes) -> bool:
+        self._call()
+        return super().create(kind, number, data)
+
+    def _call(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._meanwhile()
+
+
+@pytest.mark.parametrize("at", range(1, 40))
+def test_a_frozen_conductor_wakes_up_beside_its_successor(at: int, embedded_store: Store, tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    registry.create("champion", 0, records.encode(promoted(0, None)))
+    for n in range(5):
+        decision = Decision.PROVEN if n in PROVEN else Decision.FUTILE
+        registry.create("candidates", n, records.encode(candidate(n)))
+        registry.create("verdicts", n, records.encode(verdict(n, decision)))
+    frozen = Frozen(tmp_path, at, lambda: work(ConductorRole("conducted", embedded_store, registry)))
+    work(ConductorRole("conducted", embedded_store, frozen))
+    champions = [registry.record("champion", n, Champion) for n in range(registry.last("champion") + 1)]
+    assert [one.candidate for one in champions if one] == [None, *sorted(PROVEN)]
+
+
+def work(conductor: ConductorRole) -> None:
+    while conductor.step(0):
+        pass
+
+
+def promoted(number: int, candidate: int | None) -> Champion:
+    return Champion(
+        number=number, artifact="", candidate=candidate, offset=(0.0,), at_ms=0, learned=0, evidence="a test"
+    )
+
+
+def candidate(number: int) -> Candidate:
+    return Candidate(number=number, commit=0, learned=0, at_ms=0, reason="", artifact=str(number), figures=FIGURES)
+
+
+def verdict(number: int, decision: Decision) -> Verdict:
+    return Verdict(
+        candidate=number, decision=decision, samples=1, log_wealth=9.0, log_needed=1.0, gain=0.0, margin=0.0,
+        offset=(0.0,), at_ms=0, commit=0,
+    )  # fmt: skip

@@ -1,0 +1,113 @@
+"""A feed to operate on: on a real broker and store, with its file, and the means to fill and join it."""
+
+import itertools
+import json
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from deploy.config import Output, Registry, Settings
+from deploy.place import Place, opened
+from streams.broker import Broker
+from streams.events import Prediction, Record, encode
+from streams.joiner import Joiner
+from streams.kafka import Sink, Tp, ensure_topics
+from streams.policy import JoinPolicy
+from streams.redis import Address
+from streams.scan import records
+
+NUMBER = itertools.count()
+T = 1_360_000_000_000
+WHY = "a broker of the test"
+PLACES = [("embedded", "stream"), ("embedded", "topic"), ("embedded", "parquet")]
+FEED = """
+from deploy.feed import Feed
+from streams.events import json_outcome, labelled, read_prediction
+feed = Feed(name="{name}", prediction=read_prediction, outcome={outcome})
+"""
+STRICT = "lambda record: labelled(json_outcome(record))"
+FIXED = "lambda record: labelled(json_outcome(record._replace(value=(record.value or b'').strip(b'#'))))"
+
+
+class World:
+    """A feed on a real broker and store, its file, and the means to fill and join it."""
+
+    def __init__(
+        self, folder: Path, broker: str, store: str, *, partitions: int = 1, to: Any = "stream", **join: Any
+    ) -> None:
+        self.name, self.path, self.undo = f"operated{next(NUMBER)}", folder / "feed.py", ExitStack()
+        self.settings = msgspec.structs.replace(
+            Settings(),
+            kafka=Broker(bootstrap=broker),
+            redis=Address(url=store),
+            registry=Registry(path=str(folder)),
+            join=JoinPolicy(**join),
+            output=Output(to=to, path=str(folder / "samples")),
+        )
+        self.settings = msgspec.structs.replace(
+            self.settings, topics=msgspec.structs.replace(self.settings.topics, partitions=partitions)
+        )
+        self.reads(STRICT)
+        self.place: Place = self.undo.enter_context(opened(self.path, self.settings))
+        names = (self.place.readers.predictions, self.place.readers.outcomes)
+        topics, tps = dict.fromkeys(names, partitions), [Tp(name, n) for name in names for n in range(partitions)]
+        samples = {self.place.samples(0).topic: self.place.shards} if to == "topic" else {}
+        ensure_topics(broker, topics | samples | {self.place.readers.dead_letters: partitions})
+        self.place.store.create(self.name, self.place.shards, tps)
+        self.sink = self.undo.enter_context(closing(Sink(broker)))
+        self.asked, self.told = tps[:partitions], tps[partitions:]
+
+    def reads(self, outcome: str) -> None:
+        self.path.write_text(FEED.format(name=self.name, outcome=outcome))
+
+    def predict(self, *numbers: int) -> None:
+        for n in numbers:
+            value = encode(Prediction(f"id{n}", T + n, 1, (0.5,), (0.0,), n, msgspec.Raw(b'{"x":%d}' % n)))
+            self.sink.send(self.asked[n % len(self.asked)], key=None, value=value, t_ms=T + n)
+        self.sink.flush()
+
+    def report(self, *numbers: int, spoilt: bytes = b"", **more: Any) -> None:
+        for n in numbers:
+            value, tp = spoilt + b'{"label":%d}' % (n % 2), self.told[n % len(self.told)]
+            self.sink.send(tp, key=b"id%d" % n, value=value, t_ms=T + n + 1, **more)
+        self.sink.flush()
+
+    def join(self, records: int) -> None:
+        """Let a fresh joiner handle so many records."""
+        deadline = time.monotonic() + 30
+        with opened(self.path, self.settings) as place, place.source(place.tps) as source:
+            joiner = Joiner(self.name, self.settings.join, source, place.store, self.sink, place.readers)
+            while records > 0:
+                assert time.monotonic() < deadline
+                records -= joiner.step(50)
+            _ = joiner.shards
+            joiner.close()
+        assert records == 0
+
+    def count(self, counter: str) -> int:
+        return sum(self.place.store.shard(self.name, n).counters[counter] for n in range(self.place.shards))
+
+    def in_log(self, tp: Tp) -> list[Record]:
+        with self.place.source([tp]) as source:
+            return list(records(source))
+
+
+Make = Callable[..., World]
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> Any:
+    """The JSON on the last line of standard output."""
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def yes(_: str) -> bool:
+    return True
+
+
+def shards(world: World) -> list[Any]:
+    return [world.place.store.shard(world.name, n) for n in range(world.place.shards)]

@@ -1,0 +1,155 @@
+"""The audit of a join and its verifier, wherever the samples went."""
+
+import json
+from contextlib import ExitStack
+from typing import Any
+
+import msgspec
+import pytest
+from redis import Redis
+
+from deploy import audit, operate
+from deploy.registry import Registry as Commits
+from deploy.worker import outputs
+from learners import commits
+from learners.commits import Commit, Run
+from streams.audit import Unbalanced
+from streams.broker import Broker
+from streams.errors import ConfigError, HistoryChanged, LogReplaced
+from streams.outputs.writer import Writer
+from streams.redis import Address
+from streams.step import Move, Step
+from streams.store import Store
+from streams.verify import Disagreement
+from tests.integration.operated import PLACES, Make, World, shards, told
+
+
+class TestAudit:
+    @pytest.mark.parametrize(("broker", "to"), PLACES, indirect=["broker"])
+    def test_it_holds_and_the_verifier_agrees_wherever_the_samples_went(
+        self, make: Make, to: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        world = make(partitions=2, shards=2, to=to)
+        world.predict(*range(40), 3)
+        world.report(*range(20), 5, 60)
+        world.join(63)
+        if to != "stream":
+            with ExitStack() as stack:
+                writer = Writer(world.place.store, world.name, outputs(world.name, world.settings, stack))
+                while any(world.place.store.shard(world.name, n).unread for n in range(2)):
+                    writer.step(10)
+                    writer.flush()
+            world.report(*range(20, 25))
+            world.join(5)
+        operate.show_audit(world.path, world.settings, compare=True, waiting=3, as_json=True)
+        found = told(capsys)
+        assert (found["verdict"]["agreed"], found["verdict"]["explained"], found["verdict"]["differing"]) == (41, {}, 0)
+        begin = 20 if to == "stream" else 25
+        assert [one[1] for one in found["waiting"]] == [f"id{n}" for n in range(begin, begin + 3)]
+        assert [one["equation"]["left"] for one in found["audit"]["partitions"]] == [
+            sum(at.records for at in (s.positions[one["tp"]] for s in shards(world)))
+            for one in found["audit"]["partitions"]
+        ]
+
+    @pytest.mark.parametrize("broker", ["embedded"], indirect=True)
+    def test_a_sample_that_is_gone_is_named(self, make: Make, embedded_redis: Redis) -> None:
+        world = make()
+        world.predict(*range(40))
+        world.report(*range(40))
+        world.join(80)
+        stream = f"{{{world.name}.0}}:s"
+        entries: Any = embedded_redis.xrange(stream)
+        embedded_redis.xdel(stream, entries[1][0])
+        with pytest.raises(Disagreement, match=f"{len(entries[1][1])} differences") as ended:
+            operate.show_audit(world.path, world.settings, compare=True)
+        assert ended.value.exit_code == 8
+
+    @pytest.mark.parametrize("broker", ["embedded"], indirect=True)
+    def test_an_equation_that_does_not_hold_has_its_exit_code(
+        self, make: Make, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        world = make()
+        world.predict(1)
+        world.join(1)
+        tp = f"{world.told[0].topic}:0"
+        world.place.store.step(world.name, 0, Step("t", world.place.rules, [Move(tp, 0, 1)]))
+        with pytest.raises(Unbalanced) as ended:
+            operate.show_audit(world.path, world.settings)
+        assert (ended.value.exit_code, "✗ 1" in capsys.readouterr().out) == (7, True)
+        with pytest.raises(LogReplaced, match="the log ends at 0"):
+            operate.show_audit(world.path, world.settings, compare=True)
+
+    @pytest.mark.parametrize("broker", ["embedded"], indirect=True)
+    def test_what_was_learned_is_read_from_the_commits_of_what_runs_here(
+        self, make: Make, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        world = make(partitions=2, shards=2)
+        world.predict(*range(9))
+        world.report(*range(9))
+        world.join(18)
+        there = {n: world.place.store.read(world.name, n, "0-0", 99) for n in range(2)}
+        addresses = {"bootstrap": world.settings.kafka.bootstrap, "store": world.settings.redis.url}
+        registry = commits_of(world, [sample for part in there.values() for _, sample in part[:3]], there)
+        (world.place.folder / "embedded.json").write_text(json.dumps(addresses))
+        world.settings = msgspec.structs.replace(world.settings, kafka=Broker(), redis=Address())
+        operate.show_audit(world.path, world.settings, compare=True, as_json=True)
+        assert told(capsys)["verdict"]["agreed"] == 9
+        learned = audit.learned(registry)
+        assert (learned.samples, learned.doubled) == (6, 0)
+        commits_of(world, [there[0][0][1]], there, number=1)
+        assert audit.learned(registry).doubled == 1
+        with pytest.raises(Unbalanced):
+            operate.show_audit(world.path, world.settings, compare=True, as_json=True)
+        found = told(capsys)
+        assert found["verdict"]["differing"] == 1
+        assert [one["left"] - one["right"] for one in found["learning"]] == [-1, 0]
+
+    @pytest.mark.parametrize("broker", ["embedded"], indirect=True)
+    def test_samples_that_a_reader_took_are_asked_for(self, make: Make) -> None:
+        world = make()
+        world.predict(*range(40))
+        world.report(*range(40))
+        world.join(80)
+        world.place.store.trim(world.name, 0, world.place.store.shard(world.name, 0).last_id)
+        with pytest.raises(ConfigError, match=r"a reader took samples .* 'topic' or 'parquet'"):
+            operate.show_audit(world.path, world.settings, compare=True)
+
+
+def commits_of(world: World, samples: list[bytes], there: dict[int, Any], number: int = 0) -> Commits:
+    """Write a commit as the learner does, and trim, with the position of the third sample of each shard."""
+    registry = Commits(world.place.folder)
+    commit = Commit(
+        number=number,
+        parent="",
+        learned=len(samples),
+        samples=[msgspec.Raw(sample) for sample in samples],
+        runs=[Run(0, 1, 1)] if number else [Run(0, 1, 3), Run(1, 1, 3)],
+        batches=[len(samples)],
+        shadow=[],
+        intercept=(0.0,),
+        positions={str(shard): part[2][0] for shard, part in there.items()},
+        watermark_ms=0,
+        latest_ms=0,
+        fingerprint="",
+    )
+    registry.create("commits", number, commits.encode(commit))
+    for shard, part in there.items():
+        world.place.store.trim(world.name, shard, part[2][0])
+    return registry
+
+
+@pytest.mark.parametrize("broker", ["embedded"], indirect=True)
+def test_a_store_that_went_back_behind_the_output_is_not_compared(
+    make: Make, embedded_redis: Redis, embedded_store: Store
+) -> None:
+    world = make(to="parquet")
+    world.predict(*range(3))
+    world.report(*range(3))
+    world.join(6)
+    with ExitStack() as stack:
+        writer = Writer(embedded_store, world.name, outputs(world.name, world.settings, stack))
+        writer.step(10)
+        writer.flush()
+    embedded_redis.delete(f"{{{world.name}.0}}:s")
+    with pytest.raises(HistoryChanged):
+        operate.show_audit(world.path, world.settings, compare=True)

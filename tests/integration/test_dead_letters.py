@@ -1,0 +1,105 @@
+"""Dead letters: listed, shown, and brought back through the join after a fix."""
+
+import pytest
+
+from deploy import letters, operate
+from streams.batch import Letter
+from streams.dead import DeadLetters
+from streams.errors import BrokerUnreachable, ConfigError
+from streams.events import Record
+from streams.kafka import Sink, Tp
+from tests.integration.operated import FIXED, Make, T, told
+
+
+class TestDeadLetters:
+    def test_after_a_fix_they_come_back_through_the_join_once(
+        self, make: Make, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        world = make()
+        world.predict(*range(6))
+        world.report(0, 1)
+        world.report(2, 3, spoilt=b"#", headers=[("from", b"a test")])
+        world.report(4, spoilt=b"#" * 100_000)
+        world.join(11)
+        letters.show_list(world.path, world.settings, as_json=True)
+        listing = told(capsys)
+        assert (listing["positions"], sum(listing["reasons"].values())) == (3, 3)
+        assert [row["bytes"] for row in listing["rows"]] == [12, 12, 100_011]
+        world.reads(FIXED)
+        first = f"{world.told[0].topic}/0/2"
+        assert letters.replay(world.path, world.settings, positions=[first, first]).done == [first]
+        assert len(letters.replay(world.path, world.settings, reason="not JSON").done) == 2
+        assert letters.replay(world.path, world.settings, reason="not JSON").done == []
+        again = world.in_log(world.told[0])[5:]
+        headers = [("t", b"%d" % (T + 3)), ("from", b"a test"), ("replayed", first.encode())]
+        assert (again[0].key, again[0].value, list(again[0].headers)) == (b"id2", b'#{"label":0}', headers)
+        assert again[2].value is not None
+        assert len(again[2].value) == 100_011
+        world.join(3)
+        assert (world.count("joined"), world.count("outcome_duplicate")) == (5, 0)
+        capsys.readouterr()
+        operate.show_audit(world.path, world.settings, compare=True, as_json=True)
+        found = told(capsys)
+        assert (found["verdict"]["differing"], found["verdict"]["agreed"], sum(found["rejected"].values())) == (0, 6, 3)
+
+    def test_a_position_is_listed_once_however_many_letters_there_are(
+        self, make: Make, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        world = make(partitions=2)
+        record = Record(*world.told[1], 7, T, T, None, b"\xff\x00", (("h", b"\xfe"),))
+        one = Letter(world.told[1], 7, 8, "[no] good", record)
+        dead = DeadLetters(world.sink, world.place.readers.dead_letters)
+        dead.send([one, one])
+        dead.send([Letter(world.told[0], 3, 9, "a flipped byte", None), one])
+        letters.show_list(world.path, world.settings)
+        shown = capsys.readouterr().out
+        assert "2 dead letters" in shown
+        letters.show_list(world.path, world.settings, as_json=True)
+        rows = {row["reason"]: row for row in told(capsys)["rows"]}
+        assert (rows["[no] good"]["copies"], rows["a flipped byte"]["end"]) == (3, 9)
+        letters.show_one(world.path, world.settings, f"{world.told[1].topic}/1/7")
+        shown = capsys.readouterr().out
+        for part in ("reason: [no] good", "ff 00", "header h: b'\\xfe'", "key: None"):
+            assert part in shown
+        lost = letters.replay(world.path, world.settings, positions=[f"{world.told[0].topic}/0/3"])
+        assert [why for _, why in lost.refused] == [
+            "its bytes could not be read, so there is no record to publish again"
+        ]
+        with pytest.raises(ConfigError, match="there is no dead letter of 'x/0/1'"):
+            letters.show_one(world.path, world.settings, "x/0/1")
+        with pytest.raises(ConfigError, match="not both"):
+            letters.replay(world.path, world.settings)
+
+    def test_a_letter_that_was_cut_needs_its_record_in_the_topic(self, make: Make) -> None:
+        world = make()
+        world.report(1)
+        record = Record(*world.told[0], 0, T, T, b"id1", b"x" * 70_000)
+        gone = record._replace(offset=5)
+        dead = DeadLetters(world.sink, world.place.readers.dead_letters)
+        dead.send([Letter(world.told[0], r.offset, r.offset + 1, "large", r) for r in (record, gone)])
+        done = letters.replay(world.path, world.settings, reason="large")
+        assert done.done == []
+        assert [why.rpartition(" offset ")[2] for _, why in done.refused] == [
+            "0 holds another record now",
+            "5 is not there any more",
+        ]
+
+    @pytest.mark.usefixtures("only_kafka")
+    def test_a_replay_that_breaks_off_leaves_nothing(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+        world = make()
+        world.report(1, spoilt=b"#")
+        world.join(1)
+
+        class Breaking(Sink):
+            def flush(self) -> dict[Tp, int]:
+                super().flush()
+                raise BrokerUnreachable("the broker went away between record and mark")
+
+        breaking = Breaking(world.place.broker, transactional_id=f"{world.name}.replay")
+        with monkeypatch.context() as patch:
+            patch.setattr(letters, "_sink", lambda _: breaking)
+            with pytest.raises(BrokerUnreachable):
+                letters.replay(world.path, world.settings, reason="not JSON")
+        assert [record.offset for record in world.in_log(world.told[0])] == [0]
+        assert len(letters.replay(world.path, world.settings, reason="not JSON").done) == 1
+        assert len(world.in_log(world.told[0])) == 2

@@ -1,0 +1,168 @@
+"""Steps of the join for property tests: how they are drawn and made, and the comparison with the oracle."""
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+from zlib import crc32
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from streams.step import Move, Rules, ShardState, Step, asked, told
+from streams.store import Store
+from tests.property.oracle import Oracle
+
+WINDOW, KEEP, AHEAD = 100, 50, 10**13
+TPS = [("p", 0), ("o", 0), ("o", 1)]
+NAMES = ["p:0", "o:0", "o:1"]
+FEEDS, TOKENS = itertools.count(), itertools.count()
+REAL = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+
+
+RULES = Rules(WINDOW, KEEP, 0, AHEAD)
+SLACK = Rules(WINDOW, KEEP, 10_000, AHEAD)
+
+
+Scattered = list[tuple[int, str, int, int]]  # partition, id, time, label
+
+
+class Part(NamedTuple):
+    """One partition's part of a step: how far off its start is, an idle claim instead of events, and the events."""
+
+    tp: int
+    stale: int
+    idle: bool
+    events: list[tuple[int, int, int]]  # id, time, label
+
+
+class Plan(NamedTuple):
+    """A step to be: its parts, whether the feed ends before it with all read, and whether it is sent twice."""
+
+    parts: list[Part]
+    closing: bool
+    twice: bool
+
+
+seldom = st.sampled_from([False] * 7 + [True])
+edges = st.integers(0, 12).map(lambda n: n * KEEP)  # where windows and markers end exactly
+near = st.one_of(edges, edges, st.integers(0, 400), st.integers(0, 4_000))
+event = st.tuples(st.integers(0, 5), near, st.integers(0, 2))
+part = st.builds(Part, st.integers(0, 2), st.sampled_from([0] * 8 + [1, -1]), seldom, st.lists(event, max_size=8))
+plan_ = st.builds(Plan, st.lists(part, max_size=3, unique_by=lambda p: p.tp), seldom, seldom)
+plans_ = st.lists(plan_, max_size=14)
+slacks = st.one_of(st.sampled_from([0, 50]), st.integers(0, 60))
+absent = st.sampled_from([("", 0), ("0", 0), ("-0.5", 1)])  # the negative's label, and whether late ones correct it
+policies = st.builds(
+    lambda absent, at_close, reduce, most: Rules(
+        WINDOW, KEEP, 0, AHEAD, int(at_close), absent[0], reduce if at_close else "first", most, absent[1]
+    ),
+    absent,
+    st.booleans(),
+    st.sampled_from(["first", "last", "sum", "list"]),
+    st.sampled_from([1, 2, 64]),
+)
+
+
+def fresh(store: Store, shards: int = 1) -> str:
+    feed = f"join{next(FEEDS)}"
+    store.create(feed, shards, TPS)
+    return feed
+
+
+def blank(slack: int, rules: Rules = RULES) -> Step:
+    return Step(f"{next(TOKENS):032x}", replace(rules, slack_ms=slack))
+
+
+def add(step: Step, key: str, t: int, label: int = 0) -> None:
+    """Add an event to the last move."""
+    step.which.append(len(step.moves))
+    step.ids.append(key)
+    step.times.append(t)
+    r = step.rules
+    outcome = step.moves[-1].outcomes
+    both = told(key, t, str(label), r.window_ms + r.keep_ms) if outcome else asked(key, t, "{}", r.window_ms)
+    step.items.append(both[0])
+    step.bodies.append(both[1])
+
+
+def all_read(state: ShardState, slack: int, rules: Rules = RULES) -> Step:
+    """Say that every partition has been read to its end."""
+    step = blank(slack, rules)
+    step.moves = [Move(name, at.next, at.next, ended=1) for name, at in state.positions.items()]
+    return step
+
+
+def make(state: ShardState, plan: Plan, slack: int, rules: Rules = RULES, names: Sequence[str] = NAMES) -> Step:
+    """Make a step from where the shard stands, each part off by `stale`, with one hole behind its events."""
+    if plan.closing:
+        return all_read(state, slack, rules)
+    step = blank(slack, rules)
+    for tp, stale, idle, events in plan.parts:
+        start = max(0, state.positions[names[tp]].next + stale)
+        move = Move(names[tp], start, start, idle=int(idle), outcomes=int(names[tp].startswith("o")))
+        step.moves.append(move)
+        if not idle:
+            move.end, move.records, move.holes = start + len(events) + 1, len(events), 1
+            move.last, move.crc = (move.end - 2, 7) if events else (-1, 0)
+            move.t = max((t for _, t, _ in events), default=-1)
+            for key, t, label in events:
+                add(step, f"id:{key}", t, label)
+    return step
+
+
+def shard_step(
+    batch: Scattered, shard: int, shards: int, state: ShardState, rules: Rules = SLACK, names: Sequence[str] = NAMES
+) -> Step:
+    """One shard's step for a batch: it passes every position and applies its own events."""
+    step = blank(rules.slack_ms, rules)
+    for tp, name in enumerate(names):
+        events = [event[1:] for event in batch if event[0] == tp]
+        own = [event for event in events if crc32(event[0].encode()) % shards == shard]
+        start = state.positions[name].next
+        most = max((t for _, t, _ in events), default=-1)
+        outcomes = int(name.startswith("o"))
+        step.moves.append(Move(name, start, start + len(events), t=most, records=len(own), outcomes=outcomes))
+        for key, t, label in own:
+            add(step, key, t, label)
+    return step
+
+
+def balanced(state: ShardState) -> None:
+    """The audit's equations within one shard."""
+    c = state.counters
+    assert c["predictions"] == c["opened"] + c["prediction_duplicate"] + c["prediction_too_late"]
+    assert c["opened"] == c["joined"] + c["negative"] + c["unlabelled"] + c["waiting"]
+    settled = c["used"] + c["late"] + c["orphan"]
+    assert c["outcomes"] == settled + c["early"] + c["outcome_duplicate"] + c["outcome_too_late"] + c["capped"]
+    assert state.seq == c["joined"] + c["negative"] + c["corrected"]
+    assert sum(at.records for at in state.positions.values()) == c["predictions"] + c["outcomes"]
+
+
+def same(state: ShardState, oracle: Oracle, samples: list[tuple[str, bytes]]) -> None:
+    assert dict(state.counters) == oracle.count
+    assert (state.seq, state.chain, state.watermark_ms) == (oracle.seq, oracle.chain, oracle.watermark)
+    assert dict(state.positions) == oracle.positions
+    assert (state.windows, state.markers) == (len(oracle.windows), len(oracle.markers))
+    assert [(entry, body.decode()) for entry, body in samples] == oracle.samples
+
+
+def agree(store: Store, plans: list[Plan], slack: int, rules: Rules) -> None:
+    feed = fresh(store)
+    before = store.shard(feed, 0)
+    oracle, clock_ms = Oracle(dict(before.positions)), 0
+    for plan in plans:
+        if plan.closing:
+            store.close_feed(feed, 0)
+            oracle.ending, before = True, store.shard(feed, 0)
+        step = make(before, plan, slack, rules)
+        state = store.step(feed, 0, step)
+        oracle.step(step, state.now_ms - clock_ms)
+        same(state, oracle, store.read(feed, 0, "0-0", 1_000))
+        balanced(state)
+        assert state.watermark_ms >= before.watermark_ms
+        if plan.twice:
+            again = store.step(feed, 0, step)
+            assert replace(again, now_ms=0, due=0) == replace(state, now_ms=0, due=0)
+        clock_ms = state.now_ms if state.chain != before.chain else clock_ms
+        before = state
