@@ -40,6 +40,8 @@ def show(console: Console, report: Report) -> None:
     console.print(_equations(report.audit), _partitions(report.audit))
     if report.waiting:
         console.print(_waiting(report.waiting))
+    if report.audit.conflicts:
+        console.print(f"{report.audit.conflicts:,} predictions came again with another content: the first one counts")
     for reason, count in report.rejected.items():
         console.print(f"rejected: {count:,} {reason}", markup=False, highlight=False)
     for one in report.learning:

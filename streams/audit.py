@@ -61,11 +61,15 @@ class Partition(Struct, frozen=True):
 
 
 class Audit(Struct, frozen=True):
-    """The equations of each shard, of all of them together, and of each partition."""
+    """The equations of each shard, of all of them together, and of each partition.
+
+    `conflicts` are duplicates of a prediction that still waited, or was provisional, with another content.
+    """
 
     shards: list[list[Equation]]
     total: list[Equation]
     partitions: list[Partition]
+    conflicts: int
 
     @property
     def holds(self) -> bool:
@@ -103,6 +107,7 @@ def audit(states: Sequence[ShardState]) -> Audit:
         shards=[equations(counted) for counted in counters],
         total=equations(total),
         partitions=[_partition(states, tp) for tp in known(states)],
+        conflicts=total["conflict"],
     )
 
 

@@ -3,9 +3,10 @@
 -- KEYS: m (hash: format, seq, chain, watermark, counters, steps, sizes, one field per partition and note),
 --       e (id -> entry), w (open windows), g (markers to drop), s (samples).
 -- ARGV[1]: the step as streams/step.py packs it. The answer: what streams/step.py unpacks.
--- Entries: 'w<tail>' waiting; 'h<length>:<held><tail>' waiting with outcomes; 'p<tail>' provisional; 'e<t>:<held>' early;
---          'd' done, 'd<t>' done and not to be dropped before that time. held: the packed list of {t, label}, distinct
---          and sorted. In w and g: '<time>:<id>'. In s up to ENTRY samples share an entry, '<seq>' -> sample.
+-- Entries: 'w<tail>' waiting; 'h<length>:<held><tail>' waiting with outcomes; 'p<tail>' provisional; 'o<middle>' an early
+--          outcome; 'e<t>:<held>' several; 'd' done, 'd<t>' done and not to be dropped before that time. held: the packed
+--          list of {t, label}, distinct and sorted. In w and g: '<time>:<id>'. In s up to ENTRY samples share an entry,
+--          '<seq>' -> sample.
 -- A sample is its kind, its middle and its tail: a tail is a prediction's, '<t>,"prediction":<JSON>}', a middle an
 -- outcome's, '1,"label_t":2,"id":"a","t":'. What most events need as text comes ready with them (streams/step.py):
 -- formatting is slow here.
@@ -35,7 +36,7 @@ local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local newest = redis.call('XREVRANGE', s, '+', '-', 'COUNT', 1)[1]
 
 local format, cut, match, byte, tonumber = string.format, string.sub, string.match, string.byte, tonumber
-local JOINED, WAITING = '{"kind":"joined","revision":0,"label":', byte('w')
+local JOINED, WAITING, EARLY = '{"kind":"joined","revision":0,"label":', byte('w'), byte('o')
 local function whole(n) return format('%.0f', n) end
 local function time_of(item) return tonumber(match(item, '^%d+')) end
 
@@ -122,12 +123,17 @@ local function told(id, label, t)
   return label .. ',"label_t":' .. whole(t) .. ',"id":' .. cjson.encode(id) .. ',"t":'
 end
 local function label_of(middle) return match(middle, '^(.*),"label_t":%d+,"id":') end
+local function label_t_of(middle) return tonumber(match(middle, '^.*,"label_t":(%d+),"id":')) end
 
 -- An entry's state, time, outcomes held and tail.
 local function parts(held)
   local state, number = match(held, '^(%a)(%d*)')
   local t, first = tonumber(number) or 0, #number + 3 -- what follows a colon
   if state == 'd' then return state, t, {}, '' end
+  if state == 'o' then
+    t = label_t_of(held)
+    return 'e', t, {{t, label_of(cut(held, 2))}}, ''
+  end
   if state == 'e' then return state, t, cmsgpack.unpack(cut(held, first)), '' end
   if state ~= 'h' then return state, t, {}, cut(held, 2) end
   local tail = cut(held, first + t)
@@ -186,16 +192,32 @@ local function corrected(id, t, outcomes, tail)
   drops[#drops + 1] = whole(drop) .. ':' .. id
 end
 
+-- How many took the shortest ways, which make no table: predictions that wait, outcomes of those, outcomes that come
+-- first, predictions of those.
+local opened, settled, early, met = 0, 0, 0, 0
+
 local function prediction(id, t, entered, held, item)
   if t + window + keep < W then return add('prediction_too_late', 1) end
-  if held and cut(held, 1, 1) ~= 'e' then return add('prediction_duplicate', 1) end
-  add('opened', 1)
   if not held then
-    add('waiting', 1)
+    opened = opened + 1
     opens[#opens + 1] = item
-    return put(id, entered)
+    entry[id], touched[id] = entered, true
+    return
   end
-  local _, _, outcomes = parts(held)
+  if byte(held) == EARLY and not at_close then
+    local label_t = label_t_of(held)
+    if label_t <= t + window then
+      met, seq = met + 1, seq + 1
+      samples[#samples + 1] = JOINED .. cut(held, 2) .. cut(entered, 2)
+      return done(id, math.max(t, label_t))
+    end
+  end
+  local state, _, outcomes, other = parts(held)
+  if state ~= 'e' then -- the first copy counts
+    if other ~= '' and other ~= cut(entered, 2) then add('conflict', 1) end
+    return add('prediction_duplicate', 1)
+  end
+  add('opened', 1)
   local on_time, late = split(outcomes, t + window)
   local tail = cut(entered, 2)
   add('early', -#outcomes)
@@ -234,21 +256,26 @@ local function settle(id, t, middle, held)
   hold(id, outcomes, tail)
 end
 
-local plain = 0 -- outcomes of the most common kind
 local function outcome(id, t, middle, held, item)
   if t + window + keep < W then return add('outcome_too_late', 1) end
-  if held and not at_close and byte(held) == WAITING then -- by far the most common case, so without a table
+  if not held then
+    early = early + 1
+    opens[#opens + 1] = whole(t + window) .. ':' .. id
+    entry[id], touched[id] = 'o' .. middle, true
+    return
+  end
+  if byte(held) == WAITING and not at_close then
     local tail = cut(held, 2)
     local t_prediction = time_of(tail)
     if t_prediction <= t and t <= t_prediction + window then
-      plain, seq = plain + 1, seq + 1
+      settled, seq = settled + 1, seq + 1
       samples[#samples + 1] = JOINED .. middle .. tail
       drops[#drops + 1] = item
       entry[id], touched[id] = 'd', true
       return
     end
   end
-  local state = held and cut(held, 1, 1)
+  local state = cut(held, 1, 1)
   if state == 'd' then return add('outcome_duplicate', 1) end
   if state == 'w' or state == 'h' then return settle(id, t, middle, held) end
   if state == 'p' then
@@ -256,13 +283,7 @@ local function outcome(id, t, middle, held, item)
     if t > t_prediction + window and not correct then return add('late', 1) end
     return corrected(id, t_prediction, {{t, label_of(middle)}}, tail)
   end
-  local first, outcomes = t, {}
-  if held then
-    local _, t_first, others = parts(held)
-    first, outcomes = t_first, others
-  else
-    opens[#opens + 1] = whole(t + window) .. ':' .. id
-  end
+  local _, first, outcomes = parts(held)
   local other = insert(outcomes, t, label_of(middle))
   if not other then return add('outcome_duplicate', 1) end
   add(other == true and 'early' or 'capped', 1)
@@ -300,9 +321,11 @@ for i = 1, #ids do
     apply(ids[i], times[i], bodies[i], entry[ids[i]], items[i])
   end
 end
-add('used', plain)
-add('waiting', -plain)
-add('joined', plain)
+add('opened', opened + met)
+add('waiting', opened - settled)
+add('early', early - met)
+add('used', settled + met)
+add('joined', settled + met)
 
 local largest = -1
 for i, move in ipairs(moves) do

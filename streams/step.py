@@ -14,7 +14,7 @@ from streams.policy import JoinPolicy
 COUNTERS = (
     "predictions", "prediction_duplicate", "prediction_too_late", "opened", "joined", "negative", "unlabelled",
     "waiting", "outcomes", "outcome_duplicate", "outcome_too_late", "used", "early", "late", "orphan", "capped",
-    "corrected", "restored",
+    "corrected", "restored", "conflict",
 )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ NOTHING = "0-0"  # the stream position before the first sample
 PAGE = 512
 MOST_TOGETHER = 16  # samples in one entry of a stream; join.lua's ENTRY
 CHUNK = 1_000
-HELD = {b"w": "prediction", b"h": "prediction with its outcome", b"e": "outcome"}
+HELD = {b"w": "prediction", b"h": "prediction with its outcome", b"o": "outcome", b"e": "outcome"}
 _CREATE = """
 if redis.call('HEXISTS', KEYS[1], 'format') == 0 then redis.call('HSET', KEYS[1], unpack(ARGV)) end
 return redis.call('HGETALL', KEYS[1])"""

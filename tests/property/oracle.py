@@ -92,6 +92,7 @@ class Oracle:
             return
         if held and held.state != "early":
             self.count["prediction_duplicate"] += 1
+            self.count["conflict"] += held.body not in ("", body)
             return
         deadline = t + self.rules.window_ms
         outcomes = held.held if held else []

@@ -25,7 +25,7 @@ def test_what_balances_holds() -> None:
     assert [one.left for one in found.total] == [12, 10, 14, 8]
 
 
-@pytest.mark.parametrize("counter", [*COUNTERS, "seq"])
+@pytest.mark.parametrize("counter", sorted({*COUNTERS, "seq"} - {"conflict"}))  # which is a part of the duplicates
 def test_every_counter_is_in_an_equation(counter: str) -> None:
     off = {**GOOD, "seq": 8}
     off[counter] += 1
