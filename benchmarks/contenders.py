@@ -94,8 +94,8 @@ class Arena:
     `task` holds bootstrap, predictions, outcomes, partitions, and pairs; or, where not all are pairs, events.
     """
 
-    def __init__(self, task: dict[str, Any], broker: Service, python: str | None) -> None:
-        self._task, self._broker, self._python = task, broker, python
+    def __init__(self, task: dict[str, Any], broker: Service, redis_cmd: str | None, python: str | None) -> None:
+        self._task, self._broker, self._redis_cmd, self._python = task, broker, redis_cmd, python
         self._cores = sorted(os.sched_getaffinity(0))
 
     @contextmanager
@@ -109,7 +109,7 @@ class Arena:
                 with Crew([self._start(row, task, 0)], Path(folder)) as crew:
                     yield crew
                 return
-            with start_store(Path(folder)) as store:
+            with start_store(Path(folder), self._redis_cmd) as store:
                 _confine(store, cores)
                 task["store"] = store.address
                 with closing(Store(store.address)) as client:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from redis import Redis
 
 from benchmarks.events import name
-from deploy.embedded import start_store
+from deploy.embedded import Service, start_store
 from streams.step import Move, Rules, Step, asked, told
 from streams.store import Store
 
@@ -123,10 +123,13 @@ class Cost(NamedTuple):
     entry_bytes: float
 
 
-def run(folder: Path, sizes: Sequence[int], payload_bytes: int) -> dict[str, Any]:
+def run(folder: Path, redis_cmd: str | None, sizes: Sequence[int], payload_bytes: int) -> dict[str, Any]:
     """Measure at each size, each in a store of its own, step by step in turn."""
     with ExitStack() as stack:
-        shards = {size: _filled(stack, folder / str(size), size, payload_bytes) for size in sorted(sizes)}
+        shards = {
+            size: _filled(stack, start_store(folder / str(size), redis_cmd), size, payload_bytes)
+            for size in sorted(sizes)
+        }
         costs = _costs(shards)
     bound = 2 * payload_bytes + 120
     spread = {kind: _spread([getattr(c, kind) for c in costs]) for kind in ("open_us", "join_us", "close_us")}
@@ -140,9 +143,9 @@ def run(folder: Path, sizes: Sequence[int], payload_bytes: int) -> dict[str, Any
     }
 
 
-def _filled(stack: ExitStack, folder: Path, size: int, payload_bytes: int) -> tuple[Growing, float]:
+def _filled(stack: ExitStack, started: Service, size: int, payload_bytes: int) -> tuple[Growing, float]:
     """Let so many predictions wait; give the shard, and the bytes that each of them takes."""
-    service = stack.enter_context(start_store(folder))
+    service = stack.enter_context(started)
     store = stack.enter_context(closing(Store(service.address)))
     client = stack.enter_context(closing(Redis.from_url(service.address)))
     growing = Growing(store, payload_bytes)

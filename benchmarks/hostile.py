@@ -49,14 +49,14 @@ class Counted:
             yield Item(outcome, 0, b"k", made.value)
 
 
-def run(broker: Service, good: int, evil: int, rounds: int) -> dict[str, Any]:
+def run(broker: Service, redis_cmd: str | None, good: int, evil: int, rounds: int) -> dict[str, Any]:
     """Join both feeds, one after the other, as often as asked for."""
     ensure_topics(broker.address, {DEAD: 1})
     feeds = {"clean": _filled(broker.address, good, 0), "mixed": _filled(broker.address, good, evil)}
     times: dict[str, list[float]] = {kind: [] for kind in feeds}
     for _ in range(rounds):
         for kind, feed in feeds.items():
-            times[kind].append(_seconds(feed, broker))
+            times[kind].append(_seconds(feed, broker, redis_cmd))
             print(f"{kind}: {times[kind][-1]:.1f} s", file=sys.stderr, flush=True)
     told = {kind: _told(feed, times[kind]) for kind, feed in feeds.items()}
     ratio = told["clean"]["us_an_event"] / told["mixed"]["us_an_event"]
@@ -75,8 +75,8 @@ def _filled(bootstrap: str, good: int, evil: int) -> Filled:
     return Filled(task | {"events": count.events}, count.events, count.refused, count.bytes_)
 
 
-def _seconds(feed: Filled, broker: Service) -> float:
-    with Arena(feed.task, broker, None).running(ONE, watch=False) as crew:
+def _seconds(feed: Filled, broker: Service, redis_cmd: str | None) -> float:
+    with Arena(feed.task, broker, redis_cmd, None).running(ONE, watch=False) as crew:
         crew.go()
         result = crew.result()
     if result.rejected != feed.refused:

@@ -41,6 +41,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--growth", action="store_true")
     parser.add_argument("--hostile", action="store_true")
     parser.add_argument("--kafka-cmd", default=os.environ.get("SHADOWSTREAM_TEST_KAFKA_CMD"))
+    parser.add_argument("--redis-cmd", default=os.environ.get("SHADOWSTREAM_TEST_REDIS_CMD"))
     parser.add_argument("--peers-python", help="an interpreter that has benchmarks/requirements.txt")
     parser.add_argument("--pairs", type=int, default=200_000)
     parser.add_argument("--sizes-bytes", type=int, nargs="+", default=[200, 1_000], help="of a prediction")
@@ -55,23 +56,28 @@ def _arguments() -> argparse.Namespace:
 
 
 def _with_broker(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    kind = f"the command {Path(asked.kafka_cmd).name}" if asked.kafka_cmd else "the embedded one (no --kafka-cmd)"
+    servers = {"broker": _kind(asked.kafka_cmd, "--kafka-cmd"), "store": _kind(asked.redis_cmd, "--redis-cmd")}
     with start_broker(folder, asked.kafka_cmd) as broker:
         if asked.hostile:
             from benchmarks import hostile  # noqa: PLC0415 its events are the tests', which an installation lacks
 
-            found = hostile.run(broker, asked.pairs, asked.hostile_events, asked.rounds)
+            found = hostile.run(broker, asked.redis_cmd, asked.pairs, asked.hostile_events, asked.rounds)
             _show("Hostile events", ["feed", *found["mixed"]], [[k, *found[k].values()] for k in ("clean", "mixed")])
         else:
             found = speed.run(_bench(asked, broker))
             _show_speed(found)
-    print(f"broker: {kind}")
-    return {"broker": kind, **found}
+    print(f"broker: {servers['broker']}; store: {servers['store']}")
+    return servers | found
+
+
+def _kind(command: str | None, option: str) -> str:
+    return f"the command {Path(command.split()[0]).name}" if command else f"the embedded one (no {option})"
 
 
 def _bench(asked: argparse.Namespace, broker: Service) -> speed.Bench:
     return speed.Bench(
         broker=broker,
+        redis_cmd=asked.redis_cmd,
         peers_python=asked.peers_python,
         pairs=asked.pairs,
         sizes_bytes=tuple(asked.sizes_bytes),
@@ -92,12 +98,14 @@ def _show_speed(found: dict[str, Any]) -> None:
 
 
 def _growth(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    found = growth.run(folder, asked.waiting, asked.payload_bytes)
+    found = growth.run(folder, asked.redis_cmd, asked.waiting, asked.payload_bytes)
     heads = ["waiting", "open us", "join us", "close us", "bytes an entry"]
     rows = [list(cost.values()) for cost in found["costs"]]
     _show("Growth", heads, [*rows, ["most / least", *found["most_to_least"].values(), None]])
     print(f"bound: {found['bound_bytes']} bytes an entry (twice the payload of {found['payload_bytes']}, plus 120)")
-    return {"growth": found}
+    store = _kind(asked.redis_cmd, "--redis-cmd")
+    print(f"store: {store}")
+    return {"store": store, "growth": found}
 
 
 def _show(title: str, heads: list[str], rows: list[list[Any]]) -> None:

@@ -28,6 +28,7 @@ class Bench(NamedTuple):
     """What is asked for. `partitions` is of each topic."""
 
     broker: Service
+    redis_cmd: str | None
     peers_python: str | None
     pairs: int
     sizes_bytes: tuple[int, ...]
@@ -57,7 +58,7 @@ def _size(bench: Bench, rows: list[Row], size_bytes: int, skipped: dict[str, str
     for _ in range(bench.rounds):
         for row in rows:
             try:
-                rates[row.name].append(_throughput(Arena(task, bench.broker, bench.peers_python), row))
+                rates[row.name].append(_throughput(_arena(bench, task), row))
                 delays[row.name] += _latencies(bench, row, size_bytes)
             except Failed as wrong:
                 skipped[f"{row.name}, {size_bytes} bytes"] = str(wrong)
@@ -76,6 +77,10 @@ def _topics(bench: Bench, pairs: int) -> dict[str, Any]:
     return {"bootstrap": bench.broker.address, "partitions": bench.partitions, "pairs": pairs, **sides}
 
 
+def _arena(bench: Bench, task: dict[str, Any]) -> Arena:
+    return Arena(task, bench.broker, bench.redis_cmd, bench.peers_python)
+
+
 def _throughput(arena: Arena, row: Row) -> float:
     with arena.running(row, watch=False) as crew:
         crew.go()
@@ -87,7 +92,7 @@ def _latencies(bench: Bench, row: Row, size_bytes: int) -> list[float]:
     task = _topics(bench, int(bench.paced_a_second * bench.paced_s / 2))
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         load = task | {"size_bytes": size_bytes, "events_a_second": bench.paced_a_second, "file": file.name}
-        with Arena(task, bench.broker, bench.peers_python).running(row, watch=True) as crew:
+        with _arena(bench, task).running(row, watch=True) as crew:
             crew.go()
             time.sleep(SETTLE_S)
             subprocess.run([sys.executable, "-m", "benchmarks.events", json.dumps(load)], check=True, cwd=ROOT)
