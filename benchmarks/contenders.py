@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
+from redis import Redis
 
 from benchmarks import ours
 from deploy.embedded import Service, start_store
@@ -112,6 +113,8 @@ class Arena:
             with start_store(Path(folder), self._redis_cmd) as store:
                 _confine(store, cores)
                 task["store"] = store.address
+                with closing(Redis.from_url(store.address)) as redis:  # nobody trims the samples here
+                    redis.config_set("auto-aof-rewrite-percentage", 0)
                 with closing(Store(store.address)) as client:
                     client.create(ours.FEED, 1, ours.partitions(task, list(range(task["partitions"]))))
                 parts = [self._start(row, task | {"watch": False}, n) for n in range(row.joiners)]
