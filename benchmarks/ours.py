@@ -10,6 +10,7 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 
 from benchmarks.peers.tally import Tally
+from deploy.worker import spare_gc
 from streams.batch import Readers
 from streams.events import json_outcome, labelled, read_prediction, read_sample
 from streams.formats.fields import fields
@@ -69,6 +70,7 @@ def join(tally: Tally) -> None:
     task = tally.task
     tps = partitions(task, task["own"])
     joiner = make_joiner(task, tps)
+    spare_gc()
     tally.await_go()
     tally.begin()
     count = 0
