@@ -10,7 +10,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,22 +19,27 @@ from redis import Redis
 
 from benchmarks import ours
 from deploy.embedded import Service, start_store
+from streams.redis import Address
 from streams.store import Store
+from tests.services.redis import Cluster
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 LIMIT_S = 180.0
+SHARDS = 2  # of the feed `ours.FEED`; they lie on two nodes
 
 
 class Row(NamedTuple):
     """A line of the table. `joiners` says how many of our joiners there are; `script` and `package` are a peer's.
 
-    Everything that a row needs runs on so many `cores` together: its processes, its store, the broker.
+    With several `shards` the store is a cluster of three nodes. Everything that a row needs runs on so many `cores`
+    together: its processes, its store, the broker.
     """
 
     title: str
     cores: int = 1
     joiners: int = 0
+    shards: int = 1
     script: str = ""
     package: str = ""
 
@@ -51,6 +56,7 @@ ROWS = (
     RAW,
     ONE,
     Row("this join, two joiners", 2, joiners=2),
+    Row("this join, two joiners, a cluster", 2, joiners=2, shards=SHARDS),
     QUIX,
     Row("Bytewax join", script="bytewax_join.py", package="bytewax"),
     Row("Pathway join", script="pathway_join.py", package="pathway"),
@@ -110,17 +116,31 @@ class Arena:
                 with Crew([self._start(row, task, 0)], Path(folder)) as crew:
                     yield crew
                 return
-            with start_store(Path(folder), self._redis_cmd) as store:
-                _confine(store, cores)
-                task["store"] = store.address
-                with closing(Redis.from_url(store.address)) as redis:  # nobody trims the samples here
-                    redis.config_set("auto-aof-rewrite-percentage", 0)
-                with closing(Store(store.address)) as client:
-                    client.create(ours.FEED, 1, ours.partitions(task, list(range(task["partitions"]))))
+            with self._store(row, Path(folder), cores) as at:
+                task |= {"store": str(at.url), "cluster": at.cluster, "shards": row.shards}
+                with closing(Store(at)) as client:
+                    client.create(ours.FEED, row.shards, ours.partitions(task, list(range(task["partitions"]))))
                 parts = [self._start(row, task | {"watch": False}, n) for n in range(row.joiners)]
                 readers = [self._ours(task | {"part": "read"}, cores[-1])] if watch else []
                 with Crew([*readers, *parts], Path(folder), first=watch) as crew:
                     yield crew
+
+    @contextmanager
+    def _store(self, row: Row, folder: Path, cores: Sequence[int]) -> Iterator[Address]:
+        """Start a row's store, which rewrites no log: nobody trims the samples here."""
+        with ExitStack() as stack:
+            if row.shards > 1:
+                cluster = Cluster("redis" if self._redis_cmd else "valkey", folder / "nodes")
+                stack.callback(cluster.stop)
+                address, nodes = cluster.address, [node._service for node in cluster.nodes]
+            else:
+                nodes = [stack.enter_context(start_store(folder, self._redis_cmd))]
+                address = Address(url=nodes[0].address)
+            for node in nodes:
+                _confine(node, cores)
+                with closing(Redis(port=node.port)) as redis:
+                    redis.config_set("auto-aof-rewrite-percentage", 0)
+            yield address
 
     def _start(self, row: Row, task: dict[str, Any], number: int) -> subprocess.Popen[bytes]:
         if row.script:

@@ -8,6 +8,7 @@ import itertools
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
+from msgspec.structs import replace
 
 from benchmarks.peers.tally import Tally
 from deploy.worker import spare_gc
@@ -16,10 +17,12 @@ from streams.events import json_outcome, labelled, read_prediction, read_sample
 from streams.formats.fields import fields
 from streams.joiner import Joiner
 from streams.kafka import Sink, Source, Tp
+from streams.outputs.samples import Samples
 from streams.policy import JoinPolicy
+from streams.redis import Address
 from streams.store import Store, name
 
-FEED = "bench"
+FEED = "measured"
 DEAD = "dead"
 POLICY = JoinPolicy(window_s=3_600, stream_bound=10**9)  # nobody trims here
 BLOCK_MS = 50
@@ -27,7 +30,7 @@ BLOCK_MS = 50
 
 def make_joiner(task: dict[str, Any], tps: list[Tp]) -> Joiner:
     """Put a joiner together, of predictions as our server writes them, or of any JSON by field names."""
-    source, store, sink = Source(task["bootstrap"], tps), Store(task["store"]), Sink(task["bootstrap"])
+    source, store, sink = Source(task["bootstrap"], tps), make_store(task), Sink(task["bootstrap"])
     by_name = task.get("reader") == "fields"
     readers = Readers(
         predictions=task["predictions"],
@@ -36,7 +39,12 @@ def make_joiner(task: dict[str, Any], tps: list[Tp]) -> Joiner:
         prediction=fields(id="id", t="at") if by_name else read_prediction,
         outcome=fields(id="id", t="at", label="x") if by_name else lambda record: labelled(json_outcome(record)),
     )
-    return Joiner(FEED, POLICY, source, store, sink, readers)
+    return Joiner(FEED, replace(POLICY, shards=task["shards"]), source, store, sink, readers)
+
+
+def make_store(task: dict[str, Any]) -> Store:
+    """Open the row's store."""
+    return Store(Address(url=task["store"], cluster=task["cluster"]))
 
 
 def partitions(task: dict[str, Any], own: list[int]) -> list[Tp]:
@@ -84,14 +92,11 @@ def join(tally: Tally) -> None:
 
 def read(tally: Tally) -> None:
     """Read samples as a learner does, waiting where there is none."""
-    store, at = Store(tally.task["store"]), "0-0"
+    samples = Samples(make_store(tally.task), FEED, tally.task["shards"])
     tally.await_go()
     tally.begin()
-    while True:
-        for entry, body in store.read(FEED, 0, at, 1_000):
-            at = entry
-            tally.joined(read_sample(body).prediction.id)
-        store.wait(FEED, {0: at}, 1_000)
+    for _, _, body in samples:
+        tally.joined(read_sample(body).prediction.id)
 
 
 if __name__ == "__main__":
