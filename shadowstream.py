@@ -1,15 +1,23 @@
-"""Shadowstream's public names: everything that a pipeline.py needs, from one import."""
+"""Shadowstream's public names: everything that a pipeline.py or feed.py needs, from one import.
 
-from compressors.recipe import Distill, Prune, Quantize, Recipe
+What needs torch is imported when it is first asked for: a join without a model does not wait for it, nor hold it in memory.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from deploy.feed import Feed
-from deploy.pipeline import FeedEvent, Labelled, Pipeline
-from learners.gate import Promotion
-from learners.online import Online
-from learners.tasks import Binary, Classes, Regression, Task
 from streams.errors import ConfigError, MalformedEvent, ShadowstreamError
 from streams.events import Event, Json, Outcome, Record, Request, json_outcome, json_request, key_or_hash
 from streams.formats.content import json, msgpack
 from streams.formats.fields import KEY, TIMESTAMP, fields, header
+
+if TYPE_CHECKING:
+    from compressors.recipe import Distill, Prune, Quantize, Recipe
+    from deploy.pipeline import FeedEvent, Labelled, Pipeline
+    from learners.gate import Promotion
+    from learners.online import Online
+    from learners.tasks import Binary, Classes, Regression, Task
 
 __all__ = [
     "KEY",
@@ -44,3 +52,18 @@ __all__ = [
     "key_or_hash",
     "msgpack",
 ]
+
+_LATER = {
+    "compressors.recipe": ("Distill", "Prune", "Quantize", "Recipe"),
+    "deploy.pipeline": ("FeedEvent", "Labelled", "Pipeline"),
+    "learners.gate": ("Promotion",),
+    "learners.online": ("Online",),
+    "learners.tasks": ("Binary", "Classes", "Regression", "Task"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _LATER.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module 'shadowstream' has no attribute {name!r}")

@@ -1,5 +1,7 @@
 """A pipeline of each task, from public names alone: its first version, learning, evaluation."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,3 +82,11 @@ def test_a_pipeline_of_each_task(task: Task, tmp_path: Path) -> None:
     scores = evaluator.totals()
     assert scores["served"].count == 50
     assert scores["served"].loss < scores["shadow"].loss  # trained on history, against untrained
+
+
+def test_every_public_name_is_there_and_a_feed_loads_no_torch() -> None:
+    code = (
+        "import sys, shadowstream as s; from shadowstream import Feed, fields; assert 'torch' not in sys.modules; "
+        "assert all(getattr(s, name) for name in s.__all__); assert 'torch' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
