@@ -1,6 +1,6 @@
 """Shadowstream's public names: everything that a pipeline.py or feed.py needs, from one import.
 
-What needs torch is imported when it is first asked for: a join without a model does not wait for it, nor hold it in memory.
+What needs torch is imported when it is first asked for: a join without a model neither waits for it nor holds it.
 """
 
 from importlib import import_module
