@@ -51,6 +51,7 @@ class Row(NamedTuple):
 
 RAW = Row("raw poll()")
 ONE = Row("this join, one joiner", joiners=1)
+APART = Row("this join, one joiner", 2, joiners=1)  # store and broker on the other core
 QUIX = Row("Quix Streams join_interval", script="quix.py", package="quixstreams")
 ROWS = (
     RAW,
@@ -60,8 +61,8 @@ ROWS = (
     QUIX,
     Row("Bytewax join", script="bytewax_join.py", package="bytewax"),
     Row("Pathway join", script="pathway_join.py", package="pathway"),
-    Row("raw poll()", 2),
-    Row("this join, one joiner", 2, joiners=1),
+    RAW._replace(cores=2),
+    APART,
 )
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from kafka import KafkaAdminClient
 
-from benchmarks.contenders import ONE, Arena
+from benchmarks.contenders import APART, Arena
 from benchmarks.events import Item, fill
 from benchmarks.ours import DEAD
 from deploy.embedded import Service
@@ -76,7 +76,7 @@ def _filled(bootstrap: str, good: int, evil: int) -> Filled:
 
 
 def _seconds(feed: Filled, broker: Service, redis_cmd: str | None) -> float:
-    with Arena(feed.task, broker, redis_cmd, None).running(ONE, watch=False) as crew:
+    with Arena(feed.task, broker, redis_cmd, None).running(APART, watch=False) as crew:
         crew.go()
         result = crew.result()
     if result.rejected != feed.refused:
