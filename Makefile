@@ -3,12 +3,19 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test unit lint chaos soak clean
+.PHONY: demo test computing waiting unit lint chaos soak clean
 demo: $(VENV)/ready
 	$(BIN)/shadowstream demo
 
+# Two halves side by side: what computes, and what mostly waits for brokers and stores.
 test: $(VENV)/ready
-	$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line computing waiting
+
+computing: $(VENV)/ready
+	$(BIN)/python -m pytest tests/unit tests/property
+
+waiting: $(VENV)/ready
+	$(BIN)/python -m pytest tests/contract tests/integration tests/faults tests/e2e
 
 unit: $(VENV)/ready
 	$(BIN)/python -m pytest tests/unit
