@@ -110,8 +110,9 @@ def serving(broker: Running, embedded_store_url: str, tmp_path: Path) -> Iterato
         place = stack.enter_context(opened(path, settings))
         made = Serving(tmp_path, place, stack, seed=5)
         topics = made.topics
-        ensure_topics(broker.address, dict.fromkeys((topics.requests, topics.dead, *(tp.topic for tp in place.tps)), 1))
-        place.store.create(place.feed.name, 1, place.tps)
+        joined = (topics.predictions, topics.outcomes)
+        ensure_topics(broker.address, dict.fromkeys((topics.requests, topics.dead, *joined), 1))
+        place.store.create(place.feed.name, 1, [Tp(topic, 0) for topic in joined])
         assert bootstrap(load(path), made.registry)
         yield made
         for process in made.processes:
