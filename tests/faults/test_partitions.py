@@ -76,7 +76,7 @@ def test_partitions_added_twice_under_load_lose_and_double_nothing(
     assert sorted(len(worker.work.tps) for worker in world.workers[:-1]) == [5, 5]
     world.end()
     assert verdict(world)["predictions"] > 1_000
-    assert verified(world, capsys)["explained"] == {}
+    assert sum(verified(world, capsys)["explained"].values()) <= len(world.load.ancient)
 
 
 @pytest.mark.parametrize("world", [0.0], indirect=True)
@@ -111,7 +111,7 @@ def test_the_end_of_the_feed_does_not_leave_out_a_partition_just_added(
     operate.end_feed(world.folder / "feed.py", settings, why="a test", ask=lambda _: True)
     world.end()
     assert verdict(world)["predictions"] > 200
-    assert verified(world, capsys)["explained"] == {}
+    assert sum(verified(world, capsys)["explained"].values()) <= len(world.load.ancient)
 
 
 def test_a_join_started_with_more_partitions_goes_on_with_them(
@@ -125,7 +125,7 @@ def test_a_join_started_with_more_partitions_goes_on_with_them(
     until(world, lambda store: read(world, store))
     world.end()
     verdict(world)
-    assert verified(world, capsys)["explained"] == {}
+    assert sum(verified(world, capsys)["explained"].values()) <= len(world.load.ancient)
 
 
 def verified(world: World, capsys: pytest.CaptureFixture[str]) -> Any:

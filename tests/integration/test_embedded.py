@@ -205,7 +205,7 @@ def test_a_port_that_is_always_taken_is_an_error(tmp_path: Path) -> None:
 def test_a_server_that_cannot_start_says_why(
     tmp_path: Path, start_it: Callable[[Path, str], Service], error: type[Unreachable]
 ) -> None:
-    code = "import sys; print(*range(99), sep='\\n'); sys.exit('no cluster id in ' + sys.argv[1])"
+    code = "import sys; print(*range(99), sep='\\n', flush=True); sys.exit('no cluster id in ' + sys.argv[1])"
     with pytest.raises(error) as raised:
         start_it(tmp_path, shlex.join([sys.executable, "-c", code]))
     text = str(raised.value)

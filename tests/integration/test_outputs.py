@@ -344,7 +344,7 @@ def test_a_writer_killed_again_and_again_writes_every_sample_once(
     killed = 0
     while True:
         worker, before = Worker(work, tmp_path / "log"), opened.progress()
-        more = rng.randrange(1, 30 if opened.to == "parquet" else 2_000)
+        more = rng.randrange(1, 30 if opened.to == "parquet" else 1_000)
         deadline = time.monotonic() + 30
         while worker.exit_code is None and (killed == 4 or opened.progress() < before + more):
             assert time.monotonic() < deadline, (tmp_path / "log").read_text()
@@ -355,7 +355,7 @@ def test_a_writer_killed_again_and_again_writes_every_sample_once(
         killed += 1
     worker.end()
     assert worker.exit_code == 0, (tmp_path / "log").read_text()
-    assert killed >= 3
+    assert killed >= 2
     check(opened.rows(), count)
     assert joined.unread() == 0
     assert not list(opened.folder.glob("shard=*/.*"))

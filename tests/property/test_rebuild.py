@@ -69,5 +69,6 @@ def test_whatever_happens_all_is_learned_once_and_the_state_is_a_fold(
             then[shard].append(snapshot(embedded_redis, feed.name, shard))
         feed.finish(role)
         feed.check_trim()
+        feed.check_position()
         feed.check(role, [log[n].id for n in poison])
         event(f"{sum(bool(read(feed.registry, n).void) for n in range(feed.registry.last('commits') + 1))} voids")
