@@ -3,19 +3,20 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test computing waiting unit lint chaos soak clean
+.PHONY: demo test test-parts test-whole unit lint chaos soak clean
 demo: $(VENV)/ready
 	$(BIN)/shadowstream demo
 
-# Two halves side by side: what computes, and what mostly waits for brokers and stores.
+# Two halves side by side, for most of it waits: the parts, and the whole put together.
 test: $(VENV)/ready
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line computing waiting
+	@echo 'Two halves side by side, each shown when it ends, the second after some 12 minutes on two cores.'
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-parts test-whole
 
-computing: $(VENV)/ready
-	$(BIN)/python -m pytest tests/unit tests/property
+test-parts: $(VENV)/ready
+	$(BIN)/python -m pytest tests/unit tests/property tests/contract
 
-waiting: $(VENV)/ready
-	$(BIN)/python -m pytest tests/contract tests/integration tests/faults tests/e2e
+test-whole: $(VENV)/ready
+	$(BIN)/python -m pytest tests/integration tests/faults tests/e2e
 
 unit: $(VENV)/ready
 	$(BIN)/python -m pytest tests/unit
