@@ -13,7 +13,8 @@ test: $(VENV)/ready
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-parts test-whole
 
 test-parts: $(VENV)/ready
-	$(BIN)/python -m pytest tests/unit tests/property tests/contract
+	nice -n 15 $(BIN)/python -m pytest tests/unit tests/property
+	$(BIN)/python -m pytest tests/contract
 
 test-whole: $(VENV)/ready
 	$(BIN)/python -m pytest tests/integration tests/faults tests/e2e

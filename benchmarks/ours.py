@@ -11,7 +11,7 @@ from kafka import KafkaConsumer, TopicPartition
 from msgspec.structs import replace
 
 from benchmarks.peers.tally import Tally
-from deploy.worker import spare_gc
+from deploy.worker import tune
 from streams.batch import Readers
 from streams.events import json_outcome, labelled, read_prediction, read_sample
 from streams.formats.fields import fields
@@ -78,7 +78,7 @@ def join(tally: Tally) -> None:
     task = tally.task
     tps = partitions(task, task["own"])
     joiner = make_joiner(task, tps)
-    spare_gc()
+    tune()
     tally.await_go()
     tally.begin()
     count = 0

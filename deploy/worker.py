@@ -110,7 +110,7 @@ def run(work: Work, stopped: threading.Event) -> None:
 def main() -> int:
     """Read the work, do it, and give the exit code."""
     logging.basicConfig(format="%(asctime)s %(message)s")
-    spare_gc()
+    tune()
     work = msgspec.json.decode(sys.stdin.buffer.readline(), type=Work)
     stopped = threading.Event()
     threading.Thread(target=_end_with_parent, args=(stopped,), daemon=True).start()
@@ -123,10 +123,15 @@ def main() -> int:
     return 0
 
 
-def spare_gc() -> None:
-    """Have the collector look seldom: batches of small objects come and go, and are in no cycle; 10 % of a joiner."""
+def tune() -> None:
+    """Fit the interpreter to a joiner.
+
+    Batches of small objects come and go, and are in no cycle: the collector looks seldom (10 % of a joiner's time). The
+    thread that talks to the store gets its turn at once, not after 5 ms, in which the store would wait (20 % of speed).
+    """
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)
+    sys.setswitchinterval(0.0005)
 
 
 def _end_with_parent(stopped: threading.Event) -> None:
