@@ -78,9 +78,7 @@ class Kafka:
                 break
             if not left:
                 raise AssertionError(self._said())
-            time.sleep(
-                0.5
-            )  # most likely a port was taken for a moment by somebody's connection; it ends without a word
+            time.sleep(0.5)  # most likely somebody's connection has a port for a moment; it ends without a word
         for _ in range(START_TRIES):
             try:
                 ensure_topics(self.address, {})
