@@ -16,7 +16,7 @@ from streams.kafka import Source
 from streams.store import name
 from tests.conftest import Running
 from tests.hostile import HUGE, KINDS, OLD, SEED_MS, Hostile, event, mixed
-from tests.integration.test_joiner import Feed, balanced
+from tests.integration.joined import Feed, balanced
 
 GOOD, EVIL = 1_000, 1_000
 LARGEST = 900_000  # what a topic takes that nobody configured, less the frame

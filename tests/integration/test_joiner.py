@@ -1,26 +1,22 @@
 """The joiner between real brokers and real stores: what it counts, what it refuses, where it goes on."""
 
-import itertools
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
-from msgspec import Raw
 
 from streams.batch import Readers, decode
 from streams.errors import BrokerUnreachable, LogReplaced, LostRange
-from streams.events import Event, Prediction, Record, encode, json_outcome, labelled, read_prediction, read_sample
-from streams.joiner import Joiner
-from streams.kafka import Polled, Sink, Source, Tp, ensure_topics
+from streams.events import Event, Record, read_prediction
+from streams.kafka import Polled, Sink, Tp
 from streams.policy import JoinPolicy
 from streams.step import Move, Rules, Step
-from streams.store import Store, name
+from streams.store import name
 from tests.conftest import Running
+from tests.integration.joined import Feed, T, balanced, run
 
-NUMBER = itertools.count()
-T = 1_360_000_000_000  # event times of the past
 HOUR_MS = 3_600_000
 
 
@@ -31,87 +27,11 @@ class Refusing(Sink):
         raise BrokerUnreachable("not acknowledged")
 
 
-class Feed:
-    """A feed's topics and shards, and the means to fill and join it."""
-
-    def __init__(self, broker: Running, store: Running, partitions: int = 1, **policy: float) -> None:
-        self.name, self.broker, self.undo = f"joined{next(NUMBER)}", broker.address, ExitStack()
-        self.policy = JoinPolicy(**policy)  # type: ignore[arg-type]
-        self.topics = [f"{self.name}-{kind}" for kind in "pod"]
-        ensure_topics(self.broker, dict.fromkeys(self.topics[:2], partitions) | {self.topics[2]: 1})
-        self.tps = [Tp(topic, n) for topic in self.topics[:2] for n in range(partitions)]
-        self.store = self.undo.enter_context(closing(Store(store.address)))
-        self.store.create(self.name, self.policy.shards, self.tps)
-        self.sink = self.undo.enter_context(closing(Sink(self.broker)))
-        self.now = 0.0
-
-    def joiner(self, sink: Sink | None = None, partition: int | None = None) -> Joiner:
-        predictions, outcomes, dead_letters = self.topics
-        readers = Readers(
-            predictions=predictions,
-            outcomes=outcomes,
-            dead_letters=dead_letters,
-            prediction=read_prediction,
-            outcome=lambda record: labelled(json_outcome(record)),
-        )
-        tps = [tp for tp in self.tps if partition in (None, tp.partition)]
-        source = self.undo.enter_context(closing(Source(self.broker, tps)))
-        return Joiner(self.name, self.policy, source, self.store, sink or self.sink, readers, lambda: self.now)
-
-    def predict(self, *numbers: int) -> None:
-        for n in numbers:
-            event = Prediction(f"id{n}", T + n, 1, (0.5,), (0.0,), n, Raw(b'{"x":%d}' % n))
-            tp = self.tps[n % (len(self.tps) // 2)]
-            self.sink.send(tp, key=None, value=encode(event), t_ms=T + n)
-        self.sink.flush()
-
-    def report(self, *numbers: int) -> None:
-        for n in numbers:
-            tp = self.tps[len(self.tps) // 2 + n % (len(self.tps) // 2)]
-            self.sink.send(tp, key=b"id%d" % n, value=b'{"label":%d}' % (n % 2), t_ms=T + n + 1)
-        self.sink.flush()
-
-    def labels(self) -> dict[str, float]:
-        rows = [
-            read_sample(body)
-            for shard in range(self.policy.shards)
-            for _, body in self.store.read(self.name, shard, "0-0", 10_000)
-        ]
-        assert len({row.prediction.id for row in rows}) == len(rows)
-        return {row.prediction.id: row.label for row in rows}
-
-    def letters(self, count: int) -> list[Record]:
-        with closing(Source(self.broker, [Tp(self.topics[2], 0)])) as source:
-            found: list[Record] = []
-            deadline = time.monotonic() + 20
-            while len(found) < count and time.monotonic() < deadline:
-                found += [record for polled in source.poll(100, 1_000) for record in polled.records]
-            return found
-
-
 @pytest.fixture
 def feed(broker: Running, store_server: Running) -> Iterator[Feed]:
     made = Feed(broker, store_server)
     with made.undo:
         yield made
-
-
-def run(joiner: Joiner, records: int) -> None:
-    """Step until so many records have been handled."""
-    deadline = time.monotonic() + 30
-    while records > 0:
-        assert time.monotonic() < deadline
-        records -= joiner.step(50)
-    assert records == 0
-
-
-def balanced(feed: Feed) -> None:
-    """The positions' equation, per partition over all shards."""
-    shards = [feed.store.shard(feed.name, shard) for shard in range(feed.policy.shards)]
-    for tp in feed.tps:
-        at = [shard.positions[name(tp)] for shard in shards]
-        assert len({p.next for p in at}) == 1
-        assert at[0].next - at[0].start == sum(p.records + p.rejected + p.holes + p.lost for p in at)
 
 
 def test_joiners_share_a_feed_and_its_end_comes_when_all_have_read(broker: Running, store_server: Running) -> None:
