@@ -7,28 +7,25 @@ Knows nothing of what a record means.
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from kafka import KafkaProducer
 from kafka import errors as client
+from kafka.util import Timer
 
 from streams.broker import Broker, broker
-from streams.errors import BrokerUnreachable, RecordTooLarge, ShadowstreamError
+from streams.errors import BrokerRefused, BrokerUnreachable, RecordTooLarge, ShadowstreamError
 from streams.kafka.admin import limit_bytes
 from streams.kafka.connection import ANSWER_MS, CONNECT_MS, settings
+from streams.kafka.encoding import BATCH_BYTES, Batch
 from streams.kafka.faults import TOO_LARGE, Access, connecting, fault
 from streams.kafka.records import Tp
 
-LINGER_MS = 100  # `flush` sends at once, and as one batch: the embedded broker's fetch costs 0.5 us for each in the log
 REQUEST_BYTES = 1 << 20  # the client's own limit of a record
 SHOWN_KEY_BYTES = 100
 
-
-class _Sent(NamedTuple):
-    tp: Tp
-    key: bytes | None
-    size: int
-    future: Any
+size_in_bytes = DefaultRecordBatchBuilder.estimate_size_in_bytes
 
 
 class Sink:
@@ -44,7 +41,8 @@ class Sink:
 
     def __init__(self, at: Broker | str, *, transactional_id: str | None = None) -> None:
         self._broker, self._transactional_id = broker(at), transactional_id
-        self._sent: list[_Sent] = []
+        self._open: dict[Tp, Batch] = {}
+        self._sent: list[tuple[Tp, Batch]] = []
         self._producer: Any = self._connect()
 
     def send(
@@ -61,14 +59,13 @@ class Sink:
         Raises:
             RecordTooLarge: it is larger than the client sends.
         """
-        self._producer = self._producer or self._connect()
-        record = (value, key, [("t", b"%d" % t_ms), *headers], tp.partition, int(time.time() * 1_000))
-        size = len(key or b"") + len(value or b"")
-        try:
-            future = self._producer.send(tp.topic, *record)
-        except client.KafkaError as wrong:
-            raise self._failed(wrong, _Sent(tp, key, size, None)) from wrong
-        self._sent.append(_Sent(tp, key, size, future))
+        told = [("t", b"%d" % t_ms), *headers]
+        if size_in_bytes(key, value, told) > REQUEST_BYTES:
+            raise self._too_large(tp, key, value)
+        batch, at_ms = self._open.get(tp), int(time.time() * 1_000)
+        if batch is None or not batch.append(at_ms, key, value, told):
+            self._hand(tp)
+            self._begun(tp).append(at_ms, key, value, told)
 
     def flush(self) -> dict[Tp, int]:
         """Wait for every record sent since the last flush; give the offset after the last one, per partition.
@@ -76,16 +73,18 @@ class Sink:
         Raises:
             RecordTooLarge: one is larger than its topic takes.
         """
+        for tp in list(self._open):
+            self._hand(tp)
         sent, self._sent = self._sent, []
-        after: dict[Tp, int] = {}
-        last = None
-        try:
-            if sent:
-                self._producer.flush(timeout=ANSWER_MS / 1_000)
-            for last in sent:
-                after[last.tp] = last.future.get(ANSWER_MS / 1_000).offset + 1
-        except client.KafkaError as wrong:
-            raise self._failed(wrong, last) from wrong
+        after, timer = dict[Tp, int](), Timer(ANSWER_MS)
+        for tp, batch in sent:
+            try:
+                after[tp] = batch.end(timer)
+            except client.KafkaError as wrong:
+                if isinstance(wrong, TOO_LARGE):
+                    record = batch.record(wrong.index)
+                    raise self._too_large(tp, record.key, record.value) from wrong
+                raise self._failed(wrong, tp) from wrong
         return after
 
     @contextlib.contextmanager
@@ -95,8 +94,7 @@ class Sink:
         Raises:
             BrokerUnreachable: also where the broker's word on the commit did not come; then look before writing again.
         """
-        self._producer = self._producer or self._connect()
-        self._producer.begin_transaction()
+        self._connected().begin_transaction()
         try:
             yield
             self.flush()
@@ -107,11 +105,36 @@ class Sink:
 
     def close(self) -> None:
         """Let the client go; what was not flushed may be lost."""
-        self._sent = []
+        self._open, self._sent = {}, []
         if self._producer:
             with contextlib.suppress(client.KafkaError):
                 self._producer.close(timeout=0)
         self._producer = None
+
+    def _begun(self, tp: Tp) -> Batch:
+        """Begin a partition's next batch, once the broker has said that there is such a partition."""
+        try:
+            partitions = self._connected().partitions_for(tp.topic)
+        except client.KafkaError as wrong:
+            raise self._failed(wrong, tp) from wrong
+        if tp.partition not in partitions:
+            self.close()  # the next one asks again
+            raise BrokerRefused(f"topic {tp.topic!r} has no partition {tp.partition}, only {sorted(partitions)}")
+        batch = self._open[tp] = Batch(tp, transactional=self._transactional_id is not None)
+        return batch
+
+    def _hand(self, tp: Tp) -> None:
+        """Let the producer send what there is for a partition."""
+        if batch := self._open.pop(tp, None):
+            try:
+                batch.hand(self._producer)
+            except client.KafkaError as wrong:
+                raise self._failed(wrong, tp) from wrong
+            self._sent.append((tp, batch))
+
+    def _connected(self) -> Any:
+        self._producer = self._producer or self._connect()
+        return self._producer
 
     def _connect(self) -> Any:
         with connecting(self._access()):
@@ -120,8 +143,7 @@ class Sink:
                 acks="all",
                 enable_idempotence=True,
                 transactional_id=self._transactional_id,
-                linger_ms=LINGER_MS,
-                batch_size=1 << 18,
+                batch_size=BATCH_BYTES,
                 max_request_size=REQUEST_BYTES,
                 max_block_ms=ANSWER_MS if self._transactional_id else CONNECT_MS,
                 delivery_timeout_ms=ANSWER_MS,
@@ -144,7 +166,7 @@ class Sink:
             raise self._failed(wrong, None) from wrong
 
     def _abort(self) -> None:
-        self._sent = []
+        self._open, self._sent = {}, []
         if self._producer:
             with contextlib.suppress(ShadowstreamError):
                 self._end("begin_abort")
@@ -152,18 +174,17 @@ class Sink:
     def _access(self, tp: Tp | None = None) -> Access:
         return Access(self._broker, "Write", [tp.topic] if tp else [], transactional_id=self._transactional_id)
 
-    def _failed(self, wrong: client.KafkaError, sent: _Sent | None) -> ShadowstreamError:
+    def _failed(self, wrong: client.KafkaError, tp: Tp | None) -> ShadowstreamError:
         """Let the producer go, and give our error."""
         self.close()
-        if sent and isinstance(wrong, TOO_LARGE):
-            return self._too_large(sent)
-        told = fault(wrong, self._access(sent and sent.tp))
+        told = fault(wrong, self._access(tp))
         return BrokerUnreachable(f"not acknowledged: {told}") if isinstance(told, BrokerUnreachable) else told
 
-    def _too_large(self, sent: _Sent) -> RecordTooLarge:
-        topic, key = sent.tp.topic, (sent.key or b"")[:SHOWN_KEY_BYTES]
-        what = f"topic {topic!r}, key {key!r}: a record of {sent.size} bytes"
-        if sent.size + len(topic) > REQUEST_BYTES:
+    def _too_large(self, tp: Tp, key: bytes | None, value: bytes | None) -> RecordTooLarge:
+        self.close()
+        size = len(key or b"") + len(value or b"")
+        what = f"topic {tp.topic!r}, key {(key or b'')[:SHOWN_KEY_BYTES]!r}: a record of {size} bytes"
+        if size + len(tp.topic) > REQUEST_BYTES:
             return RecordTooLarge(f"{what} is larger than the client sends ({REQUEST_BYTES} bytes)")
-        limit = limit_bytes(self._broker, topic)
+        limit = limit_bytes(self._broker, tp.topic)
         return RecordTooLarge(f"{what} is larger than its max.message.bytes ({limit or 'not told'})")

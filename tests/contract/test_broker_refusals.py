@@ -45,6 +45,28 @@ def test_a_record_larger_than_its_topic_takes_is_told_and_does_not_spoil_the_nex
     write(sink, tp, 1)
 
 
+def test_more_than_a_topic_takes_at_once_is_written_in_parts(broker: Running, sink: Sink) -> None:
+    needs(broker, "refusals")
+    (tp,) = fresh(broker)
+    configure(broker, tp.topic, max_message_bytes="1000")
+    for n in range(100):
+        sink.send(tp, key=b"k", value=b"%d" % n + bytes(200), t_ms=T)
+    assert sink.flush() == {tp: 100}
+    with closing(Source(broker.address, [tp])) as source:
+        assert values(drain(source, 100)) == [b"%d" % n + bytes(200) for n in range(100)]
+    for n in range(100):
+        sink.send(tp, key=b"%d" % n, value=bytes(2_000 if n == 60 else 200), t_ms=T)
+    with pytest.raises(RecordTooLarge, match="key b'60'"):
+        sink.flush()
+
+
+def test_a_partition_that_is_not_there_is_told(broker: Running, sink: Sink) -> None:
+    (tp,) = fresh(broker)
+    with pytest.raises(BrokerRefused, match=rf"'{tp.topic}' has no partition 7, only \[0\]"):
+        sink.send(Tp(tp.topic, 7), key=None, value=b"v", t_ms=T)
+    write(sink, tp, 1)
+
+
 def test_the_broker_s_refusal_is_told_and_does_not_spoil_the_next(broker: Running, sink: Sink) -> None:
     needs(broker, "refusals")
     (tp,) = fresh(broker)

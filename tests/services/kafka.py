@@ -4,7 +4,9 @@ Runs the command of `SHADOWSTREAM_TEST_KAFKA_CMD` as `CMD DATA_DIR PORT property
 into the broker's server.properties and wins over what stands there.
 """
 
+import contextlib
 import os
+import random
 import shlex
 import socket
 import subprocess
@@ -35,14 +37,17 @@ def command() -> list[str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Find ports that nobody uses, each followed by one more."""
+    """Find ports that nobody uses, each followed by one more; none of those that connections are given at random."""
     found: list[int] = []
     while len(found) < count:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port = server.getsockname()[1]
-            if all(abs(port - other) > 1 for other in found):
-                found.append(port)
+        port = random.randrange(10_000, 32_000, 2)
+        with contextlib.suppress(OSError), _held(port), _held(port + 1):
+            found.append(port)
     return found
+
+
+def _held(port: int) -> socket.socket:
+    return socket.create_server(("127.0.0.1", port))
 
 
 class Kafka:
