@@ -82,7 +82,9 @@ class ServerRole:
                     letters.append(Letter(part.tp, record.offset, record.offset + 1, reason_of(wrong), record))
                 else:
                     asked.append((part.tp.partition, request))
-        self._dead.send(letters)
+        if letters:
+            self._dead.put(letters)
+            self._dead.flush()
         if asked:
             self._answer(asked, rows)
         return len(asked), sum(letter.end - letter.start for letter in letters)

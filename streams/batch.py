@@ -4,6 +4,7 @@ Pure functions over records; knows neither broker nor store. This is the hot pat
 an event that is not there already.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -164,7 +165,7 @@ def _move(shard: int, batch: Batch, start: int) -> Move:
         move.last, move.crc = polled.records[-1].offset, crc(polled.records[-1])
     move.t = max(batch.times, default=-1)
     if shard == 0:  # every shard passes every position; what belongs to none is counted once
-        seen = sum(offset >= start for offset in batch.offsets)
+        seen = len(batch.offsets) - bisect_left(batch.offsets, start)
         move.rejected = sum(max(0, letter.end - max(letter.start, start)) for letter in batch.letters)
         move.holes = polled.end - start - seen - move.rejected
     return move

@@ -31,29 +31,29 @@ class DeadLetters:
     def __init__(self, sink: Sink, topic: str) -> None:
         self._sink, self._tp = sink, Tp(topic, 0)
 
-    def send(self, letters: Sequence[Letter]) -> None:
-        """Write the letters and wait for the broker's word on each."""
+    def put(self, letters: Iterable[Letter]) -> None:
+        """Queue letters; only `flush` tells whether they were written."""
         for tp, start, end, reason, record in letters:
-            self._sink.send(
-                self._tp,
-                key=f"{tp.topic}/{tp.partition}/{start}".encode(),
-                value=record.value and record.value[:LETTER_BYTES] if record else None,
-                t_ms=record.t_ms if record else 0,
-                headers=[
-                    ("reason", reason[:REASON_CHARS].encode(errors="replace")),
-                    *(_original(record) if record else ()),
-                    *([("end", b"%d" % end)] if end > start + 1 else ()),
-                ],
-            )
-        if letters:
-            self._sink.flush()
+            told = [("reason", reason[:REASON_CHARS].encode(errors="replace"))]
+            value, t_ms = None, 0
+            if record:
+                value, t_ms = record.value and record.value[:LETTER_BYTES], record.t_ms
+                told += _original(record)
+            if end > start + 1:
+                told.append(("end", b"%d" % end))
+            place = f"{tp.topic}/{tp.partition}/{start}".encode()
+            self._sink.send(self._tp, key=place, value=value, t_ms=t_ms, headers=told)
+
+    def flush(self) -> None:
+        """Wait for the broker's word on each."""
+        self._sink.flush()
 
 
 class Kept(NamedTuple):
     """A letter as it is read: `record` is what it keeps of the refused record (None: its bytes could not be read).
 
-    `size` is the whole value's, -1 if there was none; `crc` the whole record's; `cut`: not all of it was kept; `at_ms`
-    is when the letter was written.
+    `size` is the whole value's, -1 if there was none; `cut`: not all of it was kept, and `crc` is the whole record's;
+    `at_ms` is when the letter was written.
     """
 
     place: str
@@ -179,7 +179,7 @@ class _Said(msgspec.Struct, omit_defaults=True):
 
     timestamp_ms: int
     bytes: int
-    crc: int
+    crc: int = 0
     cut: bool = False
 
 
@@ -187,13 +187,15 @@ _said = msgspec.json.Decoder(_Said)
 
 
 def _original(record: Record) -> list[tuple[str, bytes]]:
-    """Give what a letter keeps of a record beside its value. Few headers: each costs the client 2 us."""
-    size = -1 if record.value is None else len(record.value)
-    own = list(_fitting(record.headers))
-    cut = max(size, len(record.key or b"")) > LETTER_BYTES or len(own) < len(record.headers)
-    said = [("record", encode(_Said(record.timestamp_ms, size, crc(record), cut)))]
-    key = [] if record.key is None else [("key", record.key[:LETTER_BYTES])]
-    return said + key + [(HEADER + name, value) for name, value in own]
+    """Give what a letter keeps of a record beside its value, in few headers."""
+    value, key, headers = record.value, record.key, record.headers
+    size = -1 if value is None else len(value)
+    own = list(_fitting(headers)) if headers else []
+    cut = size > LETTER_BYTES or len(key or b"") > LETTER_BYTES or len(own) < len(headers)
+    kept = [("record", encode(_Said(record.timestamp_ms, size, crc(record) if cut else 0, cut)))]
+    if key is not None:
+        kept.append(("key", key[:LETTER_BYTES]))
+    return kept + [(HEADER + name, value) for name, value in own] if own else kept
 
 
 def _fitting(headers: Sequence[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:

@@ -1,8 +1,8 @@
 """The joiner: Kafka's records into the store's steps.
 
-Owns the order of things: poll, decode, dead letters acknowledged, one step per shard, and where to seek to. While the
-store takes one batch, the next is polled and decoded. Owns no state that cannot be read again from the store. Knows
-neither client library nor what a step does inside.
+Owns the order of things: poll, decode, dead letters acknowledged, one step per shard, and where to seek to. While
+broker and store take one batch, the next is polled and decoded. Owns no state that cannot be read again from the
+store. Knows neither client library nor what a step does inside.
 """
 
 import secrets
@@ -48,6 +48,7 @@ class Joiner:
         self._paused: set[Tp] = set()
         self._threads = ThreadPoolExecutor(min(policy.shards, MOST_THREADS), "step")
         self._pending: dict[int, Future[ShardState]] = {}
+        self._written: Future[None] | None = None
         self._shards = [store.shard(feed, shard) for shard in range(policy.shards)]
         self._answered = clock()
         for tp in source.tps:
@@ -62,7 +63,7 @@ class Joiner:
     def step(self, timeout_ms: int) -> int:
         """Handle what one poll brings; give the number of records. With nothing there, wait up to `timeout_ms`.
 
-        A full batch is still on its way to the store when this returns; the next call waits for it.
+        A full batch is still on its way to broker and store when this returns; the next call waits for it.
         """
         self._steer()
         busy = bool(self._pending) or any(shard.due for shard in self._shards)
@@ -87,8 +88,10 @@ class Joiner:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _apply(self, batches: list[Batch]) -> None:
-        self._dead.send([letter for batch in batches for letter in batch.letters])
         self._settle()
+        if letters := [letter for batch in batches for letter in batch.letters]:
+            self._dead.put(letters)
+            self._written = self._threads.submit(self._dead.flush)
         for batch in batches:
             if self._target(batch.polled.tp) < batch.polled.start:  # the store went back
                 self._stand(batch.polled.tp)
@@ -156,11 +159,19 @@ class Joiner:
         return Step(secrets.token_hex(16), self._rules)
 
     def _send(self, shard: int, step: Step) -> None:
-        self._pending[shard] = self._threads.submit(self._store.step, self._feed, shard, step)
+        self._pending[shard] = self._threads.submit(self._stepped, shard, step, self._written)
+
+    def _stepped(self, shard: int, step: Step, written: Future[None] | None) -> ShardState:
+        """Take a step, but never before the letters of what it counts were written; they were submitted before it."""
+        if written:
+            written.result()
+        return self._store.step(self._feed, shard, step)
 
     def _settle(self) -> None:
-        """Wait for the steps that are on their way."""
-        pending, self._pending = self._pending, {}
+        """Wait for the letters and steps that are on their way."""
+        (written, self._written), (pending, self._pending) = (self._written, None), (self._pending, {})
+        if written:
+            written.result()
         for shard, step in pending.items():
             self._shards[shard] = step.result()
             self._answered = self._clock()

@@ -14,6 +14,8 @@ import msgspec
 from streams.errors import MalformedEvent
 
 MOST_NESTED = 128  # levels; readers of samples put them into documents of their own, and their limits start at 500
+TOO_DEEP = f"nested deeper than {MOST_NESTED} levels"
+OPENINGS = b"[" * MOST_NESTED
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 Fields = dict[str, Any]
@@ -65,22 +67,27 @@ def ms(time: datetime) -> int:
 
 def _level(levels: int) -> None:
     if not levels:
-        raise MalformedEvent(f"nested deeper than {MOST_NESTED} levels")
+        raise MalformedEvent(TOO_DEEP)
 
 
 def _deep(value: Any) -> bool:
     level = [value]
     for _ in range(MOST_NESTED):
-        level = [item for held in level for item in _items(held)]
+        level = [
+            item
+            for held in level
+            for item in (held.values() if type(held) is dict else held)
+            if type(item) is dict or type(item) is list
+        ]
         if not level:
             return False
     return True
 
 
-def _items(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
+def _opens_deep(value: bytes) -> bool:
+    """Whether an object's text shows too many levels before it is parsed: so many brackets in a row, in no string."""
+    at = value.find(OPENINGS)
+    return at >= 0 and value.count(b'"', 0, at) % 2 == 0 and value.find(b"\\", 0, at) < 0
 
 
 _json = msgspec.json.Decoder(Fields).decode
@@ -88,14 +95,16 @@ _msgpack = msgspec.msgpack.Decoder(Fields).decode
 
 
 def _decode_json(value: bytes) -> Fields:
+    if (large := len(value) > 2 * MOST_NESTED) and _opens_deep(value):
+        raise MalformedEvent(TOO_DEEP)
     try:
         fields = _json(value)
     except msgspec.ValidationError as wrong:
         raise MalformedEvent(f"wrong type: {wrong}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
         raise MalformedEvent(f"not JSON: {wrong}") from None
-    if len(value) > 2 * MOST_NESTED and value.count(b"[") + value.count(b"{") > MOST_NESTED and _deep(fields):
-        raise MalformedEvent(f"nested deeper than {MOST_NESTED} levels")
+    if large and value.count(b"[") + value.count(b"{") > MOST_NESTED and _deep(fields):
+        raise MalformedEvent(TOO_DEEP)
     return fields
 
 

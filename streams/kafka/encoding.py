@@ -19,7 +19,7 @@ from kafka.util import Timer
 
 from streams.kafka.records import Tp
 
-BATCH_BYTES = 1 << 18
+BATCH_BYTES = 1 << 19
 MAGIC, UNCOMPRESSED = 2, 0
 
 

@@ -49,8 +49,9 @@ class TestDeadLetters:
         record = Record(*world.told[1], 7, T, T, None, b"\xff\x00", (("h", b"\xfe"),))
         one = Letter(world.told[1], 7, 8, "[no] good", record)
         dead = DeadLetters(world.sink, world.place.readers.dead_letters)
-        dead.send([one, one])
-        dead.send([Letter(world.told[0], 3, 9, "a flipped byte", None), one])
+        dead.put([one, one])
+        dead.put([Letter(world.told[0], 3, 9, "a flipped byte", None), one])
+        dead.flush()
         letters.show_list(world.path, world.settings)
         shown = capsys.readouterr().out
         assert "2 dead letters" in shown
@@ -76,7 +77,8 @@ class TestDeadLetters:
         record = Record(*world.told[0], 0, T, T, b"id1", b"x" * 70_000)
         gone = record._replace(offset=5)
         dead = DeadLetters(world.sink, world.place.readers.dead_letters)
-        dead.send([Letter(world.told[0], r.offset, r.offset + 1, "large", r) for r in (record, gone)])
+        dead.put([Letter(world.told[0], r.offset, r.offset + 1, "large", r) for r in (record, gone)])
+        dead.flush()
         done = letters.replay(world.path, world.settings, reason="large")
         assert done.done == []
         assert [why.rpartition(" offset ")[2] for _, why in done.refused] == [

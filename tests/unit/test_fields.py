@@ -126,7 +126,9 @@ class TestJson:
             (b'{"a":NaN}', "invalid character"),
             (b'{"a":1e999999}', "out of range"),
             (b'{"a":' + b"1" * 100_000 + b"}", "out of range"),
-            (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "recursion"),
+            (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", f"deeper than {MOST_NESTED}"),
+            (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "recursion"),
+            (b'{"a":"\\"","b":' + b"[" * 300 + b"]" * 300 + b"}", f"deeper than {MOST_NESTED}"),
             (b'{"a":' + b"[" * MOST_NESTED + b"]" * MOST_NESTED + b"}", f"deeper than {MOST_NESTED}"),
             (b'{"a":' * (MOST_NESTED + 1) + b"1" + b"}" * (MOST_NESTED + 1), f"deeper than {MOST_NESTED}"),
         ],
@@ -143,6 +145,8 @@ class TestJson:
             b'{"a":' + b"[" * (MOST_NESTED - 2) + b"]" * (MOST_NESTED - 2) + b"}",
             b'{"a":[' + b"[]," * 1_000 + b"[]]}",
             b'{"a":"' + b"[" * 1_000 + b'"}',
+            b'{"a":"\\"' + b"[" * 1_000 + b'"}',
+            b'{"a":' + b"[" * (MOST_NESTED - 1) + b"1" + b"]" * (MOST_NESTED - 1) + b"}",
         ],
     )
     def test_what_is_odd_but_json_passes(self, value: bytes) -> None:
