@@ -195,11 +195,15 @@ class Source:
                 yield Polled(tp, start, end, found.get(self._of[tp], []), [])
 
     def _out_of_range(self, positions: dict[Tp, int]) -> PositionError:
-        starts = self.starts()
+        starts, ends = self.starts(), self.ends()
         for tp, offset in positions.items():
+            where = f"{tp.topic}/{tp.partition}: the next offset is {offset}, but the log"
             if offset < starts[tp]:
-                return LostRange(f"{tp.topic}/{tp.partition}: next is {offset}, but the log starts at {starts[tp]}")
-        return LogReplaced(f"the log ends before the next offset of one of {positions}")
+                return LostRange(f"{where} starts at {starts[tp]}")
+            if offset > ends[tp]:
+                return LogReplaced(f"{where} ends at {ends[tp]}")
+        at = ", ".join(f"{tp.topic}/{tp.partition} at {offset}" for tp, offset in positions.items())
+        return LogReplaced(f"the broker has no record at one of these positions, and now it has: {at}")
 
     def _reject(self, before: dict[Tp, int], reason: str) -> list[Polled]:
         """Find the partitions whose next batch cannot be decoded, and step over it."""

@@ -107,7 +107,7 @@ def test_a_position_that_retention_took_is_a_lost_range(broker: Running, sink: S
     admin.delete_records({TopicPartition(*tp): 4})
     with closing(Source(broker.address, [tp])) as source:
         source.seek(tp, 3)
-        with pytest.raises(LostRange, match="next is 3, but the log starts at 4"):
+        with pytest.raises(LostRange, match="next offset is 3, but the log starts at 4"):
             drain(source, 1)
         assert source.read(tp, 3) is None
         source.seek(tp, 4)
