@@ -13,12 +13,15 @@ from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from typing import Any, Literal, TypeVar, get_args
 
+Kind = Literal["linear", "conv", "recurrent", "embedding"]
 Inputs = Literal["row", "static", "float"]
 Units = Literal["neurons", "channels", "heads"]
 Scope = Literal["all", "layer"]
 S = TypeVar("S")
 INTS = tuple(f"int{bits}" for bits in range(2, 9))
 WEIGHTS = (*INTS, "bfloat16")
+KINDS: tuple[Kind, ...] = get_args(Kind)
+FINEST_CONV_BITS = 8  # fewer need learned scales (LSQ, arXiv 1902.08153) to be of use
 ARROW = re.compile(r"\s*(?:->|→)\s*")
 
 
@@ -29,7 +32,7 @@ class Prune:
     `amount`: the share of them that is smallest in magnitude, among `all` weights together or within each `layer`.
     `below`: every weight whose magnitude is below this threshold. `pattern`: "N:M" keeps the N largest of every M
     neighbours in a row. Where a training step follows, an amount rises by the cubic schedule over the first `ramp`
-    (a share) of its steps, 0.5 if not given; 0 prunes at once.
+    (a share) of its steps, 0.5 if not given; 0 prunes at once. `layers` are the kinds of layers whose weights count.
     """
 
     amount: float | None = None
@@ -37,8 +40,10 @@ class Prune:
     pattern: str | None = None
     scope: Scope = "all"
     ramp: float | None = None
+    layers: tuple[Kind, ...] = ("linear", "conv", "recurrent")
 
     def __post_init__(self) -> None:
+        _check_kinds("prune", self)
         given = [name for name in ("amount", "below", "pattern") if getattr(self, name) is not None]
         _require(len(given) == 1, f"prune takes one of amount, below and pattern, got {given or 'none of them'}")
         amount, below, ramp = self.amount, self.below, self.ramp
@@ -89,12 +94,15 @@ class Quantize:
 
     `inputs`: "row" gives every input row its own 8-bit scale as it comes; "static" uses ranges that moved with training
     or calibration and then stand still (the way of convolutions); "float" quantizes nothing but the weights, and then
-    `group` may give every so many neighbours in a row a scale of their own. Not given: "row", and "float" for bfloat16.
+    `group` may give every so many neighbours in a row a scale of their own. Not given: "row", and "float" for bfloat16
+    and groups. Embeddings and recurrent layers have float inputs in any case. `layers` are the kinds of layers meant;
+    not given: all, without convolutions below 8 bits.
     """
 
     weights: str = "int8"
     inputs: Inputs | None = None
     group: int | None = None
+    layers: tuple[Kind, ...] | None = None
 
     def __post_init__(self) -> None:
         _require(self.weights in WEIGHTS, f"quantize.weights must be one of {', '.join(WEIGHTS)}, got {self.weights!r}")
@@ -106,6 +114,14 @@ class Quantize:
         _require(self.group is None or self.group >= 2, f"quantize.group must be at least 2, got {self.group}")
         _require(self.group is None or alone, f"quantize.group is for float inputs: {self.inputs!r} needs whole rows")
         _require(self.group is None or self.weights != "bfloat16", "bfloat16 weights have no scales to share in a group")
+        fine = self.bits < FINEST_CONV_BITS
+        if self.layers is None:
+            object.__setattr__(self, "layers", tuple(kind for kind in KINDS if not (fine and kind == "conv")))
+        _check_kinds("quantize", self)
+        _require(
+            not (fine and "conv" in (self.layers or ())),
+            f"{self.weights} on a convolution loses too much: a convolution's weights have at least 8 bits here",
+        )
 
     @property
     def bits(self) -> int:
@@ -208,6 +224,12 @@ class Recipe:
         return next((step for step in self.steps if isinstance(step, kind)), None)
 
 
+def _check_kinds(name: str, step: Any) -> None:
+    kinds = (step.layers,) if isinstance(step.layers, str) else tuple(step.layers)
+    object.__setattr__(step, "layers", kinds)
+    _require(kinds and set(kinds) <= set(KINDS), f"{name}.layers are some of {', '.join(KINDS)}, got {step.layers}")
+
+
 def _check_order(steps: tuple[Step, ...]) -> None:
     quantized = None
     for step in steps:
@@ -247,8 +269,8 @@ def _text(step: Step | None) -> str:
     plain = {f.name: f.default for f in fields(step)}
     given = [(name, value) for name, value in asdict(step).items() if value != plain[name]]
     if isinstance(step, Quantize):
-        usual = Quantize(step.weights, group=step.group).inputs
-        given = [(name, value) for name, value in given if name != "inputs" or value != usual]
+        usual = asdict(Quantize(step.weights, group=step.group))
+        given = [(name, value) for name, value in given if name in ("weights", "group") or value != usual[name]]
     return f"{STEP_NAMES[type(step)]}({', '.join(f'{name}={value!r}' for name, value in given)})"
 
 
