@@ -4,6 +4,7 @@ Owns the walk through the chain and what is measured on the way. Does not know h
 """
 
 import copy
+from functools import partial
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +72,8 @@ def compress(
         raise ValueError("the recipe has no steps: nothing would change")
     replay, held = _split(data)
     plain = copy.deepcopy(model).eval()
-    form = _walk(copy.deepcopy(model), recipe, replay, losses, teacher or plain, seed, progress)
+    form = training_form(copy.deepcopy(model), recipe)
+    carry_out(form, recipe, replay, losses, teacher=teacher or plain, seed=seed, progress=progress)
     packed = artifact.pack(form, {"recipe": recipe.to_dict()} | (manifest or {}), _bytes(plain))
     served = artifact.load(packed, lambda: copy.deepcopy(plain))
     agreement = parity(form, served, held.inputs)
@@ -102,11 +104,23 @@ def calibrate(form: nn.Module, inputs: tuple[Tensor, ...], batch: int = 64) -> N
     form.eval()
 
 
-def _walk(
-    form: nn.Module, recipe: Recipe, data: Data, losses: Losses, teacher: nn.Module, seed: int, said: Progress | None
+def carry_out(
+    form: nn.Module,
+    recipe: Recipe,
+    data: Data,
+    losses: Losses,
+    *,
+    teacher: nn.Module,
+    seed: int,
+    progress: Progress | None = None,
 ) -> nn.Module:
-    """Take the steps one after the other; a layer is rounded from the quantize step on."""
-    form = training_form(form, recipe) if recipe.first(Prune) or recipe.first(Quantize) else form.eval()
+    """Take the steps one after the other on a training form made for the recipe, in place; it ends in eval mode.
+
+    Layers are rounded from the quantize step on. A prune step that rises does so over the next training step.
+
+    Raises:
+        ValueError: as `compress`.
+    """
     layers = {weight.layer: weight.layer.spec for weight in weights(form).values()}
     for layer in layers:
         layer.spec = None
@@ -121,8 +135,8 @@ def _walk(
         elif isinstance(step, Retrain):
             ramp = next((s for i, s in enumerate(recipe.steps[:at]) if _ramp(recipe.steps, i) == at), None)
             name = STEP_NAMES[type(step)]
-            heard = (lambda done, steps, name=name: said(name, done, steps)) if said else None
-            train(form, data, losses, step, seed + at, teacher=teacher, ramp=ramp, progress=heard)  # type: ignore[arg-type]
+            heard = partial(progress, name) if progress else None
+            train(form, data, losses, step, seed, teacher=teacher, ramp=ramp, progress=heard)
     return form.eval()
 
 
