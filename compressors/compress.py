@@ -34,7 +34,8 @@ class Refused(ValueError):
 class Compressed:
     """What became of a model: `artifact` to store, `model` to serve, the training `form` to go on learning with.
 
-    `loss_before` and `loss_after` are means over the held-out rows; NaN without data.
+    `loss_before` and `loss_after` are means over the held-out rows, `loss_error` is the standard error of their
+    difference.
     """
 
     recipe: Recipe
@@ -45,6 +46,7 @@ class Compressed:
     parity: Parity
     loss_before: float
     loss_after: float
+    loss_error: float
 
 
 def compress(
@@ -54,13 +56,15 @@ def compress(
     losses: Losses,
     *,
     teacher: nn.Module | None = None,
+    held: Data | None = None,
     seed: int = 0,
     manifest: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Compressed:
     """Carry out a recipe on a copy of `model`; the teacher is the model itself if none is given.
 
-    `data` are the rows to learn and calibrate on, oldest first; the newest 5 % are held out to measure on.
+    `data` are the rows to learn and calibrate on, oldest first, `held` those to measure on: the newest 5 % of the data
+    if they are not given.
     `progress(step, done, steps)` is called while a step trains. The same inputs and seed give the same bits.
 
     Raises:
@@ -70,7 +74,7 @@ def compress(
     recipe = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
     if not recipe.steps:
         raise ValueError("the recipe has no steps: nothing would change")
-    replay, held = _split(data)
+    replay, held = (data, held) if held else _split(data)
     plain = copy.deepcopy(model).eval()
     form = training_form(copy.deepcopy(model), recipe)
     carry_out(form, recipe, replay, losses, teacher=teacher or plain, seed=seed, progress=progress)
@@ -79,6 +83,7 @@ def compress(
     agreement = parity(form, served, held.inputs)
     if refusal := agreement.refusal():
         raise Refused(f"{recipe}: {refusal}")
+    before, after = _losses(plain, held, losses), _losses(served, held, losses)
     return Compressed(
         recipe=recipe,
         artifact=packed,
@@ -86,8 +91,9 @@ def compress(
         form=form,
         description=artifact.describe(packed),
         parity=agreement,
-        loss_before=_loss(plain, held, losses),
-        loss_after=_loss(served, held, losses),
+        loss_before=float(before.mean()),
+        loss_after=float(after.mean()),
+        loss_error=float((after - before).std(correction=0)) / len(before) ** 0.5,
     )
 
 
@@ -157,9 +163,9 @@ def _split(data: Data) -> tuple[Data, Data]:
     return (Data(*data.at(old)), Data(*data.at(new)))
 
 
-def _loss(model: nn.Module, data: Data, losses: Losses) -> float:
+def _losses(model: nn.Module, data: Data, losses: Losses) -> Tensor:
     with torch.inference_mode():
-        return float(losses.losses(model(*data.inputs), data.labels).mean())
+        return losses.losses(model(*data.inputs), data.labels)
 
 
 def _bytes(model: nn.Module) -> int:
