@@ -96,7 +96,7 @@ def blend(losses: Losses, teacher: Tensor, student: Tensor, label: Tensor, share
 
 
 def decoupled(teacher: Tensor, student: Tensor, label: Tensor, temperature: float) -> Tensor:
-    """Decoupled distillation (DKD, Zhao et al., arXiv 2203.08679, eq. 7) of each row, without the factor T².
+    """Decoupled distillation (DKD, Zhao et al., arXiv 2203.08679) of each row, without the factor T².
 
     alpha KL(b_T ‖ b_S) + beta KL(q_T ‖ q_S): b is the split between the label's class and all others, q the
     distribution among the others alone. With beta = 1 - (teacher's p of the label) it would be Hinton's KL. Logits are

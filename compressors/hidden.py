@@ -74,13 +74,13 @@ def still(model: nn.Module) -> Iterator[None]:
 def layer_map(student: int, teacher: int) -> tuple[int, ...]:
     """Which of the `teacher` layers each of the `student` ones is compared with, from 0.
 
-    Uniform, the last one with the last: g(m) = m N/M of TinyBERT (Jiao et al., arXiv 1909.10351, section 4), rounded up.
+    Uniform, the last one with the last: g(m) = m N/M of TinyBERT (Jiao et al., arXiv 1909.10351), rounded up.
     """
     return tuple(-(-layer * teacher // student) - 1 for layer in range(1, student + 1))
 
 
 def hidden_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared difference in each row, (N,): MSE(H_S W, H_T) of TinyBERT (arXiv 1909.10351, eq. 8), W applied."""
+    """Mean squared difference in each row, (N,): MSE(H_S W, H_T) of TinyBERT (arXiv 1909.10351), W applied."""
     _same("hidden states", student, teacher)
     return (student - teacher).square().flatten(1).mean(1)
 
@@ -88,8 +88,8 @@ def hidden_distance(student: Tensor, teacher: Tensor) -> Tensor:
 def attention_distance(student: Tensor, teacher: Tensor) -> Tensor:
     """KL(teacher ‖ student) of what each position attends to, mean over positions and heads, (N,).
 
-    From MiniLM (Wang et al., arXiv 2002.10957, eq. 6). Where the numbers of heads differ, the maps are first averaged
-    over them, which leaves them distributions.
+    MiniLM's (Wang et al., arXiv 2002.10957), here over every layer that is shown. Where the numbers of heads differ,
+    the maps are first averaged over them, which leaves them distributions.
     """
     if student.shape != teacher.shape:
         student, teacher = (maps.mean(1) if maps.dim() == 4 else maps for maps in (student, teacher))

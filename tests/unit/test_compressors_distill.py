@@ -61,7 +61,7 @@ def test_decoupled_distillation_is_the_papers() -> None:
 
 
 def test_decoupled_distillation_is_hintons_reweighted() -> None:
-    """KL = target part + (1 - teacher's p of the label) * others' part: the paper's equation 6."""
+    """KL = target part + (1 - teacher's p of the label) * others' part: how the paper takes it apart."""
     torch.manual_seed(0)
     teacher, student, label = 3 * torch.randn(20, 5), torch.randn(20, 5), torch.arange(20) % 5
     p, q = (F.softmax(logits, 1).gather(1, label[:, None])[:, 0] for logits in (teacher, student))
