@@ -1,7 +1,7 @@
 """Choosing a recipe: tries many on a part of the data, the better half of them on more, and names one with its reason.
 
-Owns the search (successive halving, Jamieson & Talwalkar, arXiv 1502.07943: the better half goes on, on 1/27, 1/9, 1/3 and
-all of the rows), what fits a budget, and the front. Does not know how a recipe is carried out, or tables and pictures.
+Owns the search (successive halving, Jamieson & Talwalkar, arXiv 1502.07943: the better half goes on, on 1/27, 1/9, 1/3
+and all of the rows), what fits a budget, and the front. Does not know how a recipe is carried out, or tables.
 """
 
 import math
@@ -67,7 +67,7 @@ class Trial:
 
 
 class Advice(NamedTuple):
-    """The trials of the last rung that each recipe reached, the front among them, the pick (None: none fits) and why."""
+    """The last trial of each recipe, the front among them, the pick (None: none fits), and why it is that."""
 
     trials: list[Trial]
     front: list[Trial]
@@ -92,8 +92,8 @@ def advise(
 ) -> Advice:
     """Try recipes on `model`; Ctrl-C or the end of the minutes gives the best so far.
 
-    `data` are the rows to learn on, oldest first, and the newest tenth those to measure on. What was tried is kept in the file `notes` and not tried
-    again, as long as model, data and seed are the same.
+    `data` are the rows to learn on, oldest first, and the newest tenth those to measure on. What was tried is kept in
+    the file `notes` and not tried again, as long as model, data and seed are the same.
 
     Raises:
         ValueError: no recipes, or as `compress` for what no recipe is at fault for.
@@ -146,7 +146,7 @@ def latency_us(model: nn.Module, inputs: tuple[Tensor, ...], rows: int) -> float
     return sorted(took[3:])[REPEATS // 2]
 
 
-class _OutOfTime(Exception):  # noqa: N818 it is no error
+class _OutOfTime(Exception):
     pass
 
 
@@ -215,9 +215,9 @@ class _Notes:
             try:
                 note = msgspec.json.decode(line)
                 if note.pop("key") == key:
-                    trial = Trial(**{k: math.inf if v is None else v for k, v in note.items()})
+                    trial = msgspec.convert(note, Trial)
                     self._known[trial.recipe, trial.share] = trial
-            except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
+            except (msgspec.DecodeError, msgspec.ValidationError, KeyError, AttributeError):
                 continue  # a line that a crash cut short is tried again
 
     def get(self, recipe: Recipe, share: float) -> Trial | None:

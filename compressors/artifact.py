@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -22,7 +22,7 @@ from compressors.int8 import Int8Linear, fits
 from compressors.packing import pack as pack_numbers
 from compressors.packing import unpack
 from compressors.quantize import from_whole, to_whole
-from compressors.recipe import Quantize
+from compressors.recipe import Inputs, Quantize
 
 FORMAT = 2
 _BLANK = "0" * 64
@@ -36,16 +36,16 @@ class ArtifactError(ValueError):
 class Stored:
     """One compressed weight: its shape, how its numbers are written, and what they take.
 
-    `of` names the layers that use it, a weight that is shared has several.
+    `inputs` says how the layer that uses it sees its inputs, under the weight's name there: one that is shared has
+    several.
     """
 
     shape: tuple[int, ...]
     weights: str
-    inputs: str
     group: int | None
     sparsity: float
     bytes: int
-    of: tuple[str, ...]
+    inputs: dict[str, Inputs]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ def load(data: bytes, factory: Callable[[], nn.Module]) -> nn.Module:
         state = {name.removeprefix("plain/"): t for name, t in tensors.items() if name.startswith("plain/")}
         whole: dict[str, tuple[Tensor, Tensor]] = {}
         for name, one in stored.items():
-            state |= dict.fromkeys(one.of, _value(name, one, tensors, whole))
+            state |= dict.fromkeys(one.inputs, _value(name, one, tensors, whole))
         _serve(model, stored)
         model.load_state_dict(state)
         model = _with_kernels(model, stored, whole)
@@ -155,30 +155,27 @@ def _parts(weight: Weight) -> dict[str, Tensor]:
 
 def _stored(form: nn.Module, weight: Weight, parts: Mapping[str, Tensor]) -> Stored:
     spec, state = weight.layer.spec, form.state_dict(keep_vars=True)
+    used = [name for name, value in state.items() if value is weight.value]
+    layers = {name: cast(Shadow, form.get_submodule(name.rpartition(".")[0])) for name in used}
     return Stored(
         shape=tuple(weight.value.shape),
         weights=spec.weights if spec else str(weight.value.dtype).removeprefix("torch."),
-        inputs=str(spec.inputs) if spec else "float",
         group=spec.group if spec else None,
         sparsity=_zeros(weight.value.detach() * weight.mask) / weight.value.numel(),
         bytes=sum(t.numel() * t.element_size() for t in parts.values()),
-        of=tuple(name for name, value in state.items() if value is weight.value),
+        inputs={name: (layer.spec and layer.spec.inputs) or "float" for name, layer in layers.items()},
     )
 
 
 def _read_stored(given: Mapping[str, Any]) -> Stored:
-    return Stored(**{**given, "shape": tuple(given["shape"]), "of": tuple(given["of"])})
+    return Stored(**{**given, "shape": tuple(given["shape"])})
 
 
-def _spec(stored: Stored) -> Quantize | None:
-    if stored.weights.startswith("float"):
-        return None
-    return Quantize(stored.weights, stored.inputs, stored.group)  # type: ignore[arg-type]
+def _spec(stored: Stored, inputs: Inputs = "float") -> Quantize | None:
+    return None if stored.weights.startswith("float") else Quantize(stored.weights, inputs, stored.group)
 
 
-def _value(
-    name: str, stored: Stored, tensors: Mapping[str, Tensor], whole: dict[str, tuple[Tensor, Tensor]]
-) -> Tensor:
+def _value(name: str, stored: Stored, tensors: Mapping[str, Tensor], whole: dict[str, tuple[Tensor, Tensor]]) -> Tensor:
     """Give a weight in float; its whole numbers, where it has them, are put into `whole`."""
     prefix, spec, shape = f"weight/{name}/", _spec(stored), torch.Size(stored.shape)
     parts = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
@@ -194,10 +191,10 @@ def _value(
 def _serve(model: nn.Module, stored: Mapping[str, Stored]) -> None:
     """Make the layers see their inputs as they were trained to."""
     for one in stored.values():
-        for name in one.of:
+        for name, inputs in one.inputs.items():
             layer = model.get_submodule(name.rpartition(".")[0])
             if type(layer) in SHADOWS:
-                shadow(layer).begin(_spec(one), served=True)
+                shadow(layer).begin(_spec(one, inputs), served=True)
 
 
 def _with_kernels(
@@ -205,10 +202,10 @@ def _with_kernels(
 ) -> nn.Module:
     """Put integer kernels in the place of the Linear layers that have them."""
     for name, one in stored.items():
-        for path in (used.rpartition(".")[0] for used in one.of):
+        for path in (used.rpartition(".")[0] for used in one.inputs):
             layer = model.get_submodule(path)
             if name in whole and fits(layer):
-                made = Int8Linear(*whole[name], layer.bias)
+                made = Int8Linear(*whole[name], cast(nn.Linear, layer).bias)
                 if not path:
                     return made
                 parent, _, child = path.rpartition(".")

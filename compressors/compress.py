@@ -4,9 +4,9 @@ Owns the walk through the chain and what is measured on the way. Does not know h
 """
 
 import copy
-from functools import partial
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from compressors.distill import Data, Losses
 from compressors.form import Shadow, training_form, weights
 from compressors.parity import Parity, parity
 from compressors.prune import prune
-from compressors.recipe import STEP_NAMES, Prune, PruneStructured, Quantize, Recipe, Retrain, Step
+from compressors.recipe import STEP_NAMES, Prune, Quantize, Recipe, Retrain, Step
 from compressors.train import train
 
 HELD_OUT = 0.05  # the newest share of the data, on which parity and losses are measured
@@ -139,7 +139,10 @@ def carry_out(
         elif isinstance(step, Prune) and not _ramp(recipe.steps, at):
             prune(form, step)
         elif isinstance(step, Retrain):
-            ramp = next((s for i, s in enumerate(recipe.steps[:at]) if _ramp(recipe.steps, i) == at), None)
+            rising = (
+                s for i, s in enumerate(recipe.steps[:at]) if isinstance(s, Prune) and _ramp(recipe.steps, i) == at
+            )
+            ramp = next(rising, None)
             name = STEP_NAMES[type(step)]
             heard = partial(progress, name) if progress else None
             train(form, data, losses, step, seed, teacher=teacher, ramp=ramp, progress=heard)

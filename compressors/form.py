@@ -7,7 +7,7 @@ stays as it is, and why, is listed by `left`.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,7 @@ class Shadow(nn.Module):
     prunable: bool
     served: bool
     input_range: Tensor
+    mask: Tensor
 
     def begin(self, spec: Quantize | None, *, prunable: bool = False, served: bool = False) -> None:
         """Become compressed, with nothing pruned yet."""
@@ -98,7 +99,8 @@ class ShadowConv1d(Shadow, nn.Conv1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute as the artifact will."""
-        return self._conv_forward(self.seen(x), self.weight_as_served(), self.bias)
+        out: Tensor = self._conv_forward(self.seen(x), self.weight_as_served(), self.bias)
+        return out
 
 
 class ShadowConv2d(Shadow, nn.Conv2d):
@@ -109,7 +111,8 @@ class ShadowConv2d(Shadow, nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute as the artifact will."""
-        return self._conv_forward(self.seen(x), self.weight_as_served(), self.bias)
+        out: Tensor = self._conv_forward(self.seen(x), self.weight_as_served(), self.bias)
+        return out
 
 
 class ShadowEmbedding(Shadow, nn.Embedding):
@@ -136,7 +139,7 @@ class ShadowRecurrent(Shadow, nn.RNNBase):
         """Name the parameters that are compressed."""
         return tuple(name for name in self._flat_weights_names if name.startswith("weight"))
 
-    def forward(self, *inputs: Tensor) -> object:
+    def forward(self, *inputs: Any) -> Any:
         """Compute with the weights as they will be served."""
         kept, names = self._flat_weights, set(self.weight_names())
         self._flat_weights = [
@@ -173,7 +176,7 @@ SHADOWS: dict[type[nn.Module], type[Shadow]] = {
 
 
 class Weight(NamedTuple):
-    """One compressed weight: its name in the `state_dict`, the parameter, its mask, and the layer that it belongs to."""
+    """One compressed weight: its name in the `state_dict`, the parameter, its mask, and its layer."""
 
     name: str
     value: nn.Parameter
@@ -192,11 +195,10 @@ def training_form(model: nn.Module, recipe: Recipe) -> nn.Module:
     """
     quantize = recipe.first(Quantize)
     pruned = {kind for step in recipe.steps if isinstance(step, Prune) for kind in step.layers}
-    for name, layer in model.named_modules():
-        kind = SHADOWS[type(layer)].kind if type(layer) in SHADOWS else None
-        quantized = quantize if quantize and kind in (quantize.layers or ()) else None
-        if (quantized or kind in pruned) and reason(model, name, layer) is None:
-            shadow(layer).begin(quantized, prunable=kind in pruned)
+    quantized = set(quantize.layers or ()) if quantize else set()
+    for layer in _chosen(model, pruned | quantized):
+        made = shadow(layer)
+        made.begin(quantize if made.kind in quantized else None, prunable=made.kind in pruned)
     masks: dict[nn.Parameter, Tensor] = {}
     for _, value, mask, layer in _each(model):
         layer.register_buffer(_mask_of(layer, value), masks.setdefault(value, mask))
@@ -204,11 +206,19 @@ def training_form(model: nn.Module, recipe: Recipe) -> nn.Module:
     return model
 
 
+def _chosen(model: nn.Module, kinds: set[Kind]) -> list[nn.Module]:
+    """Give the layers to compress: not those that share a weight with one that is not."""
+    named = dict(model.named_modules())
+    chosen = {m for n, m in named.items() if type(m) in SHADOWS and SHADOWS[type(m)].kind in kinds}
+    chosen = {m for n, m in named.items() if m in chosen and reason(model, n, m) is None}
+    others = {p for m in named.values() if m not in chosen for p in m.parameters(recurse=False)}
+    return [m for m in named.values() if m in chosen and others.isdisjoint(m.parameters(recurse=False))]
+
+
 def shadow(layer: nn.Module) -> Shadow:
     """Make a plain layer of a kind that can be compressed a shadow, in place; `begin` is next."""
     layer.__class__ = SHADOWS[type(layer)]
-    assert isinstance(layer, Shadow)
-    return layer
+    return cast(Shadow, layer)
 
 
 def reason(model: nn.Module, name: str, layer: nn.Module) -> str | None:
@@ -243,7 +253,8 @@ def left(form: nn.Module) -> dict[str, str]:
     """Give what stays in float, by module: those with parameters of their own that are not compressed, and why."""
     named = form.named_modules()
     return {
-        name: reason(form, name, layer) or "the recipe does not name its kind"
+        name: reason(form, name, layer)
+        or "the recipe does not name its kind, or it shares its weight with such a layer"
         for name, layer in named
         if not isinstance(layer, Shadow) and any(True for _ in layer.parameters(recurse=False))
     }

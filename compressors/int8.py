@@ -48,8 +48,7 @@ class Int8Linear(nn.Module):
 
 def fits(layer: nn.Module) -> bool:
     """Tell whether a served layer's arithmetic is what the kernel does: whole rows, each with its scale."""
-    spec = layer.spec if isinstance(layer, ShadowLinear) else None
-    return spec is not None and spec.inputs == "row" and layer.in_features > 0
+    return isinstance(layer, ShadowLinear) and layer.spec is not None and layer.spec.inputs == "row"
 
 
 @cache

@@ -91,12 +91,15 @@ class Sparsity:
 def sparsity(form: nn.Module) -> Sparsity:
     """Count the masked weights."""
     counts = {w.name: (int((w.mask == 0).sum()), w.mask.numel()) for w in _prunable(form)}
-    masked, total = (sum(column) for column in zip(*counts.values(), strict=True)) if counts else (0, 1)
+    masked, total = (sum(column) for column in zip(*counts.values(), strict=True))
     return Sparsity({name: zeros / n for name, (zeros, n) in counts.items()}, masked / total)
 
 
 def _prunable(form: nn.Module) -> list[Weight]:
-    return [weight for weight in weights(form).values() if weight.layer.prunable]
+    found = [weight for weight in weights(form).values() if weight.layer.prunable]
+    if not found:
+        raise ValueError("no weight of this model can be pruned: the recipe's prune steps name none of its layers")
+    return found
 
 
 def _ranks(weight: Weight) -> Tensor:

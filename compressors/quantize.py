@@ -34,26 +34,30 @@ def quantize_rows(rows: Tensor, levels: int) -> tuple[Tensor, Tensor]:
 
 
 def to_whole(weight: Tensor, spec: Quantize) -> tuple[Tensor, Tensor]:
-    """Split a weight (O, ...) into whole numbers of its shape, still float, and scales (O, G); G is 1 without groups."""
-    grouped = _grouped(weight, spec)
-    whole, scale = quantize_rows(grouped, weight_levels(spec.bits))
-    inputs = weight[0].numel()
-    return whole.reshape(len(weight), -1)[:, :inputs].reshape(weight.shape), scale.reshape(len(weight), -1)
+    """Split a weight (O, ...) into whole numbers of its shape, still float, and scales (O, G); G is 1 without them."""
+    whole, scale = quantize_rows(_grouped(weight, spec), weight_levels(spec.bits))
+    return _ungrouped(whole, weight), scale.reshape(len(weight), len(scale) // max(1, len(weight)))
 
 
 def from_whole(whole: Tensor, scale: Tensor, spec: Quantize) -> Tensor:
     """Undo `to_whole`, but for what was rounded away."""
-    grouped = _grouped(whole.to(scale.dtype), spec)
-    return (grouped * scale.reshape(-1, 1)).reshape(len(whole), -1)[:, : whole[0].numel()].reshape(whole.shape)
+    return _ungrouped(_grouped(whole.to(scale.dtype), spec) * scale.reshape(-1, 1), whole)
 
 
 def _grouped(weight: Tensor, spec: Quantize) -> Tensor:
     """View a weight as rows that share a scale, the last one of each output channel filled up with zeros."""
-    rows = weight.reshape(len(weight), -1)
+    rows = weight.flatten(1)
     if spec.group is None:
         return rows
     missing = -rows.shape[1] % spec.group
     return torch.nn.functional.pad(rows, (0, missing)).reshape(-1, spec.group)
+
+
+def _ungrouped(grouped: Tensor, like: Tensor) -> Tensor:
+    rows = like.flatten(1)
+    if grouped.shape == rows.shape:
+        return grouped.reshape(like.shape)
+    return grouped.reshape(len(rows), -1)[:, : rows.shape[1]].reshape(like.shape)
 
 
 def rounded(weight: Tensor, spec: Quantize) -> Tensor:

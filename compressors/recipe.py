@@ -76,7 +76,7 @@ class Prune:
 class PruneStructured:
     """Remove the share `amount` of whole `units`, so that tensors get smaller: neurons of Linear layers (feed-forward
     rows among them), channels of convolutions, heads of attention.
-    """  # noqa: D205
+    """
 
     amount: float
     units: tuple[Units, ...] = get_args(Units)
@@ -113,7 +113,9 @@ class Quantize:
         _require(alone or self.weights != "bfloat16", f"bfloat16 weights have float inputs, not {self.inputs!r}")
         _require(self.group is None or self.group >= 2, f"quantize.group must be at least 2, got {self.group}")
         _require(self.group is None or alone, f"quantize.group is for float inputs: {self.inputs!r} needs whole rows")
-        _require(self.group is None or self.weights != "bfloat16", "bfloat16 weights have no scales to share in a group")
+        _require(
+            self.group is None or self.weights != "bfloat16", "bfloat16 weights have no scales to share in a group"
+        )
         fine = self.bits < FINEST_CONV_BITS
         if self.layers is None:
             object.__setattr__(self, "layers", tuple(kind for kind in KINDS if not (fine and kind == "conv")))
@@ -293,6 +295,8 @@ def _call(text: str) -> Step:
 
 
 def _literal(node: ast.expr) -> Any:
+    if isinstance(node, ast.Tuple):
+        return tuple(map(_literal, node.elts))
     return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
 
 

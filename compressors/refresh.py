@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from compressors.form import layers
+from compressors.form import weights
 
 
 class Swapped(NamedTuple):
@@ -46,20 +46,20 @@ def swap(weight: Tensor, mask: Tensor, slope: Tensor, share: float) -> Swapped:
 
 
 def refresh(form: nn.Module, slopes: Mapping[str, Tensor], share: float) -> None:
-    """Swap within each compressed layer, in place, by the `slopes` that `dense_slopes` gives.
+    """Swap within each weight that can be pruned, in place, by the `slopes` that `dense_slopes` gives.
 
     Raises:
         ValueError: not a training form, or what `swap` says.
     """
-    found = layers(form)
-    swapped = {name: swap(layer.weight.detach(), layer.mask, slopes[name], share) for name, layer in found.items()}
-    for name, layer in found.items():
-        layer.mask.copy_(swapped[name].mask)
-        layer.weight.detach().copy_(swapped[name].weight)
+    found = {name: weight for name, weight in weights(form).items() if weight.layer.prunable}
+    swapped = {name: swap(w.value.detach(), w.mask, slopes[name], share) for name, w in found.items()}
+    for name, weight in found.items():
+        weight.mask.copy_(swapped[name].mask)
+        weight.value.detach().copy_(swapped[name].weight)
 
 
 def dense_slopes(form: nn.Module, loss: Callable[[], Tensor]) -> dict[str, Tensor]:
-    """Slope of the loss in each compressed layer's whole weight, masked ones included; the form is left as it was.
+    """Slope of the loss in each compressed weight as a whole, masked parts included; the form is left as it was.
 
     `loss` runs the form and gives one number. It sees the same values as ever: for its duration the masked weights are
     zeros under masks of ones, which let their slopes through.
@@ -67,15 +67,15 @@ def dense_slopes(form: nn.Module, loss: Callable[[], Tensor]) -> dict[str, Tenso
     Raises:
         ValueError: not a training form.
     """
-    found = layers(form)
+    found = weights(form)
     with _opened(form):
-        slopes = torch.autograd.grad(loss(), [layer.weight for layer in found.values()], materialize_grads=True)
+        slopes = torch.autograd.grad(loss(), [weight.value for weight in found.values()], materialize_grads=True)
     return dict(zip(found, slopes, strict=True))
 
 
 @contextmanager
 def _opened(form: nn.Module) -> Iterator[None]:
-    found = [(layer.weight.detach(), layer.mask) for layer in layers(form).values()]
+    found = [(weight.value.detach(), weight.mask) for weight in weights(form).values()]
     before = [(weight.clone(), mask.clone()) for weight, mask in found]
     try:
         for weight, mask in found:

@@ -34,7 +34,7 @@ def compress(
     if as_json:
         told = {"path": str(path), "loss_before": made.loss_before, "loss_after": made.loss_after}
         parity = made.parity._asdict()
-        told |= {"artifact": made.description, "parity": parity, "recipe": str(made.recipe)}  # type: ignore[dict-item]
+        told |= {"artifact": made.description, "parity": parity, "recipe": str(made.recipe)}
         print(msgspec.json.encode(told).decode())  # noqa: T201 this is the output
 
 

@@ -15,11 +15,12 @@ from rich.table import Table
 from compressors import artifact
 from compressors.artifact import Description
 from compressors.compress import Compressed, compress
+from compressors.compress import Progress as Said
 from compressors.distill import Data
 from compressors.recipe import Recipe
+from deploy import pipeline as pipelines
 from deploy.bootstrap import history
 from deploy.distiller import make_learner
-from deploy import pipeline as pipelines
 from deploy.pipeline import Pipeline
 from learners.online import Learner
 from streams.errors import ConfigError
@@ -85,7 +86,8 @@ def show(console: Console, told: Description) -> None:
             count *= side
         numbers = one.weights + (f", groups of {one.group}" if one.group else "")
         shape, bits = "×".join(map(str, one.shape)), f"{8 * one.bytes / count:.2f}"
-        table.add_row(name, shape, numbers, one.inputs, f"{one.sparsity:.1%}", f"{one.bytes:,}", bits)
+        seen = ", ".join(sorted(set(one.inputs.values())))
+        table.add_row(name, shape, numbers, seen, f"{one.sparsity:.1%}", f"{one.bytes:,}", bits)
     console.print(table)
     for name, why in told.left.items():
         console.print(f"in float: {name or 'the model itself'} ({why})", highlight=False)
@@ -101,12 +103,12 @@ def compared(made: Compressed) -> str:
     """Say in a line what the recipe cost."""
     return (
         f"loss on held-out rows {made.loss_before:.4f} before, {made.loss_after:.4f} after; artifact and training form "
-        f"differ by {made.parity.largest:.2g} of the largest output at most, {made.parity.changed:.2%} decided otherwise"
+        f"differ by {made.parity.largest:.2g} of the largest output; {made.parity.changed:.2%} are decided otherwise"
     )
 
 
 @contextmanager
-def _bars(console: Console) -> Iterator[object]:
+def _bars(console: Console) -> Iterator[Said]:
     """Give a function (step, done, steps) that moves a bar for each step."""
     tasks: dict[str, TaskID] = {}
     with Progress(console=console, transient=True) as bars:

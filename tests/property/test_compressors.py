@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from compressors.artifact import ArtifactError, describe, load, pack
 from compressors import packing
+from compressors.artifact import ArtifactError, describe, load, pack
 from compressors.form import training_form, weights
 from compressors.prune import prune_amount, prune_threshold, sparsity
 from compressors.quantize import from_whole, quantize_rows, to_whole
@@ -44,7 +44,7 @@ def test_the_artifact_answers_as_the_training_form_whatever_the_scales(
     def make() -> nn.Module:
         return nn.Linear(inputs, outputs, bias=bias)
 
-    form = training_form(make(), Recipe(Quantize(f"int{bits}")))
+    form = training_form(make(), Recipe(Prune(amount=amount), Quantize(f"int{bits}")))
     with torch.no_grad():
         next(form.parameters()).copy_(scaled(outputs, inputs, scales, seed))
     prune_amount(form, amount)
@@ -79,7 +79,9 @@ def test_packed_whole_numbers_come_back(bits: int, data: st.DataObject, zeroed: 
     assert sum(t.numel() for t in parts.values()) <= -(-len(values) * bits // 8)
 
 
-@given(st.lists(st.floats(width=16, allow_nan=False), min_size=1, max_size=50), st.sampled_from(["float32", "bfloat16"]))
+@given(
+    st.lists(st.floats(width=16, allow_nan=False), min_size=1, max_size=50), st.sampled_from(["float32", "bfloat16"])
+)
 def test_packed_floats_come_back(values: list[float], kind: str) -> None:
     dtype = getattr(torch, kind)
     given_values = torch.tensor(values).to(dtype)

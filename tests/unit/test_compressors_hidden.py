@@ -147,7 +147,8 @@ class Wrapped(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         found = self.face(x)
-        return found[0] if isinstance(found, tuple) else found.logits
+        out: Tensor = found[0] if isinstance(found, tuple) else found.logits
+        return out
 
 
 def test_a_hugging_face_model_is_asked_through_what_wraps_it() -> None:
@@ -176,9 +177,9 @@ def test_two_models_of_any_shapes_are_compared() -> None:
     student, teacher = Wrapped(Face(4, depth=2, heads=2)), Wrapped(Face(8, depth=4, heads=4))
     hints = Hints(student, teacher, X)
     ours, theirs = look(student, X)[1], look(teacher, X)[1]
-    weights = [p.weight for p in hints.projections]
-    assert [tuple(w.shape) for w in weights] == [(8, 4), (8, 4)]  # type: ignore[operator]
-    torch.testing.assert_close(hints(ours, theirs), reference(ours, theirs, weights, [1, 3]))  # type: ignore[arg-type]
+    weights: list[Tensor] = [p.get_parameter("weight") for p in hints.projections]
+    assert [tuple(w.shape) for w in weights] == [(8, 4), (8, 4)]
+    torch.testing.assert_close(hints(ours, theirs), reference(ours, theirs, weights, [1, 3]))
 
 
 def test_equal_widths_need_no_projection_and_equal_models_have_no_distance() -> None:
@@ -263,4 +264,4 @@ def test_real_hugging_face_models_are_compared() -> None:
     hints = Hints(student, teacher, X)
     ours, theirs = look(student.eval(), X)[1], look(teacher.eval(), X)[1]
     weights = [p.weight for p in hints.projections]
-    torch.testing.assert_close(hints(ours, theirs), reference(ours, theirs, weights, [1, 3]))  # type: ignore[arg-type]
+    torch.testing.assert_close(hints(ours, theirs), reference(ours, theirs, weights, [1, 3]))

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compressors.form import layers, training_form
+from compressors.form import training_form, weights
 from compressors.prune import prune_amount, sparsity
-from compressors.recipe import Quantize, Recipe
+from compressors.recipe import Prune, Quantize, Recipe
 from compressors.refresh import dense_slopes, refresh, swap
 
 torch.set_num_threads(1)  # these nets are too small to share among threads, which would only wait for each other
@@ -49,7 +49,7 @@ def test_what_cannot_be_swapped_is_refused() -> None:
 def form() -> nn.Module:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(6, 10), nn.Tanh(), nn.Linear(10, 1))
-    made = training_form(net, Recipe(Quantize("int8")))
+    made = training_form(net, Recipe(Prune(amount=0.5), Quantize("int8")))
     prune_amount(made, 0.5)
     return made
 
@@ -63,16 +63,16 @@ def loss_of(model: nn.Module) -> Tensor:
 def test_dense_slopes_are_those_of_the_same_weights_without_masks() -> None:
     model = form()
     bare = copy.deepcopy(model)
-    for layer in layers(bare).values():
-        layer.weight.data.mul_(layer.mask)
+    for layer in weights(bare).values():
+        layer.value.data.mul_(layer.mask)
         layer.mask.fill_(1)
     loss_of(bare).backward()  # type: ignore[no-untyped-call]
     before = copy.deepcopy(model.state_dict())
     slopes = dense_slopes(model, lambda: loss_of(model))
-    for name, layer in layers(bare).items():
-        assert layer.weight.grad is not None
-        assert torch.equal(slopes[name], layer.weight.grad)
-        assert bool(slopes[name][layers(model)[name].mask == 0].any())
+    for name, layer in weights(bare).items():
+        assert layer.value.grad is not None
+        assert torch.equal(slopes[name], layer.value.grad)
+        assert bool(slopes[name][weights(model)[name].mask == 0].any())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
 
@@ -81,9 +81,9 @@ def test_slopes_of_kept_weights_are_those_of_training() -> None:
     model = form()
     slopes = dense_slopes(model, lambda: loss_of(model))
     loss_of(model).backward()  # type: ignore[no-untyped-call]
-    for name, layer in layers(model).items():
-        assert layer.weight.grad is not None
-        assert torch.equal(slopes[name] * layer.mask, layer.weight.grad)
+    for name, layer in weights(model).items():
+        assert layer.value.grad is not None
+        assert torch.equal(slopes[name] * layer.mask, layer.value.grad)
 
 
 def test_a_form_is_left_as_it_was_when_its_loss_fails() -> None:
@@ -103,13 +103,13 @@ def test_a_refresh_swaps_within_every_layer_and_changes_no_answer_but_by_what_it
     before = copy.deepcopy(model)
     refresh(model, dense_slopes(model, lambda: loss_of(model)), 0.3)
     assert sparsity(model) == sparsity(before)
-    for name, layer in layers(model).items():
-        old = layers(before)[name]
+    for name, layer in weights(model).items():
+        old = weights(before)[name]
         grown = (layer.mask > old.mask).nonzero().tolist()
         assert grown
-        assert all(layer.weight[i, j] == 0 for i, j in grown)
+        assert all(layer.value[i, j] == 0 for i, j in grown)
         kept = (layer.mask * old.mask) != 0
-        assert torch.equal(layer.weight[kept], old.weight[kept])
+        assert torch.equal(layer.value[kept], old.value[kept])
 
 
 def test_refreshes_while_learning_find_weights_that_matter() -> None:
@@ -117,8 +117,8 @@ def test_refreshes_while_learning_find_weights_that_matter() -> None:
 
     def learned(share: float) -> float:
         torch.manual_seed(1)
-        model = training_form(nn.Linear(8, 1), Recipe(Quantize("int8")))
-        (layer,) = layers(model).values()
+        model = training_form(nn.Linear(8, 1), Recipe(Prune(amount=0.5), Quantize("int8")))
+        (layer,) = weights(model).values()
         layer.mask[:, :4] = 0
         x = torch.randn(256, 8)
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.02, weight_decay=0)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors.distill import Data, answers, trust
-from compressors.form import layers, training_form
+from compressors.form import training_form, weights
 from compressors.prune import cubic, prune_amount, sparsity
 from compressors.recipe import Distill, Prune, Quantize, Recipe, Retrain
 from compressors.train import train
@@ -61,7 +61,7 @@ class Liar(Truth):
 
 
 def form() -> nn.Module:
-    return training_form(network(), Recipe(Quantize("int8")))
+    return training_form(network(), Recipe(PRUNE, Quantize("int8")))
 
 
 def run(
@@ -84,7 +84,7 @@ def plain_loop(student: nn.Module, teacher: nn.Module | None, amount: float, see
         target = answers(teacher, (x,))
         share = 0.5 * trust((target[:, 0] - y) ** 2, (answers(student, (x,))[:, 0] - y) ** 2)
     torch.manual_seed(seed)
-    batches = [rows for _ in range(3) for rows in torch.randperm(len(y)).split(64)]
+    batches = [rows for _ in range(3) for rows in torch.split(torch.randperm(len(y)), 64)]
     optimizer = torch.optim.AdamW(student.parameters(), lr=5e-3, fused=True)
     student.train()
     for step, rows in enumerate(batches):
@@ -94,7 +94,7 @@ def plain_loop(student: nn.Module, teacher: nn.Module | None, amount: float, see
         soft, hard = (output[:, 0] - target[rows, 0]) ** 2, (output[:, 0] - y[rows]) ** 2
         loss = (share[rows] * soft + (1 - share[rows]) * hard).mean()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
     return student.eval()
 
@@ -134,9 +134,9 @@ def test_a_ramp_within_layers_prunes_each_layer_alike() -> None:
 def test_masks_that_are_sparse_enough_stay() -> None:
     student = form()
     prune_amount(student, 0.7)
-    masks = {name: layer.mask.clone() for name, layer in layers(student).items()}
+    masks = {name: layer.mask.clone() for name, layer in weights(student).items()}
     train(student, data(), Squared(), DISTILL, 0, teacher=Truth(), ramp=PRUNE)
-    assert all(torch.equal(layer.mask, masks[name]) for name, layer in layers(student).items())
+    assert all(torch.equal(layer.mask, masks[name]) for name, layer in weights(student).items())
 
 
 def test_without_a_ramp_any_model_is_trained_as_it_is() -> None:
@@ -210,7 +210,7 @@ def test_hidden_states_of_another_width_and_depth_are_learned() -> None:
 
 def test_hidden_states_of_a_teacher_that_is_not_believed_teach_nothing() -> None:
     liar = wide(24, 1)
-    nn.init.constant_(liar[-1].bias, 1_000.0)
+    nn.init.constant_(liar[-1].get_parameter("bias"), 1_000.0)
     x = data().inputs[0]
     plain, hinted = (
         train(wide(16, 2), data(), Squared(), Distill(batch=64, hidden=h), 0, teacher=liar) for h in (0.0, 10.0)
