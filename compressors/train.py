@@ -73,6 +73,8 @@ def train(
     """
     if len(data.labels) == 0:
         raise ValueError(f"{STEP_NAMES[type(step)]} needs at least one sample")
+    if not any(weight.requires_grad for weight in student.parameters()):
+        raise ValueError(f"{STEP_NAMES[type(step)]}: no parameter of the model requires a gradient, nothing can learn")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         batches = list(_batches(len(data.labels), step))

@@ -4,6 +4,7 @@ Owns the way from a pipeline's file to the library's calls, and the tables. Does
 step of a recipe works.
 """
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +39,7 @@ def compress_pipeline(path: Path, recipe: str | None, out: Path | None, console:
         learner, data = studied(pipeline, console)
         with _bars(console) as said:
             made = compress(
-                learner.teacher.mean, chain, data, pipeline.task, seed=pipeline.seed, progress=said,
+                copy.deepcopy(learner.teacher.mean).requires_grad_(True), chain, data, pipeline.task, seed=pipeline.seed, progress=said,
                 manifest={"pipeline": pipeline.name},
             )  # fmt: skip
     except ValueError as wrong:
