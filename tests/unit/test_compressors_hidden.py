@@ -1,6 +1,7 @@
 """Hidden states and attention maps: how they are had, which are compared, and the distances by hand."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -8,7 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from compressors.distill import Data
 from compressors.hidden import Hints, States, attention_distance, hidden_distance, layer_map, look, still
+from compressors.recipe import Distill
+from compressors.train import train
 
 torch.set_num_threads(1)  # these nets are too small to share among threads, which would only wait for each other
 
@@ -50,7 +54,7 @@ def test_attention_maps_differ_by_the_mean_divergence() -> None:
 def test_equal_heads_are_compared_one_by_one() -> None:
     maps = torch.tensor([[[[0.9, 0.1]], [[0.1, 0.9]]]])
     swapped = maps.flip(1)
-    assert attention_distance(maps, maps).tolist() == [0.0]
+    assert attention_distance(maps, maps).tolist() == pytest.approx([0.0], abs=1e-6)
     assert attention_distance(swapped, maps).tolist() == pytest.approx([0.8 * math.log(9)], rel=1e-5)
 
 
@@ -147,7 +151,8 @@ class Wrapped(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         found = self.face(x)
-        return found[0] if isinstance(found, tuple) else found.logits
+        logits: Tensor = found[0] if isinstance(found, tuple) else found.logits
+        return logits
 
 
 def test_a_hugging_face_model_is_asked_through_what_wraps_it() -> None:
@@ -160,7 +165,7 @@ def test_a_hugging_face_model_is_asked_through_what_wraps_it() -> None:
     assert not model.face._forward_pre_hooks
 
 
-def reference(student: States, teacher: States, weights: list[Tensor], last: list[int]) -> Tensor:
+def reference(student: States, teacher: States, weights: Sequence[Tensor], last: list[int]) -> Tensor:
     """Mean over layers of MSE(H_S W, H_T), and of the KL of the maps averaged over heads."""
     hidden, maps = torch.zeros(2), torch.zeros(2)
     for i, j in enumerate(last):
@@ -176,9 +181,9 @@ def test_two_models_of_any_shapes_are_compared() -> None:
     student, teacher = Wrapped(Face(4, depth=2, heads=2)), Wrapped(Face(8, depth=4, heads=4))
     hints = Hints(student, teacher, X)
     ours, theirs = look(student, X)[1], look(teacher, X)[1]
-    weights = [p.weight for p in hints.projections]
-    assert [tuple(w.shape) for w in weights] == [(8, 4), (8, 4)]  # type: ignore[operator]
-    torch.testing.assert_close(hints(ours, theirs), reference(ours, theirs, weights, [1, 3]))  # type: ignore[arg-type]
+    weights = [*hints.parameters()]
+    assert [tuple(w.shape) for w in weights] == [(8, 4), (8, 4)]
+    torch.testing.assert_close(hints(ours, theirs), reference(ours, theirs, weights, [1, 3]))
 
 
 def test_equal_widths_need_no_projection_and_equal_models_have_no_distance() -> None:
@@ -245,14 +250,24 @@ def test_a_still_model_is_put_back_even_after_an_error() -> None:
     assert torch.is_grad_enabled()
 
 
-def test_real_hugging_face_models_are_compared() -> None:
+class Squared:
+    def losses(self, output: Tensor, label: Tensor) -> Tensor:
+        return (output[:, 0] - label) ** 2
+
+    def soft_losses(self, teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
+        return ((teacher - student) ** 2).sum(1)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_real_hugging_face_models_are_compared_and_trained(attention: str) -> None:
     transformers = pytest.importorskip("transformers")
 
     class Bert(nn.Module):
         def __init__(self, width: int, depth: int, heads: int) -> None:
             super().__init__()
             sizes = {"vocab_size": 5, "hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": heads}
-            config = transformers.BertConfig(**sizes, intermediate_size=width, attn_implementation="eager")
+            config = transformers.BertConfig(**sizes, intermediate_size=width, num_labels=1)
+            config._attn_implementation = attention
             self.bert = transformers.BertForSequenceClassification(config)
 
         def forward(self, x: Tensor) -> Tensor:
@@ -262,5 +277,7 @@ def test_real_hugging_face_models_are_compared() -> None:
     student, teacher = Bert(4, depth=2, heads=2), Bert(8, depth=4, heads=4)
     hints = Hints(student, teacher, X)
     ours, theirs = look(student.eval(), X)[1], look(teacher.eval(), X)[1]
-    weights = [p.weight for p in hints.projections]
-    torch.testing.assert_close(hints(ours, theirs), reference(ours, theirs, weights, [1, 3]))  # type: ignore[arg-type]
+    expected = reference(ours, theirs, [*hints.parameters()], [1, 3])
+    torch.testing.assert_close(hints(ours, theirs), expected)
+    train(student, Data(X, torch.zeros(2)), Squared(), Distill(hidden=1.0), 0, teacher=teacher)
+    assert float(hints(look(student, X)[1], theirs).sum().detach()) < float(expected.sum().detach())
