@@ -12,9 +12,10 @@ How a model shows its inside, whatever wraps it:
 - Otherwise the outermost Hugging Face model in it (known by `config.output_hidden_states`) is asked with
   `output_hidden_states=True` and `output_attentions=True`, as far as its forward takes them; the embeddings, which it
   gives as the first hidden state, are left out. Its fused attentions give no maps: load it with
-  `attn_implementation="eager"` to have them.
+  `attn_implementation="eager"` to have them. One of encoder and decoder answers otherwise: name its layers.
 
-Hidden states, or attention maps, that only one of the two models shows are not compared.
+Hidden states, or attention maps, that only one of the two models shows are not compared. Padding counts as any
+position does.
 """
 
 import inspect
@@ -169,6 +170,10 @@ def _keep(where: str, place: int, kept: list[Tensor]) -> Callable[[nn.Module, An
         found = output[place] if isinstance(output, tuple) and len(output) > place else output
         if not isinstance(found, Tensor):
             raise ValueError(f"{where} gives {type(found).__name__} where a tensor is looked for")
+        if found.is_nested:
+            raise ValueError(
+                f"{where} gives a nested tensor: make its TransformerEncoder with enable_nested_tensor=False"
+            )
         kept.append(found)
 
     return hook

@@ -20,7 +20,7 @@ def layer(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor]:
     return weight, mask, slope
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(layer(), st.floats(0, 1))
 def test_a_swap_keeps_the_sparsity_and_what_is_large(given_layer: tuple[Tensor, Tensor, Tensor], share: float) -> None:
     weight, mask, slope = given_layer

@@ -1,6 +1,8 @@
 """Hidden states and attention maps: how they are had, which are compared, and the distances by hand."""
 
+import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -8,7 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from compressors.distill import Data
 from compressors.hidden import Hints, States, attention_distance, hidden_distance, layer_map, look, still
+from compressors.recipe import Distill
+from compressors.train import train
 
 torch.set_num_threads(1)  # these nets are too small to share among threads, which would only wait for each other
 
@@ -50,7 +55,7 @@ def test_attention_maps_differ_by_the_mean_divergence() -> None:
 def test_equal_heads_are_compared_one_by_one() -> None:
     maps = torch.tensor([[[[0.9, 0.1]], [[0.1, 0.9]]]])
     swapped = maps.flip(1)
-    assert attention_distance(maps, maps).tolist() == [0.0]
+    assert attention_distance(maps, maps).tolist() == pytest.approx([0.0], abs=1e-6)
     assert attention_distance(swapped, maps).tolist() == pytest.approx([0.8 * math.log(9)], rel=1e-5)
 
 
@@ -147,8 +152,8 @@ class Wrapped(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         found = self.face(x)
-        out: Tensor = found[0] if isinstance(found, tuple) else found.logits
-        return out
+        logits: Tensor = found[0] if isinstance(found, tuple) else found.logits
+        return logits
 
 
 def test_a_hugging_face_model_is_asked_through_what_wraps_it() -> None:
@@ -161,12 +166,14 @@ def test_a_hugging_face_model_is_asked_through_what_wraps_it() -> None:
     assert not model.face._forward_pre_hooks
 
 
-def reference(student: States, teacher: States, weights: list[Tensor], last: list[int]) -> Tensor:
+def reference(student: States, teacher: States, weights: Sequence[Tensor], last: list[int]) -> Tensor:
     """Mean over layers of MSE(H_S W, H_T), and of the KL of the maps averaged over heads."""
     hidden, maps = torch.zeros(2), torch.zeros(2)
     for i, j in enumerate(last):
         gap = student.hidden[i] @ weights[i].t() - teacher.hidden[j]
         hidden += (gap**2).mean((1, 2)) / len(last)
+        if not student.attention:
+            continue
         ours, theirs = student.attention[i].mean(1), teacher.attention[j].mean(1)
         maps += (theirs * (theirs / ours).log()).sum(2).mean(1) / len(last)
     return hidden + maps
@@ -177,7 +184,7 @@ def test_two_models_of_any_shapes_are_compared() -> None:
     student, teacher = Wrapped(Face(4, depth=2, heads=2)), Wrapped(Face(8, depth=4, heads=4))
     hints = Hints(student, teacher, X)
     ours, theirs = look(student, X)[1], look(teacher, X)[1]
-    weights: list[Tensor] = [p.get_parameter("weight") for p in hints.projections]
+    weights = [*hints.parameters()]
     assert [tuple(w.shape) for w in weights] == [(8, 4), (8, 4)]
     torch.testing.assert_close(hints(ours, theirs), reference(ours, theirs, weights, [1, 3]))
 
@@ -224,6 +231,14 @@ def test_layers_that_are_not_there_or_give_no_tensor_are_refused() -> None:
     assert not any(m._forward_hooks for m in model.modules())
 
 
+def test_a_nested_tensor_is_refused() -> None:
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1).eval()
+    model.hidden_layers = ("layers.0",)  # type: ignore[assignment]
+    padding = torch.tensor([[False, False, True], [False, False, False]])
+    with pytest.raises(ValueError, match="enable_nested_tensor=False"), torch.no_grad():
+        look(model, (torch.randn(2, 3, 8), None, padding))  # type: ignore[arg-type]
+
+
 def test_states_of_other_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match=r"hidden states .* do not fit together: \(2, 1, 4\) and \(2, 3, 4\)"):
         hidden_distance(torch.zeros(2, 1, 4), torch.zeros(2, 3, 4))
@@ -246,22 +261,38 @@ def test_a_still_model_is_put_back_even_after_an_error() -> None:
     assert torch.is_grad_enabled()
 
 
-def test_real_hugging_face_models_are_compared() -> None:
+class Squared:
+    def losses(self, output: Tensor, label: Tensor) -> Tensor:
+        return (output[:, 0] - label) ** 2
+
+    def soft_losses(self, teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
+        return ((teacher - student) ** 2).sum(1)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_real_hugging_face_models_are_compared_and_trained(attention: str) -> None:
     transformers = pytest.importorskip("transformers")
 
     class Bert(nn.Module):
         def __init__(self, width: int, depth: int, heads: int) -> None:
             super().__init__()
             sizes = {"vocab_size": 5, "hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": heads}
-            config = transformers.BertConfig(**sizes, intermediate_size=width, attn_implementation="eager")
+            config = transformers.BertConfig(**sizes, intermediate_size=width, num_labels=1)
+            config._attn_implementation = attention
             self.bert = transformers.BertForSequenceClassification(config)
 
         def forward(self, x: Tensor) -> Tensor:
             logits: Tensor = self.bert(x).logits
             return logits
 
+    torch.manual_seed(0)
     student, teacher = Bert(4, depth=2, heads=2), Bert(8, depth=4, heads=4)
     hints = Hints(student, teacher, X)
     ours, theirs = look(student.eval(), X)[1], look(teacher.eval(), X)[1]
-    weights = [p.weight for p in hints.projections]
-    torch.testing.assert_close(hints(ours, theirs), reference(ours, theirs, weights, [1, 3]))
+    assert [len(ours.attention), len(theirs.attention)] == ([2, 4] if attention == "eager" else [0, 0])
+    torch.testing.assert_close(hints(ours, theirs), reference(ours, theirs, [*hints.parameters()], [1, 3]))
+    data = Data(X, teacher(*X)[:, 0].detach())
+    plain, hinted = (
+        train(copy.deepcopy(student), data, Squared(), Distill(hidden=h), 0, teacher=teacher) for h in (0.0, 1.0)
+    )
+    assert not torch.equal(plain(*X), hinted(*X))

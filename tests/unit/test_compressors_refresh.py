@@ -133,6 +133,6 @@ def test_refreshes_while_learning_find_weights_that_matter() -> None:
             optimizer.zero_grad()
             loss().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-        return float(loss())
+        return float(loss().detach())
 
     assert learned(0.5) < 0.1 * learned(0.0)
