@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from compressors.compress import Refused, compress
 from compressors.distill import Data, Losses
-from compressors.recipe import Recipe
+from compressors.recipe import Prune, Quantize, Recipe, Retrain
 
 RUNGS = (1 / 27, 1 / 9, 1 / 3, 1.0)
 KEPT = 0.5  # of the recipes on a rung go on to the next; keeping a quarter lost 0.003 to 0.004 nats on flights
@@ -107,6 +107,14 @@ def advise(
     except (KeyboardInterrupt, _OutOfTime):
         complete = False
     return _advice(list(search.newest.values()), budget, complete)
+
+
+def usual(training: Retrain) -> list[Recipe]:
+    """Give the recipes that are worth a try on most models: some sparsities with some widths of numbers, retrained."""
+    prunes = [None, *(Prune(amount=amount) for amount in (0.5, 0.8, 0.9)), Prune(pattern="2:4")]
+    quantizes = [None, Quantize("int8"), Quantize("int4", group=32), Quantize("bfloat16")]
+    chains = [[step for step in (p, q) if step] for p in prunes for q in quantizes]
+    return [Recipe(*chain, training) for chain in chains if chain]
 
 
 def choose(trials: Iterable[Trial], budget: Budget) -> tuple[Trial | None, str]:

@@ -272,8 +272,9 @@ def _text(step: Step | None) -> str:
     given = [(name, value) for name, value in asdict(step).items() if value != plain[name]]
     if isinstance(step, Quantize):
         usual = asdict(Quantize(step.weights, group=step.group))
-        given = [(name, value) for name, value in given if name in ("weights", "group") or value != usual[name]]
-    return f"{STEP_NAMES[type(step)]}({', '.join(f'{name}={value!r}' for name, value in given)})"
+        given = [(name, value) for name, value in given if name == "group" or value != usual[name]]
+    first = [step.weights] if isinstance(step, Quantize) else []
+    return f"{STEP_NAMES[type(step)]}({', '.join(first + [f'{name}={value!r}' for name, value in given])})"
 
 
 def _call(text: str) -> Step:

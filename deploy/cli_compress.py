@@ -1,4 +1,4 @@
-"""The commands for models alone, with no feed: compress and inspect.
+"""The commands for models alone, with no feed: compress, advise and inspect.
 
 Owns their arguments and where output goes. Does not know how anything is done.
 """
@@ -36,6 +36,33 @@ def compress(
         parity = made.parity._asdict()
         told |= {"artifact": made.description, "parity": parity, "recipe": str(made.recipe)}
         print(msgspec.json.encode(told).decode())  # noqa: T201 this is the output
+
+
+@app.command()
+def advise(
+    pipeline: Annotated[Path, typer.Argument(help="The pipeline.py: its model, history and task are used.")],
+    budget: Annotated[
+        str,
+        typer.Option(help="Such as 'latency_us=50, bytes=20000, loss=0.005, minutes=5, rows=64'; none is no bound."),
+    ] = "",
+    recipe: Annotated[
+        list[str] | None, typer.Option(help="A recipe to try; may be repeated. Else the usual ones.")
+    ] = None,
+    notes: Annotated[Path | None, typer.Option(help="What was tried; a later call goes on from it.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw loss against latency and size, to advice.svg, say.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try recipes on a pipeline's model, each measured on this machine, and name the one to take; Ctrl-C ends early."""
+    console = Console(stderr=as_json)
+    told = compressing.advise_pipeline(pipeline, budget, recipe or [], notes, console)
+    compressing.show_advice(console, told)
+    if picture:
+        compressing.draw(told, picture)
+        console.print(f"drawn to {picture}", highlight=False)
+    if as_json:
+        print(msgspec.json.encode(told._asdict()).decode())  # noqa: T201 this is the output
 
 
 @app.command()

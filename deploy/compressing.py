@@ -5,20 +5,21 @@ step of a recipe works.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress, TaskID
+from rich.progress import Progress, TaskID, TextColumn
 from rich.table import Table
 
-from compressors import artifact
+from compressors import advisor, artifact, picture
 from compressors.artifact import Description
 from compressors.compress import Compressed, compress
 from compressors.compress import Progress as Said
 from compressors.distill import Data
-from compressors.recipe import Recipe
+from compressors.recipe import Distill, Recipe, Retrain
 from deploy import pipeline as pipelines
 from deploy.bootstrap import history
 from deploy.distiller import make_learner
@@ -38,15 +39,89 @@ def compress_pipeline(path: Path, recipe: str | None, out: Path | None, console:
         chain = Recipe.parse(recipe) if recipe is not None else pipeline.recipe
         learner, data = studied(pipeline, console)
         with _bars(console) as said:
-            made = compress(
-                copy.deepcopy(learner.teacher.mean).requires_grad_(True), chain, data, pipeline.task, seed=pipeline.seed, progress=said,
-                manifest={"pipeline": pipeline.name},
-            )  # fmt: skip
+            model = copy.deepcopy(learner.teacher.mean).requires_grad_(True)
+            told = {"pipeline": pipeline.name}
+            made = compress(model, chain, data, pipeline.task, seed=pipeline.seed, manifest=told, progress=said)
     except ValueError as wrong:
         raise ConfigError(str(wrong)) from wrong
     out = out or Path(f"{pipeline.name}.safetensors")
     out.write_bytes(made.artifact)
     return out, made
+
+
+def advise_pipeline(
+    path: Path, budget: str, recipes: Sequence[str], notes: Path | None, console: Console
+) -> advisor.Advice:
+    """Train the pipeline's model on its history and try recipes on it.
+
+    Raises:
+        ConfigError: no history, or a budget or a recipe that is none.
+    """
+    pipeline = pipelines.load(path)
+    try:
+        bounds = read_budget(budget)
+        training = pipeline.recipe.first(Retrain) or Distill()
+        chains = [Recipe.parse(text) for text in recipes] or advisor.usual(training)
+        learner, data = studied(pipeline, console)
+        model = copy.deepcopy(learner.teacher.mean).requires_grad_(True)
+        with Progress(*Progress.get_default_columns()[:3], TextColumn("{task.fields[left]}"), console=console) as bars:
+            bar = bars.add_task("recipes", total=None, left="")
+            return advisor.advise(
+                model, data, pipeline.task, bounds, chains, seed=pipeline.seed, notes=notes,
+                said=lambda done, of, s: bars.update(bar, completed=done, total=of, left=f"about {s:.0f} s left"),
+            )  # fmt: skip
+    except ValueError as wrong:
+        raise ConfigError(str(wrong)) from wrong
+
+
+def read_budget(text: str) -> advisor.Budget:
+    """Read "name=number, ..." into a budget.
+
+    Raises:
+        ValueError: a name or number that is none.
+    """
+    given: dict[str, float] = {}
+    known = [f.name for f in fields(advisor.Budget)]
+    for part in filter(None, map(str.strip, text.split(","))):
+        name, _, value = part.partition("=")
+        if name.strip() not in known:
+            raise ValueError(
+                f"a budget has no {name.strip()!r}; it has {', '.join(known)}, as in 'bytes=20000, minutes=5'"
+            )
+        try:
+            given[name.strip()] = float(value)
+        except ValueError:
+            raise ValueError(f"budget: {part!r} should be {name.strip()}=NUMBER") from None
+    whole = {name: int(value) if name in ("bytes", "rows") else value for name, value in given.items()}
+    return advisor.Budget(**whole)  # type: ignore[arg-type]
+
+
+def show_advice(console: Console, told: advisor.Advice) -> None:
+    """Print the trials, best first, and the pick with its reason."""
+    table = Table(title="Recipes tried", title_justify="left")
+    for title in ("recipe", "rows", "loss", "bytes", "µs a call", ""):
+        table.add_column(title, justify="left" if title == "recipe" else "right", overflow="fold")
+    for t in sorted(told.trials, key=lambda t: (-t.share, t.loss)):
+        marks = "the pick" if t == told.pick else "front" if t in told.front else ""
+        loss = "refused" if t.refused else f"{t.loss:+.4f} ± {t.error:.4f}"
+        size, took = ("", "") if t.refused else (f"{t.bytes:,}", f"{t.latency_us:.0f}")
+        table.add_row(t.recipe, f"{t.share:.0%}", loss, size, took, t.refused or marks)
+    console.print(table)
+    if not told.complete:
+        console.print("ended early: this is the best so far; the same command with --notes goes on")
+    console.print(f"{told.pick.recipe}: {told.why}" if told.pick else told.why, highlight=False, markup=False)
+
+
+def draw(told: advisor.Advice, path: Path) -> None:
+    """Draw the trials to a file.
+
+    Raises:
+        ConfigError: it cannot be drawn, or not in that format.
+    """
+    try:
+        picture.draw(told, path)
+    except (ImportError, ValueError, OSError) as wrong:
+        raise ConfigError(str(wrong)) from wrong
 
 
 def studied(pipeline: Pipeline, console: Console) -> tuple[Learner, Data]:

@@ -33,7 +33,7 @@ def test_a_recipe_survives_text_and_json_and_keeps_its_digest(steps: tuple[Any, 
 
 def test_the_text_is_what_one_would_write() -> None:
     recipe = Recipe(Prune(amount=0.6), Quantize("int8"), Distill(temperature=2.0))
-    assert str(recipe) == "prune(amount=0.6) -> quantize() -> distill(temperature=2.0)"
+    assert str(recipe) == "prune(amount=0.6) -> quantize(int8) -> distill(temperature=2.0)"
     for text in ("prune(amount=0.6) → quantize('int8') → distill(temperature=2)",
                  " prune(amount=.6)->quantize(int8)  ->\n distill(temperature=2)"):  # fmt: skip
         assert Recipe.parse(text) == recipe
