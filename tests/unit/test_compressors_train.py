@@ -221,6 +221,40 @@ def test_hidden_states_of_another_width_and_depth_are_learned() -> None:
     assert 1 - explained(hinted, Feels()) < 0.5 * (1 - explained(plain, Feels()))
 
 
+class Scaled(Truth):
+    """Its hidden state is the first input times a number, so many times beside each other."""
+
+    hidden_layers = ("shown",)
+
+    def __init__(self, number: float, width: int) -> None:
+        super().__init__()
+        self.number, self.width, self.shown = nn.Parameter(torch.tensor(number)), width, nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.shown(self.number * x[:, :1].expand(-1, self.width))
+        return super().forward(x)
+
+
+def test_the_projection_is_learned_beside_the_student() -> None:
+    """A projection that stayed as drawn, two numbers within 0.71 of zero, would need a number of at least 5 / 1.42."""
+    student, step = Scaled(1.0, width=2), Distill(batch=100, passes=20, learning_rate=0.02, hidden=1.0)
+    train(student, data(), Squared(), step, 0, teacher=Scaled(5.0, width=1))
+    assert 1 < float(student.number.detach()) < 3
+
+
+def test_a_teacher_that_shows_its_inside_is_left_as_it_was_and_asked_in_eval_mode() -> None:
+    teachers = [nn.Sequential(nn.Linear(8, 4), nn.Dropout(0.5), nn.Linear(4, 1)).train(mode) for mode in (True, False)]
+    teachers[1].load_state_dict(teachers[0].state_dict())
+    students = [wide(4, 1), wide(4, 1)]
+    for student, teacher in zip(students, teachers, strict=True):
+        teacher.hidden_layers = ("1",)  # type: ignore[assignment]
+        train(student, data(), Squared(), Distill(passes=1, hidden=1.0), 0, teacher=teacher)
+        assert all(p.grad is None for p in teacher.parameters())
+    assert [teacher.training for teacher in teachers] == [True, False]
+    x = data().inputs[0]
+    assert torch.equal(students[0](x), students[1](x))
+
+
 def test_hidden_states_of_a_teacher_that_is_not_believed_teach_nothing() -> None:
     liar = wide(24, 1)
     with torch.no_grad():
