@@ -1,0 +1,149 @@
+"""A model through a recipe: every step takes effect in its turn, and what comes out answers as it was trained to."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from compressors import artifact
+from compressors.compress import Refused, compress
+from compressors.distill import Data
+from compressors.parity import Parity
+from compressors.prune import sparsity
+from compressors.recipe import Recipe
+from tests.unit.test_compressors_train import Squared
+
+torch.set_num_threads(1)  # these nets are too small to share among threads, which would only wait for each other
+
+
+def net() -> nn.Module:
+    torch.manual_seed(2)
+    return nn.Sequential(nn.Linear(6, 24), nn.ReLU(), nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, 1))
+
+
+def data(n: int = 1_200) -> Data:
+    x = torch.randn(n, 6, generator=torch.Generator().manual_seed(3))
+    return Data((x,), (x[:, 0] * x[:, 1]).tanh() + x[:, 2])
+
+
+@pytest.fixture(scope="module")
+def learned() -> nn.Module:
+    model = net()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    (x,), y = data()
+    for _ in range(300):
+        optimizer.zero_grad()
+        (model(x)[:, 0] - y).square().mean().backward()
+        optimizer.step()
+    return model.eval()
+
+
+TRAINED = "retrain(passes=4, batch=64, learning_rate=0.005)"
+
+
+@pytest.mark.parametrize(
+    ("text", "zeros", "smaller"),
+    [
+        ("quantize(int8)", 0.0, 1.9),
+        (f"prune(amount=0.6) -> {TRAINED}", 0.6, 1.2),
+        (f"prune(amount=0.6) -> {TRAINED} -> quantize(int8) -> {TRAINED}", 0.6, 2.0),
+        ("prune(below=0.05) -> quantize(bfloat16)", None, 1.2),
+        (
+            "prune(pattern='2:4') -> distill(passes=4, batch=64, learning_rate=0.005) -> quantize(int4, group=8)",
+            0.5,
+            1.5,
+        ),
+        (f"quantize(int8, inputs=static) -> {TRAINED}", 0.0, 1.9),
+        ("quantize(int8, inputs=static)", 0.0, 1.9),
+    ],
+)
+def test_a_chain_takes_effect_and_costs_little(
+    learned: nn.Module, text: str, zeros: float | None, smaller: float
+) -> None:
+    before = copy.deepcopy(learned.state_dict())
+    made = compress(learned, text, data(), Squared())
+    assert all(torch.equal(a, b) for a, b in zip(before.values(), learned.state_dict().values(), strict=True))
+    if "prune" in text and zeros is not None:
+        assert sparsity(made.form).overall == pytest.approx(zeros, abs=0.02)
+    assert len(made.artifact) * smaller < made.description.float_bytes + 3_000  # of the head, in nets as small as this
+    assert made.loss_after < made.loss_before + 0.05
+    assert made.parity.changed == 0
+    (x,) = data().inputs
+    again = artifact.load(made.artifact, net)
+    assert torch.equal(again(x), made.model(x))
+    assert Recipe.from_dict(made.description.manifest["recipe"]) == Recipe.parse(text)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_says_how_far_it_is(learned: nn.Module) -> None:
+    said: list[tuple[str, int, int]] = []
+    text = f"prune(amount=0.5) -> quantize(int8) -> {TRAINED}"
+    first = compress(learned, text, data(), Squared(), progress=lambda *at: said.append(at))
+    assert compress(learned, text, data(), Squared()).artifact == first.artifact
+    assert said[-1] == ("retrain", 72, 72)
+    assert [done for _, done, _ in said] == list(range(1, 73))
+
+
+def test_layers_are_rounded_from_the_quantize_step_on(learned: nn.Module) -> None:
+    """A form that rounds to two bits from the start learns other weights than one that does at the end."""
+    late = compress(learned, f"{TRAINED} -> quantize(int2, inputs=float)", data(), Squared())
+    early = compress(learned, f"quantize(int2, inputs=float) -> {TRAINED}", data(), Squared())
+    assert early.loss_after < 0.6 * late.loss_after
+
+
+def test_a_quality_that_was_lost_is_said(learned: nn.Module) -> None:
+    made = compress(learned, "quantize(int2, inputs=float)", data(), Squared())
+    assert made.loss_after > made.loss_before + 0.1
+    assert 0 < made.loss_error < made.loss_after
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "said"),
+    [
+        ("", 100, "no steps"),
+        ("quantize(int8)", 1, "at least two rows"),
+        ("prune(amount=0.5, layers=conv)", 100, "no compressed layer"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(learned: nn.Module, text: str, rows: int, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        compress(learned, text, data(rows), Squared())
+
+
+def test_frozen_models_are_refused_by_training_steps_only(learned: nn.Module) -> None:
+    frozen = copy.deepcopy(learned).requires_grad_(False)
+    compress(frozen, "quantize(int8)", data(), Squared())
+    with pytest.raises(ValueError, match="no parameter of the model requires a gradient"):
+        compress(frozen, f"quantize(int8) -> {TRAINED}", data(), Squared())
+
+
+def test_an_artifact_that_answers_otherwise_is_refused(learned: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compressors.compress.parity", lambda *_: Parity(0.4, 0.1, 0.2))
+    with pytest.raises(Refused, match=r"quantize.*disagree: largest difference 0\.4"):
+        compress(learned, "quantize(int8)", data(), Squared())
+
+
+class Untraceable(nn.Module):
+    """Its way depends on the data, one weight has two names, and batch norm has buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.norm, self.out = nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Linear(6, 1)
+        self.two = nn.Linear(6, 6)
+        self.two.weight = self.one.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(3 if float(x.mean()) > 0 else 1):
+            x = torch.relu(self.two(self.norm(self.one(x))))
+        out: Tensor = self.out(x)
+        return out
+
+
+def test_models_that_no_tracer_follows_are_compressed_too() -> None:
+    torch.manual_seed(0)
+    made = compress(Untraceable(), f"prune(amount=0.5) -> quantize(int8) -> {TRAINED}", data(), Squared())
+    assert set(made.description.weights) == {"one.weight", "out.weight"}
+    assert set(made.description.weights["one.weight"].inputs) == {"one.weight", "two.weight"}
+    assert made.description.left == {"norm": "a BatchNorm1d is not compressed"}
+    assert math.isfinite(made.loss_after)
