@@ -1,0 +1,216 @@
+"""Structured pruning: whole neurons, channels and heads are removed, so that tensors get smaller and the model faster.
+
+Owns the choice, the check, and the report. Does not know how units are followed (follow.py), grouped (families.py) or
+cut (cuts.py), nor how a model is retrained afterwards.
+
+A group's importance is the L2 norm of all weights that would go with it: its rows where it is made, its columns where
+it is read, its entries in the norms between (DepGraph, Fang et al., arXiv 2301.12900). Each family loses the same share
+of its groups, the least important ones.
+
+Every removal is checked on the example batch: the smaller model must answer as the larger one does when those columns
+are zero. So what was followed wrongly is put back and reported, not served.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from compressors.between import instead, tensors
+from compressors.cuts import Place
+from compressors.families import Family, families, sources
+from compressors.follow import TROUBLE, Lost, Source, Stage
+from compressors.recipe import PruneStructured
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How many units of which sort a layer had and has."""
+
+    layer: str
+    unit: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was removed, how many parameters there were and are, and by name what was left and why."""
+
+    layers: tuple[Cut, ...]
+    parameters_before: int
+    parameters_after: int
+    left: dict[str, str]
+
+
+def prune_structured(model: nn.Module, step: PruneStructured, inputs: tuple[Tensor, ...]) -> Report:
+    """Remove the share `step.amount` of the units of each layer, in place; at least one stays.
+
+    `inputs` is an example batch, called as `model(*inputs)`, a few rows are enough. Parameters stay the same objects,
+    modes and the global random generator as they were; the model's inputs and outputs keep their shapes. The same
+    model, step and inputs give the same result.
+
+    Raises:
+        ValueError: a weight is not finite, or the model does not run on the inputs; nothing has been changed.
+    """
+    _check(model)
+    before = _count(model)
+    with _quiet(model):
+        try:
+            stage = Stage(model, inputs)
+        except Lost as lost:
+            return Report((), before, before, {"": str(lost)})
+        except TROUBLE as wrong:
+            raise ValueError(f"the model does not run on the example batch: {wrong}") from wrong
+        cuts, left = _prune(stage, step)
+    return Report(tuple(cuts), before, _count(model), _others(stage) | left)
+
+
+def _prune(stage: Stage, step: PruneStructured) -> tuple[list[Cut], dict[str, str]]:
+    found, left = sources(stage), {}
+    readers: dict[Source, dict[nn.Module, Tensor]] = {}
+    for source in found:
+        try:
+            readers[source] = stage.readers(source)
+        except Lost as lost:
+            left[source.name] = str(lost)
+    good, unlike = families(stage, readers)
+    cuts: list[Cut] = []
+    for family in good:
+        if not any(source.unit in step.units for source in family.sources):
+            continue
+        gone = _least(family, step.amount)
+        reason = _remove(stage, family, gone)
+        if reason:
+            left |= {source.name: reason for source in family.sources}
+        else:
+            cuts += [Cut(s.name, s.unit, family.count, family.count - len(gone)) for s in family.sources]
+    asked = {source.name for source in found if source.unit in step.units}
+    return cuts, {name: reason for name, reason in (left | unlike).items() if name in asked}
+
+
+def _least(family: Family, amount: float) -> list[int]:
+    """Choose the groups with the smallest norms; of equal ones the first."""
+    squares = sum(place.energy()[index].sum(1) for place, index in family.places.items())
+    order = torch.as_tensor(squares).sqrt().argsort(stable=True)
+    return sorted(order[: min(family.count - 1, round(amount * family.count))].tolist())
+
+
+def _remove(stage: Stage, family: Family, gone: Sequence[int]) -> str | None:
+    """Cut the groups out; or put everything back and say why."""
+    if not gone:
+        return f"the share to remove of its {family.count} units is less than one"
+    places = {place: index[gone].flatten().tolist() for place, index in family.places.items()}
+    restore = _save({place.module for place in places} | {source.owner for source in family.sources})
+    reason: str | None = "interrupted"
+    try:
+        with _silenced(places):
+            larger = _answer(stage)
+        restore()
+        for place, index in places.items():
+            place.cut(index)
+        for source in family.sources:
+            for name, size in source.sizes:
+                setattr(source.owner, name, size * (family.count - len(gone)))
+        reason = _difference(larger, _answer(stage))
+    except TROUBLE as wrong:
+        reason = f"without some of its units the model fails: {wrong}"
+    finally:
+        if reason:
+            restore()
+    return reason
+
+
+def _save(modules: set[nn.Module]) -> Callable[[], None]:
+    held = [(t, t.data, t.grad) for m in modules for t in (*m.parameters(False), *m.buffers(False))]
+    sizes = [(m, {name: v for name, v in vars(m).items() if isinstance(v, int | tuple)}) for m in modules]
+
+    def restore() -> None:
+        for tensor, data, grad in held:
+            tensor.data = data
+            tensor.grad = grad
+        for module, attributes in sizes:
+            vars(module).update(attributes)
+
+    return restore
+
+
+@contextmanager
+def _silenced(places: dict[Place, list[int]]) -> Iterator[None]:
+    """Let nobody hear these units: readers have zero columns, and a LayerNorm norms the rest alone."""
+    norms = {place.module: index for place, index in places.items() if isinstance(place.module, nn.LayerNorm)}
+    for place, index in places.items():
+        if place.side == "columns" and place.kind.unit:
+            place.silence(index)
+    with instead(norms, lambda module: partial(_norm_rest, module, norms[module])):
+        yield
+
+
+def _norm_rest(module: Any, gone: list[int], x: Tensor) -> Tensor:
+    keep = torch.tensor(sorted(set(range(x.shape[-1])) - set(gone)), device=x.device)
+    weight, bias = (None if t is None else t[keep] for t in (module.weight, module.bias))
+    rest = F.layer_norm(x[..., keep], (len(keep),), weight, bias, module.eps)
+    return torch.zeros_like(x).index_copy(-1, keep, rest)
+
+
+def _answer(stage: Stage) -> list[Tensor]:
+    torch.manual_seed(0)
+    return [t.clone() for t in tensors(stage.model(*(t.clone() for t in stage.inputs)))]
+
+
+def _difference(larger: list[Tensor], smaller: list[Tensor]) -> str | None:
+    shapes, now = ([tuple(t.shape) for t in answer] for answer in (larger, smaller))
+    if shapes != now:
+        return f"without some of its units the model's output has shape {now}, not {shapes}"
+    for a, b in zip(larger, smaller, strict=True):
+        if a.is_floating_point() and a.numel():
+            bound = torch.finfo(a.dtype).eps ** 0.5 * max(float(a.abs().max()), 1e-30)
+            if not torch.allclose(a, b, rtol=0, atol=bound, equal_nan=True):
+                return "its units are read in a way that was not found: without them the answers are others"
+    return None
+
+
+def _others(stage: Stage) -> dict[str, str]:
+    """Name the layers with weights that have no units that we know how to remove."""
+    left = {}
+    for module, name in stage.names.items():
+        if module in stage.shared:
+            left[name] = f"its weight is also that of {stage.shared[module]!r}"
+        elif isinstance(module, nn.MultiheadAttention):
+            left[name] = "MultiheadAttention takes the size of a head from that of its input, so no head can go"
+        elif module not in stage.kinds and _is_matrix(module):
+            left[name] = f"how to remove units of a {type(module).__name__} is not known"
+    return left
+
+
+def _is_matrix(module: nn.Module) -> bool:
+    table = isinstance(module, nn.Embedding | nn.EmbeddingBag)
+    return not table and any(parameter.dim() > 1 for parameter in module.parameters(recurse=False))
+
+
+def _check(model: nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise ValueError(f"{name} has a weight that is not finite: the model cannot be pruned")
+
+
+def _count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@contextmanager
+def _quiet(model: nn.Module) -> Iterator[None]:
+    """Eval mode, no gradients, random numbers of its own; all is put back."""
+    training = {module: module.training for module in model.modules()}
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        try:
+            model.eval()
+            yield
+        finally:
+            for module, was in training.items():
+                module.training = was
