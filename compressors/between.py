@@ -66,14 +66,22 @@ class Reads(TorchDispatchMode):
     def __init__(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         super().__init__()
         self.any = self.floats = False
-        given = (t for t in (*model.parameters(), *inputs) if t.is_floating_point())
-        self._computed = {t.untyped_storage().data_ptr(): t for t in given}
+        self._computed: dict[int, Tensor] = {}
+        self._keep(t for t in (*model.parameters(), *inputs) if t.is_floating_point())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        computed = any(t.untyped_storage().data_ptr() in self._computed for t in tensors((args, kwargs or {})))
+        computed = any(_storage(t) in self._computed for t in tensors((args, kwargs or {})))
         if func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.equal.default):
             self.any, self.floats = True, self.floats or computed
-        elif computed:  # kept, so that no other storage takes its place
-            self._computed |= {t.untyped_storage().data_ptr(): t for t in tensors(out)}
+        elif computed:
+            self._keep(tensors(out))
         return out
+
+    def _keep(self, given: Iterable[Tensor]) -> None:
+        """Remember these, and hold them, so that no other storage takes their place."""
+        self._computed |= {_storage(t): t for t in given if t.numel()}
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()

@@ -89,7 +89,7 @@ class Place:
         total = torch.zeros(self.size, dtype=torch.float64)
         for tensor, dim in self.tensors():
             if isinstance(tensor, nn.Parameter):
-                total += tensor.detach().double().movedim(dim, 0).flatten(1).square().sum(1).cpu()
+                total += tensor.detach().double().movedim(dim, 0).reshape(self.size, -1).square().sum(1).cpu()
         return total
 
     def cut(self, gone: Sequence[int]) -> None:

@@ -56,8 +56,8 @@ class Stage:
         self.names = {module: name for name, module in model.named_modules()}
         self.shared = _shared(model)
         self.kinds = {m: k for m in self.names if m not in self.shared and (k := kind_of(m))}
-        weighted = (m for m in self.names if not any(m.children()) and any(m.parameters(recurse=False)))
-        self.stations = [*self.kinds, *(m for m in weighted if m not in self.kinds)]
+        others = (m for m in self.names if m not in self.kinds and next(m.children(), None) is None)
+        self.stations = [*self.kinds, *(m for m in others if next(m.parameters(), None) is not None)]
         self.said: dict[nn.Module, list[Any]] = {m: [] for m in self.stations}
         with instead(self.stations, self._listen), step_by_step(), Reads(model, inputs) as reads:
             model(*copied(inputs))
