@@ -23,10 +23,10 @@ def instead(modules: Iterable[nn.Module], make: Callable[[nn.Module], Callable[.
             vars(module)["forward"] = forward
         yield
     finally:
-        for module, forward in had.items():
-            vars(module).pop("forward", None)
-            if forward is not None:
-                vars(module)["forward"] = forward
+        for module, own in had.items():
+            del vars(module)["forward"]
+            if own is not None:
+                vars(module)["forward"] = own
 
 
 def tensors(held: Any) -> Iterator[Tensor]:
@@ -57,14 +57,14 @@ def step_by_step() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(was)
 
 
-class Reads(TorchDispatchMode):
+class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Watches for numbers that leave for Python, where they may decide: of ids or masks (`any`), or `floats`.
 
     A float counts, and what is computed from one; storages are watched, so that views are too.
     """
 
     def __init__(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.any = self.floats = False
         self._computed: dict[int, Tensor] = {}
         self._keep(t for t in (*model.parameters(), *inputs) if t.is_floating_point())

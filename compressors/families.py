@@ -66,25 +66,21 @@ def sources(stage: Stage) -> list[Source]:
 
 
 def _heads(stage: Stage, module: nn.Module, form: Attention) -> Source | None:
-    parts = [getattr(module, name, None) for name in form.projections]
+    parts = [part for name, part in module.named_children() if name in form.projections]
     count, width = getattr(module, form.heads, None), getattr(module, form.width, None)
     if not (isinstance(count, int) and isinstance(width, int) and count > 0 and width % count == 0):
         return None
-    packed = 3 // len(parts)
-    kinds = [stage.kinds.get(part) for part in parts]
-    if any(
-        kind is None or Place(part, "units", kind).size != packed * width
-        for part, kind in zip(parts, kinds, strict=True)
-    ):
+    packed = 3 // len(form.projections)
+    if [_units(stage, part) for part in parts] != [packed * width] * len(form.projections):
         return None
     index = torch.arange(packed * width).view(packed, count, -1).transpose(0, 1).flatten(1)
     sizes = ((form.heads, 1), (form.width, width // count))
     return Source(stage.names[module], "heads", tuple((part, index) for part in parts), module, sizes)
 
 
-def _units(stage: Stage, module: nn.Module | None) -> int:
-    kind = stage.kinds.get(module) if module else None
-    return Place(module, "units", kind).size if module and kind and kind.unit else 0
+def _units(stage: Stage, module: nn.Module) -> int:
+    kind = stage.kinds.get(module)
+    return Place(module, "units", kind).size if kind and kind.unit else 0
 
 
 def families(stage: Stage, readers: Mapping[Source, Mapping[nn.Module, Tensor]]) -> tuple[list[Family], dict[str, str]]:
@@ -93,7 +89,8 @@ def families(stage: Stage, readers: Mapping[Source, Mapping[nn.Module, Tensor]])
     for group in _groups(stage, readers):
         found[tuple(dict.fromkeys(source for source, _ in group.nodes))].append(group)
     seen = Counter(source for among in found for source in among)
-    good, left = [], {}
+    good: list[Family] = []
+    left: dict[str, str] = {}
     for among, groups in found.items():
         alike = all(_sizes(group) == _sizes(groups[0]) for group in groups)
         if alike and all(seen[source] == 1 for source in among):

@@ -103,7 +103,7 @@ class Stage:
         for module, unit in found.items():
             if bool((unit == MIXED).any()):
                 raise Lost(f"its units are mixed before {self.names[module]!r} reads them")
-        read = torch.cat([unit[unit >= 0] for unit in found.values()]).unique() if found else torch.empty(0)
+        read = {unit for units in found.values() for unit in units.tolist()} - {CLEAN}
         if len(read) != source.count:
             raise Lost(f"of its {source.count} units {len(read)} are read by a layer that can be cut")
 
@@ -141,10 +141,10 @@ class _Run:
             if any(map(_has_nan, given)):
                 self.ends.add(f"{self._stage.names[module]!r} ({type(module).__name__}), which cannot be cut")
             return out
-        marked = given[0].isnan().movedim(kind.dim, 0).flatten(1).any(1)
+        marked = given[0].isnan().movedim(kind.dim, 0).flatten(1).any(1).cpu()
         self.columns[module] = self.columns.get(module, torch.zeros_like(marked)) | marked
         marks = marked.nonzero()[:, 0] if kind.unit is None else self._marks.get(module)
-        return out if marks is None else out.index_fill(kind.dim, marks, math.nan)
+        return out if marks is None else out.index_fill(kind.dim, marks.to(out.device), math.nan)
 
 
 def _has_nan(tensor: Tensor) -> bool:

@@ -143,9 +143,11 @@ def _save(modules: set[nn.Module]) -> Callable[[], None]:
 @contextmanager
 def _silenced(places: dict[Place, list[int]]) -> Iterator[None]:
     """Let nobody hear these units: readers have zero columns, and a LayerNorm norms the rest alone."""
-    norms = {place.module: index for place, index in places.items() if isinstance(place.module, nn.LayerNorm)}
+    norms: dict[nn.Module, list[int]] = {}
     for place, index in places.items():
-        if place.side == "columns" and place.kind.unit:
+        if isinstance(place.module, nn.LayerNorm):
+            norms[place.module] = index
+        elif place.side == "columns" and place.kind.unit:
             place.silence(index)
     with instead(norms, lambda module: partial(_norm_rest, module, norms[module])):
         yield
@@ -183,6 +185,8 @@ def _others(stage: Stage) -> dict[str, str]:
             left[name] = f"its weight is also that of {stage.shared[module]!r}"
         elif isinstance(module, nn.MultiheadAttention):
             left[name] = "MultiheadAttention takes the size of a head from that of its input, so no head can go"
+        elif isinstance(module, nn.Conv1d | nn.Conv2d) and module not in stage.kinds:
+            left[name] = f"its {module.groups} groups of channels would have to stay equally large"
         elif module not in stage.kinds and _is_matrix(module):
             left[name] = f"how to remove units of a {type(module).__name__} is not known"
     return left
@@ -205,8 +209,9 @@ def _count(model: nn.Module) -> int:
 
 @contextmanager
 def _quiet(model: nn.Module) -> Iterator[None]:
-    """Eval mode, no gradients, random numbers of its own; all is put back."""
+    """Eval mode, no gradients, random numbers of its own; all is put back, also what a forward wrote into buffers."""
     training = {module: module.training for module in model.modules()}
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         try:
             model.eval()
@@ -214,3 +219,6 @@ def _quiet(model: nn.Module) -> Iterator[None]:
         finally:
             for module, was in training.items():
                 module.training = was
+            for buffer, before in buffers:
+                if buffer.shape == before.shape:
+                    buffer.copy_(before)

@@ -297,12 +297,40 @@ def test_what_cannot_be_followed_is_left_and_named_and_the_rest_goes() -> None:
         "fixed": "the model fails: shape",
         "sliced": "of its 8 units 5 are read",
         "mixed": "mixed before 'c' reads them",
-        "grouped": "Conv1d is not known",
+        "grouped": "2 groups of channels",
         "skip": "the model fails: The size of tensor",
         "unused": "does not call it",
     }.items():
         assert why in report.left[layer], report.left[layer]
     assert {"a", "b", "c", "d", "e", "f", "g"} <= set(report.left)
+
+
+class Counting(nn.Module):
+    """Writes into a buffer in eval mode too."""
+
+    peak: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("peak", torch.zeros(()))
+        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.a(x)
+        self.peak.copy_(torch.maximum(self.peak, h.abs().max()))
+        out: Tensor = self.b(h)
+        return out
+
+
+def test_probing_leaves_no_trace_in_buffers_and_hooks() -> None:
+    model = seeded(Counting)
+    heard: list[int] = []
+    model.get_submodule("a").register_forward_hook(lambda _, __, out: heard.append(out.shape[1]))
+    report = prune_structured(model, HALF, (torch.randn(3, 4),))
+    assert report.layers
+    assert float(model.get_buffer("peak")) == 0
+    model(torch.randn(3, 4))
+    assert heard[-1] == 4
 
 
 class Hidden(nn.Module):
@@ -405,7 +433,7 @@ def test_every_attribute_that_a_cut_changes_is_one_that_shapes_know() -> None:
 
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 50, "num_labels": 3}
-TOKENS = (torch.arange(1, 15).view(2, 7), torch.ones(2, 7, dtype=torch.long))
+TOKENS = (torch.arange(1, 15).view(2, 7), torch.tensor([[1] * 7, [1] * 4 + [0] * 3]))  # with padding
 
 
 def test_bert_loses_heads_and_feed_forward_rows() -> None:
