@@ -20,20 +20,22 @@ Node = tuple[Source, int]  # one unit
 
 @dataclass(frozen=True)
 class Attention:
-    """Names in one way to write self-attention: count of heads, projections, width of all heads together.
+    """Names in one way to write self-attention: the size of a head, the projections, and what counts heads or widths.
 
-    Where there is one projection, it holds queries, keys and values behind each other.
+    A single projection holds queries, keys and values behind each other. Where several queries share a key, they and
+    it are one head.
     """
 
-    heads: str
+    head: str
     projections: tuple[str, ...]
-    width: str
+    sizes: tuple[str, ...]
 
 
 ATTENTIONS = (
-    Attention("num_attention_heads", ("query", "key", "value"), "all_head_size"),  # BERT, RoBERTa, ELECTRA, ViT
-    Attention("n_heads", ("q_lin", "k_lin", "v_lin"), "dim"),  # DistilBERT
-    Attention("num_heads", ("c_attn",), "split_size"),  # GPT-2
+    Attention("attention_head_size", ("query", "key", "value"), ("num_attention_heads", "all_head_size")),  # BERT
+    Attention("attention_head_size", ("q_lin", "k_lin", "v_lin"), ("n_heads", "dim")),  # DistilBERT
+    Attention("head_dim", ("c_attn",), ("num_heads", "split_size")),  # GPT-2
+    Attention("head_dim", ("q_proj", "k_proj", "v_proj"), ("num_heads", "num_attention_heads", "embed_dim")),  # Llama
 )
 
 
@@ -67,15 +69,17 @@ def sources(stage: Stage) -> list[Source]:
 
 def _heads(stage: Stage, module: nn.Module, form: Attention) -> Source | None:
     parts = [part for name, part in module.named_children() if name in form.projections]
-    count, width = getattr(module, form.heads, None), getattr(module, form.width, None)
-    if not (isinstance(count, int) and isinstance(width, int) and count > 0 and width % count == 0):
+    packed, head = 3 // len(form.projections), getattr(module, form.head, None)
+    widths = [_units(stage, part) // packed for part in parts]
+    if len(parts) != len(form.projections) or not isinstance(head, int) or min(widths) < head or head < 1:
         return None
-    packed = 3 // len(form.projections)
-    if [_units(stage, part) for part in parts] != [packed * width] * len(form.projections):
+    count = min(widths) // head
+    if any(width % (count * head) for width in widths):
         return None
-    index = torch.arange(packed * width).view(packed, count, -1).transpose(0, 1).flatten(1)
-    sizes = ((form.heads, 1), (form.width, width // count))
-    return Source(stage.names[module], "heads", tuple((part, index) for part in parts), module, sizes)
+    rows = [torch.arange(packed * width).view(packed, count, -1).transpose(0, 1).flatten(1) for width in widths]
+    sizes = ((name, held) for name in form.sizes if isinstance(held := getattr(module, name, None), int))
+    per_head = tuple((name, held // count) for name, held in sizes)
+    return Source(stage.names[module], "heads", tuple(zip(parts, rows, strict=True)), module, per_head)
 
 
 def _units(stage: Stage, module: nn.Module) -> int:

@@ -89,7 +89,7 @@ class Stage:
         code = torch.arange(source.count)
         reached = _Run(self, source, code >= 0)
         if reached.ends:
-            raise Lost(f"its units reach {' and '.join(sorted(reached.ends))}")
+            raise Lost(f"its units reach {' and '.join(sorted(reached.ends))}, where they cannot be cut")
         found = {m: torch.where(marked, 0, CLEAN) for m, marked in reached.columns.items() if bool(marked.any())}
         for bit in range(max(1, (source.count - 1).bit_length())):
             on, off = (_Run(self, source, (code >> bit & 1) == value).columns for value in (1, 0))
@@ -139,7 +139,7 @@ class _Run:
         given = list(tensors((args, kwargs)))
         if kind is None:
             if any(map(_has_nan, given)):
-                self.ends.add(f"{self._stage.names[module]!r} ({type(module).__name__}), which cannot be cut")
+                self.ends.add(f"{self._stage.names[module]!r} ({type(module).__name__})")
             return out
         marked = given[0].isnan().movedim(kind.dim, 0).flatten(1).any(1).cpu()
         self.columns[module] = self.columns.get(module, torch.zeros_like(marked)) | marked

@@ -15,7 +15,7 @@ from compressors.cuts import kind_of
 SIZES = frozenset(
     {
         *("in_features", "out_features", "in_channels", "out_channels", "groups", "num_features", "normalized_shape"),
-        *("nx", "nf", "num_attention_heads", "all_head_size", "n_heads", "dim", "num_heads", "split_size"),
+        *("nx", "nf", "num_attention_heads", "all_head_size", "n_heads", "dim", "num_heads", "split_size", "embed_dim"),
     }
 )
 

@@ -1,31 +1,24 @@
 """Structured pruning: whole neurons, channels and heads are removed, so that tensors get smaller and the model faster.
 
-Owns the choice, the check, and the report. Does not know how units are followed (follow.py), grouped (families.py) or
-cut (cuts.py), nor how a model is retrained afterwards.
+Owns the choice and the report. Does not know how units are followed (follow.py), grouped (families.py), cut (cuts.py)
+or how that is checked (remove.py), nor how a model is retrained afterwards.
 
 A group's importance is the L2 norm of all weights that would go with it: its rows where it is made, its columns where
 it is read, its entries in the norms between (DepGraph, Fang et al., arXiv 2301.12900). Each family loses the same share
 of its groups, the least important ones.
-
-Every removal is checked on the example batch: the smaller model must answer as the larger one does when those columns
-are zero. So what was followed wrongly is put back and reported, not served.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from compressors.between import instead, tensors
-from compressors.cuts import Place
 from compressors.families import Family, families, sources
 from compressors.follow import TROUBLE, Lost, Source, Stage
 from compressors.recipe import PruneStructured
+from compressors.remove import remove
 
 
 @dataclass(frozen=True)
@@ -85,7 +78,7 @@ def _prune(stage: Stage, step: PruneStructured) -> tuple[list[Cut], dict[str, st
         if not any(source.unit in step.units for source in family.sources):
             continue
         gone = _least(family, step.amount)
-        reason = _remove(stage, family, gone)
+        reason = remove(stage, family, gone)
         if reason:
             left |= {source.name: reason for source in family.sources}
         else:
@@ -99,82 +92,6 @@ def _least(family: Family, amount: float) -> list[int]:
     squares = sum(place.energy()[index].sum(1) for place, index in family.places.items())
     order = torch.as_tensor(squares).sqrt().argsort(stable=True)
     return sorted(order[: min(family.count - 1, round(amount * family.count))].tolist())
-
-
-def _remove(stage: Stage, family: Family, gone: Sequence[int]) -> str | None:
-    """Cut the groups out; or put everything back and say why."""
-    if not gone:
-        return f"the share to remove of its {family.count} units is less than one"
-    places = {place: index[gone].flatten().tolist() for place, index in family.places.items()}
-    restore = _save({place.module for place in places} | {source.owner for source in family.sources})
-    reason: str | None = "interrupted"
-    try:
-        with _silenced(places):
-            larger = _answer(stage)
-        restore()
-        for place, index in places.items():
-            place.cut(index)
-        for source in family.sources:
-            for name, size in source.sizes:
-                setattr(source.owner, name, size * (family.count - len(gone)))
-        reason = _difference(larger, _answer(stage))
-    except TROUBLE as wrong:
-        reason = f"without some of its units the model fails: {wrong}"
-    finally:
-        if reason:
-            restore()
-    return reason
-
-
-def _save(modules: set[nn.Module]) -> Callable[[], None]:
-    held = [(t, t.data, t.grad) for m in modules for t in (*m.parameters(False), *m.buffers(False))]
-    sizes = [(m, {name: v for name, v in vars(m).items() if isinstance(v, int | tuple)}) for m in modules]
-
-    def restore() -> None:
-        for tensor, data, grad in held:
-            tensor.data = data
-            tensor.grad = grad
-        for module, attributes in sizes:
-            vars(module).update(attributes)
-
-    return restore
-
-
-@contextmanager
-def _silenced(places: dict[Place, list[int]]) -> Iterator[None]:
-    """Let nobody hear these units: readers have zero columns, and a LayerNorm norms the rest alone."""
-    norms: dict[nn.Module, list[int]] = {}
-    for place, index in places.items():
-        if isinstance(place.module, nn.LayerNorm):
-            norms[place.module] = index
-        elif place.side == "columns" and place.kind.unit:
-            place.silence(index)
-    with instead(norms, lambda module: partial(_norm_rest, module, norms[module])):
-        yield
-
-
-def _norm_rest(module: Any, gone: list[int], x: Tensor) -> Tensor:
-    keep = torch.tensor(sorted(set(range(x.shape[-1])) - set(gone)), device=x.device)
-    weight, bias = (None if t is None else t[keep] for t in (module.weight, module.bias))
-    rest = F.layer_norm(x[..., keep], (len(keep),), weight, bias, module.eps)
-    return torch.zeros_like(x).index_copy(-1, keep, rest)
-
-
-def _answer(stage: Stage) -> list[Tensor]:
-    torch.manual_seed(0)
-    return [t.clone() for t in tensors(stage.model(*(t.clone() for t in stage.inputs)))]
-
-
-def _difference(larger: list[Tensor], smaller: list[Tensor]) -> str | None:
-    shapes, now = ([tuple(t.shape) for t in answer] for answer in (larger, smaller))
-    if shapes != now:
-        return f"without some of its units the model's output has shape {now}, not {shapes}"
-    for a, b in zip(larger, smaller, strict=True):
-        if a.is_floating_point() and a.numel():
-            bound = torch.finfo(a.dtype).eps ** 0.5 * max(float(a.abs().max()), 1e-30)
-            if not torch.allclose(a, b, rtol=0, atol=bound, equal_nan=True):
-                return "its units are read in a way that was not found: without them the answers are others"
-    return None
 
 
 def _others(stage: Stage) -> dict[str, str]:

@@ -34,9 +34,10 @@ def answer(model: nn.Module, inputs: Inputs) -> Any:
 def pruned(make: Callable[[], nn.Module], inputs: Inputs, step: PruneStructured = HALF) -> tuple[nn.Module, Report]:
     """Prune, and check what holds for every model."""
     model, before = seeded(make), seeded(make)
-    modes = [m.training for m in model.modules()]
+    modes, random = [m.training for m in model.modules()], torch.get_rng_state()
     report = prune_structured(model, step, inputs)
     assert [m.training for m in model.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), random)
     assert report.parameters_before == sum(p.numel() for p in before.parameters())
     assert report.parameters_after == sum(p.numel() for p in model.parameters())
     assert (report.parameters_after < report.parameters_before) == bool(report.layers)
@@ -90,7 +91,7 @@ def test_neurons_go_with_what_reads_them_and_inputs_and_outputs_stay() -> None:
     assert shape["layers.3.weight"] == [12, 24]
     assert shape["layers.5.weight"] == [1, 12]
     assert report.layers == (Cut("layers.0", "neurons", 32, 24), Cut("layers.3", "neurons", 16, 12))
-    assert report.left == {"layers.5": "its units reach the model's output"}
+    assert report.left == {"layers.5": "its units reach the model's output, where they cannot be cut"}
 
 
 def test_the_units_with_the_smallest_norm_go_and_the_others_do_not_notice() -> None:
@@ -428,7 +429,7 @@ def test_every_attribute_that_a_cut_changes_is_one_that_shapes_know() -> None:
     kinds = [kind for module in modules if (kind := kind_of(module))]
     assert len(kinds) == len(modules)
     assert {name for kind in kinds for name in (*kind.unit_sizes, *kind.column_sizes)} <= SIZES
-    assert {name for form in ATTENTIONS for name in (form.heads, form.width)} <= SIZES
+    assert {name for form in ATTENTIONS for name in form.sizes} <= SIZES
     assert Place(modules[0], "units", kinds[0]).size == 2
 
 
@@ -449,6 +450,20 @@ def test_bert_loses_heads_and_feed_forward_rows() -> None:
         assert model.get_parameter(f"{layer}.attention.output.dense.weight").shape == (32, 16)
         assert f"{layer}.output.dense" in report.left
     assert "classifier" in report.left
+
+
+def test_llama_loses_keys_with_the_queries_that_share_them_and_gates_with_what_they_gate() -> None:
+    hf = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "vocab_size": 50}
+    config = hf.LlamaConfig(**sizes, num_attention_heads=8, num_key_value_heads=4)
+    model, report = pruned(lambda: hf.LlamaForCausalLM(config), TOKENS)
+    cuts = {cut.layer.split(".", 3)[-1]: (cut.unit, cut.before, cut.after) for cut in report.layers}
+    assert cuts == {
+        "self_attn": ("heads", 4, 2),
+        **dict.fromkeys(["mlp.gate_proj", "mlp.up_proj"], ("neurons", 64, 32)),
+    }
+    shape = {name.split(".")[-2]: tuple(p.shape) for name, p in model.named_parameters()}
+    assert (shape["q_proj"], shape["k_proj"], shape["o_proj"]) == ((16, 32), (8, 32), (32, 16))
 
 
 def test_distilbert_does_too() -> None:
