@@ -51,10 +51,6 @@ class Family:
         """How many groups there are; one unit of each source is in each."""
         return len(next(iter(self.places.values())))
 
-    def __str__(self) -> str:
-        """Name the layers."""
-        return ", ".join(source.name for source in self.sources)
-
 
 def sources(stage: Stage) -> list[Source]:
     """Give all heads, neurons and channels; the projections of known attention have heads, not neurons."""
@@ -96,12 +92,12 @@ def families(stage: Stage, readers: Mapping[Source, Mapping[nn.Module, Tensor]])
     good: list[Family] = []
     left: dict[str, str] = {}
     for among, groups in found.items():
-        alike = all(_sizes(group) == _sizes(groups[0]) for group in groups)
+        alike = all(_sizes(group) == _sizes(groups[0]) and len(group.nodes) == len(among) for group in groups)
         if alike and all(seen[source] == 1 for source in among):
             places = {place: torch.tensor([g.places[place] for g in groups]) for place in groups[0].places}
             good.append(Family(among, places))
         else:
-            left |= {source.name: "its units are not all read alike" for source in among}
+            left |= {source.name: "its units are not each read alone, or not all alike" for source in among}
     return good, left
 
 

@@ -273,9 +273,9 @@ class Odd(nn.Module):
         self.fixed, self.sliced, self.mixed = nn.Linear(4, 8), nn.Linear(4, 8), nn.Linear(4, 8)
         self.gate, self.up, self.turned, self.unused = (nn.Linear(4, 8) for _ in range(4))
         self.grouped, self.after = nn.Conv1d(4, 8, 1, groups=2), nn.Conv1d(8, 4, 1)
-        self.skip = nn.Linear(4, 4)
+        self.skip, self.scale, self.scaled = nn.Linear(4, 4), nn.Linear(4, 1), nn.Linear(4, 8)
         self.a, self.b, self.c, self.d = nn.Linear(8, 2), nn.Linear(5, 2), nn.Linear(8, 2), nn.Linear(8, 2)
-        self.e, self.f, self.g = nn.Linear(24, 2), nn.Linear(4, 2), nn.Linear(4, 2)
+        self.e, self.f, self.g, self.h = nn.Linear(24, 2), nn.Linear(4, 2), nn.Linear(4, 2), nn.Linear(8, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x[:, None].expand(-1, 3, -1)
@@ -287,6 +287,7 @@ class Odd(nn.Module):
             self.e(self.turned(rows).transpose(1, 2).flatten(1)),
             self.f(self.after(self.grouped(rows.transpose(1, 2))).mean(2)),
             self.g(x + self.skip(x)),
+            self.h(self.scaled(x) * self.scale(x)),
         ]
         return torch.stack(parts).sum(0)
 
@@ -301,9 +302,11 @@ def test_what_cannot_be_followed_is_left_and_named_and_the_rest_goes() -> None:
         "grouped": "2 groups of channels",
         "skip": "the model fails: The size of tensor",
         "unused": "does not call it",
+        "scale": "not each read alone",
+        "scaled": "not each read alone",
     }.items():
         assert why in report.left[layer], report.left[layer]
-    assert {"a", "b", "c", "d", "e", "f", "g"} <= set(report.left)
+    assert set("abcdefgh") <= set(report.left)
 
 
 class Counting(nn.Module):
