@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors.cuts import Place
-from compressors.follow import Source, Stage
+from compressors.follow import Columns, Source, Stage
 
 Node = tuple[Source, int]  # one unit
 
@@ -83,8 +83,8 @@ def _units(stage: Stage, module: nn.Module) -> int:
     return Place(module, "units", kind).size if kind and kind.unit else 0
 
 
-def families(stage: Stage, readers: Mapping[Source, Mapping[nn.Module, Tensor]]) -> tuple[list[Family], dict[str, str]]:
-    """Give the families, and by name the sources that have none, with the reason; `readers` as `Stage.readers` says."""
+def families(stage: Stage, readers: Mapping[Source, Columns]) -> tuple[list[Family], dict[str, str]]:
+    """Give the families, and by name the sources that have none, with the reason; `readers` as `Stage.follow` says."""
     found: dict[tuple[Source, ...], list[_Group]] = defaultdict(list)
     for group in _groups(stage, readers):
         found[tuple(dict.fromkeys(source for source, _ in group.nodes))].append(group)
@@ -111,7 +111,7 @@ def _sizes(group: _Group) -> dict[Place, int]:
     return {place: len(index) for place, index in group.places.items()}
 
 
-def _groups(stage: Stage, readers: Mapping[Source, Mapping[nn.Module, Tensor]]) -> list[_Group]:
+def _groups(stage: Stage, readers: Mapping[Source, Columns]) -> list[_Group]:
     """Join all units that are read at one column, and gather what each group has where."""
     at: dict[tuple[nn.Module, int], list[Node]] = defaultdict(list)
     for source, found in readers.items():

@@ -3,13 +3,14 @@
 Owns the probing. Every module with weights replays what it said once, so that only what lies between is computed. Some
 units of one layer are replaced by NaN, which no arithmetic forgets (NaN propagation, Sharpe, arXiv 2507.23186); where
 it arrives, those units are read. Twice log2(n) such runs tell all n units apart: run k marks those whose k-th bit is
-set, then those whose is not; a column marked by both reads more than one. What is found holds for the way that the
-inputs take through the model. Does not know what is removed, or why.
+set, then those whose is not; a column marked by both reads more than one. Each layer's units are counted from 0, so one
+set of runs does for all layers. What is found holds for the way that the inputs take through the model. Does not know
+what is removed, or why.
 """
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,6 +23,7 @@ from compressors.cuts import kind_of
 
 TROUBLE = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 CLEAN, MIXED = -1, -2
+Columns = dict[nn.Module, Tensor]
 
 
 class Lost(RuntimeError):
@@ -78,30 +80,65 @@ class Stage:
         """Whether the forward came by."""
         return bool(self.said[module])
 
-    def readers(self, source: Source) -> dict[nn.Module, Tensor]:
-        """Give for each column (F,) of each module that reads the source the unit that it reads, or CLEAN.
+    def follow(self, sources: Iterable[Source]) -> tuple[dict[Source, Columns], dict[Source, str]]:
+        """Give for each source, for each module that reads it, what each column (F,) reads: a unit, or CLEAN.
 
-        Raises:
-            Lost: the units arrive where they cannot be cut, or mixed, or not all of them.
+        And which sources are lost, and why: their units arrive where they cannot be cut, or mixed, or not all of them.
         """
+        reached, lost = dict[Source, Columns](), dict[Source, str]()
+        for source in sources:
+            try:
+                reached[source] = self._reached(source)
+            except Lost as why:
+                lost[source] = str(why)
+        found = self._all(reached)
+        for source in reached:
+            try:
+                if source not in found:
+                    found |= self._tell_apart({source: reached[source]})
+                self._check(source, found[source])
+            except Lost as why:
+                lost[source] = str(why)
+        return {source: columns for source, columns in found.items() if source not in lost}, lost
+
+    def _reached(self, source: Source) -> Columns:
         if not all(self.called(module) for module, _ in source.parts):
             raise Lost("the forward does not call it with these inputs")
-        code = torch.arange(source.count)
-        reached = _Run(self, source, code >= 0)
-        if reached.ends:
-            raise Lost(f"its units reach {' and '.join(sorted(reached.ends))}, where they cannot be cut")
-        found = {m: torch.where(marked, 0, CLEAN) for m, marked in reached.columns.items() if bool(marked.any())}
-        for bit in range(max(1, (source.count - 1).bit_length())):
-            on, off = (_Run(self, source, (code >> bit & 1) == value).columns for value in (1, 0))
-            for module, unit in found.items():
-                unit[unit >= 0] |= on[module].long()[unit >= 0] << bit
-                unit[on[module] & off[module]] = MIXED
-        self._check(source, found)
-        return found
+        run = _Run(self, {source: torch.ones(source.count, dtype=torch.bool)})
+        if run.ends:
+            raise Lost(f"its units reach {' and '.join(sorted(run.ends))}, where they cannot be cut")
+        return {module: marked for module, marked in run.columns.items() if bool(marked.any())}
 
-    def _check(self, source: Source, found: Mapping[nn.Module, Tensor]) -> None:
-        for module, unit in found.items():
-            if bool((unit == MIXED).any()):
+    def _all(self, reached: Mapping[Source, Columns]) -> dict[Source, Columns]:
+        """Tell the units of all sources apart at once, each counted from 0; give those sources for which that works.
+
+        A column that reads units of several sources, as after a sum, is clear if they have the same number.
+        """
+        try:
+            found = self._tell_apart(reached)
+        except Lost:
+            return {}
+        return {source: columns for source, columns in found.items() if not any(map(_mixed, columns.values()))}
+
+    def _tell_apart(self, reached: Mapping[Source, Columns]) -> dict[Source, Columns]:
+        codes = {source: torch.arange(source.count) for source in reached}
+        units: Columns = defaultdict(lambda: torch.zeros((), dtype=torch.long))
+        mixed: Columns = defaultdict(lambda: torch.zeros((), dtype=torch.bool))
+        most = max(map(len, codes.values()), default=0)
+        for bit in range(max(1, (most - 1).bit_length())):
+            on, off = (_Run(self, {s: (c >> bit & 1) == value for s, c in codes.items()}).columns for value in (1, 0))
+            for module, marked in on.items():
+                units[module] = units[module] | marked.long() << bit
+                mixed[module] = mixed[module] | marked & off[module]
+        told = {module: torch.where(mixed[module], MIXED, unit) for module, unit in units.items()}
+        return {
+            source: {module: torch.where(marked, told[module], CLEAN) for module, marked in columns.items()}
+            for source, columns in reached.items()
+        }
+
+    def _check(self, source: Source, found: Columns) -> None:
+        for module, units in found.items():
+            if _mixed(units):
                 raise Lost(f"its units are mixed before {self.names[module]!r} reads them")
         read = {unit for units in found.values() for unit in units.tolist()} - {CLEAN}
         if len(read) != source.count:
@@ -109,16 +146,16 @@ class Stage:
 
 
 class _Run:
-    """One forward in which the chosen (n,) units of a source are NaN; `columns` (F,) and `ends` say where it arrived.
+    """One forward in which the chosen (n,) units of each source are NaN; `columns` (F,) and `ends` say what they reach.
 
     Raises:
         Lost: the forward failed, or took another way than it did before.
     """
 
-    def __init__(self, stage: Stage, source: Source, chosen: Tensor) -> None:
+    def __init__(self, stage: Stage, chosen: Mapping[Source, Tensor]) -> None:
         self._stage, self._calls = stage, Counter[nn.Module]()
-        self._marks = {module: index[chosen].flatten() for module, index in source.parts}
-        self.columns: dict[nn.Module, Tensor] = {}
+        self._marks = {m: index[units].flatten() for source, units in chosen.items() for m, index in source.parts}
+        self.columns: Columns = {}
         self.ends: set[str] = set()
         try:
             with instead(stage.stations, lambda module: partial(self._answer, module)), step_by_step():
@@ -145,6 +182,10 @@ class _Run:
         self.columns[module] = self.columns.get(module, torch.zeros_like(marked)) | marked
         marks = marked.nonzero()[:, 0] if kind.unit is None else self._marks.get(module)
         return out if marks is None else out.index_fill(kind.dim, marks.to(out.device), math.nan)
+
+
+def _mixed(units: Tensor) -> bool:
+    return bool((units == MIXED).any())
 
 
 def _has_nan(tensor: Tensor) -> bool:

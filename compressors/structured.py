@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors.families import Family, families, sources
-from compressors.follow import TROUBLE, Lost, Source, Stage
+from compressors.follow import TROUBLE, Lost, Stage
 from compressors.recipe import PruneStructured
 from compressors.remove import remove
 
@@ -65,14 +65,10 @@ def prune_structured(model: nn.Module, step: PruneStructured, inputs: tuple[Tens
 
 
 def _prune(stage: Stage, step: PruneStructured) -> tuple[list[Cut], dict[str, str]]:
-    found, left = sources(stage), {}
-    readers: dict[Source, dict[nn.Module, Tensor]] = {}
-    for source in found:
-        try:
-            readers[source] = stage.readers(source)
-        except Lost as lost:
-            left[source.name] = str(lost)
+    found = sources(stage)
+    readers, lost = stage.follow(found)
     good, unlike = families(stage, readers)
+    left = unlike | {source.name: why for source, why in lost.items()}
     cuts: list[Cut] = []
     for family in good:
         if not any(source.unit in step.units for source in family.sources):
@@ -84,7 +80,7 @@ def _prune(stage: Stage, step: PruneStructured) -> tuple[list[Cut], dict[str, st
         else:
             cuts += [Cut(s.name, s.unit, family.count, family.count - len(gone)) for s in family.sources]
     asked = {source.name for source in found if source.unit in step.units}
-    return cuts, {name: reason for name, reason in (left | unlike).items() if name in asked}
+    return cuts, {name: reason for name, reason in left.items() if name in asked}
 
 
 def _least(family: Family, amount: float) -> list[int]:
