@@ -33,7 +33,11 @@ class Cut:
 
 @dataclass(frozen=True)
 class Report:
-    """What was removed, how many parameters there were and are, and by name what was left and why."""
+    """What was removed, how many parameters there were and are, and by name what was left and why.
+
+    A model that cannot be followed at all is left under its own name, "". Of tied layers, such as the ends of a residual
+    sum, each is listed. Several queries that share a key count as one head.
+    """
 
     layers: tuple[Cut, ...]
     parameters_before: int
@@ -42,7 +46,7 @@ class Report:
 
 
 def prune_structured(model: nn.Module, step: PruneStructured, inputs: tuple[Tensor, ...]) -> Report:
-    """Remove the share `step.amount` of the units of each layer, in place; at least one stays.
+    """Remove the share `step.amount` of the units of each layer of a plain model, in place; at least one stays.
 
     `inputs` is an example batch, called as `model(*inputs)`, a few rows are enough. Parameters stay the same objects,
     modes and the global random generator as they were; the model's inputs and outputs keep their shapes. The same
@@ -98,7 +102,7 @@ def _others(stage: Stage) -> dict[str, str]:
             left[name] = f"its weight is also that of {stage.shared[module]!r}"
         elif isinstance(module, nn.MultiheadAttention):
             left[name] = "MultiheadAttention takes the size of a head from that of its input, so no head can go"
-        elif isinstance(module, nn.Conv1d | nn.Conv2d) and module not in stage.kinds:
+        elif isinstance(module, nn.Conv1d | nn.Conv2d) and module.groups > 1 and module not in stage.kinds:
             left[name] = f"its {module.groups} groups of channels would have to stay equally large"
         elif module not in stage.kinds and _is_matrix(module):
             left[name] = f"how to remove units of a {type(module).__name__} is not known"
