@@ -35,8 +35,8 @@ class Cut:
 class Report:
     """What was removed, how many parameters there were and are, and by name what was left and why.
 
-    A model that cannot be followed at all is left under its own name, "". Of tied layers, such as the ends of a residual
-    sum, each is listed. Several queries that share a key count as one head.
+    A model that cannot be followed at all is left under its own name, "". Of layers that are cut together, such as the
+    ends of a residual sum, each is listed. Several queries that share a key count as one head.
     """
 
     layers: tuple[Cut, ...]
