@@ -17,12 +17,13 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch import Tensor, nn
 
-from compressors.form import SHADOWS, Shadow, Weight, left, shadow, weights
+from compressors.form import SHADOWS, Shadow, Weight, find, left, shadow, weights
 from compressors.int8 import Int8Linear, fits
 from compressors.packing import pack as pack_numbers
 from compressors.packing import unpack
 from compressors.quantize import from_whole, to_whole
 from compressors.recipe import Inputs, Quantize
+from compressors.shapes import reshape
 
 FORMAT = 2
 _BLANK = "0" * 64
@@ -67,15 +68,22 @@ class Description:
     manifest: dict[str, Any]
 
 
-def pack(form: nn.Module, manifest: Mapping[str, Any], float_bytes: int | None = None) -> bytes:
+def pack(
+    form: nn.Module,
+    manifest: Mapping[str, Any],
+    *,
+    shapes: Mapping[str, Any] | None = None,
+    float_bytes: int | None = None,
+) -> bytes:
     """Convert a training form to an artifact. Equal models and manifests give equal bytes.
 
-    `float_bytes` is what the model took before its units were removed, where they were.
+    Where whole units were removed, `shapes` is what `compressors.shapes` has recorded of that, the form may be a plain
+    model, and `float_bytes` is what the model took before.
 
     Raises:
         ValueError: not a training form, a number that is not finite, or a manifest that is not JSON.
     """
-    found = weights(form)
+    found = find(form) if shapes else weights(form)
     plain = {name: t.detach().contiguous().clone() for name, t in _rest(form).items()}
     tensors = {f"plain/{name}": t for name, t in plain.items()}
     stored = {}
@@ -87,7 +95,12 @@ def pack(form: nn.Module, manifest: Mapping[str, Any], float_bytes: int | None =
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"{name} holds a number that is not finite: this model cannot be packed")
     head = {"digest": _BLANK, "format": FORMAT, "weights": {name: asdict(one) for name, one in stored.items()}}
-    head |= {"left": left(form), "figures": _figures(found, plain, stored, float_bytes), "manifest": dict(manifest)}
+    head |= {
+        "shapes": dict(shapes or {}),
+        "left": left(form),
+        "figures": _figures(found, plain, stored, float_bytes),
+        "manifest": dict(manifest),
+    }
     blank = write_tensors(tensors, {"shadowstream": json.dumps(head, allow_nan=False)})
     return blank.replace(_BLANK.encode(), sha256(blank).hexdigest().encode(), 1)
 
@@ -104,6 +117,7 @@ def load(data: bytes, factory: Callable[[], nn.Module]) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         model = factory()
     try:
+        reshape(model, head["shapes"])
         stored = {name: _read_stored(one) for name, one in head["weights"].items()}
         tensors = read_tensors(data)
         state = {name.removeprefix("plain/"): t for name, t in tensors.items() if name.startswith("plain/")}
@@ -222,7 +236,7 @@ def _figures(
     size = sum(t.numel() * t.element_size() for t in (*plain.values(), *(w.value for w in found.values())))
     return {
         "float_bytes": float_bytes or size,
-        "sparsity": zeros / compressed,
+        "sparsity": zeros / max(1, compressed),
         "sparsity_all": (zeros + sum(map(_zeros, plain.values()))) / (compressed + others),
     }
 

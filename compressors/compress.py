@@ -18,10 +18,13 @@ from compressors.distill import Data, Losses
 from compressors.form import Shadow, training_form, weights
 from compressors.parity import Parity, parity
 from compressors.prune import prune
-from compressors.recipe import STEP_NAMES, Prune, Quantize, Recipe, Retrain, Step
+from compressors.recipe import STEP_NAMES, Prune, PruneStructured, Quantize, Recipe, Retrain, Step
+from compressors.shapes import shapes
+from compressors.structured import Report, prune_structured
 from compressors.train import train
 
 HELD_OUT = 0.05  # the newest share of the data, on which parity and losses are measured
+EXAMPLE = 4  # rows by which units are followed
 CALIBRATION = 64  # batches that static ranges follow where no training follows them
 Progress = Callable[[str, int, int], object]
 
@@ -34,6 +37,8 @@ class Refused(ValueError):
 class Compressed:
     """What became of a model: `artifact` to store, `model` to serve, the training `form` to go on learning with.
 
+    `removed` says what each structured step took away, and what it left and why.
+
     `loss_before` and `loss_after` are means over the held-out rows, `loss_error` is the standard error of their
     difference.
     """
@@ -43,6 +48,7 @@ class Compressed:
     model: nn.Module
     form: nn.Module
     description: Description
+    removed: tuple[Report, ...]
     parity: Parity
     loss_before: float
     loss_after: float
@@ -76,9 +82,14 @@ def compress(
         raise ValueError("the recipe has no steps: nothing would change")
     replay, held = (data, held) if held else _split(data)
     plain = copy.deepcopy(model).eval()
-    form = training_form(copy.deepcopy(model), recipe)
-    carry_out(form, recipe, replay, losses, teacher=teacher or plain, seed=seed, progress=progress)
-    packed = artifact.pack(form, {"recipe": recipe.to_dict()} | (manifest or {}), _bytes(plain))
+    form = copy.deepcopy(model)
+    removed, rest = _plainly(form, recipe, replay, losses, teacher or plain, seed, progress)
+    sizes = shapes(plain, form) if removed else None
+    if rest.steps:
+        form = training_form(form, rest)
+        carry_out(form, rest, replay, losses, teacher=teacher or plain, seed=seed, progress=progress)
+    told = {"recipe": recipe.to_dict()} | (manifest or {})
+    packed = artifact.pack(form, told, shapes=sizes, float_bytes=_bytes(plain))
     served = artifact.load(packed, lambda: copy.deepcopy(plain))
     agreement = parity(form, served, held.inputs)
     if refusal := agreement.refusal():
@@ -90,11 +101,31 @@ def compress(
         model=served,
         form=form,
         description=artifact.describe(packed),
+        removed=removed,
         parity=agreement,
         loss_before=float(before.mean()),
         loss_after=float(after.mean()),
         loss_error=float((after - before).std(correction=0)) / len(before) ** 0.5,
     )
+
+
+def _plainly(
+    model: nn.Module, recipe: Recipe, data: Data, losses: Losses, teacher: nn.Module, seed: int, said: Progress | None
+) -> tuple[tuple[Report, ...], Recipe]:
+    """Take the steps that come before the first mask or rounding, on the plain model; give the rest of the chain.
+
+    Those are the removal of units and, where units were removed, the trainings that follow.
+    """
+    removed: list[Report] = []
+    for at, step in enumerate(recipe.steps):
+        if isinstance(step, PruneStructured):
+            removed.append(prune_structured(model, step, tuple(t[:EXAMPLE] for t in data.inputs)))
+        elif isinstance(step, Retrain) and removed:
+            heard = partial(said, STEP_NAMES[type(step)]) if said else None
+            train(model, data, losses, step, seed, teacher=teacher, progress=heard)
+        else:
+            return tuple(removed), Recipe(*recipe.steps[at:])
+    return tuple(removed), Recipe()
 
 
 def calibrate(form: nn.Module, inputs: tuple[Tensor, ...], batch: int = 64) -> None:

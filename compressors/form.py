@@ -241,11 +241,16 @@ def weights(form: nn.Module) -> dict[str, Weight]:
     Raises:
         ValueError: there is none, so this is no training form.
     """
-    found: dict[nn.Parameter, Weight] = {}
-    for weight in _each(form):
-        found.setdefault(weight.value, weight)
-    if not found:
+    if not (found := find(form)):
         raise ValueError("the model has no compressed layer; make its training form with training_form()")
+    return found
+
+
+def find(model: nn.Module) -> dict[str, Weight]:
+    """As `weights`, for a model that need not have any."""
+    found: dict[nn.Parameter, Weight] = {}
+    for weight in _each(model):
+        found.setdefault(weight.value, weight)
     return {weight.name: weight for weight in found.values()}
 
 

@@ -233,13 +233,14 @@ def _check_kinds(name: str, step: Any) -> None:
 
 
 def _check_order(steps: tuple[Step, ...]) -> None:
-    quantized = None
+    quantized = formed = None
     for step in steps:
         if isinstance(step, Quantize):
             _require(quantized is None, f"{_text(step)} after {_text(quantized)}: weights are quantized once")
             quantized = step
-        late = quantized and isinstance(step, PruneStructured)
-        _require(not late, f"{_text(step)} after {_text(quantized)}: units are removed before their scales are chosen")
+        formed = formed or (step if isinstance(step, Prune | Quantize) else None)
+        late = formed and isinstance(step, PruneStructured)
+        _require(not late, f"{_text(step)} after {_text(formed)}: whole units go before weights are masked or rounded")
     for i, step in enumerate(steps):
         ramped = isinstance(step, Prune) and step.ramp
         trains = any(isinstance(later, Retrain) for later in steps[i + 1 :])

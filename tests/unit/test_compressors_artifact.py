@@ -246,6 +246,13 @@ def test_another_model_is_refused_with_the_difference() -> None:
         load(data, lambda: nn.Embedding(3, 1))
 
 
+def test_shapes_that_are_not_the_models_are_refused() -> None:
+    hostile = {"out": {"sizes": {"out_features": 10**9}, "tensors": {}}}
+    data = pack(form_of(Net), {}, shapes=hostile)
+    with pytest.raises(ArtifactError, match="does not fit this model: shapes give 'out' out_features 1000000000"):
+        load(data, Net)
+
+
 def test_what_cannot_be_packed_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="training_form"):
         pack(Net(), {})

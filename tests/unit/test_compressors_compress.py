@@ -70,6 +70,21 @@ def test_a_chain_takes_effect(learned: nn.Module, text: str, zeros: float | None
     assert Recipe.from_dict(made.description.manifest["recipe"]) == Recipe.parse(text)
 
 
+@pytest.mark.parametrize(
+    "rest", ["", f" -> {TRAINED}", f" -> {TRAINED} -> prune(amount=0.5) -> quantize(int8) -> {TRAINED}"]
+)
+def test_units_that_are_removed_stay_removed_in_the_artifact(learned: nn.Module, rest: str) -> None:
+    made = compress(learned, f"prune_structured(amount=0.25){rest}", data(), Squared())
+    assert [(cut.before, cut.after) for cut in made.removed[0].layers] == [(24, 18), (24, 18)]
+    (x,) = data().inputs
+    again = artifact.load(made.artifact, net)
+    assert torch.equal(again(x), made.model(x))
+    assert sum(p.numel() for p in made.form.parameters()) < 0.7 * sum(p.numel() for p in learned.parameters())
+    assert made.description.float_bytes == 4 * sum(p.numel() for p in learned.parameters())
+    if rest:
+        assert made.loss_after < made.loss_before + 0.1
+
+
 def test_the_same_seed_gives_the_same_bytes_and_says_how_far_it_is(learned: nn.Module) -> None:
     said: list[tuple[str, int, int]] = []
     text = f"prune(amount=0.5) -> quantize(int8) -> {TRAINED}"
