@@ -84,7 +84,7 @@ end
 local resting = #moves == 0 and note == ''
 if not any or (resting and #due(w, 1, closing()) + #due(g, 1, false) == 0) then return answer() end
 if seq > 0 and not (newest and string.match(newest[1], '^%d+') == meta.seq) then
-  return redis.error_reply('BROKEN the stream does not end at seq ' .. meta.seq)
+  return redis.error_reply('BROKEN ' .. m .. ': the stream does not end at sample ' .. meta.seq)
 end
 -- A node that went back to amid a slot's migration holds some of the keys, and Redis 7.0 that reads a torn log twice does a
 -- part of a step beside the next one: no counter would tell. Steps are counted relatively first and absolutely last.

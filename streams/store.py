@@ -38,10 +38,12 @@ redis.call('HSET', KEYS[1], 'chain', string.format('%.0f', chain), unpack(added)
 # First what frees memory: a full store takes it. A store that went back is left alone: its reader will see that.
 _TRIM = """
 local seq, chain = string.match(ARGV[1], '^(%d+)-(%d+)$')
+local meta = redis.call('HMGET', KEYS[1], 'trimmed', 'seq')
+if tonumber(seq) > tonumber(meta[2] or 0) then return end -- of a step that was done by half
 local entry = redis.call('XRANGE', KEYS[5], seq .. '-0', '+', 'COUNT', 1)[1]
 if not entry or string.match(entry[1], '-(%d+)$') ~= chain or tonumber(entry[2][1]) > tonumber(seq) then return end
 redis.call('XTRIM', KEYS[5], 'MINID', seq .. '-0')
-if tonumber(redis.call('HMGET', KEYS[1], 'trimmed')[1] or 0) < tonumber(seq) then
+if tonumber(meta[1] or 0) < tonumber(seq) then
   redis.call('HSET', KEYS[1], 'trimmed', seq)
 end"""
 

@@ -24,6 +24,19 @@ def test_a_shard_that_lost_one_of_its_keys_is_seen(stage: Stage, key: str) -> No
         stage.store.step(feed, 0, pairs(state, 1))
 
 
+def test_samples_of_half_a_step_are_seen_and_not_trimmed_to(stage: Stage) -> None:
+    """Found by chaos, seed 5: a reader had taken samples of a torn step, and the refusal did not say of which shard."""
+    feed = stage.feed()
+    state = join(stage.store, feed, 0, 3)
+    ahead = f"{state.seq + 2}-7"
+    samples = {str(state.seq + n): "{}" for n in (1, 2)}
+    stage.place.node_of(feed, 0).redis.xadd(f"{{{feed}.0}}:s", samples, id=ahead)  # type: ignore[arg-type]
+    stage.store.trim(feed, 0, ahead)
+    assert look(stage.store, feed, 0).unread == state.unread == 3
+    with pytest.raises(StoreRefused, match=rf"BROKEN .*{feed}\.0.*: the stream does not end at sample {state.seq}"):
+        stage.store.step(feed, 0, pairs(state, 1))
+
+
 def test_a_log_torn_amid_a_step_and_read_twice_is_seen(stage: Stage) -> None:
     """Found by chaos, seed 12: Redis 7.0 drops the torn step but leaves its MULTI, and a second start does a part."""
     feed = stage.feed()

@@ -81,7 +81,7 @@ class Three(Cluster):
         target.run("CLUSTER SETSLOT", number, "IMPORTING", identity(source))
         source.run("CLUSTER SETSLOT", number, "MIGRATING", identity(target))
         while keys := source.run("CLUSTER GETKEYSINSLOT", number, 1):
-            source.run("MIGRATE", "127.0.0.1", target.port, keys[0], 0, 60_000)
+            source.run("MIGRATE", "127.0.0.1", target.port, keys[0], 0, 60_000, "REPLACE")  # a torn log left one there
         for node in (target, source, *self.nodes):
             node.run("CLUSTER SETSLOT", number, "NODE", identity(target))
 
