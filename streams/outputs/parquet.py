@@ -94,8 +94,8 @@ class ParquetOutput:
         self._position = self._newest()
         if number(self._position) != count:
             raise HistoryChanged(
-                f"{self.place} holds no file that ends with sample {count}, to go back to: the store has another history "
-                "of this shard, as from a copy that came back. To begin the shard again, delete its keys"
+                f"{self.place} holds no file that ends with sample {count}, to go back to: the store has another "
+                "history of this shard, as from a copy that came back. To begin the shard again, delete its keys"
             )
 
     def _put(self, entries: Sequence[tuple[str, bytes]]) -> None:
