@@ -119,11 +119,7 @@ def load(data: bytes, factory: Callable[[], nn.Module]) -> nn.Module:
     try:
         reshape(model, head["shapes"])
         stored = {name: _read_stored(one) for name, one in head["weights"].items()}
-        tensors = read_tensors(data)
-        state = {name.removeprefix("plain/"): t for name, t in tensors.items() if name.startswith("plain/")}
-        whole: dict[str, tuple[Tensor, Tensor]] = {}
-        for name, one in stored.items():
-            state |= dict.fromkeys(one.inputs, _value(name, one, tensors, whole))
+        state, whole = _state(data, stored)
         _serve(model, stored)
         model.load_state_dict(state)
         model = _with_kernels(model, stored, whole)
@@ -142,6 +138,29 @@ def describe(data: bytes) -> Description:
     stored = {name: _read_stored(one) for name, one in head["weights"].items()}
     told = {name: head[name] for name in ("digest", "format", "left", "manifest")}
     return Description(bytes=len(data), weights=stored, **told, **head["figures"])
+
+
+def floats(data: bytes) -> dict[str, Tensor]:
+    """Give the state of the plain model that answers as the artifact does, but for how layers see their inputs.
+
+    Raises:
+        ArtifactError: as `load`.
+    """
+    stored = {name: _read_stored(one) for name, one in _head(data)["weights"].items()}
+    try:
+        return _state(data, stored)[0]
+    except (SafetensorError, KeyError, ValueError) as wrong:
+        raise ArtifactError(f"the artifact is not whole: {wrong}") from wrong
+
+
+def _state(data: bytes, stored: Mapping[str, Stored]) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]:
+    """Read all tensors by their names in the model, in float, and the whole numbers of those that have them."""
+    tensors = read_tensors(data)
+    state = {name.removeprefix("plain/"): t for name, t in tensors.items() if name.startswith("plain/")}
+    whole: dict[str, tuple[Tensor, Tensor]] = {}
+    for name, one in stored.items():
+        state |= dict.fromkeys(one.inputs, _value(name, one, tensors, whole))
+    return state, whole
 
 
 def _rest(form: nn.Module) -> dict[str, Tensor]:
