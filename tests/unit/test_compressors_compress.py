@@ -12,7 +12,9 @@ from compressors.compress import Refused, compress
 from compressors.distill import Data
 from compressors.parity import Parity
 from compressors.prune import sparsity
-from compressors.recipe import Recipe
+from compressors.recipe import Recipe, Retrain
+from compressors.train import train
+from learners.tasks import Classes
 from tests.unit.test_compressors_train import Squared
 
 torch.set_num_threads(1)  # these nets are too small to share among threads, which would only wait for each other
@@ -131,6 +133,46 @@ def test_an_artifact_that_answers_otherwise_is_refused(learned: nn.Module, monke
     monkeypatch.setattr("compressors.compress.parity", lambda *_: Parity(0.4, 0.1, 0.2))
     with pytest.raises(Refused, match=r"quantize.*disagree: largest difference 0\.4"):
         compress(learned, "quantize(int8)", data(), Squared())
+
+
+class Decoder(nn.Module):
+    """A small language model: causal attention written out, a head that shares the embedding's weight."""
+
+    def __init__(self, vocabulary: int = 12, width: int = 32, heads: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.names, self.places = nn.Embedding(vocabulary, width), nn.Embedding(8, width)
+        self.before, self.joint = nn.LayerNorm(width), nn.Linear(width, 3 * width)
+        self.out, self.after = nn.Linear(width, width), nn.LayerNorm(width)
+        self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.head = nn.Linear(width, vocabulary, bias=False)
+        self.head.weight = self.names.weight
+        nn.init.normal_(self.names.weight, std=0.2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, length = x.shape
+        found = self.names(x) + self.places(torch.arange(length))
+        q, k, v = self.joint(self.before(found)).view(rows, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        seen = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        found = found + self.out(seen.transpose(1, 2).reshape(rows, length, -1))
+        found = found + self.narrow(nn.functional.gelu(self.wide(self.after(found))))
+        logits: Tensor = self.head(found[:, -1])
+        return logits
+
+
+def test_a_language_model_with_a_tied_head_keeps_what_it_knows() -> None:
+    torch.manual_seed(0)
+    x = torch.randint(0, 12, (3_000, 6))
+    told = Data((x,), x[:, -3].float())
+    model, task = Decoder(), Classes(12)
+    train(model, told, task, Retrain(passes=4, batch=64, learning_rate=3e-3), 0)
+    text = "prune(amount=0.5) -> quantize(int8) -> distill(passes=3, batch=64, learning_rate=0.001)"
+    made = compress(model, text, told, task)
+    assert made.loss_before < 0.2
+    assert made.loss_after < made.loss_before + 0.1
+    assert set(made.description.weights["names.weight"].inputs.values()) == {"float", "row"}
+    assert torch.equal(artifact.load(made.artifact, Decoder)(x[:50]), made.model(x[:50]))
+    assert len(made.artifact) < made.description.float_bytes / 2
 
 
 class Untraceable(nn.Module):
