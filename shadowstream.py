@@ -13,7 +13,10 @@ from streams.formats.content import json, msgpack
 from streams.formats.fields import KEY, TIMESTAMP, fields, header
 
 if TYPE_CHECKING:
-    from compressors.recipe import Distill, Prune, Quantize, Recipe
+    from compressors.advisor import Budget, advise
+    from compressors.compress import Compressed, compress
+    from compressors.distill import Data
+    from compressors.recipe import Distill, Prune, PruneStructured, Quantize, Recipe, Retrain
     from deploy.pipeline import FeedEvent, Labelled, Pipeline
     from learners.gate import Promotion
     from learners.online import Online
@@ -23,8 +26,11 @@ __all__ = [
     "KEY",
     "TIMESTAMP",
     "Binary",
+    "Budget",
     "Classes",
+    "Compressed",
     "ConfigError",
+    "Data",
     "Distill",
     "Event",
     "Feed",
@@ -37,13 +43,17 @@ __all__ = [
     "Pipeline",
     "Promotion",
     "Prune",
+    "PruneStructured",
     "Quantize",
     "Recipe",
     "Record",
     "Regression",
     "Request",
+    "Retrain",
     "ShadowstreamError",
     "Task",
+    "advise",
+    "compress",
     "fields",
     "header",
     "json",
@@ -54,7 +64,10 @@ __all__ = [
 ]
 
 _LATER = {
-    "compressors.recipe": ("Distill", "Prune", "Quantize", "Recipe"),
+    "compressors.advisor": ("Budget", "advise"),
+    "compressors.compress": ("Compressed", "compress"),
+    "compressors.distill": ("Data",),
+    "compressors.recipe": ("Distill", "Prune", "PruneStructured", "Quantize", "Recipe", "Retrain"),
     "deploy.pipeline": ("FeedEvent", "Labelled", "Pipeline"),
     "learners.gate": ("Promotion",),
     "learners.online": ("Online",),

@@ -1,15 +1,15 @@
-"""The artifact: one safetensors file with int8 weights, made from a training form and loaded into a model that serves.
+"""The artifact: one safetensors file with compressed weights, made from a training form and loaded to be served.
 
-Owns the format (version 1) and its checks. Does not know registries, training or who serves. Nothing is unpickled.
-The metadata's one entry `shadowstream` is JSON; its first member `digest` is the SHA-256 of the whole file with these
-64 digits as zeros, so that no byte can change unseen. It guards against accidents, not against a forger.
+Owns the format (version 2) and its checks. Does not know registries, training, engines or who serves. Nothing is
+unpickled. The metadata's one entry `shadowstream` is JSON; its first member `digest` is the SHA-256 of the whole file
+with these 64 digits as zeros, so that no byte can change unseen. It guards against accidents, not against a forger.
 """
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -17,12 +17,15 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch import Tensor, nn
 
-from compressors.form import ShadowLinear, layers, left, replace_linears
-from compressors.int8 import Int8Linear
-from compressors.packing import pack_whole, unpack_whole
-from compressors.quantize import quantize_rows
+from compressors.form import SHADOWS, Shadow, Weight, find, left, shadow, weights
+from compressors.int8 import Int8Linear, fits
+from compressors.packing import pack as pack_numbers
+from compressors.packing import unpack
+from compressors.quantize import from_whole, to_whole
+from compressors.recipe import Inputs, Quantize
+from compressors.shapes import reshape
 
-FORMAT = 1
+FORMAT = 2
 _BLANK = "0" * 64
 
 
@@ -31,49 +34,79 @@ class ArtifactError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Description:
-    """What an artifact says of itself. `manifest` is what its maker gave; `layers` are the compressed ones' sparsities.
+class Stored:
+    """One compressed weight: its shape, how its numbers are written, and what they take.
 
-    `sparsity` is the share of zeros among compressed layers' weights, `sparsity_all` among all numbers; `left` names
-    what stayed in float; `float_bytes` is the size of the same model in float.
+    `inputs` says how the layer that uses it sees its inputs, under the weight's name there: one that is shared has
+    several.
+    """
+
+    shape: tuple[int, ...]
+    weights: str
+    group: int | None
+    sparsity: float
+    bytes: int
+    inputs: dict[str, Inputs]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What an artifact says of itself. `manifest` is what its maker gave; `weights` are the compressed ones.
+
+    `sparsity` is the share of zeros among them, `sparsity_all` among all numbers; `left` says by module what stayed in
+    float, and why; `float_bytes` is the size of the same model in float.
     """
 
     digest: str
+    format: int
     bytes: int
     float_bytes: int
     sparsity: float
     sparsity_all: float
-    layers: dict[str, float]
-    left: tuple[str, ...]
+    weights: dict[str, Stored]
+    left: dict[str, str]
     manifest: dict[str, Any]
 
 
-def pack(form: nn.Module, manifest: Mapping[str, Any]) -> bytes:
+def pack(
+    form: nn.Module,
+    manifest: Mapping[str, Any],
+    *,
+    shapes: Mapping[str, Any] | None = None,
+    float_bytes: int | None = None,
+) -> bytes:
     """Convert a training form to an artifact. Equal models and manifests give equal bytes.
+
+    Where whole units were removed, `shapes` is what `compressors.shapes` has recorded of that, the form may be a plain
+    model, and `float_bytes` is what the model took before.
 
     Raises:
         ValueError: not a training form, a number that is not finite, or a manifest that is not JSON.
     """
-    found = layers(form)
-    rest = dict(left(form))
-    whole = {name: _whole(layer) for name, layer in found.items()}
-    tensors = {f"left/{name}": t.contiguous().clone() for name, t in rest.items()}
-    for name, layer in found.items():
-        tensors |= {f"int8/{name}/{part}": t for part, t in pack_whole(whole[name][0]).items()}
-        tensors[f"int8/{name}/scale"] = whole[name][1]
-        if layer.bias is not None:
-            tensors[f"int8/{name}/bias"] = layer.bias.detach().clone()
+    found = find(form) if shapes else weights(form)
+    plain = {name: t.detach().contiguous().clone() for name, t in _rest(form).items()}
+    tensors = {f"plain/{name}": t for name, t in plain.items()}
+    stored = {}
+    for name, weight in found.items():
+        parts = _parts(weight)
+        tensors |= {f"weight/{name}/{part}": t for part, t in parts.items()}
+        stored[name] = _stored(form, weight, parts)
     for name, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"{name} holds a number that is not finite: this model cannot be packed")
-    head = {"digest": _BLANK, "format": FORMAT, "layers": {n: list(w.shape) for n, (w, _) in whole.items()}}
-    head |= {"left": sorted(rest), "figures": _figures(found, whole, rest), "manifest": dict(manifest)}
+    head = {"digest": _BLANK, "format": FORMAT, "weights": {name: asdict(one) for name, one in stored.items()}}
+    head |= {
+        "shapes": dict(shapes or {}),
+        "left": left(form),
+        "figures": _figures(found, plain, stored, float_bytes),
+        "manifest": dict(manifest),
+    }
     blank = write_tensors(tensors, {"shadowstream": json.dumps(head, allow_nan=False)})
     return blank.replace(_BLANK.encode(), sha256(blank).hexdigest().encode(), 1)
 
 
 def load(data: bytes, factory: Callable[[], nn.Module]) -> nn.Module:
-    """Make the model that runs the artifact: `factory()`, its Linear layers in int8, in eval mode, not trainable.
+    """Make the model that runs the artifact: `factory()` with its layers as stored, in eval mode, not trainable.
 
     Outputs are the same bits at each load. The global random generator is left as it was.
 
@@ -82,13 +115,15 @@ def load(data: bytes, factory: Callable[[], nn.Module]) -> nn.Module:
     """
     head = _head(data)
     with torch.random.fork_rng(devices=[]):
-        plain = factory()
+        model = factory()
     try:
-        tensors = read_tensors(data)
-        model = replace_linears(plain, lambda name, layer: _int8(name, layer, head["layers"], tensors))
-        cut = len("left/")
-        model.load_state_dict({name[cut:]: t for name, t in tensors.items() if name.startswith("left/")})
-    except (SafetensorError, KeyError, RuntimeError) as wrong:
+        reshape(model, head["shapes"])
+        stored = {name: _read_stored(one) for name, one in head["weights"].items()}
+        state, whole = _state(data, stored)
+        _serve(model, stored)
+        model.load_state_dict(state)
+        model = _with_kernels(model, stored, whole)
+    except (SafetensorError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as wrong:
         raise ArtifactError(f"the artifact does not fit this model: {wrong}") from wrong
     return model.eval().requires_grad_(False)
 
@@ -100,38 +135,128 @@ def describe(data: bytes) -> Description:
         ArtifactError: as `load`.
     """
     head = _head(data)
-    return Description(
-        digest=head["digest"], bytes=len(data), left=tuple(head["left"]), manifest=head["manifest"], **head["figures"]
+    stored = {name: _read_stored(one) for name, one in head["weights"].items()}
+    told = {name: head[name] for name in ("digest", "format", "left", "manifest")}
+    return Description(bytes=len(data), weights=stored, **told, **head["figures"])
+
+
+def floats(data: bytes) -> dict[str, Tensor]:
+    """Give the state of the plain model that answers as the artifact does, but for how layers see their inputs.
+
+    Raises:
+        ArtifactError: as `load`.
+    """
+    stored = {name: _read_stored(one) for name, one in _head(data)["weights"].items()}
+    try:
+        return _state(data, stored)[0]
+    except (SafetensorError, KeyError, ValueError) as wrong:
+        raise ArtifactError(f"the artifact is not whole: {wrong}") from wrong
+
+
+def _state(data: bytes, stored: Mapping[str, Stored]) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]:
+    """Read all tensors by their names in the model, in float, and the whole numbers of those that have them."""
+    tensors = read_tensors(data)
+    state = {name.removeprefix("plain/"): t for name, t in tensors.items() if name.startswith("plain/")}
+    whole: dict[str, tuple[Tensor, Tensor]] = {}
+    for name, one in stored.items():
+        state |= dict.fromkeys(one.inputs, _value(name, one, tensors, whole))
+    return state, whole
+
+
+def _rest(form: nn.Module) -> dict[str, Tensor]:
+    """Give the state that is neither a compressed weight nor a mask, by name."""
+    layers = {path: layer for path, layer in form.named_modules(remove_duplicate=False) if isinstance(layer, Shadow)}
+    own = {n for layer in layers.values() for n in layer.weight_names()}
+    own |= {n.replace("weight", "mask", 1) for n in own}
+
+    def compressed(name: str) -> bool:
+        path, _, last = name.rpartition(".")
+        return path in layers and last in own
+
+    return {name: t for name, t in form.state_dict().items() if not compressed(name)}
+
+
+def _parts(weight: Weight) -> dict[str, Tensor]:
+    value, spec = (weight.value.detach() * weight.mask), weight.layer.spec
+    if spec is None:
+        return pack_numbers(value)
+    if spec.weights == "bfloat16":
+        return pack_numbers(value.to(torch.bfloat16))
+    whole, scale = to_whole(value, spec)
+    return pack_numbers(whole.to(torch.int8), spec.bits) | {"scale": scale.contiguous()}
+
+
+def _stored(form: nn.Module, weight: Weight, parts: Mapping[str, Tensor]) -> Stored:
+    spec, state = weight.layer.spec, form.state_dict(keep_vars=True)
+    used = [name for name, value in state.items() if value is weight.value]
+    layers = {name: cast(Shadow, form.get_submodule(name.rpartition(".")[0])) for name in used}
+    return Stored(
+        shape=tuple(weight.value.shape),
+        weights=spec.weights if spec else str(weight.value.dtype).removeprefix("torch."),
+        group=spec.group if spec else None,
+        sparsity=_zeros(weight.value.detach() * weight.mask) / weight.value.numel(),
+        bytes=sum(t.numel() * t.element_size() for t in parts.values()),
+        inputs={name: (layer.spec and layer.spec.inputs) or "float" for name, layer in layers.items()},
     )
 
 
-def _whole(layer: ShadowLinear) -> tuple[Tensor, Tensor]:
-    whole, scale = quantize_rows(layer.weight.detach() * layer.mask, layer.levels)
-    return whole.to(torch.int8), scale[:, 0].contiguous()
+def _read_stored(given: Mapping[str, Any]) -> Stored:
+    return Stored(**{**given, "shape": tuple(given["shape"])})
 
 
-def _int8(name: str, plain: nn.Linear, shapes: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Int8Linear:
-    shape = list(plain.weight.shape)
-    if shapes.get(name) != shape:
-        raise KeyError(f"layer {name!r} is {shape} in the model and {shapes.get(name, 'absent')} in the artifact")
-    prefix = f"int8/{name}/"
+def _spec(stored: Stored, inputs: Inputs = "float") -> Quantize | None:
+    return None if stored.weights.startswith("float") else Quantize(stored.weights, inputs, stored.group)
+
+
+def _value(name: str, stored: Stored, tensors: Mapping[str, Tensor], whole: dict[str, tuple[Tensor, Tensor]]) -> Tensor:
+    """Give a weight in float; its whole numbers, where it has them, are put into `whole`."""
+    prefix, spec, shape = f"weight/{name}/", _spec(stored), torch.Size(stored.shape)
     parts = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
-    return Int8Linear(unpack_whole(parts, plain.weight.shape), parts["scale"], parts.get("bias"))
+    if spec is None:
+        return unpack(parts, shape, getattr(torch, stored.weights))
+    if spec.weights == "bfloat16":
+        return unpack(parts, shape, torch.bfloat16).to(torch.float32)
+    numbers = unpack(parts, shape, torch.int8, spec.bits)
+    whole[name] = numbers, parts["scale"]
+    return from_whole(numbers, parts["scale"], spec)
+
+
+def _serve(model: nn.Module, stored: Mapping[str, Stored]) -> None:
+    """Make the layers see their inputs as they were trained to."""
+    for one in stored.values():
+        for name, inputs in one.inputs.items():
+            layer = model.get_submodule(name.rpartition(".")[0])
+            if type(layer) in SHADOWS:
+                shadow(layer).begin(_spec(one, inputs), served=True)
+
+
+def _with_kernels(
+    model: nn.Module, stored: Mapping[str, Stored], whole: Mapping[str, tuple[Tensor, Tensor]]
+) -> nn.Module:
+    """Put integer kernels in the place of the Linear layers that have them."""
+    for name, one in stored.items():
+        for path in (used.rpartition(".")[0] for used in one.inputs):
+            layer = model.get_submodule(path)
+            if name in whole and fits(layer):
+                made = Int8Linear(*whole[name], cast(nn.Linear, layer).bias)
+                if not path:
+                    return made
+                parent, _, child = path.rpartition(".")
+                setattr(model.get_submodule(parent), child, made)
+    return model
 
 
 def _figures(
-    found: Mapping[str, ShadowLinear], whole: Mapping[str, tuple[Tensor, Tensor]], rest: Mapping[str, Tensor]
+    found: Mapping[str, Weight], plain: Mapping[str, Tensor], stored: Mapping[str, Stored], float_bytes: int | None
 ) -> dict[str, Any]:
-    zeros = {name: _zeros(w) for name, (w, _) in whole.items()}
-    weights = sum(w.numel() for w, _ in whole.values())
-    others = [*rest.values(), *(layer.bias for layer in found.values() if layer.bias is not None)]
-    total = weights + sum(t.numel() for t in others)
-    plain = [*others, *(layer.weight for layer in found.values())]
+    counts = {name: weight.value.numel() for name, weight in found.items()}
+    zeros = sum(stored[name].sparsity * n for name, n in counts.items())
+    compressed, others = sum(counts.values()), sum(t.numel() for t in plain.values())
+    size = sum(t.numel() * t.element_size() for t in (*plain.values(), *(w.value for w in found.values())))
     return {
-        "float_bytes": sum(t.numel() * t.element_size() for t in plain),
-        "sparsity": sum(zeros.values()) / weights,
-        "sparsity_all": (sum(zeros.values()) + sum(map(_zeros, others))) / total,
-        "layers": {name: n / whole[name][0].numel() for name, n in zeros.items()},
+        "float_bytes": float_bytes or size,
+        "sparsity": zeros / max(1, compressed),
+        "sparsity_all": (zeros + sum(map(_zeros, plain.values()))) / (compressed + others),
     }
 
 
@@ -147,8 +272,9 @@ def _head(data: bytes) -> dict[str, Any]:
         form, digest = int(head["format"]), str(head["digest"])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as wrong:
         raise ArtifactError(f"not an artifact, or its head is damaged ({len(data)} bytes): {wrong!r}") from wrong
-    if form > FORMAT:
-        raise ArtifactError(f"artifact format {form} is newer than this version of Shadowstream reads ({FORMAT})")
+    if form != FORMAT:
+        age = "newer than" if form > FORMAT else "older than"
+        raise ArtifactError(f"artifact format {form} is {age} what this version of Shadowstream reads ({FORMAT})")
     if sha256(data.replace(digest.encode(), _BLANK.encode(), 1)).hexdigest() != digest:
         raise ArtifactError(
             f"the artifact is truncated or altered: its {len(data)} bytes do not have the digest {digest}"

@@ -1,92 +1,282 @@
-"""The training form: a plain model whose Linear layers carry masks and compute as the int8 artifact will.
+"""The training form: a plain model whose layers carry masks and compute as the artifact will.
 
-Owns which layers are compressed and their training-time module. Does not know how masks are chosen, or files.
-Embeddings, LayerNorm and everything else stay in float and are listed by `left`.
+Owns which layers are compressed and how each kind computes under masks and fake quantization. Does not know how masks
+are chosen, or files. A layer is compressed in its place: it keeps its parameters, their names, and its hooks. What
+stays as it is, and why, is listed by `left`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from compressors.quantize import MOST_INPUTS, QuantizedLinear, weight_levels
-from compressors.recipe import Recipe
+from compressors.quantize import MOST_INPUTS, QuantizedLinear, Rounded, Seen, row_scale, weight_levels
+from compressors.recipe import Kind, Prune, Quantize, Recipe
+
+RANGE_RATE = 0.01  # of a static input range, by batch
 
 
-class ShadowLinear(nn.Module):
-    """A Linear under a mask and fake quantization. Takes over the plain layer's parameters, under the same names.
+class Shadow(nn.Module):
+    """What compressed layers share. A weight's mask is a buffer of zeros and ones, named as the weight is.
 
-    `mask` (O, I) is a buffer of zeros and ones in the weight's dtype: a bool one costs five times the multiplication.
+    Masks have the weight's dtype: a bool one costs five times the multiplication. `spec` says how the layer is
+    quantized, None not at all; a `served` layer's weights are already what they will be. Static inputs have a buffer
+    `input_range`, the moving average of the largest magnitude of a batch; it stands still in eval mode.
     """
 
+    kind: ClassVar[Kind]
+    names: ClassVar[tuple[str, ...]] = ("weight",)
+    row_dims: ClassVar[int] = 0  # dimensions of the input that share a scale
+    spec: Quantize | None
+    prunable: bool
+    served: bool
+    input_range: Tensor
     mask: Tensor
-    bias: nn.Parameter | None
 
-    def __init__(self, plain: nn.Linear, levels: int) -> None:
-        super().__init__()
-        self.in_features, self.out_features, self.levels = plain.in_features, plain.out_features, levels
-        self.weight = plain.weight
-        self.register_parameter("bias", plain.bias)
-        self.register_buffer("mask", torch.ones_like(plain.weight, requires_grad=False))
-        self.train(plain.training)
+    def begin(self, spec: Quantize | None, *, prunable: bool = False, served: bool = False) -> None:
+        """Become compressed, with nothing pruned yet."""
+        if spec and not self.row_dims:
+            spec = replace(spec, inputs="float")
+        self.spec, self.prunable, self.served = spec, prunable, served
+        for name in self.weight_names():
+            if not served:
+                self.register_buffer(mask_name(name), torch.ones_like(getattr(self, name), requires_grad=False))
+        if spec and spec.inputs == "static":
+            self.register_buffer("input_range", torch.zeros(()))
+
+    def weight_names(self) -> tuple[str, ...]:
+        """Name the parameters that are compressed."""
+        return self.names
+
+    def weight_as_served(self, name: str = "weight") -> Tensor:
+        """Give a weight under its mask, rounded; gradients pass as if it were not."""
+        weight: Tensor = getattr(self, name)
+        if self.served:
+            return weight
+        shown: Tensor = Rounded.apply(weight, getattr(self, mask_name(name)), self.spec)  # type: ignore[no-untyped-call]
+        return shown
+
+    def seen(self, x: Tensor) -> Tensor:
+        """Give the inputs as the layer will see them."""
+        if self.spec is None or self.spec.inputs == "float":
+            return x
+        if self.spec.inputs == "static":
+            if self.training and not self.served:
+                self._follow(x.detach().abs().amax())
+            scale = self.input_range.clamp_min(1e-30) / 127
+        else:
+            scale = row_scale(x, min(self.row_dims, x.dim()))
+        shown: Tensor = Seen.apply(x, scale)  # type: ignore[no-untyped-call]
+        return shown
+
+    def _follow(self, largest: Tensor) -> None:
+        self.input_range.copy_(torch.where(self.input_range == 0, largest, self.input_range.lerp(largest, RANGE_RATE)))
+
+
+class ShadowLinear(Shadow, nn.Linear):
+    """Maps (..., I) to (..., O); a row is the last dimension."""
+
+    kind = "linear"
+    row_dims = 1
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (..., I) to (..., O); a row is the last dimension."""
+        """Compute as the artifact will; whole rows of whole numbers the fast way."""
+        if self.served or self.spec is None or self.spec.inputs != "row":
+            return nn.functional.linear(self.seen(x), self.weight_as_served(), self.bias)
         rows = x if x.dim() == 2 else x.reshape(-1, self.in_features)
-        out: Tensor = QuantizedLinear.apply(rows, self.weight, self.mask, self.bias, self.levels)  # type: ignore[no-untyped-call]
+        levels = weight_levels(self.spec.bits)
+        out: Tensor = QuantizedLinear.apply(rows, self.weight, self.mask, self.bias, levels)  # type: ignore[no-untyped-call]
         return out if x.dim() == 2 else out.reshape(*x.shape[:-1], self.out_features)
 
 
-def training_form(model: nn.Module, recipe: Recipe) -> nn.Module:
-    """Turn a plain model into training form, in place, with nothing pruned yet (see `prune.prune_amount`).
+class ShadowConv1d(Shadow, nn.Conv1d):
+    """A row is one sample (C, L)."""
 
-    Parameters stay the same objects under the same names, so a plain `state_dict` fits except for the masks. Give back
-    the model (another object only if it was a single Linear).
+    kind = "conv"
+    row_dims = 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute as the artifact will."""
+        out: Tensor = self._conv_forward(self.seen(x), self.weight_as_served(), self.bias)
+        return out
+
+
+class ShadowConv2d(Shadow, nn.Conv2d):
+    """A row is one sample (C, H, W)."""
+
+    kind = "conv"
+    row_dims = 3
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute as the artifact will."""
+        out: Tensor = self._conv_forward(self.seen(x), self.weight_as_served(), self.bias)
+        return out
+
+
+class ShadowEmbedding(Shadow, nn.Embedding):
+    """Only the rows that are looked up are rounded; each has a scale of its own."""
+
+    kind = "embedding"
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Look up (...) and give (..., D)."""
+        rows, at = super().forward(input), input.reshape(-1)
+        if self.served:
+            return rows
+        mask = self.mask[at].reshape(rows.shape).reshape(-1, rows.shape[-1])
+        shown: Tensor = Rounded.apply(rows.reshape(-1, rows.shape[-1]), mask, self.spec)  # type: ignore[no-untyped-call]
+        return shown.reshape(rows.shape)
+
+
+class ShadowRecurrent(Shadow, nn.RNNBase):
+    """LSTM, GRU and RNN: all their matrices, by gate row."""
+
+    kind = "recurrent"
+
+    def weight_names(self) -> tuple[str, ...]:
+        """Name the parameters that are compressed."""
+        return tuple(name for name in self._flat_weights_names if name.startswith("weight"))
+
+    def forward(self, *inputs: Any) -> Any:
+        """Compute with the weights as they will be served."""
+        kept, names = self._flat_weights, set(self.weight_names())
+        self._flat_weights = [
+            self.weight_as_served(name) if name in names else weight
+            for name, weight in zip(self._flat_weights_names, kept, strict=True)
+        ]
+        try:
+            return super().forward(*inputs)
+        finally:
+            self._flat_weights = kept
+
+
+class ShadowLSTM(ShadowRecurrent, nn.LSTM):
+    """An LSTM."""
+
+
+class ShadowGRU(ShadowRecurrent, nn.GRU):
+    """A GRU."""
+
+
+class ShadowRNN(ShadowRecurrent, nn.RNN):
+    """A plain recurrent net."""
+
+
+SHADOWS: dict[type[nn.Module], type[Shadow]] = {
+    nn.Linear: ShadowLinear,
+    nn.Conv1d: ShadowConv1d,
+    nn.Conv2d: ShadowConv2d,
+    nn.Embedding: ShadowEmbedding,
+    nn.LSTM: ShadowLSTM,
+    nn.GRU: ShadowGRU,
+    nn.RNN: ShadowRNN,
+}
+
+
+class Weight(NamedTuple):
+    """One compressed weight: its name in the `state_dict`, the parameter, its mask, and its layer."""
+
+    name: str
+    value: nn.Parameter
+    mask: Tensor
+    layer: Shadow
+
+
+def training_form(model: nn.Module, recipe: Recipe) -> nn.Module:
+    """Turn a plain model into training form, in place, with nothing pruned yet; gives the model back.
+
+    Parameters stay the same objects under the same names, so a plain `state_dict` fits except for the masks. A weight
+    that two layers share has one mask.
 
     Raises:
-        ValueError: the model has no Linear layer to compress.
+        ValueError: the model has no layer that the recipe compresses.
     """
-    levels = weight_levels(recipe.quantize.bits)
-    form = replace_linears(model, lambda _, plain: ShadowLinear(plain, levels))
-    layers(form)
-    return form
-
-
-def replace_linears(model: nn.Module, make: Callable[[str, nn.Linear], nn.Module]) -> nn.Module:
-    """Put `make(name, layer)` in the place of every compressible Linear; a layer shared by two names stays shared.
-
-    Left alone are subclasses of Linear and the layers of `TransformerEncoderLayer`, whose owners may read the weights
-    past the module's forward, and layers with no inputs or with more than an int32 sum can hold.
-    """
-    made: dict[nn.Module, nn.Module] = {}
-    for name, old in list(model.named_modules(remove_duplicate=False)):
-        if type(old) is not nn.Linear or not 0 < old.in_features <= MOST_INPUTS:
-            continue
-        parent, _, child = name.rpartition(".")
-        owner = model.get_submodule(parent)
-        if isinstance(owner, nn.TransformerEncoderLayer):
-            continue
-        if old not in made:
-            made[old] = make(name, old)
-        if not name:
-            return made[old]
-        setattr(owner, child, made[old])
+    quantize = recipe.first(Quantize)
+    pruned = {kind for step in recipe.steps if isinstance(step, Prune) for kind in step.layers}
+    quantized = set(quantize.layers or ()) if quantize else set()
+    for layer in _chosen(model, pruned | quantized):
+        made = shadow(layer)
+        made.begin(quantize if made.kind in quantized else None, prunable=made.kind in pruned)
+    masks: dict[nn.Parameter, Tensor] = {}
+    for _, value, mask, layer in _each(model):
+        layer.register_buffer(_mask_of(layer, value), masks.setdefault(value, mask))
+    weights(model)
     return model
 
 
-def layers(form: nn.Module) -> dict[str, ShadowLinear]:
-    """Give the compressed layers by name, each once.
+def _chosen(model: nn.Module, kinds: set[Kind]) -> list[nn.Module]:
+    """Give the layers to compress: not those that share a weight with one that is not."""
+    named = dict(model.named_modules())
+    chosen = {m for n, m in named.items() if type(m) in SHADOWS and SHADOWS[type(m)].kind in kinds}
+    chosen = {m for n, m in named.items() if m in chosen and reason(model, n, m) is None}
+    others = {p for m in named.values() if m not in chosen for p in m.parameters(recurse=False)}
+    return [m for m in named.values() if m in chosen and others.isdisjoint(m.parameters(recurse=False))]
+
+
+def shadow(layer: nn.Module) -> Shadow:
+    """Make a plain layer of a kind that can be compressed a shadow, in place; `begin` is next."""
+    layer.__class__ = SHADOWS[type(layer)]
+    return cast(Shadow, layer)
+
+
+def reason(model: nn.Module, name: str, layer: nn.Module) -> str | None:
+    """Say why a layer stays as it is, or None if it can be compressed."""
+    if type(layer) not in SHADOWS:
+        return f"a {type(layer).__name__} is not compressed"
+    owner = model.get_submodule(name.rpartition(".")[0])
+    if name and isinstance(owner, nn.TransformerEncoderLayer):
+        return "TransformerEncoderLayer reads its weights past the layer's forward"
+    if isinstance(layer, nn.Linear) and not 0 < layer.in_features <= MOST_INPUTS:
+        return f"{layer.in_features} inputs: an int32 sum holds 1 to {MOST_INPUTS}"
+    if isinstance(layer, nn.Embedding) and (layer.max_norm is not None or layer.sparse):
+        return "an embedding with max_norm or sparse gradients changes its weights itself"
+    return None
+
+
+def weights(form: nn.Module) -> dict[str, Weight]:
+    """Give the compressed weights by their name in the `state_dict`, one that is shared only once.
 
     Raises:
         ValueError: there is none, so this is no training form.
     """
-    found = {name: layer for name, layer in form.named_modules() if isinstance(layer, ShadowLinear)}
-    if not found:
-        raise ValueError("the model has no compressed Linear layer; make its training form with training_form()")
+    if not (found := find(form)):
+        raise ValueError("the model has no compressed layer; make its training form with training_form()")
     return found
 
 
-def left(form: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Give the tensors outside the compressed layers, which stay as they are, by their name in the `state_dict`."""
-    compressed = {n for n, layer in form.named_modules(remove_duplicate=False) if isinstance(layer, ShadowLinear)}
-    return ((name, t) for name, t in form.state_dict().items() if name.rpartition(".")[0] not in compressed)
+def find(model: nn.Module) -> dict[str, Weight]:
+    """As `weights`, for a model that need not have any."""
+    found: dict[nn.Parameter, Weight] = {}
+    for weight in _each(model):
+        found.setdefault(weight.value, weight)
+    return {weight.name: weight for weight in found.values()}
+
+
+def left(form: nn.Module) -> dict[str, str]:
+    """Give what stays in float, by module: those with parameters of their own that are not compressed, and why."""
+    named = form.named_modules()
+    return {
+        name: reason(form, name, layer)
+        or "the recipe does not name its kind, or it shares its weight with such a layer"
+        for name, layer in named
+        if not isinstance(layer, Shadow) and any(True for _ in layer.parameters(recurse=False))
+    }
+
+
+def mask_name(weight: str) -> str:
+    """Name a weight's mask."""
+    return weight.replace("weight", "mask", 1)
+
+
+def _each(form: nn.Module) -> Iterator[Weight]:
+    for path, layer in form.named_modules():
+        if isinstance(layer, Shadow) and not layer.served:
+            for name in layer.weight_names():
+                full = f"{path}.{name}" if path else name
+                yield Weight(full, getattr(layer, name), getattr(layer, mask_name(name)), layer)
+
+
+def _mask_of(layer: Shadow, value: nn.Parameter) -> str:
+    return next(mask_name(name) for name in layer.weight_names() if getattr(layer, name) is value)

@@ -8,6 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from compressors.form import ShadowLinear
 from compressors.quantize import INPUT_LEVELS, quantize_rows, rescale
 
 
@@ -25,13 +26,13 @@ class Int8Linear(nn.Module):
     bias: Tensor | None
 
     def __init__(self, whole: Tensor, scale: Tensor, bias: Tensor | None) -> None:
-        """Take weights `whole` (O, I) int8, `scale` and `bias` (O,)."""
+        """Take weights `whole` (O, I) int8, `scale` (O, 1) and `bias` (O,)."""
         super().__init__()
         kind = torch.int8 if int8_is_exact() else scale.dtype
         columns = torch.empty(whole.t().shape, dtype=kind).copy_(whole.t())
         self.register_buffer("columns", columns, persistent=False)
-        self.register_buffer("scale", scale[None, :], persistent=False)
-        self.register_buffer("bias", bias, persistent=False)
+        self.register_buffer("scale", scale.t().contiguous(), persistent=False)
+        self.register_buffer("bias", None if bias is None else bias.detach(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., I) to (..., O)."""
@@ -43,6 +44,11 @@ class Int8Linear(nn.Module):
             sums = whole @ self.columns
         out = rescale(sums, scale, self.scale, self.bias)
         return out if x.dim() == 2 else out.reshape(*x.shape[:-1], self.columns.shape[1])
+
+
+def fits(layer: nn.Module) -> bool:
+    """Tell whether a served layer's arithmetic is what the kernel does: whole rows, each with its scale."""
+    return isinstance(layer, ShadowLinear) and layer.spec is not None and layer.spec.inputs == "row"
 
 
 @cache

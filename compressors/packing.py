@@ -1,6 +1,6 @@
-"""Whole-number weights as bytes: dense, or a bit for each weight and the nonzero ones, whichever is smaller.
+"""Numbers as bytes: whole numbers in as few bits as they need, and of sparse tensors only what is not zero.
 
-Owns that choice and its inverse. Does not know layers or files.
+Owns the choice between dense and sparse, whichever is smaller, and its inverse. Does not know layers or files.
 """
 
 from collections.abc import Mapping
@@ -9,24 +9,57 @@ import numpy as np
 import torch
 from torch import Tensor
 
-
-def pack_whole(whole: Tensor) -> dict[str, Tensor]:
-    """Give `{"dense"}` or `{"bits", "nonzero"}` for an int8 tensor."""
-    flat = whole.numpy().ravel()
-    bits, nonzero = np.packbits(flat != 0), flat[flat != 0]
-    if bits.nbytes + nonzero.nbytes >= flat.nbytes:
-        return {"dense": whole.contiguous()}
-    return {"bits": torch.from_numpy(bits), "nonzero": torch.from_numpy(nonzero)}
+VIEWS = {torch.bfloat16: torch.int16}  # numpy has no bfloat16: its bits pass through as they are
 
 
-def unpack_whole(parts: Mapping[str, Tensor], shape: torch.Size) -> Tensor:
-    """Undo `pack_whole`.
+def pack(values: Tensor, bits: int | None = None) -> dict[str, Tensor]:
+    """Give `{"dense"}`, or `{"where", "nonzero"}` with a bit for each number and the nonzero ones.
+
+    With `bits` (2 to 8) the numbers are whole and symmetric, and take that many bits each.
+    """
+    flat = values.contiguous().view(VIEWS.get(values.dtype, values.dtype)).numpy().ravel()
+    where, nonzero = np.packbits(flat != 0), flat[flat != 0]
+    dense, sparse = _shorten(flat, bits), _shorten(nonzero, bits)
+    if where.nbytes + sparse.nbytes >= dense.nbytes:
+        return {"dense": torch.from_numpy(dense.copy())}
+    return {"where": torch.from_numpy(where), "nonzero": torch.from_numpy(sparse.copy())}
+
+
+def unpack(parts: Mapping[str, Tensor], shape: torch.Size, dtype: torch.dtype, bits: int | None = None) -> Tensor:
+    """Undo `pack`; `dtype` is what was packed.
 
     Raises:
         KeyError: a part is missing.
+        ValueError: the parts do not fit the shape.
     """
+    kind = torch.empty(0, dtype=VIEWS.get(dtype, dtype)).numpy().dtype
+    size = shape.numel()
     if "dense" in parts:
-        return parts["dense"].reshape(shape)
-    flat = np.zeros(shape.numel(), dtype=np.int8)
-    flat[np.unpackbits(parts["bits"].numpy(), count=flat.size).astype(bool)] = parts["nonzero"].numpy()
-    return torch.from_numpy(flat).reshape(shape)
+        flat = _lengthen(parts["dense"].numpy(), size, bits)
+    else:
+        packed, flat = parts["where"].numpy(), np.zeros(size, dtype=kind)
+        if packed.size != -(-size // 8):
+            raise ValueError(f"{packed.size} bytes of places for {size} numbers")
+        where = np.unpackbits(packed, count=size).astype(bool)
+        flat[where] = _lengthen(parts["nonzero"].numpy(), int(where.sum()), bits)
+    if flat.size != size or flat.dtype != kind:
+        raise ValueError(f"{flat.size} numbers of {flat.dtype} where {size} of {kind} belong")
+    return torch.from_numpy(flat).view(dtype).reshape(shape)
+
+
+def _shorten(whole: np.ndarray, bits: int | None) -> np.ndarray:
+    """Write int8 numbers in `bits` bits each, two's complement, the highest bit first."""
+    if bits is None or bits == 8:
+        return whole
+    each = np.unpackbits(whole.astype(np.int8).view(np.uint8)[:, None], axis=1)[:, 8 - bits :]
+    return np.packbits(each)
+
+
+def _lengthen(packed: np.ndarray, count: int, bits: int | None) -> np.ndarray:
+    if bits is None or bits == 8:
+        return packed
+    if packed.size != -(-count * bits // 8):
+        raise ValueError(f"{packed.size} bytes for {count} numbers of {bits} bits")
+    each = np.unpackbits(packed, count=count * bits).reshape(count, bits)
+    sign = np.repeat(each[:, :1], 8 - bits, axis=1)
+    return np.packbits(np.concatenate([sign, each], axis=1), axis=1)[:, 0].view(np.int8)

@@ -1,4 +1,4 @@
-"""Masks: which weights of a training form are zero. By amount or by threshold, each under its own name.
+"""Masks: which weights of a training form are zero. By amount, by threshold, by pattern, each under its own name.
 
 Owns choosing and counting. A mask only ever loses entries: a pruned weight stays pruned, whatever an optimizer's
 momentum or weight decay does to the parameter underneath. Of when to prune it knows only the schedule's formula.
@@ -9,40 +9,68 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from compressors.form import ShadowLinear, layers
+from compressors.form import Weight, weights
+from compressors.recipe import Prune, Scope
 
 
-def prune_amount(form: nn.Module, amount: float) -> None:
-    """Mask the share `amount` of all Linear weights that is smallest in magnitude, over all layers at once.
+def prune(form: nn.Module, step: Prune) -> None:
+    """Carry out a step at once."""
+    if step.below is not None:
+        prune_threshold(form, step.below)
+    elif step.kept:
+        prune_pattern(form, *step.kept)
+    else:
+        prune_amount(form, step.amount or 0.0, step.scope)
+
+
+def prune_amount(form: nn.Module, amount: float, scope: Scope = "all") -> None:
+    """Mask the share `amount` of the weights that is smallest in magnitude, over all together or in each one.
 
     Already masked weights count first; a share below what is masked changes nothing. As
-    `torch.nn.utils.prune.global_unstructured(..., L1Unstructured, amount=amount)` on fresh masks.
+    `torch.nn.utils.prune.global_unstructured(..., L1Unstructured, amount=amount)`, or `l1_unstructured` by layer, on
+    fresh masks.
 
     Raises:
         ValueError: not 0 <= amount < 1, or a weight is not finite.
     """
     if not 0 <= amount < 1:
         raise ValueError(f"amount is the share to remove, 0 <= amount < 1, got {amount}")
-    found = layers(form)
-    ranks = torch.cat([_ranks(name, layer).flatten() for name, layer in found.items()])
-    masked = max(round(amount * len(ranks)), int((ranks < 0).sum()))
-    keep = torch.ones_like(ranks)
-    keep[torch.topk(ranks, masked, largest=False).indices] = 0
-    sizes = [layer.mask.numel() for layer in found.values()]
-    for layer, part in zip(found.values(), torch.split(keep, sizes), strict=True):
-        layer.mask.copy_(part.view_as(layer.mask))
+    found = _prunable(form)
+    for together in [found] if scope == "all" else [[weight] for weight in found]:
+        ranks = torch.cat([_ranks(weight).flatten() for weight in together])
+        masked = max(round(amount * len(ranks)), int((ranks < 0).sum()))
+        keep = torch.ones_like(ranks)
+        keep[torch.topk(ranks, masked, largest=False).indices] = 0
+        for weight, part in zip(together, torch.split(keep, [w.mask.numel() for w in together]), strict=True):
+            weight.mask.copy_(part.view_as(weight.mask))
 
 
 def prune_threshold(form: nn.Module, below: float) -> None:
-    """Mask every Linear weight with |w| < `below`.
+    """Mask every weight with |w| < `below`.
 
     Raises:
         ValueError: `below` is negative or not a number, or a weight is not finite.
     """
     if not below >= 0:
         raise ValueError(f"the threshold is a magnitude, at least 0, got {below}")
-    for name, layer in layers(form).items():
-        layer.mask.mul_(_ranks(name, layer) >= below)
+    for weight in _prunable(form):
+        weight.mask.mul_(_ranks(weight) >= below)
+
+
+def prune_pattern(form: nn.Module, kept: int, of: int) -> None:
+    """Keep the `kept` largest of every `of` neighbours among an output's inputs (2:4: arXiv 2104.08378).
+
+    A row's last neighbours may be fewer, and then more of them are kept.
+
+    Raises:
+        ValueError: a weight is not finite.
+    """
+    for weight in _prunable(form):
+        rows = _ranks(weight).reshape(len(weight.mask), -1)
+        missing = -rows.shape[1] % of
+        blocks = nn.functional.pad(rows, (0, missing), value=-1.0).reshape(-1, of)
+        keep = torch.zeros_like(blocks).scatter_(1, blocks.topk(kept, 1).indices, 1.0) * (blocks >= 0)
+        weight.mask.mul_(keep.reshape(len(rows), -1)[:, : rows.shape[1]].reshape(weight.mask.shape))
 
 
 def cubic(start: float, final: float, step: int, steps: int) -> float:
@@ -54,7 +82,7 @@ def cubic(start: float, final: float, step: int, steps: int) -> float:
 
 @dataclass(frozen=True)
 class Sparsity:
-    """Share of masked weights: by layer, and over all compressed layers."""
+    """Share of masked weights: by weight, and over all that can be pruned."""
 
     layers: dict[str, float]
     overall: float
@@ -62,14 +90,21 @@ class Sparsity:
 
 def sparsity(form: nn.Module) -> Sparsity:
     """Count the masked weights."""
-    counts = {name: (int((layer.mask == 0).sum()), layer.mask.numel()) for name, layer in layers(form).items()}
+    counts = {w.name: (int((w.mask == 0).sum()), w.mask.numel()) for w in _prunable(form)}
     masked, total = (sum(column) for column in zip(*counts.values(), strict=True))
     return Sparsity({name: zeros / n for name, (zeros, n) in counts.items()}, masked / total)
 
 
-def _ranks(name: str, layer: ShadowLinear) -> Tensor:
+def _prunable(form: nn.Module) -> list[Weight]:
+    found = [weight for weight in weights(form).values() if weight.layer.prunable]
+    if not found:
+        raise ValueError("no weight of this model can be pruned: the recipe's prune steps name none of its layers")
+    return found
+
+
+def _ranks(weight: Weight) -> Tensor:
     """|w|, and -1 where it is masked already."""
-    size = layer.weight.detach().abs()
+    size = weight.value.detach().abs()
     if not bool(torch.isfinite(size).all()):
-        raise ValueError(f"layer {name!r} has a weight that is not finite: it cannot be pruned")
-    return size.masked_fill(layer.mask == 0, -1)
+        raise ValueError(f"{weight.name!r} holds a weight that is not finite: it cannot be pruned")
+    return size.masked_fill(weight.mask == 0, -1)

@@ -1,8 +1,9 @@
-"""Fake quantization: the arithmetic of int8 layers, done in float so that it can be trained through.
+"""Fake quantization: the arithmetic of compressed layers, done in float so that it can be trained through.
 
 Owns the one rounding rule that training form and artifact share. Knows no modules, masks' origin, or files.
-Symmetric and stateless: every weight row (output channel) and every input row has the scale (its largest magnitude) /
-levels, recomputed at each call, so no answer depends on its batch mates. Shapes: N rows, I inputs, O outputs.
+Symmetric and stateless: every weight row (output channel, or a group of neighbours in it) and every input row has the
+scale (its largest magnitude) / levels, recomputed at each call, so no answer depends on its batch mates. Shapes: N
+rows, I inputs, O outputs, G groups.
 """
 
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from compressors.recipe import Quantize
 
 INPUT_LEVELS = 127
 SMALLEST = 1e-35  # rows below it count as zeros; their scale stays a normal float32, so nothing divides by zero
@@ -28,6 +31,81 @@ def quantize_rows(rows: Tensor, levels: int) -> tuple[Tensor, Tensor]:
     """
     scale = rows.abs().amax(1, keepdim=True).clamp_min_(SMALLEST).mul_(1 / levels)
     return (rows / scale).round_(), scale
+
+
+def to_whole(weight: Tensor, spec: Quantize) -> tuple[Tensor, Tensor]:
+    """Split a weight (O, ...) into whole numbers of its shape, still float, and scales (O, G); G is 1 without them."""
+    whole, scale = quantize_rows(_grouped(weight, spec), weight_levels(spec.bits))
+    return _ungrouped(whole, weight), scale.reshape(len(weight), len(scale) // max(1, len(weight)))
+
+
+def from_whole(whole: Tensor, scale: Tensor, spec: Quantize) -> Tensor:
+    """Undo `to_whole`, but for what was rounded away."""
+    return _ungrouped(_grouped(whole.to(scale.dtype), spec) * scale.reshape(-1, 1), whole)
+
+
+def _grouped(weight: Tensor, spec: Quantize) -> Tensor:
+    """View a weight as rows that share a scale, the last one of each output channel filled up with zeros."""
+    rows = weight.flatten(1)
+    if spec.group is None:
+        return rows
+    missing = -rows.shape[1] % spec.group
+    return torch.nn.functional.pad(rows, (0, missing)).reshape(-1, spec.group)
+
+
+def _ungrouped(grouped: Tensor, like: Tensor) -> Tensor:
+    rows = like.flatten(1)
+    if grouped.shape == rows.shape:
+        return grouped.reshape(like.shape)
+    return grouped.reshape(len(rows), -1)[:, : rows.shape[1]].reshape(like.shape)
+
+
+def rounded(weight: Tensor, spec: Quantize) -> Tensor:
+    """Give a weight as it will be served."""
+    if spec.weights == "bfloat16":
+        return weight.to(torch.bfloat16).to(weight.dtype)
+    return from_whole(*to_whole(weight, spec), spec)
+
+
+class Rounded(torch.autograd.Function):
+    """`w * mask` as it will be served; backward as if rounding were the identity. A masked weight gets no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, w: Tensor, mask: Tensor, spec: Quantize | None) -> Tensor:
+        """Take `w` and `mask` (O, ...); without a `spec` nothing is rounded."""
+        ctx.save_for_backward(mask)
+        return rounded(w * mask, spec) if spec else w * mask
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
+        """Give the slope in `w`."""
+        (mask,) = ctx.saved_tensors
+        return slope * mask, None, None
+
+
+class Seen(torch.autograd.Function):
+    """Inputs as an 8-bit layer sees them: to the grid of `scale`, cut at 127 steps; backward the identity inside."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor) -> Tensor:
+        """Take `x` (N, ...) and a `scale` that broadcasts against it."""
+        whole = (x / scale).round_()
+        ctx.save_for_backward(whole.abs() <= INPUT_LEVELS)
+        return whole.clamp_(-INPUT_LEVELS, INPUT_LEVELS).mul_(scale)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
+        """Give the slope in `x`."""
+        (inside,) = ctx.saved_tensors
+        return slope * inside, None
+
+
+def row_scale(x: Tensor, dims: int) -> Tensor:
+    """Give the scale of each row of `x`, whose rows are its last `dims` dimensions."""
+    over = tuple(range(-dims, 0))
+    return x.detach().abs().amax(over, keepdim=True).clamp_min_(SMALLEST).mul_(1 / INPUT_LEVELS)
 
 
 class QuantizedLinear(torch.autograd.Function):

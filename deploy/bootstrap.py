@@ -30,7 +30,7 @@ def bootstrap(pipeline: Pipeline, registry: Registry) -> bool:
     if registry.last("champion") >= 0:
         return False
     learner = make_learner(pipeline)
-    data = _history(pipeline)
+    data = history(pipeline)
     if data is None:
         packed = artifact.pack(learner.shadow.model, {"recipe": pipeline.recipe.to_dict()})
     else:
@@ -63,7 +63,8 @@ def bootstrap(pipeline: Pipeline, registry: Registry) -> bool:
     return registry.create("champion", 0, records.encode(champion))
 
 
-def _history(pipeline: Pipeline) -> Data | None:
+def history(pipeline: Pipeline) -> Data | None:
+    """Read the pipeline's history; None if it has none."""
     if pipeline.history is None:
         return None
     rows = iter(pipeline.history())

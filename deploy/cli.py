@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from compressors import artifact
-from deploy import cli_operate, config, joins, report
+from deploy import cli_compress, cli_operate, config, joins, report
 from deploy.cli_operate import AsJson, ConfigFile
 from deploy.cli_operate import settings as load
 from deploy.console import View, cell, draw, screen
@@ -22,6 +22,7 @@ from streams.errors import ConfigError, ShadowstreamError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(cli_operate.app)
+app.add_typer(cli_compress.app)
 
 PipelineFile = Annotated[Path, typer.Argument(help="The pipeline.py.")]
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from compressors import artifact
-from compressors.distill import Data, distill
+from compressors.compress import carry_out
+from compressors.distill import Data
 from compressors.parity import parity
 from deploy import records
 from deploy.history import backwards
@@ -40,7 +41,7 @@ def compress(
     began, size = time.perf_counter(), len(data.labels)
     kept = size - max(1, round(size * HELD_OUT))
     replay = Data(rows(data.inputs, 0, kept), data.labels[:kept])
-    distill(student, teacher, replay, pipeline.task, pipeline.recipe, pipeline.seed)
+    carry_out(student, pipeline.recipe, replay, pipeline.task, teacher=teacher, seed=pipeline.seed)
     packed = artifact.pack(student, {"recipe": pipeline.recipe.to_dict()})
     held, target = rows(data.inputs, kept, size), data.labels[kept:]
     served = artifact.load(packed, pipeline.model)

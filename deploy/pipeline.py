@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from compressors.recipe import Recipe
+from compressors.recipe import Distill, Prune, PruneStructured, Quantize, Recipe
 from deploy import feed as feeds
 from learners.gate import Promotion
 from learners.online import Online
 from learners.tasks import Binary, Task
+from streams.errors import ConfigError
 from streams.events import (
     Event,
     Outcome,
@@ -44,6 +45,9 @@ class FeedEvent(NamedTuple):
     value: bytes
 
 
+RECIPE = Recipe(Prune(amount=0.8), Quantize("int8"), Distill())
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:
     """One feed and its model. All but the first four parts have defaults that work.
@@ -62,7 +66,7 @@ class Pipeline:
     task: Task = field(default_factory=Binary)
     request: Reader[Request] = json_request
     outcome: Reader[Outcome] = json_outcome
-    recipe: Recipe = field(default_factory=Recipe)
+    recipe: Recipe = RECIPE
     online: Online = field(default_factory=Online)
     promotion: Promotion = field(default_factory=Promotion)
     history: Callable[[], Iterable[Labelled]] | None = None
@@ -72,6 +76,11 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         feeds.check(self, "model", "encode", "request", "outcome")
+        if self.recipe.first(PruneStructured):
+            raise ConfigError(
+                f"pipeline {self.name!r}: prune_structured changes the model's shapes, and the shadow learns in the "
+                "teacher's: compress a model first, and let the pipeline begin with that"
+            )
 
     def as_feed(self) -> feeds.Feed:
         """Give what the join needs: the server's predictions, and outcomes whose label suits the task."""

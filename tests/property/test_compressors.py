@@ -9,15 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from compressors import packing
 from compressors.artifact import ArtifactError, describe, load, pack
-from compressors.form import layers, training_form
-from compressors.packing import pack_whole, unpack_whole
+from compressors.form import training_form, weights
 from compressors.prune import prune_amount, prune_threshold, sparsity
-from compressors.quantize import quantize_rows
-from compressors.recipe import Quantize, Recipe
+from compressors.quantize import from_whole, quantize_rows, to_whole
+from compressors.recipe import Prune, Quantize, Recipe
 
 torch.set_num_threads(1)  # these nets are too small to share among threads, which would only wait for each other
 
+RECIPE = Recipe(Prune(amount=0.5), Quantize())
 SCALES = st.sampled_from([0.0, 1e-45, 1e-38, 1e-12, 1.0, 1e6, 1e18, 3.4e38])
 WIDTHS = st.integers(1, 70)
 
@@ -43,7 +44,7 @@ def test_the_artifact_answers_as_the_training_form_whatever_the_scales(
     def make() -> nn.Module:
         return nn.Linear(inputs, outputs, bias=bias)
 
-    form = training_form(make(), Recipe(quantize=Quantize(bits=bits)))
+    form = training_form(make(), Recipe(Prune(amount=amount), Quantize(f"int{bits}")))
     with torch.no_grad():
         next(form.parameters()).copy_(scaled(outputs, inputs, scales, seed))
     prune_amount(form, amount)
@@ -67,13 +68,41 @@ def test_quantized_rows_are_whole_within_levels_and_half_a_step_off(
     assert bool((gap <= scale.double() * 0.50001).all())
 
 
-@given(st.lists(st.integers(-127, 127), min_size=1, max_size=200), st.floats(0, 1))
-def test_packed_whole_numbers_come_back(values: list[int], zeroed: float) -> None:
+@given(st.integers(2, 8), st.data(), st.floats(0, 1))
+def test_packed_whole_numbers_come_back(bits: int, data: st.DataObject, zeroed: float) -> None:
+    levels = 2 ** (bits - 1) - 1
+    values = data.draw(st.lists(st.integers(-levels, levels), min_size=1, max_size=200))
     whole = torch.tensor(values, dtype=torch.int8)
     whole[: round(zeroed * len(values))] = 0
-    parts = pack_whole(whole)
-    assert torch.equal(unpack_whole(parts, whole.shape), whole)
-    assert sum(t.numel() for t in parts.values()) <= whole.numel()
+    parts = packing.pack(whole, bits)
+    assert torch.equal(packing.unpack(parts, whole.shape, torch.int8, bits), whole)
+    assert sum(t.numel() for t in parts.values()) <= -(-len(values) * bits // 8)
+
+
+@given(
+    st.lists(st.floats(width=16, allow_nan=False), min_size=1, max_size=50), st.sampled_from(["float32", "bfloat16"])
+)
+def test_packed_floats_come_back(values: list[float], kind: str) -> None:
+    dtype = getattr(torch, kind)
+    given_values = torch.tensor(values).to(dtype)
+    parts = packing.pack(given_values)
+    assert torch.equal(packing.unpack(parts, given_values.shape, dtype), given_values)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    WIDTHS, WIDTHS, st.lists(SCALES, min_size=1, max_size=3), st.integers(2, 8), st.none() | st.integers(2, 80),
+    st.integers(0, 999),
+)  # fmt: skip
+def test_groups_of_any_size_round_by_half_a_step_at_most(
+    outputs: int, inputs: int, scales: list[float], bits: int, group: int | None, seed: int
+) -> None:
+    spec, weight = Quantize(f"int{bits}", inputs="float", group=group), scaled(outputs, inputs, scales, seed)
+    whole, scale = to_whole(weight, spec)
+    back = from_whole(whole, scale, spec)
+    assert scale.shape == (outputs, -(-inputs // (group or inputs)))
+    each = scale.repeat_interleave(group or inputs, 1)[:, :inputs].double()
+    assert bool(((back.double() - weight.double()).abs() <= each * 0.50001 + 1e-38).all())
 
 
 @settings(max_examples=60, deadline=None)
@@ -85,14 +114,14 @@ def test_masks_only_lose_entries_and_an_amount_is_reached(
     steps: list[tuple[Callable[[nn.Module, float], None], float]], seed: int
 ) -> None:
     torch.manual_seed(seed)
-    form = training_form(nn.Sequential(nn.Linear(9, 12), nn.ReLU(), nn.Linear(12, 2)), Recipe())
-    size = sum(layer.mask.numel() for layer in layers(form).values())
+    form = training_form(nn.Sequential(nn.Linear(9, 12), nn.ReLU(), nn.Linear(12, 2)), RECIPE)
+    size = sum(layer.mask.numel() for layer in weights(form).values())
     for prune, value in steps:
-        before, dead = sparsity(form).overall, [layer.mask == 0 for layer in layers(form).values()]
+        before, dead = sparsity(form).overall, [layer.mask == 0 for layer in weights(form).values()]
         with torch.no_grad():
             torch._foreach_add_(list(form.parameters()), 0.01)
         prune(form, value)
-        assert all(not layer.mask[d].any() for layer, d in zip(layers(form).values(), dead, strict=True))
+        assert all(not layer.mask[d].any() for layer, d in zip(weights(form).values(), dead, strict=True))
         if prune is prune_amount:
             assert math.isclose(sparsity(form).overall, max(before, round(value * size) / size))
 
@@ -102,7 +131,7 @@ def tiny() -> nn.Module:
 
 
 torch.manual_seed(0)
-PACKED = pack(training_form(tiny(), Recipe()), {"note": "é"})
+PACKED = pack(training_form(tiny(), RECIPE), {"note": "é"})
 
 
 @settings(max_examples=400, deadline=None)

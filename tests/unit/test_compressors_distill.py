@@ -1,6 +1,5 @@
-"""Distillation: the loss by hand, the trust by hand, and what becomes of a student."""
+"""What a teacher adds: the losses and the trust, by hand."""
 
-import copy
 import math
 
 import pytest
@@ -8,22 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compressors.distill import Data, answers, blend, distill, trust
-from compressors.form import layers, training_form
-from compressors.prune import prune_amount, sparsity
-from compressors.recipe import Distill, Prune, Recipe
+from compressors.distill import Data, answers, blend, decoupled, trust
+from compressors.recipe import Distill
 
 torch.set_num_threads(1)  # these nets are too small to share among threads, which would only wait for each other
-
-
-class Squared:
-    """Regression on the first output."""
-
-    def losses(self, output: Tensor, label: Tensor) -> Tensor:
-        return (output[:, 0] - label) ** 2
-
-    def soft_losses(self, teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
-        return ((teacher - student) ** 2).sum(1)
 
 
 class Classes:
@@ -43,9 +30,71 @@ def test_the_loss_is_hintons() -> None:
     kl = p * math.log(p / 0.5) + (1 - p) * math.log((1 - p) / 0.5)
     teacher, student = torch.tensor([[2.0, 0.0]] * 3), torch.zeros(3, 2)
     share = torch.tensor([0.0, 0.25, 1.0])
-    got = blend(Classes(), teacher, student, torch.tensor([0, 1, 0]), share, temperature=2.0)
+    got = blend(Classes(), teacher, student, torch.tensor([0, 1, 0]), share, Distill(temperature=2.0))
     hard = math.log(2)
     assert got.tolist() == pytest.approx([hard, 0.25 * 4 * kl + 0.75 * hard, 4 * kl], rel=1e-5)
+
+
+def split_kl(teacher: list[float], student: list[float], label: int) -> tuple[float, float]:
+    """DKD's two parts in plain numbers, from probabilities: the label against all others, and among the others."""
+
+    def parts(logits: list[float]) -> tuple[list[float], list[float]]:
+        p = [math.exp(z) / sum(map(math.exp, logits)) for z in logits]
+        others = [q for k, q in enumerate(p) if k != label]
+        return [p[label], sum(others)], [q / sum(others) for q in others]
+
+    def kl(p: list[float], q: list[float]) -> float:
+        return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+
+    (split, among), (mine, among_mine) = parts(teacher), parts(student)
+    return kl(split, mine), kl(among, among_mine)
+
+
+ROWS = [([2.0, -1.0, 0.5, 3.0], [0.1, 0.2, -0.4, 1.0], 0), ([0.0, 4.0, 1.0, -2.0], [1.0, 1.0, 2.0, 0.0], 3)]
+
+
+def test_decoupled_distillation_is_the_papers() -> None:
+    teacher, student = (torch.tensor([row[i] for row in ROWS]) for i in (0, 1))
+    got = decoupled(teacher, student, torch.tensor([0, 3]), temperature=2.0)
+    halves = [split_kl([z / 2 for z in t], [z / 2 for z in s], label) for t, s, label in ROWS]
+    assert got.tolist() == pytest.approx([target + 8 * others for target, others in halves], rel=1e-5)
+
+
+def test_decoupled_distillation_is_hintons_reweighted() -> None:
+    """KL = target part + (1 - teacher's p of the label) * others' part: how the paper takes it apart."""
+    torch.manual_seed(0)
+    teacher, student, label = 3 * torch.randn(20, 5), torch.randn(20, 5), torch.arange(20) % 5
+    p, q = (F.softmax(logits, 1).gather(1, label[:, None])[:, 0] for logits in (teacher, student))
+    target = p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
+    others = (decoupled(teacher, student, label, 1.0) - target) / 8
+    torch.testing.assert_close(target + (1 - p) * others, Classes().soft_losses(teacher, student, 1.0))
+
+
+def test_decoupled_distillation_has_its_place_in_the_loss() -> None:
+    teacher, student = (torch.tensor([row[i] for row in ROWS]) for i in (0, 1))
+    label, share = torch.tensor([0, 3]), torch.tensor([0.5, 1.0])
+    got = blend(Classes(), teacher, student, label, share, Distill(temperature=2.0, decoupled=True))
+    hard = F.cross_entropy(student, label, reduction="none")
+    torch.testing.assert_close(got, 4 * share * decoupled(teacher, student, label, 2.0) + (1 - share) * hard)
+
+
+def test_decoupled_distillation_survives_a_teacher_that_is_sure() -> None:
+    student = torch.zeros(2, 3, requires_grad=True)
+    teacher, label = torch.tensor([[900.0, 0.0, 0.0], [0.0, 900.0, 0.0]]), torch.tensor([0, 0])
+    loss = decoupled(teacher, student, label, 1.0)
+    (slope,) = torch.autograd.grad(loss.sum(), student)
+    assert loss.isfinite().all()
+    assert slope.isfinite().all()
+
+
+def test_of_two_classes_the_others_are_one_and_nothing_is_decoupled() -> None:
+    teacher, student, label = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 1.0]]), torch.tensor([1])
+    torch.testing.assert_close(decoupled(teacher, student, label, 1.0), Classes().soft_losses(teacher, student, 1.0))
+
+
+def test_a_single_output_cannot_be_decoupled() -> None:
+    with pytest.raises(ValueError, match="leave decoupled off"):
+        decoupled(torch.zeros(3, 1), torch.zeros(3, 1), torch.zeros(3), 1.0)
 
 
 def test_trust_is_equal_within_a_block_and_clipped() -> None:
@@ -59,110 +108,17 @@ def test_trust_is_equal_within_a_block_and_clipped() -> None:
     assert len(trust(torch.zeros(3), torch.zeros(3))) == 3
 
 
-def truth(x: Tensor) -> Tensor:
-    return x[:, 0] + 2 * x[:, 1].abs()
+def test_answers_are_given_without_learning_and_the_mode_is_put_back() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.5)).train()
+    x = torch.randn(9_000, 2)
+    got = answers(model, (x,))
+    assert model.training
+    assert not got.requires_grad
+    torch.testing.assert_close(got, model[0](x).detach())
 
 
-def data(n: int = 2_000) -> Data:
-    """Labels are the truth and noise."""
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randn(n, 8, generator=generator)
-    return Data((x,), truth(x) + torch.randn(n, generator=generator))
-
-
-def network() -> nn.Sequential:
-    torch.manual_seed(5)
-    return nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Dropout(0.1), nn.Linear(32, 1))
-
-
-class Truth(nn.Module):
-    """A teacher that knows."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return truth(x)[:, None]
-
-
-RECIPE = Recipe(prune=Prune(amount=0.6), distill=Distill(batch=64, passes=3, learning_rate=5e-3))
-
-
-def run(teacher: nn.Module, recipe: Recipe = RECIPE, seed: int = 0) -> nn.Module:
-    return distill(training_form(network(), recipe), teacher, data(), Squared(), recipe, seed)
-
-
-def error(model: nn.Module) -> float:
-    (x,) = data().inputs
-    return float((answers(model, (x,))[:, 0] - truth(x)).square().mean())
-
-
-def test_a_student_learns_and_ends_at_the_recipes_sparsity() -> None:
-    student = run(Truth())
-    assert not student.training
-    assert sparsity(student).overall == pytest.approx(0.6, abs=2e-3)
-    assert error(student) < 0.3 * error(network())
-
-
-@pytest.mark.parametrize(("ramp", "passes"), [(0.0, 1), (1.0, 1), (1.0, 2), (0.01, 1)])
-def test_any_ramp_ends_at_the_final_sparsity(ramp: float, passes: int) -> None:
-    recipe = Recipe(prune=Prune(amount=0.9, ramp=ramp), distill=Distill(batch=1_000, passes=passes))
-    assert sparsity(run(Truth(), recipe)).overall == pytest.approx(0.9, abs=2e-3)
-
-
-def test_masks_that_are_sparse_enough_stay() -> None:
-    student = training_form(network(), RECIPE)
-    prune_amount(student, 0.7)
-    masks = {name: layer.mask.clone() for name, layer in layers(student).items()}
-    distill(student, Truth(), data(), Squared(), RECIPE, 0)
-    assert all(torch.equal(layer.mask, masks[name]) for name, layer in layers(student).items())
-
-
-def test_the_same_seed_gives_the_same_bits_and_leaves_the_generator() -> None:
-    student = training_form(network(), RECIPE)
-    expected = torch.get_rng_state()
-    distill(student, Truth(), data(), Squared(), RECIPE, 3)
-    assert torch.equal(torch.get_rng_state(), expected)
-    again, other = run(Truth(), seed=3), run(Truth(), seed=4)
-    x = data().inputs[0]
-    assert torch.equal(again(x), student(x))
-    assert not torch.equal(other(x), student(x))
-
-
-class Liar(Truth):
-    """A teacher that says the opposite."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return -super().forward(x)
-
-
-def test_a_teacher_worse_than_the_student_is_not_believed() -> None:
-    """With trust at zero, alpha makes no difference at all."""
-    alone = Recipe(prune=RECIPE.prune, distill=Distill(batch=64, passes=3, learning_rate=5e-3, alpha=0.0))
-    x = data().inputs[0]
-    assert torch.equal(run(Liar())(x), run(Liar(), alone)(x))
-    assert not torch.equal(run(Truth())(x), run(Truth(), alone)(x))
-
-
-def test_the_teacher_is_left_as_it_was() -> None:
-    teacher = network().train()
-    before = copy.deepcopy(teacher.state_dict())
-    run(teacher)
-    assert teacher.training
-    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
-
-
-class Broken(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.full((len(x), 1), math.nan)
-
-
-def test_what_cannot_be_distilled_is_refused() -> None:
-    with pytest.raises(ValueError, match="teacher gives answers that are not finite"):
-        run(Broken())
-    student = training_form(network(), RECIPE)
-    with pytest.raises(ValueError, match="at least one sample"):
-        distill(student, Truth(), Data((torch.zeros(0, 8),), torch.zeros(0)), Squared(), RECIPE, 0)
-    labels = data().labels.clone()
-    labels[17] = math.inf
-    with pytest.raises(ValueError, match="diverged at step"):
-        distill(student, Truth(), Data(data().inputs, labels), Squared(), RECIPE, 0)
-    with pytest.raises(ValueError, match="training_form"):
-        distill(network(), Truth(), data(), Squared(), RECIPE, 0)
+def test_some_rows_of_the_data() -> None:
+    inputs, labels = Data((torch.arange(4), torch.eye(4)), torch.arange(4) * 10).at(torch.tensor([2, 0]))
+    assert inputs[0].tolist() == [2, 0]
+    assert inputs[1].tolist() == [[0, 0, 1, 0], [1, 0, 0, 0]]
+    assert labels.tolist() == [20, 0]

@@ -37,7 +37,7 @@ def test_a_pipeline_of_each_task(task: Task, tmp_path: Path) -> None:
         features=small.Point,
         encode=small.encode,
         task=task,
-        recipe=Recipe(prune=Prune(amount=0.5), quantize=Quantize(bits=8), distill=Distill(passes=10)),
+        recipe=Recipe(Prune(amount=0.5), Quantize("int8"), Distill(passes=10)),
         online=Online(history_passes=60),
         history=history,
     )

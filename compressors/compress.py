@@ -1,0 +1,206 @@
+"""A model through a recipe: the steps in their order, the artifact, and the check that both answer alike.
+
+Owns the walk through the chain and what is measured on the way. Does not know how a step works, files, or who serves.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compressors import artifact
+from compressors.artifact import Description
+from compressors.distill import Data, Losses
+from compressors.form import Shadow, training_form, weights
+from compressors.parity import Parity, parity
+from compressors.prune import prune
+from compressors.recipe import STEP_NAMES, Prune, PruneStructured, Quantize, Recipe, Retrain, Step
+from compressors.shapes import shapes
+from compressors.structured import Report, prune_structured
+from compressors.train import train
+
+HELD_OUT = 0.05  # the newest share of the data, on which parity and losses are measured
+EXAMPLE = 4  # rows by which units are followed
+CALIBRATION = 64  # batches that static ranges follow where no training follows them
+Progress = Callable[[str, int, int], object]
+
+
+class Refused(ValueError):
+    """The artifact does not answer as the training form does; the message has the figures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compressed:
+    """What became of a model: `artifact` to store, `model` to serve, the training `form` to go on learning with.
+
+    `removed` says what each structured step took away, and what it left and why.
+
+    `loss_before` and `loss_after` are means over the held-out rows, `loss_error` is the standard error of their
+    difference.
+    """
+
+    recipe: Recipe
+    artifact: bytes
+    model: nn.Module
+    form: nn.Module
+    description: Description
+    removed: tuple[Report, ...]
+    parity: Parity
+    loss_before: float
+    loss_after: float
+    loss_error: float
+
+
+def compress(
+    model: nn.Module,
+    recipe: Recipe | str,
+    data: Data,
+    losses: Losses,
+    *,
+    teacher: nn.Module | None = None,
+    held: Data | None = None,
+    seed: int = 0,
+    manifest: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Compressed:
+    """Carry out a recipe on a copy of `model`; the teacher is the model itself if none is given.
+
+    `data` are the rows to learn and calibrate on, oldest first, `held` those to measure on: the newest 5 % of the data
+    if they are not given.
+    `progress(step, done, steps)` is called while a step trains. The same inputs and seed give the same bits.
+
+    Raises:
+        ValueError: a step that this model cannot take, data that are not finite, or a training that diverged.
+        Refused: artifact and training form do not agree.
+    """
+    recipe = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
+    if not recipe.steps:
+        raise ValueError("the recipe has no steps: nothing would change")
+    replay, held = (data, held) if held else _split(data)
+    plain = copy.deepcopy(model).eval()
+    form = copy.deepcopy(model)
+    removed, rest = _plainly(form, recipe, replay, losses, teacher or plain, seed, progress)
+    sizes = shapes(plain, form) if removed else None
+    if rest.steps:
+        form = training_form(form, rest)
+        carry_out(form, rest, replay, losses, teacher=teacher or plain, seed=seed, progress=progress)
+    told = {"recipe": recipe.to_dict()} | (manifest or {})
+    packed = artifact.pack(form, told, shapes=sizes, float_bytes=_bytes(plain))
+    served = artifact.load(packed, lambda: copy.deepcopy(plain))
+    agreement = parity(form, served, held.inputs)
+    if refusal := agreement.refusal():
+        raise Refused(f"{recipe}: {refusal}")
+    before, after = _losses(plain, held, losses), _losses(served, held, losses)
+    return Compressed(
+        recipe=recipe,
+        artifact=packed,
+        model=served,
+        form=form,
+        description=artifact.describe(packed),
+        removed=removed,
+        parity=agreement,
+        loss_before=float(before.mean()),
+        loss_after=float(after.mean()),
+        loss_error=float((after - before).std(correction=0)) / len(before) ** 0.5,
+    )
+
+
+def _plainly(
+    model: nn.Module, recipe: Recipe, data: Data, losses: Losses, teacher: nn.Module, seed: int, said: Progress | None
+) -> tuple[tuple[Report, ...], Recipe]:
+    """Take the steps that come before the first mask or rounding, on the plain model; give the rest of the chain.
+
+    Those are the removal of units and, where units were removed, the trainings that follow.
+    """
+    removed: list[Report] = []
+    for at, step in enumerate(recipe.steps):
+        if isinstance(step, PruneStructured):
+            removed.append(prune_structured(model, step, tuple(t[:EXAMPLE] for t in data.inputs)))
+        elif isinstance(step, Retrain) and removed:
+            heard = partial(said, STEP_NAMES[type(step)]) if said else None
+            train(model, data, losses, step, seed, teacher=teacher, progress=heard)
+        else:
+            return tuple(removed), Recipe(*recipe.steps[at:])
+    return tuple(removed), Recipe()
+
+
+def calibrate(form: nn.Module, inputs: tuple[Tensor, ...], batch: int = 64) -> None:
+    """Let static input ranges follow up to 64 batches, newest last, and change nothing else; ends in eval mode."""
+    form.eval()
+    for layer in form.modules():
+        if isinstance(layer, Shadow):
+            layer.train()
+    parts = list(zip(*(torch.split(t, batch) for t in inputs), strict=True))
+    with torch.no_grad():
+        for part in parts[-CALIBRATION:]:
+            form(*part)
+    form.eval()
+
+
+def carry_out(
+    form: nn.Module,
+    recipe: Recipe,
+    data: Data,
+    losses: Losses,
+    *,
+    teacher: nn.Module,
+    seed: int,
+    progress: Progress | None = None,
+) -> nn.Module:
+    """Take the steps one after the other on a training form made for the recipe, in place; it ends in eval mode.
+
+    Layers are rounded from the quantize step on. A prune step that rises does so over the next training step.
+
+    Raises:
+        ValueError: as `compress`.
+    """
+    layers = {weight.layer: weight.layer.spec for weight in weights(form).values()}
+    for layer in layers:
+        layer.spec = None
+    for at, step in enumerate(recipe.steps):
+        if isinstance(step, Quantize):
+            for layer, spec in layers.items():
+                layer.spec = spec
+            if step.inputs == "static":
+                calibrate(form, data.inputs)
+        elif isinstance(step, Prune) and not _ramp(recipe.steps, at):
+            prune(form, step)
+        elif isinstance(step, Retrain):
+            rising = (
+                s for i, s in enumerate(recipe.steps[:at]) if isinstance(s, Prune) and _ramp(recipe.steps, i) == at
+            )
+            ramp = next(rising, None)
+            name = STEP_NAMES[type(step)]
+            heard = partial(progress, name) if progress else None
+            train(form, data, losses, step, seed, teacher=teacher, ramp=ramp, progress=heard)
+    return form.eval()
+
+
+def _ramp(steps: tuple[Step, ...], at: int) -> int | None:
+    """Give the place of the training step over which a prune step rises, None if it acts at once."""
+    step = steps[at]
+    if not isinstance(step, Prune) or step.amount is None or step.ramp == 0:
+        return None
+    return next((i for i in range(at + 1, len(steps)) if isinstance(steps[i], Retrain)), None)
+
+
+def _split(data: Data) -> tuple[Data, Data]:
+    size = len(data.labels)
+    if size < 2:
+        raise ValueError(f"at least two rows are needed, one of them to measure on, got {size}")
+    kept = size - max(1, round(size * HELD_OUT))
+    old, new = torch.arange(kept), torch.arange(kept, size)
+    return (Data(*data.at(old)), Data(*data.at(new)))
+
+
+def _losses(model: nn.Module, data: Data, losses: Losses) -> Tensor:
+    with torch.inference_mode():
+        return losses.losses(model(*data.inputs), data.labels)
+
+
+def _bytes(model: nn.Module) -> int:
+    return sum(t.numel() * t.element_size() for t in model.state_dict().values())

@@ -1,0 +1,108 @@
+"""Units and columns: where they lie in the tensors of a module, and how they are cut out of them.
+
+Owns the table of module types. A *unit* is one output of a layer (a neuron, a channel); a *column* is one place of the
+input dimension along which units arrive. Does not know models, who reads whom, or what is worth keeping.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Side = Literal["units", "columns"]
+Dims = tuple[tuple[str, int], ...]  # names of tensors, and the dimension of each that is cut
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How one type of module is cut.
+
+    `dim` holds the columns in its input and the units in its output. What has no `unit` is a *follower*, such as
+    BatchNorm: it has only columns, and what it gives on one depends on that column (LayerNorm: and on what is left).
+    """
+
+    unit: Literal["neurons", "channels"] | None
+    dim: int
+    columns: Dims
+    column_sizes: tuple[str, ...]
+    units: Dims = ()
+    unit_sizes: tuple[str, ...] = ()
+
+
+_ROWS: Dims = (("weight", 0), ("bias", 0))
+_FEATURES = ("weight", 1)
+_LINEAR = Kind("neurons", -1, (_FEATURES,), ("in_features",), _ROWS, ("out_features",))
+_TRANSPOSED = Kind("neurons", -1, (("weight", 0),), ("nx",), (_FEATURES, ("bias", 0)), ("nf",))
+_BATCH_NORM = Kind(None, 1, (*_ROWS, ("running_mean", 0), ("running_var", 0)), ("num_features",))
+_LAYER_NORM = Kind(None, -1, _ROWS, ("normalized_shape",))
+_KINDS: dict[type, Kind] = {nn.Linear: _LINEAR, nn.BatchNorm1d: _BATCH_NORM, nn.BatchNorm2d: _BATCH_NORM}
+
+
+def kind_of(module: nn.Module) -> Kind | None:
+    """Give how a module is cut, None where that is not known: a subclass may compute otherwise."""
+    if type(module) in (nn.Conv1d, nn.Conv2d):
+        return _conv(module)
+    if isinstance(module, nn.LayerNorm) and type(module) is nn.LayerNorm:
+        return _LAYER_NORM if len(module.normalized_shape) == 1 else None
+    if type(module).__module__ == "transformers.pytorch_utils" and type(module).__name__ == "Conv1D":
+        return _TRANSPOSED  # GPT-2's Linear, with the weight as (inputs, outputs)
+    return _KINDS.get(type(module))
+
+
+def _conv(module: nn.Module) -> Kind | None:
+    """Units of a plain convolution; a depthwise one follows; other groups would have to stay equally large."""
+    dim = -2 if isinstance(module, nn.Conv1d) else -3
+    if module.groups == 1:
+        return Kind("channels", dim, (_FEATURES,), ("in_channels",), _ROWS, ("out_channels",))
+    depthwise = module.groups == module.in_channels == module.out_channels
+    return Kind(None, dim, _ROWS, ("in_channels", "out_channels", "groups")) if depthwise else None
+
+
+@dataclass(frozen=True)
+class Place:
+    """The units of one module, or its columns."""
+
+    module: nn.Module
+    side: Side
+    kind: Kind
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        held = getattr(self.module, self._sizes[0])
+        return int(held[0] if isinstance(held, tuple) else held)
+
+    @property
+    def _sizes(self) -> tuple[str, ...]:
+        return self.kind.unit_sizes if self.side == "units" else self.kind.column_sizes
+
+    def tensors(self) -> Iterator[tuple[Tensor, int]]:
+        """Give what is cut here, with the dimension that is."""
+        dims = self.kind.units if self.side == "units" else self.kind.columns
+        found = ((getattr(self.module, name), dim) for name, dim in dims)
+        return ((tensor, dim) for tensor, dim in found if tensor is not None)
+
+    def energy(self) -> Tensor:
+        """Sum of the squares of all parameters of each unit or column, (size,) in float64."""
+        total = torch.zeros(self.size, dtype=torch.float64)
+        for tensor, dim in self.tensors():
+            if isinstance(tensor, nn.Parameter):
+                total += tensor.detach().double().movedim(dim, 0).reshape(self.size, -1).square().sum(1).cpu()
+        return total
+
+    def cut(self, gone: Sequence[int]) -> None:
+        """Take these out, in place: tensors stay the same objects with less in them, and lose their gradients."""
+        keep = sorted(set(range(self.size)) - set(gone))
+        for tensor, dim in self.tensors():
+            tensor.grad = None
+            tensor.data = tensor.data.index_select(dim, torch.tensor(keep, device=tensor.device))
+        for name in self._sizes:
+            shaped = isinstance(getattr(self.module, name), tuple)
+            setattr(self.module, name, (len(keep),) if shaped else len(keep))
+
+    def silence(self, gone: Sequence[int]) -> None:
+        """Zero these without taking them out."""
+        for tensor, dim in self.tensors():
+            tensor.data = tensor.data.index_fill(dim, torch.tensor(gone, device=tensor.device), 0)
