@@ -105,7 +105,9 @@ class Quantize:
         _require(alone or self.weights != "bfloat16", f"bfloat16 weights have float inputs, not {self.inputs!r}")
         _require(self.group is None or self.group >= 2, f"quantize.group must be at least 2, got {self.group}")
         _require(self.group is None or alone, f"quantize.group is for float inputs: {self.inputs!r} needs whole rows")
-        _require(self.group is None or self.weights != "bfloat16", "bfloat16 weights have no scales to share in a group")
+        _require(
+            self.group is None or self.weights != "bfloat16", "bfloat16 weights have no scales to share in a group"
+        )
 
     @property
     def bits(self) -> int:

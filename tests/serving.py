@@ -31,7 +31,9 @@ def cnn() -> nn.Module:
 
 def encoder() -> nn.Module:
     """Rows of three tokens: a layer then has more rows than the batch."""
-    return nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.LayerNorm(16), nn.Linear(16, 8), nn.Flatten(), nn.Linear(24, 2))
+    return nn.Sequential(
+        nn.Linear(8, 16), nn.GELU(), nn.LayerNorm(16), nn.Linear(16, 8), nn.Flatten(), nn.Linear(24, 2)
+    )
 
 
 def mixed_rows(n: int) -> tuple[Tensor, Tensor]:

