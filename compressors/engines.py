@@ -5,6 +5,7 @@ the same loaded model, an `nn.Module` with `Int8Linear` layers. Which one is fas
 number of rows, so it is measured, never assumed. N rows, I inputs, O outputs of a layer.
 """
 
+import math
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,11 +20,12 @@ from torch.nn import functional as F
 
 from compressors.int8 import Int8Linear, substitute
 from compressors.onnx import export_onnx
-from compressors.parity import parity
+from compressors.parity import Parity, parity
 from compressors.quantize import INPUT_LEVELS, quantize_rows
 
 Run = Callable[..., Tensor]
-ROUNDS = 5  # in turns, so that a busy moment of the machine meets all engines
+ROUND_S = 0.002  # shorter than what the system gives a process at a time, so that some rounds are undisturbed
+LEAST_ROUNDS = 3
 BLOCK = 128  # inputs that share a scale in MatMulNBits; onnxruntime's int8 kernels end at 256
 
 
@@ -224,13 +226,15 @@ def fastest(
     rows: Sequence[int] = (1, 8, 64, 512),
     *,
     engines: Sequence[Engine] = ENGINES,
+    allowed: Callable[[Parity], str | None] = Parity.refusal,
     seconds: float = 0.1,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Fastest:
     """Measure the engines on batches of each size, made of the sample rows `inputs`; keep the fastest that agrees.
 
-    The model itself is the reference and takes part as `torch`. Each engine gets about `seconds` at each size, in turns
-    with the others, on as many threads as torch has. More sample rows make a better proof that answers agree.
+    The model itself is the reference and takes part as `torch`; `allowed` says of a difference from it why it is too
+    much. Each engine gets about `seconds` at each size, in turns with the others, on as many threads as torch has.
+    The more sample rows, the better the proof that answers agree.
 
     Raises:
         ValueError: there are no sizes, or no sample rows.
@@ -243,7 +247,7 @@ def fastest(
     timings = []
     for n in sorted(set(rows)):
         able = {name: run for name, run in runs.items() if n == 1 or name not in alone}
-        agreeing = dict(_agreeing(able, model, inputs, n, refused))
+        agreeing = dict(_agreeing(able, model, inputs, n, allowed, refused))
         timings += [Timing(name, n, us) for name, us in _measure(agreeing, _batch(inputs, n), seconds, clock)]
     best = {n: min((t for t in timings if t.rows == n), key=lambda t: t.us).engine for n in sorted(set(rows))}
     return Fastest(chosen=best, timings=tuple(timings), refused=refused, runs=runs)
@@ -264,11 +268,16 @@ def _prepared(
 
 
 def _agreeing(
-    able: Mapping[str, Run], model: nn.Module, inputs: Sequence[Tensor], n: int, refused: dict[str, str]
+    able: Mapping[str, Run],
+    model: nn.Module,
+    inputs: Sequence[Tensor],
+    n: int,
+    allowed: Callable[[Parity], str | None],
+    refused: dict[str, str],
 ) -> Iterator[tuple[str, Run]]:
     """Give those that answer as the model does when they get the sample rows in batches of `n`."""
     for name, run in able.items():
-        refusal = None if run is model else parity(model, _in_batches(run, n), inputs).refusal()
+        refusal = None if run is model else allowed(parity(model, _in_batches(run, n), inputs))
         if refusal is None:
             yield name, run
         else:
@@ -288,16 +297,21 @@ def _batch(inputs: Sequence[Tensor], n: int) -> tuple[Tensor, ...]:
 def _measure(
     runs: Mapping[str, Run], batch: Sequence[Tensor], seconds: float, clock: Callable[[], float]
 ) -> Iterator[tuple[str, float]]:
-    """Give each one's microseconds a call: the best round's mean, since others' load only ever adds."""
+    """Give each one's microseconds a call: its best round's mean, since what else the machine does only ever adds."""
+    best = dict.fromkeys(runs, math.inf)
     with torch.inference_mode():
-        calls = {name: _calls(run, batch, seconds, clock) for name, run in runs.items()}
-        rounds = [{name: _timed(run, batch, calls[name], clock) for name, run in runs.items()} for _ in range(ROUNDS)]
-    return ((name, 1e6 * min(one[name] for one in rounds)) for name in runs)
+        calls = {name: _calls(run, batch, clock) for name, run in runs.items()}
+        end, rounds = clock() + seconds * len(runs), 0
+        while rounds < LEAST_ROUNDS or clock() < end:
+            for name, run in runs.items():
+                best[name] = min(best[name], _timed(run, batch, calls[name], clock))
+            rounds += 1
+    return ((name, 1e6 * s) for name, s in best.items())
 
 
-def _calls(run: Run, batch: Sequence[Tensor], seconds: float, clock: Callable[[], float]) -> int:
+def _calls(run: Run, batch: Sequence[Tensor], clock: Callable[[], float]) -> int:
     run(*batch)  # the first call lays things out
-    return max(1, int(seconds / ROUNDS / max(_timed(run, batch, 1, clock), 1e-6)))
+    return max(1, int(ROUND_S / max(_timed(run, batch, 1, clock), 1e-6)))
 
 
 def _timed(run: Run, batch: Sequence[Tensor], calls: int, clock: Callable[[], float]) -> float:
