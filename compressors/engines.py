@@ -123,6 +123,9 @@ class SharedRangeLinear(nn.Module):
 class FloatLinear(nn.Module):
     """The whole-number weights back in a float kind, and float inputs: nothing but the weights is rounded."""
 
+    weight: Tensor
+    bias: Tensor | None
+
     def __init__(self, layer: Int8Linear, kind: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.kind = kind
@@ -285,7 +288,7 @@ def _agreeing(
 
 
 def _in_batches(run: Run, n: int) -> Run:
-    return lambda *inputs: torch.cat([run(*part) for part in zip(*(t.split(n) for t in inputs), strict=True)])
+    return lambda *inputs: torch.cat([run(*part) for part in zip(*(torch.split(t, n) for t in inputs), strict=True)])
 
 
 def _batch(inputs: Sequence[Tensor], n: int) -> tuple[Tensor, ...]:

@@ -38,7 +38,7 @@ class Data(NamedTuple):
     def split(self, share: float = 0.8) -> tuple["Data", "Data"]:
         """Give the first `share` and the rest."""
         cut = int(len(self.labels) * share)
-        parts = ((slice(None, cut)), slice(cut, None))
+        parts = (slice(None, cut), slice(cut, None))
         early, late = (Data(tuple(t[part] for t in self.inputs), self.labels[part]) for part in parts)
         return early, late
 
@@ -160,7 +160,7 @@ def fit(model: nn.Module, data: Data, *, passes: int, learning_rate: float, batc
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.1)
     model.train()
     for _ in range(passes):
-        for rows in torch.randperm(len(data.labels), generator=generator).split(batch):
+        for rows in torch.split(torch.randperm(len(data.labels), generator=generator), batch):
             loss = loss_of(model(*(t[rows] for t in data.inputs)), data.labels[rows])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -181,7 +181,7 @@ def answers(model: nn.Module, data: Data, batch: int = 64) -> Tensor:
     """Give the model's outputs (N, K), in eval mode."""
     model.eval()
     with torch.inference_mode():
-        parts = zip(*(t.split(batch) for t in data.inputs), strict=True)
+        parts = zip(*(torch.split(t, batch) for t in data.inputs), strict=True)
         return torch.cat([model(*part) for part in parts])
 
 
