@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import pytest
 import torch
@@ -11,18 +12,21 @@ from compressors.engines import ENGINES, Engine, Fastest, Run, fastest
 from compressors.parity import parity
 from tests.serving import Mixed, encoder, mixed_rows, served, token_rows
 
+Rows = Callable[[int], tuple[Tensor, ...]]
+
 
 def model(make: Callable[[], nn.Module] = Mixed) -> nn.Module:
     torch.manual_seed(3)
     return served(make())
 
 
-def prepared(name: str, make: Callable[[], nn.Module], rows: tuple[Tensor, ...]) -> tuple[nn.Module, Run, Engine]:
+@cache
+def prepared(name: str, make: Callable[[], nn.Module], rows: Rows) -> tuple[nn.Module, Run, Engine]:
     (engine,) = (one for one in ENGINES if one.name == name)
     if engine.missing():
         pytest.skip(str(engine.missing()))
     ours = model(make)
-    return ours, engine.prepare(ours, rows), engine
+    return ours, engine.prepare(ours, rows(4)), engine
 
 
 SAME = pytest.mark.parametrize("name", ["onednn", "onnxruntime", "onnxruntime-nbits"])
@@ -30,10 +34,8 @@ SAME = pytest.mark.parametrize("name", ["onednn", "onnxruntime", "onnxruntime-nb
 
 @SAME
 @pytest.mark.parametrize(("make", "rows"), [(Mixed, mixed_rows), (encoder, token_rows)], ids=["mixed", "encoder"])
-def test_whole_number_engines_answer_as_the_model_does(
-    name: str, make: Callable[[], nn.Module], rows: Callable[[int], tuple[Tensor, ...]]
-) -> None:
-    ours, run, _ = prepared(name, make, rows(4))
+def test_whole_number_engines_answer_as_the_model_does(name: str, make: Callable[[], nn.Module], rows: Rows) -> None:
+    ours, run, _ = prepared(name, make, rows)
     for n in (1, 7, 200):
         assert parity(ours, run, rows(n)).refusal() is None
 
@@ -41,7 +43,7 @@ def test_whole_number_engines_answer_as_the_model_does(
 @pytest.mark.parametrize("name", [one.name for one in ENGINES])
 def test_answers_are_near_and_the_model_stays(name: str) -> None:
     """A float input, or a range of its own kind, moves an answer by less than an int8 step of each layer may."""
-    ours, run, engine = prepared(name, Mixed, mixed_rows(4))
+    ours, run, engine = prepared(name, Mixed, mixed_rows)
     before = ours(*mixed_rows(60))
     inputs = mixed_rows(60)
     size = 1 if engine.alone else 60
@@ -52,7 +54,7 @@ def test_answers_are_near_and_the_model_stays(name: str) -> None:
 
 @pytest.mark.parametrize("name", [one.name for one in ENGINES if not one.alone])
 def test_rows_do_not_see_each_other(name: str) -> None:
-    _, run, _ = prepared(name, Mixed, mixed_rows(4))
+    _, run, _ = prepared(name, Mixed, mixed_rows)
     inputs = mixed_rows(6)
     together = run(*inputs)
     inputs[1][0] *= 1e6

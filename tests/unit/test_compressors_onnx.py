@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 import torch
@@ -26,6 +27,11 @@ def model(make: Callable[[], nn.Module]) -> nn.Module:
     return served(make())
 
 
+@cache
+def exported(make: Callable[[], nn.Module], rows: Rows, traced: int = 4) -> bytes:
+    return export_onnx(model(make), rows(traced))
+
+
 def running(data: bytes) -> Callable[..., Tensor]:
     session = ort.InferenceSession(data, providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_inputs()]
@@ -41,7 +47,7 @@ def running(data: bytes) -> Callable[..., Tensor]:
 def test_onnxruntime_answers_as_the_model_does(make: Callable[[], nn.Module], rows: Rows, traced: int) -> None:
     """Sums of whole numbers are the same; float steps around them may differ in the last bits, and then round apart."""
     ours = model(make)
-    theirs = running(export_onnx(ours, rows(traced)))
+    theirs = running(exported(make, rows, traced))
     for n in (1, 2, 7, 200):
         assert parity(ours, theirs, rows(n)).refusal() is None
     torch.testing.assert_close(theirs(*rows(200)), ours(*rows(200)), rtol=0, atol=2e-2)
@@ -49,7 +55,7 @@ def test_onnxruntime_answers_as_the_model_does(make: Callable[[], nn.Module], ro
 
 @KINDS
 def test_rows_do_not_see_each_other(make: Callable[[], nn.Module], rows: Rows) -> None:
-    run = running(export_onnx(model(make), rows(4)))
+    run = running(exported(make, rows))
     inputs = rows(6)
     together = run(*inputs)
     for i in range(6):
@@ -60,7 +66,7 @@ def test_rows_do_not_see_each_other(make: Callable[[], nn.Module], rows: Rows) -
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_row_that_is_not_finite_shows_and_stays_alone(bad: float) -> None:
-    run = running(export_onnx(model(Mixed), mixed_rows(4)))
+    run = running(exported(Mixed, mixed_rows))
     inputs = mixed_rows(6)
     clean = run(*inputs)
     inputs[1][2, 3] = bad
@@ -70,7 +76,7 @@ def test_a_row_that_is_not_finite_shows_and_stays_alone(bad: float) -> None:
 
 
 def test_the_file_is_standard_and_its_weights_are_whole_numbers() -> None:
-    made = onnx.load_from_string(export_onnx(model(Mixed), mixed_rows(4)))
+    made = onnx.load_from_string(exported(Mixed, mixed_rows))
     onnx.checker.check_model(made)
     assert {node.domain for node in made.graph.node} <= {"", "ai.onnx"}
     whole = [t for t in made.graph.initializer if t.data_type == onnx.TensorProto.INT8]
