@@ -80,6 +80,8 @@ def compress(
     recipe = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
     if not recipe.steps:
         raise ValueError("the recipe has no steps: nothing would change")
+    if all(isinstance(step, Retrain) for step in recipe.steps):
+        raise ValueError(f"{recipe} has no prune, prune_structured or quantize step: nothing would become smaller")
     replay, held = (data, held) if held else _split(data)
     plain = copy.deepcopy(model).eval()
     form = copy.deepcopy(model)

@@ -111,6 +111,7 @@ def test_a_quality_that_was_lost_is_said(learned: nn.Module) -> None:
     ("text", "rows", "said"),
     [
         ("", 100, "no steps"),
+        ("retrain -> distill", 100, r"retrain\(\) -> distill\(\) has no prune, .* nothing would become smaller"),
         ("quantize(int8)", 1, "at least two rows"),
         ("prune(amount=0.5, layers=conv)", 100, "no compressed layer"),
     ],
