@@ -16,6 +16,7 @@ from shadowstream import Classes, Data, compress
 TASK = Classes(10)
 PARTS = 3
 TRAINING = "retrain(passes=10, batch=64, learning_rate=0.001)"
+CONTROL = f"prune(amount=0) -> {TRAINING}"  # removes nothing: what the further training does by itself
 
 
 class Net(nn.Module):

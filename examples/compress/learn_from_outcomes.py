@@ -4,7 +4,7 @@ Three copies of January's net answer each flight at its departure. One never lea
 its target is what it holds more likely itself, had at once and teaching nothing that it does not know. One waits for
 each flight to arrive, two hours or thirty, and learns what really happened. An answer is judged as it was given.
 
-    python examples/compress/learn_from_outcomes.py [--rows 50000]
+    python examples/compress/learn_from_outcomes.py [--rows 100000]
 """
 
 import argparse
@@ -71,6 +71,6 @@ def main(rows: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=50_000, help="how many of the year's flights, evenly chosen")
+    parser.add_argument("--rows", type=int, default=100_000, help="how many of the year's flights, evenly chosen")
     torch.set_num_threads(1)
     main(parser.parse_args().rows)

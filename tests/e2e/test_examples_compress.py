@@ -21,8 +21,8 @@ def run(name: str, rows: int) -> dict[str, list[float]]:
 
 def test_what_is_pruned_learns_again() -> None:
     table = run("prune_and_retrain.py", 600)
-    float_accuracy, float_bytes = table["nothing (float)"]
-    assert float_accuracy > 85
+    before, float_accuracy, float_bytes = table["nothing (float)"]
+    assert min(before, float_accuracy) > 85
     for name in ("the 50 % smallest weights", "the 80 % smallest weights", "half of the channels"):
         once, after, loss, size, smaller = table[name]
         assert after >= once - 1, name
