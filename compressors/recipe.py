@@ -252,9 +252,9 @@ def _check_order(steps: tuple[Step, ...]) -> None:
 def _check_pruning(steps: tuple[Step, ...]) -> None:
     before: Prune | None = None
     masking = [step for step in steps if isinstance(step, Prune)]
-    for step in masking[1:]:
-        alike = set(step.layers) == set(masking[0].layers)
-        _require(alike, f"{_text(masking[0])} and {_text(step)}: the prune steps of a recipe share their layers")
+    for other in masking[1:]:
+        alike = set(other.layers) == set(masking[0].layers)
+        _require(alike, f"{_text(masking[0])} and {_text(other)}: the prune steps of a recipe share their layers")
     for step in steps:
         if not isinstance(step, Prune) or step.share is None:
             continue
