@@ -296,8 +296,7 @@ def _call(text: str) -> Step:
         first = [_literal(arg) for arg in call.args]
     except (SyntaxError, ValueError, RecursionError) as wrong:
         raise ValueError(f"a recipe is a chain like 'prune(amount=0.6) -> quantize(int8)', got {text!r}") from wrong
-    kind = STEPS.get(call.func.id)
-    names = [f.name for f in fields(kind)] if kind else []
+    names = [f.name for f in fields(_kind(call.func.id))]
     _require(len(first) <= 1 and (not first or names[0] not in named), f"{text!r}: settings are named, after the first")
     return _step(call.func.id, dict(zip(names, first, strict=False)) | named)
 
@@ -308,9 +307,13 @@ def _literal(node: ast.expr) -> Any:
     return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
 
 
-def _step(name: Any, given: Mapping[str, Any]) -> Step:
+def _kind(name: Any) -> type:
     _require(name in STEPS, f"a recipe has no step {name!r}; it has {', '.join(STEPS)}")
-    kind = STEPS[name]
+    return STEPS[name]
+
+
+def _step(name: Any, given: Mapping[str, Any]) -> Step:
+    kind = _kind(name)
     known = [f.name for f in fields(kind)]
     unknown = sorted(set(given) - set(known))
     _require(not unknown, f"{name} has no {', '.join(unknown)}; it has {', '.join(known)}")

@@ -170,6 +170,11 @@ class Untraceable(nn.Module):
         return out
 
 
+def test_a_model_that_has_nothing_to_compress_is_refused_with_the_reason() -> None:
+    with pytest.raises(ValueError, match=r"no compressed layer \(0: a GroupNorm is not compressed\)"):
+        compress(nn.Sequential(nn.GroupNorm(2, 6)), "quantize(int8)", data(), Squared())
+
+
 def test_models_that_no_tracer_follows_are_compressed_too() -> None:
     torch.manual_seed(0)
     made = compress(Untraceable(), f"prune(amount=0.5) -> quantize(int8) -> {TRAINED}", data(), Squared())

@@ -44,6 +44,7 @@ def test_the_text_is_what_one_would_write() -> None:
     ("text", "said"),
     [
         ("prun(amount=0.1)", "no step 'prun'; it has prune, "),
+        ("prun(0.1)", "no step 'prun'; it has prune, "),
         ("prune(threshold=0.1)", "prune has no threshold; it has amount, below"),
         ("prune(amount=0.1", "a chain like"),
         ("prune(amount=1+x)", "a chain like"),
