@@ -80,10 +80,16 @@ def compress(
     recipe = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
     if not recipe.steps:
         raise ValueError("the recipe has no steps: nothing would change")
+    if all(isinstance(step, Retrain) for step in recipe.steps):
+        raise ValueError(f"{recipe} has no prune, prune_structured or quantize step: nothing would become smaller")
+    for given in (data, held):
+        _check_rows(given)
     replay, held = (data, held) if held else _split(data)
     plain = copy.deepcopy(model).eval()
     form = copy.deepcopy(model)
     removed, rest = _plainly(form, recipe, replay, losses, teacher or plain, seed, progress)
+    if not rest.steps and not any(report.layers for report in removed):
+        raise ValueError(f"{recipe} found no units to remove: {_why(removed)}")
     sizes = shapes(plain, form) if removed else None
     if rest.steps:
         form = training_form(form, rest)
@@ -125,6 +131,7 @@ def _plainly(
             train(model, data, losses, step, seed, teacher=teacher, progress=heard)
         else:
             return tuple(removed), Recipe(*recipe.steps[at:])
+    model.eval()
     return tuple(removed), Recipe()
 
 
@@ -170,10 +177,10 @@ def carry_out(
         elif isinstance(step, Prune) and not _ramp(recipe.steps, at):
             prune(form, step)
         elif isinstance(step, Retrain):
-            rising = (
+            rising = [
                 s for i, s in enumerate(recipe.steps[:at]) if isinstance(s, Prune) and _ramp(recipe.steps, i) == at
-            )
-            ramp = next(rising, None)
+            ]
+            ramp = rising[-1] if rising else None  # amounts of one recipe never fall: the last one is where all end
             name = STEP_NAMES[type(step)]
             heard = partial(progress, name) if progress else None
             train(form, data, losses, step, seed, teacher=teacher, ramp=ramp, progress=heard)
@@ -186,6 +193,17 @@ def _ramp(steps: tuple[Step, ...], at: int) -> int | None:
     if not isinstance(step, Prune) or step.amount is None or step.ramp == 0:
         return None
     return next((i for i in range(at + 1, len(steps)) if isinstance(steps[i], Retrain)), None)
+
+
+def _why(removed: tuple[Report, ...]) -> str:
+    left = [f"{name or 'the model'}: {why}" for report in removed for name, why in report.left.items()]
+    return "; ".join(left) or "the model has none of those that were asked for"
+
+
+def _check_rows(data: Data | None) -> None:
+    counts = [] if data is None else [len(t) for t in (*data.inputs, data.labels)]
+    if len(set(counts)) > 1:
+        raise ValueError(f"inputs and labels have different numbers of rows: {counts}")
 
 
 def _split(data: Data) -> tuple[Data, Data]:

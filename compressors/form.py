@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from compressors.quantize import MOST_INPUTS, QuantizedLinear, Rounded, Seen, row_scale, weight_levels
 from compressors.recipe import Kind, Prune, Quantize, Recipe
 
+MOST_REASONS = 3  # in a message
 RANGE_RATE = 0.01  # of a static input range, by batch
 
 
@@ -202,7 +203,9 @@ def training_form(model: nn.Module, recipe: Recipe) -> nn.Module:
     masks: dict[nn.Parameter, Tensor] = {}
     for _, value, mask, layer in _each(model):
         layer.register_buffer(_mask_of(layer, value), masks.setdefault(value, mask))
-    weights(model)
+    if not find(model):
+        reasons = [f"{name or 'the model'}: {why}" for name, why in left(model).items()][:MOST_REASONS]
+        raise ValueError(f"the model has no compressed layer ({'; '.join(reasons) or 'it has no parameters'})")
     return model
 
 

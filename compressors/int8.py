@@ -1,8 +1,10 @@
 """The serving form of a Linear: real int8 multiplication, int32 sums, and a scale for each input row.
 
-Owns the kernel and the check that it is exact. Does not know files or training.
+Owns the kernel, the check that it is exact, and the exchange of it for another. Does not know files or training.
 """
 
+import copy
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -49,6 +51,16 @@ class Int8Linear(nn.Module):
 def fits(layer: nn.Module) -> bool:
     """Tell whether a served layer's arithmetic is what the kernel does: whole rows, each with its scale."""
     return isinstance(layer, ShadowLinear) and layer.spec is not None and layer.spec.inputs == "row"
+
+
+def substitute(model: nn.Module, make: Callable[[Int8Linear], nn.Module]) -> nn.Module:
+    """Give a copy of a serving model with `make(layer)` in the place of each `Int8Linear`.
+
+    A layer shared by two names stays shared. Other tensors are the model's own, not copies.
+    """
+    known: dict[int, object] = {id(t): t for t in (*model.parameters(), *model.buffers())}
+    known |= {id(layer): make(layer) for layer in model.modules() if isinstance(layer, Int8Linear)}
+    return copy.deepcopy(model, known)
 
 
 @cache

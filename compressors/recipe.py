@@ -111,6 +111,7 @@ class Quantize:
         _require(self.inputs in get_args(Inputs), f"quantize.inputs must be row, static or float, got {self.inputs!r}")
         alone = self.inputs == "float"
         _require(alone or self.weights != "bfloat16", f"bfloat16 weights have float inputs, not {self.inputs!r}")
+        _require_whole("quantize", group=0 if self.group is None else self.group)
         _require(self.group is None or self.group >= 2, f"quantize.group must be at least 2, got {self.group}")
         _require(self.group is None or alone, f"quantize.group is for float inputs: {self.inputs!r} needs whole rows")
         _require(
@@ -141,6 +142,7 @@ class Retrain:
 
     def __post_init__(self) -> None:
         name = STEP_NAMES[type(self)]
+        _require_whole(name, passes=self.passes, batch=self.batch)
         _require(self.passes >= 1, f"{name}.passes must be at least 1, got {self.passes}")
         _require(self.batch >= 1, f"{name}.batch must be at least 1, got {self.batch}")
         _require(0 < self.learning_rate < 1, f"{name}.learning_rate must be in (0, 1), got {self.learning_rate}")
@@ -249,6 +251,10 @@ def _check_order(steps: tuple[Step, ...]) -> None:
 
 def _check_pruning(steps: tuple[Step, ...]) -> None:
     before: Prune | None = None
+    masking = [step for step in steps if isinstance(step, Prune)]
+    for other in masking[1:]:
+        alike = set(other.layers) == set(masking[0].layers)
+        _require(alike, f"{_text(masking[0])} and {_text(other)}: the prune steps of a recipe share their layers")
     for step in steps:
         if not isinstance(step, Prune) or step.share is None:
             continue
@@ -290,8 +296,7 @@ def _call(text: str) -> Step:
         first = [_literal(arg) for arg in call.args]
     except (SyntaxError, ValueError, RecursionError) as wrong:
         raise ValueError(f"a recipe is a chain like 'prune(amount=0.6) -> quantize(int8)', got {text!r}") from wrong
-    kind = STEPS.get(call.func.id)
-    names = [f.name for f in fields(kind)] if kind else []
+    names = [f.name for f in fields(_kind(call.func.id))]
     _require(len(first) <= 1 and (not first or names[0] not in named), f"{text!r}: settings are named, after the first")
     return _step(call.func.id, dict(zip(names, first, strict=False)) | named)
 
@@ -302,9 +307,13 @@ def _literal(node: ast.expr) -> Any:
     return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
 
 
-def _step(name: Any, given: Mapping[str, Any]) -> Step:
+def _kind(name: Any) -> type:
     _require(name in STEPS, f"a recipe has no step {name!r}; it has {', '.join(STEPS)}")
-    kind = STEPS[name]
+    return STEPS[name]
+
+
+def _step(name: Any, given: Mapping[str, Any]) -> Step:
+    kind = _kind(name)
     known = [f.name for f in fields(kind)]
     unknown = sorted(set(given) - set(known))
     _require(not unknown, f"{name} has no {', '.join(unknown)}; it has {', '.join(known)}")
@@ -313,6 +322,11 @@ def _step(name: Any, given: Mapping[str, Any]) -> Step:
     except TypeError as wrong:
         raise ValueError(f"{name}: {wrong}") from wrong
     return step
+
+
+def _require_whole(step: str, **given: object) -> None:
+    for name, value in given.items():
+        _require(type(value) is int, f"{step}.{name} must be a whole number, got {value!r}")
 
 
 def _require(holds: object, otherwise: str) -> None:

@@ -113,13 +113,34 @@ def test_a_quality_that_was_lost_is_said(learned: nn.Module) -> None:
     ("text", "rows", "said"),
     [
         ("", 100, "no steps"),
+        ("retrain -> distill", 100, r"retrain\(\) -> distill\(\) has no prune, .* nothing would become smaller"),
         ("quantize(int8)", 1, "at least two rows"),
+        ("prune_structured(amount=0.5, units=heads)", 100, "found no units to remove: the model has none"),
         ("prune(amount=0.5, layers=conv)", 100, "no compressed layer"),
     ],
 )
 def test_what_cannot_be_done_is_refused(learned: nn.Module, text: str, rows: int, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         compress(learned, text, data(rows), Squared())
+
+
+def test_two_amounts_before_one_training_end_at_the_last(learned: nn.Module) -> None:
+    made = compress(learned, f"prune(amount=0.5) -> prune(amount=0.8) -> {TRAINED}", data(), Squared())
+    assert sparsity(made.form).overall == pytest.approx(0.8, abs=0.01)
+
+
+def test_a_model_in_training_mode_loses_units_alone() -> None:
+    """Its dropout would tell artifact and form apart."""
+    model = nn.Sequential(nn.Linear(6, 24), nn.ReLU(), nn.Dropout(0.5), nn.Linear(24, 1)).train()
+    made = compress(model, "prune_structured(amount=0.5)", data(), Squared())
+    assert made.parity.largest == 0
+    assert model.training
+
+
+def test_inputs_and_labels_of_other_lengths_are_refused(learned: nn.Module) -> None:
+    (x,), y = data()
+    with pytest.raises(ValueError, match=r"different numbers of rows: \[1200, 1100\]"):
+        compress(learned, "quantize(int8)", Data((x,), y[:1_100]), Squared())
 
 
 def test_frozen_models_are_refused_by_training_steps_only(learned: nn.Module) -> None:
@@ -189,6 +210,11 @@ class Untraceable(nn.Module):
             x = torch.relu(self.two(self.norm(self.one(x))))
         out: Tensor = self.out(x)
         return out
+
+
+def test_a_model_that_has_nothing_to_compress_is_refused_with_the_reason() -> None:
+    with pytest.raises(ValueError, match=r"no compressed layer \(0: a GroupNorm is not compressed\)"):
+        compress(nn.Sequential(nn.GroupNorm(2, 6)), "quantize(int8)", data(), Squared())
 
 
 def test_models_that_no_tracer_follows_are_compressed_too() -> None:

@@ -44,6 +44,7 @@ def test_the_text_is_what_one_would_write() -> None:
     ("text", "said"),
     [
         ("prun(amount=0.1)", "no step 'prun'; it has prune, "),
+        ("prun(0.1)", "no step 'prun'; it has prune, "),
         ("prune(threshold=0.1)", "prune has no threshold; it has amount, below"),
         ("prune(amount=0.1", "a chain like"),
         ("prune(amount=1+x)", "a chain like"),
@@ -65,6 +66,9 @@ def test_a_text_that_is_no_recipe_is_refused(text: str, said: str) -> None:
         ("prune(pattern='2:4') -> prune(amount=0.3)", "contradict each other: 2:4 leaves exactly 50%.*, not 70%"),
         ("prune(amount=0.8) -> retrain -> prune(pattern='2:4')", "contradict each other"),
         ("prune(amount=0.8) -> prune(amount=0.5)", "what is pruned stays pruned"),
+        ("prune(amount=0.5, layers=linear) -> prune(amount=0.8)", "the prune steps of a recipe share their layers"),
+        ("retrain(passes=2.5)", "retrain.passes must be a whole number, got 2.5"),
+        ("quantize(int4, group=8.0)", "quantize.group must be a whole number, got 8.0"),
         ("quantize(int4, layers=conv)", "int4 on a convolution loses too much"),
         ("quantize(int8) -> retrain -> quantize(int4)", "weights are quantized once"),
         ("quantize(int8) -> prune_structured(amount=0.3)", "whole units go before"),

@@ -1,0 +1,81 @@
+"""A serving model as ONNX: operators of the standard only, int8 weights that stay int8, and any number of rows.
+
+Owns how `Int8Linear` is said in ONNX. Does not know who runs the file, or artifacts. Needs the extra `onnx`.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from compressors.int8 import Int8Linear, substitute
+from compressors.quantize import INPUT_LEVELS, quantize_rows, rescale
+
+
+class IntegerLinear(nn.Module):
+    """`Int8Linear` as ONNX says it: the same steps around MatMulInteger, whose sums are int32. It runs nowhere else."""
+
+    columns: Tensor
+    scale: Tensor
+    bias: Tensor | None
+
+    def __init__(self, layer: Int8Linear) -> None:
+        super().__init__()
+        self.register_buffer("columns", layer.columns.to(torch.int8), persistent=False)
+        self.register_buffer("scale", layer.scale, persistent=False)
+        self.register_buffer("bias", layer.bias, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., I) to (..., O)."""
+        inputs, outputs = self.columns.shape
+        whole, scale = quantize_rows(x.reshape(-1, inputs), INPUT_LEVELS)
+        factors = (whole.to(torch.int8), self.columns)
+        sums = torch.onnx.ops.symbolic("MatMulInteger", factors, dtype=torch.int32, shape=(whole.shape[0], outputs))
+        return rescale(sums, scale, self.scale, self.bias).reshape(*x.shape[:-1], outputs)
+
+
+class Guarded(nn.Module):
+    """A model whose row is not finite where a float input of it is not: onnxruntime's maxima pass over a NaN."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Give the model's outputs (N, ...)."""
+        out: Tensor = self.model(*inputs)
+        for t in inputs:
+            if t.is_floating_point():
+                nothing = (t.flatten(1) * 0).sum(1)
+                out = out + nothing.reshape(-1, *(1 for _ in out.shape[1:]))
+        return out
+
+
+def export_onnx(
+    model: nn.Module, inputs: Sequence[Tensor], linear: Callable[[Int8Linear], nn.Module] = IntegerLinear
+) -> bytes:
+    """Give the model, which stays as it is, as an ONNX file of less than 2 GB. `inputs` are rows to trace it with.
+
+    Every input's and the output's first dimension is open, all others are as in `inputs`. `linear` says a layer in
+    other operators than the standard's.
+
+    Raises:
+        ImportError: the packages of the extra `onnx` are missing.
+        ValueError: the model's output has a fixed number of rows.
+    """
+    traced = tuple(torch.cat([t, t]) if len(t) == 1 else t for t in inputs)  # one row would count as a constant
+    rows = torch.export.Dim("rows")
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the exporter's own, of what will change in it
+        program = torch.onnx.export(
+            Guarded(substitute(model, linear)).eval(),
+            traced,
+            dynamo=True,
+            dynamic_shapes=(tuple({0: rows} for _ in traced),),  # of `*inputs`, which count as one
+            verbose=False,
+        )
+    made = program.model_proto  # type: ignore[union-attr]  # None only without dynamo
+    if not made.graph.output[0].type.tensor_type.shape.dim[0].dim_param:
+        raise ValueError(f"the model always gives as many rows as it was traced with: {len(traced[0])}")
+    return made.SerializeToString()

@@ -1,0 +1,52 @@
+"""Step 2: fewer bits for each weight, with and without training through the rounding. A small CNN on digits.
+
+Shows what rounding to int8, int4 and bfloat16 costs when it is done to a net that has learned, what training with fake
+quantization gives back, that the artifact answers as the form that was trained (parity), and both steps in one chain.
+
+    python examples/compress/quantize_and_retrain.py [--rows 1797]
+"""
+
+import argparse
+
+import torch
+from digits import CONTROL, PARTS, TRAINING, folds, hits, images, tried
+
+INT4 = "quantize(int4, group=32, layers=linear)"  # convolutions keep float: fewer than 8 bits lose too much there
+RECIPES = {
+    "int8, ranges by row": "quantize(int8)",
+    "int8, trained through": f"quantize(int8) -> {TRAINING}",
+    "int4 linear, groups of 32": INT4,
+    "int4 linear, trained through": f"{INT4} -> {TRAINING}",
+    "int2 linear": INT4.replace("int4", "int2"),
+    "int2 linear, trained through": f"{INT4.replace('int4', 'int2')} -> {TRAINING}",
+    "bfloat16": "quantize(bfloat16)",
+    "50 % pruned, retrained, int8": f"prune(amount=0.5) -> {TRAINING} -> quantize(int8) -> {TRAINING}",
+    "80 % pruned, retrained, int8": f"prune(amount=0.8) -> {TRAINING} -> quantize(int8) -> {TRAINING}",
+}
+
+
+def main(rows: int) -> None:
+    """Print a row for each recipe."""
+    nets = folds(rows)
+    size = sum(p.numel() * p.element_size() for p in nets[0].net.parameters())
+    right = sum(hits(fold.net, fold.fresh) for fold in nets)
+    before, control = 100 * right / images(nets), tried(nets, CONTROL).accuracy
+    print(f"{images(nets)} digits, each read by one of {PARTS} nets that had not seen it\n")
+    print(f"{'recipe':30} {'accuracy, %':>12} {'loss':>8} {'bytes':>9} {'smaller':>9} {'parity':>9}")
+    print(f"{'float':30} {before:>12.2f} {'':>8} {size:>9,}")
+    print(f"{'float, trained on as long':30} {control:>12.2f} {'':>8} {size:>9,}")
+    for name, recipe in RECIPES.items():
+        made, like = tried(nets, recipe), control if TRAINING in recipe else before
+        print(
+            f"{name:30} {made.accuracy:>12.2f} {like - made.accuracy:>8.2f} {made.bytes:>9,.0f} "
+            f"{size / made.bytes:>8.1f}× {made.parity:>9.1e}"
+        )
+    print("\nloss: of accuracy, against the float net that was trained as long")
+    print("parity: the largest difference between artifact and training form, as a share of the largest output")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_797, help="how many of the 1,797 digits (default: all)")
+    torch.set_num_threads(1)
+    main(parser.parse_args().rows)
