@@ -120,7 +120,7 @@ def test_a_position_behind_the_end_is_a_replaced_log(broker: Running, sink: Sink
     write(sink, tp, 6)
     with closing(Source(broker.address, [tp])) as source:
         source.seek(tp, 7)
-        with pytest.raises(LogReplaced, match="ends before"):
+        with pytest.raises(LogReplaced, match="the next offset is 7, but the log ends at 6"):
             drain(source, 1)
 
 
