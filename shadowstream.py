@@ -14,8 +14,12 @@ from streams.formats.fields import KEY, TIMESTAMP, fields, header
 
 if TYPE_CHECKING:
     from compressors.advisor import Budget, advise
-    from compressors.compress import Compressed, compress
+    from compressors.artifact import ArtifactError
+    from compressors.compress import Compressed, Refused, compress
     from compressors.distill import Data
+    from compressors.engines import fastest
+    from compressors.folder import pull, push
+    from compressors.onnx import export_onnx
     from compressors.recipe import Distill, Prune, PruneStructured, Quantize, Recipe, Retrain
     from deploy.pipeline import FeedEvent, Labelled, Pipeline
     from learners.gate import Promotion
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "KEY",
     "TIMESTAMP",
+    "ArtifactError",
     "Binary",
     "Budget",
     "Classes",
@@ -47,6 +52,7 @@ __all__ = [
     "Quantize",
     "Recipe",
     "Record",
+    "Refused",
     "Regression",
     "Request",
     "Retrain",
@@ -54,6 +60,8 @@ __all__ = [
     "Task",
     "advise",
     "compress",
+    "export_onnx",
+    "fastest",
     "fields",
     "header",
     "json",
@@ -61,12 +69,18 @@ __all__ = [
     "json_request",
     "key_or_hash",
     "msgpack",
+    "pull",
+    "push",
 ]
 
 _LATER = {
     "compressors.advisor": ("Budget", "advise"),
-    "compressors.compress": ("Compressed", "compress"),
+    "compressors.artifact": ("ArtifactError",),
+    "compressors.compress": ("Compressed", "Refused", "compress"),
     "compressors.distill": ("Data",),
+    "compressors.engines": ("fastest",),
+    "compressors.folder": ("pull", "push"),
+    "compressors.onnx": ("export_onnx",),
     "compressors.recipe": ("Distill", "Prune", "PruneStructured", "Quantize", "Recipe", "Retrain"),
     "deploy.pipeline": ("FeedEvent", "Labelled", "Pipeline"),
     "learners.gate": ("Promotion",),

@@ -37,10 +37,8 @@ class Refused(ValueError):
 class Compressed:
     """What became of a model: `artifact` to store, `model` to serve, the training `form` to go on learning with.
 
-    `removed` says what each structured step took away, and what it left and why.
-
-    `loss_before` and `loss_after` are means over the held-out rows, `loss_error` is the standard error of their
-    difference.
+    `removed` says what each structured step took away, and what it left and why. `loss_before` and `loss_after` are
+    means over the held-out rows, `loss_error` is the standard error of their difference.
     """
 
     recipe: Recipe
@@ -70,8 +68,8 @@ def compress(
     """Carry out a recipe on a copy of `model`; the teacher is the model itself if none is given.
 
     `data` are the rows to learn and calibrate on, oldest first, `held` those to measure on: the newest 5 % of the data
-    if they are not given.
-    `progress(step, done, steps)` is called while a step trains. The same inputs and seed give the same bits.
+    if they are not given. `progress(step, done, steps)` is called while a step trains. The same inputs and seed give
+    the same bits.
 
     Raises:
         ValueError: a step that this model cannot take, data that are not finite, or a training that diverged.
@@ -139,7 +137,7 @@ def calibrate(form: nn.Module, inputs: tuple[Tensor, ...], batch: int = 64) -> N
     """Let static input ranges follow up to 64 batches, newest last, and change nothing else; ends in eval mode."""
     form.eval()
     for layer in form.modules():
-        if isinstance(layer, Shadow):
+        if isinstance(layer, Shadow) and layer.spec and layer.spec.inputs == "static":
             layer.train()
     parts = list(zip(*(torch.split(t, batch) for t in inputs), strict=True))
     with torch.no_grad():

@@ -10,6 +10,7 @@ import pytest
 from msgspec import Raw
 from torch import nn
 
+import shadowstream
 from deploy.bootstrap import bootstrap
 from deploy.champion import Served
 from deploy.distiller import make_learner
@@ -20,6 +21,10 @@ from learners.evaluate import Evaluator
 from shadowstream import Binary, Classes, Distill, Labelled, Online, Pipeline, Prune, Quantize, Recipe, Regression, Task
 from streams.events import Prediction, Sample
 from tests import small
+
+
+def test_every_public_name_is_there() -> None:
+    assert all(getattr(shadowstream, name) is not None for name in shadowstream.__all__)
 
 
 @pytest.mark.parametrize("task", [Binary(), Classes(outputs=3), Regression()])

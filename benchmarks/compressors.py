@@ -1,0 +1,185 @@
+"""Compressed models beside the same ones in float32 torch, torchao and ONNX Runtime int8: speed, bytes, quality.
+
+Owns the contenders and the tables. `python -m benchmarks.compressors flights digits`; one thread. What is not installed
+is skipped and said. MiniLM (`mails`) is fine-tuned first, which takes some ten minutes a pass.
+"""
+
+import argparse
+import copy
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from benchmarks.engines import any_answer
+from compressors.compress import compress
+from compressors.distill import Data as Rows
+from compressors.engines import ENGINES, ONNX, Engine, Fastest, Run, _session, fastest
+from compressors.onnx import export_onnx
+from examples.compress import models
+from learners.tasks import Binary, Classes, Task
+
+FLOAT = "float32 torch"
+SAMPLES = 512
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, its data and task, how it is trained, and the recipe that it is compressed by."""
+
+    make: Callable[[], nn.Module]
+    data: Callable[[], models.Data]
+    task: Task
+    passes: int
+    learning_rate: float
+    recipe: str
+
+
+CASES = {
+    "flights": Case(
+        models.flights_net, models.flights, Binary(), 3, 1e-3,
+        "prune_structured(amount=0.5) -> retrain(passes=2) -> prune(amount=0.6) -> quantize(int8) -> distill(passes=2)",
+    ),
+    "digits": Case(
+        models.DigitsCNN, models.digits, Classes(10), 10, 3e-3,
+        "prune(amount=0.6) -> quantize(int8) -> distill(passes=6, batch=64)",
+    ),
+    "mails": Case(
+        models.minilm, models.mails, Classes(2), 1, 5e-5,
+        "prune_structured(amount=0.5) -> distill(passes=1, batch=32, learning_rate=0.00005) -> quantize(int8)",
+    ),
+}  # fmt: skip
+
+
+def main() -> None:
+    """Measure; print tables for people, then one JSON line for programs."""
+    asked = _arguments()
+    torch.set_num_threads(1)
+    told = {name: measure(CASES[name], asked.rows, asked.seconds) for name in asked.models}
+    for name, one in told.items():
+        _show(name, one, asked.rows)
+    print(json.dumps({"benchmark": "compressors", "models": told}))
+
+
+def measure(case: Case, rows: Sequence[int], seconds: float) -> dict[str, Any]:
+    """Train, compress and time one case."""
+    torch.manual_seed(0)
+    early, late = case.data().split()
+    plain = case.make()
+    models.fit(plain, early, passes=case.passes, learning_rate=case.learning_rate)
+    told = Rows(early.inputs, early.labels.float())
+    made = compress(plain, case.recipe, told, case.task, progress=_progress)
+    plain.eval().requires_grad_(False)
+    inputs = tuple(t[:SAMPLES] for t in late.inputs)
+    theirs = contenders(plain)
+    found = fastest(
+        made.model,
+        inputs,
+        rows,
+        engines=[*theirs, *ENGINES],
+        seconds=seconds,
+        allowed=any_answer,
+        clock=time.thread_time,
+    )
+    alike = fastest(made.model, inputs, rows[:1], seconds=0.01)  # which of our engines agree with the artifact
+    ours = [name for name in alike.runs if f"{name} at {rows[0]} rows" not in alike.refused]
+    return {
+        "recipe": case.recipe,
+        "us": _times(found, [one.name for one in theirs], ours),
+        "bytes": {"artifact": len(made.artifact), "float32": len(save(dict(plain.state_dict())))},
+        "accuracy": {
+            "artifact": models.accuracy(models.answers(made.model, late), late.labels),
+            **{name: _accuracy(run, late) for name, run in found.runs.items() if name in {one.name for one in theirs}},
+        },
+        "left_out": dict(found.refused),
+    }
+
+
+def contenders(plain: nn.Module) -> list[Engine]:
+    """Give the other ways to run the plain model."""
+    return [
+        Engine(name=FLOAT, prepare=lambda model, inputs: plain),
+        Engine(name="torchao int8", prepare=lambda model, inputs: _torchao(plain), packages=("torchao",)),
+        Engine(
+            name="ONNX Runtime float32", prepare=lambda model, inputs: _session(_export(plain, inputs)), packages=ONNX
+        ),
+        Engine(name="ONNX Runtime int8", prepare=lambda model, inputs: _ort_int8(plain, inputs), packages=ONNX),
+    ]
+
+
+def _torchao(plain: nn.Module) -> nn.Module:
+    from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_  # noqa: PLC0415 may be missing
+
+    model = copy.deepcopy(plain)
+    quantize_(model, Int8DynamicActivationInt8WeightConfig())
+    return model
+
+
+def _ort_int8(plain: nn.Module, inputs: Sequence[Tensor]) -> Run:
+    from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415 may be missing
+
+    with tempfile.TemporaryDirectory() as folder:
+        given, made = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        given.write_bytes(_export(plain, inputs))
+        quantize_dynamic(given, made, per_channel=True, weight_type=QuantType.QInt8)
+        return _session(made.read_bytes())
+
+
+def _export(plain: nn.Module, inputs: Sequence[Tensor]) -> bytes:
+    return export_onnx(plain, tuple(t[:4] for t in inputs))
+
+
+def _times(found: Fastest, theirs: Sequence[str], ours: Sequence[str]) -> dict[str, dict[int, float]]:
+    """Microseconds a call by way and rows; `artifact` is the fastest of the engines that answer as it does."""
+    us: dict[str, dict[int, float]] = {}
+    for one in found.timings:
+        us.setdefault(one.engine, {})[one.rows] = one.us
+    best = {n: min(us[name][n] for name in ours if n in us.get(name, {})) for n in us["torch"]}
+    return {"artifact": best} | {name: us[name] for name in theirs if name in us} | {f"engine {n}": us[n] for n in ours}
+
+
+def _accuracy(run: Run, data: models.Data) -> float:
+    parts = zip(*(torch.split(t, 64) for t in data.inputs), strict=True)
+    with torch.inference_mode():
+        return models.accuracy(torch.cat([run(*part) for part in parts]), data.labels)
+
+
+def _show(name: str, told: dict[str, Any], rows: Sequence[int]) -> None:
+    table = Table("way", *(f"{n} rows" for n in rows), "accuracy", "bytes", title=f"{name}: {told['recipe']}")
+    for way, us in told["us"].items():
+        cells = (f"{us[n]:,.0f} µs, {told['us'][FLOAT][n] / us[n]:.2f}x" if n in us else "" for n in rows)
+        accuracy = told["accuracy"].get(way)
+        size = told["bytes"].get("float32" if way == FLOAT else way)
+        table.add_row(way, *cells, "" if accuracy is None else f"{accuracy:.4f}", "" if size is None else f"{size:,}")
+    Console(width=150).print(table)
+    for way, why in told["left_out"].items():
+        print(f"left out: {way}: {why}")
+
+
+def _progress(step: str, done: int, steps: int) -> None:
+    if done % max(1, steps // 10) == 0:
+        print(f"{step} {done} of {steps}", file=sys.stderr, flush=True)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.compressors", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("models", choices=CASES, nargs="*", default=["flights", "digits"])
+    parser.add_argument("--rows", type=int, nargs="+", default=[1, 8, 64, 512])
+    parser.add_argument("--seconds", type=float, default=0.3)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
