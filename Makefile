@@ -9,7 +9,7 @@ demo: $(VENV)/ready
 
 # Two halves side by side, for most of it waits.
 test: $(VENV)/ready
-	@echo 'Two halves side by side, each shown when it ends, after some 10 minutes on two cores.'
+	@echo 'Two halves side by side, each shown when it ends, after some 11 minutes on two cores.'
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-ends test-middle
 
 test-ends: $(VENV)/ready
