@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from benchmarks.engines import any_answer
 from compressors.compress import compress
 from compressors.distill import Data as Rows
-from compressors.engines import ENGINES, ONNX, Engine, Fastest, Run, _session, fastest
+from compressors.engines import ENGINES, ONNX, Engine, Fastest, Run, fastest, session
 from compressors.onnx import export_onnx
 from examples.compress import models
 from learners.tasks import Binary, Classes, Task
@@ -111,7 +111,7 @@ def contenders(plain: nn.Module) -> list[Engine]:
         Engine(name=FLOAT, prepare=lambda model, inputs: plain),
         Engine(name="torchao int8", prepare=lambda model, inputs: _torchao(plain), packages=("torchao",)),
         Engine(
-            name="ONNX Runtime float32", prepare=lambda model, inputs: _session(_export(plain, inputs)), packages=ONNX
+            name="ONNX Runtime float32", prepare=lambda model, inputs: session(_export(plain, inputs)), packages=ONNX
         ),
         Engine(name="ONNX Runtime int8", prepare=lambda model, inputs: _ort_int8(plain, inputs), packages=ONNX),
     ]
@@ -132,7 +132,7 @@ def _ort_int8(plain: nn.Module, inputs: Sequence[Tensor]) -> Run:
         given, made = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         given.write_bytes(_export(plain, inputs))
         quantize_dynamic(given, made, per_channel=True, weight_type=QuantType.QInt8)
-        return _session(made.read_bytes())
+        return session(made.read_bytes())
 
 
 def _export(plain: nn.Module, inputs: Sequence[Tensor]) -> bytes:

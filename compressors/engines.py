@@ -182,28 +182,29 @@ def _torch_with(make: Callable[[Int8Linear], nn.Module]) -> Callable[[nn.Module,
 
 
 def _onnxruntime(model: nn.Module, inputs: Sequence[Tensor]) -> Run:
-    return _session(export_onnx(model, inputs))
+    return session(export_onnx(model, inputs))
 
 
 def _onnxruntime_nbits(model: nn.Module, inputs: Sequence[Tensor]) -> Run:
-    return _session(export_onnx(model, inputs, NBitsLinear))
+    return session(export_onnx(model, inputs, NBitsLinear))
 
 
 def _onnxruntime_float(model: nn.Module, inputs: Sequence[Tensor]) -> Run:
-    return _session(export_onnx(model, inputs, FloatLinear))
+    return session(export_onnx(model, inputs, FloatLinear))
 
 
-def _session(data: bytes) -> Run:
+def session(data: bytes) -> Run:
+    """Give an ONNX file as a function of tensors, run by onnxruntime on as many threads as torch has."""
     runtime = import_module("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
     options.log_severity_level = 3  # errors
-    session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    names = [one.name for one in session.get_inputs()]
+    made = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    names = [one.name for one in made.get_inputs()]
 
     def run(*inputs: Tensor) -> Tensor:
         given = {name: t.numpy() for name, t in zip(names, inputs, strict=True)}
-        return torch.from_numpy(session.run(None, given)[0])
+        return torch.from_numpy(made.run(None, given)[0])
 
     return run
 

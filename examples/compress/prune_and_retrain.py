@@ -10,7 +10,7 @@ channels that are removed as a whole make both smaller.
 import argparse
 
 import torch
-from digits import CONTROL, PARTS, TRAINING, folds, hits, images, tried
+from digits import TRAINING, folds, plain, tried
 
 PRUNES = {
     "the 50 % smallest weights": "prune(amount=0.5)",
@@ -24,10 +24,7 @@ PRUNES = {
 def main(rows: int) -> None:
     """Print a row for each way of pruning."""
     nets = folds(rows)
-    size = sum(p.numel() * p.element_size() for p in nets[0].net.parameters())
-    right = sum(hits(fold.net, fold.fresh) for fold in nets)
-    before, control = 100 * right / images(nets), tried(nets, CONTROL).accuracy
-    print(f"{images(nets)} digits, each read by one of {PARTS} nets that had not seen it\n")
+    size, before, control = plain(nets)
     print(f"{'removed':28} {'at once, %':>12} {'retrained, %':>14} {'loss':>8} {'bytes':>9} {'smaller':>9}")
     print(f"{'nothing (float)':28} {before:>12.2f} {control:>14.2f} {'':>8} {size:>9,}")
     for name, step in PRUNES.items():

@@ -9,7 +9,7 @@ quantization gives back, that the artifact answers as the form that was trained 
 import argparse
 
 import torch
-from digits import CONTROL, PARTS, TRAINING, folds, hits, images, tried
+from digits import TRAINING, folds, plain, tried
 
 INT4 = "quantize(int4, group=32, layers=linear)"  # convolutions keep float: fewer than 8 bits lose too much there
 RECIPES = {
@@ -28,10 +28,7 @@ RECIPES = {
 def main(rows: int) -> None:
     """Print a row for each recipe."""
     nets = folds(rows)
-    size = sum(p.numel() * p.element_size() for p in nets[0].net.parameters())
-    right = sum(hits(fold.net, fold.fresh) for fold in nets)
-    before, control = 100 * right / images(nets), tried(nets, CONTROL).accuracy
-    print(f"{images(nets)} digits, each read by one of {PARTS} nets that had not seen it\n")
+    size, before, control = plain(nets)
     print(f"{'recipe':30} {'accuracy, %':>12} {'loss':>8} {'bytes':>9} {'smaller':>9} {'parity':>9}")
     print(f"{'float':30} {before:>12.2f} {'':>8} {size:>9,}")
     print(f"{'float, trained on as long':30} {control:>12.2f} {'':>8} {size:>9,}")
