@@ -66,11 +66,21 @@ def prune_pattern(form: nn.Module, kept: int, of: int) -> None:
         ValueError: a weight is not finite.
     """
     for weight in _prunable(form):
-        rows = _ranks(weight).reshape(len(weight.mask), -1)
-        missing = -rows.shape[1] % of
-        blocks = nn.functional.pad(rows, (0, missing), value=-1.0).reshape(-1, of)
+        blocks = neighbours(_ranks(weight), of, -1.0)
         keep = torch.zeros_like(blocks).scatter_(1, blocks.topk(kept, 1).indices, 1.0) * (blocks >= 0)
-        weight.mask.mul_(keep.reshape(len(rows), -1)[:, : rows.shape[1]].reshape(weight.mask.shape))
+        weight.mask.mul_(apart(keep, weight.mask))
+
+
+def neighbours(weight: Tensor, of: int, fill: float) -> Tensor:
+    """View a weight (O, ...) as blocks (B, `of`) of neighbours among an output's inputs; a row's last is filled up."""
+    rows = weight.flatten(1)
+    return nn.functional.pad(rows, (0, -rows.shape[1] % of), value=fill).reshape(-1, of)
+
+
+def apart(blocks: Tensor, like: Tensor) -> Tensor:
+    """Undo `neighbours`."""
+    inputs = like[0].numel()
+    return blocks.reshape(len(like), -1)[:, :inputs].reshape(like.shape)
 
 
 def cubic(start: float, final: float, step: int, steps: int) -> float:

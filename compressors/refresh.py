@@ -1,9 +1,10 @@
 """Mask refresh while a training form keeps learning: drop weights that became small, grow ones that would help most.
 
 Owns the swap (RigL, Evci et al., arXiv 1911.11134) and how the slopes of masked weights are had. Does not know when a
-refresh is due, what the loss is, or optimizers: a grown weight's moments are what its time under the mask left.
+refresh is due, what the loss is, or optimizers and averages: it tells what has grown.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -11,7 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from compressors.form import weights
+from compressors.form import Weight, weights
+from compressors.prune import apart, neighbours
+from compressors.recipe import Prune, Recipe
 
 
 class Swapped(NamedTuple):
@@ -21,12 +24,13 @@ class Swapped(NamedTuple):
     weight: Tensor
 
 
-def swap(weight: Tensor, mask: Tensor, slope: Tensor, share: float) -> Swapped:
+def swap(weight: Tensor, mask: Tensor, slope: Tensor, share: float, of: int = 0) -> Swapped:
     """Mask the `share` of the kept weights that is smallest in magnitude; keep as many with the steepest `slope`.
 
     RigL's update (arXiv 1911.11134, algorithm 1): the candidates to grow are all that are not kept then, so a weight
     just dropped may come back at once, and then it keeps its value; a weight that was masked starts at zero. As many
-    are masked after as before. Of equals the first in memory goes, or comes. All four tensors have one shape.
+    are masked after as before; with `of`, also among every so many neighbours (as in a pattern N:`of`), each of which
+    grows as many as it dropped. Of equals the first in memory goes, or comes. All tensors have one shape (O, ...).
 
     Raises:
         ValueError: not 0 <= share <= 1, or a weight or slope is not finite.
@@ -35,54 +39,72 @@ def swap(weight: Tensor, mask: Tensor, slope: Tensor, share: float) -> Swapped:
         raise ValueError(f"share is that of the kept weights to swap, 0 <= share <= 1, got {share}")
     if not bool((weight.isfinite() & slope.isfinite()).all()):
         raise ValueError("a weight or its slope is not finite: the mask cannot be refreshed")
-    kept = mask.flatten() != 0
+    kept = mask != 0
     number = round(share * int(kept.sum()))
-    after = kept.clone()
-    after[weight.abs().flatten().masked_fill(~kept, torch.inf).argsort(stable=True)[:number]] = False
-    gain = slope.abs().flatten().masked_fill(after, -1)
-    after[gain.argsort(descending=True, stable=True)[:number]] = True
-    grown = (after & ~kept).view_as(mask)
-    return Swapped(after.view_as(mask).to(mask.dtype), weight.masked_fill(grown, 0))
+    after = kept.flatten().clone()
+    after[weight.abs().masked_fill(~kept, torch.inf).flatten().argsort(stable=True)[:number]] = False
+    after = after.view_as(mask)
+    gain, due = slope.abs().masked_fill(after, -1), kept & ~after
+    gain, due = (neighbours(gain, of, -1), neighbours(due, of, 0)) if of else (gain.reshape(1, -1), due.reshape(1, -1))
+    steepest = gain.argsort(dim=1, descending=True, stable=True).argsort(1)  # each one's place
+    after = after | apart(steepest < due.sum(1, keepdim=True), mask)
+    return Swapped(after.to(mask.dtype), weight.masked_fill(after & ~kept, 0))
 
 
-def refresh(form: nn.Module, slopes: Mapping[str, Tensor], share: float) -> None:
-    """Swap within each weight that can be pruned, in place, by the `slopes` that `dense_slopes` gives.
-
-    Raises:
-        ValueError: not a training form, or what `swap` says.
-    """
-    found = {name: weight for name, weight in weights(form).items() if weight.layer.prunable}
-    swapped = {name: swap(w.value.detach(), w.mask, slopes[name], share) for name, w in found.items()}
-    for name, weight in found.items():
-        weight.mask.copy_(swapped[name].mask)
-        weight.value.detach().copy_(swapped[name].weight)
+def pattern(recipe: Recipe) -> int:
+    """Give the number of neighbours among which a swap keeps all patterns of the recipe, for `swap`; 0 without one."""
+    return math.gcd(*(step.kept[1] for step in recipe.steps if isinstance(step, Prune) and step.kept))
 
 
-def dense_slopes(form: nn.Module, loss: Callable[[], Tensor]) -> dict[str, Tensor]:
-    """Slope of the loss in each compressed weight as a whole, masked parts included; the form is left as it was.
-
-    `loss` runs the form and gives one number. It sees the same values as ever: for its duration the masked weights are
-    zeros under masks of ones, which let their slopes through.
+def refreshed(form: nn.Module) -> dict[str, Weight]:
+    """Give the weights whose masks can be refreshed, by name: those that can be pruned, and that learn.
 
     Raises:
         ValueError: not a training form.
     """
-    found = weights(form)
-    with _opened(form):
+    return {name: w for name, w in weights(form).items() if w.layer.prunable and w.value.requires_grad}
+
+
+def refresh(form: nn.Module, slopes: Mapping[str, Tensor], share: float, of: int = 0) -> dict[str, Tensor]:
+    """Swap within each weight that `refreshed` gives, in place, by the slopes of `dense_slopes`; `of` as for `swap`.
+
+    Gives what has grown, by name: ones where a weight was masked and is not now.
+
+    Raises:
+        ValueError: not a training form, or what `swap` says.
+    """
+    found = refreshed(form)
+    swapped = {name: swap(w.value.detach(), w.mask, slopes[name], share, of) for name, w in found.items()}
+    grown = {name: swapped[name].mask > w.mask for name, w in found.items()}
+    for name, weight in found.items():
+        weight.mask.copy_(swapped[name].mask)
+        weight.value.detach().copy_(swapped[name].weight)
+    return grown
+
+
+def dense_slopes(form: nn.Module, loss: Callable[[], Tensor]) -> dict[str, Tensor]:
+    """Slope of the loss in each weight that `refreshed` gives, masked parts included.
+
+    `loss` runs the form and gives one number. It sees the same values as ever: for its duration the masked weights are
+    zeros under masks of ones, which let their slopes through. The form's state and the random generator are left as
+    they were, whatever the forward moves or draws.
+
+    Raises:
+        ValueError: not a training form.
+    """
+    found = refreshed(form)
+    with torch.random.fork_rng(devices=[]), _opened(form):
         slopes = torch.autograd.grad(loss(), [weight.value for weight in found.values()], materialize_grads=True)
     return dict(zip(found, slopes, strict=True))
 
 
 @contextmanager
 def _opened(form: nn.Module) -> Iterator[None]:
-    found = [(weight.value.detach(), weight.mask) for weight in weights(form).values()]
-    before = [(weight.clone(), mask.clone()) for weight, mask in found]
+    before = {name: value.clone() for name, value in form.state_dict().items()}
     try:
-        for weight, mask in found:
-            weight.mul_(mask)
-            mask.fill_(1)
+        for weight in weights(form).values():
+            weight.value.detach().mul_(weight.mask)
+            weight.mask.fill_(1)
         yield
     finally:
-        for (weight, mask), (old_weight, old_mask) in zip(found, before, strict=True):
-            weight.copy_(old_weight)
-            mask.copy_(old_mask)
+        form.load_state_dict(before)

@@ -82,6 +82,13 @@ class Pipeline:
                 "teacher's: compress a model first, and let the pipeline begin with that"
             )
 
+        if self.online.refresh_every and not (self.recipe.first(Prune) and self.history):
+            raise ConfigError(
+                f"pipeline {self.name!r}: online.refresh_every is {self.online.refresh_every}, but the shadow has no "
+                "masks to refresh: they come from a prune step in the recipe, carried out on the history; give both, "
+                "or leave refresh_every at 0"
+            )
+
     def as_feed(self) -> feeds.Feed:
         """Give what the join needs: the server's predictions, and outcomes whose label suits the task."""
         return feeds.Feed(name=self.name, prediction=read_prediction, outcome=self._outcome)

@@ -123,8 +123,11 @@ def fold(learner: Learner, commits: Iterable[Commit]) -> None:
 
 
 def pack_state(state: Mapping[str, Tensor]) -> bytes:
-    """Give a state's bytes (safetensors)."""
-    return safetensors.torch.save({k: v.contiguous() for k, v in state.items()})
+    """Give a state's bytes (safetensors); a tensor under two names, as a tied weight or its mask, is written twice."""
+    last = {v.data_ptr(): k for k, v in state.items()}
+    return safetensors.torch.save(
+        {k: v.contiguous() if last[v.data_ptr()] == k else v.clone() for k, v in state.items()}
+    )
 
 
 def unpack_state(data: bytes) -> dict[str, Tensor]:

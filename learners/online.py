@@ -15,8 +15,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from compressors.form import training_form
+from compressors.form import training_form, weights
 from compressors.recipe import Recipe
+from compressors.refresh import dense_slopes, pattern, refresh, refreshed
 from learners.batches import Encoder, Inputs, labels
 from learners.intercept import Intercept
 from learners.tasks import Task
@@ -34,7 +35,9 @@ class NotFinite(ShadowstreamError):
 class Online:
     """How both models follow the samples. `batch` bounds a micro-batch; `clip` bounds the gradient's norm.
 
-    `replay`: how many of the newest samples a candidate is distilled on.
+    `replay`: how many of the newest samples a candidate is distilled on. Each time that another `refresh_every` samples
+    are learned, the shadow's masks are refreshed: the share `refresh_share` of the weights that each layer keeps gives
+    way to masked ones (RigL). 0: the masks stay as they are.
     """
 
     batch: int = 128
@@ -46,12 +49,19 @@ class Online:
     history_passes: int = 3
     history_batch: int = 256
     replay: int = 20_000
+    refresh_every: int = 0
+    refresh_share: float = 0.1
 
     def __post_init__(self) -> None:
         if self.batch < 1 or min(self.history_batch, self.replay) < 1 or self.history_passes < 0:
             raise ValueError("Online: batch, history_batch and replay must be at least 1, history_passes at least 0")
         if self.learning_rate <= 0 or self.clip <= 0 or not 0 <= self.average < 1:
             raise ValueError("Online: learning_rate and clip must be positive, average at least 0 and below 1")
+        if self.refresh_every < 0 or not 0 < self.refresh_share <= 1:
+            raise ValueError(
+                "Online: refresh_every is a number of samples, at least 0 (the masks stay), and refresh_share that of "
+                f"the kept weights, above 0 and at most 1; got {self.refresh_every} and {self.refresh_share}"
+            )
 
 
 class Student:
@@ -84,6 +94,20 @@ class Student:
         with torch.no_grad():
             torch._foreach_lerp_(self._means, [w.detach() for w in self._weights], 1 - self._spec.average)
         return output.detach()
+
+    def slopes(self, inputs: Inputs, target: Tensor, task: Task) -> dict[str, Tensor]:
+        """Give the loss's slopes in a training form's weights by name, masked ones too; changes nothing."""
+        self.model.train()
+        return dense_slopes(self.model, lambda: task.losses(self.model(*inputs), target).mean())
+
+    def refresh(self, slopes: dict[str, Tensor], of: int) -> None:
+        """Swap masks by the slopes; what grows starts as if new: at zero, in the average and the moments too."""
+        for name, grown in refresh(self.model, slopes, self._spec.refresh_share, of).items():
+            ours, mean = weights(self.model)[name], weights(self.mean)[name]
+            mean.mask.copy_(ours.mask)
+            moments = [m for name, m in self._optimizer.state[ours.value].items() if name != "step"]
+            for started in (mean.value, *moments):
+                started.masked_fill_(grown, 0)
 
     def settle(self) -> None:
         """Start the average afresh from the weights."""
@@ -119,6 +143,12 @@ class Learner:
         self._task, self._encoder, self._spec, self._seed = task, encoder, spec, seed
         self.teacher = Student(model(), spec)
         self.shadow = Student(training_form(copy.deepcopy(self.teacher.model), recipe), spec)
+        self._pattern = pattern(recipe)
+        if spec.refresh_every and not refreshed(self.shadow.model):
+            raise ValueError(
+                f"Online.refresh_every is {spec.refresh_every}, but the recipe '{recipe}' prunes no weight of this "
+                "model that learns: there is no mask to refresh; add a prune step, or leave refresh_every at 0"
+            )
         self.intercept = Intercept(task, spec.intercept_rate)
         self.learned = 0
 
@@ -139,13 +169,22 @@ class Learner:
         torch.manual_seed(self._seed + self.learned)  # whatever the model draws is a function of its place in history
         inputs, target = self._encoder.inputs(samples), labels(samples)
         self.teacher.learn(inputs, target, self._task)
+        due = self._refresh_due(len(samples))
+        slopes = self.shadow.slopes(inputs, target, self._task) if due else {}
         output = self.shadow.learn(inputs, target, self._task)
+        if due:  # after the answer, which must not know the labels
+            self.shadow.refresh(slopes, self._pattern)
         for sample in samples:
             self.intercept.follow(sample.prediction.output, sample.label)
         if not all(map(math.isfinite, self.intercept.value)):
             raise NotFinite(f"the intercept is {self.intercept.value}")
         self.learned += len(samples)
         return output
+
+    def _refresh_due(self, count: int) -> bool:
+        """Tell whether `count` more samples reach or pass a multiple of `refresh_every`: by the history alone."""
+        every = self._spec.refresh_every
+        return every > 0 and (self.learned + count) // every > self.learned // every
 
     def batches(self, samples: Sequence[T]) -> list[Sequence[T]]:
         """Cut what has come into micro-batches of at most `batch`, as equal as can be."""

@@ -1,11 +1,23 @@
-"""Mask refresh over all shapes: as sparse after as before, nothing large dropped, nothing flat grown."""
+"""Mask refresh over all shapes: as sparse after as before, nothing large dropped, nothing flat grown; and in a learner
+that is cut anyhow and put back at any time: a function of its history.
+"""
 
+from dataclasses import replace
+
+import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from compressors.form import weights
+from compressors.prune import neighbours, prune, sparsity
+from compressors.recipe import Prune, Quantize, Recipe
 from compressors.refresh import swap
+from learners import commits
+from learners.batches import Encoder
+from learners.online import Learner
+from tests import small
 
 torch.set_num_threads(1)  # tensors too small to share among threads, which would only wait for each other
 
@@ -39,3 +51,63 @@ def test_a_swap_keeps_the_sparsity_and_what_is_large(given_layer: tuple[Tensor, 
     flat = slope.abs()[(after == 0)]
     assert not len(flat) or not grown.any() or slope.abs()[grown].min() >= flat.max()
     assert stayed.sum() + grown.sum() == mask.sum()
+
+
+@settings(max_examples=100, deadline=None)
+@given(layer(), st.floats(0, 1), st.integers(1, 7))
+def test_a_swap_among_neighbours_keeps_their_numbers(
+    given_layer: tuple[Tensor, Tensor, Tensor], share: float, of: int
+) -> None:
+    weight, mask, slope = given_layer
+    after, new = swap(weight, mask, slope, share, of)
+    assert torch.equal(neighbours(after, of, 0).sum(1), neighbours(mask, of, 0).sum(1))
+    grown, dropped = after > mask, mask > after
+    assert torch.equal(new, weight.masked_fill(grown, 0))
+    if not share:
+        assert not dropped.any()
+
+
+PATTERN = Recipe(Prune(pattern="1:2"), Quantize("int8"))
+
+
+def learner(recipe: Recipe, every: int) -> Learner:
+    """Make one whose shadow is pruned; the same bits each time."""
+    online = replace(small.pipeline.online, refresh_every=every, refresh_share=0.4)
+    made = Learner(small.net, small.pipeline.task, Encoder(small.Point, small.encode), recipe, online, seed=0)
+    for step in recipe.steps:
+        if isinstance(step, Prune):
+            prune(made.shadow.model, step)
+    made.shadow.settle()
+    return made
+
+
+@pytest.mark.parametrize("recipe", [small.pipeline.recipe, PATTERN])
+@settings(max_examples=20, deadline=None)
+@given(sizes=st.lists(st.integers(1, 40), min_size=8, max_size=12), put_back=st.sets(st.integers(0, 7)))
+def test_a_learner_put_back_anywhere_refreshes_as_one_that_never_stopped(
+    recipe: Recipe, sizes: list[int], put_back: set[int]
+) -> None:
+    every = sum(sizes) // 3
+    steady, stopped = learner(recipe, every), learner(recipe, every)
+    first, log, start = sparsity(steady.shadow.model), small.samples(sum(sizes)), 0
+    for n, size in enumerate(sizes):
+        if n in put_back:
+            state = commits.pack_state(stopped.state())
+            stopped = learner(recipe, every)
+            stopped.load(commits.unpack_state(state))
+        batch, before = log[start : start + size], masks(steady)
+        assert torch.equal(steady.learn(batch), stopped.learn(batch))
+        changed = any(not torch.equal(mask, before[name]) for name, mask in masks(steady).items())
+        assert not changed or (start + size) // every > start // every
+        event(f"changed: {changed}")
+        start += size
+    assert commits.pack_state(steady.state()) == commits.pack_state(stopped.state())
+    assert sparsity(steady.shadow.model) == sparsity(steady.shadow.mean) == first
+    for name, weight in weights(steady.shadow.mean).items():
+        assert torch.equal(weight.mask, masks(steady)[name])
+        if recipe is PATTERN:
+            assert (neighbours(weight.mask, 2, 0).sum(1) == 1).all()
+
+
+def masks(of: Learner) -> dict[str, Tensor]:
+    return {name: weight.mask.clone() for name, weight in weights(of.shadow.model).items()}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from compressors.form import training_form, weights
 from compressors.prune import prune_amount, sparsity
 from compressors.recipe import Prune, Quantize, Recipe
-from compressors.refresh import dense_slopes, refresh, swap
+from compressors.refresh import dense_slopes, pattern, refresh, swap
 
 torch.set_num_threads(1)  # these nets are too small to share among threads, which would only wait for each other
 
@@ -36,6 +36,28 @@ def test_nothing_is_swapped_in_a_layer_without_masked_weights() -> None:
     mask, weight = swap(WEIGHT, torch.ones(2, 3), torch.ones(2, 3), 1.0)
     assert torch.equal(mask, torch.ones(2, 3))
     assert torch.equal(weight, WEIGHT)
+
+
+def test_among_neighbours_each_grows_what_it_dropped() -> None:
+    weight = torch.tensor([[0.5, 9.0, 0.1, 9.0, 0.7, 9.0], [0.3, 9.0, 0.4, 9.0, 9.0, 0.2]])
+    mask = torch.tensor([[1.0, 0.0, 1.0, 0.0, 1.0, 0.0], [1.0, 0.0, 1.0, 0.0, 0.0, 1.0]])
+    slope = torch.tensor([[0.0, 2.0, 0.0, 1.0, 0.0, 9.0], [0.0, 8.0, 0.0, 8.0, 1.0, 0.0]])
+    assert swap(weight, mask, slope, 0.34, of=4).mask.tolist() == [[1, 1, 0, 0, 1, 0], [1, 0, 1, 0, 1, 0]]
+    assert swap(weight, mask, slope, 0.34).mask.tolist() == [[1, 0, 0, 0, 1, 1], [1, 1, 1, 0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "of"),
+    [
+        ("quantize(int8)", 0),
+        ("prune(below=0.1)", 0),
+        ("prune(amount=0.5) -> prune(pattern='2:4')", 4),
+        ("prune(pattern='4:8') -> prune(pattern='2:4')", 4),
+        ("prune(pattern='2:4') -> prune(pattern='3:6')", 2),
+    ],
+)
+def test_all_patterns_of_a_recipe_are_kept_among_their_common_neighbours(recipe: str, of: int) -> None:
+    assert pattern(Recipe.parse(recipe)) == of
 
 
 def test_what_cannot_be_swapped_is_refused() -> None:
@@ -86,6 +108,25 @@ def test_slopes_of_kept_weights_are_those_of_training() -> None:
         assert torch.equal(slopes[name] * layer.mask, layer.value.grad)
 
 
+def test_what_a_forward_moves_and_draws_is_put_back() -> None:
+    net = nn.Sequential(nn.Linear(6, 10), nn.BatchNorm1d(10), nn.Dropout(0.5), nn.Linear(10, 1))
+    model = training_form(net, Recipe(Prune(amount=0.5), Quantize("int8", inputs="static")))
+    before = copy.deepcopy(model.state_dict())
+    drawn = torch.get_rng_state()
+    dense_slopes(model, lambda: loss_of(model))
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_weight_that_does_not_learn_keeps_its_mask() -> None:
+    model = form()
+    weights(model)["0.weight"].value.requires_grad_(False)
+    before = copy.deepcopy(model)
+    grown = refresh(model, dense_slopes(model, lambda: loss_of(model)), 0.3)
+    assert grown.keys() == {"2.weight"}
+    assert torch.equal(weights(model)["0.weight"].mask, weights(before)["0.weight"].mask)
+
+
 def test_a_form_is_left_as_it_was_when_its_loss_fails() -> None:
     model = form()
     before = copy.deepcopy(model.state_dict())
@@ -101,13 +142,13 @@ def test_a_form_is_left_as_it_was_when_its_loss_fails() -> None:
 def test_a_refresh_swaps_within_every_layer_and_changes_no_answer_but_by_what_it_dropped() -> None:
     model = form()
     before = copy.deepcopy(model)
-    refresh(model, dense_slopes(model, lambda: loss_of(model)), 0.3)
+    grown = refresh(model, dense_slopes(model, lambda: loss_of(model)), 0.3)
     assert sparsity(model) == sparsity(before)
     for name, layer in weights(model).items():
         old = weights(before)[name]
-        grown = (layer.mask > old.mask).nonzero().tolist()
-        assert grown
-        assert all(layer.value[i, j] == 0 for i, j in grown)
+        assert torch.equal(grown[name], layer.mask > old.mask)
+        assert grown[name].any()
+        assert not layer.value[grown[name]].any()
         kept = (layer.mask * old.mask) != 0
         assert torch.equal(layer.value[kept], old.value[kept])
 

@@ -1,12 +1,20 @@
 """The learner, its commits, and the intercept: state is a fold over commits, bit for bit."""
 
+import copy
+import math
+from collections.abc import Callable
+
 import msgspec
 import pytest
 import torch
 from msgspec import Raw
+from torch import Tensor, nn
 
+from compressors.form import weights
 from compressors.prune import prune_amount, sparsity
+from compressors.recipe import Prune, Quantize, Recipe
 from learners import commits
+from learners.batches import Encoder
 from learners.commits import Commit, CommitError, Run
 from learners.intercept import Intercept
 from learners.online import Learner, Online
@@ -96,6 +104,78 @@ def test_learning_lowers_the_loss_and_pruned_weights_stay_zero() -> None:
         assert sparsity(model).overall == 0.5
 
 
+class Tied(nn.Module):
+    """Two layers that share a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 1)
+        self.second.weight = self.first.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.last(torch.tanh(self.second(torch.tanh(self.first(x)))))
+        return out
+
+
+RECIPE = Recipe(Prune(amount=0.5), Quantize("int8"))
+
+
+def refreshing(model: Callable[[], nn.Module] = small.net, recipe: Recipe = RECIPE, every: int = 100) -> Learner:
+    """Make a learner whose shadow is half pruned, and refreshed."""
+    online = Online(refresh_every=every, refresh_share=0.3)
+    made = Learner(model, Binary(), Encoder(small.Point, small.encode), recipe, online, seed=0)
+    prune_amount(made.shadow.model, 0.5)
+    made.shadow.settle()
+    return made
+
+
+def moments(learner: Learner, weight: Tensor) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = learner.shadow._optimizer.state[weight]
+    return {name: found[name] for name in ("exp_avg", "exp_avg_sq")}
+
+
+def test_masks_are_refreshed_when_a_multiple_is_crossed_and_what_grows_starts_as_if_new() -> None:
+    learner, plain = refreshing(), refreshing(every=0)
+    masks = copy.deepcopy([w.mask for w in weights(learner.shadow.model).values()])
+    answers = [learner.learn(small.samples(64, seed=n)) for n in range(2)]
+    assert all(torch.equal(a, plain.learn(small.samples(64, seed=n))) for n, a in enumerate(answers))
+    for (name, ours), mask in zip(weights(learner.shadow.model).items(), masks, strict=True):
+        mean, old, old_mean = (weights(m)[name] for m in (learner.shadow.mean, plain.shadow.model, plain.shadow.mean))
+        grown = ours.mask > mask
+        assert grown.any()
+        assert torch.equal(mean.mask, ours.mask)
+        assert torch.equal(ours.value, old.value.masked_fill(grown, 0))
+        assert torch.equal(mean.value, old_mean.value.masked_fill(grown, 0))
+        before = moments(plain, old.value)
+        for kind, moment in moments(learner, ours.value).items():
+            assert torch.equal(moment, before[kind].masked_fill(grown, 0))
+    kept = copy.deepcopy([w.mask for w in weights(learner.shadow.model).values()])
+    learner.learn(small.samples(64, seed=2))
+    assert all(torch.equal(w.mask, k) for w, k in zip(weights(learner.shadow.model).values(), kept, strict=True))
+    learner.learn(small.samples(64, seed=3))
+    assert any(not torch.equal(w.mask, k) for w, k in zip(weights(learner.shadow.model).values(), kept, strict=True))
+
+
+def test_a_tied_weight_keeps_one_mask_and_the_state_holds_it() -> None:
+    learner, again = refreshing(Tied), refreshing(Tied)
+    before = weights(learner.shadow.model)["first.weight"].mask.clone()
+    learner.learn(small.samples(128))
+    again.load(commits.unpack_state(commits.pack_state(learner.state())))
+    for one in (learner, again):
+        for model in (one.shadow.model, one.shadow.mean):
+            assert model.get_buffer("first.mask") is model.get_buffer("second.mask")
+            assert not torch.equal(model.get_buffer("first.mask"), before)
+    assert torch.equal(learner.learn(small.samples(128, seed=1)), again.learn(small.samples(128, seed=1)))
+    assert same(learner, again)
+
+
+def test_a_refresh_of_what_has_no_masks_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"refresh_every is 100, but the recipe 'quantize\(int8\)' prunes no weight"):
+        refreshing(recipe=Recipe(Quantize("int8")))
+    with pytest.raises(ValueError, match="prunes no weight of this model that learns"):
+        refreshing(lambda: small.net().requires_grad_(False))
+
+
 @pytest.mark.parametrize("n", [0, 1, 128, 129, 500])
 def test_micro_batches_hold_everything_once_and_none_is_too_large(n: int) -> None:
     chosen = small.samples(n)
@@ -120,3 +200,6 @@ def test_settings_out_of_range_are_refused() -> None:
         Online(batch=0)
     with pytest.raises(ValueError, match="average"):
         Online(average=1.0)
+    for every, share in ((-1, 0.1), (100, 0.0), (100, 1.1), (100, math.nan)):
+        with pytest.raises(ValueError, match=f"refresh_every is a number of samples.*got {every} and {share}"):
+            Online(refresh_every=every, refresh_share=share)
