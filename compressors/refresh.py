@@ -28,9 +28,9 @@ def swap(weight: Tensor, mask: Tensor, slope: Tensor, share: float, of: int = 0)
     """Mask the `share` of the kept weights that is smallest in magnitude; keep as many with the steepest `slope`.
 
     RigL's update (arXiv 1911.11134, algorithm 1): the candidates to grow are all that are not kept then, so a weight
-    just dropped may come back at once, and then it keeps its value; a weight that was masked starts at zero. As many
-    are masked after as before; with `of`, also among every so many neighbours (as in a pattern N:`of`), each of which
-    grows as many as it dropped. Of equals the first in memory goes, or comes. All tensors have one shape (O, ...).
+    just dropped may come back at once, and then it keeps its value; it does so before one without any slope comes. A
+    weight that was masked starts at zero. As many are masked after as before; with `of`, also among every so many
+    neighbours in a row (a pattern N:`of`). Of equals the first in memory goes, or comes. Shapes are all (O, ...).
 
     Raises:
         ValueError: not 0 <= share <= 1, or a weight or slope is not finite.
@@ -44,7 +44,8 @@ def swap(weight: Tensor, mask: Tensor, slope: Tensor, share: float, of: int = 0)
     after = kept.flatten().clone()
     after[weight.abs().masked_fill(~kept, torch.inf).flatten().argsort(stable=True)[:number]] = False
     after = after.view_as(mask)
-    gain, due = slope.abs().masked_fill(after, -1), kept & ~after
+    due = kept & ~after
+    gain = slope.abs().masked_fill(after, -1).masked_fill(due & (slope == 0), torch.finfo(slope.dtype).tiny)
     gain, due = (neighbours(gain, of, -1), neighbours(due, of, 0)) if of else (gain.reshape(1, -1), due.reshape(1, -1))
     steepest = gain.argsort(dim=1, descending=True, stable=True).argsort(1)  # each one's place
     after = after | apart(steepest < due.sum(1, keepdim=True), mask)

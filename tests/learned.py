@@ -24,6 +24,8 @@ from msgspec import Raw
 from redis import Redis
 from torch import Tensor
 
+from compressors.form import mask_name, weights
+from compressors.recipe import Distill, Prune, Quantize, Recipe
 from deploy import audit, history
 from deploy.bootstrap import bootstrap
 from deploy.distiller import make_learner
@@ -55,7 +57,9 @@ def encode(points: Sequence[Any]) -> tuple[Tensor, ...]:
     return small.encode(points)
 
 
-PIPELINE = replace(small.pipeline, encode=encode, online=replace(small.pipeline.online, batch=16))
+ONLINE = replace(small.pipeline.online, batch=16, refresh_every=40, refresh_share=0.3)
+RECIPE = Recipe(Prune(amount=0.6, scope="layer"), Quantize("int8"), Distill())
+PIPELINE = replace(small.pipeline, encode=encode, online=ONLINE, recipe=RECIPE)
 
 
 def spoilt(sample: Sample, x: float) -> Sample:
@@ -159,6 +163,19 @@ class Feed:
                 history.rebuild(learner, self.registry, last, base=base)
                 assert commits.pack_state(learner.state()) == live
         assert history.check(make_learner(self.pipeline), self.registry).equal
+
+    def check_refreshed(self, role: LearnerRole) -> None:
+        """The live masks are not those of commit 0, and as sparse; shadow and average have the same."""
+        shadow, first = role._learner.shadow, self.state(0)
+        for name, weight in weights(shadow.model).items():
+            begun = first[f"shadow.model.{mask_name(name)}"]
+            assert torch.equal(weight.mask, weights(shadow.mean)[name].mask)
+            assert not torch.equal(weight.mask, begun)
+            assert weight.mask.sum() == begun.sum()
+
+    def state(self, commit: int) -> dict[str, Tensor]:
+        """Give the whole state that a commit keeps."""
+        return commits.unpack_state(self.registry.get(str(history.read(self.registry, commit).state)))
 
     def check_parents(self) -> None:
         """Each commit follows the bytes of the one before it."""

@@ -313,6 +313,7 @@ def test_killed_at_any_moment(make: Make, embedded_store_url: str) -> None:
     role = feed.learner()
     feed.finish(role)
     feed.check(role)
+    feed.check_refreshed(role)
 
 
 def until(holds: Callable[[], bool]) -> None:

@@ -32,6 +32,12 @@ def test_a_dropped_weight_that_is_steepest_comes_back_as_it_was() -> None:
     assert torch.equal(weight, WEIGHT)
 
 
+def test_nothing_is_swapped_where_no_weight_has_a_slope() -> None:
+    mask, weight = swap(WEIGHT, MASK, torch.zeros(2, 3), 1.0)
+    assert torch.equal(mask, MASK)
+    assert torch.equal(weight, WEIGHT)
+
+
 def test_nothing_is_swapped_in_a_layer_without_masked_weights() -> None:
     mask, weight = swap(WEIGHT, torch.ones(2, 3), torch.ones(2, 3), 1.0)
     assert torch.equal(mask, torch.ones(2, 3))

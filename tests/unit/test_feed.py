@@ -1,12 +1,16 @@
 """A user's feed.py: what is wrong with it is said with its name and line; a pipeline.py is a feed as well."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import Raw
 
+from compressors.recipe import Quantize, Recipe
 from deploy import feed as feeds
 from deploy.feed import Feed
+from learners.online import Online
 from streams.errors import ConfigError, MalformedEvent
 from streams.events import Event, Prediction, Record, encode, json_outcome, labelled, read_prediction
 from tests import small
@@ -53,6 +57,12 @@ def test_a_feed_that_is_wrong(text: str, said: str, tmp_path: Path) -> None:
 def test_a_file_that_is_not_there() -> None:
     with pytest.raises(ConfigError, match=r"no such file: nowhere\.py"):
         feeds.load(Path("nowhere.py"))
+
+
+@pytest.mark.parametrize("without", [{"recipe": Recipe(Quantize("int8"))}, {"history": None}])
+def test_a_pipeline_without_masks_cannot_refresh_them(without: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"refresh_every is 100, but the shadow has no masks to refresh"):
+        replace(small.pipeline, online=Online(refresh_every=100), **without)
 
 
 def test_a_pipeline_is_a_feed_of_predictions_and_labels_that_suit_its_task(tmp_path: Path) -> None:
