@@ -33,8 +33,8 @@ def test_a_dropped_weight_that_is_steepest_comes_back_as_it_was() -> None:
 
 
 def test_nothing_is_swapped_where_no_weight_has_a_slope() -> None:
-    mask, weight = swap(WEIGHT, MASK, torch.zeros(2, 3), 1.0)
-    assert torch.equal(mask, MASK)
+    mask, weight = swap(WEIGHT, 1 - MASK, torch.zeros(2, 3), 0.5)
+    assert torch.equal(mask, 1 - MASK)
     assert torch.equal(weight, WEIGHT)
 
 
