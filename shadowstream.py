@@ -13,14 +13,15 @@ from streams.formats.content import json, msgpack
 from streams.formats.fields import KEY, TIMESTAMP, fields, header
 
 if TYPE_CHECKING:
-    from compressors.advisor import Budget, advise
+    from compressors.advisor import advise
     from compressors.artifact import ArtifactError
     from compressors.compress import Compressed, Refused, compress
     from compressors.distill import Data
-    from compressors.engines import fastest
+    from compressors.fastest import fastest
     from compressors.folder import pull, push
     from compressors.onnx import export_onnx
     from compressors.recipe import Distill, Prune, PruneStructured, Quantize, Recipe, Retrain
+    from compressors.search import Budget
     from deploy.pipeline import FeedEvent, Labelled, Pipeline
     from learners.gate import Promotion
     from learners.online import Online
@@ -74,14 +75,15 @@ __all__ = [
 ]
 
 _LATER = {
-    "compressors.advisor": ("Budget", "advise"),
+    "compressors.advisor": ("advise",),
     "compressors.artifact": ("ArtifactError",),
     "compressors.compress": ("Compressed", "Refused", "compress"),
     "compressors.distill": ("Data",),
-    "compressors.engines": ("fastest",),
+    "compressors.fastest": ("fastest",),
     "compressors.folder": ("pull", "push"),
     "compressors.onnx": ("export_onnx",),
     "compressors.recipe": ("Distill", "Prune", "PruneStructured", "Quantize", "Recipe", "Retrain"),
+    "compressors.search": ("Budget",),
     "deploy.pipeline": ("FeedEvent", "Labelled", "Pipeline"),
     "learners.gate": ("Promotion",),
     "learners.online": ("Online",),

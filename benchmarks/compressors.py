@@ -1,7 +1,8 @@
 """Compressed models beside the same ones in float32 torch, torchao and ONNX Runtime int8: speed, bytes, quality.
 
-Owns the contenders and the tables. `python -m benchmarks.compressors flights digits`; one thread. What is not installed
-is skipped and said. MiniLM (`mails`) is fine-tuned first, which takes some ten minutes a pass.
+Owns the contenders and the tables. `python -m benchmarks.compressors flights digits mails`; one thread. What is not
+installed is skipped and said. MiniLM (`mails`) takes half an hour to train and compress: `--kept FOLDER` keeps weights
+and artifacts, and a later run with that folder only measures.
 """
 
 import argparse
@@ -18,13 +19,16 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
-from safetensors.torch import save
+from safetensors.torch import load_model, save, save_model
 from torch import Tensor, nn
 
 from benchmarks.engines import any_answer
+from compressors.artifact import load
 from compressors.compress import compress
 from compressors.distill import Data as Rows
-from compressors.engines import ENGINES, ONNX, Engine, Fastest, Run, fastest, session
+from compressors.engines import ENGINES, ONNX, Engine, FloatLinear, Run, session
+from compressors.fastest import Fastest, fastest
+from compressors.int8 import substitute
 from compressors.onnx import export_onnx
 from examples.compress import models
 from learners.tasks import Binary, Classes, Task
@@ -48,15 +52,16 @@ class Case:
 CASES = {
     "flights": Case(
         models.flights_net, models.flights, Binary(), 3, 1e-3,
-        "prune_structured(amount=0.5) -> retrain(passes=2) -> prune(amount=0.6) -> quantize(int8) -> distill(passes=2)",
+        "prune_structured(amount=0.6) -> distill(passes=3) -> prune(amount=0.6) -> quantize(int8) -> distill(passes=3)",
     ),
     "digits": Case(
         models.DigitsCNN, models.digits, Classes(10), 10, 3e-3,
         "prune(amount=0.6) -> quantize(int8) -> distill(passes=6, batch=64)",
     ),
     "mails": Case(
-        models.minilm, models.mails, Classes(2), 1, 5e-5,
-        "prune_structured(amount=0.5) -> distill(passes=1, batch=32, learning_rate=0.00005) -> quantize(int8)",
+        models.minilm, models.mails, Classes(2), 2, 5e-5,
+        "prune_structured(amount=0.5) -> distill(passes=3, batch=32, learning_rate=0.00005, temperature=2)"
+        " -> prune(amount=0.6) -> distill(passes=2, batch=32, learning_rate=0.00005, temperature=2) -> quantize(int8)",
     ),
 }  # fmt: skip
 
@@ -65,56 +70,71 @@ def main() -> None:
     """Measure; print tables for people, then one JSON line for programs."""
     asked = _arguments()
     torch.set_num_threads(1)
-    told = {name: measure(CASES[name], asked.rows, asked.seconds) for name in asked.models}
+    with tempfile.TemporaryDirectory() as nowhere:
+        told = {name: measure(name, asked.rows, asked.seconds, asked.kept or Path(nowhere)) for name in asked.models}
     for name, one in told.items():
         _show(name, one, asked.rows)
     print(json.dumps({"benchmark": "compressors", "models": told}))
 
 
-def measure(case: Case, rows: Sequence[int], seconds: float) -> dict[str, Any]:
+def measure(name: str, rows: Sequence[int], seconds: float, kept: Path) -> dict[str, Any]:
     """Train, compress and time one case."""
-    torch.manual_seed(0)
+    case = CASES[name]
     early, late = case.data().split()
-    plain = case.make()
-    models.fit(plain, early, passes=case.passes, learning_rate=case.learning_rate)
-    told = Rows(early.inputs, early.labels.float())
-    made = compress(plain, case.recipe, told, case.task, progress=_progress)
-    plain.eval().requires_grad_(False)
+    plain, artifact = _made(case, early, kept / f"{name}.float.safetensors", kept / f"{name}.safetensors")
+    ours = load(artifact, case.make)
     inputs = tuple(t[:SAMPLES] for t in late.inputs)
-    theirs = contenders(plain)
+    theirs = contenders(plain, ours)
     found = fastest(
-        made.model,
-        inputs,
-        rows,
-        engines=[*theirs, *ENGINES],
-        seconds=seconds,
-        allowed=any_answer,
-        clock=time.thread_time,
+        ours, inputs, rows, engines=[*theirs, *ENGINES], seconds=seconds, allowed=any_answer, clock=time.thread_time
     )
-    alike = fastest(made.model, inputs, rows[:1], seconds=0.01)  # which of our engines agree with the artifact
-    ours = [name for name in alike.runs if f"{name} at {rows[0]} rows" not in alike.refused]
+    alike = fastest(ours, inputs, rows[:1], seconds=0.01)  # which of our engines agree with the artifact
+    agreeing = [name for name in alike.runs if f"{name} at {rows[0]} rows" not in alike.refused]
     return {
         "recipe": case.recipe,
-        "us": _times(found, [one.name for one in theirs], ours),
-        "bytes": {"artifact": len(made.artifact), "float32": len(save(dict(plain.state_dict())))},
+        "us": _times(found, [one.name for one in theirs], agreeing),
+        "bytes": {"artifact": len(artifact), "float32": len(save(dict(plain.state_dict())))},
         "accuracy": {
-            "artifact": models.accuracy(models.answers(made.model, late), late.labels),
+            "artifact": models.accuracy(models.answers(ours, late), late.labels),
             **{name: _accuracy(run, late) for name, run in found.runs.items() if name in {one.name for one in theirs}},
         },
-        "left_out": dict(found.refused),
+        "left_out": dict(found.refused) | dict(alike.refused),
     }
 
 
-def contenders(plain: nn.Module) -> list[Engine]:
-    """Give the other ways to run the plain model."""
+def _made(case: Case, early: models.Data, weights: Path, artifact: Path) -> tuple[nn.Module, bytes]:
+    """Give the trained plain model and the artifact made of it, from their files where they are kept."""
+    torch.manual_seed(0)
+    plain = case.make()
+    if weights.exists():
+        load_model(plain, weights)
+    else:
+        models.fit(plain, early, passes=case.passes, learning_rate=case.learning_rate)
+        save_model(plain, str(weights))
+    if not artifact.exists():
+        told = Rows(early.inputs, early.labels.float())
+        artifact.write_bytes(compress(plain, case.recipe, told, case.task, progress=_progress).artifact)
+    return plain.eval().requires_grad_(False), artifact.read_bytes()
+
+
+def contenders(plain: nn.Module, ours: nn.Module) -> list[Engine]:
+    """Give the other ways to run the plain model, and onnxruntime's int8 of the artifact's network."""
+    small = substitute(ours, FloatLinear)
     return [
         Engine(name=FLOAT, prepare=lambda model, inputs: plain),
+        Engine(name="torch dynamic int8", prepare=lambda model, inputs: _fbgemm(plain)),
         Engine(name="torchao int8", prepare=lambda model, inputs: _torchao(plain), packages=("torchao",)),
         Engine(
             name="ONNX Runtime float32", prepare=lambda model, inputs: session(_export(plain, inputs)), packages=ONNX
         ),
         Engine(name="ONNX Runtime int8", prepare=lambda model, inputs: _ort_int8(plain, inputs), packages=ONNX),
+        Engine(name="the same, same network", prepare=lambda model, inputs: _ort_int8(small, inputs), packages=ONNX),
     ]
+
+
+def _fbgemm(plain: nn.Module) -> nn.Module:
+    made: nn.Module = torch.ao.quantization.quantize_dynamic(copy.deepcopy(plain), {nn.Linear}, torch.qint8)
+    return made
 
 
 def _torchao(plain: nn.Module) -> nn.Module:
@@ -178,6 +198,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("models", choices=CASES, nargs="*", default=["flights", "digits"])
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 8, 64, 512])
     parser.add_argument("--seconds", type=float, default=0.3)
+    parser.add_argument("--kept", type=Path, help="a folder for weights and artifacts")
     return parser.parse_args()
 
 

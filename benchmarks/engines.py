@@ -1,6 +1,6 @@
 """What each engine takes for the examples' models, one thread, beside the same net in plain float32.
 
-Owns the table. Does not know how engines are chosen or why one is refused (compressors/engines.py).
+Owns the table. Does not know how engines are chosen or why one is refused (compressors/fastest.py).
 `python -m benchmarks.engines flights --rows 1 8 64 512`; models are untrained, which changes no time.
 """
 
@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from compressors.engines import ENGINES, Engine, Fastest, fastest
+from compressors.engines import ENGINES, Engine
+from compressors.fastest import Fastest, fastest
 from compressors.parity import Parity
 from examples.compress import models
 from tests.serving import served

@@ -93,7 +93,7 @@ def compress(
         form = training_form(form, rest)
         carry_out(form, rest, replay, losses, teacher=teacher or plain, seed=seed, progress=progress)
     told = {"recipe": recipe.to_dict()} | (manifest or {})
-    packed = artifact.pack(form, told, shapes=sizes, float_bytes=_bytes(plain))
+    packed = artifact.pack(form, told, shapes=sizes, float_bytes=bytes_of(plain))
     served = artifact.load(packed, lambda: copy.deepcopy(plain))
     agreement = parity(form, served, held.inputs)
     if refusal := agreement.refusal():
@@ -218,5 +218,6 @@ def _losses(model: nn.Module, data: Data, losses: Losses) -> Tensor:
         return losses.losses(model(*data.inputs), data.labels)
 
 
-def _bytes(model: nn.Module) -> int:
+def bytes_of(model: nn.Module) -> int:
+    """Give the size of the state in bytes."""
     return sum(t.numel() * t.element_size() for t in model.state_dict().values())

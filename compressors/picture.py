@@ -6,7 +6,8 @@ Owns the drawing (the extra `advisor`: matplotlib). Does not know how trials cam
 import math
 from pathlib import Path
 
-from compressors.advisor import Advice, Trial
+from compressors.advisor import Advice
+from compressors.search import Trial
 
 
 def draw(advice: Advice, path: Path) -> None:
@@ -27,6 +28,7 @@ def draw(advice: Advice, path: Path) -> None:
             ([t for t in sound if t not in advice.front], "o", "tried"),
             (sorted(advice.front, key=lambda t: getattr(t, name)), "s", "nothing is better in all"),
             ([advice.pick] if advice.pick else [], "*", "the pick"),
+            ([advice.plain], "x", "the model as it is"),
         ):
             axes.scatter(*_points(trials, name), marker=marker, label=label, s=160 if marker == "*" else 25)
         axes.set(xlabel=unit, ylabel="loss above the model's own", xscale="log")

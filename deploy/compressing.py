@@ -19,7 +19,8 @@ from compressors.artifact import Description
 from compressors.compress import Compressed, compress
 from compressors.compress import Progress as Said
 from compressors.distill import Data
-from compressors.recipe import Distill, Recipe, Retrain
+from compressors.recipe import Distill, PruneStructured, Recipe, Retrain
+from compressors.search import Budget, Trial
 from deploy import pipeline as pipelines
 from deploy.bootstrap import history
 from deploy.distiller import make_learner
@@ -74,14 +75,14 @@ def advise_pipeline(
         raise ConfigError(str(wrong)) from wrong
 
 
-def read_budget(text: str) -> advisor.Budget:
+def read_budget(text: str) -> Budget:
     """Read "name=number, ..." into a budget.
 
     Raises:
         ValueError: a name or number that is none.
     """
     given: dict[str, float] = {}
-    known = [f.name for f in fields(advisor.Budget)]
+    known = [f.name for f in fields(Budget)]
     for part in filter(None, map(str.strip, text.split(","))):
         name, _, value = part.partition("=")
         if name.strip() not in known:
@@ -93,23 +94,29 @@ def read_budget(text: str) -> advisor.Budget:
         except ValueError:
             raise ValueError(f"budget: {part!r} should be {name.strip()}=NUMBER") from None
     whole = {name: int(value) if name in ("bytes", "rows") else value for name, value in given.items()}
-    return advisor.Budget(**whole)  # type: ignore[arg-type]
+    return Budget(**whole)  # type: ignore[arg-type]
 
 
 def show_advice(console: Console, told: advisor.Advice) -> None:
     """Print the trials, best first, and the pick with its reason."""
     table = Table(title="Recipes tried", title_justify="left")
-    for title in ("recipe", "rows", "loss", "bytes", "µs a call", ""):
-        table.add_column(title, justify="left" if title == "recipe" else "right", overflow="fold")
+    for title in ("recipe", "rows", "loss", "bytes", "µs a call", "engine", ""):
+        table.add_column(title, justify="left" if title in ("recipe", "engine") else "right", overflow="fold")
+    table.add_row("the model as it is", "", "", *_takes(told.plain), "")
     for t in sorted(told.trials, key=lambda t: (-t.share, t.loss)):
         marks = "the pick" if t == told.pick else "front" if t in told.front else ""
         loss = "refused" if t.refused else f"{t.loss:+.4f} ± {t.error:.4f}"
-        size, took = ("", "") if t.refused else (f"{t.bytes:,}", f"{t.latency_us:.0f}")
-        table.add_row(t.recipe, f"{t.share:.0%}", loss, size, took, t.refused or marks)
+        table.add_row(t.recipe, f"{t.share:.0%}", loss, *_takes(t), t.refused or marks)
     console.print(table)
     if not told.complete:
         console.print("ended early: this is the best so far; the same command with --notes goes on")
     console.print(f"{told.pick.recipe}: {told.why}" if told.pick else told.why, highlight=False, markup=False)
+    if told.pick and Recipe.parse(told.pick.recipe).first(PruneStructured):
+        console.print("shadowstream compress takes this recipe; a running pipeline's shadow cannot lose units")
+
+
+def _takes(trial: Trial) -> tuple[str, str, str]:
+    return ("", "", "") if trial.refused else (f"{trial.bytes:,}", f"{trial.latency_us:.0f}", trial.engine)
 
 
 def draw(told: advisor.Advice, path: Path) -> None:

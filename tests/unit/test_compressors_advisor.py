@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from compressors import advisor
-from compressors.advisor import Budget, Trial, advise, choose, front, usual
+from compressors.advisor import advise, choose, front, usual
+from compressors.engines import Engine
 from compressors.picture import draw
 from compressors.recipe import Recipe, Retrain
+from compressors.search import RUNGS, Budget, Trial
 from tests.unit.test_compressors_compress import data, net
 from tests.unit.test_compressors_train import Squared
 
@@ -65,10 +66,10 @@ def test_nothing_on_the_front_is_beaten_and_all_else_is(figures: Sequence[tuple[
 
 def test_the_search_ends_on_all_rows_with_its_best_and_can_be_drawn(tmp_path: Path) -> None:
     said: list[tuple[int, int, float]] = []
-    told = advise(net(), data(), Squared(), Budget(), RECIPES, said=lambda *at: said.append(at))
+    told = advise(net(), data(), Squared(), Budget(), RECIPES, engines=(), said=lambda *at: said.append(at))
     assert told.complete
     assert {t.recipe for t in told.trials} == {str(r) for r in RECIPES}
-    assert sorted({t.share for t in told.trials}) == list(advisor.RUNGS)
+    assert sorted({t.share for t in told.trials}) == list(RUNGS)
     assert told.pick in told.front
     assert said[-1] == (11, 11, 0.0)
     for name in ("a.svg", "a.png"):
@@ -83,31 +84,47 @@ def test_a_search_that_was_stopped_gives_the_best_so_far_and_goes_on(tmp_path: P
         if done == 3:
             raise KeyboardInterrupt
 
-    told = advise(net(), data(), Squared(), Budget(), RECIPES, notes=notes, said=stop)
+    told = advise(net(), data(), Squared(), Budget(), RECIPES, engines=(), notes=notes, said=stop)
     assert not told.complete
     assert len(told.trials) == 3
     assert told.pick is not None
     with notes.open("ab") as out:
         out.write(b'{"recipe": "cut sho')
     tried = notes.read_bytes().count(b"\n")
-    whole = advise(net(), data(), Squared(), Budget(), RECIPES, notes=notes)
+    whole = advise(net(), data(), Squared(), Budget(), RECIPES, engines=(), notes=notes)
     assert whole.complete
-    assert notes.read_bytes().count(b"\n") == 11
-    assert tried == 3
-    again = advise(net(), data(), Squared(), Budget(), RECIPES, notes=notes)
+    assert notes.read_bytes().count(b"\n") == 12
+    assert tried == 4
+    again = advise(net(), data(), Squared(), Budget(), RECIPES, engines=(), notes=notes)
     assert again == whole
     torch.manual_seed(9)
-    advise(nn.Linear(6, 1), data(), Squared(), Budget(), RECIPES[:1], notes=notes)
-    assert notes.read_bytes().count(b"\n") > 11, "another model is tried afresh"
+    advise(nn.Linear(6, 1), data(), Squared(), Budget(), RECIPES[:1], engines=(), notes=notes)
+    assert notes.read_bytes().count(b"\n") > 12, "another model is tried afresh"
+
+
+def test_an_artifact_is_timed_on_the_engine_that_is_fastest_once_for_each_set_of_layers() -> None:
+    asked = []
+
+    def prepare(model: nn.Module, inputs: Sequence[torch.Tensor]) -> nn.Module:
+        asked.append(model)
+        return model
+
+    told = advise(net(), data(), Squared(), Budget(rows=8), RECIPES, engines=[Engine(name="same", prepare=prepare)])
+    assert {t.engine for t in told.trials} <= {"same", "torch"}
+    assert len(asked) == 2, "whole rows in int8, and rounded weights in float; which ones takes as long"
+    assert (told.plain.engine, told.plain.loss) == ("torch", 0)
+    assert told.plain.bytes == 4 * sum(p.numel() for p in net().parameters())
 
 
 def test_time_that_is_up_ends_it() -> None:
-    told = advise(net(), data(), Squared(), Budget(minutes=1e-9), RECIPES)
+    told = advise(net(), data(), Squared(), Budget(minutes=1e-9), RECIPES, engines=())
     assert (told.complete, told.trials, told.pick) == (False, [], None)
 
 
 def test_a_recipe_that_comes_to_nothing_is_kept_with_its_reason() -> None:
-    told = advise(net(), data(), Squared(), Budget(), [Recipe.parse("prune(amount=0.5, layers=conv)"), RECIPES[0]])
+    told = advise(
+        net(), data(), Squared(), Budget(), [Recipe.parse("prune(amount=0.5, layers=conv)"), RECIPES[0]], engines=()
+    )
     refused = [t for t in told.trials if t.refused]
     assert [("no compressed layer" in t.refused, t.loss) for t in refused] == [(True, math.inf)]
     assert told.pick is not None
@@ -125,4 +142,4 @@ def test_a_budget_out_of_bounds_is_refused_by_name(wrong: dict[str, float]) -> N
 
 
 def test_the_usual_recipes_are_sound_and_differ() -> None:
-    assert len({r.digest() for r in usual(Retrain())}) == len(usual(Retrain())) == 19
+    assert len({r.digest() for r in usual(Retrain())}) == len(usual(Retrain())) == 27

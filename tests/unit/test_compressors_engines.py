@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compressors.engines import ENGINES, Engine, Fastest, Run, fastest
+from compressors.engines import ENGINES, Engine, Run
+from compressors.fastest import Fastest, fastest
 from compressors.parity import parity
 from tests.serving import Mixed, encoder, mixed_rows, served, token_rows
 
@@ -21,21 +22,21 @@ def model(make: Callable[[], nn.Module] = Mixed) -> nn.Module:
 
 
 @cache
-def prepared(name: str, make: Callable[[], nn.Module], rows: Rows) -> tuple[nn.Module, Run, Engine]:
+def prepared(name: str, make: Callable[[], nn.Module], rows: Rows) -> tuple[nn.Module, Run]:
     (engine,) = (one for one in ENGINES if one.name == name)
     if engine.missing():
         pytest.skip(str(engine.missing()))
     ours = model(make)
-    return ours, engine.prepare(ours, rows(4)), engine
+    return ours, engine.prepare(ours, rows(4))
 
 
-SAME = pytest.mark.parametrize("name", ["onednn", "onnxruntime", "onnxruntime-nbits"])
+SAME = pytest.mark.parametrize("name", ["onnxruntime", "onnxruntime-nbits"])
 
 
 @SAME
 @pytest.mark.parametrize(("make", "rows"), [(Mixed, mixed_rows), (encoder, token_rows)], ids=["mixed", "encoder"])
 def test_whole_number_engines_answer_as_the_model_does(name: str, make: Callable[[], nn.Module], rows: Rows) -> None:
-    ours, run, _ = prepared(name, make, rows)
+    ours, run = prepared(name, make, rows)
     for n in (1, 7, 200):
         assert parity(ours, run, rows(n)).refusal() is None
 
@@ -43,18 +44,16 @@ def test_whole_number_engines_answer_as_the_model_does(name: str, make: Callable
 @pytest.mark.parametrize("name", [one.name for one in ENGINES])
 def test_answers_are_near_and_the_model_stays(name: str) -> None:
     """A float input, or a range of its own kind, moves an answer by less than an int8 step of each layer may."""
-    ours, run, engine = prepared(name, Mixed, mixed_rows)
+    ours, run = prepared(name, Mixed, mixed_rows)
     before = ours(*mixed_rows(60))
     inputs = mixed_rows(60)
-    size = 1 if engine.alone else 60
-    got = torch.cat([run(*part) for part in zip(*(torch.split(t, size) for t in inputs), strict=True)])
-    torch.testing.assert_close(got, before, rtol=0, atol=0.05)
+    torch.testing.assert_close(run(*inputs), before, rtol=0, atol=0.05)
     assert torch.equal(ours(*inputs), before)
 
 
-@pytest.mark.parametrize("name", [one.name for one in ENGINES if not one.alone])
+@pytest.mark.parametrize("name", [one.name for one in ENGINES])
 def test_rows_do_not_see_each_other(name: str) -> None:
-    _, run, _ = prepared(name, Mixed, mixed_rows)
+    _, run = prepared(name, Mixed, mixed_rows)
     inputs = mixed_rows(6)
     together = run(*inputs)
     inputs[1][0] *= 1e6
@@ -89,7 +88,7 @@ class Clock:
         return self.now
 
 
-def fake(name: str, clock: Clock, cost: Callable[[int], float], spoil: float = 0.0, alone: bool = False) -> Engine:
+def fake(name: str, clock: Clock, cost: Callable[[int], float], spoil: float = 0.0) -> Engine:
     inner = model()
 
     def prepare(_: nn.Module, inputs: Sequence[Tensor]) -> Run:
@@ -100,7 +99,7 @@ def fake(name: str, clock: Clock, cost: Callable[[int], float], spoil: float = 0
 
         return run
 
-    return Engine(name=name, prepare=prepare, alone=alone)
+    return Engine(name=name, prepare=prepare)
 
 
 def choice(clock: Clock, *engines: Engine) -> Fastest:
@@ -126,13 +125,6 @@ def test_an_engine_that_answers_otherwise_is_refused_with_the_reason() -> None:
     assert dict(found.chosen) == {1: "torch", 8: "torch"}
     assert set(found.refused) == {"wrong at 1 rows", "wrong at 8 rows"}
     assert "disagree" in found.refused["wrong at 8 rows"]
-
-
-def test_an_engine_whose_rows_share_a_range_gets_single_rows_only() -> None:
-    clock = Clock()
-    found = choice(clock, fake("shared", clock, lambda n: 1, alone=True))
-    assert dict(found.chosen) == {1: "shared", 8: "torch"}
-    assert found.refused == {}
 
 
 def test_what_is_missing_or_breaks_is_passed_over_and_told() -> None:
