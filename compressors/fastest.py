@@ -1,7 +1,7 @@
 """The choice of an engine, by measuring on this machine.
 
-Owns the measurement and the proof that answers agree. Which one is fastest depends on the processor and on the number of
-rows, so it is measured, never assumed. Does not know how an engine works.
+Owns the measurement and the proof that answers agree. Which one is fastest depends on the processor and on the number
+of rows, so it is measured, never assumed. Does not know how an engine works.
 """
 
 import math
