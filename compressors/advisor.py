@@ -64,9 +64,9 @@ def advise(
 
 
 def usual(training: Retrain) -> list[Recipe]:
-    """Give the recipes that are worth a try on most models, each retrained.
+    """Give the recipes that are worth a try on most models.
 
-    Some sparsities with some widths of numbers, and half of the units removed.
+    Some sparsities with some widths of numbers and half of the units removed, each retrained; 8 and 16 bits without.
     """
     smaller: list[Step] = [PruneStructured(amount=0.5), training]
     chains: list[list[Step]] = [[], smaller]
@@ -74,7 +74,8 @@ def usual(training: Retrain) -> list[Recipe]:
     chains += [[*smaller, Prune(amount=0.6)]]
     quantizes = [None, Quantize("int8"), Quantize("int4", group=32), Quantize("bfloat16")]
     whole = [[*chain, *([q] if q else [])] for chain in chains for q in quantizes]
-    return [Recipe(*chain) if chain == smaller else Recipe(*chain, training) for chain in whole if chain]
+    trained = [Recipe(*chain) if chain == smaller else Recipe(*chain, training) for chain in whole if chain]
+    return [Recipe(Quantize("int8")), Recipe(Quantize("bfloat16")), *trained]
 
 
 def choose(trials: Iterable[Trial], budget: Budget) -> tuple[Trial | None, str]:

@@ -102,20 +102,25 @@ def _whole(layer: Int8Linear) -> Tensor:
 # ── The engines ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _torch_with(make: Callable[[Int8Linear], nn.Module]) -> Callable[[nn.Module, Sequence[Tensor]], Run]:
-    return lambda model, inputs: substitute(model, make)
+Make = Callable[[Int8Linear], nn.Module]
+
+
+def _torch_with(make: Make) -> Callable[[nn.Module, Sequence[Tensor]], Run]:
+    return lambda model, inputs: substitute(_with_int8(model), make)
 
 
 def _onnxruntime(model: nn.Module, inputs: Sequence[Tensor]) -> Run:
     return session(export_onnx(model, inputs, partial(IntegerLinear, signed=int8_is_exact())))
 
 
-def _onnxruntime_nbits(model: nn.Module, inputs: Sequence[Tensor]) -> Run:
-    return session(export_onnx(model, inputs, NBitsLinear))
+def _onnxruntime_with(make: Make) -> Callable[[nn.Module, Sequence[Tensor]], Run]:
+    return lambda model, inputs: session(export_onnx(_with_int8(model), inputs, make))
 
 
-def _onnxruntime_float(model: nn.Module, inputs: Sequence[Tensor]) -> Run:
-    return session(export_onnx(model, inputs, FloatLinear))
+def _with_int8(model: nn.Module) -> nn.Module:
+    if not any(isinstance(layer, Int8Linear) for layer in model.modules()):
+        raise ValueError("it has no int8 layer to exchange")
+    return model
 
 
 def session(data: bytes) -> Run:
@@ -139,6 +144,6 @@ ENGINES = (
     Engine(name="float32", prepare=_torch_with(FloatLinear)),
     Engine(name="bfloat16", prepare=_torch_with(lambda layer: FloatLinear(layer, torch.bfloat16))),
     Engine(name="onnxruntime", prepare=_onnxruntime, packages=ONNX),
-    Engine(name="onnxruntime-nbits", prepare=_onnxruntime_nbits, packages=ONNX),
-    Engine(name="onnxruntime-float", prepare=_onnxruntime_float, packages=ONNX),
+    Engine(name="onnxruntime-nbits", prepare=_onnxruntime_with(NBitsLinear), packages=ONNX),
+    Engine(name="onnxruntime-float", prepare=_onnxruntime_with(FloatLinear), packages=ONNX),
 )

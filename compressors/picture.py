@@ -21,7 +21,7 @@ def draw(advice: Advice, path: Path) -> None:
         from matplotlib.figure import Figure  # noqa: PLC0415 an extra
     except ImportError as wrong:
         raise ImportError("a picture needs matplotlib: pip install 'shadowstream[advisor]'") from wrong
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    figure = Figure(figsize=(11, 5), layout="constrained")
     sound = [t for t in advice.trials if not t.refused and math.isfinite(t.loss)]
     for axes, name, unit in zip(figure.subplots(1, 2), ("latency_us", "bytes"), ("µs a call", "bytes"), strict=True):
         for trials, marker, label in (
@@ -33,7 +33,7 @@ def draw(advice: Advice, path: Path) -> None:
             axes.scatter(*_points(trials, name), marker=marker, label=label, s=160 if marker == "*" else 25)
         axes.set(xlabel=unit, ylabel="loss above the model's own", xscale="log")
         axes.grid(alpha=0.3)
-        axes.legend()
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4)
     figure.savefig(path)
 
 

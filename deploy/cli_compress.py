@@ -14,6 +14,7 @@ from deploy import compressing
 from deploy.cli_operate import AsJson
 
 app = typer.Typer()
+WIDE = 160  # columns where no terminal says how many there are; recipes are long
 
 
 @app.command()
@@ -56,6 +57,8 @@ def advise(
 ) -> None:
     """Try recipes on a pipeline's model, each measured on this machine, and name the one to take; Ctrl-C ends early."""
     console = Console(stderr=as_json)
+    if not console.is_terminal:
+        console = Console(stderr=as_json, width=WIDE)
     told = compressing.advise_pipeline(pipeline, budget, recipe or [], notes, console)
     compressing.show_advice(console, told)
     if picture:

@@ -140,6 +140,13 @@ def test_what_is_missing_or_breaks_is_passed_over_and_told() -> None:
     }
 
 
+def test_a_model_without_int8_layers_has_nothing_to_exchange() -> None:
+    plain = nn.Sequential(nn.Linear(5, 3)).eval()
+    found = fastest(plain, (torch.randn(4, 5),), (1,), seconds=0)
+    assert set(found.runs) <= {"torch", "onnxruntime"}
+    assert "no int8 layer" in found.refused["bfloat16"]
+
+
 @pytest.mark.parametrize(("rows", "samples"), [((), 4), ((0,), 4), ((1,), 0)])
 def test_sizes_and_samples_are_needed(rows: tuple[int, ...], samples: int) -> None:
     with pytest.raises(ValueError, match="needs sample rows"):
