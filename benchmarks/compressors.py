@@ -30,11 +30,12 @@ from compressors.engines import ENGINES, ONNX, Engine, FloatLinear, Run, session
 from compressors.fastest import Fastest, fastest
 from compressors.int8 import substitute
 from compressors.onnx import export_onnx
+from compressors.recipe import Recipe
 from examples.compress import models
 from learners.tasks import Binary, Classes, Task
 
 FLOAT = "float32 torch"
-SAMPLES = 512
+SAMPLES = 128
 
 
 @dataclass(frozen=True)
@@ -71,17 +72,24 @@ def main() -> None:
     asked = _arguments()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as nowhere:
-        told = {name: measure(name, asked.rows, asked.seconds, asked.kept or Path(nowhere)) for name in asked.models}
+        kept = asked.kept or Path(nowhere)
+        told = {
+            name: measure(name, Recipe.parse(asked.recipe or CASES[name].recipe), asked.rows, asked.seconds, kept)
+            for name in asked.models
+        }
     for name, one in told.items():
         _show(name, one, asked.rows)
     print(json.dumps({"benchmark": "compressors", "models": told}))
 
 
-def measure(name: str, rows: Sequence[int], seconds: float, kept: Path) -> dict[str, Any]:
+def measure(name: str, recipe: Recipe, rows: Sequence[int], seconds: float, kept: Path) -> dict[str, Any]:
     """Train, compress and time one case."""
     case = CASES[name]
     early, late = case.data().split()
-    plain, artifact = _made(case, early, kept / f"{name}.float.safetensors", kept / f"{name}.safetensors")
+    stem = kept / name
+    plain, artifact = _made(
+        case, recipe, early, stem.with_suffix(".float"), stem.with_suffix(f".{recipe.digest()[:8]}")
+    )
     ours = load(artifact, case.make)
     inputs = tuple(t[:SAMPLES] for t in late.inputs)
     theirs = contenders(plain, ours)
@@ -91,7 +99,7 @@ def measure(name: str, rows: Sequence[int], seconds: float, kept: Path) -> dict[
     alike = fastest(ours, inputs, rows[:1], seconds=0.01)  # which of our engines agree with the artifact
     agreeing = [name for name in alike.runs if f"{name} at {rows[0]} rows" not in alike.refused]
     return {
-        "recipe": case.recipe,
+        "recipe": str(recipe),
         "us": _times(found, [one.name for one in theirs], agreeing),
         "bytes": {"artifact": len(artifact), "float32": len(save(dict(plain.state_dict())))},
         "accuracy": {
@@ -102,7 +110,7 @@ def measure(name: str, rows: Sequence[int], seconds: float, kept: Path) -> dict[
     }
 
 
-def _made(case: Case, early: models.Data, weights: Path, artifact: Path) -> tuple[nn.Module, bytes]:
+def _made(case: Case, recipe: Recipe, early: models.Data, weights: Path, artifact: Path) -> tuple[nn.Module, bytes]:
     """Give the trained plain model and the artifact made of it, from their files where they are kept."""
     torch.manual_seed(0)
     plain = case.make()
@@ -113,7 +121,7 @@ def _made(case: Case, early: models.Data, weights: Path, artifact: Path) -> tupl
         save_model(plain, str(weights))
     if not artifact.exists():
         told = Rows(early.inputs, early.labels.float())
-        artifact.write_bytes(compress(plain, case.recipe, told, case.task, progress=_progress).artifact)
+        artifact.write_bytes(compress(plain, recipe, told, case.task, progress=_progress).artifact)
     return plain.eval().requires_grad_(False), artifact.read_bytes()
 
 
@@ -198,6 +206,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("models", choices=CASES, nargs="*", default=["flights", "digits"])
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 8, 64, 512])
     parser.add_argument("--seconds", type=float, default=0.3)
+    parser.add_argument("--recipe", help="another one than the model's own")
     parser.add_argument("--kept", type=Path, help="a folder for weights and artifacts")
     return parser.parse_args()
 

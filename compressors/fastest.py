@@ -71,9 +71,11 @@ def fastest(
         raise ValueError(f"fastest needs sample rows and batch sizes of at least 1, got {list(rows)}")
     refused: dict[str, str] = {}
     runs = {"torch": model} | dict(_prepared(model, inputs, engines, refused))
+    with torch.inference_mode():
+        answered = model(*inputs)
     timings = []
     for n in sorted(set(rows)):
-        agreeing = dict(_agreeing(runs, model, inputs, n, allowed, refused))
+        agreeing = dict(_agreeing(runs, model, answered, inputs, n, allowed, refused))
         timings += [Timing(name, n, us) for name, us in _measure(agreeing, _batch(inputs, n), seconds, clock)]
     best = {n: min((t for t in timings if t.rows == n), key=lambda t: t.us).engine for n in sorted(set(rows))}
     return Fastest(chosen=best, timings=tuple(timings), refused=refused, runs=runs)
@@ -96,6 +98,7 @@ def _prepared(
 def _agreeing(
     runs: Mapping[str, Run],
     model: nn.Module,
+    answered: Tensor,
     inputs: Sequence[Tensor],
     n: int,
     allowed: Callable[[Parity], str | None],
@@ -103,7 +106,7 @@ def _agreeing(
 ) -> Iterator[tuple[str, Run]]:
     """Give those that answer as the model does when they get the sample rows in batches of `n`."""
     for name, run in runs.items():
-        refusal = None if run is model else allowed(parity(model, _in_batches(run, n), inputs))
+        refusal = None if run is model else allowed(parity(lambda *_: answered, _in_batches(run, n), inputs))
         if refusal is None:
             yield name, run
         else:
