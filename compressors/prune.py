@@ -66,11 +66,13 @@ def prune_pattern(form: nn.Module, kept: int, of: int) -> None:
         ValueError: a weight is not finite.
     """
     for weight in _prunable(form):
-        rows = _ranks(weight).reshape(len(weight.mask), -1)
+        turned = weight.layer.turned
+        ranks = turned(_ranks(weight))
+        rows = ranks.reshape(len(ranks), -1)
         missing = -rows.shape[1] % of
         blocks = nn.functional.pad(rows, (0, missing), value=-1.0).reshape(-1, of)
         keep = torch.zeros_like(blocks).scatter_(1, blocks.topk(kept, 1).indices, 1.0) * (blocks >= 0)
-        weight.mask.mul_(keep.reshape(len(rows), -1)[:, : rows.shape[1]].reshape(weight.mask.shape))
+        weight.mask.mul_(turned(keep.reshape(len(rows), -1)[:, : rows.shape[1]].reshape(ranks.shape)))
 
 
 def cubic(start: float, final: float, step: int, steps: int) -> float:

@@ -230,7 +230,7 @@ def test_a_damaged_head_is_said(inner: str) -> None:
 
 def test_a_newer_format_is_called_newer() -> None:
     data = pack(form_of(Net), {})
-    newer = data.replace(rb"\"format\": 2", rb"\"format\": 3")
+    newer = data.replace(rb"\"format\": 3", rb"\"format\": 4")
     assert newer != data
     with pytest.raises(ArtifactError, match=f"format {FORMAT + 1} is newer"):
         load(newer, Net)
