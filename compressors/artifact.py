@@ -1,6 +1,6 @@
 """The artifact: one safetensors file with compressed weights, made from a training form and loaded to be served.
 
-Owns the format (version 2) and its checks. Does not know registries, training, engines or who serves. Nothing is
+Owns the format (version 3) and its checks. Does not know registries, training, engines or who serves. Nothing is
 unpickled. The metadata's one entry `shadowstream` is JSON; its first member `digest` is the SHA-256 of the whole file
 with these 64 digits as zeros, so that no byte can change unseen. It guards against accidents, not against a forger.
 """
@@ -17,15 +17,17 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch import Tensor, nn
 
-from compressors.form import SHADOWS, Shadow, Weight, find, left, shadow, weights
-from compressors.int8 import Int8Linear, fits
+from compressors.form import Weight, find, kind_of, left, open_encoders, shadow, weights
+from compressors.int8 import with_kernels
+from compressors.layers import Shadow, mask_name
 from compressors.packing import pack as pack_numbers
 from compressors.packing import unpack
 from compressors.quantize import from_whole, to_whole
 from compressors.recipe import Inputs, Quantize
 from compressors.shapes import reshape
 
-FORMAT = 2
+FORMAT = 3
+READ = (2, FORMAT)  # 2 has neither transposed weights nor those of attention
 _BLANK = "0" * 64
 
 
@@ -38,7 +40,7 @@ class Stored:
     """One compressed weight: its shape, how its numbers are written, and what they take.
 
     `inputs` says how the layer that uses it sees its inputs, under the weight's name there: one that is shared has
-    several.
+    several. A `transposed` one is (inputs, outputs); its numbers are written the other way round, as all others are.
     """
 
     shape: tuple[int, ...]
@@ -47,6 +49,7 @@ class Stored:
     sparsity: float
     bytes: int
     inputs: dict[str, Inputs]
+    transposed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +125,7 @@ def load(data: bytes, factory: Callable[[], nn.Module]) -> nn.Module:
         state, whole = _state(data, stored)
         _serve(model, stored)
         model.load_state_dict(state)
-        model = _with_kernels(model, stored, whole)
+        model = with_kernels(model, {used: whole[name] for name in whole for used in stored[name].inputs})
     except (SafetensorError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as wrong:
         raise ArtifactError(f"the artifact does not fit this model: {wrong}") from wrong
     return model.eval().requires_grad_(False)
@@ -167,7 +170,7 @@ def _rest(form: nn.Module) -> dict[str, Tensor]:
     """Give the state that is neither a compressed weight nor a mask, by name."""
     layers = {path: layer for path, layer in form.named_modules(remove_duplicate=False) if isinstance(layer, Shadow)}
     own = {n for layer in layers.values() for n in layer.weight_names()}
-    own |= {n.replace("weight", "mask", 1) for n in own}
+    own |= {mask_name(n) for n in own}
 
     def compressed(name: str) -> bool:
         path, _, last = name.rpartition(".")
@@ -177,7 +180,7 @@ def _rest(form: nn.Module) -> dict[str, Tensor]:
 
 
 def _parts(weight: Weight) -> dict[str, Tensor]:
-    value, spec = (weight.value.detach() * weight.mask), weight.layer.spec
+    value, spec = weight.layer.turned(weight.value.detach() * weight.mask), weight.layer.spec
     if spec is None:
         return pack_numbers(value)
     if spec.weights == "bfloat16":
@@ -197,6 +200,7 @@ def _stored(form: nn.Module, weight: Weight, parts: Mapping[str, Tensor]) -> Sto
         sparsity=_zeros(weight.value.detach() * weight.mask) / weight.value.numel(),
         bytes=sum(t.numel() * t.element_size() for t in parts.values()),
         inputs={name: (layer.spec and layer.spec.inputs) or "float" for name, layer in layers.items()},
+        transposed=weight.layer.transposed,
     )
 
 
@@ -209,16 +213,18 @@ def _spec(stored: Stored, inputs: Inputs = "float") -> Quantize | None:
 
 
 def _value(name: str, stored: Stored, tensors: Mapping[str, Tensor], whole: dict[str, tuple[Tensor, Tensor]]) -> Tensor:
-    """Give a weight in float; its whole numbers, where it has them, are put into `whole`."""
-    prefix, spec, shape = f"weight/{name}/", _spec(stored), torch.Size(stored.shape)
+    """Give a weight in float; its whole numbers (O, ...), where it has them, are put into `whole`."""
+    prefix, spec = f"weight/{name}/", _spec(stored)
+    shape = torch.Size(reversed(stored.shape) if stored.transposed else stored.shape)
     parts = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
     if spec is None:
-        return unpack(parts, shape, getattr(torch, stored.weights))
-    if spec.weights == "bfloat16":
-        return unpack(parts, shape, torch.bfloat16).to(torch.float32)
-    numbers = unpack(parts, shape, torch.int8, spec.bits)
-    whole[name] = numbers, parts["scale"]
-    return from_whole(numbers, parts["scale"], spec)
+        value = unpack(parts, shape, getattr(torch, stored.weights))
+    elif spec.weights == "bfloat16":
+        value = unpack(parts, shape, torch.bfloat16).to(torch.float32)
+    else:
+        whole[name] = unpack(parts, shape, torch.int8, spec.bits), parts["scale"]
+        value = from_whole(*whole[name], spec)
+    return value.t().contiguous() if stored.transposed else value
 
 
 def _serve(model: nn.Module, stored: Mapping[str, Stored]) -> None:
@@ -226,24 +232,9 @@ def _serve(model: nn.Module, stored: Mapping[str, Stored]) -> None:
     for one in stored.values():
         for name, inputs in one.inputs.items():
             layer = model.get_submodule(name.rpartition(".")[0])
-            if type(layer) in SHADOWS:
+            if kind_of(layer):
                 shadow(layer).begin(_spec(one, inputs), served=True)
-
-
-def _with_kernels(
-    model: nn.Module, stored: Mapping[str, Stored], whole: Mapping[str, tuple[Tensor, Tensor]]
-) -> nn.Module:
-    """Put integer kernels in the place of the Linear layers that have them."""
-    for name, one in stored.items():
-        for path in (used.rpartition(".")[0] for used in one.inputs):
-            layer = model.get_submodule(path)
-            if name in whole and fits(layer):
-                made = Int8Linear(*whole[name], cast(nn.Linear, layer).bias)
-                if not path:
-                    return made
-                parent, _, child = path.rpartition(".")
-                setattr(model.get_submodule(parent), child, made)
-    return model
+    open_encoders(model)
 
 
 def _figures(
@@ -272,9 +263,9 @@ def _head(data: bytes) -> dict[str, Any]:
         form, digest = int(head["format"]), str(head["digest"])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as wrong:
         raise ArtifactError(f"not an artifact, or its head is damaged ({len(data)} bytes): {wrong!r}") from wrong
-    if form != FORMAT:
+    if form not in READ:
         age = "newer than" if form > FORMAT else "older than"
-        raise ArtifactError(f"artifact format {form} is {age} what this version of Shadowstream reads ({FORMAT})")
+        raise ArtifactError(f"artifact format {form} is {age} what this version of Shadowstream reads {READ}")
     if sha256(data.replace(digest.encode(), _BLANK.encode(), 1)).hexdigest() != digest:
         raise ArtifactError(
             f"the artifact is truncated or altered: its {len(data)} bytes do not have the digest {digest}"

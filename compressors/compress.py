@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from compressors import artifact
 from compressors.artifact import Description
 from compressors.distill import Data, Losses
-from compressors.form import Shadow, training_form, weights
+from compressors.form import training_form, weights
+from compressors.layers import Shadow
 from compressors.parity import Parity, parity
 from compressors.prune import prune
 from compressors.recipe import STEP_NAMES, Prune, PruneStructured, Quantize, Recipe, Retrain, Step

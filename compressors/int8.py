@@ -1,16 +1,19 @@
 """The serving form of a Linear: real int8 multiplication, int32 sums, and a scale for each input row.
 
-Owns the kernel, the check that it is exact, and the exchange of it for another. Does not know files or training.
+Owns the kernel, its place in a model, the check that it is exact, and the exchange of it for another. Does not know
+files or training.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from compressors.form import ShadowLinear
+from compressors.attention import ShadowMultiheadAttention
+from compressors.layers import ShadowRows
 from compressors.quantize import INPUT_LEVELS, quantize_rows, rescale
 
 
@@ -50,7 +53,27 @@ class Int8Linear(nn.Module):
 
 def fits(layer: nn.Module) -> bool:
     """Tell whether a served layer's arithmetic is what the kernel does: whole rows, each with its scale."""
-    return isinstance(layer, ShadowLinear) and layer.spec is not None and layer.spec.inputs == "row"
+    return isinstance(layer, ShadowRows) and layer.spec is not None and layer.spec.inputs == "row"
+
+
+def with_kernels(model: nn.Module, whole: Mapping[str, tuple[Tensor, Tensor]]) -> nn.Module:
+    """Put kernels, in place, where served layers and attention's projections have them; `model` may be such a layer.
+
+    `whole` are whole numbers (O, I) and scales (O, 1) by the weights' names in the model.
+    """
+    for name, factors in whole.items():
+        path, _, own = name.rpartition(".")
+        layer = model.get_submodule(path)
+        if not fits(layer):
+            continue
+        if isinstance(layer, ShadowMultiheadAttention):
+            layer.serve(own, Int8Linear(*factors, layer.bias_of(own)))
+        elif not path:
+            return Int8Linear(*factors, cast(Tensor | None, layer.bias))
+        else:
+            parent, _, child = path.rpartition(".")
+            setattr(model.get_submodule(parent), child, Int8Linear(*factors, cast(Tensor | None, layer.bias)))
+    return model
 
 
 def substitute(model: nn.Module, make: Callable[[Int8Linear], nn.Module]) -> nn.Module:

@@ -66,9 +66,11 @@ def prune_pattern(form: nn.Module, kept: int, of: int) -> None:
         ValueError: a weight is not finite.
     """
     for weight in _prunable(form):
-        blocks = neighbours(_ranks(weight), of, -1.0)
+        turned = weight.layer.turned
+        ranks = turned(_ranks(weight))
+        blocks = neighbours(ranks, of, -1.0)
         keep = torch.zeros_like(blocks).scatter_(1, blocks.topk(kept, 1).indices, 1.0) * (blocks >= 0)
-        weight.mask.mul_(apart(keep, weight.mask))
+        weight.mask.mul_(turned(apart(keep, ranks)))
 
 
 def neighbours(weight: Tensor, of: int, fill: float) -> Tensor:

@@ -75,11 +75,15 @@ def refresh(form: nn.Module, slopes: Mapping[str, Tensor], share: float, of: int
         ValueError: not a training form, or what `swap` says.
     """
     found = refreshed(form)
-    swapped = {name: swap(w.value.detach(), w.mask, slopes[name], share, of) for name, w in found.items()}
+    swapped = {}
+    for name, w in found.items():
+        turned = w.layer.turned
+        mask, weight = swap(turned(w.value.detach()), turned(w.mask), turned(slopes[name]), share, of)
+        swapped[name] = Swapped(turned(mask), turned(weight))
     grown = {name: swapped[name].mask > w.mask for name, w in found.items()}
-    for name, weight in found.items():
-        weight.mask.copy_(swapped[name].mask)
-        weight.value.detach().copy_(swapped[name].weight)
+    for name, w in found.items():
+        w.mask.copy_(swapped[name].mask)
+        w.value.detach().copy_(swapped[name].weight)
     return grown
 
 

@@ -24,7 +24,8 @@ from msgspec import Raw
 from redis import Redis
 from torch import Tensor
 
-from compressors.form import mask_name, weights
+from compressors.form import weights
+from compressors.layers import mask_name
 from compressors.recipe import Distill, Prune, Quantize, Recipe
 from deploy import audit, history
 from deploy.bootstrap import bootstrap

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 
 import pytest
 import torch
@@ -230,10 +231,22 @@ def test_a_damaged_head_is_said(inner: str) -> None:
 
 def test_a_newer_format_is_called_newer() -> None:
     data = pack(form_of(Net), {})
-    newer = data.replace(rb"\"format\": 2", rb"\"format\": 3")
+    newer = data.replace(rb"\"format\": 3", rb"\"format\": 4")
     assert newer != data
     with pytest.raises(ArtifactError, match=f"format {FORMAT + 1} is newer"):
         load(newer, Net)
+
+
+def test_the_format_before_is_read() -> None:
+    form = form_of(Net)
+    data = pack(form, {})
+    digest = describe(data).digest.encode()
+    gone = rb", \"transposed\": false"
+    assert gone in data
+    old = data.replace(digest, b"0" * 64).replace(rb"\"format\": 3", rb"\"format\": 2").replace(gone, b" " * len(gone))
+    old = old.replace(b"0" * 64, sha256(old).hexdigest().encode(), 1)
+    assert describe(old).format == 2
+    assert torch.equal(load(old, Net)(*rows(9)), form(*rows(9)))
 
 
 def test_another_model_is_refused_with_the_difference() -> None:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 
-from compressors.form import Shadow, ShadowLinear, Weight, left, training_form, weights
+from compressors.form import UNNAMED, UNREAD, Weight, left, training_form, weights
+from compressors.layers import Shadow, ShadowLinear
 from compressors.prune import cubic, prune_amount, prune_pattern, prune_threshold, sparsity
 from compressors.quantize import rounded
 from compressors.recipe import Kind, Prune, Quantize, Recipe
@@ -107,6 +108,10 @@ def test_parameters_stay_the_same_objects() -> None:
     assert all(a is b for a, b in zip(before, form.parameters(), strict=True))
 
 
+class OwnAttention(nn.MultiheadAttention):
+    """It may compute otherwise."""
+
+
 class Odd(nn.Module):
     """Every way in which a Linear can be in a model."""
 
@@ -115,7 +120,7 @@ class Odd(nn.Module):
         self.names = nn.Embedding(10, 8)
         self.shared = nn.Linear(8, 8)
         self.again = self.shared
-        self.attention = nn.MultiheadAttention(8, 2)
+        self.attention, self.own = nn.MultiheadAttention(8, 2, kdim=3), OwnAttention(8, 2)
         self.block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
         self.out = nn.Linear(8, 10, bias=False)
         self.out.weight = self.names.weight
@@ -127,12 +132,16 @@ class Odd(nn.Module):
 
 def test_what_is_left_in_float_is_listed() -> None:
     form = training_form(Odd(), RECIPE)
-    assert set(weights(form)) == {"shared.weight", "names.weight"}
+    assert set(weights(form)) == {
+        "shared.weight", "names.weight", "block.linear1.weight", "block.linear2.weight",
+        "block.self_attn.in_proj_weight", "block.self_attn.out_proj.weight", "attention.q_proj_weight",
+        "attention.k_proj_weight", "attention.v_proj_weight", "attention.out_proj.weight",
+    }  # fmt: skip
     assert form.again is form.shared
     told = left(form)
-    assert told["attention.out_proj"] == "a NonDynamicallyQuantizableLinear is not compressed"
-    assert told["block.linear1"] == "TransformerEncoderLayer reads its weights past the layer's forward"
-    assert {"attention", "block.norm1"} < set(told)
+    assert told["own"] == "a OwnAttention is not compressed"
+    assert told["own.out_proj"] == UNREAD
+    assert {"own", "own.out_proj", "block.norm1", "block.norm2"} == set(told)
     assert not any(name.startswith(("shared", "again", "out")) for name in told)
 
 
@@ -322,5 +331,5 @@ def test_only_the_kinds_that_are_named_are_pruned_or_quantized() -> None:
     prune_amount(form, 0.5)
     assert sparsity(form).layers == {"1.weight": 0.5}
     assert left(training_form(nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 4)), Recipe(Prune(amount=0.5)))) == {
-        "0": "the recipe does not name its kind, or it shares its weight with such a layer"
+        "0": UNNAMED
     }
