@@ -53,7 +53,7 @@ class Case:
 CASES = {
     "flights": Case(
         models.flights_net, models.flights, Binary(), 3, 1e-3,
-        "prune_structured(amount=0.6) -> distill(passes=3) -> prune(amount=0.6) -> quantize(int8) -> distill(passes=3)",
+        "prune_structured(amount=0.5) -> retrain(passes=2) -> prune(amount=0.6) -> quantize(int8) -> distill(passes=2)",
     ),
     "digits": Case(
         models.DigitsCNN, models.digits, Classes(10), 10, 3e-3,
@@ -62,7 +62,7 @@ CASES = {
     "mails": Case(
         models.minilm, models.mails, Classes(2), 2, 5e-5,
         "prune_structured(amount=0.5) -> distill(passes=3, batch=32, learning_rate=0.00005, temperature=2)"
-        " -> prune(amount=0.6) -> distill(passes=2, batch=32, learning_rate=0.00005, temperature=2) -> quantize(int8)",
+        " -> quantize(int8)",
     ),
 }  # fmt: skip
 
@@ -133,7 +133,9 @@ def contenders(plain: nn.Module, ours: nn.Module) -> list[Engine]:
         Engine(name="torch dynamic int8", prepare=lambda model, inputs: _fbgemm(plain)),
         Engine(name="torchao int8", prepare=lambda model, inputs: _torchao(plain), packages=("torchao",)),
         Engine(
-            name="ONNX Runtime float32", prepare=lambda model, inputs: session(_export(plain, inputs)), packages=ONNX
+            name="ONNX Runtime float32",
+            prepare=lambda model, inputs: session(_export(plain, inputs), ()),
+            packages=ONNX,
         ),
         Engine(name="ONNX Runtime int8", prepare=lambda model, inputs: _ort_int8(plain, inputs), packages=ONNX),
         Engine(name="the same, same network", prepare=lambda model, inputs: _ort_int8(small, inputs), packages=ONNX),
@@ -160,7 +162,7 @@ def _ort_int8(plain: nn.Module, inputs: Sequence[Tensor]) -> Run:
         given, made = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         given.write_bytes(_export(plain, inputs))
         quantize_dynamic(given, made, per_channel=True, weight_type=QuantType.QInt8)
-        return session(made.read_bytes())
+        return session(made.read_bytes(), ())
 
 
 def _export(plain: nn.Module, inputs: Sequence[Tensor]) -> bytes:

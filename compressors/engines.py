@@ -18,7 +18,7 @@ from compressors.int8 import Int8Linear, int8_is_exact, substitute
 from compressors.onnx import IntegerLinear, export_onnx
 
 Run = Callable[..., Tensor]
-SLOW = ["SkipLayerNormFusion"]  # onnxruntime 1.32: its fused sum and norm take 14 times as long as the two apart
+SLOW = ("SkipLayerNormFusion",)  # onnxruntime 1.32: its fused sum and norm take 14 times as long as the two apart
 MOST_BLOCK = 128  # inputs that share a scale in MatMulNBits; onnxruntime's int8 kernels end at 256
 LEAST_BLOCK = 16
 
@@ -123,13 +123,18 @@ def _with_int8(model: nn.Module) -> nn.Module:
     return model
 
 
-def session(data: bytes) -> Run:
-    """Give an ONNX file as a function of tensors, run by onnxruntime on as many threads as torch has."""
+def session(data: bytes, without: Sequence[str] = SLOW) -> Run:
+    """Give an ONNX file as a function of tensors, run by onnxruntime on as many threads as torch has.
+
+    `without` names optimizers of onnxruntime that it is to leave.
+    """
     runtime = import_module("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
     options.log_severity_level = 3  # errors
-    made = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW)
+    made = runtime.InferenceSession(
+        data, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(without)
+    )
     names = [one.name for one in made.get_inputs()]
 
     def run(*inputs: Tensor) -> Tensor:

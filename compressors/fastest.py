@@ -19,6 +19,17 @@ from compressors.parity import Parity, parity
 
 ROUND_S = 0.002  # shorter than what the system gives a process at a time, so that some rounds are undisturbed
 LEAST_ROUNDS = 3
+MEAN = 5e-3  # an engine's mean difference from the model; largest and changed are bounded as an artifact's
+
+
+def near(found: Parity) -> str | None:
+    """Say why an engine's answers are too far from the model's, None if they are not.
+
+    On average they may be five times as far as an artifact's from its training form: the same whole numbers, scaled in
+    another order, round otherwise here and there, and each layer behind makes steps of it (6 layers of MiniLM: 0.0012).
+    Float inputs pass too (0.001 to 0.003): they leave out a rounding that the training form has.
+    """
+    return found.refusal(MEAN, "engine and model")
 
 
 class Timing(NamedTuple):
@@ -54,7 +65,7 @@ def fastest(
     rows: Sequence[int] = (1, 8, 64, 512),
     *,
     engines: Sequence[Engine] = ENGINES,
-    allowed: Callable[[Parity], str | None] = Parity.refusal,
+    allowed: Callable[[Parity], str | None] = near,
     seconds: float = 0.1,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Fastest:

@@ -23,15 +23,15 @@ class Parity(NamedTuple):
     mean: float
     changed: float
 
-    def refusal(self) -> str | None:
-        """Say why the two do not agree, or None if they do.
+    def refusal(self, mean: float = MEAN, who: str = "artifact and training form") -> str | None:
+        """Say why the two do not agree, or None if they do. `mean` is the bound of the mean difference.
 
         The bounds let a row here and there move by an int8 step (1/127 of a layer's range), as where a last bit rounds
         an input the other way, and hardly any on average: a wrong weight does not pass.
         """
-        for name, value, most in zip(self._fields, self, (LARGEST, MEAN, CHANGED), strict=True):
+        for name, value, most in zip(self._fields, self, (LARGEST, mean, CHANGED), strict=True):
             if not value <= most:  # NaN is refused too
-                return f"artifact and training form disagree: {name} difference {value:.3g}, allowed {most:g}"
+                return f"{who} disagree: {name} difference {value:.3g}, allowed {most:g}"
         return None
 
 
