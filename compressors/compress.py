@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from compressors import artifact
 from compressors.artifact import Description
 from compressors.distill import Data, Losses
-from compressors.form import training_form, weights
+from compressors.form import training_form
 from compressors.layers import Shadow
 from compressors.parity import Parity, parity
 from compressors.prune import prune
@@ -159,30 +159,31 @@ def carry_out(
 ) -> nn.Module:
     """Take the steps one after the other on a training form made for the recipe, in place; it ends in eval mode.
 
-    Layers are rounded from the quantize step on. A prune step that rises does so over the next training step.
+    Layers are rounded from their quantize step on. A prune step that rises does so over the next training step.
 
     Raises:
         ValueError: as `compress`.
     """
-    layers = {weight.layer: weight.layer.spec for weight in weights(form).values()}
+    layers = {layer: layer.spec for layer in form.modules() if isinstance(layer, Shadow)}
     for layer in layers:
         layer.spec = None
     for at, step in enumerate(recipe.steps):
         if isinstance(step, Quantize):
             for layer, spec in layers.items():
-                layer.spec = spec
+                layer.spec = spec if layer.kind in (step.layers or ()) else layer.spec
             if step.inputs == "static":
                 calibrate(form, data.inputs)
         elif isinstance(step, Prune) and not _ramp(recipe.steps, at):
             prune(form, step)
         elif isinstance(step, Retrain):
-            rising = [
-                s for i, s in enumerate(recipe.steps[:at]) if isinstance(s, Prune) and _ramp(recipe.steps, i) == at
-            ]
-            ramp = rising[-1] if rising else None  # amounts of one recipe never fall: the last one is where all end
+            rising = {  # amounts for the same layers never fall: the last one is where all end
+                frozenset(s.layers): s
+                for i, s in enumerate(recipe.steps[:at])
+                if isinstance(s, Prune) and _ramp(recipe.steps, i) == at
+            }
             name = STEP_NAMES[type(step)]
             heard = partial(progress, name) if progress else None
-            train(form, data, losses, step, seed, teacher=teacher, ramp=ramp, progress=heard)
+            train(form, data, losses, step, seed, teacher=teacher, ramps=tuple(rising.values()), progress=heard)
     return form.eval()
 
 

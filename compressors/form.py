@@ -23,7 +23,7 @@ from compressors.layers import (
     mask_name,
 )
 from compressors.quantize import MOST_INPUTS
-from compressors.recipe import Kind, Prune, Quantize, Recipe
+from compressors.recipe import Kind, Recipe
 
 MOST_REASONS = 3  # in a message
 UNREAD = "the MultiheadAttention around it, which stays, reads its weight past the layer's forward"
@@ -59,22 +59,37 @@ def training_form(model: nn.Module, recipe: Recipe) -> nn.Module:
     that two layers share has one mask.
 
     Raises:
-        ValueError: the model has no layer that the recipe compresses.
+        ValueError: the model has no layer that the recipe, or one of its steps, compresses, or a weight that two layers
+            share would be stored in two ways.
     """
-    quantize = recipe.first(Quantize)
-    pruned = {kind for step in recipe.steps if isinstance(step, Prune) for kind in step.layers}
-    quantized = set(quantize.layers or ()) if quantize else set()
-    for layer in _chosen(model, pruned | quantized):
+    quantized, pruned = recipe.quantized(), recipe.pruned()
+    for layer in _chosen(model, pruned | quantized.keys()):
         made = shadow(layer)
-        made.begin(quantize if made.kind in quantized else None, prunable=made.kind in pruned)
+        made.begin(quantized.get(made.kind), prunable=made.kind in pruned)
     open_encoders(model)
-    masks: dict[nn.Parameter, Tensor] = {}
-    for _, value, mask, layer in _each(model):
-        layer.register_buffer(_mask_of(layer, value), masks.setdefault(value, mask))
+    first: dict[nn.Parameter, Weight] = {}
+    for weight in _each(model):
+        shared = first.setdefault(weight.value, weight)
+        weight.layer.register_buffer(_mask_of(weight.layer, weight.value), shared.mask)
+        _check_shared(shared, weight)
     if not find(model):
         reasons = [f"{name or 'the model'}: {why}" for name, why in left(model).items()][:MOST_REASONS]
         raise ValueError(f"the model has no compressed layer ({'; '.join(reasons) or 'it has no parameters'})")
+    recipe.check({layer.kind for layer in model.modules() if isinstance(layer, Shadow)})
     return model
+
+
+def _check_shared(one: Weight, other: Weight) -> None:
+    a, b = ((spec.weights, spec.group) if (spec := w.layer.spec) else ("float", None) for w in (one, other))
+    if a != b:
+        raise ValueError(
+            f"{one.name} and {other.name} are one weight, and as {one.layer.kind} it would be {_numbers(*a)}, as "
+            f"{other.layer.kind} {_numbers(*b)}: quantize both kinds in one step, or neither"
+        )
+
+
+def _numbers(weights: str, group: int | None) -> str:
+    return f"{weights} in groups of {group}" if group else weights
 
 
 def _chosen(model: nn.Module, kinds: set[Kind]) -> list[nn.Module]:

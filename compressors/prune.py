@@ -4,26 +4,27 @@ Owns choosing and counting. A mask only ever loses entries: a pruned weight stay
 momentum or weight decay does to the parameter underneath. Of when to prune it knows only the schedule's formula.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from compressors.form import Weight, weights
-from compressors.recipe import Prune, Scope
+from compressors.steps import KINDS, Kind, Prune, Scope
 
 
 def prune(form: nn.Module, step: Prune) -> None:
     """Carry out a step at once."""
     if step.below is not None:
-        prune_threshold(form, step.below)
+        prune_threshold(form, step.below, step.layers)
     elif step.kept:
-        prune_pattern(form, *step.kept)
+        prune_pattern(form, *step.kept, step.layers)
     else:
-        prune_amount(form, step.amount or 0.0, step.scope)
+        prune_amount(form, step.amount or 0.0, step.scope, step.layers)
 
 
-def prune_amount(form: nn.Module, amount: float, scope: Scope = "all") -> None:
+def prune_amount(form: nn.Module, amount: float, scope: Scope = "all", kinds: Sequence[Kind] = KINDS) -> None:
     """Mask the share `amount` of the weights that is smallest in magnitude, over all together or in each one.
 
     Already masked weights count first; a share below what is masked changes nothing. As
@@ -35,7 +36,7 @@ def prune_amount(form: nn.Module, amount: float, scope: Scope = "all") -> None:
     """
     if not 0 <= amount < 1:
         raise ValueError(f"amount is the share to remove, 0 <= amount < 1, got {amount}")
-    found = _prunable(form)
+    found = _prunable(form, kinds)
     for together in [found] if scope == "all" else [[weight] for weight in found]:
         ranks = torch.cat([_ranks(weight).flatten() for weight in together])
         masked = max(round(amount * len(ranks)), int((ranks < 0).sum()))
@@ -45,7 +46,7 @@ def prune_amount(form: nn.Module, amount: float, scope: Scope = "all") -> None:
             weight.mask.copy_(part.view_as(weight.mask))
 
 
-def prune_threshold(form: nn.Module, below: float) -> None:
+def prune_threshold(form: nn.Module, below: float, kinds: Sequence[Kind] = KINDS) -> None:
     """Mask every weight with |w| < `below`.
 
     Raises:
@@ -53,11 +54,11 @@ def prune_threshold(form: nn.Module, below: float) -> None:
     """
     if not below >= 0:
         raise ValueError(f"the threshold is a magnitude, at least 0, got {below}")
-    for weight in _prunable(form):
+    for weight in _prunable(form, kinds):
         weight.mask.mul_(_ranks(weight) >= below)
 
 
-def prune_pattern(form: nn.Module, kept: int, of: int) -> None:
+def prune_pattern(form: nn.Module, kept: int, of: int, kinds: Sequence[Kind] = KINDS) -> None:
     """Keep the `kept` largest of every `of` neighbours among an output's inputs (2:4: arXiv 2104.08378).
 
     A row's last neighbours may be fewer, and then more of them are kept.
@@ -65,7 +66,7 @@ def prune_pattern(form: nn.Module, kept: int, of: int) -> None:
     Raises:
         ValueError: a weight is not finite.
     """
-    for weight in _prunable(form):
+    for weight in _prunable(form, kinds):
         turned = weight.layer.turned
         ranks = turned(_ranks(weight))
         blocks = neighbours(ranks, of, -1.0)
@@ -100,17 +101,18 @@ class Sparsity:
     overall: float
 
 
-def sparsity(form: nn.Module) -> Sparsity:
-    """Count the masked weights."""
-    counts = {w.name: (int((w.mask == 0).sum()), w.mask.numel()) for w in _prunable(form)}
+def sparsity(form: nn.Module, kinds: Sequence[Kind] = KINDS) -> Sparsity:
+    """Count the masked weights of layers of some kinds."""
+    counts = {w.name: (int((w.mask == 0).sum()), w.mask.numel()) for w in _prunable(form, kinds)}
     masked, total = (sum(column) for column in zip(*counts.values(), strict=True))
     return Sparsity({name: zeros / n for name, (zeros, n) in counts.items()}, masked / total)
 
 
-def _prunable(form: nn.Module) -> list[Weight]:
-    found = [weight for weight in weights(form).values() if weight.layer.prunable]
+def _prunable(form: nn.Module, kinds: Sequence[Kind]) -> list[Weight]:
+    found = [weight for weight in weights(form).values() if weight.layer.prunable and weight.layer.kind in kinds]
     if not found:
-        raise ValueError("no weight of this model can be pruned: the recipe's prune steps name none of its layers")
+        kind = f"no weight of {', '.join(kinds)} layers in this model can be pruned"
+        raise ValueError(f"{kind}: the recipe's prune steps name none of its layers")
     return found
 
 

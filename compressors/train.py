@@ -57,15 +57,15 @@ def train(
     seed: int,
     *,
     teacher: nn.Module | None = None,
-    ramp: Prune | None = None,
+    ramps: Sequence[Prune] = (),
     progress: Progress | None = None,
 ) -> nn.Module:
-    """Carry out `step` on `student`, in place; it ends in eval mode, and at the sparsity of `ramp` if that is given.
+    """Carry out `step` on `student`, in place; it ends in eval mode, and at the sparsities of `ramps`.
 
-    A `Retrain` learns from the labels alone and asks no teacher; a `Distill` needs one. `ramp` is a prune step with an
-    amount: from what is masked now the sparsity rises to it, over the first share of the steps; a student that is
-    sparse enough keeps its masks. `progress(done, steps)` is called after each of them. The same inputs and seed give
-    the same bits; the global random generator is left as it was.
+    A `Retrain` learns from the labels alone and asks no teacher; a `Distill` needs one. `ramps` are prune steps with an
+    amount, each for layers of its own: from what is masked now their sparsity rises to it, over the first share of the
+    steps; layers that are sparse enough keep their masks. `progress(done, steps)` is called after each of them. The
+    same inputs and seed give the same bits; the global random generator is left as it was.
 
     Raises:
         ValueError: no data, no teacher for a `Distill`, a ramp without an amount or on a model that is no training
@@ -80,11 +80,12 @@ def train(
         batches = list(_batches(len(data.labels), step))
         lesson = _lesson(student, data, losses, step, teacher)
         optimizer = torch.optim.AdamW([*student.parameters(), *lesson.extra], lr=step.learning_rate, fused=True)
-        stages = _stages(student, ramp, len(batches)) if ramp else {}
+        rising = [(ramp, _stages(student, ramp, len(batches))) for ramp in ramps]
         student.train()
         for done, rows in enumerate(batches):
-            if ramp and done in stages:
-                prune_amount(student, stages[done], ramp.scope)
+            for ramp, stages in rising:
+                if done in stages:
+                    prune_amount(student, stages[done], ramp.scope, ramp.layers)
             _descend(optimizer, lesson.losses(rows).mean(), f"{STEP_NAMES[type(step)]} diverged at step {done}")
             if progress:
                 progress(done + 1, len(batches))
@@ -113,10 +114,10 @@ def _batches(rows: int, step: Retrain) -> Iterator[Tensor]:
 
 
 def _stages(student: nn.Module, ramp: Prune, steps: int) -> dict[int, float]:
-    """Which sparsity is due before which step; the last stage is the amount. None if the student has it."""
+    """Which sparsity is due before which step; the last stage is the amount. None if it is there."""
     if ramp.amount is None:
         raise ValueError(f"only an amount can rise over the steps of a training, got {ramp}")
-    start = sparsity(student).overall
+    start = sparsity(student, ramp.layers).overall
     if start >= ramp.amount:
         return {}
     last = min(round((RAMP if ramp.ramp is None else ramp.ramp) * steps), steps - 1)

@@ -2,14 +2,17 @@
 
 import copy
 import math
+from typing import cast
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from compressors import artifact
-from compressors.compress import Refused, compress
+from compressors.compress import Refused, carry_out, compress
 from compressors.distill import Data
+from compressors.form import training_form
+from compressors.layers import Shadow
 from compressors.parity import Parity
 from compressors.prune import sparsity
 from compressors.recipe import Recipe, Retrain
@@ -127,6 +130,87 @@ def test_what_cannot_be_done_is_refused(learned: nn.Module, text: str, rows: int
 def test_two_amounts_before_one_training_end_at_the_last(learned: nn.Module) -> None:
     made = compress(learned, f"prune(amount=0.5) -> prune(amount=0.8) -> {TRAINED}", data(), Squared())
     assert sparsity(made.form).overall == pytest.approx(0.8, abs=0.01)
+
+
+class Mixed(nn.Module):
+    """A convolution, a Linear layer and an embedding; the data's rows as they are, and the first as a name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.conv, self.names, self.out = nn.Conv1d(1, 16, 3), nn.Embedding(4, 16), nn.Linear(64, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = self.conv(x[:, None]).relu() + self.names((x[:, 0] > 0).long())[:, :, None]
+        out: Tensor = self.out(seen.flatten(1))
+        return out
+
+
+def test_each_kind_of_layer_has_its_sparsity_and_its_bits() -> None:
+    text = (
+        "prune(amount=0.8, layers=linear) -> prune(amount=0.5, layers=conv) -> retrain(passes=1) -> "
+        "quantize(int8, layers=(embedding, conv)) -> quantize(int4, group=8, layers=linear)"
+    )
+    made = compress(Mixed(), text, data(), Squared())
+    kept = {name: (one.weights, one.sparsity) for name, one in made.description.weights.items()}
+    assert {name: numbers for name, (numbers, _) in kept.items()} == {
+        "conv.weight": "int8",
+        "names.weight": "int8",
+        "out.weight": "int4",
+    }
+    assert kept["names.weight"][1] == 0
+    assert sparsity(made.form, ["linear"]).overall == pytest.approx(0.8, abs=0.01)
+    assert sparsity(made.form, ["conv"]).overall == pytest.approx(0.5, abs=0.02)
+    assert made.parity.largest == 0
+
+
+def test_two_kinds_rise_beside_each_other_each_by_its_own_ramp() -> None:
+    """Against the cubic schedule by hand: 33 steps, every 16th a stage, ramps over all of them and over half."""
+    prunes = "prune(amount=0.8, ramp=1.0, layers=linear) -> prune(amount=0.5, layers=conv)"
+    recipe = Recipe.parse(f"{prunes} -> retrain(passes=3, batch=100)")
+    form = training_form(Mixed(), recipe)
+    seen: list[list[float]] = []
+
+    def said(step: str, done: int, steps: int) -> None:
+        assert (step, steps) == ("retrain", 33)
+        seen.append([sparsity(form, ["linear"]).overall, sparsity(form, ["conv"]).overall])
+
+    carry_out(form, recipe, data(1_100), Squared(), teacher=Mixed(), seed=0, progress=said)
+    assert [seen[at][0] for at in (0, 15, 16, 31, 32)] == pytest.approx([0, 0, 0.7, 0.7, 0.8], abs=0.01)
+    assert [seen[at][1] for at in (0, 15, 16, 32)] == pytest.approx([0, 0, 0.5, 0.5], abs=0.02)
+
+
+def test_each_quantize_step_waits_for_its_turn() -> None:
+    """Rounding from the start would show in what the Linear layer learns, and so would rounding it at all."""
+    late = "quantize(int8, layers=conv) -> retrain(passes=1) -> quantize(int2, inputs=float, layers=linear)"
+    never = compress(Mixed(), "quantize(int8, layers=conv) -> retrain(passes=1)", data(), Squared())
+    made = compress(Mixed(), late, data(), Squared())
+    assert torch.equal(made.form.get_parameter("out.weight"), never.form.get_parameter("out.weight"))
+    assert made.description.weights["out.weight"].weights == "int2"
+
+
+def test_a_step_that_finds_nothing_and_a_weight_in_two_ways_are_refused(learned: nn.Module) -> None:
+    with pytest.raises(ValueError, match=r"int4, layers=.'embedding',.. has nothing to act on: .* are linear"):
+        compress(learned, "prune(amount=0.5) -> quantize(int4, layers=embedding)", data(), Squared())
+    x = torch.randint(0, 12, (20, 6))
+    told = Data((x,), x[:, 0].float())
+    text = "quantize(int8, layers=embedding) -> quantize(int4, group=8, layers=linear)"
+    with pytest.raises(ValueError, match=r"head.weight are one weight, .* embedding .* int8, .* int4 in groups of 8"):
+        compress(Decoder(), text, told, Classes(12))
+
+
+def test_a_tied_head_is_rounded_from_the_quantize_step_on_too() -> None:
+    text = "prune(amount=0.1) -> retrain(passes=1) -> quantize(int2, inputs=float)"
+    form = training_form(Decoder(), Recipe.parse(text))
+    x = torch.randint(0, 12, (20, 6))
+    seen: list[object] = []
+
+    def said(*_: object) -> None:
+        seen.append(cast(Shadow, form.get_submodule("head")).spec)
+
+    carry_out(form, Recipe.parse(text), Data((x,), x[:, 0]), Classes(12), teacher=form, seed=0, progress=said)
+    assert seen == [None]
+    assert cast(Shadow, form.get_submodule("head")).spec is not None
 
 
 def test_a_model_in_training_mode_loses_units_alone() -> None:

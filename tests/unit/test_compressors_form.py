@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 
-from compressors.form import UNNAMED, UNREAD, Weight, left, training_form, weights
+from compressors.form import SHADOWS, UNNAMED, UNREAD, Weight, left, training_form, weights
 from compressors.layers import Shadow, ShadowLinear
 from compressors.prune import cubic, prune_amount, prune_pattern, prune_threshold, sparsity
 from compressors.quantize import rounded
@@ -253,7 +253,8 @@ class TestEveryKind:
 
     def made(self, plain: nn.Module, step: Quantize) -> tuple[Shadow, nn.Module]:
         everything = Prune(amount=0.4, layers=("linear", "conv", "recurrent", "embedding"))
-        form = training_form(copy.deepcopy(plain), Recipe(everything, step))
+        steps = [step] if SHADOWS[type(plain)].kind in (step.layers or ()) else []
+        form = training_form(copy.deepcopy(plain), Recipe(everything, *steps))
         assert isinstance(form, Shadow)
         prune_amount(form, 0.4)
         served = copy.deepcopy(plain)

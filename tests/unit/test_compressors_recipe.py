@@ -23,12 +23,31 @@ TRAININGS = st.builds(Retrain, **TRAINED) | st.builds(Distill, temperature=st.fl
 CHAINS = st.tuples(st.none() | STRUCTURED, st.none() | PRUNES, st.none() | TRAININGS, st.none() | QUANTIZES, TRAININGS)
 
 
-@given(CHAINS)
+BY_KIND = st.permutations(  # each kind in steps of its own, in any order
+    [
+        *(Quantize(bits, layers=(kind,)) for bits, kind in zip(("int5", "int8", "int4"), KINDS, strict=False)),
+        *(Prune(amount=0.2 * at + 0.1, layers=(kind,)) for at, kind in enumerate(KINDS[:4])),
+    ]
+)
+
+
+@given(CHAINS | BY_KIND)
 def test_a_recipe_survives_text_and_json_and_keeps_its_digest(steps: tuple[Any, ...]) -> None:
     recipe = Recipe(*(step for step in steps if step))
     for again in (Recipe.parse(str(recipe)), Recipe.from_dict(json.loads(json.dumps(recipe.to_dict())))):
         assert again == recipe
         assert again.digest() == recipe.digest() != Recipe().digest()
+
+
+@pytest.mark.parametrize(
+    ("text", "digest"),
+    [
+        ("prune(amount=0.8) -> quantize(int8) -> distill", "c5d9fee376399ac8"),
+        ("prune(amount=0.5, layers=(linear, conv)) -> quantize(int4, group=32)", "79c62903f7b84822"),
+    ],
+)
+def test_a_lineage_keeps_its_name(text: str, digest: str) -> None:
+    assert Recipe.parse(text).digest() == digest
 
 
 def test_the_text_is_what_one_would_write() -> None:
@@ -66,7 +85,13 @@ def test_a_text_that_is_no_recipe_is_refused(text: str, said: str) -> None:
         ("prune(pattern='2:4') -> prune(amount=0.3)", "contradict each other: 2:4 leaves exactly 50%.*, not 70%"),
         ("prune(amount=0.8) -> retrain -> prune(pattern='2:4')", "contradict each other"),
         ("prune(amount=0.8) -> prune(amount=0.5)", "what is pruned stays pruned"),
-        ("prune(amount=0.5, layers=linear) -> prune(amount=0.8)", "the prune steps of a recipe share their layers"),
+        ("prune(amount=0.5, layers=linear) -> prune(amount=0.8)", "share linear but not all layers"),
+        (
+            "prune(amount=0.8, layers=conv) -> prune(amount=0.5, layers=linear) -> prune(amount=0.7, layers=conv)",
+            "0.7.* after prune.*0.8.*what is pruned stays pruned",
+        ),
+        ("prune(pattern='2:4', layers=conv) -> prune(amount=0.3, layers=conv)", "2:4 leaves exactly 50%"),
+        ("quantize(int8, layers=(conv, linear)) -> quantize(int4, layers=linear)", "linear weights are quantized once"),
         ("retrain(passes=2.5)", "retrain.passes must be a whole number, got 2.5"),
         ("quantize(int4, group=8.0)", "quantize.group must be a whole number, got 8.0"),
         ("quantize(int4, layers=conv)", "int4 on a convolution loses too much"),
@@ -91,6 +116,8 @@ def test_contradictions_are_refused_with_the_reason(text: str, said: str) -> Non
 def test_what_does_not_contradict_passes() -> None:
     assert Recipe(Prune(pattern="2:4"), Prune(amount=0.5)).first(Prune) == Prune(pattern="2:4")
     assert Recipe(Distill()).first(Retrain) == Distill()
+    text = "prune(pattern='2:4', layers=conv) -> prune(amount=0.2, layers=linear) -> quantize(int8, layers=conv) -> "
+    assert Recipe.parse(text + "quantize(int4)").quantized()["recurrent"] == Quantize("int4")
     assert "conv" not in (Quantize("int4").layers or ())
     assert Quantize("int4", group=8).inputs == "float"
 

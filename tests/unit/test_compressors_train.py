@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -65,9 +66,9 @@ def form() -> nn.Module:
 
 
 def run(
-    step: Retrain = DISTILL, teacher: nn.Module | None = None, ramp: Prune | None = PRUNE, seed: int = 0
+    step: Retrain = DISTILL, teacher: nn.Module | None = None, ramps: Sequence[Prune] = (PRUNE,), seed: int = 0
 ) -> nn.Module:
-    return train(form(), data(), Squared(), step, seed, teacher=teacher, ramp=ramp)
+    return train(form(), data(), Squared(), step, seed, teacher=teacher, ramps=ramps)
 
 
 def error(model: nn.Module) -> float:
@@ -122,12 +123,12 @@ def test_real_labels_alone_teach_too_and_a_teacher_is_not_asked() -> None:
 
 @pytest.mark.parametrize(("ramp", "passes"), [(0.0, 1), (1.0, 1), (1.0, 2), (0.01, 1)])
 def test_any_ramp_ends_at_the_final_sparsity(ramp: float, passes: int) -> None:
-    student = run(Retrain(batch=1_000, passes=passes), ramp=Prune(amount=0.9, ramp=ramp))
+    student = run(Retrain(batch=1_000, passes=passes), ramps=[Prune(amount=0.9, ramp=ramp)])
     assert sparsity(student).overall == pytest.approx(0.9, abs=2e-3)
 
 
 def test_a_ramp_within_layers_prunes_each_layer_alike() -> None:
-    student = run(Retrain(batch=200, passes=1), ramp=Prune(amount=0.75, scope="layer"))
+    student = run(Retrain(batch=200, passes=1), ramps=[Prune(amount=0.75, scope="layer")])
     assert list(sparsity(student).layers.values()) == pytest.approx([0.75, 0.75], abs=1e-3)
 
 
@@ -135,7 +136,7 @@ def test_masks_that_are_sparse_enough_stay() -> None:
     student = form()
     prune_amount(student, 0.7)
     masks = {name: layer.mask.clone() for name, layer in weights(student).items()}
-    train(student, data(), Squared(), DISTILL, 0, teacher=Truth(), ramp=PRUNE)
+    train(student, data(), Squared(), DISTILL, 0, teacher=Truth(), ramps=[PRUNE])
     assert all(torch.equal(layer.mask, masks[name]) for name, layer in weights(student).items())
 
 
@@ -150,7 +151,7 @@ def test_without_a_ramp_any_model_is_trained_as_it_is() -> None:
 def test_the_same_seed_gives_the_same_bits_and_leaves_the_generator() -> None:
     student = form()
     expected = torch.get_rng_state()
-    train(student, data(), Squared(), DISTILL, 3, teacher=Truth(), ramp=PRUNE)
+    train(student, data(), Squared(), DISTILL, 3, teacher=Truth(), ramps=[PRUNE])
     assert torch.equal(torch.get_rng_state(), expected)
     again, other = run(teacher=Truth(), seed=3), run(teacher=Truth(), seed=4)
     x = data().inputs[0]
@@ -283,9 +284,9 @@ def test_what_cannot_be_trained_is_refused() -> None:
     with pytest.raises(ValueError, match="retrain diverged at step"):
         train(form(), Data(data().inputs, labels), Squared(), RETRAIN, 0)
     with pytest.raises(ValueError, match="training_form"):
-        train(network(), data(), Squared(), RETRAIN, 0, ramp=PRUNE)
+        train(network(), data(), Squared(), RETRAIN, 0, ramps=[PRUNE])
     with pytest.raises(ValueError, match="only an amount"):
-        run(RETRAIN, ramp=Prune(below=0.1))
+        run(RETRAIN, ramps=[Prune(below=0.1)])
     with pytest.raises(ValueError, match="leave decoupled off"):
         run(Distill(decoupled=True), Truth())
     with pytest.raises(ValueError, match="shows no hidden states"):

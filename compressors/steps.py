@@ -1,0 +1,187 @@
+"""The steps that a recipe is made of: their settings, and the bounds of each.
+
+Knows no other step than its own, and no torch: the other files carry the steps out.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+Kind = Literal["linear", "conv", "recurrent", "embedding"]
+Inputs = Literal["row", "static", "float"]
+Units = Literal["neurons", "channels", "heads"]
+Scope = Literal["all", "layer"]
+INTS = tuple(f"int{bits}" for bits in range(2, 9))
+WEIGHTS = (*INTS, "bfloat16")
+KINDS: tuple[Kind, ...] = get_args(Kind)
+FINEST_CONV_BITS = 8  # fewer need learned scales (LSQ, arXiv 1902.08153) to be of use
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prune:
+    """Zero weights, chosen in one of three ways that are not the same.
+
+    `amount`: the share of them that is smallest in magnitude, among `all` weights together or within each `layer`.
+    `below`: every weight whose magnitude is below this threshold. `pattern`: "N:M" keeps the N largest of every M
+    neighbours in a row. Where a training step follows, an amount rises by the cubic schedule over the first `ramp`
+    (a share) of its steps, 0.5 if not given; 0 prunes at once. `layers` are the kinds of layers whose weights count.
+    """
+
+    amount: float | None = None
+    below: float | None = None
+    pattern: str | None = None
+    scope: Scope = "all"
+    ramp: float | None = None
+    layers: tuple[Kind, ...] = ("linear", "conv", "recurrent")
+
+    def __post_init__(self) -> None:
+        _check_kinds("prune", self)
+        given = [name for name in ("amount", "below", "pattern") if getattr(self, name) is not None]
+        require(len(given) == 1, f"prune takes one of amount, below and pattern, got {given or 'none of them'}")
+        amount, below, ramp = self.amount, self.below, self.ramp
+        require(
+            amount is None or 0 <= amount < 1,
+            f"prune.amount is the share to remove, 0 <= amount < 1, got {amount}; a threshold is called below",
+        )
+        require(below is None or 0 <= below < math.inf, f"prune.below is a magnitude, at least 0, got {below}")
+        require(ramp is None or 0 <= ramp <= 1, f"prune.ramp is a share of the steps, 0 <= ramp <= 1, got {ramp}")
+        require(not ramp or amount is not None, f"prune.ramp goes with amount, not with {given[0]}, got {ramp}")
+        require(self.scope in get_args(Scope), f"prune.scope must be all or layer, got {self.scope!r}")
+        require(self.scope == "all" or amount is not None, f"prune.scope goes with amount, not with {given[0]}")
+        if self.pattern is not None:
+            require(self.kept is not None, f"prune.pattern is N:M with 0 < N < M, such as '2:4', got {self.pattern!r}")
+
+    @property
+    def kept(self) -> tuple[int, int] | None:
+        """Of a pattern, how many of how many neighbours are kept."""
+        found = re.fullmatch(r"([1-9]\d?):([1-9]\d?)", self.pattern or "")
+        kept = (int(found[1]), int(found[2])) if found else None
+        return kept if kept and kept[0] < kept[1] else None
+
+    @property
+    def share(self) -> float | None:
+        """The share of weights that will be zero, where the settings say it."""
+        return 1 - self.kept[0] / self.kept[1] if self.kept else self.amount
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneStructured:
+    """Remove the share `amount` of whole `units`, so that tensors get smaller: neurons of Linear layers (feed-forward
+    rows among them), channels of convolutions, heads of attention.
+    """
+
+    amount: float
+    units: tuple[Units, ...] = get_args(Units)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "units", (self.units,) if isinstance(self.units, str) else tuple(self.units))
+        require(0 < self.amount < 1, f"prune_structured.amount is a share, 0 < amount < 1, got {self.amount}")
+        known = set(self.units) <= set(get_args(Units)) and self.units
+        require(known, f"prune_structured.units are some of {', '.join(get_args(Units))}, got {self.units}")
+
+
+@dataclass(frozen=True)
+class Quantize:
+    """Store `weights` as whole numbers of 2 to 8 bits or as bfloat16, symmetric, with a scale for each output channel.
+
+    `inputs`: "row" gives every input row its own 8-bit scale as it comes; "static" uses ranges that moved with training
+    or calibration and then stand still (the way of convolutions); "float" quantizes nothing but the weights, and then
+    `group` may give every so many neighbours in a row a scale of their own. Not given: "row", and "float" for bfloat16
+    and groups. Embeddings and recurrent layers have float inputs in any case. `layers` are the kinds of layers meant;
+    not given: all, without convolutions below 8 bits.
+    """
+
+    weights: str = "int8"
+    inputs: Inputs | None = None
+    group: int | None = None
+    layers: tuple[Kind, ...] | None = None
+
+    def __post_init__(self) -> None:
+        require(self.weights in WEIGHTS, f"quantize.weights must be one of {', '.join(WEIGHTS)}, got {self.weights!r}")
+        if self.inputs is None:
+            object.__setattr__(self, "inputs", "float" if self.weights == "bfloat16" or self.group else "row")
+        require(self.inputs in get_args(Inputs), f"quantize.inputs must be row, static or float, got {self.inputs!r}")
+        alone = self.inputs == "float"
+        require(alone or self.weights != "bfloat16", f"bfloat16 weights have float inputs, not {self.inputs!r}")
+        _require_whole("quantize", group=0 if self.group is None else self.group)
+        require(self.group is None or self.group >= 2, f"quantize.group must be at least 2, got {self.group}")
+        require(self.group is None or alone, f"quantize.group is for float inputs: {self.inputs!r} needs whole rows")
+        require(self.group is None or self.weights != "bfloat16", "bfloat16 weights have no scales to share in a group")
+        fine = self.bits < FINEST_CONV_BITS
+        if self.layers is None:
+            object.__setattr__(self, "layers", tuple(kind for kind in KINDS if not (fine and kind == "conv")))
+        _check_kinds("quantize", self)
+        require(
+            not (fine and "conv" in (self.layers or ())),
+            f"{self.weights} on a convolution loses too much: a convolution's weights have at least 8 bits here",
+        )
+
+    @property
+    def bits(self) -> int:
+        """Bits of a weight."""
+        return 16 if self.weights == "bfloat16" else int(self.weights[3:])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrain:
+    """`passes` shuffled passes over the data in batches of `batch`, towards the real labels, under the masks."""
+
+    passes: int = 3
+    batch: int = 256
+    learning_rate: float = 1e-3
+
+    def __post_init__(self) -> None:
+        name = STEP_NAMES[type(self)]
+        _require_whole(name, passes=self.passes, batch=self.batch)
+        require(self.passes >= 1, f"{name}.passes must be at least 1, got {self.passes}")
+        require(self.batch >= 1, f"{name}.batch must be at least 1, got {self.batch}")
+        require(0 < self.learning_rate < 1, f"{name}.learning_rate must be in (0, 1), got {self.learning_rate}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distill(Retrain):
+    """As `Retrain`, with a teacher: `alpha` is its share of the loss, its answers are softened by `temperature`.
+
+    `decoupled` weighs the classes that are not the label on their own (DKD). `hidden` is the weight of the distance
+    between hidden states and attention maps, where both models have them.
+    """
+
+    alpha: float = 0.5
+    temperature: float = 1.0
+    decoupled: bool = False
+    hidden: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.alpha <= 1, f"distill.alpha is a share, 0 <= alpha <= 1, got {self.alpha}")
+        require(0 < self.temperature < math.inf, f"distill.temperature must be positive, got {self.temperature}")
+        require(0 <= self.hidden < math.inf, f"distill.hidden must be at least 0, got {self.hidden}")
+
+
+Step = Prune | PruneStructured | Quantize | Retrain | Distill
+STEP_NAMES: dict[type, str] = {
+    Prune: "prune",
+    PruneStructured: "prune_structured",
+    Quantize: "quantize",
+    Retrain: "retrain",
+    Distill: "distill",
+}
+STEPS = {name: kind for kind, name in STEP_NAMES.items()}
+
+
+def _check_kinds(name: str, step: Any) -> None:
+    kinds = (step.layers,) if isinstance(step.layers, str) else tuple(step.layers)
+    object.__setattr__(step, "layers", kinds)
+    require(kinds and set(kinds) <= set(KINDS), f"{name}.layers are some of {', '.join(KINDS)}, got {step.layers}")
+
+
+def _require_whole(step: str, **given: object) -> None:
+    for name, value in given.items():
+        require(type(value) is int, f"{step}.{name} must be a whole number, got {value!r}")
+
+
+def require(holds: object, otherwise: str) -> None:
+    """Raise a ValueError that says what is wrong, if something does not hold."""
+    if not holds:
+        raise ValueError(otherwise)
