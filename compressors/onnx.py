@@ -3,8 +3,10 @@
 Owns how `Int8Linear` is said in ONNX. Does not know who runs the file, or artifacts. Needs the extra `onnx`.
 """
 
+import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,14 @@ from compressors.int8 import Int8Linear, substitute
 from compressors.quantize import rescale, row_scale
 
 ZERO = 128
+
+# What torch's exporter (2.13) says of itself, and not of the model: each by the beginning of its text.
+WARNINGS: tuple[tuple[type[Warning], str], ...] = (
+    (FutureWarning, r"`isinstance\(treespec, LeafSpec\)` is deprecated"),
+    (UserWarning, "# The axis name: rows will not be used"),  # two inputs share their rows, as they should
+)
+REGISTRATION = "torch.onnx._internal.exporter._registration"
+TORCHVISION = "torchvision is not installed. Skipping"  # operators that no model without torchvision has
 
 
 class IntegerLinear(nn.Module):
@@ -81,8 +91,7 @@ def export_onnx(
     """
     traced = tuple(torch.cat([t, t]) if len(t) == 1 else t for t in inputs)  # one row would count as a constant
     rows = torch.export.Dim("rows")
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the exporter's own, of what will change in it
+    with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             Guarded(substitute(model, linear)).eval(),
             traced,
@@ -94,3 +103,21 @@ def export_onnx(
     if not made.graph.output[0].type.tensor_type.shape.dim[0].dim_param:
         raise ValueError(f"the model always gives as many rows as it was traced with: {len(traced[0])}")
     return made.SerializeToString()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hear nothing of WARNINGS and TORCHVISION, and everything else."""
+
+    def other(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(TORCHVISION)
+
+    logger = logging.getLogger(REGISTRATION)
+    logger.addFilter(other)
+    try:
+        with warnings.catch_warnings():
+            for category, message in WARNINGS:
+                warnings.filterwarnings("ignore", message, category)
+            yield
+    finally:
+        logger.removeFilter(other)

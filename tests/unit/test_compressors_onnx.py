@@ -1,6 +1,8 @@
 """Export to ONNX: onnxruntime gives the serving model's answers, on every kind of model, for any number of rows."""
 
+import logging
 import math
+import warnings
 from collections.abc import Callable
 from functools import cache
 
@@ -8,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compressors.onnx import export_onnx
+from compressors.onnx import REGISTRATION, TORCHVISION, export_onnx
 from compressors.parity import parity
 from tests.serving import Mixed, cnn, encoder, image_rows, mixed_rows, served, token_rows
 
@@ -98,6 +100,22 @@ def test_a_model_whose_rows_cannot_vary_is_refused() -> None:
 
     with pytest.raises(ValueError, match="as many rows as it was traced with: 4"):
         export_onnx(Fixed(), (torch.randn(4, 8),))
+
+
+def test_the_exporters_own_warnings_are_not_heard_and_a_models_are(caplog: pytest.LogCaptureFixture) -> None:
+    class Warns(Mixed):
+        def forward(self, place: Tensor, rest: Tensor) -> Tensor:
+            warnings.warn("of the model", stacklevel=1)
+            logging.getLogger(REGISTRATION).warning("of another kind")
+            return super().forward(place, rest)
+
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        export_onnx(model(Warns), mixed_rows(4))
+    logging.getLogger(REGISTRATION).warning("%s anything", TORCHVISION)  # the filter is gone again
+    assert {str(one.message) for one in heard} == {"of the model"}
+    said = {record.getMessage() for record in caplog.records if record.name == REGISTRATION}
+    assert said == {"of another kind", f"{TORCHVISION} anything"}
 
 
 def test_minilm_answers_alike() -> None:
