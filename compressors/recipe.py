@@ -48,6 +48,7 @@ __all__ = [
 
 S = TypeVar("S")
 ARROW = re.compile(r"\s*(?:->|→)\s*")
+LATER = {"schedule": "constant"}  # settings that the first digests did not have
 
 
 @dataclass(frozen=True, init=False)
@@ -91,8 +92,9 @@ class Recipe:
         return cls(*(_step(one.get("step"), {k: v for k, v in one.items() if k != "step"}) for one in given["steps"]))
 
     def digest(self) -> str:
-        """Give 16 hex digits that are equal for equal recipes."""
-        return sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+        """Give 16 hex digits that are equal for equal recipes; what came later changes none where it is not used."""
+        steps = [{k: v for k, v in one.items() if LATER.get(k, ...) != v} for one in self.to_dict()["steps"]]
+        return sha256(json.dumps({"steps": steps}, sort_keys=True).encode()).hexdigest()[:16]
 
     def quantized(self) -> dict[Kind, Quantize]:
         """Say how the weights of each kind of layer are quantized; a kind that is not there stays in float."""

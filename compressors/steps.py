@@ -12,6 +12,7 @@ Kind = Literal["linear", "conv", "recurrent", "embedding"]
 Inputs = Literal["row", "static", "float"]
 Units = Literal["neurons", "channels", "heads"]
 Scope = Literal["all", "layer"]
+Schedule = Literal["constant", "cosine"]
 INTS = tuple(f"int{bits}" for bits in range(2, 9))
 WEIGHTS = (*INTS, "bfloat16")
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -125,11 +126,16 @@ class Quantize:
 
 @dataclass(frozen=True, kw_only=True)
 class Retrain:
-    """`passes` shuffled passes over the data in batches of `batch`, towards the real labels, under the masks."""
+    """`passes` shuffled passes over the data in batches of `batch`, towards the real labels, under the masks.
+
+    A `schedule` "cosine" lets the rate rise over the first tenth of the steps and fall to zero: what a network that was
+    trained before, a transformer above all, needs to end where it was.
+    """
 
     passes: int = 3
     batch: int = 256
     learning_rate: float = 1e-3
+    schedule: Schedule = "constant"
 
     def __post_init__(self) -> None:
         name = STEP_NAMES[type(self)]
@@ -137,6 +143,8 @@ class Retrain:
         require(self.passes >= 1, f"{name}.passes must be at least 1, got {self.passes}")
         require(self.batch >= 1, f"{name}.batch must be at least 1, got {self.batch}")
         require(0 < self.learning_rate < 1, f"{name}.learning_rate must be in (0, 1), got {self.learning_rate}")
+        known = get_args(Schedule)
+        require(self.schedule in known, f"{name}.schedule is {' or '.join(known)}, got {self.schedule!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,10 @@ Owns the loop: its draws, its optimizer and the ramp of sparsity. Does not know 
 (`distill`), how masks are chosen (`prune`), the other steps of the chain, or what becomes of the student.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -14,8 +16,10 @@ from torch import Tensor, nn
 from compressors.distill import Data, Losses, Teaching
 from compressors.prune import cubic, prune_amount, sparsity
 from compressors.recipe import STEP_NAMES, Distill, Prune, Retrain
+from compressors.steps import Schedule
 
 RAMP = 0.5  # share of the steps over which the sparsity rises, where a prune step gives none
+RISE = 0.1  # share of the steps over which the rate of a cosine rises
 PRUNE_EVERY = 16  # steps between two stages of the ramp; choosing the masks costs a few steps
 
 Progress = Callable[[int, int], object]
@@ -80,6 +84,7 @@ def train(
         batches = list(_batches(len(data.labels), step))
         lesson = _lesson(student, data, losses, step, teacher)
         optimizer = torch.optim.AdamW([*student.parameters(), *lesson.extra], lr=step.learning_rate, fused=True)
+        rates = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate, step.schedule, len(batches)))
         rising = [(ramp, _stages(student, ramp, len(batches))) for ramp in ramps]
         student.train()
         for done, rows in enumerate(batches):
@@ -87,9 +92,20 @@ def train(
                 if done in stages:
                     prune_amount(student, stages[done], ramp.scope, ramp.layers)
             _descend(optimizer, lesson.losses(rows).mean(), f"{STEP_NAMES[type(step)]} diverged at step {done}")
+            rates.step()
             if progress:
                 progress(done + 1, len(batches))
     return student.eval()
+
+
+def rate(schedule: Schedule, steps: int, step: int) -> float:
+    """Give the share of the learning rate that is due at `step` of `steps`."""
+    if schedule == "constant":
+        return 1.0
+    rise = max(1, round(RISE * steps))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 + 0.5 * math.cos(math.pi * (step - rise) / max(1, steps - rise))
 
 
 def _lesson(student: nn.Module, data: Data, losses: Losses, step: Retrain, teacher: nn.Module | None) -> Lesson:

@@ -12,6 +12,7 @@ from compressors.recipe import KINDS, Distill, Prune, PruneStructured, Quantize,
 
 AMOUNTS = st.floats(0.01, 0.99)
 TRAINED = {"passes": st.integers(1, 9), "batch": st.integers(1, 999), "learning_rate": st.floats(1e-6, 0.9)}
+TRAINED |= {"schedule": st.sampled_from(["constant", "cosine"])}
 PRUNES = st.builds(Prune, amount=AMOUNTS, scope=st.sampled_from(["all", "layer"])) | st.builds(
     Prune, below=st.floats(0, 1e3), layers=st.lists(st.sampled_from(KINDS), min_size=1, unique=True).map(tuple)
 )
@@ -152,6 +153,7 @@ def test_an_unknown_key_is_named_with_the_known_ones() -> None:
         (Distill, {"hidden": -1.0}),
         (Distill, {"batch": 0}),
         (Distill, {"learning_rate": 0.0}),
+        (Retrain, {"schedule": "linear"}),
     ],
 )
 def test_a_value_out_of_bounds_is_refused_by_name(kind: type, wrong: dict[str, Any]) -> None:

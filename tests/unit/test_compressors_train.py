@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from compressors.distill import Data, answers, trust
 from compressors.form import training_form, weights
 from compressors.prune import cubic, prune_amount, sparsity
 from compressors.recipe import Distill, Prune, Quantize, Recipe, Retrain
-from compressors.train import train
+from compressors.train import rate, train
 
 torch.set_num_threads(1)  # these nets are too small to share among threads, which would only wait for each other
 
@@ -291,3 +292,26 @@ def test_what_cannot_be_trained_is_refused() -> None:
         run(Distill(decoupled=True), Truth())
     with pytest.raises(ValueError, match="shows no hidden states"):
         run(Distill(hidden=1.0), Truth())
+
+
+def test_a_cosine_rises_over_a_tenth_and_falls_to_nothing() -> None:
+    shares = [rate("cosine", 40, step) for step in range(40)]
+    assert shares[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert shares[22] == pytest.approx(0.5)  # half-way down
+    assert shares[3:] == sorted(shares[3:], reverse=True)
+    assert 0 < shares[-1] < 0.01
+    assert [rate("constant", 40, step) for step in (0, 39)] == [1.0, 1.0]
+
+
+def test_the_schedule_is_what_the_optimizer_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float] = []
+    step = torch.optim.AdamW.step
+
+    def spied(self: torch.optim.AdamW, *args: Any) -> Any:
+        seen.append(self.param_groups[0]["lr"])
+        return step(self, *args)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spied)
+    run(Retrain(batch=64, passes=1, learning_rate=0.01, schedule="cosine"))
+    assert seen == pytest.approx([0.01 * rate("cosine", len(seen), at) for at in range(len(seen))])
+    assert len(seen) > 5
