@@ -15,6 +15,8 @@ from streams.formats.fields import KEY, TIMESTAMP, fields, header
 if TYPE_CHECKING:
     from compressors.advisor import advise
     from compressors.artifact import ArtifactError
+    from compressors.artifact import describe as describe_artifact
+    from compressors.artifact import load as load_artifact
     from compressors.compress import Compressed, Refused, compress
     from compressors.distill import Data
     from compressors.fastest import fastest
@@ -61,6 +63,7 @@ __all__ = [
     "Task",
     "advise",
     "compress",
+    "describe_artifact",
     "export_onnx",
     "fastest",
     "fields",
@@ -69,6 +72,7 @@ __all__ = [
     "json_outcome",
     "json_request",
     "key_or_hash",
+    "load_artifact",
     "msgpack",
     "pull",
     "push",
@@ -76,7 +80,7 @@ __all__ = [
 
 _LATER = {
     "compressors.advisor": ("advise",),
-    "compressors.artifact": ("ArtifactError",),
+    "compressors.artifact": ("ArtifactError", "describe_artifact", "load_artifact"),
     "compressors.compress": ("Compressed", "Refused", "compress"),
     "compressors.distill": ("Data",),
     "compressors.fastest": ("fastest",),
@@ -89,10 +93,11 @@ _LATER = {
     "learners.online": ("Online",),
     "learners.tasks": ("Binary", "Classes", "Regression", "Task"),
 }
+_NAMED_THERE = {"describe_artifact": "describe", "load_artifact": "load"}
 
 
 def __getattr__(name: str) -> Any:
     for module, names in _LATER.items():
         if name in names:
-            return getattr(import_module(module), name)
+            return getattr(import_module(module), _NAMED_THERE.get(name, name))
     raise AttributeError(f"module 'shadowstream' has no attribute {name!r}")

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from typing import Any, cast
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -20,11 +20,9 @@ from torch import Tensor, nn
 from compressors.form import Weight, find, kind_of, left, open_encoders, shadow, weights
 from compressors.int8 import with_kernels
 from compressors.layers import Shadow, mask_name
-from compressors.packing import pack as pack_numbers
-from compressors.packing import unpack
-from compressors.quantize import from_whole, to_whole
-from compressors.recipe import Inputs, Quantize
+from compressors.manifest import as_read, origin
 from compressors.shapes import reshape
+from compressors.stored import Stored, parts_of, stored, value_of, zeros
 
 FORMAT = 3
 READ = (2, FORMAT)  # 2 has neither transposed weights nor those of attention
@@ -33,23 +31,6 @@ _BLANK = "0" * 64
 
 class ArtifactError(ValueError):
     """These bytes are not an artifact that this version, or this model, can run; the message says why."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stored:
-    """One compressed weight: its shape, how its numbers are written, and what they take.
-
-    `inputs` says how the layer that uses it sees its inputs, under the weight's name there: one that is shared has
-    several. A `transposed` one is (inputs, outputs); its numbers are written the other way round, as all others are.
-    """
-
-    shape: tuple[int, ...]
-    weights: str
-    group: int | None
-    sparsity: float
-    bytes: int
-    inputs: dict[str, Inputs]
-    transposed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,24 +68,38 @@ def pack(
         ValueError: not a training form, a number that is not finite, or a manifest that is not JSON.
     """
     found = find(form) if shapes else weights(form)
-    plain = {name: t.detach().contiguous().clone() for name, t in _rest(form).items()}
-    tensors = {f"plain/{name}": t for name, t in plain.items()}
-    stored = {}
+    rest = {name: t.detach().contiguous().clone() for name, t in _rest(form).items()}
+    tensors = {f"plain/{name}": t for name, t in rest.items()}
+    told = {}
     for name, weight in found.items():
-        parts = _parts(weight)
+        parts = parts_of(weight)
         tensors |= {f"weight/{name}/{part}": t for part, t in parts.items()}
-        stored[name] = _stored(form, weight, parts)
+        told[name] = stored(form, weight, parts)
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"{name} holds a number that is not finite: this model cannot be packed")
-    head = {"digest": _BLANK, "format": FORMAT, "weights": {name: asdict(one) for name, one in stored.items()}}
+    head = {"digest": _BLANK, "format": FORMAT, "weights": {name: asdict(one) for name, one in told.items()}}
     head |= {
         "shapes": dict(shapes or {}),
         "left": left(form),
-        "figures": _figures(found, plain, stored, float_bytes),
-        "manifest": dict(manifest),
+        "figures": _figures(found, rest, told, float_bytes),
     }
-    blank = write_tensors(tensors, {"shadowstream": json.dumps(head, allow_nan=False)})
+    return _sealed(tensors, head, manifest)
+
+
+def with_manifest(data: bytes, manifest: Mapping[str, Any]) -> bytes:
+    """Give the artifact that `pack` would have made with another manifest; nothing is packed again.
+
+    Raises:
+        ArtifactError: as `load`.
+        ValueError: the manifest is not JSON.
+    """
+    return _sealed(read_tensors(data), _head(data), manifest)
+
+
+def _sealed(tensors: dict[str, Tensor], head: Mapping[str, Any], manifest: Mapping[str, Any]) -> bytes:
+    told = {**head, "digest": _BLANK, "manifest": as_read(manifest)}
+    blank = write_tensors(tensors, {"shadowstream": json.dumps(told, allow_nan=False)})
     return blank.replace(_BLANK.encode(), sha256(blank).hexdigest().encode(), 1)
 
 
@@ -121,13 +116,15 @@ def load(data: bytes, factory: Callable[[], nn.Module]) -> nn.Module:
         model = factory()
     try:
         reshape(model, head["shapes"])
-        stored = {name: _read_stored(one) for name, one in head["weights"].items()}
-        state, whole = _state(data, stored)
-        _serve(model, stored)
+        told = _told(head)
+        state, whole = _state(data, told)
+        _serve(model, told)
         model.load_state_dict(state)
-        model = with_kernels(model, {used: whole[name] for name in whole for used in stored[name].inputs})
+        model = with_kernels(model, {used: whole[name] for name in whole for used in told[name].inputs})
     except (SafetensorError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as wrong:
-        raise ArtifactError(f"the artifact does not fit this model: {wrong}") from wrong
+        maker = origin(head["manifest"])
+        made = f"; it was made from {maker}" if maker else ""
+        raise ArtifactError(f"the artifact does not fit this model: {wrong}{made}") from wrong
     return model.eval().requires_grad_(False)
 
 
@@ -138,9 +135,8 @@ def describe(data: bytes) -> Description:
         ArtifactError: as `load`.
     """
     head = _head(data)
-    stored = {name: _read_stored(one) for name, one in head["weights"].items()}
     told = {name: head[name] for name in ("digest", "format", "left", "manifest")}
-    return Description(bytes=len(data), weights=stored, **told, **head["figures"])
+    return Description(bytes=len(data), weights=_told(head), **told, **head["figures"])
 
 
 def floats(data: bytes) -> dict[str, Tensor]:
@@ -149,20 +145,24 @@ def floats(data: bytes) -> dict[str, Tensor]:
     Raises:
         ArtifactError: as `load`.
     """
-    stored = {name: _read_stored(one) for name, one in _head(data)["weights"].items()}
+    told = _told(_head(data))
     try:
-        return _state(data, stored)[0]
+        return _state(data, told)[0]
     except (SafetensorError, KeyError, ValueError) as wrong:
         raise ArtifactError(f"the artifact is not whole: {wrong}") from wrong
 
 
-def _state(data: bytes, stored: Mapping[str, Stored]) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]:
+def _told(head: Mapping[str, Any]) -> dict[str, Stored]:
+    return {name: Stored.read(one) for name, one in head["weights"].items()}
+
+
+def _state(data: bytes, told: Mapping[str, Stored]) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]:
     """Read all tensors by their names in the model, in float, and the whole numbers of those that have them."""
     tensors = read_tensors(data)
     state = {name.removeprefix("plain/"): t for name, t in tensors.items() if name.startswith("plain/")}
     whole: dict[str, tuple[Tensor, Tensor]] = {}
-    for name, one in stored.items():
-        state |= dict.fromkeys(one.inputs, _value(name, one, tensors, whole))
+    for name, one in told.items():
+        state |= dict.fromkeys(one.inputs, value_of(name, one, tensors, whole))
     return state, whole
 
 
@@ -179,80 +179,28 @@ def _rest(form: nn.Module) -> dict[str, Tensor]:
     return {name: t for name, t in form.state_dict().items() if not compressed(name)}
 
 
-def _parts(weight: Weight) -> dict[str, Tensor]:
-    value, spec = weight.layer.turned(weight.value.detach() * weight.mask), weight.layer.spec
-    if spec is None:
-        return pack_numbers(value)
-    if spec.weights == "bfloat16":
-        return pack_numbers(value.to(torch.bfloat16))
-    whole, scale = to_whole(value, spec)
-    return pack_numbers(whole.to(torch.int8), spec.bits) | {"scale": scale.contiguous()}
-
-
-def _stored(form: nn.Module, weight: Weight, parts: Mapping[str, Tensor]) -> Stored:
-    spec, state = weight.layer.spec, form.state_dict(keep_vars=True)
-    used = [name for name, value in state.items() if value is weight.value]
-    layers = {name: cast(Shadow, form.get_submodule(name.rpartition(".")[0])) for name in used}
-    return Stored(
-        shape=tuple(weight.value.shape),
-        weights=spec.weights if spec else str(weight.value.dtype).removeprefix("torch."),
-        group=spec.group if spec else None,
-        sparsity=_zeros(weight.value.detach() * weight.mask) / weight.value.numel(),
-        bytes=sum(t.numel() * t.element_size() for t in parts.values()),
-        inputs={name: (layer.spec and layer.spec.inputs) or "float" for name, layer in layers.items()},
-        transposed=weight.layer.transposed,
-    )
-
-
-def _read_stored(given: Mapping[str, Any]) -> Stored:
-    return Stored(**{**given, "shape": tuple(given["shape"])})
-
-
-def _spec(stored: Stored, inputs: Inputs = "float") -> Quantize | None:
-    return None if stored.weights.startswith("float") else Quantize(stored.weights, inputs, stored.group)
-
-
-def _value(name: str, stored: Stored, tensors: Mapping[str, Tensor], whole: dict[str, tuple[Tensor, Tensor]]) -> Tensor:
-    """Give a weight in float; its whole numbers (O, ...), where it has them, are put into `whole`."""
-    prefix, spec = f"weight/{name}/", _spec(stored)
-    shape = torch.Size(reversed(stored.shape) if stored.transposed else stored.shape)
-    parts = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
-    if spec is None:
-        value = unpack(parts, shape, getattr(torch, stored.weights))
-    elif spec.weights == "bfloat16":
-        value = unpack(parts, shape, torch.bfloat16).to(torch.float32)
-    else:
-        whole[name] = unpack(parts, shape, torch.int8, spec.bits), parts["scale"]
-        value = from_whole(*whole[name], spec)
-    return value.t().contiguous() if stored.transposed else value
-
-
-def _serve(model: nn.Module, stored: Mapping[str, Stored]) -> None:
+def _serve(model: nn.Module, told: Mapping[str, Stored]) -> None:
     """Make the layers see their inputs as they were trained to."""
-    for one in stored.values():
+    for one in told.values():
         for name, inputs in one.inputs.items():
             layer = model.get_submodule(name.rpartition(".")[0])
             if kind_of(layer):
-                shadow(layer).begin(_spec(one, inputs), served=True)
+                shadow(layer).begin(one.spec(inputs), served=True)
     open_encoders(model)
 
 
 def _figures(
-    found: Mapping[str, Weight], plain: Mapping[str, Tensor], stored: Mapping[str, Stored], float_bytes: int | None
+    found: Mapping[str, Weight], rest: Mapping[str, Tensor], told: Mapping[str, Stored], float_bytes: int | None
 ) -> dict[str, Any]:
     counts = {name: weight.value.numel() for name, weight in found.items()}
-    zeros = sum(stored[name].sparsity * n for name, n in counts.items())
-    compressed, others = sum(counts.values()), sum(t.numel() for t in plain.values())
-    size = sum(t.numel() * t.element_size() for t in (*plain.values(), *(w.value for w in found.values())))
+    none = sum(told[name].sparsity * n for name, n in counts.items())
+    compressed, others = sum(counts.values()), sum(t.numel() for t in rest.values())
+    size = sum(t.numel() * t.element_size() for t in (*rest.values(), *(w.value for w in found.values())))
     return {
         "float_bytes": float_bytes or size,
-        "sparsity": zeros / max(1, compressed),
-        "sparsity_all": (zeros + sum(map(_zeros, plain.values()))) / (compressed + others),
+        "sparsity": none / max(1, compressed),
+        "sparsity_all": (none + sum(map(zeros, rest.values()))) / (compressed + others),
     }
-
-
-def _zeros(tensor: Tensor) -> int:
-    return tensor.numel() - int(tensor.count_nonzero())
 
 
 def _head(data: bytes) -> dict[str, Any]:

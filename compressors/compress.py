@@ -4,7 +4,7 @@ Owns the walk through the chain and what is measured on the way. Does not know h
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from compressors import artifact
 from compressors.artifact import Description
+from compressors.checks import check_model, check_rows, check_task
 from compressors.distill import Data, Losses
 from compressors.form import training_form
 from compressors.layers import Shadow
+from compressors.manifest import given, made_by, measured, versions
 from compressors.parity import Parity, parity
 from compressors.prune import prune
 from compressors.recipe import STEP_NAMES, Prune, PruneStructured, Quantize, Recipe, Retrain, Step
@@ -63,7 +65,9 @@ def compress(
     teacher: nn.Module | None = None,
     held: Data | None = None,
     seed: int = 0,
-    manifest: dict[str, Any] | None = None,
+    factory: Callable[..., nn.Module] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    manifest: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Compressed:
     """Carry out a recipe on a copy of `model`; the teacher is the model itself if none is given.
@@ -72,8 +76,12 @@ def compress(
     if they are not given. `progress(step, done, steps)` is called while a step trains. The same inputs and seed give
     the same bits.
 
+    `factory(**arguments)` makes a model like this one, arguments are JSON; the artifact tells them, and is checked in
+    what they make. If only arguments are given, the factory is the model's class. `manifest` is what else it tells.
+
     Raises:
-        ValueError: a step that this model cannot take, data that are not finite, or a training that diverged.
+        ValueError: a step that this model cannot take; a model, data, a task or a factory that do not fit each other; a
+            training that diverged.
         Refused: artifact and training form do not agree.
     """
     recipe = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
@@ -81,10 +89,14 @@ def compress(
         raise ValueError("the recipe has no steps: nothing would change")
     if all(isinstance(step, Retrain) for step in recipe.steps):
         raise ValueError(f"{recipe} has no prune, prune_structured or quantize step: nothing would become smaller")
-    for given in (data, held):
-        _check_rows(given)
+    check_model(model)
+    check_rows(data, held)
     replay, held = (data, held) if held else _split(data)
     plain = copy.deepcopy(model).eval()
+    for rows in (replay, held):
+        check_task(plain, rows, losses)
+    make, told = made_by(plain, factory, arguments)
+    told = given({"recipe": recipe.to_dict(), **told, "versions": versions(plain)}, manifest or {})
     form = copy.deepcopy(model)
     removed, rest = _plainly(form, recipe, replay, losses, teacher or plain, seed, progress)
     if not rest.steps and not any(report.layers for report in removed):
@@ -93,13 +105,15 @@ def compress(
     if rest.steps:
         form = training_form(form, rest)
         carry_out(form, rest, replay, losses, teacher=teacher or plain, seed=seed, progress=progress)
-    told = {"recipe": recipe.to_dict()} | (manifest or {})
-    packed = artifact.pack(form, told, shapes=sizes, float_bytes=bytes_of(plain))
-    served = artifact.load(packed, lambda: copy.deepcopy(plain))
+    packed = artifact.pack(form, {}, shapes=sizes, float_bytes=bytes_of(plain))
+    served = artifact.load(packed, make)
     agreement = parity(form, served, held.inputs)
     if refusal := agreement.refusal():
         raise Refused(f"{recipe}: {refusal}")
-    before, after = _losses(plain, held, losses), _losses(served, held, losses)
+    told |= measured(agreement, _losses(plain, held, losses), _losses(served, held, losses))
+    if None in (quality := told["quality"]).values():
+        raise ValueError(f"{recipe}: a loss on the held-out rows is not finite: {quality}")
+    packed = artifact.with_manifest(packed, told)
     return Compressed(
         recipe=recipe,
         artifact=packed,
@@ -108,9 +122,9 @@ def compress(
         description=artifact.describe(packed),
         removed=removed,
         parity=agreement,
-        loss_before=float(before.mean()),
-        loss_after=float(after.mean()),
-        loss_error=float((after - before).std(correction=0)) / len(before) ** 0.5,
+        loss_before=quality["loss_before"],
+        loss_after=quality["loss_after"],
+        loss_error=quality["loss_error"],
     )
 
 
@@ -198,12 +212,6 @@ def _ramp(steps: tuple[Step, ...], at: int) -> int | None:
 def _why(removed: tuple[Report, ...]) -> str:
     left = [f"{name or 'the model'}: {why}" for report in removed for name, why in report.left.items()]
     return "; ".join(left) or "the model has none of those that were asked for"
-
-
-def _check_rows(data: Data | None) -> None:
-    counts = [] if data is None else [len(t) for t in (*data.inputs, data.labels)]
-    if len(set(counts)) > 1:
-        raise ValueError(f"inputs and labels have different numbers of rows: {counts}")
 
 
 def _split(data: Data) -> tuple[Data, Data]:

@@ -51,7 +51,8 @@ class Teaching:
     Making it asks both models once about all rows, to know how far to believe the teacher.
 
     Raises:
-        ValueError: the teacher's answers are not finite, or hidden states are asked for that a model does not show.
+        ValueError: the teacher's answers are not finite or not of the student's shape, or hidden states are asked for
+            that a model does not show.
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module, data: Data, losses: Losses, step: Distill) -> None:
@@ -59,7 +60,13 @@ class Teaching:
         self._target = answers(teacher, data.inputs)
         if not bool(torch.isfinite(self._target).all()):
             raise ValueError("the teacher gives answers that are not finite")
-        worse, own = (losses.losses(out, data.labels) for out in (self._target, answers(student, data.inputs)))
+        ours = answers(student, data.inputs)
+        if ours.shape != self._target.shape:
+            raise ValueError(
+                f"the teacher's outputs are {tuple(self._target.shape)}, the student's {tuple(ours.shape)}: distill "
+                "needs a teacher with as many outputs as the model has"
+            )
+        worse, own = (losses.losses(out, data.labels) for out in (self._target, ours))
         self._trust = trust(worse, own)
         one = data.at(torch.arange(1))
         self._hints = Hints(student, teacher, one.inputs) if step.hidden else None

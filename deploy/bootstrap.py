@@ -11,7 +11,7 @@ import torch
 from compressors import artifact
 from compressors.distill import Data
 from deploy import records
-from deploy.distiller import compress, make_learner
+from deploy.distiller import compress, make_learner, provenance
 from deploy.pipeline import Labelled, Pipeline
 from deploy.records import Champion
 from deploy.registry import Registry
@@ -32,7 +32,7 @@ def bootstrap(pipeline: Pipeline, registry: Registry) -> bool:
     learner = make_learner(pipeline)
     data = history(pipeline)
     if data is None:
-        packed = artifact.pack(learner.shadow.model, {"recipe": pipeline.recipe.to_dict()})
+        packed = artifact.pack(learner.shadow.model, provenance(pipeline, learner.teacher.model))
     else:
         learner.study(data.inputs, data.labels)
         packed, _, refused = compress(pipeline, learner.shadow.model, learner.teacher.mean, data)

@@ -30,7 +30,6 @@ def compress(
     console = Console(stderr=as_json)
     path, made = compressing.compress_pipeline(pipeline, recipe, out, console)
     compressing.show(console, made.description)
-    console.print(compressing.compared(made))
     console.print(f"written to {path}", highlight=False)
     if as_json:
         told = {"path": str(path), "loss_before": made.loss_before, "loss_after": made.loss_after}

@@ -19,6 +19,7 @@ from compressors.artifact import Description
 from compressors.compress import Compressed, compress
 from compressors.compress import Progress as Said
 from compressors.distill import Data
+from compressors.manifest import origin
 from compressors.recipe import Distill, PruneStructured, Recipe, Retrain
 from compressors.search import Budget, Trial
 from deploy import pipeline as pipelines
@@ -42,7 +43,10 @@ def compress_pipeline(path: Path, recipe: str | None, out: Path | None, console:
         with _bars(console) as said:
             model = copy.deepcopy(learner.teacher.mean).requires_grad_(True)
             told = {"pipeline": pipeline.name}
-            made = compress(model, chain, data, pipeline.task, seed=pipeline.seed, manifest=told, progress=said)
+            made = compress(
+                model, chain, data, pipeline.task, seed=pipeline.seed, factory=pipeline.model, manifest=told,
+                progress=said,
+            )  # fmt: skip
     except ValueError as wrong:
         raise ConfigError(str(wrong)) from wrong
     out = out or Path(f"{pipeline.name}.safetensors")
@@ -178,16 +182,19 @@ def show(console: Console, told: Description) -> None:
         f"{told.bytes:,} bytes, in float {told.float_bytes:,}: {told.float_bytes / told.bytes:.1f} times smaller; "
         f"{told.sparsity:.1%} of the compressed weights are zero; format {told.format}, digest {told.digest[:16]}"
     )
-    if "recipe" in told.manifest:
-        console.print(f"recipe: {Recipe.from_dict(told.manifest['recipe'])}", highlight=False, markup=False)
+    for name, value in told.manifest.items():
+        text = str(Recipe.from_dict(value)) if name == "recipe" else _said(value)
+        if name == "factory":
+            name, text = "made from", str(origin(told.manifest))
+        if name != "arguments":
+            console.print(f"{name}: {text}", highlight=False, markup=False)
 
 
-def compared(made: Compressed) -> str:
-    """Say in a line what the recipe cost."""
-    return (
-        f"loss on held-out rows {made.loss_before:.4f} before, {made.loss_after:.4f} after; artifact and training form "
-        f"differ by {made.parity.largest:.2g} of the largest output; {made.parity.changed:.2%} are decided otherwise"
-    )
+def _said(value: object) -> str:
+    """Write a part of a manifest in a line."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_said(one)}" for name, one in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Owns the replay, a fold over commits, and the making of a candidate. Does not ju
 import copy
 import time
 from collections import deque
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from compressors import artifact
 from compressors.compress import carry_out
 from compressors.distill import Data
+from compressors.manifest import measured, name_of, versions
 from compressors.parity import parity
 from deploy import records
 from deploy.history import backwards
@@ -34,6 +36,12 @@ def make_learner(pipeline: Pipeline) -> Learner:
     return Learner(pipeline.model, pipeline.task, encoder, pipeline.recipe, pipeline.online, pipeline.seed)
 
 
+def provenance(pipeline: Pipeline, model: nn.Module) -> dict[str, Any]:
+    """Give what an artifact of the pipeline's model says of itself before anything is measured."""
+    told = {"pipeline": pipeline.name, "recipe": pipeline.recipe.to_dict(), "versions": versions(model)}
+    return told | name_of(pipeline.model) | {"arguments": {}}
+
+
 def compress(
     pipeline: Pipeline, student: nn.Module, teacher: nn.Module, data: Data
 ) -> tuple[bytes, Figures, str | None]:
@@ -42,12 +50,13 @@ def compress(
     kept = size - max(1, round(size * HELD_OUT))
     replay = Data(rows(data.inputs, 0, kept), data.labels[:kept])
     carry_out(student, pipeline.recipe, replay, pipeline.task, teacher=teacher, seed=pipeline.seed)
-    packed = artifact.pack(student, {"recipe": pipeline.recipe.to_dict()})
+    packed = artifact.pack(student, {})
     held, target = rows(data.inputs, kept, size), data.labels[kept:]
     served = artifact.load(packed, pipeline.model)
     agreement = parity(student, served, held)
     with torch.inference_mode():
-        loss, teacher_loss = (float(pipeline.task.losses(m(*held), target).mean()) for m in (served, teacher.eval()))
+        before, after = (pipeline.task.losses(m(*held), target) for m in (teacher.eval(), served))
+    packed = artifact.with_manifest(packed, provenance(pipeline, teacher) | measured(agreement, before, after))
     figures = artifact.describe(packed)
     return (
         packed,
@@ -57,8 +66,8 @@ def compress(
             float_bytes=figures.float_bytes,
             parity_largest=agreement.largest,
             parity_changed=agreement.changed,
-            loss=loss,
-            teacher_loss=teacher_loss,
+            loss=float(after.mean()),
+            teacher_loss=float(before.mean()),
             seconds=time.perf_counter() - began,
         ),
         agreement.refusal(),

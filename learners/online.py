@@ -15,6 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from compressors.checks import check_model
 from compressors.form import training_form, weights
 from compressors.recipe import Recipe
 from compressors.refresh import dense_slopes, pattern, refresh, refreshed
@@ -142,6 +143,7 @@ class Learner:
         torch.manual_seed(seed)
         self._task, self._encoder, self._spec, self._seed = task, encoder, spec, seed
         self.teacher = Student(model(), spec)
+        check_model(self.teacher.model)
         self.shadow = Student(training_form(copy.deepcopy(self.teacher.model), recipe), spec)
         self._pattern = pattern(recipe)
         if spec.refresh_every and not refreshed(self.shadow.model):

@@ -92,7 +92,7 @@ class Classes:
 
     def check(self, label: float) -> None:
         """Accept whole numbers from 0 to K - 1."""
-        if label != int(label) or not 0 <= label < self.outputs:
+        if not 0 <= label < self.outputs or label != int(label):
             raise MalformedEvent(f"a class label is a whole number from 0 to {self.outputs - 1}, got {label!r}")
 
     def _log_p(self, output: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ def test_a_chain_takes_effect(learned: nn.Module, text: str, zeros: float | None
     assert all(torch.equal(a, b) for a, b in zip(before.values(), learned.state_dict().values(), strict=True))
     if "prune" in text and zeros is not None:
         assert sparsity(made.form).overall == pytest.approx(zeros, abs=0.02)
-    assert len(made.artifact) * smaller < made.description.float_bytes + 3_000  # of the head, in nets as small as this
+    assert len(made.artifact) * smaller < made.description.float_bytes + 4_000  # of the head, in nets as small as this
     assert made.loss_after < made.loss_before + 0.05
     assert made.parity.changed == 0
     (x,) = data().inputs
