@@ -61,8 +61,8 @@ CASES = {
     ),
     "mails": Case(
         models.minilm, models.mails, Classes(2), 2, 5e-5,
-        "prune_structured(amount=0.5) -> distill(passes=3, batch=32, learning_rate=0.00005, temperature=2)"
-        " -> quantize(int8)",
+        "prune_structured(amount=0.5) -> distill(passes=3, batch=32, learning_rate=0.00005, temperature=2,"
+        " schedule=cosine) -> quantize(int8)",
     ),
 }  # fmt: skip
 
