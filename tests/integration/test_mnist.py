@@ -18,9 +18,8 @@ def test_a_cnn_loses_less_than_half_a_point() -> None:
     known, fresh = data.at(torch.arange(2_500)), data.at(torch.arange(2_500, 3_500))
     torch.manual_seed(0)
     net = images.CNN(28)
-    net.load_state_dict(
-        compress(net, f"prune(amount=0) -> {TRAINING.replace('passes=2', 'passes=5')}", known, Classes(10)).model.state_dict()
-    )
+    learned = compress(net, f"prune(amount=0) -> {TRAINING.replace('passes=2', 'passes=5')}", known, Classes(10))
+    net.load_state_dict(learned.model.state_dict())
     right = images.hits(net.eval(), fresh)
     assert right > 930
     for recipe, smaller in (
