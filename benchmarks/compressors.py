@@ -48,6 +48,7 @@ class Case:
     passes: int
     learning_rate: float
     recipe: str
+    split: Callable[[models.Data], tuple[models.Data, models.Data]] = models.Data.split
 
 
 CASES = {
@@ -61,8 +62,9 @@ CASES = {
     ),
     "mails": Case(
         models.minilm, models.mails, Classes(2), 2, 5e-5,
-        "prune_structured(amount=0.5) -> distill(passes=3, batch=32, learning_rate=0.00005, temperature=2,"
+        "prune_structured(amount=0.5) -> distill(passes=2, batch=32, learning_rate=0.00005, temperature=2,"
         " schedule=cosine) -> quantize(int8)",
+        models.Data.every_fifth,  # the last fifth is another world, 4 % spam for 28 %: that is drift, not compression
     ),
 }  # fmt: skip
 
@@ -85,7 +87,7 @@ def main() -> None:
 def measure(name: str, recipe: Recipe, rows: Sequence[int], seconds: float, kept: Path) -> dict[str, Any]:
     """Train, compress and time one case."""
     case = CASES[name]
-    early, late = case.data().split()
+    early, late = case.split(case.data())
     stem = kept / name
     plain, artifact = _made(
         case, recipe, early, stem.with_suffix(".float"), stem.with_suffix(f".{recipe.digest()[:8]}")
