@@ -161,7 +161,8 @@ def test_what_is_served_answers_as_the_training_form_bit_for_bit(text: str) -> N
         for n in (0, 1, 7):
             assert torch.equal(served(*padded_rows(n)), form(*padded_rows(n)))
     kernels = [m for m in served.modules() if isinstance(m, Int8Linear)]
-    assert len(kernels) == (8 if text.endswith("quantize(int8)") else 0)
+    matrices = [p for p in served.parameters() if p.dim() == 2]
+    assert (len(kernels), len(matrices)) == ((8, 0) if text.endswith("quantize(int8)") else (0, 8))
 
 
 def test_rows_of_a_served_encoder_do_not_see_each_other() -> None:
