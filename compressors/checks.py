@@ -41,7 +41,7 @@ def check_rows(data: Data, held: Data | None) -> None:
             _check_numbers(f"{name}: input {at}", t, lambda t: ~t.isnan(), "NaN")
         _check_numbers(f"{name}: labels", given.labels, torch.isfinite, "not finite")
     if held is not None and (theirs := _kinds(held)) != (ours := _kinds(data)):
-        raise ValueError(f"held has inputs and labels with rows of {theirs}, data of {ours}: they must be alike")
+        raise ValueError(f"held has inputs with rows of {theirs}, data of {ours}: they must be alike")
 
 
 def check_task(model: nn.Module, data: Data, losses: Losses) -> None:
@@ -71,7 +71,7 @@ def _check_numbers(name: str, t: Tensor, sound: Callable[[Tensor], Tensor], othe
 
 
 def _kinds(data: Data) -> str:
-    return ", ".join(f"({_listed(t.shape[1:])}) {t.dtype}" for t in (*data.inputs, data.labels))
+    return ", ".join(f"({_listed(t.shape[1:])}) {t.dtype}" for t in data.inputs)
 
 
 def _listed(sizes: tuple[int, ...]) -> str:

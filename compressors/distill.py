@@ -62,10 +62,8 @@ class Teaching:
             raise ValueError("the teacher gives answers that are not finite")
         ours = answers(student, data.inputs)
         if ours.shape != self._target.shape:
-            raise ValueError(
-                f"the teacher's outputs are {tuple(self._target.shape)}, the student's {tuple(ours.shape)}: distill "
-                "needs a teacher with as many outputs as the model has"
-            )
+            theirs, mine = tuple(self._target.shape), tuple(ours.shape)
+            raise ValueError(f"distill: the teacher's outputs are {theirs}, the model's {mine}: they must be alike")
         worse, own = (losses.losses(out, data.labels) for out in (self._target, ours))
         self._trust = trust(worse, own)
         one = data.at(torch.arange(1))

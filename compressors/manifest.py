@@ -39,10 +39,9 @@ def made_by(
     theirs, ours = ({name: tuple(t.shape) for name, t in m.state_dict().items()} for m in (made, model))
     for name in (*ours, *theirs):
         if ours.get(name) != theirs.get(name):
-            there, here = (shapes.get(name, "not there") for shapes in (theirs, ours))
-            raise ValueError(
-                f"{origin(told)} makes another model than the one given: its {name} is {there}, not {here}"
-            )
+            there, here = (shapes.get(name, "missing") for shapes in (theirs, ours))
+            what = f"its {name} is {there}, not {here}"
+            raise ValueError(f"{origin(told)} makes another model than the one given: {what}")
     return partial(make, **(arguments or {})), told
 
 

@@ -180,6 +180,21 @@ def test_two_kinds_rise_beside_each_other_each_by_its_own_ramp() -> None:
     assert [seen[at][1] for at in (0, 15, 16, 32)] == pytest.approx([0, 0, 0.5, 0.5], abs=0.02)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "prune(amount=0.9, layers=linear) -> retrain(passes=1) -> prune(amount=0.5, layers=conv) -> retrain(passes=1)",
+        "prune(amount=0.9, layers=linear) -> prune(amount=0.5, layers=conv)",
+        "prune(amount=0.5, layers=conv) -> prune(amount=0.9, layers=linear) -> quantize(int8)",
+    ],
+)
+def test_what_one_kind_has_lost_does_not_count_for_the_other(text: str) -> None:
+    """90 % of the Linear layer is more than half of all weights."""
+    form = compress(Mixed(), text, data(), Squared()).form
+    assert sparsity(form, ["linear"]).overall == pytest.approx(0.9, abs=0.01)
+    assert sparsity(form, ["conv"]).overall == pytest.approx(0.5, abs=0.02)
+
+
 def test_each_quantize_step_waits_for_its_turn() -> None:
     """Rounding from the start would show in what the Linear layer learns, and so would rounding it at all."""
     late = "quantize(int8, layers=conv) -> retrain(passes=1) -> quantize(int2, inputs=float, layers=linear)"

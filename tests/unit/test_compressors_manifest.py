@@ -1,132 +1,185 @@
-"""Where an artifact comes from, as it tells it; and what is refused before anything is computed."""
+"""What an artifact says of where it comes from, and that nothing is imported by what it says."""
 
 import json
-from collections.abc import Callable
+import math
+import sys
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from compressors import artifact
+from compressors import artifact, manifest
+from compressors.artifact import ArtifactError
 from compressors.compress import compress
 from compressors.distill import Data
 from compressors.form import training_form
-from compressors.recipe import Recipe
-from learners.tasks import Classes
-from streams.errors import MalformedEvent
+from compressors.recipe import Quantize, Recipe
+from tests.unit.test_compressors_train import Squared, data
 
 torch.set_num_threads(1)  # these nets are too small to share among threads, which would only wait for each other
-INT8 = "quantize(int8)"
+
+NAME = f"{__name__}:Net"
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
 
 
 class Net(nn.Module):
-    """Two layers, `width` wide between them."""
+    """Its width is an argument; its weights are drawn anew each time."""
 
-    def __init__(self, width: int = 8, classes: int = 3) -> None:
+    def __init__(self, width: int = 16) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(5, width), nn.ReLU(), nn.Linear(width, classes))
+        self.one, self.two = nn.Linear(8, width), nn.Linear(width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.layers(x)
+        out: Tensor = self.two(self.one(x).relu())
         return out
 
 
-def data(n: int = 100) -> Data:
-    x = torch.randn(n, 5, generator=torch.Generator().manual_seed(0))
-    return Data((x,), x[:, :3].argmax(1))
+def packed(told: dict[str, Any]) -> bytes:
+    torch.manual_seed(0)
+    return artifact.pack(training_form(Net(), Recipe(Quantize("int8"))).eval(), told)
 
 
-def net(**arguments: int) -> Net:
-    torch.manual_seed(1)
-    return Net(**arguments)
-
-
-def test_an_artifact_tells_what_made_it_and_what_was_measured() -> None:
+def test_an_artifact_says_what_made_it_and_how_good_it_is() -> None:
+    held, net = data(90), Net(24)
     made = compress(
-        net(width=12), INT8, data(), Classes(3), factory=Net, arguments={"width": 12}, manifest={"by": "me"}
-    )
-    told = made.description.manifest
-    assert (told["factory"], told["arguments"], told["by"]) == (f"{__name__}:Net", {"width": 12}, "me")
-    assert Recipe.from_dict(told["recipe"]) == Recipe.parse(INT8)
-    assert {"python", "torch", "shadowstream"} <= set(told["versions"])
-    assert told["versions"]["torch"] == torch.__version__
+        net, "quantize(int4)", data(300), Squared(), held=held, factory=Net, arguments={"width": 24},
+        manifest={"note": "mine"},
+    )  # fmt: skip
+    told = artifact.describe(made.artifact).manifest
+    assert told == made.description.manifest
+    assert list(told) == ["recipe", "factory", "arguments", "versions", "note", "parity", "quality"]
+    assert (told["factory"], told["arguments"], told["note"]) == (NAME, {"width": 24}, "mine")
+    assert told["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert torch.__version__.startswith(told["versions"]["torch"])
     assert told["parity"] == made.parity._asdict()
+    (x,), y = held
+    before, after = ((model(x)[:, 0] - y).square().detach() for model in (net, made.model))
     assert told["quality"] == {
-        "loss_before": made.loss_before, "loss_after": made.loss_after, "loss_error": made.loss_error, "rows": 5
-    }  # fmt: skip
-    again = compress(
-        net(width=12), INT8, data(), Classes(3), factory=Net, arguments={"width": 12}, manifest={"by": "me"}
-    )
-    assert again.artifact == made.artifact
-
-
-def test_without_a_factory_the_class_is_named_and_nothing_is_imported_by_it() -> None:
-    made = compress(net(), INT8, data(), Classes(3))
-    assert made.description.manifest["factory"] == f"{__name__}:Net"
-    assert "arguments" not in made.description.manifest
-    evil = artifact.with_manifest(made.artifact, {"factory": "no.such:thing"})
-    artifact.load(evil, net)
-
-
-def test_a_model_that_does_not_fit_is_told_what_the_artifact_was_made_from() -> None:
-    made = compress(net(width=12), INT8, data(), Classes(3), arguments={"width": 12})
-    with pytest.raises(
-        artifact.ArtifactError, match=r"(?s)does not fit this model: .*it was made from .*:Net\(width=12\)"
-    ):
-        artifact.load(made.artifact, net)
-
-
-def test_another_manifest_is_another_head_of_the_same_file() -> None:
-    form = training_form(net(), Recipe.parse(INT8))
-    assert artifact.with_manifest(artifact.pack(form, {"a": 1}), {"b": 2}) == artifact.pack(form, {"b": 2})
-    with pytest.raises(ValueError, match="JSON"):
-        artifact.pack(form, {"a": object()})
+        "loss_before": made.loss_before,
+        "loss_after": made.loss_after,
+        "loss_error": made.loss_error,
+        "rows": 90,
+    }
+    assert made.loss_before == pytest.approx(float(before.mean()))
+    assert made.loss_after == pytest.approx(float(after.mean()))
+    assert made.loss_error == pytest.approx(float((after - before).std(correction=0)) / math.sqrt(90))
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"),
+    ("how", "said"),
     [
-        ({"factory": Net, "arguments": {"width": 9}}, r"Net\(width=9\) makes another model .*layers\.0\.weight is \(9"),
-        ({"factory": nn.Identity}, r"Identity\(\) makes another model .*not there, not \(8, 5\)"),
-        ({"manifest": {"parity": 1}}, "parity is written by compress itself"),
-        ({"manifest": {"x": float("nan")}}, "JSON"),
-        ({"teacher": net(classes=4), "recipe": "prune(amount=0.5) -> distill"}, "as many outputs as the model has"),
-        ({"held": Data((torch.randn(3, 6),), torch.zeros(3).long())}, r"held has .*rows of \(6\).*data of \(5\)"),
-        (
-            {"held": Data((torch.full((3, 5), torch.nan),), torch.zeros(3).long())},
-            "held: input 0: 3 of 3 rows are NaN",
-        ),
-        ({"data": Data(data().inputs, torch.full((100,), torch.inf))}, "data: labels: 100 of 100 rows are not finite"),
+        ({}, {"factory": NAME}),
+        ({"arguments": {"width": 16}}, {"factory": NAME, "arguments": {"width": 16}}),
+        ({"factory": Net}, {"factory": NAME, "arguments": {}}),
+        ({"factory": partial(Net, 16)}, {"factory": "functools:partial", "arguments": {}}),
     ],
 )
-def test_what_does_not_fit_is_refused_by_name(wrong: dict[str, Any], message: str) -> None:
-    given: dict[str, Any] = {"recipe": INT8, "data": data()} | wrong
-    with pytest.raises(ValueError, match=message):
-        compress(net(), given.pop("recipe"), given.pop("data"), Classes(3), **given)
+def test_what_is_known_of_the_factory_is_said(how: dict[str, Any], said: dict[str, Any]) -> None:
+    told = compress(Net(), "quantize(int8)", data(50), Squared(), **how).description.manifest
+    assert {name: told[name] for name in told if name in ("factory", "arguments")} == said
 
 
-@pytest.mark.parametrize("label", [3.0, -1.0, 0.5])
-def test_labels_that_are_no_class_are_refused(label: float) -> None:
-    labels = data().labels.float()
-    labels[7] = label
-    with pytest.raises(MalformedEvent, match="from 0 to 2"):
-        compress(net(), INT8, Data(data().inputs, labels), Classes(3))
+def test_equal_models_and_manifests_give_equal_bytes() -> None:
+    def made() -> bytes:
+        torch.manual_seed(1)
+        return compress(Net(), "quantize(int8)", data(50), Squared(), arguments={}).artifact
+
+    assert made() == made()
 
 
-def test_outputs_that_are_not_the_tasks_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"needs outputs \(N, 4\), the model gives \(N, 3\)"):
-        compress(net(), INT8, data(), Classes(4))
+@given(JSON, JSON)
+@settings(max_examples=30)
+def test_a_manifest_put_in_later_gives_the_bytes_that_it_would_have_given_at_once(first: Any, then: Any) -> None:
+    data, told = packed({"any": first}), {"any": then}
+    again = artifact.with_manifest(data, told)
+    assert again == packed(told)
+    assert artifact.describe(again).manifest == told
+    assert (artifact.describe(again).digest == artifact.describe(data).digest) == (again == data)
 
 
-@pytest.mark.parametrize("change", [nn.Module.bfloat16, nn.Module.double, nn.Module.half])
-def test_a_model_that_is_not_in_float32_is_refused_at_once(change: Callable[[nn.Module], nn.Module]) -> None:
-    with pytest.raises(ValueError, match=r"computes in float32.*layers\.0\.weight.*model\.float\(\)"):
-        compress(change(net()), INT8, data(), Classes(3))
+def test_a_factory_that_makes_another_model_is_refused_before_anything_is_computed() -> None:
+    with pytest.raises(ValueError, match=r"Net\(width=9\) makes another .* one.weight is \(9, 8\), not \(16, 8\)"):
+        compress(Net(), "quantize(int8)", data(50), Squared(), arguments={"width": 9})
+    with pytest.raises(ValueError, match=r"build.*\(\) makes another model .*: its one.weight is missing, not"):
+        compress(Net(), "quantize(int8)", data(50), Squared(), factory=build)
 
 
-def test_the_head_is_json_for_whoever_reads_it() -> None:
-    made = compress(net(), INT8, data(), Classes(3))
-    size = int.from_bytes(made.artifact[:8], "little")
-    head = json.loads(json.loads(made.artifact[8 : 8 + size])["__metadata__"]["shadowstream"])
-    assert head["manifest"] == made.description.manifest
+def build() -> nn.Module:
+    return nn.Linear(8, 1)
+
+
+def test_the_generator_is_left_as_it_was() -> None:
+    expected = torch.get_rng_state()
+    made = manifest.made_by(Net(), Net, {})
+    assert made[1]["arguments"] == {}
+    torch.set_rng_state(expected)
+    net = Net()
+    before = torch.get_rng_state()
+    manifest.made_by(net, Net, {})
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"note": {1, 2}}, "is JSON: Object of type set"),
+        ({"note": math.nan}, "is JSON: "),
+        ({"versions": {}, "quality": 1}, "manifest: versions, quality is written by compress itself"),
+    ],
+)
+def test_what_cannot_be_told_is_refused(told: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        compress(Net(), "quantize(int8)", data(50), Squared(), manifest=told)
+    if "note" in told:
+        with pytest.raises(ValueError, match="is JSON: "):
+            artifact.with_manifest(packed({}), told)
+
+
+def test_another_model_is_told_from_what_it_was_made() -> None:
+    made = compress(Net(), "quantize(int8)", data(50), Squared(), arguments={"width": 16}).artifact
+    with pytest.raises(ArtifactError, match=r"(?s)does not fit .*; it was made from .*:Net\(width=16\)$"):
+        artifact.load(made, partial(Net, 17))
+    unknown = compress(Net(), "quantize(int8)", data(50), Squared()).artifact
+    with pytest.raises(ArtifactError, match=r"made from .*:Net\(\.\.\.\)$"):
+        artifact.load(unknown, partial(Net, 17))
+    with pytest.raises(ArtifactError, match=r"(?s)does not fit this model: (?!.*made from)"):
+        artifact.load(packed({}), partial(Net, 17))
+
+
+@given(JSON, JSON)
+@settings(max_examples=30)
+def test_nothing_is_imported_by_a_name_in_a_file(factory: Any, arguments: Any) -> None:
+    """Whatever a stranger's manifest says, it is read, told and never run."""
+    for name in (factory, "antigravity:fly"):
+        told = {"factory": name, "arguments": arguments}
+        data = packed(told)
+        assert artifact.load(data, Net)(torch.zeros(1, 8)).shape == (1, 1)
+        with pytest.raises(ArtifactError, match="does not fit"):
+            artifact.load(data, partial(Net, 17))
+        assert artifact.describe(data).manifest == json.loads(json.dumps(told))
+    assert "antigravity" not in sys.modules
+
+
+def test_versions_are_those_of_the_packages_that_the_model_is_of() -> None:
+    transformers = pytest.importorskip("transformers")
+    bert = transformers.BertModel(transformers.BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
+                                                          intermediate_size=8, vocab_size=9))  # fmt: skip
+    assert manifest.versions(bert)["transformers"] == transformers.__version__
+    assert list(manifest.versions(Net())) == ["python", "shadowstream", "torch"]
+
+
+def test_a_loss_that_is_not_finite_is_refused() -> None:
+    class Infinite(Squared):
+        def losses(self, output: Tensor, label: Tensor) -> Tensor:
+            return super().losses(output, label) + math.inf
+
+    with pytest.raises(ValueError, match=r"a loss on the held-out rows is not finite: .*'loss_before': None"):
+        compress(Net(), "quantize(int8)", Data((torch.randn(40, 8),), torch.randn(40)), Infinite())

@@ -7,18 +7,38 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import torch
 from msgspec import Raw
+from rich.console import Console
 from torch import nn
 
 import shadowstream
 from deploy.bootstrap import bootstrap
 from deploy.champion import Served
+from deploy.compressing import read, show
 from deploy.distiller import make_learner
+from deploy.records import Champion
 from deploy.registry import Registry
 from learners.batches import Encoder
 from learners.commits import Commit, Run
 from learners.evaluate import Evaluator
-from shadowstream import Binary, Classes, Distill, Labelled, Online, Pipeline, Prune, Quantize, Recipe, Regression, Task
+from shadowstream import (
+    Binary,
+    Classes,
+    Data,
+    Distill,
+    Labelled,
+    Online,
+    Pipeline,
+    Prune,
+    Quantize,
+    Recipe,
+    Regression,
+    Task,
+    compress,
+    describe_artifact,
+    load_artifact,
+)
 from streams.events import Prediction, Sample
 from tests import small
 
@@ -95,3 +115,32 @@ def test_every_public_name_is_there_and_a_feed_loads_no_torch() -> None:
         "assert all(getattr(s, name) for name in s.__all__); assert 'torch' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_the_loop_makes_says_what_made_it(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    assert bootstrap(small.pipeline, registry)
+    record = registry.record("champion", 0, Champion)
+    assert record is not None
+    told = describe_artifact(registry.get(record.artifact)).manifest
+    assert (told["pipeline"], told["factory"], told["arguments"]) == ("small", "tests.small:net", {})
+    assert told["quality"]["rows"] == 50  # the newest of 1,000
+    assert 0 < told["quality"]["loss_after"] < 0.7
+    assert told["parity"] == {"largest": 0, "mean": 0, "changed": 0}
+    assert told["versions"]["torch"]
+
+
+def test_an_artifact_is_shown_with_its_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = list(small.history())
+    data = Data(small.encode([row.features for row in rows]), torch.tensor([row.label for row in rows]))
+    made = compress(small.net(), "quantize(int8)", data, Binary(), factory=small.net, manifest={"note": "[red]mine"})
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(made.artifact)
+    show(Console(width=200), read(path))
+    shown = capsys.readouterr().out
+    assert "made from: tests.small:net()" in shown
+    assert "note: [red]mine" in shown
+    assert f"quality: loss_before {made.loss_before:.4g}, loss_after {made.loss_after:.4g}, loss_error " in shown
+    assert "recipe: quantize(int8)" in shown
+    assert "parity: largest 0, mean 0, changed 0" in shown
+    assert torch.equal(load_artifact(made.artifact, small.net)(*data.inputs), made.model(*data.inputs))
