@@ -133,13 +133,14 @@ def _plainly(
 ) -> tuple[tuple[Report, ...], Recipe]:
     """Take the steps that come before the first mask or rounding, on the plain model; give the rest of the chain.
 
-    Those are the removal of units and, where units were removed, the trainings that follow.
+    Those are the removal of units, the trainings before it and, where units were removed, those that follow.
     """
     removed: list[Report] = []
+    removes = any(isinstance(step, PruneStructured) for step in recipe.steps)
     for at, step in enumerate(recipe.steps):
         if isinstance(step, PruneStructured):
             removed.append(prune_structured(model, step, tuple(t[:EXAMPLE] for t in data.inputs)))
-        elif isinstance(step, Retrain) and removed:
+        elif isinstance(step, Retrain) and removes:
             heard = partial(said, STEP_NAMES[type(step)]) if said else None
             train(model, data, losses, step, seed, teacher=teacher, progress=heard)
         else:

@@ -323,3 +323,10 @@ def test_models_that_no_tracer_follows_are_compressed_too() -> None:
     assert set(made.description.weights["one.weight"].inputs) == {"one.weight", "two.weight"}
     assert made.description.left == {"norm": "a BatchNorm1d is not compressed"}
     assert math.isfinite(made.loss_after)
+
+
+def test_units_are_removed_after_a_training_too(learned: nn.Module) -> None:
+    recipe = "retrain(passes=1) -> prune_structured(amount=0.5) -> quantize(int8)"
+    made = compress(learned, recipe, data(200), Squared())
+    assert made.removed
+    assert next(made.form.parameters()).shape == (12, 6)
