@@ -65,6 +65,7 @@ def test_the_environment_wins_and_an_empty_variable_does_not_count(tmp_path: Pat
 
 
 WORDS = {"emit": "at_close", "absent": "negative", "reduce": "first", "late": "count", "to": "topic", "labels": "json"}
+WORDS |= {"engines": "true"}
 SASL = {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_username": "joiner", "sasl_password": SECRET}
 SECURITY = SASL | {"ssl_cafile": __file__, "ssl_certfile": __file__, "ssl_keyfile": __file__, "ssl_password": SECRET}
 SECURITY |= {"ssl_check_hostname": "false"}  # keys of [kafka] that are refused alone
