@@ -96,7 +96,8 @@ class Engines:
 
     def _take(self, found: Fastest) -> None:
         self._run = found
-        chosen = ", ".join(f"{name} for {rows}" for rows, name in found.chosen.items())
+        names = {name: [str(n) for n, own in found.chosen.items() if own == name] for name in found.chosen.values()}
+        chosen = "; ".join(f"{name} for {', '.join(rows)}" for name, rows in names.items())
         refused = {name.split(" at ")[0]: _line(f"refused: {name}: {why}") for name, why in found.refused.items()}
         self.told = (f"v{self._version}, by rows: {chosen}", *refused.values())
         self._say(self.told[0])

@@ -61,6 +61,7 @@ class World:
         self.pipeline = replace(small.pipeline, name=f"engines-{next(NUMBERS)}")
         topics = config.Topics().named(self.pipeline.name)
         ensure_topics(broker, dict.fromkeys((topics.requests, topics.predictions, topics.dead), 1))
+        self.stack = stack
         self._tp, self._store, self._versions = Tp(topics.requests, 0), Store(store), versions
         self.registry = Registry(folder)
         blobs = [Registry(Path(v.evidence)).get(v.artifact) for v in versions]
@@ -157,6 +158,13 @@ def test_each_version_is_served_by_torch_and_then_by_what_was_measured(world: Wo
         world.ask(rows, version=1)
     assert world.note().version == 1
     assert world.note().engines[0].startswith("v1, by rows: ")
+    assert not measuring()
+
+
+def test_a_server_that_ends_ends_its_measurement(world: World) -> None:
+    world.ask(LEAST_ROWS, version=0)
+    until(lambda: bool(measuring()), lambda: world.server.step(10))
+    world.stack.close()
     assert not measuring()
 
 

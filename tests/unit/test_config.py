@@ -35,6 +35,7 @@ def test_without_a_file_all_is_embedded_and_has_its_default() -> None:
     assert (settings.kafka.bootstrap, settings.redis.url, settings.ray.address) == (None, None, None)
     assert settings.registry.path == ".shadowstream"
     assert (settings.learn.commit_samples, settings.learn.commit_s) == (1_024, 1.0)
+    assert not settings.serve.engines
     assert (settings.serve.max_batch, settings.replay.lead_s, settings.topics.partitions) == (512, 3_600.0, 1)
 
 

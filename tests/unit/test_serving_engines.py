@@ -31,7 +31,7 @@ class Measured:
         self.artifact, self.rows = artifact, rows
         self.over, self.dropped, self.fails = False, 0, False
         self.refused: dict[str, str] = {}
-        self.breaks = False
+        self.breaks, self.breaks_seen = False, 0
 
     def ended(self) -> bool:
         return self.over
@@ -46,11 +46,15 @@ class Measured:
 
         def run(x: Tensor) -> Tensor:
             if self.breaks:
+                self.breaks_seen += 1
                 raise RuntimeError("another width")
             return torch.full((len(x), 1), number + 0.5)
 
         return Fastest(
-            chosen={1: "torch", 8: "quick"}, timings=(), refused=self.refused, runs={"torch": model, "quick": run}
+            chosen={1: "torch", 8: "quick", 64: "quick"},
+            timings=(),
+            refused=self.refused,
+            runs={"torch": model, "quick": run},
         )
 
 
@@ -93,7 +97,7 @@ def test_torch_answers_until_the_measurement_is_over_then_the_engine_by_size() -
     world.began[0].over = True
     assert world.engines.step()
     assert (world.answer(rows=1), world.answer(rows=8)) == (0, 0.5)
-    assert world.engines.told == ("v0, by rows: torch for 1, quick for 8",)
+    assert world.engines.told == ("v0, by rows: torch for 1; quick for 8, 64",)
     assert not world.engines.step()
     assert len(world.began) == 1
     assert world.began[0].dropped == 1
@@ -155,6 +159,7 @@ def test_a_failure_is_told_and_torch_goes_on(where: str, caplog: pytest.LogCaptu
     assert "v0 by torch, its engines failed" in world.engines.told[0]
     assert sum("engines failed" in m for m in caplog.messages) == 1
     assert all(m.dropped == 1 for m in world.began)
+    assert [m.breaks_seen for m in world.began if m.breaks] == [1] * (where == "run")
 
 
 def fail() -> Measured:
