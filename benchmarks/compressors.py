@@ -26,7 +26,7 @@ from benchmarks.engines import any_answer
 from compressors.artifact import load
 from compressors.compress import compress
 from compressors.distill import Data as Rows
-from compressors.engines import ENGINES, ONNX, Engine, FloatLinear, Run, session
+from compressors.engines import ENGINES, ONNX, Engine, FloatLinear, Run, Session
 from compressors.fastest import Fastest, fastest
 from compressors.int8 import substitute
 from compressors.onnx import export_onnx
@@ -136,7 +136,7 @@ def contenders(plain: nn.Module, ours: nn.Module) -> list[Engine]:
         Engine(name="torchao int8", prepare=lambda model, inputs: _torchao(plain), packages=("torchao",)),
         Engine(
             name="ONNX Runtime float32",
-            prepare=lambda model, inputs: session(_export(plain, inputs), ()),
+            prepare=lambda model, inputs: Session(_export(plain, inputs), ()),
             packages=ONNX,
         ),
         Engine(name="ONNX Runtime int8", prepare=lambda model, inputs: _ort_int8(plain, inputs), packages=ONNX),
@@ -164,7 +164,7 @@ def _ort_int8(plain: nn.Module, inputs: Sequence[Tensor]) -> Run:
         given, made = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         given.write_bytes(_export(plain, inputs))
         quantize_dynamic(given, made, per_channel=True, weight_type=QuantType.QInt8)
-        return session(made.read_bytes(), ())
+        return Session(made.read_bytes(), ())
 
 
 def _export(plain: nn.Module, inputs: Sequence[Tensor]) -> bytes:

@@ -110,11 +110,11 @@ def _torch_with(make: Make) -> Callable[[nn.Module, Sequence[Tensor]], Run]:
 
 
 def _onnxruntime(model: nn.Module, inputs: Sequence[Tensor]) -> Run:
-    return session(export_onnx(model, inputs, partial(IntegerLinear, signed=int8_is_exact())))
+    return Session(export_onnx(model, inputs, partial(IntegerLinear, signed=int8_is_exact())))
 
 
 def _onnxruntime_with(make: Make) -> Callable[[nn.Module, Sequence[Tensor]], Run]:
-    return lambda model, inputs: session(export_onnx(_with_int8(model), inputs, make))
+    return lambda model, inputs: Session(export_onnx(_with_int8(model), inputs, make))
 
 
 def _with_int8(model: nn.Module) -> nn.Module:
@@ -123,25 +123,27 @@ def _with_int8(model: nn.Module) -> nn.Module:
     return model
 
 
-def session(data: bytes, without: Sequence[str] = SLOW) -> Run:
-    """Give an ONNX file as a function of tensors, run by onnxruntime on as many threads as torch has.
+class Session:
+    """An ONNX file, `data`, as a function of tensors, run by onnxruntime on as many threads as torch has.
 
     `without` names optimizers of onnxruntime that it is to leave.
     """
-    runtime = import_module("onnxruntime")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
-    options.log_severity_level = 3  # errors
-    made = runtime.InferenceSession(
-        data, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(without)
-    )
-    names = [one.name for one in made.get_inputs()]
 
-    def run(*inputs: Tensor) -> Tensor:
-        given = {name: t.numpy() for name, t in zip(names, inputs, strict=True)}
-        return torch.from_numpy(made.run(None, given)[0])
+    def __init__(self, data: bytes, without: Sequence[str] = SLOW) -> None:
+        runtime = import_module("onnxruntime")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
+        options.log_severity_level = 3  # errors
+        self.data = data
+        self._made = runtime.InferenceSession(
+            data, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(without)
+        )
+        self._names = [one.name for one in self._made.get_inputs()]
 
-    return run
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Give the first output."""
+        given = {name: t.numpy() for name, t in zip(self._names, inputs, strict=True)}
+        return torch.from_numpy(self._made.run(None, given)[0])
 
 
 ONNX = ("onnx", "onnxscript", "onnxruntime")

@@ -65,9 +65,13 @@ TOPIC_KEYS = ("requests", "predictions", "outcomes", "dead")
 
 
 class Serve(Struct, frozen=True, kw_only=True):
-    """`max_batch`: requests scored in one micro-batch at most."""
+    """`max_batch`: requests scored in one micro-batch at most.
+
+    `engines`: measure each new version's engines beside serving, and serve by the fastest; seconds of processor each.
+    """
 
     max_batch: Count = 512
+    engines: bool = False
 
 
 class Learn(Struct, frozen=True, kw_only=True):

@@ -42,6 +42,7 @@ class View(Struct, frozen=True, kw_only=True):
     metrics: Metrics | None
     trial: tuple[int, int, float, float] | None
     champions: list[Champion]
+    engines: tuple[str, ...] = ()
     candidates: list[Candidate]
     verdicts: dict[int, Verdict]
     closing: bool = False
@@ -146,7 +147,8 @@ def draw(view: View) -> Panel:
     facts.add_row("events", f"{view.events:,}", "events a second", rate(view), "champion", age)
     facts.add_row("waiting", f"{view.waiting:,}", "samples learned", f"{view.learned:,}", "unread", f"{view.unread:,}")
     facts.add_row("join lag", f"{view.lag_ms / 3_600_000:.1f} h", "promotions", f"{len(view.champions) - 1}", "", "")
-    parts: list[RenderableType] = [head, facts, _models(view), _candidates(view)]
+    engines = [Text(line) for line in view.engines]
+    parts: list[RenderableType] = [head, facts, *engines, _models(view), _candidates(view)]
     if view.closing:
         parts.append(Text("the feed has ended: closing its windows"))
     return Panel(Group(*parts), title=f"shadowstream · {view.name}", subtitle=f"{view.seconds:.0f} s")

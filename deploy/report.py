@@ -125,6 +125,8 @@ def show(
     if view.metrics:
         console.print(months(view.metrics))
     console.print(versions(view))
+    for line in view.engines:
+        console.print(line, markup=False, highlight=False)
     served = Table(title="The served artifact against the same model in float", title_justify="left")
     for title in ("rows a call", "int8", "float", "float / int8"):
         served.add_column(title, justify="right")

@@ -5,6 +5,7 @@ Owns the wiring. Does not know where a role runs: actors.py gives each a process
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -14,8 +15,10 @@ from deploy.champion import Served
 from deploy.conductor import ConductorRole
 from deploy.config import Settings
 from deploy.distiller import DistillerRole, make_learner
+from deploy.engines import Engines, sizes
 from deploy.evaluator import EvaluatorRole
 from deploy.learner import CommitRules, LearnerRole
+from deploy.measuring import Measuring
 from deploy.pipeline import Pipeline
 from deploy.registry import Registry
 from deploy.server import Answers, ServerRole
@@ -91,8 +94,17 @@ def _server(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
         source.seek(tp, offset)
     to = Answers(topics.predictions, counts[topics.predictions], clients.sink())
     dead = DeadLetters(clients.sink(), topics.dead)
-    champion = Served(registry, pipeline.model)
+    champion = Served(registry, pipeline.model, _engines(clients, plan))
     return ServerRole(pipeline, champion, source, to, dead, clients.store(), plan.settings.serve.max_batch)
+
+
+def _engines(clients: Clients, plan: Plan) -> Engines | None:
+    if not plan.settings.serve.engines:
+        return None
+    rows = sizes(plan.settings.serve.max_batch)
+    engines = Engines(partial(Measuring, plan.pipeline, plan.registry, rows))
+    clients.stack.callback(engines.close)
+    return engines
 
 
 def _joiner(clients: Clients, plan: Plan, pipeline: Pipeline, number: int) -> Role:

@@ -62,6 +62,7 @@ class ServerRole:
             self._champion.record.number,
             note.served + served[0],
             note.rejected + served[1],
+            self._champion.engines,
         )
         self._store.put(self._pipeline.name, {"server": records.encode(self._note)})
         if time.monotonic() - self._committed_at > COMMIT_EVERY_S:

@@ -218,6 +218,7 @@ def look(feed: str, monitor: Monitor) -> View:
         metrics=monitor.metrics(),
         trial=now.evaluator.trial if now.evaluator else None,
         champions=monitor.champions(),
+        engines=now.server.engines if now.server else (),
         candidates=candidates,
         verdicts={number: verdict for number, verdict in verdicts.items() if verdict is not None},
         closing=any(s.ending for s in now.shards),
