@@ -16,7 +16,7 @@ from compressors import artifact
 from compressors.artifact import Description
 from compressors.checks import check_model, check_rows, check_task
 from compressors.distill import Data, Losses
-from compressors.form import training_form
+from compressors.form import training_form, weights
 from compressors.layers import Shadow
 from compressors.manifest import given, made_by, measured, versions
 from compressors.parity import Parity, parity
@@ -98,9 +98,9 @@ def compress(
     make, told = made_by(plain, factory, arguments)
     told = given({"recipe": recipe.to_dict(), **told, "versions": versions(plain)}, manifest or {})
     form = copy.deepcopy(model)
-    removed, rest = _plainly(form, recipe, replay, losses, teacher or plain, seed, progress)
+    removed, rest = remove_units(form, recipe, replay, losses, teacher or plain, seed, progress)
     if not rest.steps and not any(report.layers for report in removed):
-        raise ValueError(f"{recipe} found no units to remove: {_why(removed)}")
+        raise ValueError(f"{recipe} found no units to remove: {why(removed)}")
     sizes = shapes(plain, form) if removed else None
     if rest.steps:
         form = training_form(form, rest)
@@ -128,12 +128,18 @@ def compress(
     )
 
 
-def _plainly(
-    model: nn.Module, recipe: Recipe, data: Data, losses: Losses, teacher: nn.Module, seed: int, said: Progress | None
+def remove_units(
+    model: nn.Module,
+    recipe: Recipe,
+    data: Data,
+    losses: Losses,
+    teacher: nn.Module,
+    seed: int,
+    said: Progress | None = None,
 ) -> tuple[tuple[Report, ...], Recipe]:
     """Take the steps that come before the first mask or rounding, on the plain model; give the rest of the chain.
 
-    Those are the removal of units, the trainings before it and, where units were removed, those that follow.
+    Those are the removal of units, the trainings before it and those that follow; none, if the recipe removes no units.
     """
     removed: list[Report] = []
     removes = any(isinstance(step, PruneStructured) for step in recipe.steps)
@@ -174,11 +180,14 @@ def carry_out(
 ) -> nn.Module:
     """Take the steps one after the other on a training form made for the recipe, in place; it ends in eval mode.
 
-    Layers are rounded from their quantize step on. A prune step that rises does so over the next training step.
+    Layers are rounded from their quantize step on. A prune step that rises does so over the next training step. Where
+    the recipe has neither, the form is a plain model.
 
     Raises:
         ValueError: as `compress`.
     """
+    if any(isinstance(step, Prune | Quantize) for step in recipe.steps):
+        weights(form)  # refuses a plain model, where these steps would find nothing to do
     layers = {layer: layer.spec for layer in form.modules() if isinstance(layer, Shadow)}
     for layer in layers:
         layer.spec = None
@@ -210,7 +219,8 @@ def _ramp(steps: tuple[Step, ...], at: int) -> int | None:
     return next((i for i in range(at + 1, len(steps)) if isinstance(steps[i], Retrain)), None)
 
 
-def _why(removed: tuple[Report, ...]) -> str:
+def why(removed: tuple[Report, ...]) -> str:
+    """Say why what is left of units was left."""
     left = [f"{name or 'the model'}: {why}" for report in removed for name, why in report.left.items()]
     return "; ".join(left) or "the model has none of those that were asked for"
 

@@ -10,14 +10,16 @@ import torch
 
 from compressors import artifact
 from compressors.distill import Data
+from compressors.recipe import PruneStructured
 from deploy import records
 from deploy.distiller import compress, make_learner, provenance
-from deploy.pipeline import Labelled, Pipeline
+from deploy.pipeline import NO_ROWS, Labelled, Pipeline
 from deploy.records import Champion
 from deploy.registry import Registry
 from learners import commits
 from learners.batches import Inputs, join
 from learners.commits import Commit
+from streams.errors import ConfigError
 
 ROWS_AT_ONCE = 4_096
 
@@ -31,11 +33,15 @@ def bootstrap(pipeline: Pipeline, registry: Registry) -> bool:
         return False
     learner = make_learner(pipeline)
     data = history(pipeline)
+    if data is None and pipeline.recipe.first(PruneStructured) is not None:
+        raise ConfigError(NO_ROWS.format(pipeline.name))
     if data is None:
         packed = artifact.pack(learner.shadow.model, provenance(pipeline, learner.teacher.model))
     else:
         learner.study(data.inputs, data.labels)
-        packed, _, refused = compress(pipeline, learner.shadow.model, learner.teacher.mean, data)
+        if pipeline.recipe.first(PruneStructured):
+            learner.shrink(data)
+        packed, _, refused = compress(pipeline, learner.shadow.model, learner.teacher.mean, data, learner.shapes)
         if refused is not None:
             raise ValueError(f"the first artifact was refused: {refused}")
     learner.shadow.settle()

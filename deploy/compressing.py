@@ -116,7 +116,7 @@ def show_advice(console: Console, told: advisor.Advice) -> None:
         console.print("ended early: this is the best so far; the same command with --notes goes on")
     console.print(f"{told.pick.recipe}: {told.why}" if told.pick else told.why, highlight=False, markup=False)
     if told.pick and Recipe.parse(told.pick.recipe).first(PruneStructured):
-        console.print("shadowstream compress takes this recipe; a running pipeline's shadow cannot lose units")
+        console.print("a pipeline takes this recipe as it begins; one that runs keeps the units that its shadow has")
 
 
 def _takes(trial: Trial) -> tuple[str, str, str]:

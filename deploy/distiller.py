@@ -6,13 +6,14 @@ Owns the replay, a fold over commits, and the making of a candidate. Does not ju
 import copy
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from compressors import artifact
-from compressors.compress import carry_out
+from compressors.compress import bytes_of, carry_out
 from compressors.distill import Data
 from compressors.manifest import measured, name_of, versions
 from compressors.parity import parity
@@ -21,7 +22,7 @@ from deploy.history import backwards
 from deploy.pipeline import Pipeline
 from deploy.records import Candidate, DistillerNote, Figures
 from deploy.registry import Registry
-from learners import commits
+from learners import commits, units
 from learners.batches import Encoder, Inputs, join, labels, rows
 from learners.commits import Commit
 from learners.online import Learner
@@ -43,14 +44,17 @@ def provenance(pipeline: Pipeline, model: nn.Module) -> dict[str, Any]:
 
 
 def compress(
-    pipeline: Pipeline, student: nn.Module, teacher: nn.Module, data: Data
+    pipeline: Pipeline, student: nn.Module, teacher: nn.Module, data: Data, shapes: Mapping[str, Any]
 ) -> tuple[bytes, Figures, str | None]:
-    """Distil the teacher into the student (training form) and convert it; gives artifact, figures, and any refusal."""
+    """Distil the teacher into the student (training form) and convert it; gives artifact, figures, and any refusal.
+
+    `shapes` is what the learner says of the student's; its units are removed already.
+    """
     began, size = time.perf_counter(), len(data.labels)
     kept = size - max(1, round(size * HELD_OUT))
     replay = Data(rows(data.inputs, 0, kept), data.labels[:kept])
-    carry_out(student, pipeline.recipe, replay, pipeline.task, teacher=teacher, seed=pipeline.seed)
-    packed = artifact.pack(student, {})
+    carry_out(student, units.split(pipeline.recipe)[1], replay, pipeline.task, teacher=teacher, seed=pipeline.seed)
+    packed = artifact.pack(student, {}, shapes=shapes, float_bytes=bytes_of(teacher) if shapes else None)
     held, target = rows(data.inputs, kept, size), data.labels[kept:]
     served = artifact.load(packed, pipeline.model)
     agreement = parity(student, served, held)
@@ -129,7 +133,9 @@ class DistillerRole:
         self._learner.load(commits.unpack_state(self._registry.get(str(commit.state))))
         data = Data(join([x for x, _ in self._replay]), torch.cat([y for _, y in self._replay]))
         student = copy.deepcopy(self._learner.shadow.mean).requires_grad_(True)
-        packed, figures, refused = compress(self._pipeline, student, self._learner.teacher.mean, data)
+        packed, figures, refused = compress(
+            self._pipeline, student, self._learner.teacher.mean, data, self._learner.shapes
+        )
         candidate = Candidate(
             number=self._candidate + 1,
             commit=commit.number,

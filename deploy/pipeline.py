@@ -45,6 +45,10 @@ class FeedEvent(NamedTuple):
     value: bytes
 
 
+NO_ROWS = (
+    "pipeline {!r}: prune_structured chooses units of a trained model by rows of history, and there is none; give "
+    "history, or take the step out of the recipe"
+)
 RECIPE = Recipe(Prune(amount=0.8), Quantize("int8"), Distill())
 
 
@@ -76,12 +80,8 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         feeds.check(self, "model", "encode", "request", "outcome")
-        if self.recipe.first(PruneStructured):
-            raise ConfigError(
-                f"pipeline {self.name!r}: prune_structured changes the model's shapes, and the shadow learns in the "
-                "teacher's: compress a model first, and let the pipeline begin with that"
-            )
-
+        if self.recipe.first(PruneStructured) and not self.history:
+            raise ConfigError(NO_ROWS.format(self.name))
         if self.online.refresh_every and not (self.recipe.first(Prune) and self.history):
             raise ConfigError(
                 f"pipeline {self.name!r}: online.refresh_every is {self.online.refresh_every}, but the shadow has no "

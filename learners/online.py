@@ -10,19 +10,21 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from compressors.checks import check_model
+from compressors.distill import Data
 from compressors.form import training_form, weights
-from compressors.recipe import Recipe
+from compressors.recipe import Prune, PruneStructured, Quantize, Recipe
 from compressors.refresh import dense_slopes, pattern, refresh, refreshed
+from learners import units
 from learners.batches import Encoder, Inputs, labels
 from learners.intercept import Intercept
 from learners.tasks import Task
-from streams.errors import ShadowstreamError
+from streams.errors import ConfigError, ShadowstreamError
 from streams.events import Sample
 
 T = TypeVar("T")
@@ -135,16 +137,20 @@ class Student:
 
 
 class Learner:
-    """Teacher and shadow over one history of samples; `learned` counts the samples taken."""
+    """Teacher and shadow over one history of samples; `learned` counts the samples taken.
+
+    `shapes` is what `compressors.shapes` records of the shadow where it has lost units: by `shrink`, or in the state
+    that was loaded. It is empty before, and where the recipe removes none.
+    """
 
     def __init__(
         self, model: Callable[[], nn.Module], task: Task, encoder: Encoder, recipe: Recipe, spec: Online, seed: int
     ) -> None:
         torch.manual_seed(seed)
-        self._task, self._encoder, self._spec, self._seed = task, encoder, spec, seed
+        self._task, self._encoder, self._recipe, self._spec, self._seed = task, encoder, recipe, spec, seed
         self.teacher = Student(model(), spec)
         check_model(self.teacher.model)
-        self.shadow = Student(training_form(copy.deepcopy(self.teacher.model), recipe), spec)
+        self._begin(copy.deepcopy(self.teacher.model), {})
         self._pattern = pattern(recipe)
         if spec.refresh_every and not refreshed(self.shadow.model):
             raise ValueError(
@@ -155,7 +161,13 @@ class Learner:
         self.learned = 0
 
     def study(self, inputs: Inputs, target: Tensor) -> None:
-        """Train the teacher on history, in shuffled passes; its average and the shadow's weights start from there."""
+        """Train the teacher on history, in shuffled passes; its average and the shadow's weights start from there.
+
+        Raises:
+            ValueError: the shadow has lost units already.
+        """
+        if self.shapes:
+            raise ValueError("the shadow has lost units of a studied teacher: study comes before shrink and load")
         for _ in range(self._spec.history_passes):
             order = torch.randperm(len(target))
             for chosen in torch.split(order, self._spec.history_batch):
@@ -163,11 +175,28 @@ class Learner:
         self.teacher.settle()
         self.shadow.model.load_state_dict(self.teacher.model.state_dict(), strict=False)  # all but the masks
 
+    def shrink(self, data: Data) -> None:
+        """Make the shadow anew: the studied teacher without the units that the recipe removes, chosen by the rows.
+
+        Raises:
+            ConfigError: there are none to remove; says why.
+        """
+        model = copy.deepcopy(self.teacher.model)
+        self._begin(model, units.remove(model, self._recipe, data, self._task, self.teacher.mean, self._seed))
+
+    def _begin(self, model: nn.Module, shapes: dict[str, Any]) -> None:
+        """Make the shadow of a plain model that has these shapes."""
+        masked = self._recipe.first(Prune) or self._recipe.first(Quantize)
+        self.shadow = Student(training_form(model, self._recipe) if masked else model, self._spec)
+        self.shapes = shapes
+
     def learn(self, samples: Sequence[Sample]) -> Tensor:
         """Take one micro-batch; returns the shadow's answers (N, K) before it trained on them.
 
         After an error, whatever it is, the state is good for nothing: load another.
         """
+        if self._recipe.first(PruneStructured) and not self.shapes:
+            raise ConfigError(f"the recipe '{self._recipe}' removes units: shrink the shadow first, or load a state")
         torch.manual_seed(self._seed + self.learned)  # whatever the model draws is a function of its place in history
         inputs, target = self._encoder.inputs(samples), labels(samples)
         self.teacher.learn(inputs, target, self._task)
@@ -200,10 +229,17 @@ class Learner:
         out |= {f"shadow.{k}": v for k, v in self.shadow.state().items()}
         out["intercept"] = torch.tensor(self.intercept.value, dtype=torch.float64)
         out["learned"] = torch.tensor(self.learned)
-        return out
+        return out | ({"shapes": units.pack(self._recipe, self.shapes)} if self.shapes else {})
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Take a state that `state` gave."""
+        """Take a state that `state` gave, and the shapes that its shadow has.
+
+        Raises:
+            ConfigError: these are not what the recipe makes, or not of this model.
+        """
+        shapes = units.unpack(self._recipe, state.get("shapes"))
+        if shapes != self.shapes:
+            self._begin(units.smaller(self.teacher.model, shapes), shapes)
         self.teacher.load(_under(state, "teacher"))
         self.shadow.load(_under(state, "shadow"))
         self.intercept.value = tuple(state["intercept"].tolist())

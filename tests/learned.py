@@ -69,19 +69,27 @@ def spoilt(sample: Sample, x: float) -> Sample:
     return msgspec.structs.replace(sample, prediction=msgspec.structs.replace(sample.prediction, features=features))
 
 
-def begun(folder: Path) -> Path:
+def begun(folder: Path, pipeline: Pipeline = PIPELINE) -> Path:
     """Make a registry with the first version, to be copied."""
-    assert bootstrap(PIPELINE, Registry(folder))
+    assert bootstrap(pipeline, Registry(folder))
     return folder
 
 
 class Feed:
     """One feed: its log, its registry (a copy of `first`) and its shards."""
 
-    def __init__(self, store: Store, first: Path, folder: Path, log: list[Sample], shards: int = 1) -> None:
+    def __init__(
+        self,
+        store: Store,
+        first: Path,
+        folder: Path,
+        log: list[Sample],
+        shards: int = 1,
+        pipeline: Pipeline = PIPELINE,
+    ) -> None:
         shutil.copytree(first, folder)
         self.store, self.registry, self.log = store, Registry(folder), log
-        self.pipeline: Pipeline = replace(PIPELINE, name=f"learned-{next(NUMBERS)}")
+        self.pipeline = replace(pipeline, name=f"learned-{next(NUMBERS)}")
         self.name = self.pipeline.name
         self.policy = JoinPolicy(shards=shards, window_s=NEVER, keep_s=NEVER, max_ahead_s=NEVER)
         store.create(self.name, shards, TPS)
@@ -98,7 +106,7 @@ class Feed:
 
     def process(self, address: str) -> SpawnProcess:
         """Start a learner in a process of its own."""
-        args = (address, self.name, self.policy.shards, self.registry.folder)
+        args = (address, self.pipeline, self.policy.shards, self.registry.folder)
         process = multiprocessing.get_context("spawn").Process(target=live, args=args)
         process.start()
         return process
@@ -201,11 +209,11 @@ class Feed:
             assert self.store.holds(self.name, int(shard), position)
 
 
-def live(address: str, name: str, shards: int, folder: Path) -> None:
+def live(address: str, pipeline: Pipeline, shards: int, folder: Path) -> None:
     """Learn until killed, and commit every 20 samples."""
     torch.set_num_threads(1)
     rules = CommitRules(20, NEVER, NEVER)
-    role = LearnerRole(name, shards, Store(address), Registry(folder), make_learner(PIPELINE), rules)
+    role = LearnerRole(pipeline.name, shards, Store(address), Registry(folder), make_learner(pipeline), rules)
     while True:
         role.step(5)
 
