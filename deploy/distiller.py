@@ -54,7 +54,7 @@ def compress(
     kept = size - max(1, round(size * HELD_OUT))
     replay = Data(rows(data.inputs, 0, kept), data.labels[:kept])
     carry_out(student, units.split(pipeline.recipe)[1], replay, pipeline.task, teacher=teacher, seed=pipeline.seed)
-    packed = artifact.pack(student, {}, shapes=shapes, float_bytes=None)
+    packed = artifact.pack(student, {}, shapes=shapes, float_bytes=bytes_of(teacher) if shapes else None)
     held, target = rows(data.inputs, kept, size), data.labels[kept:]
     served = artifact.load(packed, pipeline.model)
     agreement = parity(student, served, held)
