@@ -10,7 +10,8 @@ import os
 import secrets
 import shutil
 import signal
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
 from multiprocessing.context import SpawnProcess
@@ -34,7 +35,8 @@ from deploy.learner import CommitRules, LearnerRole
 from deploy.pipeline import Pipeline
 from deploy.registry import Registry
 from deploy.restore import restore
-from learners import commits
+from learners import commits as encoded
+from learners.commits import Commit
 from streams.audit import audit as joined
 from streams.events import Sample
 from streams.outputs.samples import number
@@ -47,6 +49,7 @@ NUMBERS = count()
 TPS = [("p", 0), ("o", 0)]
 BAD, LARGE, DEADLY = 666.0, 3e38, 13.0  # the encoder raises; the loss is not finite; the process dies
 NEVER = 1e9
+PATIENCE_S = 60.0
 
 
 def encode(points: Sequence[Any]) -> tuple[Tensor, ...]:
@@ -165,12 +168,12 @@ class Feed:
 
     def check_rebuilt(self, role: LearnerRole) -> None:
         """The live state, from the first commit and from each whole state."""
-        last, live = self.registry.last("commits"), commits.pack_state(role._learner.state())
+        last, live = self.registry.last("commits"), encoded.pack_state(role._learner.state())
         for base in range(last + 1):
             if history.read(self.registry, base).state is not None:
                 learner = make_learner(self.pipeline)
                 history.rebuild(learner, self.registry, last, base=base)
-                assert commits.pack_state(learner.state()) == live
+                assert encoded.pack_state(learner.state()) == live
         assert history.check(make_learner(self.pipeline), self.registry).equal
 
     def check_refreshed(self, role: LearnerRole) -> None:
@@ -184,7 +187,7 @@ class Feed:
 
     def state(self, commit: int) -> dict[str, Tensor]:
         """Give the whole state that a commit keeps."""
-        return commits.unpack_state(self.registry.get(str(history.read(self.registry, commit).state)))
+        return encoded.unpack_state(self.registry.get(str(history.read(self.registry, commit).state)))
 
     def check_parents(self) -> None:
         """Each commit follows the bytes of the one before it."""
@@ -192,7 +195,7 @@ class Feed:
         for n in range(self.registry.last("commits") + 1):
             data = self.registry.read("commits", n)
             assert data is not None
-            assert commits.decode(data).parent == parent
+            assert encoded.decode(data).parent == parent
             parent = hashlib.sha256(data).hexdigest()
 
     def check_trim(self) -> None:
@@ -207,6 +210,20 @@ class Feed:
         newest = history.read(self.registry, self.registry.last("commits"))
         for shard, position in newest.positions.items():
             assert self.store.holds(self.name, int(shard), position)
+
+
+Fed = Callable[..., Feed]
+
+
+def commits(registry: Registry) -> list[Commit]:
+    return [history.read(registry, n) for n in range(registry.last("commits") + 1)]
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def live(address: str, pipeline: Pipeline, shards: int, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The feeds of the operator's tests, on the broker of the test."""
+"""The feeds of the operator's tests, on the broker of the test, and of the learner's, on a log that is given."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from streams.events import Sample
+from streams.store import Store
 from tests.conftest import Running
 from tests.integration.operated import Make, World
+from tests.learned import Fed, Feed, begun
 
 
 @pytest.fixture
@@ -28,3 +31,18 @@ def make(broker: Running, embedded_store_url: str, tmp_path: Path) -> Iterator[M
 def only_kafka(broker: Running) -> None:
     if broker.kind == "embedded":
         pytest.skip("the embedded broker deletes no records and shows aborted ones")
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return begun(tmp_path_factory.mktemp("first"))
+
+
+@pytest.fixture
+def fed(embedded_store: Store, first: Path, tmp_path: Path) -> Fed:
+    """Makes a feed whose log is given."""
+
+    def made(log: list[Sample], shards: int = 1, store: Store = embedded_store) -> Feed:
+        return Feed(store, first, tmp_path / "registry", log, shards)
+
+    return made

@@ -1,4 +1,4 @@
-"""The learner on real stores that are killed, cut and emptied; beside a rival; killed itself; fed with poison."""
+"""The learner on real stores that are killed, cut and emptied; beside a rival; killed itself."""
 
 import os
 import time
@@ -10,40 +10,17 @@ from typing import Any
 import msgspec
 import pytest
 from redis import Redis
-from torch import Tensor
 
 from deploy import audit, history
-from deploy.attempts import THIRD
 from deploy.distiller import DistillerRole, make_learner
 from deploy.evaluator import EvaluatorRole
-from deploy.learner import DIED, CommitRules, LearnerRole, LostRace
-from deploy.registry import Registry
-from learners.commits import Commit, encode
-from learners.online import Learner
+from deploy.learner import CommitRules, LearnerRole, LostRace
+from learners.commits import encode
 from streams.errors import HistoryChanged, StoreRefused
-from streams.events import Sample
 from streams.store import Store
 from tests import small
-from tests.learned import BAD, DEADLY, LARGE, Feed, begun, put_back, snapshot, spoilt
+from tests.learned import BAD, Fed, Feed, commits, put_back, snapshot, spoilt, until
 from tests.services.redis import Server
-
-Make = Callable[..., Feed]
-PATIENCE_S = 60.0
-
-
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return begun(tmp_path_factory.mktemp("first"))
-
-
-@pytest.fixture
-def make(embedded_store: Store, first: Path, tmp_path: Path) -> Make:
-    """Makes a feed whose log is given."""
-
-    def made(log: list[Sample], shards: int = 1, store: Store = embedded_store) -> Feed:
-        return Feed(store, first, tmp_path / "registry", log, shards)
-
-    return made
 
 
 @pytest.fixture(params=["valkey", "redis"])
@@ -53,10 +30,6 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     server.ready()
     yield server
     server.stop()
-
-
-def commits(registry: Registry) -> list[Commit]:
-    return [history.read(registry, n) for n in range(registry.last("commits") + 1)]
 
 
 def cut(server: Server, most: int, random: Random) -> None:
@@ -83,10 +56,10 @@ def persistence(server: Server) -> dict[str, Any]:
 
 class TestStoreThatWentBack:
     @pytest.mark.parametrize("seed", range(3))
-    def test_its_log_cut_at_any_byte_under_a_learner(self, make: Make, server: Server, seed: int) -> None:
+    def test_its_log_cut_at_any_byte_under_a_learner(self, fed: Fed, server: Server, seed: int) -> None:
         random = Random(seed)
         store = Store(server.address)
-        feed = make(small.samples(600), 2, store)
+        feed = fed(small.samples(600), 2, store)
         role = feed.learner(30)
         for _ in range(6):
             for _ in range(random.randrange(1, 6)):
@@ -103,9 +76,9 @@ class TestStoreThatWentBack:
         store.close()
 
     def test_the_void_is_committed_at_once_and_what_comes_again_counts_once(
-        self, make: Make, embedded_redis: Redis, embedded_store: Store
+        self, fed: Fed, embedded_redis: Redis, embedded_store: Store
     ) -> None:
-        feed = make(small.samples(200))
+        feed = fed(small.samples(200))
         role, distiller = feed.learner(20), DistillerRole(feed.pipeline, embedded_store, feed.registry)
         evaluator = EvaluatorRole(feed.pipeline, small.HOUR_MS, embedded_store, feed.registry)
         then = {}
@@ -136,8 +109,8 @@ class TestStoreThatWentBack:
         assert sum(len(labels) for _, labels in distiller._replay) == 200
         assert [labels.tolist() for _, labels in again._replay] == [labels.tolist() for _, labels in distiller._replay]
 
-    def test_what_was_read_but_not_committed_needs_no_void(self, make: Make, embedded_redis: Redis) -> None:
-        feed = make(small.samples(60))
+    def test_what_was_read_but_not_committed_needs_no_void(self, fed: Fed, embedded_redis: Redis) -> None:
+        feed = fed(small.samples(60))
         role = feed.learner(20)
         feed.join(most=30)
         role.step(1)
@@ -151,8 +124,8 @@ class TestStoreThatWentBack:
         feed.check(role)
         assert not any(commit.void for commit in commits(feed.registry))
 
-    def test_a_stream_without_any_position_is_refused(self, make: Make, embedded_redis: Redis) -> None:
-        feed = make(small.samples(60))
+    def test_a_stream_without_any_position_is_refused(self, fed: Fed, embedded_redis: Redis) -> None:
+        feed = fed(small.samples(60))
         role = feed.learner(20)
         feed.join(most=30)
         role.step(1)
@@ -163,11 +136,11 @@ class TestStoreThatWentBack:
 
 
 class TestStoreThatWasLost:
-    def test_its_shards_are_made_anew_from_the_commits(self, make: Make, server: Server) -> None:
+    def test_its_shards_are_made_anew_from_the_commits(self, fed: Fed, server: Server) -> None:
         store = Store(server.address)
         log = small.samples(300)
         log[7] = spoilt(log[7], BAD)
-        feed = make(log, 2, store)
+        feed = fed(log, 2, store)
         role = feed.learner(20)
         for shard in (0, 1):
             feed.join(shard, 170)
@@ -193,9 +166,9 @@ class TestStoreThatWasLost:
         assert feed.restore() == {}
         store.close()
 
-    def test_an_attempt_that_broke_off_is_repeated(self, make: Make, server: Server) -> None:
+    def test_an_attempt_that_broke_off_is_repeated(self, fed: Fed, server: Server) -> None:
         store = Store(server.address)
-        feed = make(small.samples(50), 1, store)
+        feed = fed(small.samples(50), 1, store)
         role = feed.learner(20)
         feed.join(most=40)
         role.step(1)
@@ -210,8 +183,8 @@ class TestStoreThatWasLost:
         feed.check(role)
         store.close()
 
-    def test_one_shard_of_two(self, make: Make, embedded_redis: Redis) -> None:
-        feed = make(small.samples(120), 2)
+    def test_one_shard_of_two(self, fed: Fed, embedded_redis: Redis) -> None:
+        feed = fed(small.samples(120), 2)
         role = feed.learner(20)
         for shard in (0, 1):
             feed.join(shard, 80)
@@ -222,8 +195,8 @@ class TestStoreThatWasLost:
         feed.finish(role)
         feed.check(role)
 
-    def test_nothing_learned_means_nothing_to_restore(self, make: Make, embedded_redis: Redis) -> None:
-        feed = make(small.samples(30))
+    def test_nothing_learned_means_nothing_to_restore(self, fed: Fed, embedded_redis: Redis) -> None:
+        feed = fed(small.samples(30))
         feed.join(most=10)
         embedded_redis.delete(*Store._keys(feed.name, 0))
         assert feed.restore() == {}
@@ -237,8 +210,8 @@ def poisoned(feed: Feed) -> int:
 
 
 class TestRivals:
-    def test_the_old_learner_that_wakes_up_loses_and_each_commit_has_one_successor(self, make: Make) -> None:
-        feed = make(small.samples(200))
+    def test_the_old_learner_that_wakes_up_loses_and_each_commit_has_one_successor(self, fed: Fed) -> None:
+        feed = fed(small.samples(200))
         old = feed.learner(50)
         feed.join(most=30)
         old.step(1)  # it has read, and not committed, when it is stopped
@@ -256,8 +229,8 @@ class TestRivals:
         feed.check(again)
         feed.check_parents()
 
-    def test_a_learner_stopped_between_its_commit_and_its_trim_trims_nothing_of_the_others(self, make: Make) -> None:
-        feed = make(small.samples(100))
+    def test_a_learner_stopped_between_its_commit_and_its_trim_trims_nothing_of_the_others(self, fed: Fed) -> None:
+        feed = fed(small.samples(100))
         old = feed.learner(10)
         trimming: list[Callable[[], None]] = []
 
@@ -282,8 +255,8 @@ class TestRivals:
         feed.check(new)
 
 
-def test_a_history_that_does_not_make_its_state_is_found(make: Make) -> None:
-    feed = make(small.samples(60))
+def test_a_history_that_does_not_make_its_state_is_found(fed: Fed) -> None:
+    feed = fed(small.samples(60))
     role = LearnerRole(
         feed.name, 1, feed.store, feed.registry, make_learner(feed.pipeline), CommitRules(20, 1e9, every_days=1)
     )
@@ -300,8 +273,8 @@ def test_a_history_that_does_not_make_its_state_is_found(make: Make) -> None:
     assert (found.equal, found.first, found.last, found.learned) == (False, 0, 2, 60)
 
 
-def test_killed_at_any_moment(make: Make, embedded_store_url: str) -> None:
-    feed, random = make(small.samples(400), 2), Random(5)
+def test_killed_at_any_moment(fed: Fed, embedded_store_url: str) -> None:
+    feed, random = fed(small.samples(400), 2), Random(5)
     for n in range(5):
         process = feed.process(embedded_store_url)
         until(lambda: feed.store.get(feed.name, "learner") != [None])
@@ -314,90 +287,3 @@ def test_killed_at_any_moment(make: Make, embedded_store_url: str) -> None:
     feed.finish(role)
     feed.check(role)
     feed.check_refreshed(role)
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-class TestPoison:
-    @pytest.mark.parametrize(("x", "reason"), [(BAD, "ValueError: the devil"), (LARGE, "NotFinite: the loss is nan")])
-    def test_at_the_third_failure_it_is_quarantined_and_the_rest_is_learned(
-        self, make: Make, x: float, reason: str
-    ) -> None:
-        log = small.samples(100)
-        log[25] = spoilt(log[25], x)
-        feed = make(log)
-        role = feed.learner(1_000)
-        feed.join()
-        for failures in range(1, THIRD + 1):
-            assert role.step(1)
-            assert (role._learner.learned, role._attempts._now.failures) == (0, failures)
-        assert feed.registry.last("commits") == 0
-        role.step(1)
-        newest = commits(feed.registry)[-1]
-        assert [(one.position.split("-")[0], one.reason[: len(reason)]) for one in newest.quarantined] == [
-            ("26", reason)
-        ]
-        assert newest.batches == [14, *[1] * 14, *newest.batches[15:]]  # the 15 of its micro-batch alone
-        assert len(newest.batches) == 20
-        feed.finish(role)
-        feed.check(role, [log[25].id])
-        feed.log += small.samples(40, start=100)
-        feed.join()
-        role.step(1)
-        role.step(1)
-        assert commits(feed.registry)[-1].batches == [13, 14, 13]
-
-    def test_several_in_different_micro_batches_and_only_those(self, make: Make) -> None:
-        log = small.samples(200)
-        for n in (3, 4, 90, 150):
-            log[n] = spoilt(log[n], BAD)
-        feed = make(log)
-        role = feed.learner(1_000)
-        feed.join()
-        while role.step(1):
-            pass
-        feed.finish(role)
-        feed.check(role, [log[n].id for n in (3, 4, 90, 150)])
-
-    def test_a_failure_that_passes_costs_no_sample(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-        feed = make(small.samples(50))
-        role, learn, failures = feed.learner(20), Learner.learn, [2]
-
-        def sometimes(self: Learner, samples: list[Sample]) -> Tensor:
-            if failures[0]:
-                failures[0] -= 1
-                raise MemoryError("not now")
-            return learn(self, samples)
-
-        monkeypatch.setattr(Learner, "learn", sometimes)
-        feed.join()
-        while role.step(1):
-            pass
-        monkeypatch.undo()
-        feed.finish(role)
-        feed.check(role)
-
-    def test_a_sample_that_kills_the_process(self, make: Make, embedded_store_url: str) -> None:
-        log = small.samples(80)
-        log[33] = spoilt(log[33], DEADLY)
-        feed = make(log)
-        feed.join()
-        deaths = 0
-        while not any(commit.quarantined for commit in commits(feed.registry)):
-            process = feed.process(embedded_store_url)
-            while process.is_alive() and not any(commit.quarantined for commit in commits(feed.registry)):
-                time.sleep(0.05)
-            deaths += not process.is_alive()
-            process.kill()
-            process.join()
-            assert deaths <= THIRD + 1
-        assert deaths == THIRD + 1
-        role = feed.learner()
-        feed.finish(role)
-        feed.check(role, [log[33].id])
-        assert audit.learned(feed.registry).quarantined[0].reason == DIED

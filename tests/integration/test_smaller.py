@@ -16,8 +16,7 @@ from deploy.evaluator import EvaluatorRole
 from deploy.records import Candidate, Champion
 from streams.store import Store
 from tests import small
-from tests.integration.test_learner import until
-from tests.learned import PIPELINE, Feed, begun
+from tests.learned import PIPELINE, Feed, begun, until
 
 RECIPE = Recipe.parse(
     "prune_structured(amount=0.5) -> distill(passes=1) -> prune(amount=0.6, scope=layer) -> quantize(int8) -> distill"
