@@ -81,7 +81,7 @@ class Run:
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("broker", ["external"], indirect=True)
-@pytest.mark.parametrize("store_server", ["embedded", "external"], indirect=True)
+@pytest.mark.parametrize("store_server", ["external"], indirect=True)
 def test_a_store_that_was_emptied_is_made_anew(broker: Running, store_server: Running, tmp_path: Path) -> None:
     run = Run(f"restart-{store_server.kind}", tmp_path, broker.address, store_server.address)
     run.start()

@@ -36,6 +36,7 @@ from tests.conftest import Running
 SMALL = Path(small.__file__)
 NUMBERS = count()
 END_S = 100
+EMBEDDED = pytest.mark.parametrize(("broker", "store_server"), [("embedded", "embedded")], indirect=True)
 ROWS: Inputs = (torch.randn(LEAST_ROWS, 4, generator=torch.Generator().manual_seed(0)),)
 
 
@@ -140,6 +141,7 @@ def _measures(process: psutil.Process) -> bool:
     return False
 
 
+@EMBEDDED
 def test_each_version_is_served_by_torch_and_then_by_what_was_measured(world: World) -> None:
     """Before, during and after the change-over, and again for the next version, the old measurement being dropped."""
     assert world.ask(LEAST_ROWS - 1, version=0) == 0
@@ -161,6 +163,7 @@ def test_each_version_is_served_by_torch_and_then_by_what_was_measured(world: Wo
     assert not measuring()
 
 
+@EMBEDDED
 def test_a_server_that_ends_ends_its_measurement(world: World) -> None:
     world.ask(LEAST_ROWS, version=0)
     until(lambda: bool(measuring()), lambda: world.server.step(10))
