@@ -51,6 +51,11 @@ class Description:
     left: dict[str, str]
     manifest: dict[str, Any]
 
+    @property
+    def emptied(self) -> tuple[str, ...]:
+        """The weights of which nothing is left: such a layer gives its bias, whatever comes in."""
+        return tuple(name for name, one in self.weights.items() if one.sparsity == 1)
+
 
 def pack(
     form: nn.Module,

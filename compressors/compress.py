@@ -4,6 +4,7 @@ Owns the walk through the chain and what is measured on the way. Does not know h
 """
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -114,12 +115,19 @@ def compress(
     if None in (quality := told["quality"]).values():
         raise ValueError(f"{recipe}: a loss on the held-out rows is not finite: {quality}")
     packed = artifact.with_manifest(packed, told)
+    description = artifact.describe(packed)
+    if rest.first(Prune) is not None and description.emptied:
+        warnings.warn(
+            f"{recipe} leaves nothing of {', '.join(description.emptied)}; prune with scope=lamp or scope=layer keeps "
+            "weights of every layer",
+            stacklevel=2,
+        )
     return Compressed(
         recipe=recipe,
         artifact=packed,
         model=served,
         form=form,
-        description=artifact.describe(packed),
+        description=description,
         removed=removed,
         parity=agreement,
         loss_before=quality["loss_before"],

@@ -27,6 +27,10 @@ def prune(form: nn.Module, step: Prune) -> None:
 def prune_amount(form: nn.Module, amount: float, scope: Scope = "all", kinds: Sequence[Kind] = KINDS) -> None:
     """Mask the share `amount` of the weights that is smallest in magnitude, over all together or in each one.
 
+    By "lamp" it is the share with the smallest scores over all together: a weight's square over the sum of those that
+    are left of its layer and as large (layer-adaptive magnitude pruning, arXiv 2010.07611). The largest of a layer has
+    a score of 1, so layers of small weights are not emptied.
+
     Already masked weights count first; a share below what is masked changes nothing. As
     `torch.nn.utils.prune.global_unstructured(..., L1Unstructured, amount=amount)`, or `l1_unstructured` by layer, on
     fresh masks.
@@ -37,8 +41,9 @@ def prune_amount(form: nn.Module, amount: float, scope: Scope = "all", kinds: Se
     if not 0 <= amount < 1:
         raise ValueError(f"amount is the share to remove, 0 <= amount < 1, got {amount}")
     found = _prunable(form, kinds)
-    for together in [found] if scope == "all" else [[weight] for weight in found]:
-        ranks = torch.cat([_ranks(weight).flatten() for weight in together])
+    score = _lamp if scope == "lamp" else _ranks
+    for together in [[weight] for weight in found] if scope == "layer" else [found]:
+        ranks = torch.cat([score(weight).flatten() for weight in together])
         masked = max(round(amount * len(ranks)), int((ranks < 0).sum()))
         keep = torch.ones_like(ranks)
         keep[torch.topk(ranks, masked, largest=False).indices] = 0
@@ -122,3 +127,14 @@ def _ranks(weight: Weight) -> Tensor:
     if not bool(torch.isfinite(size).all()):
         raise ValueError(f"{weight.name!r} holds a weight that is not finite: it cannot be pruned")
     return size.masked_fill(weight.mask == 0, -1)
+
+
+def _lamp(weight: Weight) -> Tensor:
+    """w² over the sum of the layer's squares from there on, smallest first; -1 where it is masked already."""
+    ranks = _ranks(weight).flatten().double()  # float32's squares would leave its range
+    rising, order = ranks.clamp(min=0).sort(stable=True)
+    squares = rising.square()
+    left = squares.flip(0).cumsum(0).flip(0)
+    scores = torch.empty_like(ranks)
+    scores[order] = squares / left.clamp(min=torch.finfo(left.dtype).tiny)
+    return scores.masked_fill(ranks < 0, -1)

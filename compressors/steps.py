@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 Kind = Literal["linear", "conv", "recurrent", "embedding"]
 Inputs = Literal["row", "static", "float"]
 Units = Literal["neurons", "channels", "heads"]
-Scope = Literal["all", "layer"]
+Scope = Literal["all", "layer", "lamp"]
 Schedule = Literal["constant", "cosine"]
 INTS = tuple(f"int{bits}" for bits in range(2, 9))
 WEIGHTS = (*INTS, "bfloat16")
@@ -23,7 +23,8 @@ FINEST_CONV_BITS = 8  # fewer need learned scales (LSQ, arXiv 1902.08153) to be 
 class Prune:
     """Zero weights, chosen in one of three ways that are not the same.
 
-    `amount`: the share of them that is smallest in magnitude, among `all` weights together or within each `layer`.
+    `amount`: the share of them that is smallest in magnitude, among `all` weights together or within each `layer`; or,
+    by `lamp`, whose square is the smallest share of what is left in its layer, which empties none.
     `below`: every weight whose magnitude is below this threshold. `pattern`: "N:M" keeps the N largest of every M
     neighbours in a row. Where a training step follows, an amount rises by the cubic schedule over the first `ramp`
     (a share) of its steps, 0.5 if not given; 0 prunes at once. `layers` are the kinds of layers whose weights count.
@@ -48,7 +49,7 @@ class Prune:
         require(below is None or 0 <= below < math.inf, f"prune.below is a magnitude, at least 0, got {below}")
         require(ramp is None or 0 <= ramp <= 1, f"prune.ramp is a share of the steps, 0 <= ramp <= 1, got {ramp}")
         require(not ramp or amount is not None, f"prune.ramp goes with amount, not with {given[0]}, got {ramp}")
-        require(self.scope in get_args(Scope), f"prune.scope must be all or layer, got {self.scope!r}")
+        require(self.scope in get_args(Scope), f"prune.scope must be all, layer or lamp, got {self.scope!r}")
         require(self.scope == "all" or amount is not None, f"prune.scope goes with amount, not with {given[0]}")
         if self.pattern is not None:
             require(self.kept is not None, f"prune.pattern is N:M with 0 < N < M, such as '2:4', got {self.pattern!r}")

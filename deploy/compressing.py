@@ -176,6 +176,10 @@ def show(console: Console, told: Description) -> None:
         seen = ", ".join(sorted(set(one.inputs.values())))
         table.add_row(name, shape, numbers, seen, f"{one.sparsity:.1%}", f"{one.bytes:,}", bits)
     console.print(table)
+    for name in told.emptied:
+        console.print(
+            f"every weight of {name} is zero: prune with scope=lamp or scope=layer keeps some", highlight=False
+        )
     for name, why in told.left.items():
         console.print(f"in float: {name or 'the model itself'} ({why})", highlight=False)
     console.print(

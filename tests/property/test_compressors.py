@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from compressors import packing
 from compressors.artifact import ArtifactError, describe, load, pack
-from compressors.form import training_form, weights
+from compressors.form import Weight, training_form, weights
 from compressors.prune import prune_amount, prune_threshold, sparsity
 from compressors.quantize import from_whole, quantize_rows, to_whole
 from compressors.recipe import Prune, Quantize, Recipe
@@ -21,6 +22,7 @@ torch.set_num_threads(1)  # these nets are too small to share among threads, whi
 RECIPE = Recipe(Prune(amount=0.5), Quantize())
 SCALES = st.sampled_from([0.0, 1e-45, 1e-38, 1e-12, 1.0, 1e6, 1e18, 3.4e38])
 WIDTHS = st.integers(1, 70)
+LAMP = partial(prune_amount, scope="lamp")
 
 
 def scaled(rows: int, columns: int, scales: list[float], seed: int) -> Tensor:
@@ -107,7 +109,7 @@ def test_groups_of_any_size_round_by_half_a_step_at_most(
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.tuples(st.sampled_from([prune_amount, prune_threshold]), st.floats(0, 0.99)), max_size=6),
+    st.lists(st.tuples(st.sampled_from([prune_amount, LAMP, prune_threshold]), st.floats(0, 0.99)), max_size=6),
     st.integers(0, 99),
 )
 def test_masks_only_lose_entries_and_an_amount_is_reached(
@@ -124,6 +126,42 @@ def test_masks_only_lose_entries_and_an_amount_is_reached(
         assert all(not layer.mask[d].any() for layer, d in zip(weights(form).values(), dead, strict=True))
         if prune is prune_amount:
             assert math.isclose(sparsity(form).overall, max(before, round(value * size) / size))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6), SCALES), min_size=1, max_size=4), st.floats(0, 0.999),
+    st.floats(0, 0.999), st.integers(0, 999),
+)  # fmt: skip
+def test_lamp_is_its_formula_and_empties_no_layer(
+    sizes: list[tuple[int, int, float]], first: float, then: float, seed: int
+) -> None:
+    form = training_form(nn.ModuleList(nn.Linear(i, o) for i, o, _ in sizes), RECIPE)
+    found = list(weights(form).values())
+    for weight, (i, o, scale) in zip(found, sizes, strict=True):
+        with torch.no_grad():
+            weight.value.copy_(scaled(o, i, [scale], seed))
+    total = sum(weight.mask.numel() for weight in found)
+    for amount in sorted((first, then)):
+        scores = [score for weight in found for score in lamp(weight)]
+        LAMP(form, amount)
+        kept = torch.cat([weight.mask.flatten() for weight in found]).bool().tolist()
+        assert sum(kept) == total - round(amount * total)
+        gone, stay = ([score for score, k in zip(scores, kept, strict=True) if k == told] for told in (False, True))
+        assert max(gone, default=0.0) <= min(stay, default=1.0) * (1 + 1e-9)
+        if sum(kept) >= len(found):
+            assert all(weight.mask.any() or not weight.value.any() for weight in found)
+
+
+def lamp(weight: Weight) -> list[float]:
+    """The scores of arXiv 2010.07611, one by one; -1 for what is masked."""
+    values, mask = weight.value.flatten().abs().tolist(), weight.mask.flatten().tolist()
+    ranked = sorted((value, n) for n, value in enumerate(values) if mask[n])
+    scores = [-1.0] * len(values)
+    for place, (value, n) in enumerate(ranked):
+        left = math.fsum(other**2 for other, _ in ranked[place:])
+        scores[n] = value**2 / left if left else 0.0
+    return scores
 
 
 def tiny() -> nn.Module:

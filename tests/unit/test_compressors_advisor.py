@@ -142,4 +142,4 @@ def test_a_budget_out_of_bounds_is_refused_by_name(wrong: dict[str, float]) -> N
 
 
 def test_the_usual_recipes_are_sound_and_differ() -> None:
-    assert len({r.digest() for r in usual(Retrain())}) == len(usual(Retrain())) == 29
+    assert len({r.digest() for r in usual(Retrain())}) == len(usual(Retrain())) == 33

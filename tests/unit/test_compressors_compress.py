@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from typing import cast
 
 import pytest
@@ -309,6 +310,21 @@ class Untraceable(nn.Module):
             x = torch.relu(self.two(self.norm(self.one(x))))
         out: Tensor = self.out(x)
         return out
+
+
+@pytest.mark.parametrize(("scope", "emptied"), [("all", ("4.weight",)), ("lamp", ()), ("layer", ())])
+def test_what_is_left_of_a_layer_of_small_weights(scope: str, emptied: tuple[str, ...]) -> None:
+    model = net()
+    with torch.no_grad():
+        model.get_parameter("4.weight").mul_(1e-3)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        made = compress(model, f"prune(amount=0.5, scope={scope})", data(), Squared())
+    assert made.description.emptied == emptied
+    assert [str(one.message).split(";")[0] for one in heard] == [
+        f"{made.recipe} leaves nothing of {e}" for e in emptied
+    ]
+    assert all(one.filename == __file__ for one in heard)
 
 
 def test_a_model_that_has_nothing_to_compress_is_refused_with_the_reason() -> None:

@@ -13,7 +13,7 @@ from compressors.recipe import KINDS, Distill, Prune, PruneStructured, Quantize,
 AMOUNTS = st.floats(0.01, 0.99)
 TRAINED = {"passes": st.integers(1, 9), "batch": st.integers(1, 999), "learning_rate": st.floats(1e-6, 0.9)}
 TRAINED |= {"schedule": st.sampled_from(["constant", "cosine"])}
-PRUNES = st.builds(Prune, amount=AMOUNTS, scope=st.sampled_from(["all", "layer"])) | st.builds(
+PRUNES = st.builds(Prune, amount=AMOUNTS, scope=st.sampled_from(["all", "layer", "lamp"])) | st.builds(
     Prune, below=st.floats(0, 1e3), layers=st.lists(st.sampled_from(KINDS), min_size=1, unique=True).map(tuple)
 )
 STRUCTURED = st.builds(PruneStructured, amount=AMOUNTS, units=st.sampled_from(["heads", ("neurons", "channels")]))

@@ -133,12 +133,15 @@ def test_what_the_loop_makes_says_what_made_it(tmp_path: Path) -> None:
 def test_an_artifact_is_shown_with_its_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = list(small.history())
     data = Data(small.encode([row.features for row in rows]), torch.tensor([row.label for row in rows]))
-    made = compress(small.net(), "quantize(int8)", data, Binary(), factory=small.net, manifest={"note": "[red]mine"})
+    net = small.net()
+    nn.init.zeros_(net.get_parameter("2.weight"))
+    made = compress(net, "quantize(int8)", data, Binary(), factory=small.net, manifest={"note": "[red]mine"})
     path = tmp_path / "net.safetensors"
     path.write_bytes(made.artifact)
     show(Console(width=200), read(path))
     shown = capsys.readouterr().out
     assert "made from: tests.small:net()" in shown
+    assert "every weight of 2.weight is zero: prune with scope=lamp or" in shown
     assert "note: [red]mine" in shown
     assert f"quality: loss_before {made.loss_before:.4g}, loss_after {made.loss_after:.4g}, loss_error " in shown
     assert "recipe: quantize(int8)" in shown
