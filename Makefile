@@ -7,16 +7,16 @@ BIN := $(VENV)/bin
 demo: $(VENV)/ready
 	$(BIN)/shadowstream demo
 
-# Three parts side by side: two wait for most of their time, and the third, of low priority, computes meanwhile.
+# Three parts side by side: two wait for much of their time, and the third, of low priority, computes meanwhile.
 test: $(VENV)/ready
 	@echo 'Three parts side by side, each shown when it ends, after some 11 minutes on two cores.'
 	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target test-whole test-parts test-pure
 
 test-whole: $(VENV)/ready
-	$(BIN)/python -m pytest tests/e2e
+	$(BIN)/python -m pytest tests/e2e tests/contract
 
 test-parts: $(VENV)/ready
-	$(BIN)/python -m pytest tests/contract tests/integration tests/faults
+	$(BIN)/python -m pytest tests/integration tests/faults
 
 test-pure: $(VENV)/ready
 	nice -n 10 $(BIN)/python -m pytest tests/unit tests/property

@@ -37,6 +37,10 @@ class Refused(ValueError):
     """The artifact does not answer as the training form does; the message has the figures."""
 
 
+class EmptiedWarning(UserWarning):
+    """A prune step left nothing of a layer's weights: it gives its bias whatever comes in, and cannot learn."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Compressed:
     """What became of a model: `artifact` to store, `model` to serve, the training `form` to go on learning with.
@@ -120,6 +124,7 @@ def compress(
         warnings.warn(
             f"{recipe} leaves nothing of {', '.join(description.emptied)}; prune with scope=lamp or scope=layer keeps "
             "weights of every layer",
+            EmptiedWarning,
             stacklevel=2,
         )
     return Compressed(

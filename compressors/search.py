@@ -7,6 +7,7 @@ Owns the budget, the trials and their order (Jamieson & Talwalkar, arXiv 1502.07
 import copy
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -17,7 +18,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from compressors.compress import Refused, bytes_of, compress
+from compressors.compress import EmptiedWarning, Refused, bytes_of, compress
 from compressors.distill import Data, Losses
 from compressors.engines import Engine
 from compressors.fastest import fastest
@@ -144,7 +145,9 @@ class Search:
         size = len(self._data.labels) - len(self._held.labels)
         part = Data(*self._data.at(torch.arange(size - max(1, round(share * size)), size)))  # the newest
         try:
-            made = compress(self._model, recipe, part, self._losses, held=self._held, seed=self._seed)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", EmptiedWarning)  # the loss tells
+                made = compress(self._model, recipe, part, self._losses, held=self._held, seed=self._seed)
         except (ValueError, Refused) as wrong:
             return Trial(recipe=str(recipe), share=share, refused=str(wrong))
         engine, took = self._time(made.model)

@@ -34,6 +34,7 @@ from tests.conftest import Running
 
 NUMBER = itertools.count()
 T = 1_700_000_000_000
+KILLS = 4
 ASKED, TOLD = Tp("asked", 0), Tp("told", 0)
 FEED = """
 from deploy.feed import Feed
@@ -330,9 +331,7 @@ def test_a_killed_writers_open_transaction_is_ended_and_it_can_never_commit(
 def test_a_writer_killed_again_and_again_writes_every_sample_once(
     opened: Opened, embedded_store_url: str, tmp_path: Path
 ) -> None:
-    joined, rng, count = opened.joined, random.Random(5), 12_000
-    joined.emit(range(count))
-    joined.end()
+    joined, rng, each = opened.joined, random.Random(5), 3_000
     (tmp_path / "feed.py").write_text(FEED.format(name=joined.name))
     settings = config.Settings(
         kafka=config.Kafka(bootstrap=opened.broker),
@@ -341,21 +340,24 @@ def test_a_writer_killed_again_and_again_writes_every_sample_once(
         output=config.Output(to=cast("Any", opened.to), path=str(opened.folder), rows_per_file=70),
     )
     work = Work(role="writer", feed=str(tmp_path / "feed.py"), settings=settings, tps=[], fetch_wait_ms=5)
-    killed = 0
-    while True:
+    for killed in range(KILLS):
+        joined.emit(range(killed * each, (killed + 1) * each))
         worker, before = Worker(work, tmp_path / "log"), opened.progress()
         more = rng.randrange(1, 30 if opened.to == "parquet" else 1_000)
         deadline = time.monotonic() + 30
-        while worker.exit_code is None and (killed == 4 or opened.progress() < before + more):
+        while opened.progress() < before + more:
+            assert worker.exit_code is None, (tmp_path / "log").read_text()
             assert time.monotonic() < deadline, (tmp_path / "log").read_text()
-        if worker.exit_code is not None:
-            break
         worker.kill()
         worker.end()
-        killed += 1
+    joined.end()
+    worker = Worker(work, tmp_path / "log")
+    deadline = time.monotonic() + 30
+    while worker.exit_code is None:
+        assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+        time.sleep(0.02)
     worker.end()
     assert worker.exit_code == 0, (tmp_path / "log").read_text()
-    assert killed >= 2
-    check(opened.rows(), count)
+    check(opened.rows(), KILLS * each)
     assert joined.unread() == 0
     assert not list(opened.folder.glob("shard=*/.*"))

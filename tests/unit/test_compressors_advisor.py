@@ -18,6 +18,7 @@ from compressors.search import RUNGS, Budget, Trial
 from tests.unit.test_compressors_compress import data, net
 from tests.unit.test_compressors_train import Squared
 
+pytestmark = pytest.mark.filterwarnings("error::compressors.compress.EmptiedWarning")  # the loss tells it
 torch.set_num_threads(1)  # these nets are too small to share among threads, which would only wait for each other
 RECIPES = [Recipe.parse(text) for text in ("quantize(int8)", "quantize(bfloat16)", "quantize(int2, inputs=float)",
                                            "prune(amount=0.9)", "prune(amount=0.5) -> quantize(int8)")]  # fmt: skip

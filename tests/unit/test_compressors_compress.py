@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors import artifact
-from compressors.compress import Refused, carry_out, compress
+from compressors.compress import EmptiedWarning, Refused, carry_out, compress
 from compressors.distill import Data
 from compressors.form import training_form
 from compressors.layers import Shadow
@@ -324,7 +324,7 @@ def test_what_is_left_of_a_layer_of_small_weights(scope: str, emptied: tuple[str
     assert [str(one.message).split(";")[0] for one in heard] == [
         f"{made.recipe} leaves nothing of {e}" for e in emptied
     ]
-    assert all(one.filename == __file__ for one in heard)
+    assert all((one.category, one.filename) == (EmptiedWarning, __file__) for one in heard)
 
 
 def test_a_model_that_has_nothing_to_compress_is_refused_with_the_reason() -> None:

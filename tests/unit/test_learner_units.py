@@ -23,7 +23,7 @@ from streams.errors import ConfigError
 from tests import small
 
 torch.set_num_threads(1)
-REST = "distill(passes=1) -> prune(amount=0.6) -> quantize(int8) -> distill(passes=1)"
+REST = "distill(passes=1) -> prune(amount=0.6, scope=lamp) -> quantize(int8) -> distill(passes=1)"
 HALF = Recipe.parse(f"prune_structured(amount=0.5) -> {REST}")
 
 
