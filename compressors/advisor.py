@@ -71,7 +71,7 @@ def usual(training: Retrain) -> list[Recipe]:
     smaller: list[Step] = [PruneStructured(amount=0.5), training]
     chains: list[list[Step]] = [[], smaller]
     chains += [[Prune(amount=0.5)], [Prune(amount=0.8)], [Prune(amount=0.9)], [Prune(pattern="2:4")]]
-    chains += [[Prune(amount=0.8, scope="layer")], [*smaller, Prune(amount=0.6)]]
+    chains += [[Prune(amount=0.8, scope="lamp")], [*smaller, Prune(amount=0.6)]]
     quantizes = [None, Quantize("int8"), Quantize("int4", group=32), Quantize("bfloat16")]
     whole = [[*chain, *([q] if q else [])] for chain in chains for q in quantizes]
     trained = [Recipe(*chain) if chain == smaller else Recipe(*chain, training) for chain in whole if chain]

@@ -120,13 +120,7 @@ def compress(
         raise ValueError(f"{recipe}: a loss on the held-out rows is not finite: {quality}")
     packed = artifact.with_manifest(packed, told)
     description = artifact.describe(packed)
-    if rest.first(Prune) is not None and description.emptied:
-        warnings.warn(
-            f"{recipe} leaves nothing of {', '.join(description.emptied)}; prune with scope=lamp or scope=layer keeps "
-            "weights of every layer",
-            EmptiedWarning,
-            stacklevel=2,
-        )
+    warn_of_emptied(recipe, description)
     return Compressed(
         recipe=recipe,
         artifact=packed,
@@ -139,6 +133,17 @@ def compress(
         loss_after=quality["loss_after"],
         loss_error=quality["loss_error"],
     )
+
+
+def warn_of_emptied(recipe: Recipe, description: Description) -> None:
+    """Warn the caller's caller of layers that a recipe has left nothing of."""
+    if recipe.first(Prune) is not None and description.emptied:
+        warnings.warn(
+            f"{recipe} leaves nothing of {', '.join(description.emptied)}; prune with scope=lamp or scope=layer keeps "
+            "weights of every layer",
+            EmptiedWarning,
+            stacklevel=3,
+        )
 
 
 def remove_units(

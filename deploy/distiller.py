@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors import artifact
-from compressors.compress import bytes_of, carry_out
+from compressors.compress import bytes_of, carry_out, warn_of_emptied
 from compressors.distill import Data
 from compressors.manifest import measured, name_of, versions
 from compressors.parity import parity
@@ -62,6 +62,7 @@ def compress(
         before, after = (pipeline.task.losses(m(*held), target) for m in (teacher.eval(), served))
     packed = artifact.with_manifest(packed, provenance(pipeline, teacher) | measured(agreement, before, after))
     figures = artifact.describe(packed)
+    warn_of_emptied(pipeline.recipe, figures)
     return (
         packed,
         Figures(

@@ -49,7 +49,7 @@ NO_ROWS = (
     "pipeline {!r}: prune_structured chooses units of a trained model by rows of history, and there is none; give "
     "history, or take the step out of the recipe"
 )
-RECIPE = Recipe(Prune(amount=0.8), Quantize("int8"), Distill())
+RECIPE = Recipe(Prune(amount=0.8, scope="lamp"), Quantize("int8"), Distill())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from compressors import artifact
-from compressors.compress import carry_out, compress
+from compressors.compress import EmptiedWarning, carry_out, compress
 from compressors.distill import Data
 from compressors.recipe import Recipe
 from deploy import bootstrap, distiller
@@ -169,3 +169,12 @@ def test_a_recipe_with_masks_or_rounding_is_not_carried_out_on_a_plain_model() -
             teacher=small.net(),
             seed=0,
         )
+
+
+def test_the_loop_warns_of_a_layer_of_which_nothing_is_left() -> None:
+    recipe = Recipe.parse("prune(amount=0.5) -> quantize(int8)")
+    made, pipeline = learner(recipe), replace(small.pipeline, recipe=recipe)
+    with torch.no_grad():
+        made.shadow.model.get_parameter("2.weight").mul_(1e-3)
+    with pytest.warns(EmptiedWarning, match=r"prune\(amount=0.5\) -> quantize\(int8\) leaves nothing of 2.weight"):
+        distiller.compress(pipeline, made.shadow.model, made.teacher.mean, rows(), made.shapes)
