@@ -78,6 +78,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as nowhere:
         kept = asked.kept or Path(nowhere)
+        kept.mkdir(parents=True, exist_ok=True)
         told = {
             name: measure(name, Recipe.parse(asked.recipe or CASES[name].recipe), asked.rows, asked.seconds, kept)
             for name in asked.models
