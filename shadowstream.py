@@ -13,21 +13,21 @@ from streams.formats.content import json, msgpack
 from streams.formats.fields import KEY, TIMESTAMP, fields, header
 
 if TYPE_CHECKING:
-    from compressors.advisor import advise
-    from compressors.artifact import ArtifactError
-    from compressors.artifact import describe as describe_artifact
-    from compressors.artifact import load as load_artifact
+    from compressors.advisor.advise import advise
+    from compressors.advisor.search import Budget
+    from compressors.artifact.folder import pull, push
+    from compressors.artifact.format import ArtifactError
+    from compressors.artifact.format import describe as describe_artifact
+    from compressors.artifact.format import load as load_artifact
     from compressors.compress import Compressed, Refused, compress
-    from compressors.distill import Data
-    from compressors.fastest import fastest
-    from compressors.folder import pull, push
-    from compressors.onnx import export_onnx
+    from compressors.distillation.distill import Data
+    from compressors.engines.fastest import fastest
+    from compressors.engines.onnx import export_onnx
     from compressors.recipe import Distill, Prune, PruneStructured, Quantize, Recipe, Retrain
-    from compressors.search import Budget
     from deploy.pipeline import FeedEvent, Labelled, Pipeline
-    from learners.gate import Promotion
-    from learners.online import Online
-    from learners.tasks import Binary, Classes, Regression, Task
+    from learners.evaluation.gate import Promotion
+    from learners.online.learner import Online
+    from learners.tasks.task import Binary, Classes, Regression, Task
 
 __all__ = [
     "KEY",
@@ -79,19 +79,19 @@ __all__ = [
 ]
 
 _LATER = {
-    "compressors.advisor": ("advise",),
-    "compressors.artifact": ("ArtifactError", "describe_artifact", "load_artifact"),
+    "compressors.advisor.advise": ("advise",),
+    "compressors.artifact.format": ("ArtifactError", "describe_artifact", "load_artifact"),
     "compressors.compress": ("Compressed", "Refused", "compress"),
-    "compressors.distill": ("Data",),
-    "compressors.fastest": ("fastest",),
-    "compressors.folder": ("pull", "push"),
-    "compressors.onnx": ("export_onnx",),
+    "compressors.distillation.distill": ("Data",),
+    "compressors.engines.fastest": ("fastest",),
+    "compressors.artifact.folder": ("pull", "push"),
+    "compressors.engines.onnx": ("export_onnx",),
     "compressors.recipe": ("Distill", "Prune", "PruneStructured", "Quantize", "Recipe", "Retrain"),
-    "compressors.search": ("Budget",),
+    "compressors.advisor.search": ("Budget",),
     "deploy.pipeline": ("FeedEvent", "Labelled", "Pipeline"),
-    "learners.gate": ("Promotion",),
-    "learners.online": ("Online",),
-    "learners.tasks": ("Binary", "Classes", "Regression", "Task"),
+    "learners.evaluation.gate": ("Promotion",),
+    "learners.online.learner": ("Online",),
+    "learners.tasks.task": ("Binary", "Classes", "Regression", "Task"),
 }
 _NAMED_THERE = {"describe_artifact": "describe", "load_artifact": "load"}
 

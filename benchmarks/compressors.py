@@ -23,16 +23,16 @@ from safetensors.torch import load_model, save, save_model
 from torch import Tensor, nn
 
 from benchmarks.engines import any_answer
-from compressors.artifact import load
+from compressors.artifact.format import load
 from compressors.compress import compress
-from compressors.distill import Data as Rows
-from compressors.engines import ENGINES, ONNX, Engine, FloatLinear, Run, Session
-from compressors.fastest import Fastest, fastest
-from compressors.int8 import substitute
-from compressors.onnx import export_onnx
+from compressors.distillation.distill import Data as Rows
+from compressors.engines.engine import ENGINES, ONNX, Engine, FloatLinear, Run, Session
+from compressors.engines.fastest import Fastest, fastest
+from compressors.engines.onnx import export_onnx
+from compressors.quantization.int8 import substitute
 from compressors.recipe import Recipe
 from examples.compress import images, models
-from learners.tasks import Binary, Classes, Task
+from learners.tasks.task import Binary, Classes, Task
 
 FLOAT = "float32 torch"
 SAMPLES = 128

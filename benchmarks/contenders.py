@@ -18,9 +18,9 @@ import psutil
 from redis import Redis
 
 from benchmarks import ours
-from deploy.embedded import Service, start_store
+from deploy.embedded.servers import Service, start_store
+from streams.join.store import Store
 from streams.redis import Address
-from streams.store import Store
 from tests.services.redis import Cluster
 
 HERE = Path(__file__).parent

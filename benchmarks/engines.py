@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from compressors.engines import ENGINES, Engine
-from compressors.fastest import Fastest, fastest
-from compressors.parity import Parity
+from compressors.artifact.parity import Parity
+from compressors.engines.engine import ENGINES, Engine
+from compressors.engines.fastest import Fastest, fastest
 from examples.compress import images, models
 from tests.serving import served
 

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 from redis import Redis
 
 from benchmarks.events import name
-from deploy.embedded import Service, start_store
-from streams.step import Move, Rules, Step, asked, told
-from streams.store import Store
+from deploy.embedded.servers import Service, start_store
+from streams.join.step import Move, Rules, Step, asked, told
+from streams.join.store import Store
 
 FEED, EVENTS, STEPS, CLOSES = "growth", 2_000, 20, 256
 OLDEST = (STEPS + 1) * CLOSES  # what will be closed is not joined before

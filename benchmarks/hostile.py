@@ -16,7 +16,7 @@ from kafka import KafkaAdminClient
 from benchmarks.contenders import APART, Arena
 from benchmarks.events import Item, fill
 from benchmarks.ours import DEAD
-from deploy.embedded import Service
+from deploy.embedded.servers import Service
 from streams.kafka import ensure_topics
 from tests.hostile import mixed
 

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import growth, speed
-from deploy.embedded import Service, start_broker
+from deploy.embedded.servers import Service, start_broker
 
 NOTHING = "-"
 

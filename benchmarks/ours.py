@@ -11,16 +11,16 @@ from kafka import KafkaConsumer, TopicPartition
 from msgspec.structs import replace
 
 from benchmarks.peers.tally import Tally
-from deploy.worker import tune
-from streams.batch import Readers
+from deploy.processes.worker import tune
 from streams.events import json_outcome, labelled, read_prediction, read_sample
 from streams.formats.fields import fields
-from streams.joiner import Joiner
+from streams.join.batch import Readers
+from streams.join.joiner import Joiner
+from streams.join.policy import JoinPolicy
+from streams.join.store import Store, name
 from streams.kafka import Sink, Source, Tp
 from streams.outputs.samples import Samples
-from streams.policy import JoinPolicy
 from streams.redis import Address
-from streams.store import Store, name
 
 FEED = "measured"
 DEAD = "dead"

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from benchmarks import events
 from benchmarks.contenders import ONE, QUIX, RAW, ROOT, ROWS, Arena, Failed, Result, Row, why_not
 from benchmarks.ours import DEAD
-from deploy.embedded import Service
+from deploy.embedded.servers import Service
 from streams.kafka import ensure_topics
 
 SETTLE_S = 5.0  # from "go" to the first paced event: a consumer group forms, a peer makes its topics

@@ -13,7 +13,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from compressors.form import training_form
-from compressors.prune import prune_amount
+from compressors.pruning.prune import prune_amount
 from compressors.recipe import Prune, Quantize, Recipe
 
 RECIPES = {

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from compressors.distill import Data, Losses, answers
+from compressors.distillation.distill import Data, Losses, answers
 
 
 def check_model(model: nn.Module) -> None:

@@ -13,19 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compressors import artifact
-from compressors.artifact import Description
+from compressors.artifact import format as artifact
+from compressors.artifact.format import Description
+from compressors.artifact.manifest import given, made_by, measured, versions
+from compressors.artifact.parity import Parity, parity
 from compressors.checks import check_model, check_rows, check_task
-from compressors.distill import Data, Losses
+from compressors.distillation.distill import Data, Losses
+from compressors.distillation.train import train
 from compressors.form import training_form, weights
-from compressors.layers import Shadow
-from compressors.manifest import given, made_by, measured, versions
-from compressors.parity import Parity, parity
-from compressors.prune import prune
+from compressors.pruning.prune import prune
+from compressors.pruning.shapes import shapes
+from compressors.pruning.structured import Report, prune_structured
+from compressors.quantization.layers import Shadow
 from compressors.recipe import STEP_NAMES, Prune, PruneStructured, Quantize, Recipe, Retrain, Step
-from compressors.shapes import shapes
-from compressors.structured import Report, prune_structured
-from compressors.train import train
 
 HELD_OUT = 0.05  # the newest share of the data, on which parity and losses are measured
 EXAMPLE = 4  # rows by which units are followed

@@ -9,8 +9,8 @@ from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
-from compressors.attention import ShadowMultiheadAttention
-from compressors.layers import (
+from compressors.quantization.attention import ShadowMultiheadAttention
+from compressors.quantization.layers import (
     Shadow,
     ShadowConv1d,
     ShadowConv2d,
@@ -22,7 +22,7 @@ from compressors.layers import (
     ShadowTransposed,
     mask_name,
 )
-from compressors.quantize import MOST_INPUTS
+from compressors.quantization.quantize import MOST_INPUTS
 from compressors.recipe import Kind, Recipe
 
 MOST_REASONS = 3  # in a message

@@ -1,1 +1,17 @@
-"""The running system: actors, serving, registry, promotion, the embedded stack and the command line."""
+"""The running system. From the top down, nothing imports upwards:
+
+cli/           the commands
+console/       every renderer: what one sees
+operate/       what is done from another process
+run/           one run: services, processes, the replay, the end
+processes/     each role in a process, under Ray or without
+serving/       requests to predictions
+learning/      samples to candidates
+promotion/     candidates to champions
+pipeline.py    what a user's pipeline.py says
+embedded/      broker and store as child processes that end with us
+feed.py        what a user's feed.py says
+monitor.py     how far everything is, as data
+config.py      shadowstream.toml and the environment
+registry/      what lasts
+"""

@@ -17,9 +17,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from streams.broker import Broker
 from streams.errors import ConfigError
-from streams.policy import JoinPolicy
+from streams.join.policy import JoinPolicy
+from streams.kafka.broker import Broker
 from streams.redis import Address
 
 PREFIX = "SHADOWSTREAM"

@@ -13,9 +13,9 @@ from types import ModuleType
 from typing import Protocol, TypeVar, runtime_checkable
 
 from deploy.config import Topics
-from streams.batch import Readers
 from streams.errors import ConfigError
 from streams.events import Event, Reader
+from streams.join.batch import Readers
 
 T = TypeVar("T")
 

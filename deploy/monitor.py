@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from deploy.records import (
+from deploy.registry.records import (
     Candidate,
     Champion,
     ConductorNote,
@@ -19,10 +19,10 @@ from deploy.records import (
     Metrics,
     ServerNote,
 )
-from deploy.registry import Registry
-from learners.evaluate import Verdict
-from streams.step import ShardState
-from streams.store import Store
+from deploy.registry.registry import Registry
+from learners.evaluation.evaluate import Verdict
+from streams.join.step import ShardState
+from streams.join.store import Store
 
 T = TypeVar("T", bound=Struct)
 LOOK_EVERY_S = 0.02

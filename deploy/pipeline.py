@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from compressors.recipe import Distill, Prune, PruneStructured, Quantize, Recipe
 from deploy import feed as feeds
-from learners.gate import Promotion
-from learners.online import Online
-from learners.tasks import Binary, Task
+from learners.evaluation.gate import Promotion
+from learners.online.learner import Online
+from learners.tasks.task import Binary, Task
 from streams.errors import ConfigError
 from streams.events import (
     Event,

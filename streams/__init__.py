@@ -1,1 +1,14 @@
-"""Events in, samples out: the feed's contracts, Kafka, and the join in Redis."""
+"""Events in, samples out.
+
+    events.py      requests, predictions, outcomes and samples, and their JSON
+    errors.py      every error that a user meets, its exit code, and whether a retry helps
+    dead.py        dead letters: what could not be read, and how it is brought back
+    kafka/         the Kafka adapter
+    redis/         the Redis adapter: one server, Sentinels or a cluster
+    formats/       readers of JSON, MessagePack, Avro and Protobuf, made from field names
+    join/          predictions and outcomes become samples, in one atomic step
+    outputs/       samples to a reader, a Kafka topic or Parquet files, once each
+    audit/         the equations that must hold, and the same join in plain Python
+
+Imports nothing else of ours.
+"""

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from streams.batch import Letter
 from streams.events import Record, encode
+from streams.join.batch import Letter
 from streams.kafka import Sink, Tp, crc
 
 LETTER_BYTES = 1 << 16  # are kept of a refused record's value, of its key, and of its headers

@@ -13,8 +13,8 @@ import pytest
 import torch
 from redis import Redis
 
-from deploy.embedded import Service, start_broker, start_store
-from streams.store import Store
+from deploy.embedded.servers import Service, start_broker, start_store
+from streams.join.store import Store
 
 
 class Running(NamedTuple):

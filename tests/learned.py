@@ -26,23 +26,24 @@ from redis import Redis
 from torch import Tensor
 
 from compressors.form import weights
-from compressors.layers import mask_name
+from compressors.quantization.layers import mask_name
 from compressors.recipe import Distill, Prune, Quantize, Recipe
-from deploy import audit, history
-from deploy.bootstrap import bootstrap
-from deploy.distiller import make_learner
-from deploy.learner import CommitRules, LearnerRole
+from deploy.learning.bootstrap import bootstrap
+from deploy.learning.distiller import make_learner
+from deploy.learning.learner import CommitRules, LearnerRole
 from deploy.pipeline import Pipeline
-from deploy.registry import Registry
-from deploy.restore import restore
-from learners import commits as encoded
-from learners.commits import Commit
-from streams.audit import audit as joined
+from deploy.registry import history
+from deploy.registry import learned as audit
+from deploy.registry.registry import Registry
+from deploy.run.restore import restore
+from learners.commits import commit as encoded
+from learners.commits.commit import Commit
+from streams.audit.equations import audit as joined
 from streams.events import Sample
+from streams.join.policy import JoinPolicy
+from streams.join.step import Move, Rules, ShardState, Step, asked, told
+from streams.join.store import Store
 from streams.outputs.samples import number
-from streams.policy import JoinPolicy
-from streams.step import Move, Rules, ShardState, Step, asked, told
-from streams.store import Store
 from tests import small
 
 NUMBERS = count()

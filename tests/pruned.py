@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compressors.pruning.shapes import reshape, shapes
+from compressors.pruning.structured import Report, prune_structured
 from compressors.recipe import PruneStructured
-from compressors.shapes import reshape, shapes
-from compressors.structured import Report, prune_structured
 
 torch.set_num_threads(1)  # these nets are too small to share among threads, which would only wait for each other
 HALF = PruneStructured(amount=0.5)

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from compressors.int8 import Int8Linear
-from compressors.quantize import quantize_rows
+from compressors.quantization.int8 import Int8Linear
+from compressors.quantization.quantize import quantize_rows
 
 PLACES = 20
 

@@ -10,8 +10,8 @@ from msgspec import Raw
 from torch import Tensor, nn
 
 from deploy.pipeline import FeedEvent, Labelled, Pipeline
-from learners.batches import Encoder
-from learners.online import Learner, Online
+from learners.online.batches import Encoder
+from learners.online.learner import Learner, Online
 from streams.events import Prediction, Sample
 
 HOUR_MS = 3_600_000

@@ -18,8 +18,8 @@ import torch
 from late import PIPELINE, Months, feed, january
 from torch import Tensor
 
-from deploy.distiller import make_learner
-from learners.online import Student
+from deploy.learning.distiller import make_learner
+from learners.online.learner import Student
 from shadowstream import FeedEvent
 
 SLICE_MS = 2 * 3_600_000  # what leaves within two hours is answered together, and then what arrived in them is learned

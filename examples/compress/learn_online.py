@@ -18,8 +18,8 @@ from late import PIPELINE, Months, feed, january
 from msgspec import Raw
 
 from compressors.compress import carry_out
-from deploy.distiller import make_learner
-from learners.batches import Encoder
+from deploy.learning.distiller import make_learner
+from learners.online.batches import Encoder
 from streams.events import Prediction, Sample
 
 

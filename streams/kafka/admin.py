@@ -12,11 +12,11 @@ from kafka import KafkaAdminClient
 from kafka import errors as client
 from kafka.admin import ConfigResource
 
-from streams.broker import Broker, broker
 from streams.errors import ShadowstreamError
+from streams.kafka.broker import Broker, broker
 from streams.kafka.connection import ANSWER_MS, settings
 from streams.kafka.faults import Access, connecting, mapped
-from streams.retention import TopicSettings
+from streams.kafka.retention import TopicSettings
 
 FOREVER = {"retention.ms": "-1", "retention.bytes": "-1"}
 

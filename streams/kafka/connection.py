@@ -6,8 +6,8 @@ Owns how long a broker may take, and what is wrong with a certificate before any
 import ssl
 from typing import Any
 
-from streams.broker import Broker
 from streams.errors import ConfigError
+from streams.kafka.broker import Broker
 
 CONNECT_MS = 5_000  # how long a broker may take to answer at all
 ANSWER_MS = 20_000  # how long a request may take before its future counts as failed

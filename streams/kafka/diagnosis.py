@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from kafka.net.sasl import get_sasl_mechanism
 
-from streams.broker import Broker
+from streams.kafka.broker import Broker
 from streams.kafka.connection import context
 
 PROBE_S = 3.0

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from kafka import errors as client
 
-from streams.broker import Broker
 from streams.errors import BrokerRefused, BrokerUnreachable, LogReplaced, RecordTooLarge, ShadowstreamError
+from streams.kafka.broker import Broker
 from streams.kafka.diagnosis import refusal, refused_user
 
 RIGHTS = {  # resource, as kafka-acls names it

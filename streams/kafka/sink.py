@@ -14,9 +14,9 @@ from kafka import KafkaProducer
 from kafka import errors as client
 from kafka.util import Timer
 
-from streams.broker import Broker, broker
 from streams.errors import BrokerRefused, BrokerUnreachable, RecordTooLarge, ShadowstreamError
 from streams.kafka.admin import limit_bytes
+from streams.kafka.broker import Broker, broker
 from streams.kafka.connection import ANSWER_MS, CONNECT_MS, settings
 from streams.kafka.encoding import BATCH_BYTES, Batch
 from streams.kafka.faults import TOO_LARGE, Access, connecting, fault

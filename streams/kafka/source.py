@@ -12,9 +12,9 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as client
 from kafka.structs import OffsetAndMetadata
 
-from streams.broker import Broker, broker
 from streams.errors import LogReplaced, LostRange, PositionError
 from streams.events import Record
+from streams.kafka.broker import Broker, broker
 from streams.kafka.connection import ANSWER_MS, CONNECT_MS, settings
 from streams.kafka.decoding import Records
 from streams.kafka.faults import Access, connecting, fault, mapped

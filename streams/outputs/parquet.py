@@ -16,11 +16,11 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from streams.broker import Broker
 from streams.errors import ConfigError, HistoryChanged, ShadowstreamError
+from streams.join.store import NOTHING
+from streams.kafka.broker import Broker
 from streams.outputs.samples import number
 from streams.outputs.writer import Output, Overtaken, Target
-from streams.store import NOTHING
 
 try:
     import pyarrow as pa

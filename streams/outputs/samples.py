@@ -7,8 +7,8 @@ becomes of a sample, nor when it is safe to drop: that is the caller's word.
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from streams.step import ShardState
-from streams.store import NOTHING, Store
+from streams.join.step import ShardState
+from streams.join.store import NOTHING, Store
 
 PAGE = 1_000  # samples read at once, of one shard
 BLOCK_MS = 500

@@ -15,13 +15,13 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from streams.broker import Broker
 from streams.errors import BrokerUnreachable, HistoryChanged
 from streams.events import Record
+from streams.join.store import NOTHING
 from streams.kafka import Sink, Source, Tp
+from streams.kafka.broker import Broker
 from streams.outputs.samples import number
 from streams.outputs.writer import Output, Target
-from streams.store import NOTHING
 
 VOID = "void"
 ANSWER_S = 20.0

@@ -10,9 +10,9 @@ from typing import Literal, Protocol
 from msgspec import Struct
 
 from streams.errors import HistoryChanged, ShadowstreamError
+from streams.join.store import NOTHING, Store
 from streams.kafka import Tp
 from streams.outputs.samples import Samples, number
-from streams.store import NOTHING, Store
 
 
 class Overtaken(ShadowstreamError):

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from streams.store import Store
+from streams.join.store import Store
 from tests.contract.stores import CANNOT, Stage
 from tests.services.redis import Cluster, Place, Server
 

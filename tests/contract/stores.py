@@ -6,9 +6,9 @@ from typing import NamedTuple
 import pytest
 from msgspec.structs import replace
 
+from streams.join.step import Move, Rules, ShardState, Step, asked, told
+from streams.join.store import Store
 from streams.kafka import Tp
-from streams.step import Move, Rules, ShardState, Step, asked, told
-from streams.store import Store
 from tests.services.redis import Cluster, Place
 
 NAMELESS = "7.0 does not say which command a script may not call"

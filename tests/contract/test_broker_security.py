@@ -22,9 +22,9 @@ from kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from streams.broker import Broker
 from streams.errors import BrokerRefused, ConfigError
 from streams.kafka import Sink, Source, Tp, ensure_topics, topic_settings
+from streams.kafka.broker import Broker
 from tests.contract.brokers import drain, values, write
 from tests.services.certificates import Authority
 from tests.services.kafka import Kafka, free_ports

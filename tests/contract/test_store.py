@@ -12,8 +12,8 @@ import pytest
 from msgspec.structs import replace
 
 from streams.errors import HistoryChanged, StoreFull, StoreRefused, StoreUnreachable
-from streams.step import ShardState, Step
-from streams.store import Store
+from streams.join.step import ShardState, Step
+from streams.join.store import Store
 from tests.contract.stores import TPS, Stage, join, look, numbers, pairs
 from tests.services.redis import Cluster, identity, slot, until
 

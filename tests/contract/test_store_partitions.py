@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from streams.errors import StoreBehind, StoreRefused
-from streams.step import Move, Position, Step
+from streams.join.step import Move, Position, Step
 from tests.contract.stores import RULES, TPS, Stage, T, join, look
 
 MORE = [*TPS, ("p", 1), ("o", 1), ("o", 2)]

@@ -10,12 +10,12 @@ from typing import NamedTuple
 import pytest
 from msgspec.structs import replace
 
-import streams.store
-from deploy.embedded import free_port
+import streams.join.store
+from deploy.embedded.servers import free_port
 from streams.errors import ConfigError, ShadowstreamError, StoreRefused
+from streams.join.store import Store
 from streams.redis import Address
 from streams.redis.rights import READS, WRITES, commands, rule
-from streams.store import Store
 from tests.contract.stores import CANNOT, TPS, Stage, join, look, pairs
 from tests.services.certificates import Authority
 from tests.services.redis import Cluster, Server
@@ -105,7 +105,7 @@ def test_a_right_that_is_taken_away_leaves_no_half_step(stage: Stage, user: Addr
 
 
 def test_the_writes_that_are_checked_are_all_that_the_scripts_call() -> None:
-    at = Path(str(streams.store.__file__))
+    at = Path(str(streams.join.store.__file__))
     text = at.read_text() + at.with_name("join.lua").read_text()
     called = {word.lower() for word in re.findall(r"(?:call|chunked)\('([A-Z]+)'", text)}
     reads = {*commands(cluster=False)} - {*WRITES}

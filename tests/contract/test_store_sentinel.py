@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from streams.errors import HistoryChanged, StoreRefused, StoreUnreachable
-from streams.store import Store
+from streams.join.store import Store
 from tests.contract.stores import TPS, join, look, numbers, pairs
 from tests.contract.test_store import insist
 from tests.services.redis import Watched

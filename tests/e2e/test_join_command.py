@@ -15,11 +15,11 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
+from streams.join.store import Store
 from streams.kafka import Sink, Tp
-from streams.store import Store
 from tests.conftest import Running
 
-COMMAND = [sys.executable, "-m", "deploy.cli", "join"]
+COMMAND = [sys.executable, "-m", "deploy.cli.main", "join"]
 T = 1_700_000_000_000
 FEED = """
 from deploy.feed import Feed
@@ -79,7 +79,7 @@ class Command:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def workers(self) -> list[psutil.Process]:
-        return [process for process in self.family() if "deploy.worker" in process.cmdline()]
+        return [process for process in self.family() if "deploy.processes.worker" in process.cmdline()]
 
     def files(self) -> list[Path]:
         return sorted(self.folder.glob("samples/shard=*/*.parquet"))

@@ -16,10 +16,10 @@ import psutil
 import pytest
 
 from deploy.pipeline import load
-from deploy.records import Champion
-from deploy.registry import Registry
-from deploy.roles import ROLES
-from learners import commits
+from deploy.processes.roles import ROLES
+from deploy.registry.records import Champion
+from deploy.registry.registry import Registry
+from learners.commits import commit as commits
 from tests.conftest import Running
 
 PIPELINE = Path(__file__).parent / "slice" / "pipeline.py"
@@ -34,7 +34,7 @@ def published() -> Counter[str]:
 
 
 def start(folder: Path, **environment: str) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "deploy.cli", "run", str(PIPELINE), "--replay", "--json"]
+    command = [sys.executable, "-m", "deploy.cli.main", "run", str(PIPELINE), "--replay", "--json"]
     variables = {"SHADOWSTREAM_REGISTRY_PATH": str(folder), "SHADOWSTREAM_JOIN_WINDOW_S": "129600", **environment}
     with (folder / "err").open("wb") as err, (folder / "out").open("wb") as out:
         return subprocess.Popen(command, stdout=out, stderr=err, env=os.environ | variables)

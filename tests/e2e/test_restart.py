@@ -14,8 +14,8 @@ import psutil
 import pytest
 from redis import Redis
 
-from deploy import audit
-from deploy.registry import Registry
+from deploy.registry import learned as audit
+from deploy.registry.registry import Registry
 from streams.kafka import Sink, Tp
 from tests import small
 from tests.conftest import Running
@@ -76,7 +76,7 @@ class Run:
             psutil.wait_procs(family, timeout=30)
 
     def _command(self, name: str) -> list[str]:
-        return [sys.executable, "-m", "deploy.cli", name, str(self.folder / "pipeline.py")]
+        return [sys.executable, "-m", "deploy.cli.main", name, str(self.folder / "pipeline.py")]
 
 
 @pytest.mark.timeout(240)

@@ -10,9 +10,9 @@ import pytest
 from kafka import KafkaAdminClient
 
 from deploy import config
-from deploy.session import Session
+from deploy.run.session import Session
+from streams.join.policy import JoinPolicy
 from streams.kafka import Sink, Tp, ensure_topics
-from streams.policy import JoinPolicy
 from tests.conftest import Running
 from tests.contract.brokers import needs
 from tests.small import Point

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from deploy.crew import Worker
+from deploy.processes.crew import Worker
 from tests.faults.brokers import Lasting
 from tests.faults.stores import One, Three, cut
 from tests.faults.world import NAME, SHARDS, World

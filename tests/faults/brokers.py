@@ -5,7 +5,7 @@ Owns the broker, and the proxy between it and the join. `address` is for the loa
 
 from pathlib import Path
 
-from deploy.embedded import free_port, start_broker
+from deploy.embedded.servers import free_port, start_broker
 from tests.faults.proxy import KafkaProxy
 from tests.services.kafka import Kafka
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from deploy.embedded import free_port
+from deploy.embedded.servers import free_port
 from tests.faults.breaks import ONCE, Fault, possible
 from tests.faults.verdict import verdict
 from tests.faults.world import World

@@ -8,8 +8,8 @@ import time
 from random import Random
 
 from streams.events import encode
+from streams.join.policy import JoinPolicy
 from streams.kafka import Tp
-from streams.policy import JoinPolicy
 from tests.faults.publish import Publisher
 
 T = 1_700_000_000_000

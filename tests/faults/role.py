@@ -11,9 +11,9 @@ from pathlib import Path
 import msgspec
 import torch
 
-from deploy import server
 from deploy.pipeline import load
-from deploy.roles import Plan, build
+from deploy.processes.roles import Plan, build
+from deploy.serving import server
 
 
 def start(role: str, plan: Plan, log: Path, commit_s: float) -> "subprocess.Popen[bytes]":

@@ -21,12 +21,12 @@ import psutil
 from redis import Redis
 from rich.console import Console
 
-from deploy.embedded import Service, start_broker, start_store
-from streams.audit import audit
+from deploy.embedded.servers import Service, start_broker, start_store
+from streams.audit.equations import audit
 from streams.errors import StoreRefused
+from streams.join.step import ShardState
+from streams.join.store import Store
 from streams.outputs.samples import Samples
-from streams.step import ShardState
-from streams.store import Store
 from tests.faults import soak_loop
 from tests.faults.memory import FLAT_MB, Memory
 from tests.faults.steady import Steady, has_outcome, label_of
@@ -115,7 +115,7 @@ class Soak:
             "JOIN_STREAM_BOUND": self._bound,
         }
         environment = os.environ | {f"SHADOWSTREAM_{name}": str(value) for name, value in given.items()}
-        command = [sys.executable, "-m", "deploy.cli", "join", "feed.py", "--json"]
+        command = [sys.executable, "-m", "deploy.cli.main", "join", "feed.py", "--json"]
         with (self._folder / "out").open("wb") as out, (self._folder / "err").open("wb") as err:
             return subprocess.Popen(command, cwd=self._folder, env=environment, stdout=out, stderr=err)
 

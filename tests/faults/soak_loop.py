@@ -15,11 +15,12 @@ import psutil
 from ray._private import state as ray_state
 from redis import Redis
 
-from deploy import audit, config
-from deploy.embedded import start_broker, start_store
-from deploy.history import backwards
-from deploy.session import Session
-from streams.policy import JoinPolicy
+from deploy import config
+from deploy.embedded.servers import start_broker, start_store
+from deploy.registry import learned as audit
+from deploy.registry.history import backwards
+from deploy.run.session import Session
+from streams.join.policy import JoinPolicy
 from tests.faults.memory import FLAT_MB, Memory
 from tests.faults.steady import Steady, has_outcome, label_of
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
-from deploy import operate
-from streams.audit import audit
+from deploy.operate import actions as operate
+from streams.audit.equations import audit
 from streams.errors import LogReplaced, LostRange, PositionError
+from streams.join.store import Store
 from streams.kafka import Tp, ensure_topics
-from streams.store import Store
 from tests.faults.brokers import Lasting
 from tests.faults.verdict import audited, samples, verdict
 from tests.faults.world import NAME, PARTITIONS, SHARDS, TOPICS, World

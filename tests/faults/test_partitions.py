@@ -18,9 +18,9 @@ import msgspec
 import pytest
 from kafka import KafkaAdminClient
 
-from deploy import operate
+from deploy.operate import actions as operate
 from streams.errors import Unreachable
-from streams.store import Store
+from streams.join.store import Store
 from tests.conftest import command
 from tests.faults.verdict import verdict
 from tests.faults.world import SHARDS, TOPICS, WAIT_S, World

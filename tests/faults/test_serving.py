@@ -15,21 +15,23 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from deploy import config, operate, records
-from deploy.bootstrap import bootstrap
-from deploy.conductor import ConductorRole
+from deploy import config
+from deploy.learning.bootstrap import bootstrap
+from deploy.operate import actions as operate
+from deploy.operate.attach import Place, opened
 from deploy.pipeline import load
-from deploy.place import Place, opened
-from deploy.records import Candidate, Champion, Figures
-from deploy.registry import Registry
-from deploy.roles import Plan
-from learners.evaluate import Verdict
-from learners.gate import Decision
+from deploy.processes.roles import Plan
+from deploy.promotion.conductor import ConductorRole
+from deploy.registry import records
+from deploy.registry.records import Candidate, Champion, Figures
+from deploy.registry.registry import Registry
+from learners.evaluation.evaluate import Verdict
+from learners.evaluation.gate import Decision
 from streams.events import Prediction, read_sample
-from streams.joiner import Joiner
+from streams.join.joiner import Joiner
+from streams.join.store import Store
 from streams.kafka import Sink, Tp, ensure_topics
-from streams.scan import records as in_log
-from streams.store import Store
+from streams.kafka.scan import records as in_log
 from tests import small
 from tests.conftest import Running
 from tests.faults import role

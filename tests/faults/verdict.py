@@ -7,9 +7,9 @@ from collections import Counter
 
 import pyarrow.parquet as pq
 
-from deploy import operate
-from deploy.letters import letters
-from deploy.place import opened
+from deploy.operate import actions as operate
+from deploy.operate.attach import opened
+from deploy.operate.dead import letters
 from streams import dead
 from tests.faults.world import World
 

@@ -12,11 +12,11 @@ from random import Random
 from typing import Any
 
 from deploy import config
-from deploy.crew import Worker
-from deploy.joins import Join
+from deploy.processes.crew import Worker
+from deploy.run.join import Join
 from streams.errors import HistoryChanged, StoreRefused, Unreachable
-from streams.policy import JoinPolicy
-from streams.store import Store
+from streams.join.policy import JoinPolicy
+from streams.join.store import Store
 from tests.faults.brokers import Lasting, Passing
 from tests.faults.load import Load
 from tests.faults.publish import Publisher

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from streams.events import Sample
-from streams.store import Store
+from streams.join.store import Store
 from tests.conftest import Running
 from tests.integration.operated import Make, World
 from tests.learned import Fed, Feed, begun

@@ -9,12 +9,12 @@ from contextlib import ExitStack, closing
 
 from msgspec import Raw
 
-from streams.batch import Readers
 from streams.events import Prediction, Record, encode, json_outcome, labelled, read_prediction, read_sample
-from streams.joiner import Joiner
+from streams.join.batch import Readers
+from streams.join.joiner import Joiner
+from streams.join.policy import JoinPolicy
+from streams.join.store import Store, name
 from streams.kafka import Sink, Source, Tp, ensure_topics
-from streams.policy import JoinPolicy
-from streams.store import Store, name
 from tests.conftest import Running
 
 NUMBER = itertools.count()

@@ -12,14 +12,14 @@ import msgspec
 import pytest
 
 from deploy.config import Output, Registry, Settings
-from deploy.place import Place, opened
-from streams.broker import Broker
+from deploy.operate.attach import Place, opened
 from streams.events import Prediction, Record, encode
-from streams.joiner import Joiner
+from streams.join.joiner import Joiner
+from streams.join.policy import JoinPolicy
 from streams.kafka import Sink, Tp, ensure_topics
-from streams.policy import JoinPolicy
+from streams.kafka.broker import Broker
+from streams.kafka.scan import records
 from streams.redis import Address
-from streams.scan import records
 
 NUMBER = itertools.count()
 T = 1_360_000_000_000

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
-from deploy import operate
-from deploy.partitions import catch_up
+from deploy.operate import actions as operate
+from deploy.run.partitions import catch_up
 from streams.errors import LostRange
 from streams.kafka import Sink, Tp
 from tests.conftest import Running

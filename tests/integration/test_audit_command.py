@@ -8,19 +8,20 @@ import msgspec
 import pytest
 from redis import Redis
 
-from deploy import audit, operate
-from deploy.registry import Registry as Commits
-from deploy.worker import outputs
-from learners import commits
-from learners.commits import Commit, Run
-from streams.audit import Unbalanced
-from streams.broker import Broker
+from deploy.operate import actions as operate
+from deploy.processes.worker import outputs
+from deploy.registry import learned as audit
+from deploy.registry.registry import Registry as Commits
+from learners.commits import commit as commits
+from learners.commits.commit import Commit, Run
+from streams.audit.equations import Unbalanced
+from streams.audit.verify import Disagreement
 from streams.errors import ConfigError, HistoryChanged, LogReplaced
+from streams.join.step import Move, Step
+from streams.join.store import Store
+from streams.kafka.broker import Broker
 from streams.outputs.writer import Writer
 from streams.redis import Address
-from streams.step import Move, Step
-from streams.store import Store
-from streams.verify import Disagreement
 from tests.integration.operated import PLACES, Make, World, shards, told
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import cli
+from deploy.cli import main as cli
 
 GOOD = """
 from tests.small import pipeline

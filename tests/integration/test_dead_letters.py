@@ -2,11 +2,12 @@
 
 import pytest
 
-from deploy import letters, operate
-from streams.batch import Letter
+from deploy.operate import actions as operate
+from deploy.operate import dead as letters
 from streams.dead import DeadLetters
 from streams.errors import BrokerUnreachable, ConfigError
 from streams.events import Record
+from streams.join.batch import Letter
 from streams.kafka import Sink, Tp
 from tests.integration.operated import FIXED, Make, T, told
 

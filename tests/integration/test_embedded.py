@@ -17,7 +17,7 @@ import psutil
 import pytest
 from redis import Redis
 
-from deploy.embedded import BROKER, STORE, Program, Service, start, start_broker, start_store
+from deploy.embedded.servers import BROKER, STORE, Program, Service, start, start_broker, start_store
 from streams.errors import BrokerUnreachable, StoreUnreachable, Unreachable
 
 PARENT = """
@@ -228,7 +228,7 @@ def test_a_command_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 
 def test_two_stores_never_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deploy.keeper.GRACE_S", -2.0)  # wait for no ending predecessor
+    monkeypatch.setattr("deploy.embedded.keeper.GRACE_S", -2.0)  # wait for no ending predecessor
     with start_store(tmp_path), pytest.raises(StoreUnreachable, match="another store is running in"):
         start_store(tmp_path)
 

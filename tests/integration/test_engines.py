@@ -14,22 +14,23 @@ import pytest
 import torch
 from rich.console import Console
 
-from compressors import artifact
-from compressors.engines import ENGINES
-from compressors.fastest import MEAN
-from compressors.parity import LARGEST
-from deploy import config, records
-from deploy.bootstrap import bootstrap
-from deploy.console import View, draw
-from deploy.engines import LEAST_ROWS
-from deploy.measuring import Measuring, MeasuringError
-from deploy.records import Champion, ServerNote
-from deploy.registry import Registry
-from deploy.roles import Plan, Role, build
-from learners.batches import Inputs
+from compressors.artifact import format as artifact
+from compressors.artifact.parity import LARGEST
+from compressors.engines.engine import ENGINES
+from compressors.engines.fastest import MEAN
+from deploy import config
+from deploy.console.terminal import View, draw
+from deploy.learning.bootstrap import bootstrap
+from deploy.processes.roles import Plan, Role, build
+from deploy.registry import records
+from deploy.registry.records import Champion, ServerNote
+from deploy.registry.registry import Registry
+from deploy.serving.engines import LEAST_ROWS
+from deploy.serving.measuring import Measuring, MeasuringError
+from learners.online.batches import Inputs
 from streams.events import Prediction
+from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, ensure_topics
-from streams.store import Store
 from tests import small
 from tests.conftest import Running
 
@@ -138,7 +139,7 @@ def measuring() -> list[psutil.Process]:
 
 def _measures(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):  # it may have ended between two lines
-        return "deploy.measuring" in process.cmdline()
+        return "deploy.serving.measuring" in process.cmdline()
     return False
 
 

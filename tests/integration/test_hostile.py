@@ -9,11 +9,11 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from streams.batch import Readers
 from streams.formats.fields import fields
-from streams.joiner import Joiner
+from streams.join.batch import Readers
+from streams.join.joiner import Joiner
+from streams.join.store import name
 from streams.kafka import Source
-from streams.store import name
 from tests.conftest import Running
 from tests.hostile import HUGE, KINDS, OLD, SEED_MS, Hostile, event, mixed
 from tests.integration.joined import Feed, balanced

@@ -7,13 +7,13 @@ from contextlib import closing
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
-from streams.batch import Readers, decode
 from streams.errors import BrokerUnreachable, LogReplaced, LostRange
 from streams.events import Event, Record, read_prediction
+from streams.join.batch import Readers, decode
+from streams.join.policy import JoinPolicy
+from streams.join.step import Move, Rules, Step
+from streams.join.store import name
 from streams.kafka import Polled, Sink, Tp
-from streams.policy import JoinPolicy
-from streams.step import Move, Rules, Step
-from streams.store import name
 from tests.conftest import Running
 from tests.integration.joined import Feed, T, balanced, run
 

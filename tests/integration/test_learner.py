@@ -11,13 +11,14 @@ import msgspec
 import pytest
 from redis import Redis
 
-from deploy import audit, history
-from deploy.distiller import DistillerRole, make_learner
-from deploy.evaluator import EvaluatorRole
-from deploy.learner import CommitRules, LearnerRole, LostRace
-from learners.commits import encode
+from deploy.learning.distiller import DistillerRole, make_learner
+from deploy.learning.learner import CommitRules, LearnerRole, LostRace
+from deploy.promotion.evaluator import EvaluatorRole
+from deploy.registry import history
+from deploy.registry import learned as audit
+from learners.commits.commit import encode
 from streams.errors import HistoryChanged, StoreRefused
-from streams.store import Store
+from streams.join.store import Store
 from tests import small
 from tests.learned import BAD, Fed, Feed, commits, put_back, snapshot, spoilt, until
 from tests.services.redis import Server

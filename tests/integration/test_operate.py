@@ -10,14 +10,15 @@ import msgspec
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
-from deploy import letters, operate
 from deploy.config import Registry, Settings
-from streams.batch import LAST_TIME_MS, decode, fill
+from deploy.operate import actions as operate
+from deploy.operate import dead as letters
 from streams.errors import ConfigError, LogReplaced, LostRange
-from streams.joiner import Joiner
+from streams.join.batch import LAST_TIME_MS, decode, fill
+from streams.join.joiner import Joiner
+from streams.join.step import Move, Rules, Step
 from streams.kafka import Tp
-from streams.scan import scan
-from streams.step import Move, Rules, Step
+from streams.kafka.scan import scan
 from tests.integration.operated import FEED, STRICT, WHY, Make, T, World, shards, told, yes
 
 

@@ -16,20 +16,20 @@ import pytest
 from redis import Redis
 
 from deploy import config
-from deploy.crew import Worker
-from deploy.worker import Work
-from streams.batch import Readers, decode, fill
-from streams.broker import Broker
+from deploy.processes.crew import Worker
+from deploy.processes.worker import Work
 from streams.errors import BrokerRefused, ConfigError, HistoryChanged
 from streams.events import Event, Record
+from streams.join.batch import Readers, decode, fill
+from streams.join.policy import JoinPolicy
+from streams.join.step import Move, Rules, Step
+from streams.join.store import NOTHING, Store
 from streams.kafka import Polled, Sink, Source, Tp, ensure_topics
+from streams.kafka.broker import Broker
 from streams.outputs import parquet, topic
 from streams.outputs.parquet import ParquetOutput
 from streams.outputs.samples import Samples, number
 from streams.outputs.writer import Output, Overtaken, Target, Writer, rewind
-from streams.policy import JoinPolicy
-from streams.step import Move, Rules, Step
-from streams.store import NOTHING, Store
 from tests.conftest import Running
 
 NUMBER = itertools.count()

@@ -5,10 +5,10 @@ import time
 import pytest
 from torch import Tensor
 
-from deploy import audit
-from deploy.attempts import THIRD
-from deploy.learner import DIED
-from learners.online import Learner
+from deploy.learning.attempts import THIRD
+from deploy.learning.learner import DIED
+from deploy.registry import learned as audit
+from learners.online.learner import Learner
 from streams.events import Sample
 from tests import small
 from tests.learned import BAD, DEADLY, LARGE, Fed, commits, spoilt

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from compressors import artifact
-from deploy.distiller import DistillerRole
-from deploy.records import Candidate
-from streams.store import Store
+from compressors.artifact import format as artifact
+from deploy.learning.distiller import DistillerRole
+from deploy.registry.records import Candidate
+from streams.join.store import Store
 from tests import small
 from tests.learned import Feed, begun
 

@@ -9,22 +9,22 @@ import msgspec
 import pytest
 
 from deploy import config
-from deploy.bootstrap import bootstrap
-from deploy.conductor import ConductorRole
-from deploy.distiller import DistillerRole, make_learner
-from deploy.evaluator import EvaluatorRole
-from deploy.learner import CommitRules, LearnerRole, LostRace
+from deploy.learning.bootstrap import bootstrap
+from deploy.learning.distiller import DistillerRole, make_learner
+from deploy.learning.learner import CommitRules, LearnerRole, LostRace
 from deploy.pipeline import Pipeline
-from deploy.records import Candidate, Champion, ServerNote
-from deploy.registry import Registry
-from deploy.roles import Plan, build
-from learners import commits
-from learners.evaluate import Verdict
-from learners.gate import Decision
+from deploy.processes.roles import Plan, build
+from deploy.promotion.conductor import ConductorRole
+from deploy.promotion.evaluator import EvaluatorRole
+from deploy.registry.records import Candidate, Champion, ServerNote
+from deploy.registry.registry import Registry
+from learners.commits import commit as commits
+from learners.evaluation.evaluate import Verdict
+from learners.evaluation.gate import Decision
 from streams.events import Prediction, Record, Request, Sample, json_request
+from streams.join.step import Move, Rules, Step, asked, told
+from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, ensure_topics
-from streams.step import Move, Rules, Step, asked, told
-from streams.store import Store
 from tests import small
 from tests.conftest import Running
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from torch import nn
 
-from compressors import artifact
-from compressors.int8 import Int8Linear
+from compressors.artifact import format as artifact
+from compressors.quantization.int8 import Int8Linear
 from compressors.recipe import Recipe
-from deploy.champion import Served
-from deploy.conductor import ConductorRole
-from deploy.distiller import DistillerRole
-from deploy.evaluator import EvaluatorRole
-from deploy.records import Candidate, Champion
-from streams.store import Store
+from deploy.learning.distiller import DistillerRole
+from deploy.promotion.conductor import ConductorRole
+from deploy.promotion.evaluator import EvaluatorRole
+from deploy.registry.records import Candidate, Champion
+from deploy.serving.champion import Served
+from streams.join.store import Store
 from tests import small
 from tests.learned import PIPELINE, Feed, begun, until
 

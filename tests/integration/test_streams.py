@@ -9,9 +9,9 @@ import pytest
 from redis import Redis
 
 from streams.errors import HistoryChanged, StoreRefused, StoreUnreachable
+from streams.join.step import Move, Rules, ShardState, Step, asked, told
+from streams.join.store import Store
 from streams.kafka import Tp
-from streams.step import Move, Rules, ShardState, Step, asked, told
-from streams.store import Store
 from tests.conftest import Running
 
 NUMBER = itertools.count()

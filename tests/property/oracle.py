@@ -7,7 +7,7 @@ from hashlib import sha1
 
 from msgspec.structs import replace
 
-from streams.step import COUNTERS, Move, Position, Step
+from streams.join.step import COUNTERS, Move, Position, Step
 
 Held = list[tuple[int, str]]  # outcomes as (time, label), distinct and sorted
 

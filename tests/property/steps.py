@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streams.step import Move, Rules, ShardState, Step, asked, told
-from streams.store import Store
+from streams.join.step import Move, Rules, ShardState, Step, asked, told
+from streams.join.store import Store
 from tests.property.oracle import Oracle
 
 WINDOW, KEEP, AHEAD = 100, 50, 10**13

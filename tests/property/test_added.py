@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streams.step import Rules, ShardState
-from streams.store import Store
+from streams.join.step import Rules, ShardState
+from streams.join.store import Store
 from tests.property import steps
 from tests.property import test_join_order as joins
 from tests.property import test_verify as verifies

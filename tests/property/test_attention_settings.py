@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from compressors.artifact import load, pack
-from compressors.attention import ShadowMultiheadAttention
+from compressors.artifact.format import load, pack
 from compressors.form import training_form, weights
-from compressors.prune import prune_amount
+from compressors.pruning.prune import prune_amount
+from compressors.quantization.attention import ShadowMultiheadAttention
 from compressors.recipe import Prune, Quantize, Recipe
 
 torch.set_num_threads(1)  # these nets are too small to share among threads, which would only wait for each other

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from compressors import packing
-from compressors.artifact import ArtifactError, describe, load, pack
+from compressors.artifact import packing
+from compressors.artifact.format import ArtifactError, describe, load, pack
 from compressors.form import Weight, training_form, weights
-from compressors.prune import prune_amount, prune_threshold, sparsity
-from compressors.quantize import from_whole, quantize_rows, to_whole
+from compressors.pruning.prune import prune_amount, prune_threshold, sparsity
+from compressors.quantization.quantize import from_whole, quantize_rows, to_whole
 from compressors.recipe import Prune, Quantize, Recipe
 
 torch.set_num_threads(1)  # these nets are too small to share among threads, which would only wait for each other

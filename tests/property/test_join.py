@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from msgspec.structs import replace
 
 from streams.errors import StoreBehind, StoreRefused
-from streams.step import Move, Rules, ShardState
-from streams.store import Store
+from streams.join.step import Move, Rules, ShardState
+from streams.join.store import Store
 from tests.property.steps import (
     KEEP,
     NAMES,

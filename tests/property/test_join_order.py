@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streams.step import Rules, Step
-from streams.store import Store
+from streams.join.step import Rules, Step
+from streams.join.store import Store
 from tests.property.steps import (
     AHEAD,
     NAMES,

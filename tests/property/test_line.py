@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
-from streams.step import Move, Rules, ShardState, Step, asked
-from streams.store import NOTHING, Store
+from streams.join.step import Move, Rules, ShardState, Step, asked
+from streams.join.store import NOTHING, Store
 from tests.property.steps import AHEAD, FEEDS, TOKENS
 
 WINDOW_MS, SECOND_MS, HOUR_MS, DAY_MS = 600_000, 1_000, 3_600_000, 86_400_000

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import Phase, given, settings
 
 import streams
-from deploy.embedded import start_store
+from deploy.embedded.servers import start_store
 from streams.errors import ShadowstreamError
-from streams.step import Rules
-from streams.store import Store
+from streams.join.step import Rules
+from streams.join.store import Store
 from tests.property.steps import REAL, Plan, agree, plans_, policies, slacks
 
-SCRIPT = (Path(streams.__file__).parent / "join.lua").read_text()
+SCRIPT = (Path(streams.__file__).parent / "join" / "join.lua").read_text()
 MUTANTS = [
     ("a step sent twice changes the state once", "if meta.token == token then", "if false then"),
     ("a partition is compare-and-set", "tp[NEXT] == move[2]", "true"),

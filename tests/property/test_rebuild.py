@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from deploy.history import read
-from streams.store import Store
+from deploy.registry.history import read
+from streams.join.store import Store
 from tests import small
 from tests.learned import BAD, LARGE, Feed, begun, put_back, snapshot, spoilt
 

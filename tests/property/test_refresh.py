@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from compressors.form import weights
-from compressors.prune import neighbours, prune, sparsity
+from compressors.pruning.prune import neighbours, prune, sparsity
+from compressors.pruning.refresh import swap
 from compressors.recipe import Prune, Quantize, Recipe
-from compressors.refresh import swap
-from learners import commits
-from learners.batches import Encoder
-from learners.online import Learner
+from learners.commits import commit as commits
+from learners.online.batches import Encoder
+from learners.online.learner import Learner
 from tests import small
 
 torch.set_num_threads(1)  # tensors too small to share among threads, which would only wait for each other

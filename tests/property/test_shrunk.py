@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from compressors.compress import carry_out
-from compressors.distill import Data
+from compressors.distillation.distill import Data
 from compressors.recipe import Recipe
-from learners import commits, units
-from learners.batches import Encoder
-from learners.online import Learner
+from learners.commits import commit as commits
+from learners.online import units
+from learners.online.batches import Encoder
+from learners.online.learner import Learner
 from tests import small
 
 torch.set_num_threads(1)

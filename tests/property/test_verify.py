@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streams.history import History
-from streams.step import Move, Position, Rules, ShardState, Step, asked, told
-from streams.verify import Emitted, Verdict, verify
+from streams.audit.history import History
+from streams.audit.verify import Emitted, Verdict, verify
+from streams.join.step import Move, Position, Rules, ShardState, Step, asked, told
 from tests.property.oracle import Oracle
 
 WINDOW, KEEP, TICK = 100, 50, 7

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import keeper
+from deploy.embedded import keeper
 from streams.errors import BrokerUnreachable
 from streams.kafka import ensure_topics
 

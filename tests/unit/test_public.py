@@ -13,15 +13,15 @@ from rich.console import Console
 from torch import nn
 
 import shadowstream
-from deploy.bootstrap import bootstrap
-from deploy.champion import Served
-from deploy.compressing import read, show
-from deploy.distiller import make_learner
-from deploy.records import Champion
-from deploy.registry import Registry
-from learners.batches import Encoder
-from learners.commits import Commit, Run
-from learners.evaluate import Evaluator
+from deploy.learning.bootstrap import bootstrap
+from deploy.learning.distiller import make_learner
+from deploy.operate.compressing import read, show
+from deploy.registry.records import Champion
+from deploy.registry.registry import Registry
+from deploy.serving.champion import Served
+from learners.commits.commit import Commit, Run
+from learners.evaluation.evaluate import Evaluator
+from learners.online.batches import Encoder
 from shadowstream import (
     Binary,
     Classes,

@@ -1,0 +1,114 @@
+"""Choosing a recipe: tries many, each measured on this machine, and names one with its reason.
+
+Owns what is picked and why, the front, and the recipes that are usual. Does not know how a search goes, or tables.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import nn
+
+from compressors.advisor.search import Budget, OutOfTime, Said, Search, Trial, fits
+from compressors.distillation.distill import Data, Losses
+from compressors.engines.engine import ENGINES, Engine
+from compressors.recipe import Prune, PruneStructured, Quantize, Recipe, Retrain, Step
+
+
+class Advice(NamedTuple):
+    """The last trial of each recipe, the front among them, the pick (None: none fits), and why it is that.
+
+    `plain` is the model as it is, on torch.
+    """
+
+    trials: list[Trial]
+    front: list[Trial]
+    pick: Trial | None
+    why: str
+    complete: bool
+    plain: Trial
+
+
+def advise(
+    model: nn.Module,
+    data: Data,
+    losses: Losses,
+    budget: Budget,
+    recipes: Sequence[Recipe],
+    *,
+    engines: Sequence[Engine] = ENGINES,
+    seed: int = 0,
+    notes: Path | None = None,
+    said: Said | None = None,
+) -> Advice:
+    """Try recipes on `model`; Ctrl-C or the end of the minutes gives the best so far.
+
+    `data` are the rows to learn on, oldest first, and the newest tenth those to measure on. Each artifact is timed on
+    the fastest of `engines` that agrees with it. What was tried is kept in the file `notes` and not tried again, as
+    long as model, data and seed are the same.
+
+    Raises:
+        ValueError: no recipes, or as `compress` for what no recipe is at fault for.
+    """
+    if not recipes:
+        raise ValueError("there are no recipes to try")
+    search = Search(model, data, losses, budget, engines, seed, notes)
+    complete = True
+    try:
+        search.climb(list(dict.fromkeys(recipes)), said)
+    except (KeyboardInterrupt, OutOfTime):
+        complete = False
+    trials = list(search.newest.values())
+    pick, why = choose(trials, budget)
+    return Advice(trials, front(trials), pick, why, complete, search.plain)
+
+
+def usual(training: Retrain) -> list[Recipe]:
+    """Give the recipes that are worth a try on most models.
+
+    Some sparsities with some widths of numbers and half of the units removed, each retrained; 8 and 16 bits without.
+    """
+    smaller: list[Step] = [PruneStructured(amount=0.5), training]
+    chains: list[list[Step]] = [[], smaller]
+    chains += [[Prune(amount=0.5)], [Prune(amount=0.8)], [Prune(amount=0.9)], [Prune(pattern="2:4")]]
+    chains += [[Prune(amount=0.8, scope="lamp")], [*smaller, Prune(amount=0.6)]]
+    quantizes = [None, Quantize("int8"), Quantize("int4", group=32), Quantize("bfloat16")]
+    whole = [[*chain, *([q] if q else [])] for chain in chains for q in quantizes]
+    trained = [Recipe(*chain) if chain == smaller else Recipe(*chain, training) for chain in whole if chain]
+    return [Recipe(Quantize("int8")), Recipe(Quantize("bfloat16")), *trained]
+
+
+def choose(trials: Iterable[Trial], budget: Budget) -> tuple[Trial | None, str]:
+    """Pick a trial and say why: of those that fit and are within one standard error of the best, the fastest."""
+    sound = [t for t in trials if not t.refused]
+    fitting = [t for t in sound if fits(t, budget)]
+    if not fitting:
+        return None, _nearest(sound, budget)
+    share = max(t.share for t in fitting)
+    final = [t for t in fitting if t.share == share]
+    best = min(final, key=lambda t: t.loss)
+    close = [t for t in final if t.loss <= best.loss + best.error]
+    pick = min(close, key=lambda t: (t.latency_us, t.bytes))
+    reason = f"of {len(fitting)} that fit the budget, {len(close)} are within one standard error of the lowest loss"
+    return pick, f"{reason} ({best.loss:+.4f} ± {best.error:.4f}), and this one is the fastest of them"
+
+
+def front(trials: Iterable[Trial]) -> list[Trial]:
+    """Give the trials that no other one beats in loss, bytes and latency at once, the lowest loss first."""
+    sound = sorted((t for t in trials if not t.refused), key=lambda t: (t.loss, t.latency_us, t.bytes))
+    return [t for t in sound if not any(_beats(other, t) for other in sound)]
+
+
+def _nearest(sound: Sequence[Trial], budget: Budget) -> str:
+    if not sound:
+        return "no recipe could be carried out on this model"
+    least = min(t.bytes for t in sound), min(t.latency_us for t in sound), min(t.loss for t in sound)
+    return (
+        f"nothing fits {budget}: the smallest takes {least[0]:,} bytes, the fastest {least[1]:.0f} µs, and the lowest "
+        f"loss is {least[2]:+.4f}"
+    )
+
+
+def _beats(a: Trial, b: Trial) -> bool:
+    ours, theirs = (a.loss, a.bytes, a.latency_us), (b.loss, b.bytes, b.latency_us)
+    return ours != theirs and all(x <= y for x, y in zip(ours, theirs, strict=True))

@@ -1,0 +1,41 @@
+"""The advisor's trials as a picture: loss against latency and against bytes, with the front and the pick.
+
+Owns the drawing (the extra `advisor`: matplotlib). Does not know how trials came about.
+"""
+
+import math
+from pathlib import Path
+
+from compressors.advisor.advise import Advice
+from compressors.advisor.search import Trial
+
+
+def draw(advice: Advice, path: Path) -> None:
+    """Draw to a file whose ending says how: .png, .svg, .pdf.
+
+    Raises:
+        ImportError: matplotlib is not installed; the text says how to.
+        ValueError: an ending that matplotlib does not know.
+    """
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 an extra
+    except ImportError as wrong:
+        raise ImportError("a picture needs matplotlib: pip install 'shadowstream[advisor]'") from wrong
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    sound = [t for t in advice.trials if not t.refused and math.isfinite(t.loss)]
+    for axes, name, unit in zip(figure.subplots(1, 2), ("latency_us", "bytes"), ("µs a call", "bytes"), strict=True):
+        for trials, marker, label in (
+            ([t for t in sound if t not in advice.front], "o", "tried"),
+            (sorted(advice.front, key=lambda t: getattr(t, name)), "s", "nothing is better in all"),
+            ([advice.pick] if advice.pick else [], "*", "the pick"),
+            ([advice.plain], "x", "the model as it is"),
+        ):
+            axes.scatter(*_points(trials, name), marker=marker, label=label, s=160 if marker == "*" else 25)
+        axes.set(xlabel=unit, ylabel="loss above the model's own", xscale="log")
+        axes.grid(alpha=0.3)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    figure.savefig(path)
+
+
+def _points(trials: list[Trial], name: str) -> tuple[list[float], list[float]]:
+    return [getattr(t, name) for t in trials], [t.loss for t in trials]

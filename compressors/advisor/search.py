@@ -1,0 +1,219 @@
+"""The search for a recipe: successive halving, what a trial measures, and the notes by which a search goes on.
+
+Owns the budget, the trials and their order (Jamieson & Talwalkar, arXiv 1502.07943: the better half goes on, on 1/27,
+1/9, 1/3 and all of the rows). Does not know which one is picked in the end, or how a recipe is carried out.
+"""
+
+import copy
+import math
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from compressors.compress import EmptiedWarning, Refused, bytes_of, compress
+from compressors.distillation.distill import Data, Losses
+from compressors.engines.engine import Engine
+from compressors.engines.fastest import fastest
+from compressors.recipe import Recipe
+
+RUNGS = (1 / 27, 1 / 9, 1 / 3, 1.0)
+KEPT = 0.5  # of the recipes on a rung go on to the next; keeping a quarter lost 0.003 to 0.004 nats on flights
+HELD_OUT = 0.1  # the newest share of the rows, on which every trial is measured
+SAMPLES = 64  # rows, at least, on which an engine must agree
+TIMED_S = 0.05  # for each engine
+
+Said = Callable[[int, int, float], object]  # trials done, of how many, seconds left by what one took
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What a model may take; None is no bound. `latency_us` is that of a call with `rows` rows, on one thread.
+
+    `loss` is how much worse than the model itself it may be, in the task's loss; `minutes` bounds the search.
+    """
+
+    latency_us: float | None = None
+    bytes: int | None = None
+    loss: float | None = None
+    minutes: float | None = None
+    rows: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("latency_us", "bytes", "minutes"):
+            bound = getattr(self, name)
+            if bound is not None and not bound > 0:
+                raise ValueError(f"budget.{name} must be positive, got {bound}")
+        if self.loss is not None and not self.loss >= 0:
+            raise ValueError(f"budget.loss is what may be lost, at least 0, got {self.loss}")
+        if self.rows < 1:
+            raise ValueError(f"budget.rows must be at least 1, got {self.rows}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One recipe tried on a share of the rows; `refused` says why it came to nothing.
+
+    `loss` is above the model's own, by held-out rows; `error` its standard error. `latency_us` is that of the `engine`
+    that was fastest.
+    """
+
+    recipe: str
+    share: float
+    loss: float = math.inf
+    error: float = 0.0
+    bytes: int = 0
+    latency_us: float = math.inf
+    engine: str = ""
+    refused: str = ""
+
+
+class OutOfTime(Exception):
+    """The budget's minutes are over."""
+
+
+class Search:
+    """One search; `newest` has the last trial of each recipe, `plain` what the model itself takes."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Data,
+        losses: Losses,
+        budget: Budget,
+        engines: Sequence[Engine],
+        seed: int,
+        notes: Path | None,
+    ) -> None:
+        self._model, self._data, self._losses, self._budget, self._seed = model, data, losses, budget, seed
+        self._notes, self._began, self._tried = _Notes(notes, _key(model, data, seed)), time.monotonic(), 0
+        self._engines, self._timed = engines, dict[str, tuple[str, float]]()
+        size = len(data.labels)
+        self._held = Data(*data.at(torch.arange(size - max(1, round(HELD_OUT * size)), size)))
+        self.newest: dict[str, Trial] = {}
+        self.plain = self._once("", 1.0, self._plainly)
+
+    def climb(self, recipes: list[Recipe], said: Said | None) -> None:
+        """Try the recipes on the first rung, and the better ones on the next.
+
+        Raises:
+            OutOfTime: before all were tried.
+        """
+        sizes = [len(recipes)]
+        for _ in RUNGS[1:]:
+            sizes.append(max(1, math.ceil(sizes[-1] * KEPT)))
+        work, done = sum(size * share for size, share in zip(sizes, RUNGS, strict=True)), 0.0
+        for at, share in enumerate(RUNGS):
+            found = []
+            for recipe in recipes:
+                found.append((self._try(recipe, share), recipe))
+                done += share
+                self._tried += 1
+                if said:
+                    said(self._tried, sum(sizes), (time.monotonic() - self._began) * max(0.0, work / done - 1))
+            good = [pair for pair in found if not pair[0].refused]
+            fit = [pair for pair in good if fits(pair[0], self._budget, loss=False)] or good
+            fit.sort(key=lambda pair: pair[0].loss)
+            recipes = [recipe for _, recipe in fit[: sizes[at + 1]]] if share < 1 else []
+
+    def _try(self, recipe: Recipe, share: float) -> Trial:
+        known = self._once(str(recipe), share, lambda: self._measured(recipe, share))
+        self.newest[known.recipe] = known
+        return known
+
+    def _once(self, recipe: str, share: float, measure: Callable[[], Trial]) -> Trial:
+        if (known := self._notes.get(recipe, share)) is None:
+            known = measure()
+            self._notes.put(known)
+        return known
+
+    def _plainly(self) -> Trial:
+        engine, took = _latency(copy.deepcopy(self._model).eval(), self._held.inputs, self._budget.rows, ())
+        return Trial(recipe="", share=1.0, loss=0.0, bytes=bytes_of(self._model), latency_us=took, engine=engine)
+
+    def _measured(self, recipe: Recipe, share: float) -> Trial:
+        minutes = self._budget.minutes
+        if minutes is not None and time.monotonic() - self._began > 60 * minutes:
+            raise OutOfTime
+        size = len(self._data.labels) - len(self._held.labels)
+        part = Data(*self._data.at(torch.arange(size - max(1, round(share * size)), size)))  # the newest
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", EmptiedWarning)  # the loss tells
+                made = compress(self._model, recipe, part, self._losses, held=self._held, seed=self._seed)
+        except (ValueError, Refused) as wrong:
+            return Trial(recipe=str(recipe), share=share, refused=str(wrong))
+        engine, took = self._time(made.model)
+        return Trial(
+            recipe=str(recipe),
+            share=share,
+            loss=made.loss_after - made.loss_before,
+            error=made.loss_error,
+            bytes=len(made.artifact),
+            latency_us=took,
+            engine=engine,
+        )
+
+    def _time(self, model: nn.Module) -> tuple[str, float]:
+        """Measure once for each set of layers: the same operations on other numbers take as long."""
+        tensors = [(name, tuple(t.shape), t.dtype) for name, t in (*model.named_parameters(), *model.named_buffers())]
+        layers = f"{tensors} {[type(layer) for layer in model.modules()]}"
+        if layers not in self._timed:
+            self._timed[layers] = _latency(model, self._held.inputs, self._budget.rows, self._engines)
+        return self._timed[layers]
+
+
+def _latency(model: nn.Module, held: tuple[Tensor, ...], rows: int, engines: Sequence[Engine]) -> tuple[str, float]:
+    """Give the engine that is fastest on one thread for a call with `rows` rows, and its microseconds."""
+    inputs, threads = tuple(t[: max(SAMPLES, rows)] for t in held), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        found = fastest(model, inputs, (rows,), engines=engines, seconds=TIMED_S)
+    finally:
+        torch.set_num_threads(threads)
+    return found.chosen[rows], min(one.us for one in found.timings)
+
+
+def fits(trial: Trial, budget: Budget, *, loss: bool = True) -> bool:
+    """Tell whether a trial is within the budget; `loss`: in its loss too."""
+    bounds: list[tuple[Any, Any]] = [(trial.latency_us, budget.latency_us), (trial.bytes, budget.bytes)]
+    bounds += [(trial.loss, budget.loss)] if loss else []
+    return all(bound is None or value <= bound for value, bound in bounds)
+
+
+class _Notes:
+    """A file of trials, one JSON line each, under the key of what they were made with."""
+
+    def __init__(self, path: Path | None, key: str) -> None:
+        self._path, self._key = path, key
+        self._known: dict[tuple[str, float], Trial] = {}
+        for line in path.read_bytes().splitlines() if path and path.exists() else ():
+            try:
+                note = msgspec.json.decode(line)
+                if note.pop("key") == key:
+                    trial = msgspec.convert(note, Trial)
+                    self._known[trial.recipe, trial.share] = trial
+            except (msgspec.DecodeError, msgspec.ValidationError, KeyError, AttributeError):
+                continue  # a line that a crash cut short is tried again
+
+    def get(self, recipe: str, share: float) -> Trial | None:
+        return self._known.get((recipe, share))
+
+    def put(self, trial: Trial) -> None:
+        if self._path:
+            with self._path.open("ab") as out:
+                out.write(msgspec.json.encode({"key": self._key} | asdict(trial)) + b"\n")
+
+
+def _key(model: nn.Module, data: Data, seed: int) -> str:
+    known = sha256(str(seed).encode())
+    for tensor in (*model.state_dict().values(), *data.inputs, data.labels):
+        known.update(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return known.hexdigest()[:16]

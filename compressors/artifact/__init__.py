@@ -1,0 +1,13 @@
+"""The artifact: one safetensors file that is served.
+
+format.py      the file, packed, checked and loaded
+stored.py      one weight as it is stored
+packing.py     whole numbers and sparse weights as bytes
+manifest.py    where an artifact comes from, and what was measured
+parity.py      does the artifact answer as its training form does
+folder.py      artifacts in folders, by digest
+"""
+
+from compressors.artifact.format import ArtifactError, Description, describe, floats, load, pack, with_manifest
+
+__all__ = ["ArtifactError", "Description", "describe", "floats", "load", "pack", "with_manifest"]

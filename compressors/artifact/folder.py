@@ -1,0 +1,68 @@
+"""Artifacts in plain folders, to hand on and to take back; in Hugging Face's layout where the model is one of theirs.
+
+Owns the names in the folder and that a file is there whole or not at all. Does not know registries, networks or what is
+in an artifact beyond its own description.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save
+from torch import nn
+
+from compressors.artifact import format as artifact
+from compressors.artifact.format import ArtifactError, Description
+
+ARTIFACT, DESCRIPTION = "artifact.safetensors", "artifact.json"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"  # Hugging Face's names
+
+
+def push(data: bytes, folder: Path, factory: Callable[[], nn.Module] | None = None) -> Description:
+    """Write an artifact and its description, for people and programs, into a folder, which is made.
+
+    If `factory` makes a Hugging Face model whose units are all still there, `config.json` and `model.safetensors` stand
+    beside them, the weights in float as they are served, so that `from_pretrained(folder)` reads them. Their inputs are
+    not rounded there.
+
+    Raises:
+        ArtifactError: not an artifact.
+    """
+    told = artifact.describe(data)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / ARTIFACT, data)
+    _write(folder / DESCRIPTION, json.dumps(asdict(told), indent=1).encode())
+    model = factory() if factory else None
+    config: Any = getattr(model, "config", None)
+    if model is not None and hasattr(config, "to_json_string"):
+        state = artifact.floats(data)
+        if all(t.shape == state[name].shape for name, t in model.state_dict().items() if name in state):
+            _write(folder / CONFIG, config.to_json_string().encode())
+            _write(
+                folder / WEIGHTS, save({name: t.contiguous().clone() for name, t in state.items()}, {"format": "pt"})
+            )
+    return told
+
+
+def pull(folder: Path) -> bytes:
+    """Read the artifact of a folder, checked.
+
+    Raises:
+        ArtifactError: there is none, or it is damaged or of another format.
+    """
+    path = folder / ARTIFACT
+    try:
+        data = path.read_bytes()
+    except OSError as wrong:
+        raise ArtifactError(f"{folder} holds no {ARTIFACT}: {wrong.strerror}") from wrong
+    artifact.describe(data)
+    return data
+
+
+def _write(path: Path, data: bytes) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_bytes(data)
+    part.replace(path)

@@ -1,0 +1,226 @@
+"""The artifact: one safetensors file with compressed weights, made from a training form and loaded to be served.
+
+Owns the format (version 3) and its checks. Does not know registries, training, engines or who serves. Nothing is
+unpickled. The metadata's one entry `shadowstream` is JSON; its first member `digest` is the SHA-256 of the whole file
+with these 64 digits as zeros, so that no byte can change unseen. It guards against accidents, not against a forger.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save as write_tensors
+from torch import Tensor, nn
+
+from compressors.artifact.manifest import as_read, origin
+from compressors.artifact.stored import Stored, parts_of, stored, value_of, zeros
+from compressors.form import Weight, find, kind_of, left, open_encoders, shadow, weights
+from compressors.pruning.shapes import reshape
+from compressors.quantization.int8 import with_kernels
+from compressors.quantization.layers import Shadow, mask_name
+
+FORMAT = 3
+READ = (2, FORMAT)  # 2 has neither transposed weights nor those of attention
+_BLANK = "0" * 64
+
+
+class ArtifactError(ValueError):
+    """These bytes are not an artifact that this version, or this model, can run; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What an artifact says of itself. `manifest` is what its maker gave; `weights` are the compressed ones.
+
+    `sparsity` is the share of zeros among them, `sparsity_all` among all numbers; `left` says by module what stayed in
+    float, and why; `float_bytes` is the size of the same model in float.
+    """
+
+    digest: str
+    format: int
+    bytes: int
+    float_bytes: int
+    sparsity: float
+    sparsity_all: float
+    weights: dict[str, Stored]
+    left: dict[str, str]
+    manifest: dict[str, Any]
+
+    @property
+    def emptied(self) -> tuple[str, ...]:
+        """The weights of which nothing is left: such a layer gives its bias, whatever comes in."""
+        return tuple(name for name, one in self.weights.items() if one.sparsity == 1)
+
+
+def pack(
+    form: nn.Module,
+    manifest: Mapping[str, Any],
+    *,
+    shapes: Mapping[str, Any] | None = None,
+    float_bytes: int | None = None,
+) -> bytes:
+    """Convert a training form to an artifact. Equal models and manifests give equal bytes.
+
+    Where whole units were removed, `shapes` is what `compressors.shapes` has recorded of that, the form may be a plain
+    model, and `float_bytes` is what the model took before.
+
+    Raises:
+        ValueError: not a training form, a number that is not finite, or a manifest that is not JSON.
+    """
+    found = find(form) if shapes else weights(form)
+    rest = {name: t.detach().contiguous().clone() for name, t in _rest(form).items()}
+    tensors = {f"plain/{name}": t for name, t in rest.items()}
+    told = {}
+    for name, weight in found.items():
+        parts = parts_of(weight)
+        tensors |= {f"weight/{name}/{part}": t for part, t in parts.items()}
+        told[name] = stored(form, weight, parts)
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"{name} holds a number that is not finite: this model cannot be packed")
+    head = {"digest": _BLANK, "format": FORMAT, "weights": {name: asdict(one) for name, one in told.items()}}
+    head |= {
+        "shapes": dict(shapes or {}),
+        "left": left(form),
+        "figures": _figures(found, rest, told, float_bytes),
+    }
+    return _sealed(tensors, head, manifest)
+
+
+def with_manifest(data: bytes, manifest: Mapping[str, Any]) -> bytes:
+    """Give the artifact that `pack` would have made with another manifest; nothing is packed again.
+
+    Raises:
+        ArtifactError: as `load`.
+        ValueError: the manifest is not JSON.
+    """
+    return _sealed(read_tensors(data), _head(data), manifest)
+
+
+def _sealed(tensors: dict[str, Tensor], head: Mapping[str, Any], manifest: Mapping[str, Any]) -> bytes:
+    told = {**head, "digest": _BLANK, "manifest": as_read(manifest)}
+    blank = write_tensors(tensors, {"shadowstream": json.dumps(told, allow_nan=False)})
+    return blank.replace(_BLANK.encode(), sha256(blank).hexdigest().encode(), 1)
+
+
+def load(data: bytes, factory: Callable[[], nn.Module]) -> nn.Module:
+    """Make the model that runs the artifact: `factory()` with its layers as stored, in eval mode, not trainable.
+
+    Outputs are the same bits at each load. The global random generator is left as it was.
+
+    Raises:
+        ArtifactError: truncated, altered, of a newer format, or not of this factory's model.
+    """
+    head = _head(data)
+    with torch.random.fork_rng(devices=[]):
+        model = factory()
+    try:
+        reshape(model, head["shapes"])
+        told = _told(head)
+        state, whole = _state(data, told)
+        _serve(model, told)
+        model.load_state_dict(state)
+        model = with_kernels(model, {used: whole[name] for name in whole for used in told[name].inputs})
+    except (SafetensorError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as wrong:
+        maker = origin(head["manifest"])
+        made = f"; it was made from {maker}" if maker else ""
+        raise ArtifactError(f"the artifact does not fit this model: {wrong}{made}") from wrong
+    return model.eval().requires_grad_(False)
+
+
+def describe(data: bytes) -> Description:
+    """Give an artifact's figures without making the model.
+
+    Raises:
+        ArtifactError: as `load`.
+    """
+    head = _head(data)
+    told = {name: head[name] for name in ("digest", "format", "left", "manifest")}
+    return Description(bytes=len(data), weights=_told(head), **told, **head["figures"])
+
+
+def floats(data: bytes) -> dict[str, Tensor]:
+    """Give the state of the plain model that answers as the artifact does, but for how layers see their inputs.
+
+    Raises:
+        ArtifactError: as `load`.
+    """
+    told = _told(_head(data))
+    try:
+        return _state(data, told)[0]
+    except (SafetensorError, KeyError, ValueError) as wrong:
+        raise ArtifactError(f"the artifact is not whole: {wrong}") from wrong
+
+
+def _told(head: Mapping[str, Any]) -> dict[str, Stored]:
+    return {name: Stored.read(one) for name, one in head["weights"].items()}
+
+
+def _state(data: bytes, told: Mapping[str, Stored]) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]:
+    """Read all tensors by their names in the model, in float, and the whole numbers of those that have them."""
+    tensors = read_tensors(data)
+    state = {name.removeprefix("plain/"): t for name, t in tensors.items() if name.startswith("plain/")}
+    whole: dict[str, tuple[Tensor, Tensor]] = {}
+    for name, one in told.items():
+        state |= dict.fromkeys(one.inputs, value_of(name, one, tensors, whole))
+    return state, whole
+
+
+def _rest(form: nn.Module) -> dict[str, Tensor]:
+    """Give the state that is neither a compressed weight nor a mask, by name."""
+    layers = {path: layer for path, layer in form.named_modules(remove_duplicate=False) if isinstance(layer, Shadow)}
+    own = {n for layer in layers.values() for n in layer.weight_names()}
+    own |= {mask_name(n) for n in own}
+
+    def compressed(name: str) -> bool:
+        path, _, last = name.rpartition(".")
+        return path in layers and last in own
+
+    return {name: t for name, t in form.state_dict().items() if not compressed(name)}
+
+
+def _serve(model: nn.Module, told: Mapping[str, Stored]) -> None:
+    """Make the layers see their inputs as they were trained to."""
+    for one in told.values():
+        for name, inputs in one.inputs.items():
+            layer = model.get_submodule(name.rpartition(".")[0])
+            if kind_of(layer):
+                shadow(layer).begin(one.spec(inputs), served=True)
+    open_encoders(model)
+
+
+def _figures(
+    found: Mapping[str, Weight], rest: Mapping[str, Tensor], told: Mapping[str, Stored], float_bytes: int | None
+) -> dict[str, Any]:
+    counts = {name: weight.value.numel() for name, weight in found.items()}
+    none = sum(told[name].sparsity * n for name, n in counts.items())
+    compressed, others = sum(counts.values()), sum(t.numel() for t in rest.values())
+    size = sum(t.numel() * t.element_size() for t in (*rest.values(), *(w.value for w in found.values())))
+    return {
+        "float_bytes": float_bytes or size,
+        "sparsity": none / max(1, compressed),
+        "sparsity_all": (none + sum(map(zeros, rest.values()))) / (compressed + others),
+    }
+
+
+def _head(data: bytes) -> dict[str, Any]:
+    """Check the bytes and read their JSON head: the format first, so that a newer one is called newer."""
+    try:
+        end = 8 + int.from_bytes(data[:8], "little")
+        head: dict[str, Any] = json.loads(json.loads(data[8:end])["__metadata__"]["shadowstream"])
+        form, digest = int(head["format"]), str(head["digest"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as wrong:
+        raise ArtifactError(f"not an artifact, or its head is damaged ({len(data)} bytes): {wrong!r}") from wrong
+    if form not in READ:
+        age = "newer than" if form > FORMAT else "older than"
+        raise ArtifactError(f"artifact format {form} is {age} what this version of Shadowstream reads {READ}")
+    if sha256(data.replace(digest.encode(), _BLANK.encode(), 1)).hexdigest() != digest:
+        raise ArtifactError(
+            f"the artifact is truncated or altered: its {len(data)} bytes do not have the digest {digest}"
+        )
+    return head

@@ -1,0 +1,141 @@
+"""The training of one step of a recipe: shuffled passes over the replay, with the pruning that is due on the way.
+
+Owns the loop: its draws, its optimizer and the ramp of sparsity. Does not know what a teacher adds to the loss
+(`distill`), how masks are chosen (`prune`), the other steps of the chain, or what becomes of the student.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from compressors.distillation.distill import Data, Losses, Teaching
+from compressors.pruning.prune import cubic, prune_amount, sparsity
+from compressors.recipe import STEP_NAMES, Distill, Prune, Retrain
+from compressors.steps import Schedule
+
+RAMP = 0.5  # share of the steps over which the sparsity rises, where a prune step gives none
+RISE = 0.1  # share of the steps over which the rate of a cosine rises
+PRUNE_EVERY = 16  # steps between two stages of the ramp; choosing the masks costs a few steps
+
+Progress = Callable[[int, int], object]
+
+
+class Lesson(Protocol):
+    """Where the student's loss comes from."""
+
+    @property
+    def extra(self) -> Sequence[nn.Parameter]:
+        """What must be learned beside the student."""
+        ...
+
+    def losses(self, rows: Tensor) -> Tensor:
+        """Loss of each of the rows, through the student."""
+        ...
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The lesson of the real labels alone."""
+
+    student: nn.Module
+    data: Data
+    task: Losses
+    extra: Sequence[nn.Parameter] = ()
+
+    def losses(self, rows: Tensor) -> Tensor:
+        """Loss of each of the rows."""
+        inputs, label = self.data.at(rows)
+        return self.task.losses(self.student(*inputs), label)
+
+
+def train(
+    student: nn.Module,
+    data: Data,
+    losses: Losses,
+    step: Retrain,
+    seed: int,
+    *,
+    teacher: nn.Module | None = None,
+    ramps: Sequence[Prune] = (),
+    progress: Progress | None = None,
+) -> nn.Module:
+    """Carry out `step` on `student`, in place; it ends in eval mode, and at the sparsities of `ramps`.
+
+    A `Retrain` learns from the labels alone and asks no teacher; a `Distill` needs one. `ramps` are prune steps with an
+    amount, each for layers of its own: from what is masked now their sparsity rises to it, over the first share of the
+    steps; layers that are sparse enough keep their masks. `progress(done, steps)` is called after each of them. The
+    same inputs and seed give the same bits; the global random generator is left as it was.
+
+    Raises:
+        ValueError: no data, no teacher for a `Distill`, a ramp without an amount or on a model that is no training
+            form, a teacher's answers or a loss that are not finite, or what `Teaching` says.
+    """
+    if len(data.labels) == 0:
+        raise ValueError(f"{STEP_NAMES[type(step)]} needs at least one sample")
+    if not any(weight.requires_grad for weight in student.parameters()):
+        raise ValueError(f"{STEP_NAMES[type(step)]}: no parameter of the model requires a gradient, nothing can learn")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        batches = list(_batches(len(data.labels), step))
+        lesson = _lesson(student, data, losses, step, teacher)
+        optimizer = torch.optim.AdamW([*student.parameters(), *lesson.extra], lr=step.learning_rate, fused=True)
+        rates = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate, step.schedule, len(batches)))
+        rising = [(ramp, _stages(student, ramp, len(batches))) for ramp in ramps]
+        student.train()
+        for done, rows in enumerate(batches):
+            for ramp, stages in rising:
+                if done in stages:
+                    prune_amount(student, stages[done], ramp.scope, ramp.layers)
+            _descend(optimizer, lesson.losses(rows).mean(), f"{STEP_NAMES[type(step)]} diverged at step {done}")
+            rates.step()
+            if progress:
+                progress(done + 1, len(batches))
+    return student.eval()
+
+
+def rate(schedule: Schedule, steps: int, step: int) -> float:
+    """Give the share of the learning rate that is due at `step` of `steps`."""
+    if schedule == "constant":
+        return 1.0
+    rise = max(1, round(RISE * steps))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 + 0.5 * math.cos(math.pi * (step - rise) / max(1, steps - rise))
+
+
+def _lesson(student: nn.Module, data: Data, losses: Losses, step: Retrain, teacher: nn.Module | None) -> Lesson:
+    if not isinstance(step, Distill):
+        return Labels(student, data, losses)
+    if teacher is None:
+        raise ValueError("distill needs a teacher; the step that learns from labels alone is retrain")
+    return Teaching(student, teacher, data, losses, step)
+
+
+def _descend(optimizer: torch.optim.Optimizer, loss: Tensor, otherwise: str) -> None:
+    if not bool(torch.isfinite(loss)):
+        raise ValueError(f"{otherwise}: its loss is {float(loss.detach())}")
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+
+
+def _batches(rows: int, step: Retrain) -> Iterator[Tensor]:
+    for _ in range(step.passes):
+        yield from torch.split(torch.randperm(rows), step.batch)
+
+
+def _stages(student: nn.Module, ramp: Prune, steps: int) -> dict[int, float]:
+    """Which sparsity is due before which step; the last stage is the amount. None if it is there."""
+    if ramp.amount is None:
+        raise ValueError(f"only an amount can rise over the steps of a training, got {ramp}")
+    start = sparsity(student, ramp.layers).overall
+    if start >= ramp.amount:
+        return {}
+    last = min(round((RAMP if ramp.ramp is None else ramp.ramp) * steps), steps - 1)
+    stages = {step: cubic(start, ramp.amount, step, last) for step in range(0, last, PRUNE_EVERY)}
+    return stages | {last: ramp.amount}

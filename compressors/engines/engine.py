@@ -1,0 +1,156 @@
+"""Engines: ways to run one serving model, an `nn.Module` with `Int8Linear` layers.
+
+Owns the engines and the layers that they exchange. Does not know artifacts, nothing of an engine is in their format, or
+which one is chosen. N rows, I inputs, O outputs of a layer.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from compressors.engines.onnx import IntegerLinear, export_onnx
+from compressors.quantization.int8 import Int8Linear, int8_is_exact, substitute
+
+Run = Callable[..., Tensor]
+SLOW = ("SkipLayerNormFusion",)  # onnxruntime 1.32: its fused sum and norm take 14 times as long as the two apart
+MOST_BLOCK = 128  # inputs that share a scale in MatMulNBits; onnxruntime's int8 kernels end at 256
+LEAST_BLOCK = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """A way to run a serving model: `prepare(model, inputs)` leaves the model as it is; `inputs` are sample rows.
+
+    `packages` must be installed. No answer may depend on its batch mates.
+    """
+
+    name: str
+    prepare: Callable[[nn.Module, Sequence[Tensor]], Run]
+    packages: tuple[str, ...] = ()
+
+    def missing(self) -> str | None:
+        """Say what this machine lacks to run it."""
+        lacking = [name for name in self.packages if find_spec(name) is None]
+        return f"not installed: {', '.join(lacking)}" if lacking else None
+
+
+# ── Layers that multiply the same weights otherwise ─────────────────────────────────────────────────────────────────
+
+
+class FloatLinear(nn.Module):
+    """The whole-number weights back in a float kind, and float inputs: nothing but the weights is rounded."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, layer: Int8Linear, kind: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.kind = kind
+        weight = _whole(layer).float() * layer.scale.t()
+        self.register_buffer("weight", weight.to(kind), persistent=False)
+        self.register_buffer("bias", None if layer.bias is None else layer.bias.to(kind), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., I) to (..., O)."""
+        return F.linear(x.to(self.kind), self.weight, self.bias).to(x.dtype)
+
+
+class NBitsLinear(nn.Module):
+    """`Int8Linear` as the one operator of onnxruntime that gives each row its own scales: MatMulNBits in int8.
+
+    A row has a scale for every 128 inputs, one if it has no more, so no answer depends on its batch mates. Weights are
+    the same whole numbers.
+    """
+
+    packed: Tensor
+    scale: Tensor
+    bias: Tensor | None
+
+    def __init__(self, layer: Int8Linear) -> None:
+        super().__init__()
+        self.inputs, self.outputs = layer.columns.shape
+        self.block = min(MOST_BLOCK, max(LEAST_BLOCK, 1 << (self.inputs - 1).bit_length()))
+        blocks = -(-self.inputs // self.block)
+        padded = F.pad(_whole(layer), (0, blocks * self.block - self.inputs))
+        self.register_buffer("packed", (padded.int() + 128).to(torch.uint8).reshape(-1, blocks, self.block))
+        self.register_buffer("scale", layer.scale.t().repeat(1, blocks))
+        self.register_buffer("bias", layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., I) to (..., O)."""
+        return torch.onnx.ops.symbolic(
+            "com.microsoft::MatMulNBits",
+            (x, self.packed, self.scale, None, None, self.bias),
+            {"K": self.inputs, "N": self.outputs, "bits": 8, "block_size": self.block, "accuracy_level": 4},
+            dtype=torch.float32,
+            shape=(*x.shape[:-1], self.outputs),
+            version=1,
+        )
+
+
+def _whole(layer: Int8Linear) -> Tensor:
+    """Give the whole-number weights (O, I), in canonical strides."""
+    return layer.columns.t().to(torch.int8).clone(memory_format=torch.contiguous_format)
+
+
+# ── The engines ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+Make = Callable[[Int8Linear], nn.Module]
+
+
+def _torch_with(make: Make) -> Callable[[nn.Module, Sequence[Tensor]], Run]:
+    return lambda model, inputs: substitute(_with_int8(model), make)
+
+
+def _onnxruntime(model: nn.Module, inputs: Sequence[Tensor]) -> Run:
+    return Session(export_onnx(model, inputs, partial(IntegerLinear, signed=int8_is_exact())))
+
+
+def _onnxruntime_with(make: Make) -> Callable[[nn.Module, Sequence[Tensor]], Run]:
+    return lambda model, inputs: Session(export_onnx(_with_int8(model), inputs, make))
+
+
+def _with_int8(model: nn.Module) -> nn.Module:
+    if not any(isinstance(layer, Int8Linear) for layer in model.modules()):
+        raise ValueError("it has no int8 layer to exchange")
+    return model
+
+
+class Session:
+    """An ONNX file, `data`, as a function of tensors, run by onnxruntime on as many threads as torch has.
+
+    `without` names optimizers of onnxruntime that it is to leave.
+    """
+
+    def __init__(self, data: bytes, without: Sequence[str] = SLOW) -> None:
+        runtime = import_module("onnxruntime")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
+        options.log_severity_level = 3  # errors
+        self.data = data
+        self._made = runtime.InferenceSession(
+            data, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(without)
+        )
+        self._names = [one.name for one in self._made.get_inputs()]
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Give the first output."""
+        given = {name: t.numpy() for name, t in zip(self._names, inputs, strict=True)}
+        return torch.from_numpy(self._made.run(None, given)[0])
+
+
+ONNX = ("onnx", "onnxscript", "onnxruntime")
+ENGINES = (
+    Engine(name="float32", prepare=_torch_with(FloatLinear)),
+    Engine(name="bfloat16", prepare=_torch_with(lambda layer: FloatLinear(layer, torch.bfloat16))),
+    Engine(name="onnxruntime", prepare=_onnxruntime, packages=ONNX),
+    Engine(name="onnxruntime-nbits", prepare=_onnxruntime_with(NBitsLinear), packages=ONNX),
+    Engine(name="onnxruntime-float", prepare=_onnxruntime_with(FloatLinear), packages=ONNX),
+)

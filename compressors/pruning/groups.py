@@ -1,0 +1,148 @@
+"""What can be removed from a model, and what has to go together.
+
+Owns the forms of attention that are known, and the grouping: units that are read at the same column (as the two ends of
+a residual sum are) are one *group*; layers whose units are grouped are one *family*. Does not know what is worth
+keeping, or how anything is cut.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from compressors.pruning.cuts import Place
+from compressors.pruning.trace import Columns, Source, Stage
+
+Node = tuple[Source, int]  # one unit
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Names in one way to write self-attention: the size of a head, the projections, and what counts heads or widths.
+
+    A single projection holds queries, keys and values behind each other. Where several queries share a key, they and
+    it are one head.
+    """
+
+    head: str
+    projections: tuple[str, ...]
+    sizes: tuple[str, ...]
+
+
+ATTENTIONS = (
+    Attention("attention_head_size", ("query", "key", "value"), ("num_attention_heads", "all_head_size")),  # BERT
+    Attention("attention_head_size", ("q_lin", "k_lin", "v_lin"), ("n_heads", "dim")),  # DistilBERT
+    Attention("head_dim", ("c_attn",), ("num_heads", "split_size")),  # GPT-2
+    Attention("head_dim", ("q_proj", "k_proj", "v_proj"), ("num_heads", "num_attention_heads", "embed_dim")),  # Llama
+)
+
+
+@dataclass(frozen=True)
+class Family:
+    """Layers whose units go together: group g is `places[place][g]` (k,) at each place."""
+
+    sources: tuple[Source, ...]
+    places: Mapping[Place, Tensor]
+
+    @property
+    def count(self) -> int:
+        """How many groups there are; one unit of each source is in each."""
+        return len(next(iter(self.places.values())))
+
+
+def sources(stage: Stage) -> list[Source]:
+    """Give all heads, neurons and channels; the projections of known attention have heads, not neurons."""
+    heads = [found for module in stage.names for form in ATTENTIONS if (found := _heads(stage, module, form))]
+    taken = {module for source in heads for module, _ in source.parts}
+    return heads + [
+        Source(stage.names[m], kind.unit, ((m, torch.arange(Place(m, "units", kind).size)[:, None]),), m)
+        for m, kind in stage.kinds.items()
+        if kind.unit and m not in taken
+    ]
+
+
+def _heads(stage: Stage, module: nn.Module, form: Attention) -> Source | None:
+    parts = [part for name, part in module.named_children() if name in form.projections]
+    packed, head = 3 // len(form.projections), getattr(module, form.head, None)
+    widths = [_units(stage, part) // packed for part in parts]
+    if len(parts) != len(form.projections) or not isinstance(head, int) or min(widths) < head or head < 1:
+        return None
+    count = min(widths) // head
+    if any(width % (count * head) for width in widths):
+        return None
+    rows = [torch.arange(packed * width).view(packed, count, -1).transpose(0, 1).flatten(1) for width in widths]
+    sizes = ((name, held) for name in form.sizes if isinstance(held := getattr(module, name, None), int))
+    per_head = tuple((name, held // count) for name, held in sizes)
+    return Source(stage.names[module], "heads", tuple(zip(parts, rows, strict=True)), module, per_head)
+
+
+def _units(stage: Stage, module: nn.Module) -> int:
+    kind = stage.kinds.get(module)
+    return Place(module, "units", kind).size if kind and kind.unit else 0
+
+
+def families(stage: Stage, readers: Mapping[Source, Columns]) -> tuple[list[Family], dict[str, str]]:
+    """Give the families, and by name the sources that have none, with the reason; `readers` as `Stage.follow` says."""
+    found: dict[tuple[Source, ...], list[_Group]] = defaultdict(list)
+    for group in _groups(stage, readers):
+        found[tuple(dict.fromkeys(source for source, _ in group.nodes))].append(group)
+    seen = Counter(source for among in found for source in among)
+    good: list[Family] = []
+    left: dict[str, str] = {}
+    for among, groups in found.items():
+        alike = all(_sizes(group) == _sizes(groups[0]) and len(group.nodes) == len(among) for group in groups)
+        if alike and all(seen[source] == 1 for source in among):
+            places = {place: torch.tensor([g.places[place] for g in groups]) for place in groups[0].places}
+            good.append(Family(among, places))
+        else:
+            left |= {source.name: "its units are not each read alone, or not all alike" for source in among}
+    return good, left
+
+
+@dataclass
+class _Group:
+    nodes: list[Node]
+    places: dict[Place, list[int]]
+
+
+def _sizes(group: _Group) -> dict[Place, int]:
+    return {place: len(index) for place, index in group.places.items()}
+
+
+def _groups(stage: Stage, readers: Mapping[Source, Columns]) -> list[_Group]:
+    """Join all units that are read at one column, and gather what each group has where."""
+    at: dict[tuple[nn.Module, int], list[Node]] = defaultdict(list)
+    for source, found in readers.items():
+        for module, units in found.items():
+            for column, unit in enumerate(units.tolist()):
+                if unit >= 0:
+                    at[module, column].append((source, unit))
+    nodes = [(source, unit) for source in readers for unit in range(source.count)]
+    first = _join(nodes, at.values())
+    groups = {node: _Group([], defaultdict(list)) for node in nodes if first[node] == node}
+    for node in nodes:
+        groups[first[node]].nodes.append(node)
+        for module, index in node[0].parts:
+            groups[first[node]].places[Place(module, "units", stage.kinds[module])] += index[node[1]].tolist()
+    for (module, column), by in at.items():
+        groups[first[by[0]]].places[Place(module, "columns", stage.kinds[module])].append(column)
+    return list(groups.values())
+
+
+def _join(nodes: Iterable[Node], bonds: Iterable[Sequence[Node]]) -> dict[Node, Node]:
+    """Give for each node the first node that bonds, directly or not, tie it to."""
+    order = {node: i for i, node in enumerate(nodes)}
+    to = {node: node for node in order}
+
+    def end(node: Node) -> Node:
+        while to[node] != node:
+            to[node] = node = to[to[node]]
+        return node
+
+    for bond in bonds:
+        for other in bond[1:]:
+            early, late = sorted((end(bond[0]), end(other)), key=order.__getitem__)
+            to[late] = early
+    return {node: end(node) for node in order}

@@ -1,0 +1,119 @@
+"""Shapes: how a pruned model's tensors differ in size from those of the plain one, as JSON, and how to take them on.
+
+Owns the record and the distrust of it: it comes out of a file that may be damaged or hostile. Does not know why sizes
+differ, or files. A record is {module's name: {"sizes": {attribute: number}, "tensors": {name: [dimensions]}}}.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compressors.pruning.cuts import kind_of
+
+SIZES = frozenset(
+    {
+        *("in_features", "out_features", "in_channels", "out_channels", "groups", "num_features", "normalized_shape"),
+        *("nx", "nf", "num_attention_heads", "all_head_size", "n_heads", "dim", "num_heads", "split_size", "embed_dim"),
+    }
+)
+
+
+def shapes(plain: nn.Module, pruned: nn.Module) -> dict[str, Any]:
+    """Record every module whose sizes are not those of the plain model.
+
+    Raises:
+        ValueError: the models are not of one making, or differ in more than smaller sizes.
+    """
+    known = dict(pruned.named_modules())
+    if known.keys() != dict(plain.named_modules()).keys():
+        raise ValueError("these models are not of one making: their modules have other names")
+    found = {name: _record(module, known[name]) for name, module in plain.named_modules()}
+    found = {name: record for name, record in found.items() if record["sizes"] or record["tensors"]}
+    _check(plain, found)
+    return found
+
+
+def reshape(fresh: nn.Module, record: Mapping[str, Any]) -> None:
+    """Give a freshly made model the recorded shapes, in place; what is reshaped is zero until a state is loaded.
+
+    Raises:
+        ValueError: not a record, an unknown module, attribute or tensor, or a size below 1 or above the model's own;
+            nothing has been changed.
+    """
+    _check(fresh, record)
+    for name, entry in record.items():
+        module = fresh.get_submodule(name)
+        for attribute, size in entry["sizes"].items():
+            setattr(module, attribute, (size,) if isinstance(getattr(module, attribute), tuple) else size)
+        for tensor, dims in entry["tensors"].items():
+            held = getattr(module, tensor)
+            held.data = torch.zeros(dims, dtype=held.dtype, device=held.device)
+
+
+def _record(plain: nn.Module, pruned: nn.Module) -> dict[str, Any]:
+    if type(plain) is not type(pruned):
+        raise ValueError(f"these models are not of one making: {type(plain).__name__} and {type(pruned).__name__}")
+    sizes = {name: _size(pruned, name) for name in sorted(SIZES) if _size(plain, name) != _size(pruned, name)}
+    ours, theirs = _own(plain), _own(pruned)
+    if ours.keys() != theirs.keys():
+        raise ValueError(f"a {type(plain).__name__} has other tensors: {sorted(ours.keys() ^ theirs.keys())}")
+    tensors = {name: list(t.shape) for name, t in theirs.items() if t.shape != ours[name].shape}
+    return {"sizes": sizes, "tensors": tensors}
+
+
+def _own(module: nn.Module) -> dict[str, Tensor]:
+    """Tensors of this module and of none inside it."""
+    return dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
+
+
+def _size(module: nn.Module, name: str) -> int | None:
+    """A size attribute; a LayerNorm's shape counts where it is one number."""
+    held = vars(module).get(name)
+    held = held[0] if isinstance(held, tuple) and len(held) == 1 else held
+    return held if type(held) is int else None
+
+
+def _check(model: nn.Module, record: Any) -> None:
+    _require(isinstance(record, Mapping), "shapes are an object of modules")
+    modules = dict(model.named_modules())
+    for name, entry in record.items():
+        _require(name in modules, f"shapes name a module {name!r}, which this model does not have")
+        parts = isinstance(entry, Mapping) and entry.keys() == {"sizes", "tensors"} and entry.values()
+        _require(parts and all(isinstance(p, Mapping) for p in parts), f"shapes of {name!r} are not sizes and tensors")
+        for attribute, size in entry["sizes"].items():
+            known = _size(modules[name], attribute) if attribute in SIZES else None
+            _require(known is not None, f"shapes give {name!r} a size {attribute!r}, which it does not have")
+            _require(_fits(size, known), f"shapes give {name!r} {attribute} {size!r}, not 1 to {known}")
+        for tensor, dims in entry["tensors"].items():
+            held = _own(modules[name]).get(tensor)
+            _require(held is not None, f"shapes give {name!r} a tensor {tensor!r}, which it does not have")
+            _check_dims(f"{name}.{tensor}", dims, held)
+        _require(_agree(modules[name], entry), f"shapes of {name!r} contradict each other: {entry}")
+
+
+def _check_dims(name: str, dims: Any, held: Tensor | None) -> None:
+    most = [] if held is None else list(held.shape)
+    fits = isinstance(dims, list) and len(dims) == len(most) and all(map(_fits, dims, most))
+    _require(fits, f"shapes give {name} dimensions {dims!r}, not some within {most}")
+
+
+def _agree(module: nn.Module, entry: Mapping[str, Any]) -> bool:
+    """Whether each side's count is the same in all attributes and tensors that hold it."""
+    kind, own = kind_of(module), _own(module)
+    for names, dims in ((kind.unit_sizes, kind.units), (kind.column_sizes, kind.columns)) if kind else ():
+        counts = {entry["sizes"].get(name, _size(module, name)) for name in names}
+        counts |= {entry["tensors"].get(name, own[name].shape)[dim] for name, dim in dims if name in own}
+        if len(counts) > 1:
+            return False
+    return True
+
+
+def _fits(size: Any, most: int | None) -> bool:
+    return type(size) is int and most is not None and 1 <= size <= most
+
+
+def _require(holds: object, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(otherwise)

@@ -1,0 +1,141 @@
+"""Structured pruning: whole neurons, channels and heads are removed, so that tensors get smaller and the model faster.
+
+Owns the choice and the report. Does not know how units are followed (follow.py), grouped (families.py), cut (cuts.py)
+or how that is checked (remove.py), nor how a model is retrained afterwards.
+
+A group's importance is the L2 norm of all weights that would go with it: its rows where it is made, its columns where
+it is read, its entries in the norms between (DepGraph, Fang et al., arXiv 2301.12900). Each family loses the same share
+of its groups, the least important ones.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from compressors.pruning.groups import Family, families, sources
+from compressors.pruning.remove import remove
+from compressors.pruning.trace import TROUBLE, Lost, Stage
+from compressors.recipe import PruneStructured
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How many units of which sort a layer had and has."""
+
+    layer: str
+    unit: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was removed, how many parameters there were and are, and by name what was left and why.
+
+    A model that cannot be followed at all is left under its own name, "". Of layers that are cut together, such as the
+    ends of a residual sum, each is listed. Several queries that share a key count as one head.
+    """
+
+    layers: tuple[Cut, ...]
+    parameters_before: int
+    parameters_after: int
+    left: dict[str, str]
+
+
+def prune_structured(model: nn.Module, step: PruneStructured, inputs: tuple[Tensor, ...]) -> Report:
+    """Remove the share `step.amount` of the units of each layer of a plain model, in place; at least one stays.
+
+    `inputs` is an example batch, called as `model(*inputs)`, a few rows are enough. Parameters stay the same objects,
+    modes and the global random generator as they were; the model's inputs and outputs keep their shapes. The same
+    model, step and inputs give the same result.
+
+    Raises:
+        ValueError: a weight is not finite, or the model does not run on the inputs; nothing has been changed.
+    """
+    _check(model)
+    before = _count(model)
+    with _quiet(model):
+        try:
+            stage = Stage(model, inputs)
+        except Lost as lost:
+            return Report((), before, before, {"": str(lost)})
+        except TROUBLE as wrong:
+            raise ValueError(f"the model does not run on the example batch: {wrong}") from wrong
+        cuts, left = _prune(stage, step)
+    return Report(tuple(cuts), before, _count(model), _others(stage) | left)
+
+
+def _prune(stage: Stage, step: PruneStructured) -> tuple[list[Cut], dict[str, str]]:
+    found = sources(stage)
+    readers, lost = stage.follow(found)
+    good, unlike = families(stage, readers)
+    left = unlike | {source.name: why for source, why in lost.items()}
+    cuts: list[Cut] = []
+    for family in good:
+        if not any(source.unit in step.units for source in family.sources):
+            continue
+        gone = _least(family, step.amount)
+        reason = remove(stage, family, gone)
+        if reason:
+            left |= {source.name: reason for source in family.sources}
+        else:
+            cuts += [Cut(s.name, s.unit, family.count, family.count - len(gone)) for s in family.sources]
+    asked = {source.name for source in found if source.unit in step.units}
+    return cuts, {name: reason for name, reason in left.items() if name in asked}
+
+
+def _least(family: Family, amount: float) -> list[int]:
+    """Choose the groups with the smallest norms; of equal ones the first."""
+    squares = sum(place.energy()[index].sum(1) for place, index in family.places.items())
+    order = torch.as_tensor(squares).sqrt().argsort(stable=True)
+    return sorted(order[: min(family.count - 1, round(amount * family.count))].tolist())
+
+
+def _others(stage: Stage) -> dict[str, str]:
+    """Name the layers with weights that have no units that we know how to remove."""
+    left = {}
+    for module, name in stage.names.items():
+        if module in stage.shared:
+            left[name] = f"its weight is also that of {stage.shared[module]!r}"
+        elif isinstance(module, nn.MultiheadAttention):
+            left[name] = "MultiheadAttention takes the size of a head from that of its input, so no head can go"
+        elif isinstance(module, nn.Conv1d | nn.Conv2d) and module.groups > 1 and module not in stage.kinds:
+            left[name] = f"its {module.groups} groups of channels would have to stay equally large"
+        elif module not in stage.kinds and _is_matrix(module):
+            left[name] = f"how to remove units of a {type(module).__name__} is not known"
+    return left
+
+
+def _is_matrix(module: nn.Module) -> bool:
+    table = isinstance(module, nn.Embedding | nn.EmbeddingBag)
+    return not table and any(parameter.dim() > 1 for parameter in module.parameters(recurse=False))
+
+
+def _check(model: nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise ValueError(f"{name} has a weight that is not finite: the model cannot be pruned")
+
+
+def _count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@contextmanager
+def _quiet(model: nn.Module) -> Iterator[None]:
+    """Eval mode, no gradients, random numbers of its own; all is put back, also what a forward wrote into buffers."""
+    training = {module: module.training for module in model.modules()}
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        try:
+            model.eval()
+            yield
+        finally:
+            for module, was in training.items():
+                module.training = was
+            for buffer, before in buffers:
+                if buffer.shape == before.shape:
+                    buffer.copy_(before)

@@ -1,0 +1,133 @@
+"""The command line: demo, run, join, status; the operator's commands are in cli_operate.py.
+
+Owns arguments, exit codes and where output goes: people read standard error's and output's tables, programs the last
+line of standard output. Does not know how anything is done.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from compressors.artifact import format as artifact
+from deploy import config
+from deploy.cli import compress as cli_compress
+from deploy.cli import operate as cli_operate
+from deploy.cli.operate import AsJson, ConfigFile
+from deploy.cli.operate import settings as load
+from deploy.console import report
+from deploy.console.terminal import View, cell, draw, screen
+from deploy.run import join as joins
+from deploy.run.session import Session, status
+from streams.errors import ConfigError, ShadowstreamError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(cli_operate.app)
+app.add_typer(cli_compress.app)
+
+PipelineFile = Annotated[Path, typer.Argument(help="The pipeline.py.")]
+
+
+@app.command()
+def demo(as_json: AsJson = False) -> None:
+    """Run the flights example: eleven months of real flights through the whole loop, on embedded services, afresh."""
+    path = example("flights")
+    embedded = {"kafka": config.Kafka(), "redis": config.Redis(), "ray": config.Ray()}
+    settings = msgspec.structs.replace(config.load(path.with_name("shadowstream.toml")), **embedded)
+    _replay(path, settings, fresh=True, as_json=as_json)
+
+
+@app.command()
+def run(
+    pipeline: PipelineFile,
+    config_file: ConfigFile = None,
+    replay: Annotated[bool, typer.Option(help="Publish the pipeline's recorded feed, report, and end.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Delete what the registry holds of this pipeline first.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a pipeline against the addresses in its TOML, embedded where none is given, until Ctrl-C."""
+    settings = load(pipeline, config_file)
+    if replay:
+        _replay(pipeline, settings, fresh=fresh, as_json=as_json)
+        return
+    console = Console(stderr=as_json)
+    with Session(pipeline, settings, console.print, fresh=fresh) as session, screen(console) as shown:
+        for view in session.live():
+            shown.show(view)
+
+
+@app.command()
+def join(
+    feed: Annotated[Path, typer.Argument(help="A feed.py, or a pipeline.py whose feed is meant.")],
+    config_file: ConfigFile = None,
+    fresh: Annotated[bool, typer.Option(help="Delete what the registry's folder holds of this feed first.")] = False,
+    rewind: Annotated[
+        bool, typer.Option(help="The store went back in time: mark what it no longer holds as outdated, and go on.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Join a feed without a model: labelled samples to a Redis stream, a Kafka topic or Parquet files, once each."""
+    joins.join(feed, load(feed, config_file), as_json=as_json, fresh=fresh, back=rewind)
+
+
+@app.command(name="status")
+def show_status(
+    pipeline: PipelineFile,
+    config_file: ConfigFile = None,
+) -> None:
+    """Show where a running pipeline stands."""
+    Console().print(draw(status(pipeline, load(pipeline, config_file))))
+
+
+def example(name: str) -> Path:
+    """Give an example's pipeline.py: in a clone beside this package, in a wheel inside it."""
+    here = Path(__file__).resolve().parents[1]
+    for folder in (here.parent / "examples", here / "examples"):
+        if (folder / name / "pipeline.py").is_file():
+            return folder / name / "pipeline.py"
+    raise ConfigError(f"the example {name!r} is not installed")
+
+
+def main() -> None:
+    """Run a command; every error that we know ends as one line on standard error and its exit code."""
+    try:
+        app()
+    except ShadowstreamError as wrong:
+        Console(stderr=True).print(f"error: {wrong}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(wrong.exit_code)
+
+
+def _replay(path: Path, settings: config.Settings, *, fresh: bool, as_json: bool) -> None:
+    console = Console(stderr=as_json)
+    with Session(path, settings, console.print, fresh=fresh) as session:
+        view: View | None = None
+        with screen(console) as shown:
+            for view in session.play():
+                shown.show(view)
+        if view is None or session.replay is None:
+            raise ConfigError("the feed to replay is empty")
+        equations, learned, now = session.audit()
+        digest = view.champions[-1].artifact
+        described = artifact.describe(session.registry.get(digest))
+        timed = report.speeds(session.pipeline, session.registry, digest, session.example_inputs(max(report.BATCHES)))
+        report.show(console, view, equations, described, timed)
+        summary = report.summarize(
+            view, learned, equations, now, session.replay.published, described, session.loop_seconds
+        )
+    if as_json:
+        print(msgspec.json.encode(summary).decode())  # noqa: T201 this is the output
+    else:
+        console.print(
+            f"{summary.samples:,} samples, {summary.lost} lost, {summary.doubled} doubled; served AUC "
+            f"{cell(summary.auc_served)}, log loss {cell(summary.logloss_served)}; frozen {cell(summary.auc_frozen)}, "
+            f"{cell(summary.logloss_frozen)}; {summary.promotions} promotions; {summary.seconds:.0f} s"
+        )
+    if not summary.balanced or summary.lost or summary.doubled:
+        raise ShadowstreamError("the audit does not balance")
+
+
+if __name__ == "__main__":
+    main()

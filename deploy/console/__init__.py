@@ -1,0 +1,9 @@
+"""Every renderer: data in, words and tables out.
+
+terminal.py    what one sees while a loop runs
+report.py      the tables at its end
+join.py        what one sees of a join without a model
+audit.py       how an audit looks
+dead.py        how dead letters look
+compression.py how an artifact and an advice look
+"""

@@ -1,0 +1,8 @@
+"""What is done to a feed from another process.
+
+attach.py      where the feed is
+actions.py     audit it, end it, accept a loss
+emitted.py     what was emitted
+dead.py        what was refused, and bringing it back
+compressing.py a pipeline's model compressed, without a feed
+"""

@@ -1,0 +1,113 @@
+"""Ray: each role in an actor of its own, restarted wherever it dies. The only file that imports ray.
+
+Owns processes. Knows of a role only that it has steps, and of an error only whether it is worth a retry: no actor owns
+unique state, so a killed one starts again from the store, the log and the registry.
+"""
+
+import logging
+import threading
+import time
+from contextlib import ExitStack
+from typing import Any
+
+import ray
+import torch
+
+from deploy.learning.learner import LostRace
+from deploy.pipeline import load
+from deploy.processes.roles import JOINER, SERVER, Plan, build, everyone
+from streams.errors import ShadowstreamError, Unreachable
+
+BLOCK_MS = {"distiller": 5, "evaluator": 5, "conductor": 5}  # these look at files; the others are woken
+BLOCK_OTHERS_MS = 20
+RETRY_S = 1.0
+LOCAL: dict[str, Any] = {
+    "include_dashboard": False,
+    "object_store_memory": 100 << 20,  # bytes; nothing of the data goes through Ray
+    "_system_config": {"worker_niceness": 0},  # 15 by default: any other busy process starves the actors
+}
+
+
+class Actor:
+    """One role. `run` lasts until `stop`; `ready` answers when the process has imported everything."""
+
+    def __init__(self, role: str, plan: Plan) -> None:
+        torch.set_num_threads(1)
+        self._role, self._plan, self._stopped, self._again = role, plan, threading.Event(), threading.Event()
+        self._pipeline = load(plan.pipeline)
+
+    def ready(self) -> None:
+        """Answer."""
+
+    def run(self) -> None:
+        """Do the role's steps; on what is worth a retry, begin anew."""
+        while not self._stopped.is_set():
+            self._again.clear()
+            try:
+                with ExitStack() as stack:
+                    role = build(self._role, self._plan, self._pipeline, stack)
+                    while not (self._stopped.is_set() or self._again.is_set()):
+                        role.step(BLOCK_MS.get(self._role, BLOCK_OTHERS_MS))
+            except (Unreachable, LostRace) as wrong:
+                logging.getLogger("shadowstream").warning("%s: %s; trying again", self._role, wrong)
+                time.sleep(RETRY_S)
+
+    def again(self) -> None:
+        """Have `run` begin anew after the step that it is in."""
+        self._again.set()
+
+    def stop(self) -> None:
+        """End `run` after the step that it is in."""
+        self._stopped.set()
+
+
+_Remote: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=2)(Actor)
+
+
+class System:
+    """The actors of one feed. A context manager: leaving it ends them and a local Ray with them."""
+
+    def __init__(self, address: str | None) -> None:
+        self._address = address
+        self._actors: dict[str, Any] = {}
+        self._runs: dict[Any, str] = {}
+
+    def __enter__(self) -> "System":
+        local = LOCAL if self._address is None else {}
+        ray.init(address=self._address, logging_level=logging.ERROR, log_to_driver=True, **local)
+        return self
+
+    def start(self, plan: Plan) -> None:
+        """Give every role a process; they import while the caller goes on."""
+        now = time.time_ns()
+        self._actors = {role: _Remote.options(name=f"{role}-{now}").remote(role, plan) for role in everyone(plan)}
+
+    def run(self) -> None:
+        """Let the roles begin."""
+        ray.get([actor.ready.remote() for actor in self._actors.values()])
+        self._runs = {actor.run.remote(): role for role, actor in self._actors.items()}
+
+    def again(self) -> None:
+        """Let those that read Kafka begin anew."""
+        for role, actor in self._actors.items():
+            if role == SERVER or role.startswith(JOINER):
+                actor.again.remote()
+
+    def check(self) -> None:
+        """Raise the error of a role that has ended with one."""
+        done, _ = ray.wait(list(self._runs), timeout=0)
+        for run in done:
+            try:
+                ray.get(run)
+            except ray.exceptions.RayTaskError as wrong:
+                cause = wrong.cause
+                raise cause if isinstance(cause, ShadowstreamError) else wrong from None
+            except ray.exceptions.RayActorError as wrong:
+                raise ShadowstreamError(f"the {self._runs[run]} ended: {wrong}") from None
+
+    def __exit__(self, *_: object) -> None:
+        for actor in self._actors.values():
+            actor.stop.remote()
+        if self._runs:
+            ray.wait(list(self._runs), num_returns=len(self._runs), timeout=5)
+        ray.shutdown()

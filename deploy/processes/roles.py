@@ -1,0 +1,147 @@
+"""The roles, each put together from its parts: the one place that knows what every role needs.
+
+Owns the wiring. Does not know where a role runs: actors.py gives each a process.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from msgspec import Struct
+
+from deploy.config import Settings
+from deploy.learning.distiller import DistillerRole, make_learner
+from deploy.learning.learner import CommitRules, LearnerRole
+from deploy.pipeline import Pipeline
+from deploy.promotion.conductor import ConductorRole
+from deploy.promotion.evaluator import EvaluatorRole
+from deploy.registry.registry import Registry
+from deploy.serving.champion import Served
+from deploy.serving.engines import Engines, sizes
+from deploy.serving.measuring import Measuring
+from deploy.serving.server import Answers, ServerRole
+from streams.dead import DeadLetters
+from streams.join.joiner import Joiner
+from streams.join.store import Store
+from streams.kafka import Sink, Source, Tp, partition_counts
+
+JOINER, SERVER = "joiner-", "server"
+
+
+class Role(Protocol):
+    """One role's work, cut into steps; all that it must not lose lies outside of it."""
+
+    def step(self, block_ms: int) -> bool | int:
+        """Do what there is to do, waiting at most `block_ms` for it; returns whether there was anything."""
+        ...
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """Where everything is; the settings hold every address, also of the embedded services, which run."""
+
+    pipeline: Path
+    settings: Settings
+    registry: Path
+    fetch_wait_ms: int
+
+
+def build(role: str, plan: Plan, pipeline: Pipeline, stack: ExitStack) -> Role:
+    """Put a role together; it reads where it stands from the store and the registry. `stack` closes its clients."""
+    if role.startswith(JOINER):
+        return _joiner(Clients(plan, stack), plan, pipeline, int(role.removeprefix(JOINER)))
+    return ROLES[role](Clients(plan, stack), plan, pipeline)
+
+
+def everyone(plan: Plan) -> list[str]:
+    """Name a feed's roles, each of which gets a process: the joiners by number, then the others."""
+    return [f"{JOINER}{n}" for n in range(plan.settings.join.joiners)] + list(ROLES)
+
+
+class Clients:
+    """Makes a role's connections, and has them closed with the stack."""
+
+    def __init__(self, plan: Plan, stack: ExitStack) -> None:
+        self._plan, self.stack = plan, stack
+
+    def source(self, tps: list[Tp], group: str | None = None) -> Source:
+        """Make a source of these partitions."""
+        source = Source(self._plan.settings.kafka, tps, group=group, fetch_wait_ms=self._plan.fetch_wait_ms)
+        self.stack.callback(source.close)
+        return source
+
+    def sink(self) -> Sink:
+        """Make a sink."""
+        sink = Sink(self._plan.settings.kafka)
+        self.stack.callback(sink.close)
+        return sink
+
+    def store(self) -> Store:
+        """Make a client of the store."""
+        store = Store(self._plan.settings.redis)
+        self.stack.callback(store.close)
+        return store
+
+
+def _server(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
+    topics = plan.settings.topics.named(pipeline.name)
+    registry = Registry(plan.registry)
+    counts = partition_counts(plan.settings.kafka, (topics.requests, topics.predictions))
+    asked = [Tp(topics.requests, partition) for partition in range(counts[topics.requests])]
+    source = clients.source(asked, f"{pipeline.name}.server")
+    for tp, offset in source.committed().items():
+        source.seek(tp, offset)
+    to = Answers(topics.predictions, counts[topics.predictions], clients.sink())
+    dead = DeadLetters(clients.sink(), topics.dead)
+    champion = Served(registry, pipeline.model, _engines(clients, plan))
+    return ServerRole(pipeline, champion, source, to, dead, clients.store(), plan.settings.serve.max_batch)
+
+
+def _engines(clients: Clients, plan: Plan) -> Engines | None:
+    if not plan.settings.serve.engines:
+        return None
+    rows = sizes(plan.settings.serve.max_batch)
+    engines = Engines(partial(Measuring, plan.pipeline, plan.registry, rows))
+    clients.stack.callback(engines.close)
+    return engines
+
+
+def _joiner(clients: Clients, plan: Plan, pipeline: Pipeline, number: int) -> Role:
+    topics, feed = plan.settings.topics.named(pipeline.name), pipeline.as_feed()
+    store = clients.store()
+    tps = [Tp(*tp) for tp in store.partitions(pipeline.name)]
+    source = clients.source([tp for tp in tps if tp.partition % plan.settings.join.joiners == number])
+    readers = feed.readers(topics)
+    joiner = Joiner(pipeline.name, plan.settings.join, source, store, clients.sink(), readers)
+    clients.stack.callback(joiner.close)
+    return joiner
+
+
+def _learner(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
+    learn = plan.settings.learn
+    rules = CommitRules(learn.commit_samples, learn.commit_s, pipeline.promotion.every_days)
+    registry, shards = Registry(plan.registry), plan.settings.join.shards
+    return LearnerRole(pipeline.name, shards, clients.store(), registry, make_learner(pipeline), rules)
+
+
+def _distiller(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
+    return DistillerRole(pipeline, clients.store(), Registry(plan.registry))
+
+
+def _evaluator(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
+    window_ms = int(plan.settings.join.window_s * 1000)
+    return EvaluatorRole(pipeline, window_ms, clients.store(), Registry(plan.registry))
+
+
+def _conductor(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
+    return ConductorRole(pipeline.name, clients.store(), Registry(plan.registry))
+
+
+ROLES: dict[str, Callable[[Clients, Plan, Pipeline], Role]] = {
+    SERVER: _server,
+    "learner": _learner,
+    "distiller": _distiller,
+    "evaluator": _evaluator,
+    "conductor": _conductor,
+}

@@ -1,0 +1,124 @@
+"""The learner's history in the registry: read from the newest commit back, and rebuilt from any whole state.
+
+Owns finding where to begin, and the check of a state against its own history. Does not know what is learned, nor what
+becomes of it. Everywhere here samples that a later commit made void are left out.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+
+from msgspec import Struct
+
+from deploy.registry.registry import Registry, RegistryError
+from learners.commits import commit as commits
+from learners.commits.commit import Commit, CommitError
+from learners.commits.voids import Bounds, is_left, left, lowered, places
+from learners.online.learner import Learner
+from streams.events import Sample
+from streams.outputs.samples import number
+
+ALL = f"{1 << 62}-0"  # the position of a shard behind everything
+
+
+class Rebuilt(Struct, frozen=True, kw_only=True):
+    """The state of commit `last`, rebuilt from that of commit `first`: its samples, and both digests.
+
+    `environments` names those of the commits in between that are not this one: equal bits are promised without them.
+    """
+
+    first: int
+    last: int
+    learned: int
+    kept: str
+    rebuilt: str
+    environments: list[str]
+
+    @property
+    def equal(self) -> bool:
+        """Whether it is the same, bit for bit."""
+        return self.kept == self.rebuilt
+
+
+def read(registry: Registry, n: int) -> Commit:
+    """Read a commit.
+
+    Raises:
+        RegistryError: there is none.
+    """
+    data = registry.read("commits", n)
+    if data is None:
+        raise RegistryError(f"there is no commit {n} in {registry.folder}")
+    return commits.decode(data)
+
+
+def backwards(registry: Registry, last: int | None = None) -> Iterator[Commit]:
+    """Give what is left of each commit from `last` (the newest) back to the first."""
+    for commit, bounds in _walk(registry, last, {}):
+        yield left(commit, bounds)
+
+
+def rebuild(
+    learner: Learner,
+    registry: Registry,
+    last: int,
+    void: Mapping[str, str] | None = None,
+    base: int | None = None,
+) -> int:
+    """Bring a learner to the state of commit `last`; with `void`, to what is left of it if the next commit says so.
+
+    It begins at the newest whole state, of commit `base` or an earlier one; gives that commit's number.
+
+    Raises:
+        RegistryError, CommitError: a commit or state is missing, or they do not belong together.
+    """
+    after: list[tuple[int, Bounds]] = []
+    for commit, bounds in _walk(registry, last, void or {}):
+        state = left(commit, bounds).state
+        if state is not None and commit.number <= (last if base is None else base):
+            break
+        after.append((commit.number, bounds))
+    else:
+        raise RegistryError(f"{registry.folder} holds no whole state to begin with: the feed was not created")
+    learner.load(commits.unpack_state(registry.get(state)))
+    commits.fold(learner, (left(read(registry, n), bounds) for n, bounds in reversed(after)))
+    expected = read(registry, last).learned
+    if not void and learner.learned != expected:
+        raise CommitError(f"commit {last} ends at {expected} samples; the learner has {learner.learned}")
+    return commit.number
+
+
+def check(learner: Learner, registry: Registry, first: int = 0, last: int | None = None) -> Rebuilt:
+    """Rebuild the newest whole state (of commit `last` at most) from that of commit `first`, and compare the bits."""
+    numbers = range(registry.last("commits") if last is None else last, -1, -1)
+    whole = next(commit for commit in (read(registry, n) for n in numbers) if commit.state is not None)
+    begun = rebuild(learner, registry, whole.number, base=min(first, max(0, whole.number - 1)))
+    digest = hashlib.sha256(commits.pack_state(learner.state())).hexdigest()
+    fingerprints = {read(registry, n).fingerprint for n in range(begun, whole.number + 1)}
+    return Rebuilt(
+        first=begun,
+        last=whole.number,
+        learned=learner.learned,
+        kept=str(whole.state),
+        rebuilt=digest,
+        environments=sorted(fingerprints - {commits.fingerprint()}),
+    )
+
+
+def taken_back(registry: Registry, commit: Commit) -> list[Sample]:
+    """Give the samples that a commit makes void."""
+    gone = lowered({}, commit.void)
+    found: list[Sample] = []
+    for before in backwards(registry, commit.number - 1):
+        if all(number(before.positions.get(shard, ALL)) <= gone[int(shard)] for shard in commit.void):
+            break  # so it is for all that came before
+        found += [one for place, one in zip(places(before), before.read(), strict=True) if not is_left(place, gone)]
+    return found
+
+
+def _walk(registry: Registry, last: int | None, void: Mapping[str, str]) -> Iterator[tuple[Commit, Bounds]]:
+    """Give each commit as it was written, newest first, with what later ones leave of it."""
+    bounds = lowered({}, void)
+    for n in range(registry.last("commits") if last is None else last, -1, -1):
+        commit = read(registry, n)
+        yield commit, bounds
+        bounds = lowered(bounds, commit.void)

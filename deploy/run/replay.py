@@ -1,0 +1,82 @@
+"""The replay: a recorded feed, published as fast as the loop goes, held to event time.
+
+Owns the pace. Does not know what the events mean. The feed is cut into slices of event time `lead_s` long. A slice's
+outcomes go out when its requests have been answered, and the next slice when nothing of this one is outstanding
+anywhere: served, joined, learned, committed, distilled, judged, promoted. So no answer knows an outcome of its own
+future, a slow machine gives the same figures as a fast one, and what is not deterministic is only the order of arrival
+within a slice.
+"""
+
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import groupby
+
+from deploy.monitor import Monitor
+from deploy.pipeline import FeedEvent
+from streams.errors import ShadowstreamError
+from streams.join.store import name
+from streams.kafka import Sink, Tp
+
+POLL_S = 0.001
+STALL_S = 120.0
+
+
+class Stalled(ShadowstreamError):
+    """The loop did not take what was published."""
+
+
+class Replay:
+    """Publishes the feed's events in their order; `partitions` are each topic's."""
+
+    def __init__(
+        self,
+        feed: Iterable[FeedEvent],
+        topics: dict[str, str],
+        partitions: Mapping[str, int],
+        lead_s: float,
+        sink: Sink,
+    ) -> None:
+        self._slices = groupby(feed, key=lambda event: event.t_ms // max(1, int(lead_s * 1000)))
+        self._topics, self._partitions, self._sink = topics, partitions, sink
+        self.ends: dict[str, dict[str, int]] = {"requests": {}, "outcomes": {}}
+        self.published = {"requests": 0, "outcomes": 0}
+        self.at_ms = self._began_ms = 0
+
+    def run(self, monitor: Monitor) -> Iterator[None]:
+        """Publish slice by slice; yields while it waits and after each slice, so that the caller can look around."""
+        for _, group in self._slices:
+            events = list(group)
+            self.at_ms, self._began_ms = events[-1].t_ms, self._began_ms or events[0].t_ms
+            if self._publish(events, "requests"):
+                yield from self._wait(lambda: monitor.answered(self.ends["requests"]))
+            self._publish(events, "outcomes")
+            yield from self._wait(lambda: monitor.settled(self.ends["outcomes"]))
+            yield
+
+    def share(self, ends_ms: int | None) -> float | None:
+        """Give the share of the feed's time that is published, if it is known when it ends."""
+        if ends_ms is None or not self._began_ms:
+            return None
+        return min(1.0, (self.at_ms - self._began_ms) / max(1, ends_ms - self._began_ms))
+
+    def _publish(self, events: list[FeedEvent], topic: str) -> bool:
+        chosen = [event for event in events if event.topic == topic]
+        for event in chosen:
+            tp = self._tp(self._topics[topic], event.key)
+            self._sink.send(tp, key=event.key, value=event.value, t_ms=event.t_ms)
+        for tp, end in self._sink.flush().items():
+            self.ends[topic][name(tp)] = end
+        self.published[topic] += len(chosen)
+        return bool(chosen)
+
+    def _tp(self, topic: str, key: bytes) -> Tp:
+        return Tp(topic, zlib.crc32(key) % self._partitions[topic])
+
+    def _wait(self, done: Callable[[], bool]) -> Iterator[None]:
+        began = time.monotonic()
+        while not done():
+            time.sleep(POLL_S)
+            yield
+            if time.monotonic() - began > STALL_S:
+                raise Stalled(f"nothing has moved for {STALL_S:.0f} s at event time {self.at_ms} ms")

@@ -1,0 +1,114 @@
+"""The server role: requests in, predictions out, one champion a micro-batch.
+
+Owns decoding, scoring and the order produce → acknowledged → position. Does not know how a champion comes to be.
+"""
+
+import time
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from deploy.pipeline import Pipeline
+from deploy.registry import records
+from deploy.registry.records import LearnerNote, ServerNote
+from deploy.serving.champion import Served
+from learners.online.batches import Encoder
+from streams.dead import DeadLetters
+from streams.errors import MalformedEvent
+from streams.events import Prediction, Request, encode
+from streams.join.batch import Letter, reason_of
+from streams.join.store import Store, name
+from streams.kafka import Polled, Sink, Source, Tp
+
+MOST_BYTES = 900_000
+COMMIT_EVERY_S = 1.0  # a re-served request makes the same id, so request offsets may lag
+
+
+class Answers(NamedTuple):
+    """Where predictions go: the topic, how many partitions it has, and the sink."""
+
+    topic: str
+    partitions: int
+    sink: Sink
+
+
+class ServerRole:
+    """Serves one feed's requests; predictions go to the partition of the request, where there are as many."""
+
+    def __init__(
+        self, pipeline: Pipeline, champion: Served, source: Source, to: Answers, dead: DeadLetters, store: Store,
+        max_batch: int,
+    ) -> None:  # fmt: skip
+        self._pipeline, self._champion, self._source, self._to = pipeline, champion, source, to
+        self._dead, self._store, self._max_batch = dead, store, max_batch
+        self._encoder = Encoder(pipeline.features, pipeline.encode)
+        self._note = ServerNote({}, {}, champion.record.number, 0, 0)
+        self._committed_at = time.monotonic()
+
+    def step(self, block_ms: int) -> bool:
+        """Serve what has come; returns whether there was anything."""
+        polled = self._source.poll(block_ms, self._max_batch)
+        swapped = self._champion.refresh()
+        if not polled and not swapped:
+            return False
+        served = self._serve(polled) if polled else (0, 0)
+        ends = {name(tp): end for tp, end in self._to.sink.flush().items() if tp.topic == self._to.topic}
+        requests = {name(p.tp): p.end for p in polled}
+        note = self._note
+        self._note = ServerNote(
+            note.requests | requests,
+            note.predictions | ends,
+            self._champion.record.number,
+            note.served + served[0],
+            note.rejected + served[1],
+            self._champion.engines,
+        )
+        self._store.put(self._pipeline.name, {"server": records.encode(self._note)})
+        if time.monotonic() - self._committed_at > COMMIT_EVERY_S:
+            self._source.commit({p.tp: p.end for p in polled})
+            self._committed_at = time.monotonic()
+        return bool(polled)
+
+    def _serve(self, polled: list[Polled]) -> tuple[int, int]:
+        asked: list[tuple[int, Request]] = []
+        rows: list[Any] = []
+        letters = [Letter(p.tp, start, end, reason, None) for p in polled for start, end, reason in p.rejected]
+        for part in polled:
+            for record in part.records:
+                try:
+                    request = _bounded(self._pipeline.request(record))
+                    rows.append(self._encoder.decode(request.features))
+                except Exception as wrong:  # noqa: BLE001 a user's reader may raise anything; the record is kept
+                    letters.append(Letter(part.tp, record.offset, record.offset + 1, reason_of(wrong), record))
+                else:
+                    asked.append((part.tp.partition, request))
+        if letters:
+            self._dead.put(letters)
+            self._dead.flush()
+        if asked:
+            self._answer(asked, rows)
+        return len(asked), sum(letter.end - letter.start for letter in letters)
+
+    def _answer(self, asked: list[tuple[int, Request]], rows: list[Any]) -> None:
+        outputs = self._champion.answer(self._encoder.encode(rows)).tolist()
+        version, (learned, intercept) = self._champion.record.number, self._intercept()
+        for (partition, request), output in zip(asked, outputs, strict=True):
+            at, features = request.t_ms, Raw(request.features)
+            prediction = Prediction(request.id, at, version, tuple(output), intercept, learned, features)
+            tp = Tp(self._to.topic, partition % self._to.partitions)
+            self._to.sink.send(tp, key=request.id.encode(), value=encode(prediction), t_ms=at)
+
+    def _intercept(self) -> tuple[int, tuple[float, ...]]:
+        (data,) = self._store.get(self._pipeline.name, "learner")
+        if data is None:
+            return 0, (0.0,) * self._pipeline.task.outputs
+        note = msgspec.json.decode(data, type=LearnerNote)
+        return note.learned, note.intercept
+
+
+def _bounded(request: Request) -> Request:
+    """Refuse what would make a prediction that brokers do not take: by default 1 MB a record."""
+    if len(request.features) > MOST_BYTES:
+        raise MalformedEvent(f"features of {len(request.features):,} bytes; at most {MOST_BYTES:,} are served")
+    return request

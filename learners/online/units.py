@@ -1,0 +1,77 @@
+"""Whole units that a recipe removes from the shadow: once, from the studied teacher; and what a state records of that.
+
+Owns the split of the chain, the smaller model and the record's bytes. Does not know optimizers or averages. A state's
+record is JSON, {"steps": the prune_structured steps as text, "shapes": what `compressors.shapes` records}.
+"""
+
+import copy
+import json
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compressors.compress import remove_units, why
+from compressors.distillation.distill import Data
+from compressors.pruning.shapes import reshape, shapes
+from compressors.recipe import PruneStructured, Recipe
+from learners.tasks.task import Task
+from streams.errors import ConfigError
+
+
+def split(recipe: Recipe) -> tuple[Recipe, Recipe]:
+    """Give the chain up to its last prune_structured step, taken once, and what follows, for every version."""
+    at = max((i for i, step in enumerate(recipe.steps, 1) if isinstance(step, PruneStructured)), default=0)
+    return Recipe(*recipe.steps[:at]), Recipe(*recipe.steps[at:])
+
+
+def remove(model: nn.Module, recipe: Recipe, data: Data, task: Task, teacher: nn.Module, seed: int) -> dict[str, Any]:
+    """Take the first part of the chain on a plain model, in place; gives its shapes. `teacher` is the model as it was.
+
+    Raises:
+        ConfigError: there are no units to remove; says why.
+    """
+    removed, _ = remove_units(model, split(recipe)[0], data, task, teacher, seed)
+    if not (smaller := shapes(teacher, model)):
+        raise ConfigError(f"the recipe '{recipe}' found no units to remove: {why(removed)}")
+    return smaller
+
+
+def smaller(plain: nn.Module, shapes: dict[str, Any]) -> nn.Module:
+    """Give a copy of a plain model in other shapes, all zero where these differ.
+
+    Raises:
+        ConfigError: they are of another model.
+    """
+    model = copy.deepcopy(plain)
+    try:
+        reshape(model, shapes)
+    except ValueError as wrong:
+        raise ConfigError(f"the state's shadow was made of another model than this one: {wrong}") from wrong
+    return model
+
+
+def pack(recipe: Recipe, shapes: dict[str, Any]) -> Tensor:
+    """Give the record as a tensor of bytes."""
+    text = json.dumps({"steps": _steps(recipe), "shapes": shapes}, sort_keys=True)
+    return torch.tensor(list(text.encode()), dtype=torch.uint8)
+
+
+def unpack(recipe: Recipe, record: Tensor | None) -> dict[str, Any]:
+    """Give the shapes of a state's shadow; none, if it has those of its teacher and the recipe removes no unit.
+
+    Raises:
+        ConfigError: the recipe removes other units than those that the state's shadow lacks.
+    """
+    told: dict[str, Any] = json.loads(bytes(record.tolist())) if record is not None else {"steps": "", "shapes": {}}
+    if told["steps"] != _steps(recipe):
+        raise ConfigError(
+            f"the state's shadow lost units by '{told['steps'] or 'no step'}', but the recipe now has "
+            f"'{_steps(recipe) or 'no such step'}': what is removed stays removed; put these steps back, or begin anew"
+        )
+    shapes: dict[str, Any] = told["shapes"]
+    return shapes
+
+
+def _steps(recipe: Recipe) -> str:
+    return str(Recipe(*(step for step in recipe.steps if isinstance(step, PruneStructured))))

@@ -1,0 +1,10 @@
+"""The join: predictions and outcomes become samples, once each.
+
+policy.py      windows, bounds and batch sizes
+batch.py       records become events and dead letters
+step.py        what goes into a step, and what comes back
+join.lua       the step itself: one atomic script in the store
+store.py       shards, sample streams and the board
+joiner.py      poll, decode, step, seek
+lost.py        going on after records that retention removed
+"""

@@ -1,0 +1,171 @@
+"""A polled batch on its way into steps: decoding, what is refused and why, cutting to size, one step per shard.
+
+Pure functions over records; knows neither broker nor store. This is the hot path: lists side by side, and no object for
+an event that is not there already.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from zlib import crc32
+
+from streams.errors import ConfigError, MalformedEvent, Unreachable
+from streams.events import Event, Reader, Record
+from streams.join.step import Move, Rules, Step, asked, told
+from streams.join.store import name
+from streams.kafka import Polled, Tp, crc
+
+ID_BYTES = 512  # an id is held up to four times
+MOST_SUMMED = 1e300
+LAST_TIME_MS = 1 << 50  # the year 37648; sums of times stay exact in Lua's doubles
+
+
+@dataclass(frozen=True, kw_only=True)
+class Readers:
+    """The join's topics, and how a record of the first two becomes an event."""
+
+    predictions: str
+    outcomes: str
+    dead_letters: str
+    prediction: Reader[Event]
+    outcome: Reader[Event]
+
+
+class Letter(NamedTuple):
+    """A refused range of positions (from, to), why, and its record where the bytes could be read."""
+
+    tp: Tp
+    start: int
+    end: int
+    reason: str
+    record: Record | None
+
+
+@dataclass
+class Batch:
+    """One partition's polled range, decoded; the lists have an element for each event that was read."""
+
+    polled: Polled
+    outcomes: bool
+    letters: list[Letter]
+    offsets: list[int] = field(default_factory=list)
+    shards: list[int] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+    items: list[str] = field(default_factory=list)
+    bodies: list[str] = field(default_factory=list)
+
+
+def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_ms: int) -> Batch:
+    """Read a partition's records; what cannot be read, or lies after `latest_ms`, becomes a letter.
+
+    Raises:
+        Unreachable, ConfigError: a reader needs a service that does not answer or lets nobody in; no event is at fault.
+    """
+    tp = polled.tp
+    outcomes = tp.topic == readers.outcomes
+    read = readers.outcome if outcomes else readers.prediction
+    letters = [Letter(tp, start, end, reason, None) for start, end, reason in polled.rejected]
+    batch = Batch(polled, outcomes, letters)
+    make, span = (told, rules.window_ms + rules.keep_ms) if outcomes else (asked, rules.window_ms)
+    latest_ms, summed = min(latest_ms, LAST_TIME_MS), outcomes and rules.reduce == "sum"
+    for record in polled.records:
+        try:
+            key, t_ms, body = read(record)
+            bytes_ = key.encode()
+            if not (0 < len(bytes_) <= ID_BYTES and 0 <= t_ms <= latest_ms):
+                raise MalformedEvent(_unwelcome(len(bytes_), t_ms, latest_ms))
+            content = body.decode()
+            if summed:
+                _check_summable(content)
+            item, text = make(key, t_ms, content, span)
+        except (Unreachable, ConfigError):
+            raise
+        except Exception as wrong:  # noqa: BLE001 a user's reader may raise anything; the record is dead-lettered
+            letters.append(Letter(tp, record.offset, record.offset + 1, reason_of(wrong), record))
+            continue
+        batch.offsets.append(record.offset)
+        batch.shards.append(crc32(bytes_) % shards)
+        batch.ids.append(key)
+        batch.times.append(t_ms)
+        batch.items.append(item)
+        batch.bodies.append(text)
+    return batch
+
+
+def reason_of(wrong: Exception) -> str:
+    """Say why a record was refused: a reader's own words, or the mistake that it made."""
+    return str(wrong) if isinstance(wrong, MalformedEvent) else f"{type(wrong).__name__}: {wrong}"
+
+
+def _check_summable(label: str) -> None:
+    try:
+        summable = abs(float(label)) <= MOST_SUMMED
+    except ValueError:
+        summable = False
+    if not summable:
+        most = f"{MOST_SUMMED:g}"
+        raise MalformedEvent(f"join.reduce = 'sum' needs labels that are numbers up to {most}, not {label[:80]}")
+
+
+def _unwelcome(length: int, t_ms: int, latest_ms: int) -> str:
+    if not 0 < length <= ID_BYTES:
+        return f"an id has 1 to {ID_BYTES} bytes, this one {length}"
+    if 0 <= t_ms <= LAST_TIME_MS:
+        return f"time {t_ms} ms is too far ahead; the latest welcome now is {latest_ms}"
+    return f"time {t_ms} ms is out of range"
+
+
+def cut(polled: Sequence[Polled], most_bytes: int) -> Iterator[list[Polled]]:
+    """Cut what was polled into parts of at most `most_bytes` (or one record), in the order of each partition."""
+    part: list[Polled] = []
+    size = 0
+    for p in polled:
+        start, first = p.start, 0
+        for i, record in enumerate(p.records):
+            length = len(record.value or b"") + len(record.key or b"")
+            if size and size + length > most_bytes:
+                part.append(Polled(p.tp, start, record.offset, p.records[first:i], []))
+                yield part
+                part, size, start, first = [], 0, record.offset, i
+            size += length
+        part.append(Polled(p.tp, start, p.end, p.records[first:], p.rejected))
+    if part:
+        yield part
+
+
+def fill(step: Step, shard: int, shards: int, batch: Batch, position: int) -> None:
+    """Add to a shard's step what it has not applied of a batch; `position` is where the shard stands."""
+    polled = batch.polled
+    start = max(polled.start, position)
+    if start >= polled.end:
+        return
+    move = _move(shard, batch, start)
+    step.moves.append(move)
+    if shards == 1 and start == polled.start:
+        own: Sequence[int] = range(len(batch.ids))
+        ids, times, items, bodies = batch.ids, batch.times, batch.items, batch.bodies
+    else:
+        own = [i for i, of in enumerate(batch.shards) if of == shard and batch.offsets[i] >= start]
+        ids, times = [batch.ids[i] for i in own], [batch.times[i] for i in own]
+        items, bodies = [batch.items[i] for i in own], [batch.bodies[i] for i in own]
+    move.records = len(own)
+    step.which += [len(step.moves)] * len(own)
+    step.ids += ids
+    step.times += times
+    step.items += items
+    step.bodies += bodies
+
+
+def _move(shard: int, batch: Batch, start: int) -> Move:
+    polled = batch.polled
+    move = Move(name(polled.tp), start, polled.end, outcomes=int(batch.outcomes))
+    if polled.records:
+        move.last, move.crc = polled.records[-1].offset, crc(polled.records[-1])
+    move.t = max(batch.times, default=-1)
+    if shard == 0:  # every shard passes every position; what belongs to none is counted once
+        seen = len(batch.offsets) - bisect_left(batch.offsets, start)
+        move.rejected = sum(max(0, letter.end - max(letter.start, start)) for letter in batch.letters)
+        move.holes = polled.end - start - seen - move.rejected
+    return move

@@ -1,0 +1,190 @@
+"""The joiner: Kafka's records into the store's steps.
+
+Owns the order of things: poll, decode, dead letters acknowledged, one step per shard, and where to seek to. While
+broker and store take one batch, the next is polled and decoded. Owns no state that cannot be read again from the
+store. Knows neither client library nor what a step does inside.
+"""
+
+import secrets
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from streams.dead import DeadLetters
+from streams.errors import LogReplaced, LostRange, StoreBehind
+from streams.join.batch import Batch, Readers, cut, decode, fill
+from streams.join.policy import JoinPolicy
+from streams.join.step import Move, Position, Rules, ShardState, Step
+from streams.join.store import Store, name
+from streams.kafka import Sink, Source, Tp, crc
+
+MOST_THREADS = 16  # steps of different shards on their way at the same time
+
+
+class Joiner:
+    """Joins those partitions of a feed that its source has; joiners with other partitions may share the feed.
+
+    After any exception it is thrown away, its source too, and a fresh one goes on.
+
+    Raises, from the constructor and from `step`:
+        LogReplaced, LostRange: log and store disagree; an operator must look.
+        StoreBehind: the store went back to before a partition of the source was added.
+    """
+
+    def __init__(
+        self,
+        feed: str,
+        policy: JoinPolicy,
+        source: Source,
+        store: Store,
+        sink: Sink,
+        readers: Readers,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._feed, self._policy, self._readers, self._clock = feed, policy, readers, clock
+        self._source, self._store, self._dead = source, store, DeadLetters(sink, readers.dead_letters)
+        self._rules = Rules.of(policy)
+        self._heard = dict.fromkeys(source.tps, clock())
+        self._paused: set[Tp] = set()
+        self._threads = ThreadPoolExecutor(min(policy.shards, MOST_THREADS), "step")
+        self._pending: dict[int, Future[ShardState]] = {}
+        self._written: Future[None] | None = None
+        self._shards = [store.shard(feed, shard) for shard in range(policy.shards)]
+        self._answered = clock()
+        for tp in source.tps:
+            self._stand(tp)
+
+    @property
+    def shards(self) -> list[ShardState]:
+        """Every shard as the last step left it."""
+        self._settle()
+        return self._shards
+
+    def step(self, timeout_ms: int) -> int:
+        """Handle what one poll brings; give the number of records. With nothing there, wait up to `timeout_ms`.
+
+        A full batch is still on its way to broker and store when this returns; the next call waits for it.
+        """
+        self._steer()
+        busy = bool(self._pending) or any(shard.due for shard in self._shards)
+        polled = self._source.poll(0 if busy else timeout_ms, self._policy.batch_events)
+        now = self._clock()
+        self._heard.update((p.tp, now) for p in polled)
+        for part in cut(polled, self._policy.batch_bytes):
+            latest = self._now_ms() + self._rules.max_ahead_ms
+            self._apply([decode(p, self._readers, self._policy.shards, self._rules, latest) for p in part])
+        if not polled:
+            self._rest()
+        count = sum(len(p.records) for p in polled)
+        if count < self._policy.batch_events:
+            self._settle()
+            for tp in self._source.tps:
+                if self._target(tp) != self._source.position(tp):
+                    self._stand(tp)
+        return count
+
+    def close(self) -> None:
+        """Let the threads go; a step that is on its way may still arrive, and is harmless."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _apply(self, batches: list[Batch]) -> None:
+        self._settle()
+        if letters := [letter for batch in batches for letter in batch.letters]:
+            self._dead.put(letters)
+            self._written = self._threads.submit(self._dead.flush)
+        for batch in batches:
+            if self._target(batch.polled.tp) < batch.polled.start:  # the store went back
+                self._stand(batch.polled.tp)
+        for shard in range(self._policy.shards):
+            step = self._blank()
+            for batch in batches:
+                fill(step, shard, self._policy.shards, batch, self._position(shard, batch.polled.tp).next)
+            step.moves += self._claims(shard, {batch.polled.tp for batch in batches})
+            if step.moves:
+                self._send(shard, step)
+
+    def _rest(self) -> None:
+        """Without records: claim idle and ended partitions, go on closing and dropping, or merely look."""
+        self._settle()
+        for shard in range(self._policy.shards):
+            step = self._blank()
+            step.moves = self._claims(shard, set())
+            self._send(shard, step)
+
+    def _claims(self, shard: int, moved: set[Tp]) -> list[Move]:
+        """Claim what the broker has just confirmed: silent for `idle_s` at the end, or the end of an ended feed."""
+        since = self._clock() - self._policy.idle_s
+        claims = []
+        for tp in self._source.tps:
+            at = self._position(shard, tp)
+            idle = tp not in self._paused and self._heard[tp] <= since
+            ended = self._shards[shard].ending and not at.ended
+            here = tp not in moved and at.next == self._source.position(tp)
+            if here and (idle or ended) and self._source.at_end(tp):
+                claims.append(Move(name(tp), at.next, at.next, idle=int(idle), ended=int(ended)))
+        return claims
+
+    def _steer(self) -> None:
+        """Pause what is more than `align_s` ahead of the watermark, and all while the samples are too many."""
+        full = any(shard.unread > self._policy.stream_bound for shard in self._shards)
+        pause = {tp for tp in self._source.tps if full or self._ahead(tp)}
+        self._source.pause(pause - self._paused)
+        self._source.resume(self._paused - pause)
+        self._paused = pause
+
+    def _ahead(self, tp: Tp) -> bool:
+        """Whether a partition leads; nobody does before all have been heard and the watermark has risen."""
+        lead_ms = max(s.positions[name(tp)].t_ms - s.watermark_ms if s.watermark_ms else 0 for s in self._shards)
+        return lead_ms > (self._policy.align_s + self._policy.slack_s) * 1_000
+
+    def _stand(self, tp: Tp) -> None:
+        """Seek to where the hindmost shard stands, after rereading the record before it."""
+        start, end = self._source.starts()[tp], self._source.ends()[tp]
+        for shard in range(self._policy.shards):
+            self._verify(tp, self._position(shard, tp), start, end)
+        self._source.seek(tp, self._target(tp))
+
+    def _verify(self, tp: Tp, at: Position, start: int, end: int) -> None:
+        where = f"{tp.topic}/{tp.partition}"
+        if end < at.next:
+            raise LogReplaced(f"{where}: the next offset is {at.next}, but the log ends at {end}")
+        if start > at.next:
+            raise LostRange(f"{where}: the next offset is {at.next}, but the log starts at {start}")
+        if at.last >= start:
+            record = self._source.read(tp, at.last)
+            if record is None or crc(record) != at.crc:
+                raise LogReplaced(f"{where}: offset {at.last} holds another record than the one that was read")
+
+    def _blank(self) -> Step:
+        return Step(secrets.token_hex(16), self._rules)
+
+    def _send(self, shard: int, step: Step) -> None:
+        self._pending[shard] = self._threads.submit(self._stepped, shard, step, self._written)
+
+    def _stepped(self, shard: int, step: Step, written: Future[None] | None) -> ShardState:
+        """Take a step, but never before the letters of what it counts were written; they were submitted before it."""
+        if written:
+            written.result()
+        return self._store.step(self._feed, shard, step)
+
+    def _settle(self) -> None:
+        """Wait for the letters and steps that are on their way."""
+        (written, self._written), (pending, self._pending) = (self._written, None), (self._pending, {})
+        if written:
+            written.result()
+        for shard, step in pending.items():
+            self._shards[shard] = step.result()
+            self._answered = self._clock()
+
+    def _now_ms(self) -> int:
+        """Give the store's clock, at least: its last word plus what has passed since."""
+        return max(shard.now_ms for shard in self._shards) + int((self._clock() - self._answered) * 1_000)
+
+    def _position(self, shard: int, tp: Tp) -> Position:
+        try:
+            return self._shards[shard].positions[name(tp)]
+        except KeyError:
+            raise StoreBehind(f"{self._feed}.{shard} does not know the partition {name(tp)}") from None
+
+    def _target(self, tp: Tp) -> int:
+        return min(self._position(shard, tp).next for shard in range(self._policy.shards))

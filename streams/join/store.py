@@ -1,0 +1,271 @@
+"""The store: the join's shards, the sample streams and the board.
+
+Owns keys and commands. Does not know how the store is reached (streams/redis), nor Kafka's client or models; what a
+step does is join.lua's.
+"""
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from streams.errors import HistoryChanged, StoreRefused
+from streams.join.step import COUNTERS, Position, ShardState, Step, pack, unpack
+from streams.redis import Address, connect
+
+FORMAT = "3"
+NOTHING = "0-0"  # the stream position before the first sample
+PAGE = 512
+MOST_TOGETHER = 16  # samples in one entry of a stream; join.lua's ENTRY
+CHUNK = 1_000
+HELD = {b"w": "prediction", b"h": "prediction with its outcome", b"o": "outcome", b"e": "outcome"}
+_CREATE = """
+if redis.call('HEXISTS', KEYS[1], 'format') == 0 then redis.call('HSET', KEYS[1], unpack(ARGV)) end
+return redis.call('HGETALL', KEYS[1])"""
+_ADD = """
+local meta = redis.call('HMGET', KEYS[1], 'format', 'watermark', 'chain')
+if meta[1] ~= ARGV[1] then return redis.error_reply('MISSING there is no such shard') end
+local added = {}
+for i = 3, #ARGV do
+  if redis.call('HEXISTS', KEYS[1], 'tp:' .. ARGV[i]) == 0 then
+    added[#added + 1] = 'tp:' .. ARGV[i]
+    added[#added + 1] = cmsgpack.pack({-1, 0, -1, 0, 0, 0, 0, 0, 0, 0, tonumber(meta[2])})
+  end
+end
+if #added == 0 then return end -- else another chain, for what comes depends on it
+local chain = tonumber(string.sub(redis.sha1hex(meta[3] .. ARGV[2]), 1, 13), 16)
+redis.call('HSET', KEYS[1], 'chain', string.format('%.0f', chain), unpack(added))"""
+# First what frees memory: a full store takes it. A store that went back is left alone: its reader will see that.
+_TRIM = """
+local seq, chain = string.match(ARGV[1], '^(%d+)-(%d+)$')
+local meta = redis.call('HMGET', KEYS[1], 'trimmed', 'seq')
+if tonumber(seq) > tonumber(meta[2] or 0) then return end -- of a step that was done by half
+local entry = redis.call('XRANGE', KEYS[5], seq .. '-0', '+', 'COUNT', 1)[1]
+if not entry or string.match(entry[1], '-(%d+)$') ~= chain or tonumber(entry[2][1]) > tonumber(seq) then return end
+redis.call('XTRIM', KEYS[5], 'MINID', seq .. '-0')
+if tonumber(meta[1] or 0) < tonumber(seq) then
+  redis.call('HSET', KEYS[1], 'trimmed', seq)
+end"""
+
+
+class Waiting(NamedTuple):
+    """Something held until `deadline_ms` of the watermark, and what it is."""
+
+    deadline_ms: int
+    id: str
+    state: str
+
+
+class Store:
+    """One store, by URL or the section [redis]. All calls raise `StoreUnreachable` when nothing answers."""
+
+    def __init__(self, at: Address | str) -> None:
+        self._client = connect(at)
+        self._redis, self._answering = self._client.redis, self._client.answering
+        self._step = self._client.script(Path(__file__).with_name("join.lua").read_text())
+        self._create = self._client.script(_CREATE)
+        self._add = self._client.script(_ADD)
+        self._trim = self._client.script(_TRIM)
+
+    def check(self) -> None:
+        """Make sure that the store answers and never evicts.
+
+        Raises:
+            StoreRefused: its `maxmemory-policy` is not `noeviction`.
+        """
+        with self._answering():
+            policies = self._client.policies()
+        for node, policy in policies.items():
+            if policy != "noeviction":
+                raise StoreRefused(f"{node}: maxmemory-policy is {policy}; it must be noeviction, or samples are lost")
+
+    def create(
+        self,
+        feed: str,
+        shards: int,
+        tps: Sequence[tuple[str, int]],
+        starts: Mapping[tuple[str, int], int] | None = None,
+        after: Mapping[int, str] | None = None,
+    ) -> None:
+        """Create the feed's shards where they are not, each partition to be read from its start (default 0).
+
+        `after` are the positions behind which shards go on that were lost, whose ids are settled (`settle`).
+        Partitions that a shard does not know yet are added to it.
+
+        Raises:
+            StoreRefused: the feed is there with further partitions, another format or number of shards.
+        """
+        begin = {name(tp): (starts or {}).get(tp, 0) for tp in tps}
+        want = {"format": FORMAT, "shards": str(shards)}
+        for shard in range(shards):
+            seq, chain = (after or {}).get(shard, NOTHING).split("-")
+            fields: dict[str, Any] = {"seq": seq, "chain": chain, "watermark": 0, "clock": 0, **want}
+            fields["trimmed"] = seq
+            fields["counters"] = pack(dict.fromkeys(COUNTERS, 0) | {"restored": int(seq)})
+            fields |= {f"tp:{tp}": pack(Position(-1, at, -1, 0, at)) for tp, at in begin.items()}
+            with self._answering():
+                flat = self._create(keys=self._keys(feed, shard)[:1], args=[x for pair in fields.items() for x in pair])
+            found = dict(zip(flat[::2], flat[1::2], strict=True))
+            there = {f: found[f.encode()].decode() for f in want}
+            parts = {f[3:].decode() for f in found if f.startswith(b"tp:")}
+            if there != want:
+                raise StoreRefused(f"feed {feed!r} is there with {there}, not {want}")
+            if gone := parts - begin.keys():
+                raise StoreRefused(
+                    f"feed {feed!r} is there with partitions that its topics do not have: {', '.join(sorted(gone))}; "
+                    "a topic was made anew with fewer, or topics.* names others"
+                )
+        self.add(feed, shards, tps)
+
+    def add(self, feed: str, shards: int, tps: Sequence[tuple[str, int]]) -> None:
+        """Add to each shard the partitions that it does not know, to be read from offset 0; the others stay.
+
+        No window closes further before an added one has been heard or claimed idle. Shard 0 comes last: what it knows,
+        all know.
+
+        Raises:
+            StoreRefused: there is no such shard.
+        """
+        for shard in reversed(range(shards)):
+            with self._answering():
+                names = [name(tp) for tp in tps]
+                self._add(keys=self._keys(feed, shard)[:1], args=[FORMAT, secrets.token_hex(16), *names])
+
+    def partitions(self, feed: str) -> list[tuple[str, int]]:
+        """Give the partitions that are joined, as (topic, number)."""
+        places = [tp.rpartition(":") for tp in self.shard(feed, 0).positions]
+        return sorted((topic, int(number)) for topic, _, number in places)
+
+    def there(self, feed: str, shard: int) -> bool:
+        """Tell whether there is such a shard."""
+        with self._answering():
+            return bool(self._redis.hexists(self._keys(feed, shard)[0], "format"))
+
+    def settle(self, feed: str, shard: int, position: str, ids: Sequence[tuple[int, str]]) -> None:
+        """Before a lost shard is created: know the ids, each until its time of the watermark, and the last position."""
+        _, e, _, g, s = self._keys(feed, shard)
+        with self._answering():
+            self._redis.ltrim(g, 1, 0)  # of an attempt that broke off
+            for start in range(0, len(ids), CHUNK):
+                part = ids[start : start + CHUNK]
+                self._redis.hset(e, mapping={key: "d" for _, key in part})
+                self._redis.rpush(g, *(f"{until}:{key}" for until, key in part))
+        if not self.holds(feed, shard, position):
+            with self._answering():
+                self._redis.xadd(s, {position.partition("-")[0]: "{}"}, id=position)
+
+    def step(self, feed: str, shard: int, step: Step) -> ShardState:
+        """Apply one step, all of it or nothing; see protocol "The step" for what is ignored.
+
+        Raises:
+            StoreRefused: no such shard, another format, an unknown partition, or an event too far ahead of the store.
+        """
+        with self._answering():
+            return unpack(self._step(keys=self._keys(feed, shard), args=[pack(step)]))
+
+    def shard(self, feed: str, shard: int) -> ShardState:
+        """Take one atomic look at a shard."""
+        with self._answering():
+            return unpack(self._step(keys=self._keys(feed, shard)))
+
+    def read(self, feed: str, shard: int, after: str, count: int) -> list[tuple[str, bytes]]:
+        """Read up to `count` samples after the position `after`, as (position, JSON of a `Sample`); [] at the end.
+
+        A position is "number-chain": the sample's number, and the chain of the step that emitted it.
+
+        Raises:
+            HistoryChanged: the sample at `after` is not there any more (with "0-0": the first sample is not).
+        """
+        found = self._samples(self._keys(feed, shard)[4], int(after.partition("-")[0]), count)
+        skipped = next((i + 1 for i, (position, _) in enumerate(found[:MOST_TOGETHER]) if position == after), 0)
+        if after != NOTHING and not skipped:
+            raise HistoryChanged(f"{feed}.{shard}: sample {after} is not in the stream any more")
+        if after == NOTHING and found and not found[0][0].startswith("1-"):
+            raise HistoryChanged(f"{feed}.{shard}: the stream starts at {found[0][0]}, not at the first sample")
+        return found[skipped : skipped + count]
+
+    def holds(self, feed: str, shard: int, position: str) -> bool:
+        """Tell whether the stream still has the sample at a position (at "0-0": all samples from the first on)."""
+        try:
+            found = self.read(feed, shard, position, 1)
+        except HistoryChanged:
+            return False
+        return position != NOTHING or bool(found) or self.shard(feed, shard).seq == 0
+
+    def wait(self, feed: str, after: Mapping[int, str], block_ms: int) -> None:
+        """Sleep until a shard (number → position) has a newer sample, at most `block_ms` (5 s); merely a wake-up."""
+        with self._answering():
+            self._client.wait({self._keys(feed, shard)[4]: at for shard, at in after.items()}, block_ms)
+
+    def trim(self, feed: str, shard: int, upto: str) -> None:
+        """Drop the samples before the position `upto`, which stays, with those that share its entry."""
+        if upto == NOTHING:
+            return
+        with self._answering():
+            self._trim(keys=self._keys(feed, shard), args=[upto])
+
+    def close_feed(self, feed: str, shard: int, note: str = "") -> None:
+        """Say that no more events come: once the joiners have read all, their steps close every window."""
+        with self._answering():
+            added = [f"note:{len(self.notes(feed, shard))}", note] if note else []
+            self._redis.hset(self._keys(feed, shard)[0], items=["ending", "1", *added])
+
+    def notes(self, feed: str, shard: int) -> list[str]:
+        """Read what operators did to the shard, in order."""
+        with self._answering():
+            fields = cast("dict[bytes, bytes]", self._redis.hgetall(self._keys(feed, shard)[0]))
+        found = {int(key[5:]): value.decode() for key, value in fields.items() if key.startswith(b"note:")}
+        return [found[number] for number in sorted(found)]
+
+    def waiting(self, feed: str, shard: int, count: int) -> list[Waiting]:
+        """List what is held without its counterpart, in the order in which windows close, up to `count`."""
+        _, e, w, *_ = self._keys(feed, shard)
+        found: list[Waiting] = []
+        start = 0
+        with self._answering():
+            while len(found) < count:
+                items = cast("list[bytes]", self._redis.lrange(w, start, start + PAGE - 1))
+                if not items:
+                    break
+                start += PAGE
+                ids = [item.partition(b":")[2] for item in items]
+                states = cast("list[bytes | None]", self._redis.hmget(e, ids))
+                for item, key, held in zip(items, ids, states, strict=True):
+                    if held and (state := HELD.get(held[:1])):
+                        found.append(Waiting(int(item.partition(b":")[0]), key.decode(), state))
+        return found[:count]
+
+    def put(self, feed: str, values: Mapping[str, bytes]) -> None:
+        """Write on the board: derived values only, safe to lose."""
+        with self._answering():
+            self._redis.hset(f"{{{feed}}}:board", mapping=dict(values))  # type: ignore[arg-type]
+
+    def get(self, feed: str, *names: str) -> list[bytes | None]:
+        """Read from the board."""
+        with self._answering():
+            return cast("list[bytes | None]", self._redis.hmget(f"{{{feed}}}:board", names))
+
+    def close(self) -> None:
+        """Let the client go."""
+        self._client.close()
+
+    def _samples(self, stream: str, number: int, count: int) -> list[tuple[str, bytes]]:
+        """Read entries from the one that holds `number` on, until they hold `count` samples behind it, or the end."""
+        found: list[tuple[str, bytes]] = []
+        most = count // MOST_TOGETHER + 2
+        while True:
+            with self._answering():
+                entries = self._client.entries(stream, f"{number}-0", most)
+            found += [(f"{n}-{chain}", body) for chain, samples in entries for n, body in samples]
+            if len(entries) < most or len(found) >= count + MOST_TOGETHER:
+                return found
+            number = entries[-1][1][-1][0] + 1
+
+    @staticmethod
+    def _keys(feed: str, shard: int) -> list[str]:
+        return [f"{{{feed}.{shard}}}:{key}" for key in "mewgs"]
+
+
+def name(tp: Iterable[Any]) -> str:
+    """Give a partition's name in the store, "topic:partition" (Kafka allows no colon in a topic)."""
+    return ":".join(map(str, tp))

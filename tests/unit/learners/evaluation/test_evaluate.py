@@ -1,0 +1,142 @@
+"""The evaluator: only fresh samples, in prediction order, behind the watermark, each with what its server knew."""
+
+import msgspec
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import Raw
+from torch import Tensor, nn
+
+from learners.commits.commit import Commit, Run
+from learners.evaluation.evaluate import Evaluator
+from learners.evaluation.gate import Decision, Promotion
+from learners.online.batches import Encoder
+from learners.tasks.task import Binary
+from streams.events import Sample
+from tests import small
+
+WINDOW_MS = 5 * small.HOUR_MS
+POLICY = Promotion(candidates_a_year=1, margin=0.0)
+ENDLESS = Promotion(alpha=1e-30, futility=1e-30, margin=0.0)
+
+
+class Oracle(nn.Module):
+    """Answers `sign` times the true logit of a small point."""
+
+    def __init__(self, sign: float = 1.0) -> None:
+        super().__init__()
+        self.sign = sign
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.sign * 2 * (x[:, :1] - x[:, 1:2])
+
+
+def evaluator(policy: Promotion = POLICY) -> Evaluator:
+    return Evaluator(Binary(), Encoder(small.Point, small.encode), policy, 0.01, WINDOW_MS, Oracle())
+
+
+def commit(number: int, chosen: list[Sample], learned: int, watermark_ms: int) -> Commit:
+    return Commit(
+        number=number,
+        parent="",
+        learned=learned,
+        samples=[Raw(msgspec.json.encode(s)) for s in chosen],
+        runs=[Run(0, learned - len(chosen) + 1, len(chosen))],
+        batches=[len(chosen)],
+        shadow=[[0.0] for _ in chosen],
+        intercept=(0.0,),
+        positions={},
+        watermark_ms=watermark_ms,
+        latest_ms=max(s.prediction.t for s in chosen),
+        fingerprint="",
+    )
+
+
+def run(parts: list[list[Sample]], model: nn.Module, policy: Promotion = POLICY) -> tuple[Evaluator, list[Decision]]:
+    """Take the first part, start the candidate, take the others; the watermark is at each part's latest prediction."""
+    judge, learned, decisions = evaluator(policy), 0, []
+    for number, part in enumerate(parts):
+        learned += len(part)
+        verdict = judge.take(commit(number, part, learned, max(s.prediction.t for s in part)))
+        decisions += [verdict.decision] if verdict else []
+        if number == 0:
+            judge.start(7, model)
+    return judge, decisions
+
+
+def cut(chosen: list[Sample], size: int) -> list[list[Sample]]:
+    return [chosen[i : i + size] for i in range(0, len(chosen), size)]
+
+
+def test_a_better_candidate_is_proven_and_a_worse_one_refused() -> None:
+    parts = cut(small.samples(4_000), 100)
+    assert run(parts, Oracle())[1] == [Decision.PROVEN]
+    assert run(parts, Oracle(-1.0))[1] == [Decision.FUTILE]
+
+
+def test_only_predictions_after_all_that_was_known_count_and_none_before_its_window_closed() -> None:
+    chosen = small.samples(60)
+    judge, _ = run([chosen[10:50], chosen[:10] + chosen[50:]], Oracle())
+    assert judge.running is not None
+    gate = judge.running[1]
+    # 50 to 59 are fresh; the watermark is at 59 h, and labels may come for 5 h: 50 to 53 are final
+    assert gate.samples == 4
+
+
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=15, deadline=None)
+def test_the_order_in_which_labels_arrive_does_not_matter(random: object) -> None:
+    chosen = small.samples(400)
+    fresh = chosen[100:]
+    plain, _ = run([chosen[:100], fresh], Oracle(0.2), ENDLESS)
+    random.shuffle(fresh)  # type: ignore[attr-defined]
+    shuffled, _ = run([chosen[:100], fresh], Oracle(0.2), ENDLESS)
+    assert plain.running is not None
+    assert shuffled.running is not None
+    ours, theirs = plain.running[1], shuffled.running[1]
+    assert ours.samples == theirs.samples
+    assert ours.gain == pytest.approx(theirs.gain, abs=2e-2)  # the intercept's path differs, the samples do not
+
+
+def test_a_newer_candidate_replaces_the_one_under_test() -> None:
+    judge, _ = run(cut(small.samples(200), 100), Oracle(0.1), ENDLESS)
+    replaced = judge.start(8, Oracle())
+    assert replaced is not None
+    assert (replaced.candidate, replaced.decision) == (7, Decision.SUPERSEDED)
+    assert judge.running is not None
+    assert judge.running[0] == 8
+
+
+def test_the_candidates_intercept_is_what_it_would_have_been_at_serving() -> None:
+    """Shift the candidate by a constant: its own intercept takes it back, and the offset says by how much."""
+
+    class Shifted(Oracle):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + 1.0
+
+    judge = evaluator()
+    parts, learned, verdict = cut(small.samples(6_000), 500), 0, None
+    for number, part in enumerate(parts):
+        learned += len(part)
+        verdict = judge.take(commit(number, part, learned, part[-1].prediction.t)) or verdict
+        if number == 3:
+            judge.start(0, Shifted())
+    assert verdict is not None
+    assert verdict.decision is Decision.PROVEN
+    assert verdict.offset[0] == pytest.approx(-1.0, abs=0.25)
+
+
+def test_metrics_are_by_month_of_prediction() -> None:
+    judge = evaluator()
+    chosen = small.samples(24 * 40)
+    judge.take(commit(0, chosen, len(chosen), chosen[-1].prediction.t))
+    assert sorted(judge.months) == ["2013-01", "2013-02"]
+    assert judge.totals()["served"].count == len(chosen)
+    assert judge.totals()["frozen"].auc > 0.8 > judge.totals()["shadow"].auc
+    assert torch.isfinite(torch.tensor(judge.totals()["frozen"].loss))
+
+
+def test_a_candidate_needs_samples_before_it() -> None:
+    with pytest.raises(ValueError, match="samples before it"):
+        evaluator().start(0, Oracle())

@@ -1,0 +1,209 @@
+"""The learner, its commits, and the intercept: state is a fold over commits, bit for bit."""
+
+import copy
+import math
+from collections.abc import Callable
+
+import msgspec
+import pytest
+import torch
+from msgspec import Raw
+from torch import Tensor, nn
+
+from compressors.form import weights
+from compressors.pruning.prune import prune_amount, sparsity
+from compressors.recipe import Prune, Quantize, Recipe
+from learners.commits import commit as commits
+from learners.commits.commit import Commit, CommitError, Run
+from learners.online.batches import Encoder
+from learners.online.intercept import Intercept
+from learners.online.learner import Learner, Online
+from learners.tasks.task import Binary, Classes
+from streams.events import Sample
+from tests import small
+
+
+def same(a: Learner, b: Learner) -> bool:
+    ours, theirs = a.state(), b.state()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
+
+
+def commit(learner: Learner, chosen: list[Sample], number: int = 1) -> Commit:
+    """Have the learner learn the samples, and write down how."""
+    batches = learner.batches(chosen)
+    shadow = [row for batch in batches for row in learner.learn(batch).tolist()]
+    return Commit(
+        number=number,
+        parent="",
+        learned=learner.learned,
+        samples=[Raw(msgspec.json.encode(s)) for s in chosen],
+        runs=[Run(0, learner.learned - len(chosen) + 1, len(chosen))],
+        batches=[len(b) for b in batches],
+        shadow=shadow,
+        intercept=learner.intercept.value,
+        positions={"0": f"{learner.learned}-1"},
+        watermark_ms=chosen[-1].prediction.t,
+        latest_ms=chosen[-1].prediction.t,
+        fingerprint=commits.fingerprint(),
+    )
+
+
+def test_folding_commits_gives_the_live_state_bit_for_bit_from_any_full_state() -> None:
+    live, rebuilt, resumed = small.learner(), small.learner(), small.learner()
+    for learner in (live, rebuilt):
+        prune_amount(learner.shadow.model, 0.5)
+    written = [commits.encode(commit(live, small.samples(150, seed=n, start=150 * n), n)) for n in range(3)]
+    for n, data in enumerate(written):
+        commits.fold(rebuilt, [commits.decode(data)])
+        if n == 1:
+            resumed.load(commits.unpack_state(commits.pack_state(rebuilt.state())))
+    commits.fold(resumed, [commits.decode(written[2])])
+    assert same(live, rebuilt)
+    assert same(live, resumed)
+    assert live.learned == 450
+
+
+def test_other_micro_batches_give_other_bits() -> None:
+    one, two = small.learner(), small.learner()
+    chosen = small.samples(128)
+    first = commit(one, chosen)
+    commits.fold(two, [msgspec.structs.replace(first, batches=[100, 28])])
+    assert not same(one, two)
+
+
+def test_damaged_and_newer_commits_are_refused() -> None:
+    data = commits.encode(commit(small.learner(), small.samples(3)))
+    with pytest.raises(CommitError, match="not a commit"):
+        commits.decode(data[:-5])
+    newer = msgspec.structs.replace(commits.decode(data), format=commits.FORMAT + 1)
+    with pytest.raises(CommitError, match="format"):
+        commits.decode(commits.encode(newer))
+
+
+def test_the_shadow_is_tested_before_it_is_trained() -> None:
+    learner = small.learner()
+    chosen = small.samples(64)
+    encoder = learner._encoder
+    before = learner.shadow.model(*encoder.inputs(chosen)).detach()
+    answered = learner.learn(chosen)
+    assert torch.equal(before, answered)
+    assert not torch.equal(before, learner.shadow.model(*encoder.inputs(chosen)).detach())
+
+
+def test_learning_lowers_the_loss_and_pruned_weights_stay_zero() -> None:
+    learner = small.learner()
+    prune_amount(learner.shadow.model, 0.5)
+    learner.shadow.settle()
+    task, losses = Binary(), []
+    for n in range(700):
+        chosen = small.samples(64, seed=n)
+        target = torch.tensor([s.label for s in chosen])
+        losses.append(float(task.losses(learner.learn(chosen), target).mean()))
+    assert sum(losses[-10:]) < 0.85 * sum(losses[:10])
+    for model in (learner.shadow.model, learner.shadow.mean):
+        assert sparsity(model).overall == 0.5
+
+
+class Tied(nn.Module):
+    """Two layers that share a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 1)
+        self.second.weight = self.first.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.last(torch.tanh(self.second(torch.tanh(self.first(x)))))
+        return out
+
+
+RECIPE = Recipe(Prune(amount=0.5), Quantize("int8"))
+
+
+def refreshing(model: Callable[[], nn.Module] = small.net, recipe: Recipe = RECIPE, every: int = 100) -> Learner:
+    """Make a learner whose shadow is half pruned, and refreshed."""
+    online = Online(refresh_every=every, refresh_share=0.3)
+    made = Learner(model, Binary(), Encoder(small.Point, small.encode), recipe, online, seed=0)
+    prune_amount(made.shadow.model, 0.5)
+    made.shadow.settle()
+    return made
+
+
+def moments(learner: Learner, weight: Tensor) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = learner.shadow._optimizer.state[weight]
+    return {name: found[name] for name in ("exp_avg", "exp_avg_sq")}
+
+
+def test_masks_are_refreshed_when_a_multiple_is_crossed_and_what_grows_starts_as_if_new() -> None:
+    learner, plain = refreshing(), refreshing(every=0)
+    masks = copy.deepcopy([w.mask for w in weights(learner.shadow.model).values()])
+    for n in range(2):
+        assert torch.equal(learner.learn(small.samples(64, seed=n)), plain.learn(small.samples(64, seed=n)))
+        for one in (learner, plain) if n == 0 else ():
+            for weight in weights(one.shadow.model).values():
+                for moment in moments(one, weight.value).values():
+                    moment += 0.01  # as if masked weights had once learned
+    for (name, ours), mask in zip(weights(learner.shadow.model).items(), masks, strict=True):
+        mean, old, old_mean = (weights(m)[name] for m in (learner.shadow.mean, plain.shadow.model, plain.shadow.mean))
+        grown = ours.mask > mask
+        assert grown.any()
+        assert torch.equal(mean.mask, ours.mask)
+        assert torch.equal(ours.value, old.value.masked_fill(grown, 0))
+        assert torch.equal(mean.value, old_mean.value.masked_fill(grown, 0))
+        before = moments(plain, old.value)
+        for kind, moment in moments(learner, ours.value).items():
+            assert torch.equal(moment, before[kind].masked_fill(grown, 0))
+    kept = copy.deepcopy([w.mask for w in weights(learner.shadow.model).values()])
+    learner.learn(small.samples(64, seed=2))
+    assert all(torch.equal(w.mask, k) for w, k in zip(weights(learner.shadow.model).values(), kept, strict=True))
+    learner.learn(small.samples(64, seed=3))
+    assert any(not torch.equal(w.mask, k) for w, k in zip(weights(learner.shadow.model).values(), kept, strict=True))
+
+
+def test_a_tied_weight_keeps_one_mask_and_the_state_holds_it() -> None:
+    learner, again = refreshing(Tied), refreshing(Tied)
+    before = weights(learner.shadow.model)["first.weight"].mask.clone()
+    learner.learn(small.samples(128))
+    again.load(commits.unpack_state(commits.pack_state(learner.state())))
+    for one in (learner, again):
+        for model in (one.shadow.model, one.shadow.mean):
+            assert model.get_buffer("first.mask") is model.get_buffer("second.mask")
+            assert not torch.equal(model.get_buffer("first.mask"), before)
+    assert torch.equal(learner.learn(small.samples(128, seed=1)), again.learn(small.samples(128, seed=1)))
+    assert same(learner, again)
+
+
+def test_a_refresh_of_what_has_no_masks_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"refresh_every is 100, but the recipe 'quantize\(int8\)' prunes no weight"):
+        refreshing(recipe=Recipe(Quantize("int8")))
+    with pytest.raises(ValueError, match="prunes no weight of this model that learns"):
+        refreshing(lambda: small.net().requires_grad_(False))
+
+
+@pytest.mark.parametrize("n", [0, 1, 128, 129, 500])
+def test_micro_batches_hold_everything_once_and_none_is_too_large(n: int) -> None:
+    chosen = small.samples(n)
+    batches = small.learner().batches(chosen)
+    assert [s for batch in batches for s in batch] == chosen
+    assert all(0 < len(batch) <= 128 for batch in batches)
+
+
+def test_the_intercept_follows_the_base_rate() -> None:
+    live = Intercept(Binary(), 0.05)
+    for i in range(2_000):
+        live.follow((0.0,), float(i % 4 == 0))
+    assert torch.sigmoid(torch.tensor(live.value[0])) == pytest.approx(0.25, abs=0.05)
+    classes = Intercept(Classes(outputs=3), 0.05)
+    for _ in range(200):
+        classes.follow((0.0, 0.0, 0.0), 2)
+    assert classes.value[2] > 1 > classes.value[0]
+
+
+def test_settings_out_of_range_are_refused() -> None:
+    with pytest.raises(ValueError, match="batch"):
+        Online(batch=0)
+    with pytest.raises(ValueError, match="average"):
+        Online(average=1.0)
+    for every, share in ((-1, 0.1), (100, 0.0), (100, 1.1), (100, math.nan)):
+        with pytest.raises(ValueError, match=f"refresh_every is a number of samples.*got {every} and {share}"):
+            Online(refresh_every=every, refresh_share=share)

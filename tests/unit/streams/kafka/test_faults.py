@@ -1,0 +1,65 @@
+"""The map of the client's errors onto ours: complete, and what it does not name is worth a retry."""
+
+import inspect
+
+import pytest
+from kafka import errors as client
+
+from streams.errors import BrokerRefused, BrokerUnreachable, LogReplaced, RecordTooLarge
+from streams.kafka.broker import Broker
+from streams.kafka.faults import DEFAULT, MAP, Access, fault, kind
+
+ACCESS = Access(Broker(bootstrap="here:1"), "Read", ["topic"], group="g", transactional_id="x")
+PUBLIC: dict[str, type[client.KafkaError]] = {
+    name: found
+    for name, found in inspect.getmembers(client, inspect.isclass)
+    if issubclass(found, client.KafkaError) and not name.startswith("_")
+}
+WORDS_OF_REFUSAL = ("Authorization", "Sasl", "Fenced", "TooLarge", "Unsupported", "Invalid", "Configuration", "Policy")
+CURED_BY_A_FRESH_CLIENT = {  # or by the broker itself; they sound like refusals and are worth a retry
+    "FencedInstanceIdError", "FencedLeaderEpochError", "FencedMemberEpochError", "FencedStateEpochError",
+    "InvalidCommitOffsetSizeError", "InvalidFetchRequestError", "InvalidFetchSessionEpochError",
+    "InvalidMetadataError", "InvalidPrincipalTypeError", "InvalidProducerIdMappingError", "InvalidReceiveError",
+    "InvalidRecordStateError", "InvalidRegistrationError", "InvalidReplicationAssignmentError", "InvalidRequestError",
+    "InvalidSessionTimeoutError", "InvalidShareSessionEpochError", "InvalidTxnStateError", "InvalidUpdateVersionError",
+    "InvalidVoterKeyError", "OffsetMetadataTooLargeError", "TelemetryTooLargeError", "UnsupportedAssignorError",
+    "UnsupportedEndpointTypeError",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_every_error_of_the_client_becomes_one_of_ours(name: str) -> None:
+    error: type[Exception] = PUBLIC[name]
+    told = fault(error({}) if error is client.LogTruncationError else error(), ACCESS)
+    named = any(base in MAP for base in error.__mro__)
+    assert type(told) is (kind(error) if named else DEFAULT)
+    assert str(told).startswith("here:1: ")
+    if issubclass(error, client.RetriableError):
+        assert not named
+    sounds_refused = any(word in name for word in WORDS_OF_REFUSAL)
+    assert named or not sounds_refused or name in CURED_BY_A_FRESH_CLIENT, f"{name}: refused, or worth a retry?"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "said"),
+    [
+        (client.ProducerFencedError(), BrokerRefused, "another writer has taken over the transactional id 'x'"),
+        (client.KafkaError("Cannot send", client.ProducerFencedError()), BrokerRefused, "transactional id 'x'"),
+        (
+            client.KafkaError("Unexpected: [Error 31] ClusterAuthorizationFailedError"),
+            BrokerRefused,
+            "--operation Read --cluster",
+        ),
+        (client.TopicAuthorizationFailedError({"b", "a"}), BrokerRefused, "may not READ topic 'a, b'"),
+        (client.GroupAuthorizationFailedError("g"), BrokerRefused, "--operation Read --group g"),
+        (client.SaslAuthenticationFailedError(), BrokerRefused, "check kafka.sasl_username"),
+        (client.MessageSizeTooLargeError(), RecordTooLarge, "MessageSizeTooLarge"),
+        (client.LogTruncationError({}), LogReplaced, "truncated"),
+        (client.NotLeaderForPartitionError(), BrokerUnreachable, "NotLeader"),
+        (client.KafkaError("?"), BrokerUnreachable, "?"),
+    ],
+)
+def test_what_an_error_says(error: client.KafkaError, expected: type[Exception], said: str) -> None:
+    told = fault(error, ACCESS)
+    assert type(told) is expected
+    assert said in str(told)
