@@ -17,6 +17,7 @@ import time
 from contextlib import suppress
 
 GRACE_S = 10.0  # between SIGTERM and SIGKILL; Apache Kafka needs about 2
+LOOK_EVERY_S = 1.0
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -34,10 +35,18 @@ def main(parent: int, command: list[str]) -> int:
     return code if code >= 0 else 128 - code
 
 
+def await_end(parent: int) -> bytes:
+    """Wait until the parent has closed our standard input or is gone; return the byte that it may write instead.
+
+    A process that the parent forked may hold the pipe open after its end, hence the look at the parent as well.
+    """
+    while os.getppid() == parent and not select.select([0], [], [], LOOK_EVERY_S)[0]:
+        pass
+    return os.read(0, 1) if os.getppid() == parent else b""
+
+
 def _end_with_parent(parent: int, group: int) -> None:
-    while os.getppid() == parent and not select.select([0], [], [], 1.0)[0]:
-        pass  # a forked copy of the parent may hold the pipe open, hence the look at the parent as well
-    if os.getppid() != parent or not os.read(0, 1):
+    if not await_end(parent):
         _signal(group, signal.SIGTERM)
         time.sleep(GRACE_S)
     _signal(group, signal.SIGKILL)

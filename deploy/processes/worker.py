@@ -1,28 +1,24 @@
 """One process of a join without a model: a joiner of some partitions, or the writer.
 
-Owns its own end: it ends when its standard input closes, which only the process that started it holds; when a writer
-has written all; or with an error that no retry helps, told as JSON on standard output. Runs as
-`python -m deploy.worker` and reads its `Work` from the first line of standard input, for there may be a password in it.
-Imports no model.
+It ends when its parent does (`deploy/embedded/child.py`), when a writer has written everything, or with an error that
+no retry helps. Imports no model.
 """
 
 import gc
 import logging
-import os
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 
 from deploy import feed
 from deploy.config import Settings
-from streams.errors import ShadowstreamError, Unreachable
+from deploy.embedded.child import serve
+from streams.errors import Unreachable
 from streams.join.joiner import Joiner
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp
@@ -42,13 +38,6 @@ class Work(Struct, frozen=True, kw_only=True):
     settings: Settings
     tps: list[tuple[str, int]]
     fetch_wait_ms: int
-
-
-class Failure(Struct, frozen=True):
-    """How a worker tells its error: the class's name in streams.errors (or its nearest base there) and the text."""
-
-    kind: str
-    text: str
 
 
 Step = Callable[[int], bool]  # waits at most so many ms for something to do; True when all is done
@@ -108,19 +97,11 @@ def run(work: Work, stopped: threading.Event) -> None:
 
 
 def main() -> int:
-    """Read the work, do it, and give the exit code."""
+    """Do the work that the parent gives, and return the exit code."""
     logging.basicConfig(format="%(asctime)s %(message)s")
     tune()
-    work = msgspec.json.decode(sys.stdin.buffer.readline(), type=Work)
     stopped = threading.Event()
-    threading.Thread(target=_end_with_parent, args=(stopped,), daemon=True).start()
-    try:
-        run(work, stopped)
-    except ShadowstreamError as wrong:
-        kind = next(c.__name__ for c in type(wrong).__mro__ if c.__module__ == "streams.errors")
-        sys.stdout.buffer.write(msgspec.json.encode(Failure(kind, str(wrong))))
-        return wrong.exit_code
-    return 0
+    return serve(Work, lambda work: run(work, stopped), lambda _: stopped.set(), GRACE_S)
 
 
 def tune() -> None:
@@ -132,14 +113,6 @@ def tune() -> None:
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)
     sys.setswitchinterval(0.0005)
-
-
-def _end_with_parent(stopped: threading.Event) -> None:
-    while os.read(0, 1_024):  # not by sys.stdin, whose lock would abort an interpreter that shuts down
-        pass
-    stopped.set()
-    time.sleep(GRACE_S)
-    os._exit(1)
 
 
 def _store(settings: Settings, stack: ExitStack) -> Store:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from deploy.processes.crew import Worker
+from deploy.processes import crew
+from deploy.processes.worker import GRACE_S
 from tests.faults.brokers import Lasting
 from tests.faults.stores import One, Three, cut
 from tests.faults.world import NAME, SHARDS, World
@@ -34,13 +35,13 @@ def joiner_frozen(world: World) -> None:
     """SIGSTOP of a joiner, another takes its place, then SIGCONT: two joiners of the same partitions."""
     frozen = world.random.choice(world.workers[:-1])
     os.kill(frozen.pid, signal.SIGSTOP)
-    rival = Worker(frozen.work, world.folder / "rival.log")
+    rival = crew.start(frozen.work, world.folder / "rival.log")
     world.run(1.5)
     with suppress(ProcessLookupError):  # the join began again meanwhile
         os.kill(frozen.pid, signal.SIGCONT)
     world.run(1.0)
     rival.leave()
-    rival.end()
+    rival.wait(GRACE_S)
 
 
 def clock_an_hour_off(world: World) -> None:

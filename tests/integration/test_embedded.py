@@ -25,7 +25,7 @@ import json, os, sys, time
 from pathlib import Path
 import psutil
 from redis import Redis
-from deploy.embedded import start_broker, start_store
+from deploy.embedded.servers import start_broker, start_store
 
 def sleep():
     while True:

@@ -16,8 +16,8 @@ import pytest
 from redis import Redis
 
 from deploy import config
-from deploy.processes.crew import Worker
-from deploy.processes.worker import Work
+from deploy.processes import crew
+from deploy.processes.worker import GRACE_S, Work
 from streams.errors import BrokerRefused, ConfigError, HistoryChanged
 from streams.events import Event, Record
 from streams.join.batch import Readers, decode, fill
@@ -342,21 +342,21 @@ def test_a_writer_killed_again_and_again_writes_every_sample_once(
     work = Work(role="writer", feed=str(tmp_path / "feed.py"), settings=settings, tps=[], fetch_wait_ms=5)
     for killed in range(KILLS):
         joined.emit(range(killed * each, (killed + 1) * each))
-        worker, before = Worker(work, tmp_path / "log"), opened.progress()
+        worker, before = crew.start(work, tmp_path / "log"), opened.progress()
         more = rng.randrange(1, 30 if opened.to == "parquet" else 1_000)
         deadline = time.monotonic() + 30
         while opened.progress() < before + more:
             assert worker.exit_code is None, (tmp_path / "log").read_text()
             assert time.monotonic() < deadline, (tmp_path / "log").read_text()
         worker.kill()
-        worker.end()
+        worker.wait(GRACE_S)
     joined.end()
-    worker = Worker(work, tmp_path / "log")
+    worker = crew.start(work, tmp_path / "log")
     deadline = time.monotonic() + 30
     while worker.exit_code is None:
         assert time.monotonic() < deadline, (tmp_path / "log").read_text()
         time.sleep(0.02)
-    worker.end()
+    worker.wait(GRACE_S)
     assert worker.exit_code == 0, (tmp_path / "log").read_text()
     check(opened.rows(), KILLS * each)
     assert joined.unread() == 0
