@@ -17,6 +17,7 @@ from deploy.registry.records import (
     EvaluatorNote,
     LearnerNote,
     Metrics,
+    Row,
     ServerNote,
 )
 from deploy.registry.registry import Registry
@@ -26,6 +27,7 @@ from streams.join.store import Store
 
 T = TypeVar("T", bound=Struct)
 LOOK_EVERY_S = 0.02
+NO_ROW: Row = (0, None, None)
 
 
 class Progress(Struct, frozen=True):
@@ -131,6 +133,53 @@ class Monitor:
         if record is not None:
             self._kept[kind, number] = record
         return record
+
+
+class View(Struct, frozen=True, kw_only=True):
+    """One look at the whole, for people. Times in milliseconds of event time; `share` is the part of the feed done."""
+
+    name: str
+    seconds: float = 0.0
+    at_ms: int
+    share: float | None = None
+    events: int
+    events_per_second: float | None = None
+    waiting: int
+    unread: int
+    lag_ms: int
+    learned: int
+    metrics: Metrics | None
+    trial: tuple[int, int, float, float] | None
+    champions: list[Champion]
+    engines: tuple[str, ...] = ()
+    candidates: list[Candidate]
+    verdicts: dict[int, Verdict]
+    closing: bool = False
+
+
+def look(feed: str, monitor: Monitor) -> View:
+    """Take one look at a feed, for people."""
+    now, candidates = monitor.progress(), monitor.candidates()
+    verdicts = {c.number: monitor.verdict(c.number) for c in candidates}
+    joined = sum(at.records for s in now.shards for at in s.positions.values())
+    at_ms = max(at.t_ms for s in now.shards for at in s.positions.values())
+    watermark_ms = min(s.watermark_ms for s in now.shards)
+    return View(
+        name=feed,
+        at_ms=at_ms,
+        events=joined + (now.server.served if now.server else 0),
+        waiting=sum(s.counters["waiting"] for s in now.shards),
+        unread=sum(s.unread for s in now.shards),
+        lag_ms=at_ms - watermark_ms if watermark_ms > 0 else 0,
+        learned=now.learner.learned if now.learner else 0,
+        metrics=monitor.metrics(),
+        trial=now.evaluator.trial if now.evaluator else None,
+        champions=monitor.champions(),
+        engines=now.server.engines if now.server else (),
+        candidates=candidates,
+        verdicts={number: verdict for number, verdict in verdicts.items() if verdict is not None},
+        closing=any(s.ending for s in now.shards),
+    )
 
 
 def _note(data: bytes | None, of: type[T]) -> T | None:

@@ -19,9 +19,12 @@ from deploy.cli import operate as cli_operate
 from deploy.cli.operate import AsJson, ConfigFile
 from deploy.cli.operate import settings as load
 from deploy.console import report
-from deploy.console.terminal import View, cell, draw, screen
-from deploy.run import join as joins
+from deploy.console.join import line, shown
+from deploy.console.terminal import cell, draw, screen
+from deploy.monitor import View
+from deploy.run.join import Join
 from deploy.run.session import Session, status
+from deploy.run.summary import BATCHES, speeds, summarize
 from streams.errors import ConfigError, ShadowstreamError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -70,7 +73,17 @@ def join(
     as_json: AsJson = False,
 ) -> None:
     """Join a feed without a model: labelled samples to a Redis stream, a Kafka topic or Parquet files, once each."""
-    joins.join(feed, load(feed, config_file), as_json=as_json, fresh=fresh, back=rewind)
+    console, settings = Console(stderr=as_json), load(feed, config_file)
+    with Join(feed, settings, lambda text: console.print(text, highlight=False), fresh=fresh) as run:
+        run.start(back=rewind)
+        with shown(console) as show:
+            for view in run.live():
+                show(line(view))
+        summary = run.look()
+    if as_json:
+        print(msgspec.json.encode(summary).decode())  # noqa: T201 this is the output
+    else:
+        console.print(f"the feed has ended. {line(summary)}", highlight=False, soft_wrap=True)
 
 
 @app.command(name="status")
@@ -112,11 +125,9 @@ def _replay(path: Path, settings: config.Settings, *, fresh: bool, as_json: bool
         equations, learned, now = session.audit()
         digest = view.champions[-1].artifact
         described = artifact.describe(session.registry.get(digest))
-        timed = report.speeds(session.pipeline, session.registry, digest, session.example_inputs(max(report.BATCHES)))
+        timed = speeds(session.pipeline, session.registry, digest, session.example_inputs(max(BATCHES)))
         report.show(console, view, equations, described, timed)
-        summary = report.summarize(
-            view, learned, equations, now, session.replay.published, described, session.loop_seconds
-        )
+        summary = summarize(view, learned, equations, now, session.replay.published, described, session.loop_seconds)
     if as_json:
         print(msgspec.json.encode(summary).decode())  # noqa: T201 this is the output
     else:

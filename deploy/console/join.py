@@ -1,67 +1,20 @@
-"""What one sees of a join without a model: a live line in a terminal, plain lines elsewhere, and the summary.
+"""What one sees of a join without a model: a live line in a terminal, plain lines elsewhere.
 
 Owns words and layout. Does not know where the figures come from.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from msgspec import Struct
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from deploy.console.terminal import day
-from streams.join.step import ShardState
+from deploy.run.join import JoinView
 
 PLAIN_EVERY_S = 5.0
-
-
-class JoinView(Struct, frozen=True, kw_only=True):
-    """One look at a join, summed over its shards; the last one is its summary.
-
-    `events` are those that were read, `rejected` went to the dead letters, `waiting` predictions have an open window,
-    `samples` were emitted, of which `unread` are not written yet (or read, where they stay in the stream); `lag_ms` is
-    how far the watermark is behind the newest event.
-    """
-
-    feed: str
-    at_ms: int
-    lag_ms: int
-    events: int
-    rejected: int
-    predictions: int
-    outcomes: int
-    joined: int
-    negative: int
-    corrected: int
-    unlabelled: int
-    waiting: int
-    samples: int
-    unread: int
-    seconds: float
-
-
-def look(feed: str, shards: Sequence[ShardState], seconds: float) -> JoinView:
-    """Sum the shards up."""
-    positions = [at for shard in shards for at in shard.positions.values()]
-    at_ms, watermark_ms = max(at.t_ms for at in positions), min(shard.watermark_ms for shard in shards)
-    counted = {
-        name: sum(shard.counters[name] for shard in shards)
-        for name in ("predictions", "outcomes", "joined", "negative", "corrected", "unlabelled", "waiting")
-    }
-    return JoinView(
-        feed=feed,
-        at_ms=max(at_ms, 0),
-        lag_ms=max(0, at_ms - watermark_ms) if watermark_ms > 0 else 0,
-        events=sum(at.records for at in positions),
-        rejected=sum(at.rejected for at in positions),
-        samples=sum(shard.seq for shard in shards),
-        unread=sum(shard.unread for shard in shards),
-        seconds=round(seconds, 3),
-        **counted,
-    )
 
 
 def line(view: JoinView) -> str:

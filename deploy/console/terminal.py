@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from msgspec import Struct
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -16,36 +15,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from deploy.registry.records import Candidate, Champion, Metrics, Row
-from learners.evaluation.evaluate import Verdict
+from deploy.monitor import NO_ROW, View
+from deploy.registry.records import Candidate, Metrics
 from learners.evaluation.gate import Decision
 
 DAY_MS = 86_400_000
-NO_ROW: Row = (0, None, None)
 NAMES = {"frozen": "frozen first model", "served": "served champion", "shadow": "shadow"}
 SHOWN = 10  # candidates in the live view
-
-
-class View(Struct, frozen=True, kw_only=True):
-    """One look at the whole, for people. Times in milliseconds of event time; `share` is the part of the feed done."""
-
-    name: str
-    seconds: float = 0.0
-    at_ms: int
-    share: float | None = None
-    events: int
-    events_per_second: float | None = None
-    waiting: int
-    unread: int
-    lag_ms: int
-    learned: int
-    metrics: Metrics | None
-    trial: tuple[int, int, float, float] | None
-    champions: list[Champion]
-    engines: tuple[str, ...] = ()
-    candidates: list[Candidate]
-    verdicts: dict[int, Verdict]
-    closing: bool = False
 
 
 def day(t_ms: int) -> str:

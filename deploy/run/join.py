@@ -4,17 +4,15 @@ Owns the order in which these come and go. Does not know what a worker does, nor
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import msgspec
-from rich.console import Console
+from msgspec import Struct
 
 from deploy.config import Settings
-from deploy.console.join import JoinView, line, look, shown
 from deploy.embedded.services import Services
 from deploy.feed import load
 from deploy.processes.crew import Crew
@@ -29,23 +27,50 @@ from streams.outputs.writer import rewind
 LOOK_EVERY_S = 0.25
 
 
-def join(path: Path, settings: Settings, *, as_json: bool = False, fresh: bool = False, back: bool = False) -> None:
-    """Join a feed until it was ended (`end-of-feed`) and all its samples are written, or until Ctrl-C.
+class JoinView(Struct, frozen=True, kw_only=True):
+    """One look at a join, summed over its shards; the last one is its summary.
 
-    `fresh` deletes what the registry's folder holds of the feed first; `back` first takes the output back to what a
-    store that went back in time still holds (the command's `--rewind`).
+    `events` are those that were read, `rejected` went to the dead letters, `waiting` predictions have an open window,
+    `samples` were emitted, of which `unread` are not written yet (or read, where they stay in the stream); `lag_ms` is
+    how far the watermark is behind the newest event.
     """
-    console = Console(stderr=as_json)
-    with Join(path, settings, lambda text: console.print(text, highlight=False), fresh=fresh) as run:
-        run.start(back=back)
-        with shown(console) as show:
-            for view in run.live():
-                show(line(view))
-        summary = run.look()
-    if as_json:
-        print(msgspec.json.encode(summary).decode())  # noqa: T201 this is the output
-    else:
-        console.print(f"the feed has ended. {line(summary)}", highlight=False, soft_wrap=True)
+
+    feed: str
+    at_ms: int
+    lag_ms: int
+    events: int
+    rejected: int
+    predictions: int
+    outcomes: int
+    joined: int
+    negative: int
+    corrected: int
+    unlabelled: int
+    waiting: int
+    samples: int
+    unread: int
+    seconds: float
+
+
+def look(feed: str, shards: Sequence[ShardState], seconds: float) -> JoinView:
+    """Sum the shards up."""
+    positions = [at for shard in shards for at in shard.positions.values()]
+    at_ms, watermark_ms = max(at.t_ms for at in positions), min(shard.watermark_ms for shard in shards)
+    counted = {
+        name: sum(shard.counters[name] for shard in shards)
+        for name in ("predictions", "outcomes", "joined", "negative", "corrected", "unlabelled", "waiting")
+    }
+    return JoinView(
+        feed=feed,
+        at_ms=max(at_ms, 0),
+        lag_ms=max(0, at_ms - watermark_ms) if watermark_ms > 0 else 0,
+        events=sum(at.records for at in positions),
+        rejected=sum(at.rejected for at in positions),
+        samples=sum(shard.seq for shard in shards),
+        unread=sum(shard.unread for shard in shards),
+        seconds=round(seconds, 3),
+        **counted,
+    )
 
 
 class Join:

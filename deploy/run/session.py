@@ -13,10 +13,9 @@ import msgspec
 import torch
 
 from deploy.config import Settings
-from deploy.console.terminal import View
 from deploy.embedded.services import ADDRESSES, Services, found
 from deploy.learning.bootstrap import bootstrap
-from deploy.monitor import Monitor, Progress
+from deploy.monitor import Monitor, Progress, View, look
 from deploy.pipeline import Pipeline, load
 from deploy.processes.actors import System
 from deploy.processes.roles import Plan
@@ -198,28 +197,3 @@ class Session:
         samples = next((c.read() for c in backwards(self.registry) if c.samples), [])
         encoder = Encoder(self.pipeline.features, self.pipeline.encode)
         return encoder.inputs(samples[-rows:])
-
-
-def look(feed: str, monitor: Monitor) -> View:
-    """Take one look at a feed, for people."""
-    now, candidates = monitor.progress(), monitor.candidates()
-    verdicts = {c.number: monitor.verdict(c.number) for c in candidates}
-    joined = sum(at.records for s in now.shards for at in s.positions.values())
-    at_ms = max(at.t_ms for s in now.shards for at in s.positions.values())
-    watermark_ms = min(s.watermark_ms for s in now.shards)
-    return View(
-        name=feed,
-        at_ms=at_ms,
-        events=joined + (now.server.served if now.server else 0),
-        waiting=sum(s.counters["waiting"] for s in now.shards),
-        unread=sum(s.unread for s in now.shards),
-        lag_ms=at_ms - watermark_ms if watermark_ms > 0 else 0,
-        learned=now.learner.learned if now.learner else 0,
-        metrics=monitor.metrics(),
-        trial=now.evaluator.trial if now.evaluator else None,
-        champions=monitor.champions(),
-        engines=now.server.engines if now.server else (),
-        candidates=candidates,
-        verdicts={number: verdict for number, verdict in verdicts.items() if verdict is not None},
-        closing=any(s.ending for s in now.shards),
-    )

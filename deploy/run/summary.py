@@ -1,0 +1,128 @@
+"""The figures of a run at its end: what was counted, how good the models were, how fast the artifact is."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from msgspec import Struct
+from torch import nn
+
+from compressors.artifact import format as artifact
+from deploy.monitor import NO_ROW, Progress, View
+from deploy.pipeline import Pipeline
+from deploy.registry.learned import Equation, Learned
+from deploy.registry.registry import Registry
+from learners.online.batches import Inputs
+
+BATCHES = (1, 8, 64, 512)
+REPEATS = 200
+
+
+class Speed(Struct, frozen=True):
+    """Median microseconds of one call on one thread, int8 artifact and the same model in float."""
+
+    rows: int
+    int8_us: float
+    float_us: float
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """The last line of `demo --json`."""
+
+    requests: int
+    predictions: int
+    outcomes: int
+    samples: int
+    unlabelled: int
+    lost: int
+    doubled: int
+    auc_frozen: float | None
+    auc_served: float | None
+    auc_shadow: float | None
+    logloss_frozen: float | None
+    logloss_served: float | None
+    logloss_shadow: float | None
+    candidates: int
+    promotions: int
+    rollbacks: int
+    sparsity: float
+    artifact_bytes: int
+    float_bytes: int
+    seconds: float
+    loop_seconds: float
+    events_per_second: float
+    balanced: bool
+
+
+def summarize(
+    view: View, learned: Learned, equations: list[Equation], now: Progress, published: dict[str, int],
+    described: artifact.Description, loop_seconds: float,
+) -> Summary:  # fmt: skip
+    """Put the run's figures together; what is lost is counted from what was published and what commits hold."""
+    counted = {key: sum(shard.counters[key] for shard in now.shards) for key in now.shards[0].counters}
+    rejected = now.server.rejected if now.server else 0
+    dropped = sum(at.rejected for shard in now.shards for at in shard.positions.values())
+    distinct = learned.samples - learned.doubled
+    unanswered = published["requests"] - rejected - distinct - counted["unlabelled"] - counted["waiting"]
+    unused = published["outcomes"] - dropped - distinct - sum(counted[k] for k in ("early", "late", "orphan"))
+    total = view.metrics.total if view.metrics else {}
+    rows = {who: total.get(who, NO_ROW) for who in ("frozen", "served", "shadow")}
+    return Summary(
+        requests=published["requests"],
+        predictions=counted["predictions"],
+        outcomes=counted["outcomes"],
+        samples=learned.samples,
+        unlabelled=counted["unlabelled"],
+        lost=abs(unanswered) + abs(unused),
+        doubled=learned.doubled,
+        auc_frozen=rows["frozen"][2],
+        auc_served=rows["served"][2],
+        auc_shadow=rows["shadow"][2],
+        logloss_frozen=rows["frozen"][1],
+        logloss_served=rows["served"][1],
+        logloss_shadow=rows["shadow"][1],
+        candidates=len(view.candidates),
+        promotions=len(view.champions) - 1,
+        rollbacks=0,
+        sparsity=described.sparsity,
+        artifact_bytes=described.bytes,
+        float_bytes=described.float_bytes,
+        seconds=view.seconds,
+        loop_seconds=loop_seconds,
+        events_per_second=sum(published.values()) / loop_seconds,
+        balanced=all(e.holds for e in equations),
+    )
+
+
+def speeds(pipeline: Pipeline, registry: Registry, digest: str, inputs: Inputs) -> list[Speed]:
+    """Time the artifact and the float model on rows of `inputs`, in turn."""
+    int8, plain = artifact.load(registry.get(digest), pipeline.model), pipeline.model().eval()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        found = []
+        for rows in BATCHES:
+            part = tuple(t[torch.arange(rows) % len(t)] for t in inputs)
+            int8_us, float_us = _medians([partial(_run, int8, part), partial(_run, plain, part)])
+            found.append(Speed(rows, int8_us, float_us))
+        return found
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _run(model: nn.Module, inputs: Inputs) -> None:
+    with torch.inference_mode():
+        model(*inputs)
+
+
+def _medians(calls: list[Callable[[], Any]]) -> list[float]:
+    """Median microseconds of each call; they are timed in turn, so that a noisy moment hits both."""
+    times: list[list[float]] = [[] for _ in calls]
+    for _ in range(REPEATS):
+        for call, taken in zip(calls, times, strict=True):
+            began = time.perf_counter_ns()
+            call()
+            taken.append((time.perf_counter_ns() - began) / 1000)
+    return [sorted(taken)[len(taken) // 2] for taken in times]
