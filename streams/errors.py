@@ -25,9 +25,10 @@ from typing import ClassVar
 
 
 class ShadowstreamError(Exception):
-    """Base of all; `exit_code` is what the command line ends with."""
+    """Base of all; `exit_code` is what the command line ends with, `retry_helps` whether a role tries again."""
 
     exit_code: ClassVar[int] = 1
+    retry_helps: ClassVar[bool] = False
 
 
 class ConfigError(ShadowstreamError):
@@ -40,6 +41,7 @@ class Unreachable(ShadowstreamError):
     """A service does not answer."""
 
     exit_code = 3
+    retry_helps = True
 
 
 class BrokerUnreachable(Unreachable):

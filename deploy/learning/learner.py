@@ -211,6 +211,8 @@ class LearnerRole:
 class LostRace(ShadowstreamError):
     """Another learner wrote the next commit; this one must start again from there."""
 
+    retry_helps = True
+
 
 class CommitRules:
     """When a commit is made: enough samples, enough time, a new day of the watermark; and when a candidate is due."""

@@ -1,26 +1,22 @@
-"""Ray: each role in an actor of its own, restarted wherever it dies. The only file that imports ray.
+"""Ray: each role in an actor of its own, which Ray starts again where its process dies. The only file that imports ray.
 
-Owns processes. Knows of a role only that it has steps, and of an error only whether it is worth a retry: no actor owns
-unique state, so a killed one starts again from the store, the log and the registry.
+No actor owns unique state, so one that was killed goes on from the store, the log and the registry.
 """
 
 import logging
-import threading
 import time
-from contextlib import ExitStack
 from typing import Any
 
 import ray
 import torch
 
-from deploy.learning.learner import LostRace
 from deploy.pipeline import load
+from deploy.processes.loop import Loop
 from deploy.processes.roles import JOINER, SERVER, Plan, build, everyone
-from streams.errors import ShadowstreamError, Unreachable
+from streams.errors import ShadowstreamError
 
 BLOCK_MS = {"distiller": 5, "evaluator": 5, "conductor": 5}  # these look at files; the others are woken
 BLOCK_OTHERS_MS = 20
-RETRY_S = 1.0
 LOCAL: dict[str, Any] = {
     "include_dashboard": False,
     "object_store_memory": 100 << 20,  # bytes; nothing of the data goes through Ray
@@ -29,36 +25,28 @@ LOCAL: dict[str, Any] = {
 
 
 class Actor:
-    """One role. `run` lasts until `stop`; `ready` answers when the process has imported everything."""
+    """One role. `run` lasts until `stop`; `ready` returns when the process has imported everything."""
 
     def __init__(self, role: str, plan: Plan) -> None:
         torch.set_num_threads(1)
-        self._role, self._plan, self._stopped, self._again = role, plan, threading.Event(), threading.Event()
+        self._role, self._plan, self._loop = role, plan, Loop()
         self._pipeline = load(plan.pipeline)
 
     def ready(self) -> None:
-        """Answer."""
+        """Return."""
 
     def run(self) -> None:
-        """Do the role's steps; on what is worth a retry, begin anew."""
-        while not self._stopped.is_set():
-            self._again.clear()
-            try:
-                with ExitStack() as stack:
-                    role = build(self._role, self._plan, self._pipeline, stack)
-                    while not (self._stopped.is_set() or self._again.is_set()):
-                        role.step(BLOCK_MS.get(self._role, BLOCK_OTHERS_MS))
-            except (Unreachable, LostRace) as wrong:
-                logging.getLogger("shadowstream").warning("%s: %s; trying again", self._role, wrong)
-                time.sleep(RETRY_S)
+        """Do the role's steps."""
+        block_ms = BLOCK_MS.get(self._role, BLOCK_OTHERS_MS)
+        self._loop.run(self._role, lambda stack: build(self._role, self._plan, self._pipeline, stack).step, block_ms)
 
-    def again(self) -> None:
-        """Have `run` begin anew after the step that it is in."""
-        self._again.set()
+    def begin_anew(self) -> None:
+        """Have the role built again after the step that it is in."""
+        self._loop.begin_anew()
 
     def stop(self) -> None:
         """End `run` after the step that it is in."""
-        self._stopped.set()
+        self._loop.stop()
 
 
 _Remote: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=2)(Actor)
@@ -87,11 +75,11 @@ class System:
         ray.get([actor.ready.remote() for actor in self._actors.values()])
         self._runs = {actor.run.remote(): role for role, actor in self._actors.items()}
 
-    def again(self) -> None:
-        """Let those that read Kafka begin anew."""
+    def reassign(self) -> None:
+        """Have the roles that read Kafka built again, so that they ask which partitions there are."""
         for role, actor in self._actors.items():
             if role == SERVER or role.startswith(JOINER):
-                actor.again.remote()
+                actor.begin_anew.remote()
 
     def check(self) -> None:
         """Raise the error of a role that has ended with one."""

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from deploy.embedded.child import Child
-from deploy.processes.worker import GRACE_S, Work
+from deploy.processes.worker import GRACE_S, WRITER, Work
 
 Worker = Child[Work]
 MODULE = "deploy.processes.worker"
@@ -56,7 +56,7 @@ class Crew:
 
     def written(self) -> bool:
         """Return whether the writer, if there is one, has ended because everything is written."""
-        return all(worker.exit_code == 0 for worker in self.workers if worker.work.role == "writer")
+        return all(worker.exit_code == 0 for worker in self.workers if worker.work.role == WRITER)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._end()

@@ -15,6 +15,7 @@ from deploy.config import Settings
 from deploy.learning.distiller import DistillerRole, make_learner
 from deploy.learning.learner import CommitRules, LearnerRole
 from deploy.pipeline import Pipeline
+from deploy.processes.clients import Clients
 from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.evaluator import EvaluatorRole
 from deploy.registry.registry import Registry
@@ -23,9 +24,7 @@ from deploy.serving.engines import Engines, sizes
 from deploy.serving.measuring import Measuring
 from deploy.serving.server import Answers, ServerRole
 from streams.dead import DeadLetters
-from streams.join.joiner import Joiner
-from streams.join.store import Store
-from streams.kafka import Sink, Source, Tp, partition_counts
+from streams.kafka import Tp, partition_counts
 
 JOINER, SERVER = "joiner-", "server"
 
@@ -48,40 +47,16 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 def build(role: str, plan: Plan, pipeline: Pipeline, stack: ExitStack) -> Role:
-    """Put a role together; it reads where it stands from the store and the registry. `stack` closes its clients."""
+    """Put a role together; it reads from the store and the registry how far it is. `stack` closes its clients."""
+    clients = Clients(plan.settings, plan.fetch_wait_ms, stack)
     if role.startswith(JOINER):
-        return _joiner(Clients(plan, stack), plan, pipeline, int(role.removeprefix(JOINER)))
-    return ROLES[role](Clients(plan, stack), plan, pipeline)
+        return _joiner(clients, plan, pipeline, int(role.removeprefix(JOINER)))
+    return ROLES[role](clients, plan, pipeline)
 
 
 def everyone(plan: Plan) -> list[str]:
     """Name a feed's roles, each of which gets a process: the joiners by number, then the others."""
     return [f"{JOINER}{n}" for n in range(plan.settings.join.joiners)] + list(ROLES)
-
-
-class Clients:
-    """Makes a role's connections, and has them closed with the stack."""
-
-    def __init__(self, plan: Plan, stack: ExitStack) -> None:
-        self._plan, self.stack = plan, stack
-
-    def source(self, tps: list[Tp], group: str | None = None) -> Source:
-        """Make a source of these partitions."""
-        source = Source(self._plan.settings.kafka, tps, group=group, fetch_wait_ms=self._plan.fetch_wait_ms)
-        self.stack.callback(source.close)
-        return source
-
-    def sink(self) -> Sink:
-        """Make a sink."""
-        sink = Sink(self._plan.settings.kafka)
-        self.stack.callback(sink.close)
-        return sink
-
-    def store(self) -> Store:
-        """Make a client of the store."""
-        store = Store(self._plan.settings.redis)
-        self.stack.callback(store.close)
-        return store
 
 
 def _server(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
@@ -108,14 +83,10 @@ def _engines(clients: Clients, plan: Plan) -> Engines | None:
 
 
 def _joiner(clients: Clients, plan: Plan, pipeline: Pipeline, number: int) -> Role:
-    topics, feed = plan.settings.topics.named(pipeline.name), pipeline.as_feed()
     store = clients.store()
     tps = [Tp(*tp) for tp in store.partitions(pipeline.name)]
-    source = clients.source([tp for tp in tps if tp.partition % plan.settings.join.joiners == number])
-    readers = feed.readers(topics)
-    joiner = Joiner(pipeline.name, plan.settings.join, source, store, clients.sink(), readers)
-    clients.stack.callback(joiner.close)
-    return joiner
+    mine = [tp for tp in tps if tp.partition % plan.settings.join.joiners == number]
+    return clients.joiner(pipeline.as_feed(), mine, store)
 
 
 def _learner(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:

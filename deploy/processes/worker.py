@@ -7,9 +7,9 @@ no retry helps. Imports no model.
 import gc
 import logging
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -18,16 +18,16 @@ from msgspec import Struct
 from deploy import feed
 from deploy.config import Settings
 from deploy.embedded.child import serve
-from streams.errors import Unreachable
-from streams.join.joiner import Joiner
+from deploy.processes.clients import Clients
+from deploy.processes.loop import Loop, Step
 from streams.join.store import Store
-from streams.kafka import Sink, Source, Tp
+from streams.kafka import Tp
 from streams.kafka.broker import Broker
 from streams.outputs.writer import Output, Target, Writer
 
 BLOCK_MS = 200
-RETRY_S = 1.0
-GRACE_S = 10.0  # a step may take so long to end before the process goes without it
+GRACE_S = 10.0  # a step may take so long to end before the process exits without it
+JOINER, WRITER = "joiner", "writer"
 
 
 class Work(Struct, frozen=True, kw_only=True):
@@ -40,30 +40,25 @@ class Work(Struct, frozen=True, kw_only=True):
     fetch_wait_ms: int
 
 
-Step = Callable[[int], bool]  # waits at most so many ms for something to do; True when all is done
+def build(work: Work, loop: Loop, stack: ExitStack) -> Step:
+    """Put the worker's role together; `stack` closes its clients."""
+    clients = Clients(work.settings, work.fetch_wait_ms, stack)
+    read = feed.load(Path(work.feed))
+    if work.role == WRITER:
+        return _writer(read.name, work.settings, clients.store(), loop, stack)
+    return clients.joiner(read, [Tp(*tp) for tp in work.tps], clients.store()).step
 
 
-def joiner(work: Work, stack: ExitStack) -> Step:
-    """Put a joiner together."""
-    what, settings = feed.load(Path(work.feed)), work.settings
-    topics = settings.topics.named(what.name)
-    tps = [Tp(*tp) for tp in work.tps]
-    source = Source(settings.kafka, tps, fetch_wait_ms=work.fetch_wait_ms)
-    stack.callback(source.close)
-    sink = Sink(settings.kafka)
-    stack.callback(sink.close)
-    readers = what.readers(topics)
-    made = Joiner(what.name, settings.join, source, _store(settings, stack), sink, readers)
-    stack.callback(made.close)
-    return lambda block_ms: made.step(block_ms) < 0
+def _writer(name: str, settings: Settings, store: Store, loop: Loop, stack: ExitStack) -> Step:
+    """Return the writer's step, which ends the loop once all is written; a writer stopped in order flushes first."""
+    writer = Writer(store, name, outputs(name, settings, stack))
+    stack.push(lambda kind, *_: writer.flush() if kind is None else None)
 
+    def step(block_ms: int) -> None:
+        if writer.step(block_ms):
+            loop.stop()
 
-def writer(work: Work, stack: ExitStack) -> Step:
-    """Put the writer together; when it is stopped in order it leaves nothing half written."""
-    name, settings = feed.load(Path(work.feed)).name, work.settings
-    made = Writer(_store(settings, stack), name, outputs(name, settings, stack))
-    stack.push(lambda kind, *_: made.flush() if kind is None else None)
-    return made.step
+    return step
 
 
 def outputs(name: str, settings: Settings, stack: ExitStack) -> list[Output]:
@@ -82,26 +77,16 @@ def outputs(name: str, settings: Settings, stack: ExitStack) -> list[Output]:
     return connect(target, settings.kafka, stack)
 
 
-def run(work: Work, stopped: threading.Event) -> None:
-    """Do the role's steps until they are done; on what is worth a retry, begin anew."""
-    while not stopped.is_set():
-        try:
-            with ExitStack() as stack:
-                step = ROLES[work.role](work, stack)
-                while not stopped.is_set():
-                    if step(BLOCK_MS):
-                        return
-        except Unreachable as wrong:
-            logging.getLogger("shadowstream").warning("%s: %s; trying again", work.role, wrong)
-            stopped.wait(RETRY_S)
-
-
 def main() -> int:
-    """Do the work that the parent gives, and return the exit code."""
+    """Do the work that the parent sends, and return the exit code."""
     logging.basicConfig(format="%(asctime)s %(message)s")
     tune()
-    stopped = threading.Event()
-    return serve(Work, lambda work: run(work, stopped), lambda _: stopped.set(), GRACE_S)
+    loop = Loop()
+
+    def do(work: Work) -> None:
+        loop.run(work.role, partial(build, work, loop), BLOCK_MS)
+
+    return serve(Work, do, lambda _: loop.stop(), GRACE_S)
 
 
 def tune() -> None:
@@ -114,14 +99,6 @@ def tune() -> None:
     gc.set_threshold(100_000, 20, 50)
     sys.setswitchinterval(0.0005)
 
-
-def _store(settings: Settings, stack: ExitStack) -> Store:
-    store = Store(settings.redis)
-    stack.callback(store.close)
-    return store
-
-
-ROLES: dict[str, Callable[[Work, ExitStack], Step]] = {"joiner": joiner, "writer": writer}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -16,7 +16,7 @@ from deploy.config import Settings
 from deploy.embedded.services import Services
 from deploy.feed import load
 from deploy.processes.crew import Crew
-from deploy.processes.worker import Work, outputs
+from deploy.processes.worker import JOINER, WRITER, Work, outputs
 from deploy.run.partitions import Partitions, begin
 from streams.errors import ConfigError, Unreachable
 from streams.join.step import ShardState
@@ -161,7 +161,7 @@ class Join:
     def _works(self) -> list[Work]:
         """Share the partitions out: those with one number go to one joiner, both topics alike."""
         joiners = min(self.settings.join.joiners, self._partitions.most)
-        roles = ["joiner"] * joiners + ["writer"] * (self.settings.output.to != "stream")
+        roles = [JOINER] * joiners + [WRITER] * (self.settings.output.to != "stream")
         return [
             Work(
                 role=role,

@@ -190,7 +190,7 @@ class Session:
         with suppress(Unreachable):
             if grown := self._partitions.follow():
                 self._say(f"partitions were added: {', '.join(f'{t} has {self._partitions.counts[t]}' for t in grown)}")
-                self._system.again()
+                self._system.reassign()
 
     def example_inputs(self, rows: int) -> Inputs:
         """Give encoded features of the newest samples learned."""
