@@ -136,13 +136,18 @@ class Monitor:
 
 
 class View(Struct, frozen=True, kw_only=True):
-    """One look at the whole, for people. Times in milliseconds of event time; `share` is the part of the feed done."""
+    """One look at the whole, for people. Times are milliseconds of event time.
+
+    `joined` events were read by the joiners, `served` requests were answered; `share` is the part of the feed that was
+    replayed.
+    """
 
     name: str
     seconds: float = 0.0
     at_ms: int
     share: float | None = None
-    events: int
+    joined: int
+    served: int
     events_per_second: float | None = None
     waiting: int
     unread: int
@@ -156,6 +161,11 @@ class View(Struct, frozen=True, kw_only=True):
     verdicts: dict[int, Verdict]
     closing: bool = False
 
+    @property
+    def events(self) -> int:
+        """All that were read."""
+        return self.joined + self.served
+
 
 def look(feed: str, monitor: Monitor) -> View:
     """Take one look at a feed, for people."""
@@ -167,7 +177,8 @@ def look(feed: str, monitor: Monitor) -> View:
     return View(
         name=feed,
         at_ms=at_ms,
-        events=joined + (now.server.served if now.server else 0),
+        joined=joined,
+        served=now.server.served if now.server else 0,
         waiting=sum(s.counters["waiting"] for s in now.shards),
         unread=sum(s.unread for s in now.shards),
         lag_ms=at_ms - watermark_ms if watermark_ms > 0 else 0,

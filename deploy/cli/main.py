@@ -22,8 +22,9 @@ from deploy.console import report
 from deploy.console.join import line, shown
 from deploy.console.terminal import cell, draw, screen
 from deploy.monitor import View
-from deploy.run.join import Join
-from deploy.run.session import Session, status
+from deploy.operate.status import status
+from deploy.run.join import joining
+from deploy.run.session import running
 from deploy.run.summary import BATCHES, speeds, summarize
 from streams.errors import ConfigError, ShadowstreamError
 
@@ -57,7 +58,7 @@ def run(
         _replay(pipeline, settings, fresh=fresh, as_json=as_json)
         return
     console = Console(stderr=as_json)
-    with Session(pipeline, settings, console.print, fresh=fresh) as session, screen(console) as shown:
+    with running(pipeline, settings, console.print, fresh=fresh) as session, screen(console) as shown:
         for view in session.live():
             shown.show(view)
 
@@ -74,8 +75,7 @@ def join(
 ) -> None:
     """Join a feed without a model: labelled samples to a Redis stream, a Kafka topic or Parquet files, once each."""
     console, settings = Console(stderr=as_json), load(feed, config_file)
-    with Join(feed, settings, lambda text: console.print(text, highlight=False), fresh=fresh) as run:
-        run.start(back=rewind)
+    with joining(feed, settings, lambda text: console.print(text, highlight=False), fresh=fresh, back=rewind) as run:
         with shown(console) as show:
             for view in run.live():
                 show(line(view))
@@ -115,7 +115,7 @@ def main() -> None:
 
 def _replay(path: Path, settings: config.Settings, *, fresh: bool, as_json: bool) -> None:
     console = Console(stderr=as_json)
-    with Session(path, settings, console.print, fresh=fresh) as session:
+    with running(path, settings, console.print, fresh=fresh) as session:
         view: View | None = None
         with screen(console) as shown:
             for view in session.play():

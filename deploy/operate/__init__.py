@@ -1,6 +1,7 @@
 """What is done to a feed from another process.
 
 attach.py      where the feed is
+status.py      how far it is
 actions.py     audit it, end it, accept a loss
 emitted.py     what was emitted
 dead.py        what was refused, and bringing it back

@@ -1,14 +1,14 @@
-"""`shadowstream join`: the joiners and the writer of one feed, on its services and topics, and the end; no model.
+"""One join without a model: services, topics, the joiners and the writer of one feed, and the end.
 
 Owns the order in which these come and go. Does not know what a worker does, nor what an output is.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from msgspec import Struct
 
@@ -25,6 +25,78 @@ from streams.outputs.samples import closed
 from streams.outputs.writer import rewind
 
 LOOK_EVERY_S = 0.25
+WAIT_S = 1.0  # between two tries to reach a store that does not answer
+Say = Callable[[str], None]
+
+
+@contextmanager
+def joining(path: Path, settings: Settings, say: Say, *, fresh: bool, back: bool = False) -> Iterator["Join"]:
+    """Start the joiners and the writer of a feed; leaving the `with` ends what was started here.
+
+    `say` takes what happens, a line each. `fresh` deletes first what the registry's folder holds of the feed; `back`
+    takes the output back to what a store that went back in time still holds (the command's `--rewind`).
+    """
+    began, feed = time.monotonic(), load(path).name
+    folder = Path(settings.registry.path).resolve() / feed
+    with (
+        Services(settings, folder, say, fresh=fresh) as services,
+        closing(Store(services.settings.redis)) as store,
+        _partitions(feed, services.settings, store, say) as partitions,
+    ):
+        settings = services.settings
+        _check_outputs(feed, settings, store, say, back=back)
+        works = partial(_works, path.resolve(), settings, partitions, services.fetch_wait_ms)
+        with Crew(works(), folder / "services", say) as crew:
+            topics = settings.topics.named(feed)
+            say(f"joining {feed} from {topics.predictions} and {topics.outcomes}")
+            yield Join(
+                feed=feed,
+                crew=crew,
+                _shards=settings.join.shards,
+                _services=services,
+                _store=store,
+                _partitions=partitions,
+                _works=works,
+                _say=say,
+                _began=began,
+            )
+
+
+def _partitions(feed: str, settings: Settings, store: Store, say: Say) -> Partitions:
+    """Make topics and shards; a topic of samples must have a partition for each shard."""
+    samples, shards = settings.output.topic.replace("{pipeline}", feed), settings.join.shards
+    others = {samples: shards} if settings.output.to == "topic" else {}
+    made = begin(feed, settings, store, say, others)
+    if others and made.counts[samples] != shards:
+        have = f"the topic {samples!r} of the samples has {made.counts[samples]} partitions"
+        raise ConfigError(f"{have}, but each of the {shards} shards needs one: give output.topic")
+    return made
+
+
+def _check_outputs(feed: str, settings: Settings, store: Store, say: Say, *, back: bool) -> None:
+    """Open the outputs, so that what is wrong with them is said before anything runs; take them `back`."""
+    if settings.output.to == "stream":
+        return
+    with ExitStack() as stack:
+        opened = outputs(feed, settings, stack)
+        for place in rewind(store, feed, opened) if back else ():
+            say(f"went back: {place} what the store no longer holds is marked outdated")
+
+
+def _works(path: Path, settings: Settings, partitions: Partitions, fetch_wait_ms: int) -> list[Work]:
+    """Share the partitions out: those with one number go to one joiner, both topics alike."""
+    joiners = min(settings.join.joiners, partitions.most)
+    roles = [JOINER] * joiners + [WRITER] * (settings.output.to != "stream")
+    return [
+        Work(
+            role=role,
+            feed=str(path),
+            settings=settings,
+            tps=[tp for tp in partitions.tps if tp.partition % joiners == n],
+            fetch_wait_ms=fetch_wait_ms,
+        )
+        for n, role in enumerate(roles)
+    ]
 
 
 class JoinView(Struct, frozen=True, kw_only=True):
@@ -32,7 +104,7 @@ class JoinView(Struct, frozen=True, kw_only=True):
 
     `events` are those that were read, `rejected` went to the dead letters, `waiting` predictions have an open window,
     `samples` were emitted, of which `unread` are not written yet (or read, where they stay in the stream); `lag_ms` is
-    how far the watermark is behind the newest event.
+    how far the watermark lags the newest event.
     """
 
     feed: str
@@ -52,8 +124,65 @@ class JoinView(Struct, frozen=True, kw_only=True):
     seconds: float
 
 
+@dataclass(kw_only=True)
+class Join:
+    """A join that has begun; `joining` makes it. `crew` are its processes."""
+
+    feed: str
+    crew: Crew
+    _shards: int
+    _services: Services
+    _store: Store
+    _partitions: Partitions
+    _works: Callable[[], list[Work]]
+    _say: Say
+    _began: float
+
+    def check(self) -> None:
+        """Start again whoever was killed, and hand out partitions that were added.
+
+        Raises:
+            ShadowstreamError: a worker ended with an error, or an embedded service did.
+        """
+        self._services.check()
+        self.crew.check()
+        with suppress(Unreachable):
+            self._follow()
+
+    def live(self) -> Iterator[JoinView]:
+        """Run until the feed was ended and all is written; yields a look now and then.
+
+        A store that does not answer is waited for, as the workers do.
+        """
+        while True:
+            self.check()
+            try:
+                shards = self._states()
+            except Unreachable as wrong:
+                self._say(f"{wrong}; waiting for it")
+                time.sleep(WAIT_S)
+                continue
+            yield look(self.feed, shards, time.monotonic() - self._began)
+            if all(closed(shard) for shard in shards) and self.crew.written():
+                return
+            time.sleep(LOOK_EVERY_S)
+
+    def look(self) -> JoinView:
+        """Take one look."""
+        return look(self.feed, self._states(), time.monotonic() - self._began)
+
+    def _states(self) -> list[ShardState]:
+        return [self._store.shard(self.feed, shard) for shard in range(self._shards)]
+
+    def _follow(self) -> None:
+        """Hand out partitions that were added: no worker owns what could be lost by starting all again."""
+        if grown := self._partitions.follow():
+            self._say(f"partitions were added: {', '.join(f'{t} has {self._partitions.counts[t]}' for t in grown)}")
+            self.crew.change(self._works())
+
+
 def look(feed: str, shards: Sequence[ShardState], seconds: float) -> JoinView:
-    """Sum the shards up."""
+    """Sum the shards up; the join has run for `seconds`."""
     positions = [at for shard in shards for at in shard.positions.values()]
     at_ms, watermark_ms = max(at.t_ms for at in positions), min(shard.watermark_ms for shard in shards)
     counted = {
@@ -71,104 +200,3 @@ def look(feed: str, shards: Sequence[ShardState], seconds: float) -> JoinView:
         seconds=round(seconds, 3),
         **counted,
     )
-
-
-class Join:
-    """A context manager: leaving it ends what was started here."""
-
-    def __init__(self, path: Path, settings: Settings, say: Callable[[str], None], *, fresh: bool) -> None:
-        self._path, self._say = path.resolve(), say
-        self.feed = load(path)
-        self.folder = Path(settings.registry.path).resolve() / self.feed.name
-        self.services = Services(settings, self.folder, say, fresh=fresh)
-        self._stack, self._began = ExitStack(), time.monotonic()
-
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            self.settings = stack.enter_context(self.services).settings
-            self._store = stack.enter_context(closing(Store(self.settings.redis)))
-            self._partitions = stack.enter_context(self._create())
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._stack.__exit__(kind, error, at)
-
-    def start(self, *, back: bool = False) -> None:
-        """Start the workers, after the output was taken back if that was asked for."""
-        to = self.settings.output.to
-        if to != "stream":
-            with ExitStack() as stack:  # what is wrong with an output is said before anything runs
-                opened = outputs(self.feed.name, self.settings, stack)
-                for place in rewind(self._store, self.feed.name, opened) if back else ():
-                    self._say(f"went back: {place} what the store no longer holds is marked outdated")
-        self.crew = self._stack.enter_context(Crew(self._works(), self.folder / "services", self._say))
-        topics = self.settings.topics.named(self.feed.name)
-        self._say(f"joining {self.feed.name} from {topics.predictions} and {topics.outcomes}")
-
-    def check(self) -> None:
-        """Start again whoever was killed, and hand out partitions that were added.
-
-        Raises:
-            ShadowstreamError: a worker ended with an error, or an embedded service did.
-        """
-        self.services.check()
-        self.crew.check()
-        with suppress(Unreachable):
-            self._follow()
-
-    def live(self) -> Iterator[JoinView]:
-        """Run until the feed was ended and all is written; gives a look now and then.
-
-        A store that does not answer is waited for, as the workers do.
-        """
-        while True:
-            self.check()
-            try:
-                shards = self._shards()
-            except Unreachable as wrong:
-                self._say(f"{wrong}; waiting for it")
-                time.sleep(1.0)
-                continue
-            yield look(self.feed.name, shards, time.monotonic() - self._began)
-            if all(closed(shard) for shard in shards) and self.crew.written():
-                return
-            time.sleep(LOOK_EVERY_S)
-
-    def look(self) -> JoinView:
-        """Take one look."""
-        return look(self.feed.name, self._shards(), time.monotonic() - self._began)
-
-    def _shards(self) -> list[ShardState]:
-        return [self._store.shard(self.feed.name, shard) for shard in range(self.settings.join.shards)]
-
-    def _create(self) -> Partitions:
-        settings = self.services.settings
-        samples = settings.output.topic.replace("{pipeline}", self.feed.name)
-        others = {samples: settings.join.shards} if settings.output.to == "topic" else {}
-        made = begin(self.feed.name, settings, self._store, self._say, others)
-        if others and made.counts[samples] != settings.join.shards:
-            have = f"the topic {samples!r} of the samples has {made.counts[samples]} partitions"
-            raise ConfigError(f"{have}, but each of the {settings.join.shards} shards needs one: give output.topic")
-        return made
-
-    def _follow(self) -> None:
-        """Hand out partitions that were added: no worker owns what could be lost by starting all again."""
-        if grown := self._partitions.follow():
-            self._say(f"partitions were added: {', '.join(f'{t} has {self._partitions.counts[t]}' for t in grown)}")
-            self.crew.change(self._works())
-
-    def _works(self) -> list[Work]:
-        """Share the partitions out: those with one number go to one joiner, both topics alike."""
-        joiners = min(self.settings.join.joiners, self._partitions.most)
-        roles = [JOINER] * joiners + [WRITER] * (self.settings.output.to != "stream")
-        return [
-            Work(
-                role=role,
-                feed=str(self._path),
-                settings=self.settings,
-                tps=[tp for tp in self._partitions.tps if tp.partition % joiners == n],
-                fetch_wait_ms=self.services.fetch_wait_ms,
-            )
-            for n, role in enumerate(roles)
-        ]

@@ -1,19 +1,19 @@
-"""One run of one pipeline: services, topics, shards, first version, actors, the replay if any, and the end of it.
+"""One run of one pipeline: services, topics, shards, first version, actors, the replay if there is one, and the end.
 
 Owns the order in which these come and go. Does not know what is shown or how.
 """
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 
 import msgspec
 import torch
 
 from deploy.config import Settings
-from deploy.embedded.services import ADDRESSES, Services, found
+from deploy.embedded.services import Services
 from deploy.learning.bootstrap import bootstrap
 from deploy.monitor import Monitor, Progress, View, look
 from deploy.pipeline import Pipeline, load
@@ -22,90 +22,138 @@ from deploy.processes.roles import Plan
 from deploy.registry import learned as audit
 from deploy.registry.history import backwards
 from deploy.registry.registry import Registry
-from deploy.run.partitions import begin
+from deploy.run.partitions import Partitions, begin
+from deploy.run.rate import Rate
 from deploy.run.replay import Replay
 from deploy.run.restore import restore
 from learners.online.batches import Encoder, Inputs
 from streams.errors import ConfigError, ShadowstreamError, Unreachable
+from streams.join.policy import JoinPolicy
 from streams.join.store import Store
 from streams.kafka import Sink
 from streams.outputs.samples import number
 
 LOOK_EVERY_S = 0.25
 CLOSE_S = 60.0
+Say = Callable[[str], None]
 
 
-def status(path: Path, settings: Settings) -> View:
-    """Look at a running pipeline from another process.
+@contextmanager
+def running(path: Path, settings: Settings, say: Say, *, fresh: bool) -> Iterator["Session"]:
+    """Start everything that a pipeline needs; leaving the `with` ends what was started here.
 
-    Raises:
-        ConfigError: nothing of this pipeline is in the registry.
+    `say` takes what happens, a line each. `fresh` deletes first what the registry's folder holds of the pipeline.
     """
-    pipeline = load(path)
+    began, pipeline = time.monotonic(), load(path)
+    _check(settings.join)
+    torch.set_num_threads(1)  # the networks are small, and the actors take the cores
     folder = Path(settings.registry.path).resolve() / pipeline.name
-    if not (folder / ADDRESSES).is_file():
-        raise ConfigError(f"{folder} holds no feed; `shadowstream run {path}` makes one")
-    monitor = Monitor(pipeline.name, settings.join.shards, Store(found(settings, folder).redis), Registry(folder))
-    return look(pipeline.name, monitor)
+    say("starting broker, store and actors")
+    with (
+        Services(settings, folder, lambda _: None, fresh=fresh, mark="champion") as services,
+        closing(Store(services.settings.redis)) as store,
+    ):
+        settings, registry = services.settings, Registry(folder)
+        plan = Plan(pipeline=path.resolve(), settings=settings, registry=folder, fetch_wait_ms=services.fetch_wait_ms)
+        made = _partitions(pipeline.name, settings, store, registry, say)
+        with made as partitions, System(settings.ray.address) as system:
+            system.start(plan)
+            first_version(pipeline, registry, say)
+            system.run()
+            yield Session(
+                pipeline=pipeline,
+                settings=settings,
+                registry=registry,
+                monitor=Monitor(pipeline.name, settings.join.shards, store, registry),
+                _services=services,
+                _store=store,
+                _partitions=partitions,
+                _system=system,
+                _say=say,
+                _began=began,
+            )
 
 
+def first_version(pipeline: Pipeline, registry: Registry, say: Say) -> None:
+    """Make the first version where there is no version yet, and say so; say which one serves otherwise."""
+    if (champion := registry.last("champion")) >= 0:
+        say(f"v{champion} serves, as before")
+        return
+    say("training the first version on history" if pipeline.history else "making the first version")
+    bootstrap(pipeline, registry)
+
+
+def _check(join: JoinPolicy) -> None:
+    """Refuse what the parts cannot do together."""
+    if join.absent == "negative" or join.reduce == "list":
+        raise ConfigError(
+            "join.absent = 'negative' and join.reduce = 'list' are for `shadowstream join` alone: the learner "
+            "takes final labels that are numbers"
+        )
+
+
+def _partitions(feed: str, settings: Settings, store: Store, registry: Registry, say: Say) -> Partitions:
+    """Make topics and shards; a shard that the store has lost goes on after what was learned of it."""
+    topics, join = settings.topics.named(feed), settings.join
+    restored = restore(store, registry, feed, join)
+    for shard, position in restored.items():
+        say(
+            f"the store has lost shard {shard}: rebuilt from {number(position):,} committed samples, "
+            "and the log is joined again from its start"
+        )
+    made = begin(feed, settings, store, say, {topics.requests: topics.partitions}, restored)
+    if join.joiners > made.most:
+        raise ConfigError(
+            f"join.joiners = {join.joiners}, but predictions and outcomes have {made.most} partitions at most: at most "
+            "one joiner each; topics.partitions is how many new topics get"
+        )
+    return made
+
+
+@dataclass(kw_only=True)
 class Session:
-    """A context manager: entering starts everything, leaving ends what was started here."""
+    """A run that has begun; `running` makes it. `loop_seconds` is how long the replay took."""
 
-    def __init__(self, path: Path, settings: Settings, say: Callable[[str], None], *, fresh: bool) -> None:
-        self._say = say
-        self.pipeline: Pipeline = load(path)
-        self._path, self._settings = path, settings
-        self._check()
-        self.folder = Path(settings.registry.path).resolve() / self.pipeline.name
-        self._stack, self._system = ExitStack(), System(settings.ray.address)
-        self._services = Services(settings, self.folder, lambda _: None, fresh=fresh, mark="champion")
-        self.replay: Replay | None = None
-        self.loop_seconds = 0.0
-        self._began = self._loop_began = time.monotonic()
-
-    def __enter__(self) -> "Session":
-        torch.set_num_threads(1)  # the networks are small, and the actors take the cores
-        with ExitStack() as stack:
-            self._say("starting broker, store and actors")
-            self.plan = self._begin(stack)
-            stack.enter_context(self._system)
-            self._system.start(self.plan)
-            self._say("training the first version on history" if self.pipeline.history else "making the first version")
-            bootstrap(self.pipeline, self.registry)
-            self._system.run()
-            self._stack = stack.pop_all()
-        self._loop_began = time.monotonic()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._stack.__exit__(kind, error, at)
+    pipeline: Pipeline
+    settings: Settings
+    registry: Registry
+    monitor: Monitor
+    replay: Replay | None = None
+    loop_seconds: float = 0.0
+    _services: Services
+    _store: Store
+    _partitions: Partitions
+    _system: System
+    _say: Say
+    _began: float
+    _rate: Rate = field(default_factory=Rate)
 
     def live(self) -> Iterator[View]:
-        """Run until the caller stops; gives a look now and then."""
+        """Run until the caller stops; yields a look now and then."""
         while True:
             yield self._look()
             time.sleep(LOOK_EVERY_S)
 
     def play(self) -> Iterator[View]:
-        """Replay the pipeline's feed to its end and close it; gives a look now and then.
+        """Replay the pipeline's feed to its end and close it; yields a look now and then.
 
         Raises:
             ConfigError: the pipeline has no feed.
         """
         if self.pipeline.feed is None:
             raise ConfigError("this pipeline has no feed to replay: give Pipeline(feed=...)")
-        topics = self._settings.topics.named(self.pipeline.name)
+        topics = self.settings.topics.named(self.pipeline.name)
         names = {"requests": topics.requests, "outcomes": topics.outcomes}
-        sink = Sink(self.plan.settings.kafka)
-        self.replay = Replay(self.pipeline.feed(), names, self._partitions.counts, self._settings.replay.lead_s, sink)
-        self._loop_began, looked = time.monotonic(), 0.0
+        sink = Sink(self.settings.kafka)
+        self.replay = Replay(self.pipeline.feed(), names, self._partitions.counts, self.settings.replay.lead_s, sink)
+        yield self._look()
+        began = looked = time.monotonic()
         for _ in self.replay.run(self.monitor):
             if time.monotonic() - looked > LOOK_EVERY_S:
                 looked = time.monotonic()
                 yield self._look()
         yield from self._close(self.replay)
-        self.loop_seconds = time.monotonic() - self._loop_began
+        self.loop_seconds = time.monotonic() - began
         sink.close()
         yield self._look()
 
@@ -114,48 +162,8 @@ class Session:
         progress, learned = self.monitor.progress(), audit.learned(self.registry)
         return audit.equations(progress.shards, learned), learned, progress
 
-    def _check(self) -> None:
-        """Refuse what the parts cannot do together."""
-        join = self._settings.join
-        if join.absent == "negative" or join.reduce == "list":
-            raise ConfigError(
-                "join.absent = 'negative' and join.reduce = 'list' are for `shadowstream join` alone: the learner "
-                "takes final labels that are numbers"
-            )
-
-    def _begin(self, stack: ExitStack) -> Plan:
-        name, settings = self.pipeline.name, stack.enter_context(self._services).settings
-        self.registry = Registry(self.folder)
-        self._store = Store(settings.redis)
-        topics = settings.topics.named(name)
-        others = {topics.requests: topics.partitions}
-        made = begin(name, settings, self._store, self._say, others, self._restored())
-        if settings.join.joiners > made.most:
-            raise ConfigError(
-                f"join.joiners = {settings.join.joiners}, but predictions and outcomes have {made.most} partitions at "
-                "most: at most one joiner each; topics.partitions is how many new topics get"
-            )
-        self._partitions = stack.enter_context(made)
-        self.monitor = Monitor(name, settings.join.shards, self._store, self.registry)
-        return Plan(
-            pipeline=self._path.resolve(),
-            settings=settings,
-            registry=self.folder,
-            fetch_wait_ms=self._services.fetch_wait_ms,
-        )
-
-    def _restored(self) -> dict[int, str]:
-        """Have shards that the store has lost go on behind what was learned of them; gives their positions."""
-        restored = restore(self._store, self.registry, self.pipeline.name, self._settings.join)
-        for shard, position in restored.items():
-            self._say(
-                f"the store has lost shard {shard}: rebuilt from {number(position):,} committed samples, "
-                "and the log is joined again from its start"
-            )
-        return restored
-
     def _close(self, replay: Replay) -> Iterator[View]:
-        for shard in range(self._settings.join.shards):
+        for shard in range(self.settings.join.shards):
             self._store.close_feed(self.pipeline.name, shard)
         began = time.monotonic()
         while not self._closed(self.monitor.progress(), replay):
@@ -182,7 +190,7 @@ class Session:
             seconds=now - self._began,
             at_ms=at_ms,
             share=replay.share(self.pipeline.feed_ends_ms) if replay else None,
-            events_per_second=view.events / max(now - self._loop_began, 1e-9),
+            events_per_second=self._rate.of(now, view.joined, view.served),
         )
 
     def _follow(self) -> None:
@@ -193,7 +201,7 @@ class Session:
                 self._system.reassign()
 
     def example_inputs(self, rows: int) -> Inputs:
-        """Give encoded features of the newest samples learned."""
+        """Return the encoded features of the newest samples learned, `rows` at most."""
         samples = next((c.read() for c in backwards(self.registry) if c.samples), [])
         encoder = Encoder(self.pipeline.features, self.pipeline.encode)
         return encoder.inputs(samples[-rows:])

@@ -10,7 +10,7 @@ import pytest
 from kafka import KafkaAdminClient
 
 from deploy import config
-from deploy.run.session import Session
+from deploy.run.session import Session, running
 from streams.join.policy import JoinPolicy
 from streams.kafka import Sink, Tp, ensure_topics
 from tests.conftest import Running
@@ -44,7 +44,7 @@ def test_what_is_published_in_added_partitions_is_served_joined_and_learned(
         join=JoinPolicy(joiners=2),
     )
     said: list[str] = []
-    with Session(tmp_path / "pipeline.py", settings, said.append, fresh=False) as session:
+    with running(tmp_path / "pipeline.py", settings, said.append, fresh=False) as session:
         counts = dict.fromkeys(KINDS, 2)
         publish(broker.address, topics, counts, range(200))
         learned(session, 200)

@@ -19,7 +19,7 @@ from deploy import config
 from deploy.embedded.servers import start_broker, start_store
 from deploy.registry import learned as audit
 from deploy.registry.history import backwards
-from deploy.run.session import Session
+from deploy.run.session import running
 from streams.join.policy import JoinPolicy
 from tests.faults.memory import FLAT_MB, Memory
 from tests.faults.steady import Steady, has_outcome, label_of
@@ -63,7 +63,7 @@ class Loop:
                 registry=config.Registry(path=str(self._folder)),
                 join=JoinPolicy(stream_bound=self._bound),
             )
-            self.session = stack.enter_context(Session(path, settings, lambda _: None, fresh=False))
+            self.session = stack.enter_context(running(path, settings, lambda _: None, fresh=False))
             self.roles = pids()
             topics = ("soak.requests", "soak.outcomes")
             self.load = Steady(self._broker.address, topics, 1, self._rate, lambda n: (1.0, n % 5, 0.5, 1.0))

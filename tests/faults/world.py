@@ -13,7 +13,7 @@ from typing import Any
 
 from deploy import config
 from deploy.processes.crew import Worker
-from deploy.run.join import Join
+from deploy.run.join import joining
 from streams.errors import HistoryChanged, StoreRefused, Unreachable
 from streams.join.policy import JoinPolicy
 from streams.join.store import Store
@@ -90,7 +90,7 @@ class World:
             "stream_bound": 5_000,
         }
         self.policy = JoinPolicy(**given | join)
-        self._stack = ExitStack()
+        self._stack, self._running = ExitStack(), ExitStack()
 
     def __enter__(self) -> "World":
         with ExitStack() as stack:
@@ -108,7 +108,7 @@ class World:
                 output=config.Output(to="parquet", path=str(self.samples), rows_per_file=500, seconds_per_file=0.5),
             )
             self.enter(back=False)
-            stack.callback(lambda: self.join.__exit__(None, None, None))
+            stack.callback(self.leave)
             transactional_id = "load" if isinstance(self.broker, Lasting) else None
             self.publisher = Publisher(self.broker.address, self.broker.largest, transactional_id, self.random)
             seed, large = self.random.randrange(1 << 30), LARGE * (5 if self._kafka else 1)
@@ -160,23 +160,20 @@ class World:
 
     def leave(self) -> None:
         """End the join, as Ctrl-C does."""
-        self.join.__exit__(None, None, None)
+        self._running.close()
 
     def enter(self, *, back: bool) -> None:
         """Start the join (`back`: with --rewind), as soon as broker and store answer."""
         deadline = time.monotonic() + WAIT_S
         while True:
-            self.join = Join(self.path, self.settings, lambda _: None, fresh=False)
             try:
-                self.join.__enter__()
-                self.join.start(back=back)
+                run = joining(self.path, self.settings, lambda _: None, fresh=False, back=back)
+                self.join = self._running.enter_context(run)
                 return
             except Unreachable:
-                self.leave()
                 assert time.monotonic() < deadline
                 time.sleep(0.5)
             except HistoryChanged as wrong:  # a shard came back that had been begun anew: another history
-                self.leave()
                 shard = re.search(r"shard=(\d) holds no file", str(wrong))
                 if not shard or not self.excused:
                     raise

@@ -176,8 +176,8 @@ def test_a_server_that_ends_ends_its_measurement(world: World) -> None:
 
 def test_what_runs_the_version_is_shown() -> None:
     shown = View(
-        name="f", at_ms=0, events=0, waiting=0, unread=0, lag_ms=0, learned=0, metrics=None, trial=None, champions=[],
-        candidates=[], verdicts={}, engines=("v3, by rows: quick for 1", "refused: slow: [no]"),
+        name="f", at_ms=0, joined=0, served=0, waiting=0, unread=0, lag_ms=0, learned=0, metrics=None, trial=None,
+        champions=[], candidates=[], verdicts={}, engines=("v3, by rows: quick for 1", "refused: slow: [no]"),
     )  # fmt: skip
     with (console := Console(width=100)).capture() as printed:
         console.print(draw(shown))

@@ -4,21 +4,27 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
-from deploy.config import Registry, Settings
+from deploy import config
+from deploy.config import Settings
+from deploy.learning.bootstrap import bootstrap
 from deploy.operate import actions as operate
 from deploy.operate import dead as letters
+from deploy.operate.status import status
+from deploy.registry.registry import Registry
 from streams.errors import ConfigError, LogReplaced, LostRange
 from streams.join.batch import LAST_TIME_MS, decode, fill
 from streams.join.joiner import Joiner
 from streams.join.step import Move, Rules, Step
 from streams.kafka import Tp
 from streams.kafka.scan import scan
+from tests import small
 from tests.integration.operated import FEED, STRICT, WHY, Make, T, World, shards, told, yes
 
 
@@ -143,6 +149,18 @@ class TestAcceptedLoss:
 
 def test_a_feed_that_is_not_there_is_said(tmp_path: Path) -> None:
     (tmp_path / "feed.py").write_text(FEED.format(name="nowhere", outcome=STRICT))
-    settings = msgspec.structs.replace(Settings(), registry=Registry(path=str(tmp_path)))
+    settings = msgspec.structs.replace(Settings(), registry=config.Registry(path=str(tmp_path)))
     with pytest.raises(ConfigError, match="holds no feed"):
         letters.show_list(tmp_path / "feed.py", settings)
+
+
+def test_status_finds_a_feed_where_the_other_commands_do(make: Make) -> None:
+    world = make()
+    with pytest.raises(ConfigError, match="holds nothing that was learned"):
+        status(world.path, world.settings)
+    bootstrap(replace(small.pipeline, name=world.name, history=None), Registry(world.place.folder))
+    world.predict(*range(5))
+    world.join(5)
+    view = status(world.path, world.settings)
+    assert (view.name, view.events, view.waiting) == (world.name, 5, 5)
+    assert [champion.number for champion in view.champions] == [0]
