@@ -1,9 +1,9 @@
 """Where things are and how large they are: one TOML file and the environment, checked key by key.
 
 Owns every setting's name, type, default and unit. Does not know who uses them. This is the only file that reads the
-environment: every key is also `SHADOWSTREAM_<SECTION>_<KEY>` (`SHADOWSTREAM_KAFKA_BOOTSTRAP`), which wins over the
-file; an empty variable counts as not set. Unknown variables are left alone, because Kubernetes injects some of its own
-for a service that is called shadowstream; unknown keys of the file are errors.
+environment: every key is also a variable `SHADOWSTREAM_<SECTION>_<KEY>` (`SHADOWSTREAM_KAFKA_BOOTSTRAP`), which wins
+over the file; an empty variable counts as not set. Unknown variables are ignored, because Kubernetes sets some for a
+service that is called shadowstream; unknown keys of the file are errors.
 """
 
 import difflib
@@ -35,19 +35,19 @@ Redis = Address  # the section [redis]
 
 
 class Ray(Struct, frozen=True, kw_only=True):
-    """`address`: a running Ray cluster; None starts a local one."""
+    """`address` is that of a running Ray cluster; None starts a local one."""
 
     address: Text | None = None
 
 
 class Registry(Struct, frozen=True, kw_only=True):
-    """`path`: the folder of commits, artifacts and champions; a relative one starts at the current directory."""
+    """`path` is the folder of commits, artifacts and champions; a relative one starts at the current directory."""
 
     path: Text = ".shadowstream"
 
 
 class Topics(Struct, frozen=True, kw_only=True):
-    """The feed's topics, in which `{pipeline}` stands for the pipeline's name, and how many partitions new ones get."""
+    """The names of a feed's topics, where `{pipeline}` stands for the pipeline's, and the partitions of a new topic."""
 
     requests: Text = "{pipeline}.requests"
     predictions: Text = "{pipeline}.predictions"
@@ -56,7 +56,7 @@ class Topics(Struct, frozen=True, kw_only=True):
     partitions: Count = 1
 
     def named(self, pipeline: str) -> "Topics":
-        """Give the same with the pipeline's name filled in."""
+        """Return the same with the pipeline's name filled in."""
         names = {key: getattr(self, key).replace("{pipeline}", pipeline) for key in TOPIC_KEYS}
         return msgspec.structs.replace(self, **names)
 
@@ -65,9 +65,10 @@ TOPIC_KEYS = ("requests", "predictions", "outcomes", "dead")
 
 
 class Serve(Struct, frozen=True, kw_only=True):
-    """`max_batch`: requests scored in one micro-batch at most.
+    """At most `max_batch` requests are scored in one micro-batch.
 
-    `engines`: measure each new version's engines beside serving, and serve by the fastest; seconds of processor each.
+    `engines` measures the engines of each new version beside serving, which takes seconds of processor time, and serves
+    with the fastest.
     """
 
     max_batch: Count = 512
@@ -82,7 +83,7 @@ class Learn(Struct, frozen=True, kw_only=True):
 
 
 class Replay(Struct, frozen=True, kw_only=True):
-    """`lead_s`: event time that a recorded feed may run ahead of what has been served, joined and learned."""
+    """`lead_s` is how far, in event time, a replay may run ahead of what has been served, joined and learned."""
 
     lead_s: Seconds = 3_600.0
 
@@ -90,9 +91,10 @@ class Replay(Struct, frozen=True, kw_only=True):
 class Output(Struct, frozen=True, kw_only=True):
     """Where the samples of a join without a model go: `stream` leaves them in Redis, for a reader of yours.
 
-    `topic` is for `to = "topic"`, `{pipeline}` standing for the feed's name; the rest for `to = "parquet"`: a folder
-    (a relative one starts at the current directory), and a file after so many rows or seconds, whichever comes first.
-    `labels` is what the column `label` holds; left out, JSON text where `join.reduce` makes lists, else numbers.
+    `topic` belongs to `to = "topic"`; `{pipeline}` in it stands for the feed's name. The other keys belong to
+    `to = "parquet"`: `path` is a folder (a relative one starts at the current directory), and a file ends after so many
+    rows or seconds, whichever comes first. `labels` is the type of the column `label`; by default JSON text where
+    `join.reduce` makes lists, else numbers.
     """
 
     to: Literal["stream", "topic", "parquet"] = "stream"
@@ -104,7 +106,7 @@ class Output(Struct, frozen=True, kw_only=True):
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """All of it, one section an attribute; every key has a default that works."""
+    """All settings, a section each; every key has a default that works."""
 
     kafka: Kafka = Kafka()
     redis: Redis = Redis()
@@ -125,17 +127,18 @@ KEYS: dict[str, dict[str, Any]] = {
 
 
 def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read the settings: defaults, under the TOML file if there is one, under the environment.
+    """Read the settings: the environment wins over the TOML file, if there is one, and the file over the defaults.
 
     Raises:
-        ConfigError: no such file, not TOML (with the line), an unknown key (with the nearest known one), or a value of
-            another type or range (with what was found and what would be right). Never shows `redis.url`.
+        ConfigError: the file does not exist or is not TOML (the text has the line), a key is unknown (the text has the
+            nearest known one), or a value has another type or range (the text has the value, unless it may be secret,
+            and what would be right).
     """
-    given = {} if path is None else _checked(_parsed(path), path)
+    from_file = {} if path is None else _checked(_parsed(path), path)
     sections = {}
     for section, kind in SECTIONS.items():
         try:
-            sections[section] = kind(**given.get(section, {}) | _from_environment(section, environment))
+            sections[section] = kind(**from_file.get(section, {}) | _from_environment(section, environment))
         except ConfigError as wrong:
             raise ConfigError(f"{path or 'environment'}: {wrong}") from None
     return msgspec.structs.replace(Settings(), **sections)
@@ -152,9 +155,9 @@ def _parsed(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not TOML: {wrong}") from None
 
 
-def _checked(found: dict[str, Any], path: Path) -> dict[str, dict[str, Any]]:
-    """Give the file's values in their types, by section and key."""
-    for section, table in found.items():
+def _checked(parsed: dict[str, Any], path: Path) -> dict[str, dict[str, Any]]:
+    """Return the file's values in their types, by section and key."""
+    for section, table in parsed.items():
         if section not in KEYS:
             raise ConfigError(f"{path}: {_unknown(section)}")
         if not isinstance(table, dict):
@@ -164,7 +167,7 @@ def _checked(found: dict[str, Any], path: Path) -> dict[str, dict[str, Any]]:
                 raise ConfigError(f"{path}: {_unknown(f'{section}.{key}')}")
     return {
         section: {key: _typed(f"{path}: ", section, key, value, strict=True) for key, value in table.items()}
-        for section, table in found.items()
+        for section, table in parsed.items()
     }
 
 
@@ -178,7 +181,7 @@ def _from_environment(section: str, environment: Mapping[str, str]) -> dict[str,
 
 
 def _typed(where: str, section: str, key: str, value: object, *, strict: bool) -> Any:
-    """Give the value in the key's type; `strict` is off for the environment, where numbers are text."""
+    """Return the value in the key's type; `strict` is off for the environment, where numbers are text."""
     name = f"{section}.{key}"
     try:
         typed = msgspec.convert(value, KEYS[section][key], strict=strict)

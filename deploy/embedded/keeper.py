@@ -1,9 +1,9 @@
-"""Stands between us and one child process, so that the child never outlives us, however we end.
+"""The process between us and a program that is not ours, so that the program never outlives us, however we end.
 
 Runs as `python keeper.py PARENT_PID COMMAND...` in a session of its own, which Ctrl-C in a terminal does not reach. Its
-standard input is a pipe that only the parent holds. When that closes, or the parent is gone, the keeper ends the
-command and all it started, politely at first; a byte in the pipe ends them at once, as a crash would. Does not know
-what it keeps; needs the standard library only.
+standard input is a pipe that only the parent holds. When the pipe closes, or the parent is gone, the keeper sends
+SIGTERM to the command and all it started, and SIGKILL `GRACE_S` later; a byte in the pipe kills them at once, as a
+crash would. Imports the standard library only.
 """
 
 import ctypes
@@ -22,8 +22,8 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main(parent: int, command: list[str]) -> int:
-    """Run the command until it ends or the parent does; give its exit code, 128 + n if signal n ended it."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # a broad pkill; we go when the parent goes
+    """Run the command until it or the parent ends; return its exit code, 128 + n if signal n ended it."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # of a broad pkill: we end when the parent does
         signal.signal(number, lambda *_: None)
     try:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0, preexec_fn=_end_with_keeper)
@@ -31,7 +31,7 @@ def main(parent: int, command: list[str]) -> int:
         sys.exit(f"cannot start it: {wrong}")
     threading.Thread(target=_end_with_parent, args=(parent, child.pid), daemon=True).start()
     code = child.wait()
-    _signal(child.pid, signal.SIGKILL)  # what it may have left behind
+    _signal(child.pid, signal.SIGKILL)  # what it may have started and left
     return code if code >= 0 else 128 - code
 
 

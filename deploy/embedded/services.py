@@ -1,6 +1,6 @@
-"""Broker and store of one run: started where none is given, watched, ended with us, and found from other processes.
+"""Broker and store of one run: started where the settings name none, watched, ended with us, found by other processes.
 
-Owns the feed's folder as far as embedded services need it, and the file there that says where they are. Does not know
+Owns the feed's folder as far as embedded services need it, and the file there that has their addresses. Does not know
 what runs on them.
 """
 
@@ -24,28 +24,28 @@ ADDRESSES = "embedded.json"
 
 
 class Addresses(Struct, frozen=True):
-    """Where a run's embedded services are; never an address of the user's: it may hold a password."""
+    """The addresses of a run's embedded services; never one of the user's, which may contain a password."""
 
     bootstrap: str | None
     store: str | None
 
 
-def found(settings: Settings, folder: Path) -> Settings:
-    """Give the settings with the addresses of the embedded services of whatever runs in this folder."""
-    there = msgspec.json.decode((folder / ADDRESSES).read_bytes(), type=Addresses)
-    return _with(settings, there.bootstrap, there.store)
+def with_running(settings: Settings, folder: Path) -> Settings:
+    """Return the settings with the addresses of the embedded services of the run that uses this folder."""
+    running = msgspec.json.decode((folder / ADDRESSES).read_bytes(), type=Addresses)
+    return _with(settings, running)
 
 
 class Services:
-    """A context manager; inside it `settings` have every address.
+    """A context manager that starts what the settings leave to be embedded; inside it `settings` have every address.
 
-    `fresh` deletes what the folder holds first; `mark` is a name in it that shows that it holds a feed.
+    `fresh` first deletes the folder's contents; a file or folder called `mark` in it shows that it holds a feed.
     """
 
     def __init__(
-        self, given: Settings, folder: Path, say: Callable[[str], None], *, fresh: bool, mark: str = ADDRESSES
+        self, settings: Settings, folder: Path, say: Callable[[str], None], *, fresh: bool, mark: str = ADDRESSES
     ) -> None:
-        self._given = self.settings = given
+        self._configured = self.settings = settings
         self._folder, self._say, self._fresh, self._mark = folder, say, fresh, mark
         self._running: list[Service] = []
         self._stack = ExitStack()
@@ -53,11 +53,12 @@ class Services:
     def __enter__(self) -> Self:
         self._prepare()
         with ExitStack() as stack:
-            store = self._serve(stack, start_store) if self._given.redis.embedded else None
-            broker = self._serve(stack, start_broker) if self._given.kafka.bootstrap is None else None
+            store = self._serve(stack, start_store) if self._configured.redis.embedded else None
+            broker = self._serve(stack, start_broker) if self._configured.kafka.bootstrap is None else None
             self._stack = stack.pop_all()
-        self.settings = _with(self._given, broker, store)
-        (self._folder / ADDRESSES).write_bytes(msgspec.json.encode(Addresses(broker, store)))
+        addresses = Addresses(broker, store)
+        self.settings = _with(self._configured, addresses)
+        (self._folder / ADDRESSES).write_bytes(msgspec.json.encode(addresses))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -67,11 +68,15 @@ class Services:
 
     @property
     def fetch_wait_ms(self) -> int:
-        """How long a fetch that finds nothing may be held."""
-        return EMBEDDED_FETCH_WAIT_MS if self._given.kafka.bootstrap is None else KAFKA_FETCH_WAIT_MS
+        """How long the broker may hold back a fetch that finds nothing, in milliseconds."""
+        return EMBEDDED_FETCH_WAIT_MS if self._configured.kafka.bootstrap is None else KAFKA_FETCH_WAIT_MS
 
     def check(self) -> None:
-        """Raise `Unreachable` if one that was started here has ended."""
+        """Look whether the services started here are running.
+
+        Raises:
+            Unreachable: one has ended.
+        """
         for service in self._running:
             if service.exit_code is not None:
                 what = f"the embedded {service.log.stem} ended with exit code {service.exit_code}"
@@ -80,10 +85,10 @@ class Services:
     def _prepare(self) -> None:
         if self._fresh:
             shutil.rmtree(self._folder, ignore_errors=True)
-        if self._given.kafka.bootstrap is None and (self._folder / self._mark).exists():
+        if self._configured.kafka.bootstrap is None and (self._folder / self._mark).exists():
             raise ConfigError(
-                f"{self._folder} holds a feed whose log was in an embedded broker, and that is gone; "
-                "--fresh deletes it and begins anew, kafka.bootstrap names a broker that lasts"
+                f"{self._folder} holds a feed whose log was in an embedded broker, which is gone; "
+                "--fresh deletes the feed and begins anew, kafka.bootstrap names a broker that lasts"
             )
         self._folder.mkdir(parents=True, exist_ok=True)
 
@@ -94,11 +99,10 @@ class Services:
         return service.address
 
 
-def _with(settings: Settings, bootstrap: str | None, store: str | None) -> Settings:
-    """Put in the addresses of what the settings leave to be embedded."""
+def _with(settings: Settings, embedded: Addresses) -> Settings:
+    """Return the settings with the addresses of what they leave to be embedded."""
     kafka, redis = settings.kafka, settings.redis
     if redis.embedded:
-        redis = msgspec.structs.replace(redis, url=store)
-    return msgspec.structs.replace(
-        settings, redis=redis, kafka=msgspec.structs.replace(kafka, bootstrap=kafka.bootstrap or bootstrap)
-    )
+        redis = msgspec.structs.replace(redis, url=embedded.store)
+    kafka = msgspec.structs.replace(kafka, bootstrap=kafka.bootstrap or embedded.bootstrap)
+    return msgspec.structs.replace(settings, redis=redis, kafka=kafka)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.config import Settings
-from deploy.embedded.services import ADDRESSES, found
+from deploy.embedded.services import ADDRESSES, with_running
 from deploy.feed import Feed, load
 from deploy.registry.registry import Registry
 from streams.errors import ConfigError
@@ -86,7 +86,7 @@ def opened(path: Path, settings: Settings) -> Iterator[Place]:
     feed = load(path)
     folder = Path(settings.registry.path).resolve() / feed.name
     if (folder / ADDRESSES).is_file():
-        settings = found(settings, folder)
+        settings = with_running(settings, folder)
     elif settings.kafka.bootstrap is None or settings.redis.embedded:
         raise ConfigError(
             f"{folder} holds no feed: run it from here, or give kafka.bootstrap and redis.url of where it runs"

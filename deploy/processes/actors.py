@@ -12,15 +12,15 @@ import torch
 
 from deploy.pipeline import load
 from deploy.processes.loop import Loop
-from deploy.processes.roles import JOINER, SERVER, Plan, build, everyone
+from deploy.processes.roles import JOINER_PREFIX, SERVER, Plan, build, names
 from streams.errors import ShadowstreamError
 
-BLOCK_MS = {"distiller": 5, "evaluator": 5, "conductor": 5}  # these look at files; the others are woken
-BLOCK_OTHERS_MS = 20
+BLOCK_MS = {"distiller": 5, "evaluator": 5, "conductor": 5}  # between looks at the registry, whose files wake nobody
+BLOCK_OTHERS_MS = 20  # the broker or the store wakes these
 LOCAL: dict[str, Any] = {
     "include_dashboard": False,
-    "object_store_memory": 100 << 20,  # bytes; nothing of the data goes through Ray
-    "_system_config": {"worker_niceness": 0},  # 15 by default: any other busy process starves the actors
+    "object_store_memory": 100 << 20,  # bytes; no event or model goes through Ray
+    "_system_config": {"worker_niceness": 0},  # at Ray's 15, any other busy process starves the actors
 }
 
 
@@ -53,7 +53,10 @@ _Remote: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_
 
 
 class System:
-    """The actors of one feed. A context manager: leaving it ends them and a local Ray with them."""
+    """The actors of one feed. A context manager: leaving it ends them, and Ray where it was started here.
+
+    `address` is that of a running Ray cluster; None starts a local one.
+    """
 
     def __init__(self, address: str | None) -> None:
         self._address = address
@@ -66,23 +69,27 @@ class System:
         return self
 
     def start(self, plan: Plan) -> None:
-        """Give every role a process; they import while the caller goes on."""
+        """Start a process for every role; they import what they need while the caller goes on."""
         now = time.time_ns()
-        self._actors = {role: _Remote.options(name=f"{role}-{now}").remote(role, plan) for role in everyone(plan)}
+        self._actors = {role: _Remote.options(name=f"{role}-{now}").remote(role, plan) for role in names(plan)}
 
     def run(self) -> None:
-        """Let the roles begin."""
+        """Wait until every process is ready, and let the roles begin."""
         ray.get([actor.ready.remote() for actor in self._actors.values()])
         self._runs = {actor.run.remote(): role for role, actor in self._actors.items()}
 
     def reassign(self) -> None:
         """Have the roles that read Kafka built again, so that they ask which partitions there are."""
         for role, actor in self._actors.items():
-            if role == SERVER or role.startswith(JOINER):
+            if role == SERVER or role.startswith(JOINER_PREFIX):
                 actor.begin_anew.remote()
 
     def check(self) -> None:
-        """Raise the error of a role that has ended with one."""
+        """Look whether a role has ended.
+
+        Raises:
+            ShadowstreamError: one has ended with an error; that error.
+        """
         done, _ = ray.wait(list(self._runs), timeout=0)
         for run in done:
             try:

@@ -1,7 +1,6 @@
 """The worker processes of one join: started, watched, started again where they died, ended with us.
 
-Knows of a worker only its work, its exit code and its error. No worker owns unique state, so a killed one starts again
-from the store, the log and the output.
+No worker owns unique state, so the next one goes on from the store, the log and the output.
 """
 
 from collections.abc import Callable
@@ -22,7 +21,10 @@ def start(work: Work, log: Path) -> Worker:
 
 
 class Crew:
-    """A context manager: leaving it ends all workers."""
+    """Workers, one for each of `works`. A context manager: leaving it ends them all.
+
+    Their logs are in `folder`; `say` takes a line for each worker that a signal has ended.
+    """
 
     def __init__(self, works: list[Work], folder: Path, say: Callable[[str], None]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -34,7 +36,7 @@ class Crew:
         return self
 
     def check(self) -> None:
-        """Start again whoever was killed.
+        """Start again the workers that a signal has ended.
 
         Raises:
             ShadowstreamError: a worker ended with an error; that error.
@@ -49,13 +51,13 @@ class Crew:
                 raise worker.error()
 
     def change(self, works: list[Work]) -> None:
-        """End all workers in order, and give their successors other work."""
+        """End all workers in order, and start others, one for each of `works`."""
         self._end()
         self._works = works
         self.__enter__()
 
     def written(self) -> bool:
-        """Return whether the writer, if there is one, has ended because everything is written."""
+        """Return whether the writer has ended because everything is written; True where there is no writer."""
         return all(worker.exit_code == 0 for worker in self.workers if worker.work.role == WRITER)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -1,6 +1,6 @@
 """The roles, each put together from its parts: the one place that knows what every role needs.
 
-Owns the wiring. Does not know where a role runs: actors.py gives each a process.
+Owns the wiring. Does not know where a role runs: `deploy/processes/actors.py` starts a process for each.
 """
 
 from collections.abc import Callable
@@ -26,19 +26,23 @@ from deploy.serving.server import Answers, ServerRole
 from streams.dead import DeadLetters
 from streams.kafka import Tp, partition_counts
 
-JOINER, SERVER = "joiner-", "server"
+JOINER_PREFIX, SERVER = "joiner-", "server"
 
 
 class Role(Protocol):
-    """One role's work, cut into steps; all that it must not lose lies outside of it."""
+    """A role's work in steps. It keeps nothing that it must not lose: that is in the store, the log or the registry."""
 
     def step(self, block_ms: int) -> bool | int:
-        """Do what there is to do, waiting at most `block_ms` for it; returns whether there was anything."""
+        """Do what there is to do, or wait up to `block_ms` for some; return whether there was anything."""
         ...
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """Where everything is; the settings hold every address, also of the embedded services, which run."""
+    """What a role's process needs to know.
+
+    `pipeline` is the path of the pipeline.py, `registry` the feed's folder. The settings have every address, also those
+    of embedded services. A broker holds back a fetch that finds nothing for `fetch_wait_ms` at most.
+    """
 
     pipeline: Path
     settings: Settings
@@ -47,16 +51,16 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 def build(role: str, plan: Plan, pipeline: Pipeline, stack: ExitStack) -> Role:
-    """Put a role together; it reads from the store and the registry how far it is. `stack` closes its clients."""
+    """Put a role together, to go on from what the store, the log and the registry say; `stack` closes its clients."""
     clients = Clients(plan.settings, plan.fetch_wait_ms, stack)
-    if role.startswith(JOINER):
-        return _joiner(clients, plan, pipeline, int(role.removeprefix(JOINER)))
+    if role.startswith(JOINER_PREFIX):
+        return _joiner(clients, plan, pipeline, int(role.removeprefix(JOINER_PREFIX)))
     return ROLES[role](clients, plan, pipeline)
 
 
-def everyone(plan: Plan) -> list[str]:
-    """Name a feed's roles, each of which gets a process: the joiners by number, then the others."""
-    return [f"{JOINER}{n}" for n in range(plan.settings.join.joiners)] + list(ROLES)
+def names(plan: Plan) -> list[str]:
+    """Return the names of a feed's roles, each of which gets a process: the joiners by number, then the others."""
+    return [f"{JOINER_PREFIX}{n}" for n in range(plan.settings.join.joiners)] + list(ROLES)
 
 
 def _server(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:

@@ -26,12 +26,16 @@ from streams.kafka.broker import Broker
 from streams.outputs.writer import Output, Target, Writer
 
 BLOCK_MS = 200
-GRACE_S = 10.0  # a step may take so long to end before the process exits without it
+GRACE_S = 10.0  # how long a step may take to end before the process exits without it
 JOINER, WRITER = "joiner", "writer"
 
 
 class Work(Struct, frozen=True, kw_only=True):
-    """What a worker does: `role` is joiner or writer, `settings` hold the addresses, also of embedded services."""
+    """What a worker does: `role` is JOINER or WRITER, `tps` are the partitions of a joiner.
+
+    `feed` is the path of the feed.py; `settings` have every address, also those of embedded services. A broker holds
+    back a fetch that finds nothing for `fetch_wait_ms` at most.
+    """
 
     role: str
     feed: str
@@ -43,10 +47,10 @@ class Work(Struct, frozen=True, kw_only=True):
 def build(work: Work, loop: Loop, stack: ExitStack) -> Step:
     """Put the worker's role together; `stack` closes its clients."""
     clients = Clients(work.settings, work.fetch_wait_ms, stack)
-    read = feed.load(Path(work.feed))
+    joined = feed.load(Path(work.feed))
     if work.role == WRITER:
-        return _writer(read.name, work.settings, clients.store(), loop, stack)
-    return clients.joiner(read, [Tp(*tp) for tp in work.tps], clients.store()).step
+        return _writer(joined.name, work.settings, clients.store(), loop, stack)
+    return clients.joiner(joined, [Tp(*tp) for tp in work.tps], clients.store()).step
 
 
 def _writer(name: str, settings: Settings, store: Store, loop: Loop, stack: ExitStack) -> Step:
@@ -62,7 +66,10 @@ def _writer(name: str, settings: Settings, store: Store, loop: Loop, stack: Exit
 
 
 def outputs(name: str, settings: Settings, stack: ExitStack) -> list[Output]:
-    """Open the feed's outputs, which must be a topic or Parquet; each module is imported only where it is used."""
+    """Open the outputs of a feed whose samples go to a topic or to Parquet files, one output a shard.
+
+    Imports the module of that output only: pyarrow need not be installed for a topic.
+    """
     to, join = settings.output, settings.join
     target = Target(
         feed=name,
@@ -90,10 +97,10 @@ def main() -> int:
 
 
 def tune() -> None:
-    """Fit the interpreter to a joiner.
+    """Set the interpreter for a joiner's load.
 
-    Batches of small objects come and go, and are in no cycle: the collector looks seldom (10 % of a joiner's time). The
-    thread that talks to the store gets its turn at once, not after 5 ms, in which the store would wait (20 % of speed).
+    Batches of small objects come and go without cycles, so the collector runs seldom (it took 10 % of a joiner's time).
+    Threads take turns every 0.5 ms, not every 5 ms, for which the store would wait (20 % of the speed).
     """
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)

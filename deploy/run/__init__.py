@@ -1,10 +1,10 @@
 """One run.
 
-session.py     a pipeline: first version, actors, replay, end
-join.py        a feed joined without a model
-partitions.py  topics and shards: made, and grown while it runs
-rate.py        events a second
+session.py     a pipeline: services, first version, actors, replay, end
+join.py        a feed joined without a model: services, workers, end
+partitions.py  topics and shards: created, and grown while it runs
 replay.py      a recorded feed, held to event time
 restore.py     a lost store made anew from commits
+rate.py        events a second
 summary.py     the figures at the end
 """

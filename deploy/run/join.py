@@ -17,7 +17,7 @@ from deploy.embedded.services import Services
 from deploy.feed import load
 from deploy.processes.crew import Crew
 from deploy.processes.worker import JOINER, WRITER, Work, outputs
-from deploy.run.partitions import Partitions, begin
+from deploy.run.partitions import Partitions, Say, begin
 from streams.errors import ConfigError, Unreachable
 from streams.join.step import ShardState
 from streams.join.store import Store
@@ -26,15 +26,20 @@ from streams.outputs.writer import rewind
 
 LOOK_EVERY_S = 0.25
 WAIT_S = 1.0  # between two tries to reach a store that does not answer
-Say = Callable[[str], None]
 
 
 @contextmanager
 def joining(path: Path, settings: Settings, say: Say, *, fresh: bool, back: bool = False) -> Iterator["Join"]:
     """Start the joiners and the writer of a feed; leaving the `with` ends what was started here.
 
-    `say` takes what happens, a line each. `fresh` deletes first what the registry's folder holds of the feed; `back`
-    takes the output back to what a store that went back in time still holds (the command's `--rewind`).
+    `fresh` first deletes what the registry's folder holds of the feed. `back` takes the output back to what a store
+    that went back in time still holds (the command's `--rewind`).
+
+    Raises:
+        ConfigError: the feed or its settings cannot work.
+        Unreachable: a service does not answer.
+        StoreRefused: the store holds another feed of this name, or must not be used.
+        HistoryChanged: the output holds no sample where the store's streams begin.
     """
     began, feed = time.monotonic(), load(path).name
     folder = Path(settings.registry.path).resolve() / feed
@@ -74,7 +79,7 @@ def _partitions(feed: str, settings: Settings, store: Store, say: Say) -> Partit
 
 
 def _check_outputs(feed: str, settings: Settings, store: Store, say: Say, *, back: bool) -> None:
-    """Open the outputs, so that what is wrong with them is said before anything runs; take them `back`."""
+    """Open the outputs, so that what is wrong with them is reported before anything runs; take them `back`."""
     if settings.output.to == "stream":
         return
     with ExitStack() as stack:
@@ -102,9 +107,9 @@ def _works(path: Path, settings: Settings, partitions: Partitions, fetch_wait_ms
 class JoinView(Struct, frozen=True, kw_only=True):
     """One look at a join, summed over its shards; the last one is its summary.
 
-    `events` are those that were read, `rejected` went to the dead letters, `waiting` predictions have an open window,
-    `samples` were emitted, of which `unread` are not written yet (or read, where they stay in the stream); `lag_ms` is
-    how far the watermark lags the newest event.
+    `events` were read, of which `rejected` went to the dead letters; `waiting` predictions have an open window;
+    `samples` were emitted, of which `unread` are not written yet (or not read, where they stay in the stream). `at_ms`
+    is the newest event's time, and the watermark lags it by `lag_ms`. The join has run for `seconds`.
     """
 
     feed: str
@@ -139,7 +144,7 @@ class Join:
     _began: float
 
     def check(self) -> None:
-        """Start again whoever was killed, and hand out partitions that were added.
+        """Start again the workers that were killed, and hand out partitions that were added.
 
         Raises:
             ShadowstreamError: a worker ended with an error, or an embedded service did.
@@ -147,12 +152,13 @@ class Join:
         self._services.check()
         self.crew.check()
         with suppress(Unreachable):
-            self._follow()
+            if self._partitions.follow():
+                self.crew.change(self._works())  # no worker owns what could be lost by starting all again
 
     def live(self) -> Iterator[JoinView]:
-        """Run until the feed was ended and all is written; yields a look now and then.
+        """Run until the feed was ended and all is written; yield a look every `LOOK_EVERY_S`.
 
-        A store that does not answer is waited for, as the workers do.
+        Waits for a store that does not answer, as the workers do.
         """
         while True:
             self.check()
@@ -168,21 +174,15 @@ class Join:
             time.sleep(LOOK_EVERY_S)
 
     def look(self) -> JoinView:
-        """Take one look."""
+        """Return one look."""
         return look(self.feed, self._states(), time.monotonic() - self._began)
 
     def _states(self) -> list[ShardState]:
         return [self._store.shard(self.feed, shard) for shard in range(self._shards)]
 
-    def _follow(self) -> None:
-        """Hand out partitions that were added: no worker owns what could be lost by starting all again."""
-        if grown := self._partitions.follow():
-            self._say(f"partitions were added: {', '.join(f'{t} has {self._partitions.counts[t]}' for t in grown)}")
-            self.crew.change(self._works())
-
 
 def look(feed: str, shards: Sequence[ShardState], seconds: float) -> JoinView:
-    """Sum the shards up; the join has run for `seconds`."""
+    """Sum the shards up."""
     positions = [at for shard in shards for at in shard.positions.values()]
     at_ms, watermark_ms = max(at.t_ms for at in positions), min(shard.watermark_ms for shard in shards)
     counted = {

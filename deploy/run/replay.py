@@ -1,10 +1,9 @@
 """The replay: a recorded feed, published as fast as the loop goes, held to event time.
 
-Owns the pace. Does not know what the events mean. The feed is cut into slices of event time `lead_s` long. A slice's
-outcomes go out when its requests have been answered, and the next slice when nothing of this one is outstanding
-anywhere: served, joined, learned, committed, distilled, judged, promoted. So no answer knows an outcome of its own
-future, a slow machine gives the same figures as a fast one, and what is not deterministic is only the order of arrival
-within a slice.
+Owns the pace. Does not know what the events mean. The feed is cut into slices of event time, `lead_s` long. A slice's
+outcomes are published when its requests have been answered, and the next slice when nothing of this one is outstanding:
+all is served, joined, learned, committed, distilled, judged, promoted. So no answer knows an outcome of its own future,
+a slow machine gives the same figures as a fast one, and only the order of arrival within a slice is left to chance.
 """
 
 import time
@@ -23,11 +22,16 @@ STALL_S = 120.0
 
 
 class Stalled(ShadowstreamError):
-    """The loop did not take what was published."""
+    """The loop has stopped: it does not process what was published."""
 
 
 class Replay:
-    """Publishes the feed's events in their order; `partitions` are each topic's."""
+    """Publishes a feed's events in their order.
+
+    `topics` has the names of the topics `requests` and `outcomes`, `partitions` the number of partitions by name.
+    `published` counts events by topic, `ends` has their next offsets by topic and partition, `at_ms` is the event time
+    reached.
+    """
 
     def __init__(
         self,
@@ -44,7 +48,11 @@ class Replay:
         self.at_ms = self._began_ms = 0
 
     def run(self, monitor: Monitor) -> Iterator[None]:
-        """Publish slice by slice; yields while it waits and after each slice, so that the caller can look around."""
+        """Publish slice by slice; yield while waiting and after each slice, so that the caller can look around.
+
+        Raises:
+            Stalled: a slice took longer than `STALL_S`.
+        """
         for _, group in self._slices:
             events = list(group)
             self.at_ms, self._began_ms = events[-1].t_ms, self._began_ms or events[0].t_ms
@@ -55,7 +63,7 @@ class Replay:
             yield
 
     def share(self, ends_ms: int | None) -> float | None:
-        """Give the share of the feed's time that is published, if it is known when it ends."""
+        """Return the share of the feed's time that is published; None where its end is not known."""
         if ends_ms is None or not self._began_ms:
             return None
         return min(1.0, (self.at_ms - self._began_ms) / max(1, ends_ms - self._began_ms))
@@ -79,4 +87,4 @@ class Replay:
             time.sleep(POLL_S)
             yield
             if time.monotonic() - began > STALL_S:
-                raise Stalled(f"nothing has moved for {STALL_S:.0f} s at event time {self.at_ms} ms")
+                raise Stalled(f"the loop did not finish a slice within {STALL_S:.0f} s, at event time {self.at_ms} ms")

@@ -1,7 +1,7 @@
-"""A store that was lost, made anew from what was committed, so that joiners may read the log again from its start.
+"""A store that was lost, made anew from the commits, so that joiners can read the log again from its start.
 
-Owns what a lost shard must know: the ids of all that was learned or quarantined, which are settled, and the position
-behind which it goes on. Does not know how a shard keeps them, nor joins anything.
+Owns what a lost shard must know: the ids of all samples that were learned or quarantined, which are settled, and the
+position after which it goes on. Does not know how a shard keeps them.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ from streams.join.store import NOTHING, Store
 
 
 class Settled(Struct):
-    """What matters of a sample here."""
+    """The parts of a sample that settle its id: `t` and `label_t` are milliseconds of event time."""
 
     id: str
     t: int
@@ -30,9 +30,9 @@ _decode = msgspec.json.Decoder(Settled).decode
 
 
 def restore(store: Store, registry: Registry, feed: str, policy: JoinPolicy) -> dict[int, str]:
-    """Have the store know what was learned of each shard that it lost; gives their positions, for `Store.create`.
+    """Settle in the store what was learned of each shard that it lost; return their positions, for `Store.create`.
 
-    All their ids are in memory for a moment.
+    Holds all their ids in memory meanwhile.
     """
     last = next(backwards(registry), None)
     at = {shard: last.positions.get(str(shard), NOTHING) if last else NOTHING for shard in range(policy.shards)}
@@ -42,18 +42,18 @@ def restore(store: Store, registry: Registry, feed: str, policy: JoinPolicy) -> 
     return lost
 
 
-def _ids(history: Iterable[Commit], shards: Iterable[int], rules: Rules) -> dict[int, list[tuple[int, str]]]:
-    """Give the settled ids of the shards, each with the time of the watermark at which it may be forgotten."""
-    found: dict[int, list[tuple[int, str]]] = {shard: [] for shard in shards}
-    for commit in history if found else ():
-        for shard, one in _settled(commit):
-            if shard in found:
-                found[shard].append((max(one.t, one.label_t) + rules.window_ms + rules.keep_ms, one.id))
-    return found
+def _ids(commits: Iterable[Commit], shards: Iterable[int], rules: Rules) -> dict[int, list[tuple[int, str]]]:
+    """Return the settled ids by shard, each with the watermark (milliseconds) at which it may be forgotten."""
+    ids: dict[int, list[tuple[int, str]]] = {shard: [] for shard in shards}
+    for commit in commits if ids else ():
+        for shard, sample in _settled(commit):
+            if shard in ids:
+                ids[shard].append((max(sample.t, sample.label_t) + rules.window_ms + rules.keep_ms, sample.id))
+    return ids
 
 
 def _settled(commit: Commit) -> Iterator[tuple[int, Settled]]:
     for (shard, _), sample in zip(places(commit), commit.samples, strict=True):
         yield shard, _decode(sample)
-    for one in commit.quarantined:
-        yield one.shard, _decode(one.sample)
+    for quarantined in commit.quarantined:
+        yield quarantined.shard, _decode(quarantined.sample)

@@ -4,7 +4,7 @@ Owns the order in which these come and go. Does not know what is shown or how.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from deploy.processes.roles import Plan
 from deploy.registry import learned as audit
 from deploy.registry.history import backwards
 from deploy.registry.registry import Registry
-from deploy.run.partitions import Partitions, begin
+from deploy.run.partitions import Partitions, Say, begin
 from deploy.run.rate import Rate
 from deploy.run.replay import Replay
 from deploy.run.restore import restore
@@ -35,14 +35,18 @@ from streams.outputs.samples import number
 
 LOOK_EVERY_S = 0.25
 CLOSE_S = 60.0
-Say = Callable[[str], None]
 
 
 @contextmanager
 def running(path: Path, settings: Settings, say: Say, *, fresh: bool) -> Iterator["Session"]:
     """Start everything that a pipeline needs; leaving the `with` ends what was started here.
 
-    `say` takes what happens, a line each. `fresh` deletes first what the registry's folder holds of the pipeline.
+    `fresh` first deletes what the registry's folder holds of the pipeline.
+
+    Raises:
+        ConfigError: the pipeline or its settings cannot work.
+        Unreachable: a service does not answer.
+        StoreRefused: the store holds another feed of this name, or must not be used.
     """
     began, pipeline = time.monotonic(), load(path)
     _check(settings.join)
@@ -69,7 +73,6 @@ def running(path: Path, settings: Settings, say: Say, *, fresh: bool) -> Iterato
                 _store=store,
                 _partitions=partitions,
                 _system=system,
-                _say=say,
                 _began=began,
             )
 
@@ -112,7 +115,7 @@ def _partitions(feed: str, settings: Settings, store: Store, registry: Registry,
 
 @dataclass(kw_only=True)
 class Session:
-    """A run that has begun; `running` makes it. `loop_seconds` is how long the replay took."""
+    """A run that has begun; `running` makes it. `loop_seconds` is how long a replay took."""
 
     pipeline: Pipeline
     settings: Settings
@@ -124,18 +127,17 @@ class Session:
     _store: Store
     _partitions: Partitions
     _system: System
-    _say: Say
     _began: float
     _rate: Rate = field(default_factory=Rate)
 
     def live(self) -> Iterator[View]:
-        """Run until the caller stops; yields a look now and then."""
+        """Run until the caller stops; yield a look every `LOOK_EVERY_S`."""
         while True:
             yield self._look()
             time.sleep(LOOK_EVERY_S)
 
     def play(self) -> Iterator[View]:
-        """Replay the pipeline's feed to its end and close it; yields a look now and then.
+        """Replay the pipeline's feed to its end and close its windows; yield a look every `LOOK_EVERY_S`.
 
         Raises:
             ConfigError: the pipeline has no feed.
@@ -144,21 +146,21 @@ class Session:
             raise ConfigError("this pipeline has no feed to replay: give Pipeline(feed=...)")
         topics = self.settings.topics.named(self.pipeline.name)
         names = {"requests": topics.requests, "outcomes": topics.outcomes}
-        sink = Sink(self.settings.kafka)
-        self.replay = Replay(self.pipeline.feed(), names, self._partitions.counts, self.settings.replay.lead_s, sink)
+        lead_s, counts = self.settings.replay.lead_s, self._partitions.counts
         yield self._look()
         began = looked = time.monotonic()
-        for _ in self.replay.run(self.monitor):
-            if time.monotonic() - looked > LOOK_EVERY_S:
-                looked = time.monotonic()
-                yield self._look()
-        yield from self._close(self.replay)
+        with closing(Sink(self.settings.kafka)) as sink:
+            self.replay = Replay(self.pipeline.feed(), names, counts, lead_s, sink)
+            for _ in self.replay.run(self.monitor):
+                if time.monotonic() - looked > LOOK_EVERY_S:
+                    looked = time.monotonic()
+                    yield self._look()
+            yield from self._close(self.replay)
         self.loop_seconds = time.monotonic() - began
-        sink.close()
         yield self._look()
 
     def audit(self) -> tuple[list[audit.Equation], audit.Learned, Progress]:
-        """Check the join's equations and count what was learned."""
+        """Return the equations of join and learner, what was learned, and how far everything is."""
         progress, learned = self.monitor.progress(), audit.learned(self.registry)
         return audit.equations(progress.shards, learned), learned, progress
 
@@ -194,10 +196,9 @@ class Session:
         )
 
     def _follow(self) -> None:
-        """Have partitions that were added read: whoever reads begins anew, and asks which there are."""
+        """Have partitions that were added read, as soon as the store answers."""
         with suppress(Unreachable):
-            if grown := self._partitions.follow():
-                self._say(f"partitions were added: {', '.join(f'{t} has {self._partitions.counts[t]}' for t in grown)}")
+            if self._partitions.follow():
                 self._system.reassign()
 
     def example_inputs(self, rows: int) -> Inputs:
