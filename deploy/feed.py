@@ -1,7 +1,6 @@
 """What a user's feed.py says: how to read the two events of a join without a model; and loading such a file.
 
-Owns the contract between a user's file and the join. Does not know where anything runs, nor what a model is: a
-pipeline.py gives its own feed.
+Owns the contract between a user's file and the join. Does not know where anything runs, nor what a model is.
 """
 
 import importlib.util
@@ -22,7 +21,27 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Feed:
-    """One feed to be joined: its name, and what makes an event of a record of its topics predictions and outcomes."""
+    """A feed that is joined without a model; a feed.py assigns it to `feed`.
+
+    `name`: letters, digits, "-" and "_". It is part of the topics' names (`NAME.predictions`, `NAME.outcomes`,
+        `NAME.dead`; the section [topics] of the TOML file can change them) and of the keys in the store.
+    `prediction`, `outcome`: functions that make an `Event` of a `Record` of these topics; `fields` makes such. An
+        event's `body` is JSON: all that a sample should keep of a prediction, or the label of an outcome. A record for
+        which they raise an error goes to the dead letters, with the error as its reason.
+
+    Raises:
+        ConfigError: the name has other characters, or a reader cannot be called.
+
+    >>> from shadowstream import Feed, Record, fields
+    >>> feed = Feed(
+    ...     name="ads",
+    ...     prediction=fields(id="ad", t="shown_at"),
+    ...     outcome=fields(id="ad", t="clicked_at", label="price"),
+    ... )
+    >>> value = b'{"ad": "a1", "clicked_at": 1700000000000, "price": 0.5}'
+    >>> feed.outcome(Record("ads.outcomes", 0, 7, 0, 0, None, value))
+    Event(id='a1', t_ms=1700000000000, body=b'0.5')
+    """
 
     name: str
     prediction: Reader[Event]
@@ -32,7 +51,7 @@ class Feed:
         check(self, "prediction", "outcome")
 
     def readers(self, topics: Topics) -> Readers:
-        """Give what a joiner reads with; `topics` are the feed's, named."""
+        """Return what a joiner reads with; `topics` must have the feed's name filled in."""
         return Readers(
             predictions=topics.predictions,
             outcomes=topics.outcomes,
@@ -44,18 +63,18 @@ class Feed:
 
 @runtime_checkable
 class Joinable(Protocol):
-    """What can be joined though it is more than a feed: a pipeline."""
+    """What has a feed in it that can be joined: a pipeline."""
 
     def as_feed(self) -> Feed:
-        """Give the feed in it."""
+        """Return the feed."""
         ...
 
 
 def check(what: object, *callables: str) -> None:
-    """Make sure that the parts of a Feed or Pipeline can be called and that its name can be one in Kafka and Redis.
+    """Check that parts of a Feed or Pipeline can be called, and that its name suits Kafka and Redis.
 
     Raises:
-        ConfigError: which part, and what it is.
+        ConfigError: it is not so; the text names the part and what it is.
     """
     kind, name = type(what).__name__, getattr(what, "name", None)
     for part in callables:
@@ -66,37 +85,37 @@ def check(what: object, *callables: str) -> None:
 
 
 def load(path: Path) -> Feed:
-    """Import a feed.py and give its `feed`, or a pipeline.py and give its pipeline's.
+    """Import a feed.py and return its `feed`, or a pipeline.py and return its pipeline's.
 
     Raises:
-        ConfigError: there is no such file, it does not import (with the line at fault), or it holds neither.
+        ConfigError: there is no such file, it does not import (the text has the line at fault), or it has neither.
     """
     module = imported(path, "feed")
     if isinstance(feed := getattr(module, "feed", None), Feed):
         return feed
     if isinstance(pipeline := getattr(module, "pipeline", None), Joinable):
         return pipeline.as_feed()
-    return found(module, path, "feed", Feed)
+    return attribute(module, path, "feed", Feed)
 
 
-def found(module: ModuleType, path: Path, name: str, kind: type[T]) -> T:
-    """Give a module's `name`.
+def attribute(module: ModuleType, path: Path, name: str, kind: type[T]) -> T:
+    """Return a module's `name`.
 
     Raises:
-        ConfigError: it is not there, or not a `kind`.
+        ConfigError: the module has no such name, or it is no `kind`.
     """
-    what = getattr(module, name, None)
-    if not isinstance(what, kind):
-        have = "it is a " + type(what).__name__ if what is not None else "there is none"
+    value = getattr(module, name, None)
+    if not isinstance(value, kind):
+        have = f"`{name}` is of type {type(value).__name__}" if value is not None else f"there is no `{name}`"
         raise ConfigError(f"{path}: needs a module-level `{name} = {kind.__name__}(...)`; {have}")
-    return what
+    return value
 
 
 def imported(path: Path, kind: str) -> ModuleType:
     """Import a user's file.
 
     Raises:
-        ConfigError: there is no such file, or it does not import (with the line at fault).
+        ConfigError: there is no such file, or it does not import (the text has the line at fault).
     """
     if not path.is_file():
         raise ConfigError(f"no such file: {path}")

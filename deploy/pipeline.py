@@ -1,6 +1,6 @@
 """What a user's pipeline.py says: the model, the task, how to read events, the recipe, the promotion policy.
 
-Owns the contract between a user's file and the system, and loading that file. Does not know where anything runs.
+Owns the contract between a user's file and the loop, and loading that file. Does not know where anything runs.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -30,14 +30,33 @@ from streams.events import (
 
 
 class Labelled(NamedTuple):
-    """One row of history: the features and their label."""
+    """One row of a pipeline's history: `features` of the pipeline's type, and their `label`.
+
+    The label is the task's: 0 or 1 for `Binary`, a class's index for `Classes`, a number for `Regression`.
+
+    >>> from shadowstream import Labelled
+    >>> Labelled(features={"age": 31, "pages": 4}, label=1.0).label
+    1.0
+    """
 
     features: Any
     label: float
 
 
 class FeedEvent(NamedTuple):
-    """One event of a recorded feed: published at `t_ms`, to the topic `requests` or `outcomes`."""
+    """One event of a recorded feed, for a replay.
+
+    `t_ms`: its time, in milliseconds since 1970, UTC.
+    `topic`: "requests" or "outcomes".
+    `key`: the record's key; a request and its outcome have the same one.
+    `value`: the record's value.
+
+    >>> from shadowstream import FeedEvent
+    >>> asked = FeedEvent(1_700_000_000_000, "requests", b"id-1", b'{"age": 31, "pages": 4}')
+    >>> came = FeedEvent(asked.t_ms + 60_000, "outcomes", b"id-1", b'{"label": 1}')
+    >>> came.key == asked.key
+    True
+    """
 
     t_ms: int
     topic: str
@@ -46,21 +65,52 @@ class FeedEvent(NamedTuple):
 
 
 NO_ROWS = (
-    "pipeline {!r}: prune_structured chooses units of a trained model by rows of history, and there is none; give "
-    "history, or take the step out of the recipe"
+    "pipeline {!r}: prune_structured chooses units of a trained model by rows of history, and there are none; add "
+    "Pipeline(history=...), or take the step out of the recipe"
 )
 RECIPE = Recipe(Prune(amount=0.8, scope="lamp"), Quantize("int8"), Distill())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:
-    """One feed and its model. All but the first four parts have defaults that work.
+    """A feed and the model that learns from it; a pipeline.py assigns it to `pipeline`.
 
-    `features` is a type msgspec can decode (a `msgspec.Struct`); a request's JSON is decoded into it. `encode` turns a
-    list of them (length N) into the model's positional inputs, tensors whose first dimension is N. `model` makes a
-    fresh network that maps those inputs to outputs of shape (N, K), where K is the task's. `history` gives labelled
-    rows to begin with; `feed` a recorded feed in order of time, for replays, and `feed_ends_ms` its last event's time,
-    for the progress bar.
+    `name`: letters, digits, "-" and "_"; part of the topics' names and of the keys in the store.
+    `model`: makes a new network, which maps the encoded inputs to outputs of shape (N, K); K is `task.outputs`.
+    `features`: a type that msgspec can decode, usually a `msgspec.Struct`; a request's JSON is decoded into it.
+    `encode`: turns N of these into the model's positional inputs, tensors whose first dimension is N.
+
+    The rest has defaults:
+
+    `task`: what is predicted, and its loss (`Binary`).
+    `request`, `outcome`: functions that make a `Request` or an `Outcome` of a `Record`. By default a request's value is
+        the features and its key the id (`json_request`), and an outcome's value is `{"label": ...}` (`json_outcome`).
+    `recipe`: how the served model is compressed (80 % of the weights pruned by LAMP, int8, distilled).
+    `online`: how the models learn from each sample.
+    `promotion`: when candidates are made, and what they must prove.
+    `history`: returns labelled rows, of which the first version is trained; without it, that is untrained.
+    `feed`: returns a recorded feed in order of time, for a replay; `feed_ends_ms` is the time of its last event, for
+        the progress bar.
+    `seed`: of every random choice.
+
+    Raises:
+        ConfigError: the name has other characters, a part cannot be called, or the recipe or `online` needs a history
+            that is missing.
+
+    >>> import msgspec, torch
+    >>> from shadowstream import Pipeline
+    >>> class Visit(msgspec.Struct):
+    ...     age: float
+    ...     pages: float
+    >>> pipeline = Pipeline(
+    ...     name="visits",
+    ...     features=Visit,
+    ...     encode=lambda visits: (torch.tensor([[v.age, v.pages] for v in visits]),),
+    ...     model=lambda: torch.nn.Linear(2, 1),
+    ... )
+    >>> inputs = pipeline.encode([Visit(31.0, 4.0), Visit(52.0, 1.0)])
+    >>> pipeline.model()(*inputs).shape
+    torch.Size([2, 1])
     """
 
     name: str
@@ -85,12 +135,12 @@ class Pipeline:
         if self.online.refresh_every and not (self.recipe.first(Prune) and self.history):
             raise ConfigError(
                 f"pipeline {self.name!r}: online.refresh_every is {self.online.refresh_every}, but the shadow has no "
-                "masks to refresh: they come from a prune step in the recipe, carried out on the history; give both, "
+                "masks to refresh: they come from a prune step in the recipe, carried out on the history; add both, "
                 "or leave refresh_every at 0"
             )
 
     def as_feed(self) -> feeds.Feed:
-        """Give what the join needs: the server's predictions, and outcomes whose label suits the task."""
+        """Return what the join reads: the server's predictions, and outcomes whose label suits the task."""
         return feeds.Feed(name=self.name, prediction=read_prediction, outcome=self._outcome)
 
     def _outcome(self, record: Record) -> Event:
@@ -100,12 +150,13 @@ class Pipeline:
 
 
 def load(path: Path) -> Pipeline:
-    """Import a pipeline.py and give its `pipeline`.
+    """Import a pipeline.py and return its `pipeline`.
 
     Raises:
-        ConfigError: there is no such file, it does not import (with the line at fault), or it holds no `pipeline`.
+        ConfigError: there is no such file, it does not import (the text has the line at fault), or it has no
+            `pipeline`.
     """
-    return feeds.found(feeds.imported(path, "pipeline"), path, "pipeline", Pipeline)
+    return feeds.attribute(feeds.imported(path, "pipeline"), path, "pipeline", Pipeline)
 
 
 __all__ = ["FeedEvent", "Labelled", "Pipeline", "Record", "load"]

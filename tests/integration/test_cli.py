@@ -32,8 +32,8 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *ar
     [
         ("import no_such_thing", "pipeline.py:1: ModuleNotFoundError: No module named 'no_such_thing'"),
         ("x = 1\ny = (", "pipeline.py:2: SyntaxError"),
-        ("x = 1", "needs a module-level `pipeline = Pipeline(...)`; there is none"),
-        ("pipeline = 3", "it is a int"),
+        ("x = 1", "needs a module-level `pipeline = Pipeline(...)`; there is no `pipeline`"),
+        ("pipeline = 3", "is of type int"),
         ("from shadowstream import Pipeline\npipeline = Pipeline(name='a')", "missing 3 required keyword"),
         ("from tests.small import *\nPipeline(name='a', model=1, features=Point, encode=encode)", "model must"),
     ],

@@ -39,8 +39,8 @@ def test_a_feed_is_loaded(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("import no_such_thing", "feed.py:1: ModuleNotFoundError"),
-        ("x = 1", "needs a module-level `feed = Feed(...)`; there is none"),
-        ("feed = 3", "it is a int"),
+        ("x = 1", "needs a module-level `feed = Feed(...)`; there is no `feed`"),
+        ("feed = 3", "is of type int"),
         (GOOD.replace("prediction=read", "prediction=3"), "Feed.prediction must be callable, got 3"),
         (GOOD.replace("clicks", "my clicks"), "Feed.name must be letters, digits, '-' or '_', got 'my clicks'"),
         (GOOD.replace("clicks", "klické"), "Feed.name must be"),
