@@ -5,11 +5,10 @@ what runs on them.
 """
 
 import shutil
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import msgspec
 from msgspec import Struct
@@ -36,40 +35,55 @@ def with_running(settings: Settings, folder: Path) -> Settings:
     return _with(settings, running)
 
 
-class Services:
-    """A context manager that starts what the settings leave to be embedded; inside it `settings` have every address.
+@contextmanager
+def provided(
+    settings: Settings, folder: Path, say: Callable[[str], None], *, fresh: bool, mark: str = ADDRESSES
+) -> Iterator["Services"]:
+    """Start what the settings leave to be embedded; leaving the `with` ends it.
 
     `fresh` first deletes the folder's contents; a file or folder called `mark` in it shows that it holds a feed.
+
+    Raises:
+        ConfigError: the folder holds a feed whose log is gone.
+        Unreachable: a service did not start; or one that was started here has ended, where the `with` ends with an
+            `Unreachable`.
+    """
+    _prepare(settings, folder, fresh=fresh, mark=mark)
+    with ExitStack() as stack:
+        started: list[Service] = []
+
+        def serve(start: Callable[[Path], Service]) -> str:
+            service = stack.enter_context(start(folder / "services"))
+            started.append(service)
+            say(f"embedded {service.log.stem} at {service.address}")
+            return service.address
+
+        store = serve(start_store) if settings.redis.embedded else None
+        broker = serve(start_broker) if settings.kafka.bootstrap is None else None
+        addresses = Addresses(broker, store)
+        (folder / ADDRESSES).write_bytes(msgspec.json.encode(addresses))
+        services = Services(
+            settings=_with(settings, addresses),
+            fetch_wait_ms=KAFKA_FETCH_WAIT_MS if broker is None else EMBEDDED_FETCH_WAIT_MS,
+            _started=started,
+        )
+        try:
+            yield services
+        except Unreachable:
+            services.check()
+            raise
+
+
+@dataclass(kw_only=True)
+class Services:
+    """Broker and store of a run; `provided` makes it. `settings` have every address.
+
+    The broker may hold back a fetch that finds nothing for `fetch_wait_ms`.
     """
 
-    def __init__(
-        self, settings: Settings, folder: Path, say: Callable[[str], None], *, fresh: bool, mark: str = ADDRESSES
-    ) -> None:
-        self._configured = self.settings = settings
-        self._folder, self._say, self._fresh, self._mark = folder, say, fresh, mark
-        self._running: list[Service] = []
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        self._prepare()
-        with ExitStack() as stack:
-            store = self._serve(stack, start_store) if self._configured.redis.embedded else None
-            broker = self._serve(stack, start_broker) if self._configured.kafka.bootstrap is None else None
-            self._stack = stack.pop_all()
-        addresses = Addresses(broker, store)
-        self.settings = _with(self._configured, addresses)
-        (self._folder / ADDRESSES).write_bytes(msgspec.json.encode(addresses))
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        with self._stack:
-            if isinstance(error, Unreachable):
-                self.check()
-
-    @property
-    def fetch_wait_ms(self) -> int:
-        """How long the broker may hold back a fetch that finds nothing, in milliseconds."""
-        return EMBEDDED_FETCH_WAIT_MS if self._configured.kafka.bootstrap is None else KAFKA_FETCH_WAIT_MS
+    settings: Settings
+    fetch_wait_ms: int
+    _started: list[Service]
 
     def check(self) -> None:
         """Look whether the services started here are running.
@@ -77,26 +91,21 @@ class Services:
         Raises:
             Unreachable: one has ended.
         """
-        for service in self._running:
+        for service in self._started:
             if service.exit_code is not None:
                 what = f"the embedded {service.log.stem} ended with exit code {service.exit_code}"
                 raise Unreachable(f"{what}; its log is {service.log}")
 
-    def _prepare(self) -> None:
-        if self._fresh:
-            shutil.rmtree(self._folder, ignore_errors=True)
-        if self._configured.kafka.bootstrap is None and (self._folder / self._mark).exists():
-            raise ConfigError(
-                f"{self._folder} holds a feed whose log was in an embedded broker, which is gone; "
-                "--fresh deletes the feed and begins anew, kafka.bootstrap names a broker that lasts"
-            )
-        self._folder.mkdir(parents=True, exist_ok=True)
 
-    def _serve(self, stack: ExitStack, start: Callable[[Path], Service]) -> str:
-        service = stack.enter_context(start(self._folder / "services"))
-        self._running.append(service)
-        self._say(f"embedded {service.log.stem} at {service.address}")
-        return service.address
+def _prepare(settings: Settings, folder: Path, *, fresh: bool, mark: str) -> None:
+    if fresh:
+        shutil.rmtree(folder, ignore_errors=True)
+    if settings.kafka.bootstrap is None and (folder / mark).exists():
+        raise ConfigError(
+            f"{folder} holds a feed whose log was in an embedded broker, which is gone; --fresh deletes the feed and "
+            "begins anew, kafka.bootstrap names a broker that lasts"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _with(settings: Settings, embedded: Addresses) -> Settings:

@@ -13,7 +13,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from deploy.config import Settings
-from deploy.embedded.services import Services
+from deploy.embedded.services import Services, provided
 from deploy.feed import load
 from deploy.processes.crew import Crew
 from deploy.processes.worker import JOINER, WRITER, Work, outputs
@@ -44,7 +44,7 @@ def joining(path: Path, settings: Settings, say: Say, *, fresh: bool, back: bool
     began, feed = time.monotonic(), load(path).name
     folder = Path(settings.registry.path).resolve() / feed
     with (
-        Services(settings, folder, say, fresh=fresh) as services,
+        provided(settings, folder, say, fresh=fresh) as services,
         closing(Store(services.settings.redis)) as store,
         _partitions(feed, services.settings, store, say) as partitions,
     ):

@@ -13,7 +13,7 @@ import msgspec
 import torch
 
 from deploy.config import Settings
-from deploy.embedded.services import Services
+from deploy.embedded.services import Services, provided
 from deploy.learning.bootstrap import bootstrap
 from deploy.monitor import Monitor, Progress, View, look
 from deploy.pipeline import Pipeline, load
@@ -54,7 +54,7 @@ def running(path: Path, settings: Settings, say: Say, *, fresh: bool) -> Iterato
     folder = Path(settings.registry.path).resolve() / pipeline.name
     say("starting broker, store and actors")
     with (
-        Services(settings, folder, lambda _: None, fresh=fresh, mark="champion") as services,
+        provided(settings, folder, lambda _: None, fresh=fresh, mark="champion") as services,
         closing(Store(services.settings.redis)) as store,
     ):
         settings, registry = services.settings, Registry(folder)
