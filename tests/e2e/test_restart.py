@@ -97,6 +97,7 @@ def test_a_store_that_was_emptied_is_made_anew(broker: Running, store_server: Ru
         run.start()
         run.until(lambda: run.learned() == 150)
         assert run.said().count("the store has lost shard") == 2
+        assert "v0 serves, as before" in run.said()
         done = run.audit()
         assert done.returncode == 0, done.stderr.decode()
         found = json.loads(done.stdout.splitlines()[-1])

@@ -81,9 +81,13 @@ def test_every_key_is_a_variable_too(data: st.DataObject) -> None:
     section = data.draw(st.sampled_from(sorted(KEYS)))
     key = data.draw(st.sampled_from(sorted(KEYS[section])))
     text = WORDS.get(key, "4096")
-    given = next((keys for keys in TOGETHER.get(section, []) if key in keys), {key: text})
-    settings = load(None, {f"SHADOWSTREAM_{section}_{name}".upper(): value for name, value in given.items()})
-    assert str(getattr(getattr(settings, section), key)) in (given[key], given[key] + ".0", given[key].title())
+    variables = next((keys for keys in TOGETHER.get(section, []) if key in keys), {key: text})
+    settings = load(None, {f"SHADOWSTREAM_{section}_{name}".upper(): value for name, value in variables.items()})
+    assert str(getattr(getattr(settings, section), key)) in (
+        variables[key],
+        variables[key] + ".0",
+        variables[key].title(),
+    )
     assert msgspec.structs.replace(settings, **{section: getattr(Settings(), section)}) == Settings()
 
 
@@ -111,11 +115,13 @@ def test_every_key_is_a_variable_too(data: st.DataObject) -> None:
         ("[kafka]\n[kafka]\n", ["not TOML", "line 2"]),
     ],
 )
-def test_a_wrong_file_is_told_where_and_what_would_be_right(tmp_path: Path, text: str, parts: list[str]) -> None:
+def test_a_wrong_file_is_reported_with_where_and_what_would_be_right(
+    tmp_path: Path, text: str, parts: list[str]
+) -> None:
     path = write(tmp_path, text)
-    told = refusal(path)
-    assert told.startswith(f"{path}: ")
-    assert [part for part in parts if part not in told] == [], told
+    message = refusal(path)
+    assert message.startswith(f"{path}: ")
+    assert [part for part in parts if part not in message] == [], message
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -135,10 +141,10 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_variable_is_the_same_error(variable: str, value: str, part: str) -> None:
-    told = refusal(None, {variable: value})
-    assert variable in told
-    assert part in told
-    assert value in told
+    message = refusal(None, {variable: value})
+    assert variable in message
+    assert part in message
+    assert value in message
 
 
 def test_the_store_needs_a_redis_address(tmp_path: Path) -> None:
@@ -200,10 +206,10 @@ def test_a_password_never_shows_in_an_error(tmp_path: Path, text: str) -> None:
         ({"security_protocol": "TLS"}, ["kafka.security_protocol", "'TLS'"]),
     ],
 )
-def test_contradictions_of_the_broker_s_security_are_told(keys: dict[str, str], parts: list[str]) -> None:
-    told = refusal(None, {f"SHADOWSTREAM_KAFKA_{key}".upper(): value for key, value in keys.items()})
-    assert [part for part in parts if part not in told] == [], told
-    assert SECRET not in told
+def test_contradictions_of_the_broker_s_security_are_reported(keys: dict[str, str], parts: list[str]) -> None:
+    message = refusal(None, {f"SHADOWSTREAM_KAFKA_{key}".upper(): value for key, value in keys.items()})
+    assert [part for part in parts if part not in message] == [], message
+    assert SECRET not in message
 
 
 def test_a_broker_s_password_never_shows(tmp_path: Path) -> None:
@@ -244,10 +250,10 @@ def test_a_broker_s_password_never_shows(tmp_path: Path) -> None:
         ({"cluster": "true", "url": "unix:///socket"}, ["redis.cluster needs", "redis://host:port"]),
     ],
 )
-def test_contradictions_of_the_store_s_connection_are_told(keys: dict[str, str], parts: list[str]) -> None:
-    told = refusal(None, {f"SHADOWSTREAM_REDIS_{key}".upper(): value for key, value in keys.items()})
-    assert [part for part in parts if part not in told] == [], told
-    assert SECRET not in told
+def test_contradictions_of_the_store_s_connection_are_reported(keys: dict[str, str], parts: list[str]) -> None:
+    message = refusal(None, {f"SHADOWSTREAM_REDIS_{key}".upper(): value for key, value in keys.items()})
+    assert [part for part in parts if part not in message] == [], message
+    assert SECRET not in message
 
 
 @pytest.mark.parametrize("keys", [NODE, SENTINEL | {"username": "joiner", "password": SECRET}])
