@@ -2,15 +2,13 @@
 
 An export is seconds of Python that hold the interpreter's lock, and changes `nn.Module` for all threads while it
 traces: in a thread of the server it let answers stand still for 0.2 to 0.4 s. A process of low priority disturbs
-little, and can be ended at any moment. Runs as `python -m deploy.measuring`, reads its `Work` from the first line of
-standard input, and ends when that closes. Owns that process and its folder. Does not know when to measure.
+little, and can be killed at any moment (`deploy/embedded/child.py`). Owns that process and its folder. Does not know
+when to measure.
 """
 
 import os
 import shutil
-import subprocess
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,11 +22,12 @@ from torch import Tensor, nn
 from compressors.artifact import format as artifact
 from compressors.engines.engine import ENGINES, Run, Session
 from compressors.engines.fastest import Fastest, fastest
+from deploy.embedded.child import Child, serve
 from deploy.pipeline import load
 from deploy.registry.registry import Registry
 from streams.errors import ShadowstreamError
 
-COMMAND = [sys.executable, "-P", "-m", "deploy.serving.measuring"]
+MODULE = "deploy.serving.measuring"
 NICENESS = 10
 INPUTS, FOUND, LOG = "inputs.safetensors", "found.json", "log"
 
@@ -52,7 +51,7 @@ class Found(Struct, frozen=True):
 
 
 class MeasuringError(ShadowstreamError):
-    """The process failed; the text ends with its last words."""
+    """The process failed; the text says why."""
 
 
 class Measuring:
@@ -72,15 +71,11 @@ class Measuring:
             rows=rows,
             threads=torch.get_num_threads(),
         )
-        with (self._folder / LOG).open("wb") as log:
-            self._process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=log, stderr=log)
-        if self._process.stdin:
-            self._process.stdin.write(msgspec.json.encode(work) + b"\n")
-            self._process.stdin.flush()
+        self._child = Child(MODULE, "measurement", work, self._folder / LOG)
 
     def ended(self) -> bool:
         """Tell whether there is something to take, a failure too."""
-        return self._process.poll() is not None
+        return self._child.exit_code is not None
 
     def found(self, model: nn.Module) -> Fastest:
         """Give the choice for `model`, which is the artifact loaded, once it has ended.
@@ -91,17 +86,14 @@ class Measuring:
         try:
             found = msgspec.json.decode((self._folder / FOUND).read_bytes(), type=Found)
         except FileNotFoundError:
-            said = (self._folder / LOG).read_text(errors="replace").strip().splitlines()
-            raise MeasuringError(f"exit code {self._process.poll()}: {said[-1] if said else 'no words'}") from None
+            raise MeasuringError(str(self._child.error())) from None
         runs = {name: self._run(name, model) for name in found.chosen.values()}
         return Fastest(chosen=found.chosen, timings=(), refused=found.refused, runs=runs)
 
     def drop(self) -> None:
         """End the process and remove its folder."""
-        self._process.kill()
-        self._process.wait()
-        if self._process.stdin:
-            self._process.stdin.close()
+        self._child.kill()
+        self._child.wait(0.0)
         self._kept.cleanup()
 
     def _run(self, name: str, model: nn.Module) -> Run:
@@ -114,6 +106,7 @@ class Measuring:
 
 def measure(work: Work) -> None:
     """Choose, and leave what was found and the files of the engines that are ONNX in the folder."""
+    os.nice(NICENESS)
     torch.set_num_threads(work.threads)
     folder = Path(work.folder)
     model = artifact.load(Registry(Path(work.registry)).get(work.artifact), load(Path(work.pipeline)).model)
@@ -132,20 +125,5 @@ def _exported(folder: Path, name: str) -> Path:
     return folder / f"{name}.onnx"
 
 
-def _end_with_parent(folder: str) -> None:
-    while os.read(0, 1_024):
-        pass
-    shutil.rmtree(folder, ignore_errors=True)
-    os._exit(1)
-
-
-def main() -> None:
-    """Read the work and do it."""
-    work = msgspec.json.decode(sys.stdin.buffer.readline(), type=Work)
-    threading.Thread(target=_end_with_parent, args=(work.folder,), daemon=True).start()
-    os.nice(NICENESS)
-    measure(work)
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(serve(Work, measure, lambda work: shutil.rmtree(work.folder, ignore_errors=True)))

@@ -1,6 +1,5 @@
 """The server with engines on, on a real broker and store, and the process that measures beside it."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -203,21 +202,21 @@ def test_a_choice_comes_back_whole(two: list[Champion]) -> None:
     assert not folder.exists()
 
 
-def test_a_process_that_fails_is_told_with_its_last_words(two: list[Champion], tmp_path: Path) -> None:
+def test_a_process_that_fails_says_why(two: list[Champion], tmp_path: Path) -> None:
     (tmp_path / "pipeline.py").write_text("pipeline = 3\n")
     measured = begun(two, tmp_path / "pipeline.py")
     until(measured.ended, lambda: time.sleep(0.05))
-    with pytest.raises(MeasuringError, match=r"exit code 1: .*pipeline\.py"):
+    with pytest.raises(MeasuringError, match=r"pipeline\.py: needs a module-level"):
         measured.found(small.net())
     measured.drop()
 
 
 def test_a_process_whose_server_is_gone_ends_and_leaves_nothing(two: list[Champion]) -> None:
     measured = begun(two)
-    folder, stdin = Path(measured._kept.name), measured._process.stdin
-    assert stdin is not None
-    os.kill(measured._process.pid, 0)
-    stdin.close()
-    assert measured._process.wait(END_S) == 1
+    folder = Path(measured._kept.name)
+    assert not measured.ended()
+    measured._child.leave()
+    until(measured.ended, lambda: time.sleep(0.05))
+    assert measured._child.exit_code == 1
     assert not folder.exists()
     measured.drop()
