@@ -21,6 +21,7 @@ from tests.conftest import Running
 
 COMMAND = [sys.executable, "-m", "deploy.cli.main", "join"]
 T = 1_700_000_000_000
+PATIENCE_S = 100.0  # against a hang
 FEED = """
 from deploy.feed import Feed
 from streams.events import Event
@@ -65,7 +66,7 @@ class Command:
         return (self.folder / "err").read_text()
 
     def wait(self, until: Any) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while not until():
             assert self.process.poll() is None, self.said()
             assert time.monotonic() < deadline, self.said()
@@ -95,8 +96,8 @@ class Command:
 
     def result(self) -> tuple[int, list[str]]:
         family = self.family()
-        code = self.process.wait(60)
-        _, alive = psutil.wait_procs(family, timeout=15)
+        code = self.process.wait(PATIENCE_S)
+        _, alive = psutil.wait_procs(family, timeout=PATIENCE_S)
         assert not alive
         return code, (self.folder / "out").read_text().splitlines()
 
@@ -149,8 +150,8 @@ def test_ctrl_c_and_then_another_run_on_a_broker_and_store_that_last(
         command.wait(lambda: sum(store.shard(name, shard).seq for shard in (0, 1)) > 0)
         family = command.family()
         command.process.send_signal(signal.SIGINT)
-        assert command.process.wait(30) == 130, command.said()
-        _, alive = psutil.wait_procs(family, timeout=15)
+        assert command.process.wait(PATIENCE_S) == 130, command.said()
+        _, alive = psutil.wait_procs(family, timeout=PATIENCE_S)
         assert not alive
         command = Command(tmp_path, name, "topic", **given)
         started.append(command)
