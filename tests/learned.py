@@ -50,7 +50,7 @@ NUMBERS = count()
 TPS = [("p", 0), ("o", 0)]
 BAD, LARGE, DEADLY = 666.0, 3e38, 13.0  # the encoder raises; the loss is not finite; the process dies
 NEVER = 1e9
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0  # against a hang alone
 
 
 def encode(points: Sequence[Any]) -> tuple[Tensor, ...]:

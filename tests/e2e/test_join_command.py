@@ -21,7 +21,7 @@ from tests.conftest import Running
 
 COMMAND = [sys.executable, "-m", "deploy.cli.main", "join"]
 T = 1_700_000_000_000
-PATIENCE_S = 100.0  # against a hang
+PATIENCE_S = 300.0  # against a hang alone
 FEED = """
 from deploy.feed import Feed
 from streams.events import Event

@@ -23,7 +23,7 @@ from learners.commits import commit as commits
 from tests.conftest import Running
 
 PIPELINE = Path(__file__).parent / "slice" / "pipeline.py"
-TIMEOUT_S = 220
+TIMEOUT_S = 800  # against a hang alone
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,6 @@ def check(found: dict[str, Any], published: Counter[str]) -> None:
     assert found["unlabelled"] == published["requests"] - published["outcomes"]
 
 
-@pytest.mark.timeout(TIMEOUT_S + 10)
 def test_a_slice_of_the_year(broker: Running, store_server: Running, published: Counter[str], tmp_path: Path) -> None:
     if (broker.kind == "embedded") != (store_server.kind == "embedded"):
         pytest.skip("embedded with embedded, real with real")
@@ -100,7 +99,6 @@ def read_all(registry: Registry, kind: str) -> Iterator[bytes]:
         yield data
 
 
-@pytest.mark.timeout(TIMEOUT_S + 10)
 def test_killing_every_actor_loses_and_doubles_nothing(published: Counter[str], tmp_path: Path) -> None:
     process = start(tmp_path)
     killed = set[int]()
@@ -113,7 +111,6 @@ def test_killing_every_actor_loses_and_doubles_nothing(published: Counter[str], 
     check(result(process, tmp_path), published)  # requests served again make the same ids, and count as duplicates
 
 
-@pytest.mark.timeout(TIMEOUT_S)
 @pytest.mark.parametrize("server", ["tansu", "valkey-server"])
 def test_a_run_whose_broker_or_store_dies_ends_and_says_so(server: str, tmp_path: Path) -> None:
     process = start(tmp_path)
@@ -122,10 +119,10 @@ def test_a_run_whose_broker_or_store_dies_ends_and_says_so(server: str, tmp_path
         family = psutil.Process(process.pid).children(recursive=True)
         victim = next(child for child in family if child.name().startswith(server))
         victim.kill()
-        assert process.wait(90) == 3
+        assert process.wait(TIMEOUT_S) == 3
     finally:
         process.kill()
     name = "broker" if server == "tansu" else "store"
     assert f"error: the embedded {name} ended" in (tmp_path / "err").read_text()
-    _, alive = psutil.wait_procs(family, timeout=30)
+    _, alive = psutil.wait_procs(family, timeout=TIMEOUT_S)
     assert not alive

@@ -25,7 +25,7 @@ from dataclasses import replace
 from tests import small
 pipeline = replace(small.pipeline, name="{name}")
 """
-PATIENCE_S = 90.0
+PATIENCE_S = 300.0  # against a hang alone
 
 
 class Run:
@@ -73,13 +73,12 @@ class Run:
         if self.process.poll() is None:
             family = psutil.Process(self.process.pid).children(recursive=True)
             self.process.kill()
-            psutil.wait_procs(family, timeout=30)
+            psutil.wait_procs(family, timeout=PATIENCE_S)
 
     def _command(self, name: str) -> list[str]:
         return [sys.executable, "-m", "deploy.cli.main", name, str(self.folder / "pipeline.py")]
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("broker", ["external"], indirect=True)
 @pytest.mark.parametrize("store_server", ["external"], indirect=True)
 def test_a_store_that_was_emptied_is_made_anew(broker: Running, store_server: Running, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from tests.faults.verdict import audited, samples, verdict
 from tests.faults.world import NAME, PARTITIONS, SHARDS, TOPICS, World
 from tests.services.kafka import command
 
-WAIT_S = 60.0
+WAIT_S = 300.0  # against a hang alone
 TRANSACTIONAL = 1 << 4  # in a batch's attributes: it may have been aborted
 
 

@@ -57,7 +57,7 @@ feed = Feed(name="chaos", prediction=read_prediction, outcome=read_outcome)
 """
 NAME, TOPICS = "chaos", ("chaos.predictions", "chaos.outcomes")
 PARTITIONS, SHARDS, JOINERS = 2, 2, 2
-WAIT_S = 180.0
+WAIT_S = 300.0  # against a hang alone
 LARGE = 400_000  # bytes; on Apache Kafka five times as much, more than a record may have by default
 
 

@@ -79,7 +79,7 @@ class World:
 
     def join(self, records: int) -> None:
         """Let a fresh joiner handle so many records."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         with opened(self.path, self.settings) as place, place.source(place.tps) as source:
             joiner = Joiner(self.name, self.settings.join, source, place.store, self.sink, place.readers)
             while records > 0:

@@ -11,7 +11,7 @@ from streams.errors import PositionError, ShadowstreamError
 from tests.integration.children import PRINTED, Work
 from tests.services.redis import until
 
-LONG_S = 60.0  # against a hang
+LONG_S = 300.0  # against a hang alone
 
 
 class Started:

@@ -21,7 +21,7 @@ from deploy.embedded.programs import BROKER, STORE, Program
 from deploy.embedded.servers import Service, start, start_broker, start_store
 from streams.errors import BrokerUnreachable, StoreUnreachable, Unreachable
 
-PATIENCE_S = 100.0  # against a hang
+PATIENCE_S = 300.0  # against a hang alone
 PARENT = """
 import json, os, sys, time
 from pathlib import Path

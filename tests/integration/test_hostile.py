@@ -62,7 +62,7 @@ def joiner(feed: Feed) -> Joiner:
 
 
 def drain(joiner: Joiner, records: int) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while records > 0:
         assert time.monotonic() < deadline
         records -= joiner.step(50)

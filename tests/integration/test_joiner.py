@@ -216,7 +216,7 @@ class TestOnApacheKafka:
         feed.predict(1, 2)
         joiner = feed.joiner()
         run(joiner, 3)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 300
         while (at := joiner.shards[0].positions[name(feed.tps[1])]).next < 4:
             assert time.monotonic() < deadline
             joiner.step(50)

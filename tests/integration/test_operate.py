@@ -42,7 +42,7 @@ def test_the_end_of_a_feed_closes_its_windows_and_says_who_and_why(
     operate.end_feed(world.path, world.settings, why=WHY, who="we", ask=yes)
     with world.place.source(world.place.tps) as source:
         joiner = Joiner(world.name, world.settings.join, source, world.place.store, world.sink, world.place.readers)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while any(state.windows for state in joiner.shards):
             assert time.monotonic() < deadline
             joiner.step(20)
@@ -125,7 +125,7 @@ class TestAcceptedLoss:
         self.accept(world, world.asked[0])
         with world.place.source(world.place.tps) as source:
             joiner = Joiner(world.name, world.settings.join, source, world.place.store, world.sink, world.place.readers)
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 300
             while any(state.positions[f"{world.asked[0].topic}:0"].next < 30 for state in joiner.shards):
                 assert time.monotonic() < deadline
                 joiner.step(50)
