@@ -1,25 +1,36 @@
-# Both commands set themselves up: `make demo` runs the main job, `make test` the tests.
+# Both commands set themselves up: `make demo` runs the main job, `make test` the short tests.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-whole test-parts test-pure unit lint chaos soak clean
+.PHONY: demo test test-all short-whole short-parts short-pure long-whole long-parts long-faults unit lint chaos soak clean
 demo: $(VENV)/ready
 	$(BIN)/shadowstream demo
 
-# Three parts side by side: two wait for much of their time, and the third, of low priority, computes meanwhile.
+# Parts side by side, each shown when it ends, with its ten slowest tests; tests/__init__.py says which are long.
+PYTEST = $(BIN)/python -m pytest --durations=10
+PARTS = --no-print-directory --jobs=3 --output-sync=target
+
 test: $(VENV)/ready
-	@echo 'Three parts side by side, each shown when it ends, after some 11 minutes on two cores.'
-	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target test-whole test-parts test-pure
+	@$(MAKE) $(PARTS) short-whole short-parts short-pure
 
-test-whole: $(VENV)/ready
-	$(BIN)/python -m pytest tests/e2e tests/contract
+test-all: test
+	@$(MAKE) $(PARTS) long-whole long-parts long-faults
 
-test-parts: $(VENV)/ready
-	$(BIN)/python -m pytest tests/integration tests/faults
+short-whole long-whole: $(VENV)/ready
+	$(PYTEST) -m '$(MARK)' tests/e2e tests/contract
 
-test-pure: $(VENV)/ready
-	nice -n 10 $(BIN)/python -m pytest tests/unit tests/property
+short-parts long-parts: $(VENV)/ready
+	$(PYTEST) -m '$(MARK)' tests/integration
+
+short-pure: $(VENV)/ready
+	nice -n 10 $(PYTEST) -m '$(MARK)' tests/unit tests/property
+
+long-faults: $(VENV)/ready
+	$(PYTEST) tests/faults
+
+short-%: MARK = not long
+long-%: MARK = long
 
 unit: $(VENV)/ready
 	$(BIN)/python -m pytest tests/unit

@@ -16,6 +16,18 @@ from redis import Redis
 from deploy.embedded.servers import Service, start_broker, start_store
 from streams.join.store import Store
 
+SECOND = {"external", "redis", "redis cluster", "valkey cluster"}  # parameters: other than one embedded server
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the long tests that their folder or their parameters show."""
+    for item in items:
+        call = getattr(item, "callspec", None)
+        values = call.params.values() if call else ()
+        second = any(isinstance(value, str) and value in SECOND for value in values)
+        if second or "faults" in item.path.parts:
+            item.add_marker(pytest.mark.long)
+
 
 class Running(NamedTuple):
     """A server for the tests: which one, where it answers, and where it keeps its files."""

@@ -13,6 +13,8 @@ from tests.contract.stores import TPS, join, look, numbers, pairs
 from tests.contract.test_store import insist
 from tests.services.redis import Watched
 
+pytestmark = pytest.mark.long
+
 SECRET = "hunter2"
 
 

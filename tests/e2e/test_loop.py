@@ -62,6 +62,7 @@ def check(found: dict[str, Any], published: Counter[str]) -> None:
     assert found["unlabelled"] == published["requests"] - published["outcomes"]
 
 
+@pytest.mark.long
 def test_a_slice_of_the_year(broker: Running, store_server: Running, published: Counter[str], tmp_path: Path) -> None:
     if (broker.kind == "embedded") != (store_server.kind == "embedded"):
         pytest.skip("embedded with embedded, real with real")
@@ -99,6 +100,7 @@ def read_all(registry: Registry, kind: str) -> Iterator[bytes]:
         yield data
 
 
+@pytest.mark.long
 def test_killing_every_actor_loses_and_doubles_nothing(published: Counter[str], tmp_path: Path) -> None:
     process = start(tmp_path)
     killed = set[int]()

