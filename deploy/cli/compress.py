@@ -6,11 +6,10 @@ Owns their arguments and where output goes. Does not know how anything is done.
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 from rich.console import Console
 
-from deploy.cli.operate import AsJson
+from deploy.cli.options import AsJson, print_json
 from deploy.operate import compressing
 
 app = typer.Typer()
@@ -35,7 +34,7 @@ def compress(
         told = {"path": str(path), "loss_before": made.loss_before, "loss_after": made.loss_after}
         parity = made.parity._asdict()
         told |= {"artifact": made.description, "parity": parity, "recipe": str(made.recipe)}
-        print(msgspec.json.encode(told).decode())  # noqa: T201 this is the output
+        print_json(told)
 
 
 @app.command()
@@ -64,7 +63,7 @@ def advise(
         compressing.draw(told, picture)
         console.print(f"drawn to {picture}", highlight=False)
     if as_json:
-        print(msgspec.json.encode(told._asdict()).decode())  # noqa: T201 this is the output
+        print_json(told._asdict())
 
 
 @app.command()
@@ -75,6 +74,6 @@ def inspect(
     """Show what is in an artifact, by weight: shape, sparsity, bits, bytes."""
     told = compressing.read(artifact)
     if as_json:
-        print(msgspec.json.encode(told).decode())  # noqa: T201 this is the output
+        print_json(told)
     else:
         compressing.show(Console(), told)

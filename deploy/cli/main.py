@@ -1,4 +1,4 @@
-"""The command line: demo, run, join, status; the operator's commands are in cli_operate.py.
+"""The command line: demo, run, join, status, and what becomes of errors.
 
 Owns arguments, exit codes and where output goes: people read standard error's and output's tables, programs the last
 line of standard output. Does not know how anything is done.
@@ -16,8 +16,8 @@ from compressors.artifact import format as artifact
 from deploy import config
 from deploy.cli import compress as cli_compress
 from deploy.cli import operate as cli_operate
-from deploy.cli.operate import AsJson, ConfigFile
-from deploy.cli.operate import settings as load
+from deploy.cli.options import AsJson, ConfigFile, PipelineFile, print_json
+from deploy.cli.options import settings as load
 from deploy.console import report
 from deploy.console.join import line, shown
 from deploy.console.terminal import cell, draw, screen
@@ -31,8 +31,6 @@ from streams.errors import ConfigError, ShadowstreamError
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(cli_operate.app)
 app.add_typer(cli_compress.app)
-
-PipelineFile = Annotated[Path, typer.Argument(help="The pipeline.py.")]
 
 
 @app.command()
@@ -81,7 +79,7 @@ def join(
                 show(line(view))
         summary = run.look()
     if as_json:
-        print(msgspec.json.encode(summary).decode())  # noqa: T201 this is the output
+        print_json(summary)
     else:
         console.print(f"the feed has ended. {line(summary)}", highlight=False, soft_wrap=True)
 
@@ -129,7 +127,7 @@ def _replay(path: Path, settings: config.Settings, *, fresh: bool, as_json: bool
         report.show(console, view, equations, described, timed)
         summary = summarize(view, learned, equations, now, session.replay.published, described, session.loop_seconds)
     if as_json:
-        print(msgspec.json.encode(summary).decode())  # noqa: T201 this is the output
+        print_json(summary)
     else:
         console.print(
             f"{summary.samples:,} samples, {summary.lost} lost, {summary.doubled} doubled; served AUC "

@@ -1,40 +1,25 @@
 """The operator's commands: audit, end-of-feed, accept-loss, dead list, dead show, dead replay.
 
-Owns their arguments and questions. Does not know how anything is done.
+Owns their questions and where output goes. Does not know how anything is done, nor how it looks.
 """
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from deploy import config
-from deploy.operate import actions as operate
-from deploy.operate import dead as letters
+from deploy.cli.options import AsJson, ConfigFile, FeedFile, Who, Why, Yes, print_json, settings
+from deploy.console import audit as audit_view
+from deploy.console import dead as dead_view
+from deploy.operate import actions, audit, dead
 
 app = typer.Typer()
-dead = typer.Typer(no_args_is_help=True, help="What could not be read: list it, look at it, bring it back.")
-app.add_typer(dead, name="dead")
-
-FeedFile = Annotated[Path, typer.Argument(help="A pipeline.py or a feed.py.")]
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="The TOML file; default: shadowstream.toml beside the pipeline or feed.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
-Who = Annotated[str | None, typer.Option(help="Who does it, for the record; default: the user of the system.")]
-Why = Annotated[str, typer.Option(help="The reason, for the record.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+letters = typer.Typer(no_args_is_help=True, help="What could not be read: list it, look at it, bring it back.")
+app.add_typer(letters, name="dead")
 
 
-def settings(path: Path, given: Path | None) -> config.Settings:
-    """Load the TOML file that was given, or that lies beside the pipeline or feed, if one does."""
-    beside = path.with_name("shadowstream.toml")
-    return config.load(given or (beside if beside.is_file() else None))
-
-
-@app.command()
-def audit(
+@app.command(name="audit")
+def show_audit(
     feed: FeedFile,
     config_file: ConfigFile = None,
     verify: Annotated[bool, typer.Option("--verify", help="Join the log again in plain Python and compare.")] = False,
@@ -45,15 +30,17 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Check that every position was counted and every count balances, by shard and partition."""
-    operate.show_audit(
-        feed, settings(feed, config_file), compare=verify, again=rebuild, waiting=waiting, as_json=as_json
-    )
+    report = audit.inspect(feed, settings(feed, config_file), compare=verify, rebuild=rebuild, waiting=waiting)
+    audit_view.show(Console(stderr=as_json), report)
+    if as_json:
+        print_json(report)
+    report.check()
 
 
 @app.command(name="end-of-feed")
 def end_of_feed(feed: FeedFile, why: Why, who: Who = None, config_file: ConfigFile = None, yes: Yes = False) -> None:
     """Say that no more events come: every window closes, and what runs, ends."""
-    operate.end_feed(feed, settings(feed, config_file), why=why, who=who, ask=_ask(yes))
+    actions.end_feed(feed, settings(feed, config_file), why=why, who=who, ask=_ask(yes))
 
 
 @app.command(name="accept-loss")
@@ -65,14 +52,14 @@ def accept_loss(
     config_file: ConfigFile = None,
     yes: Yes = False,
 ) -> None:
-    """Go on behind records that retention removed before they were read; they are counted as lost."""
+    """Go on after records that retention removed before they were read; they are counted as lost."""
     say = Console(stderr=True).print
-    operate.accept_loss(
+    actions.accept_loss(
         feed, settings(feed, config_file), partition, why=why, who=who, ask=_ask(yes), say=lambda text: say(text)
     )
 
 
-@dead.command(name="list")
+@letters.command(name="list")
 def list_letters(
     feed: FeedFile,
     config_file: ConfigFile = None,
@@ -80,20 +67,24 @@ def list_letters(
     as_json: AsJson = False,
 ) -> None:
     """List what was refused: by reason, then the newest."""
-    letters.show_list(feed, settings(feed, config_file), limit=limit, as_json=as_json)
+    listing = dead.listed(feed, settings(feed, config_file), limit)
+    if as_json:
+        print_json(listing)
+    else:
+        dead_view.show_list(Console(), listing)
 
 
-@dead.command()
+@letters.command()
 def show(
     feed: FeedFile,
     position: Annotated[str, typer.Argument(help="TOPIC/PARTITION/OFFSET.")],
     config_file: ConfigFile = None,
 ) -> None:
     """Show all that is kept of one refused position."""
-    letters.show_one(feed, settings(feed, config_file), position)
+    dead_view.show_one(Console(), dead.letter(feed, settings(feed, config_file), position))
 
 
-@dead.command()
+@letters.command()
 def replay(
     feed: FeedFile,
     positions: Annotated[list[str] | None, typer.Argument(help="TOPIC/PARTITION/OFFSET, several.")] = None,
@@ -102,8 +93,12 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """After a fix: publish refused records again, each once."""
-    letters.replay(feed, settings(feed, config_file), reason=reason, positions=tuple(positions or ()), as_json=as_json)
+    replayed = dead.replay(feed, settings(feed, config_file), reason=reason, positions=tuple(positions or ()))
+    if as_json:
+        print_json(replayed)
+    else:
+        dead_view.show_replayed(Console(), replayed)
 
 
-def _ask(yes: bool) -> operate.Ask:
+def _ask(yes: bool) -> actions.Ask:
     return lambda question: yes or typer.confirm(question, err=True)

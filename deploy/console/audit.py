@@ -1,42 +1,24 @@
-"""How an audit looks: tables for people, one JSON object for programs.
+"""How an audit looks.
 
 Owns words and layout. Does not know where the figures come from.
 """
 
 from collections.abc import Sequence
 
-from msgspec import Struct
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from deploy.console.terminal import day
+from deploy.operate.audit import Report
 from deploy.registry.history import Rebuilt
-from learners.commits.commit import Quarantined
 from streams.audit.equations import Audit, Equation
 from streams.audit.verify import Verdict
 from streams.join.store import Waiting
 
 
-class Report(Struct, frozen=True, kw_only=True):
-    """All that `audit --json` prints: `rejected` are positions by kind of reason, `notes` what operators did.
-
-    `learning` are the equations of a feed that is learned, `quarantined` what could not be, `rebuilt` is `--rebuild`'s.
-    """
-
-    feed: str
-    audit: Audit
-    waiting: list[Waiting]
-    notes: list[str]
-    rejected: dict[str, int]
-    verdict: Verdict | None
-    learning: list[Equation] = []
-    quarantined: list[Quarantined] = []
-    rebuilt: Rebuilt | None = None
-
-
 def show(console: Console, report: Report) -> None:
-    """Show the report."""
+    """Print the report."""
     console.print(_equations(report.audit), _partitions(report.audit))
     if report.waiting:
         console.print(_waiting(report.waiting))
@@ -45,8 +27,8 @@ def show(console: Console, report: Report) -> None:
     for reason, count in report.rejected.items():
         console.print(f"rejected: {count:,} {reason}", markup=False, highlight=False)
     for one in report.learning:
-        told = f"{one.left:,} and {one.right:,}, difference {one.difference:,}"
-        console.print(f"{_mark(one)} {one.text}: {told}", markup=False, highlight=False)
+        counts = f"{one.left:,} and {one.right:,}, difference {one.difference:,}"
+        console.print(f"{_mark(one)} {one.text}: {counts}", markup=False, highlight=False)
     for poison in report.quarantined:
         where = f"{poison.position} of shard {poison.shard}"
         console.print(f"quarantined: {where}: {poison.reason}: {poison.sample}", markup=False, highlight=False)
@@ -70,8 +52,8 @@ def _partitions(audit: Audit) -> Table:
     columns = ("start", "next", "records", "rejected", "holes", "lost")
     table = Table("partition", *columns, "next - start = all of them")
     for one in audit.partitions:
-        held = f"{_mark(one.equation)} {one.equation.difference:,}" if one.equation else "moving"
-        table.add_row(escape(one.tp), *(f"{getattr(one, column):,}" for column in columns), held)
+        holds = f"{_mark(one.equation)} {one.equation.difference:,}" if one.equation else "moving"
+        table.add_row(escape(one.tp), *(f"{getattr(one, column):,}" for column in columns), holds)
     return table
 
 

@@ -2,7 +2,8 @@
 
 attach.py      where the feed is
 status.py      how far it is
-actions.py     audit it, end it, accept a loss
+audit.py       whether everything is there: the equations, and the log joined again
+actions.py     end it, accept a loss
 emitted.py     what was emitted
 dead.py        what was refused, and bringing it back
 compressing.py a pipeline's model compressed, without a feed

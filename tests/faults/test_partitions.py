@@ -5,20 +5,20 @@ of times as fast as the clock, so the seconds until a partition is noticed are h
 The embedded broker cannot add partitions.
 """
 
-import json
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 from kafka import KafkaAdminClient
 
 from deploy.operate import actions as operate
+from deploy.operate.audit import inspect
+from streams.audit.verify import Verdict
 from streams.errors import Unreachable
 from streams.join.store import Store
 from tests.conftest import command
@@ -64,9 +64,7 @@ def read(world: World, store: Store) -> bool:
     return all(tp in state.positions and state.positions[tp].next > 0 for tp in tps for state in states)
 
 
-def test_partitions_added_twice_under_load_lose_and_double_nothing(
-    world: World, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_partitions_added_twice_under_load_lose_and_double_nothing(world: World) -> None:
     world.run(2.0)
     added(world, predictions=2, outcomes=5)
     until(world, lambda store: read(world, store))
@@ -76,16 +74,16 @@ def test_partitions_added_twice_under_load_lose_and_double_nothing(
     assert sorted(len(worker.work.tps) for worker in world.workers[:-1]) == [5, 5]
     world.end()
     assert verdict(world)["predictions"] > 1_000
-    assert sum(verified(world, capsys)["explained"].values()) <= len(world.load.ancient)
+    assert sum(verified(world).explained.values()) <= len(world.load.ancient)
 
 
 @pytest.mark.parametrize("world", [0.0], indirect=True)
-def test_without_slack_what_comes_too_late_is_explained(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_slack_what_comes_too_late_is_explained(world: World) -> None:
     world.run(2.0)
     added(world, predictions=4, outcomes=4)
     until(world, lambda store: read(world, store))
     world.end()
-    assert set(verified(world, capsys)["explained"]) <= {"added", "order", "overtaken"}
+    assert set(verified(world).explained) <= {"added", "order", "overtaken"}
 
 
 def test_a_store_that_has_forgotten_them_gets_them_again(world: World) -> None:
@@ -100,9 +98,7 @@ def test_a_store_that_has_forgotten_them_gets_them_again(world: World) -> None:
     verdict(world)
 
 
-def test_the_end_of_the_feed_does_not_leave_out_a_partition_just_added(
-    world: World, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_end_of_the_feed_does_not_leave_out_a_partition_just_added(world: World) -> None:
     world.run(2.0)
     added(world, predictions=3, outcomes=4)
     world.run(0.5)
@@ -111,12 +107,10 @@ def test_the_end_of_the_feed_does_not_leave_out_a_partition_just_added(
     operate.end_feed(world.folder / "feed.py", settings, why="a test", ask=lambda _: True)
     world.end()
     assert verdict(world)["predictions"] > 200
-    assert sum(verified(world, capsys)["explained"].values()) <= len(world.load.ancient)
+    assert sum(verified(world).explained.values()) <= len(world.load.ancient)
 
 
-def test_a_join_started_with_more_partitions_goes_on_with_them(
-    world: World, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_join_started_with_more_partitions_goes_on_with_them(world: World) -> None:
     world.run(2.0)
     world.leave()
     added(world, predictions=5, outcomes=2)
@@ -125,11 +119,13 @@ def test_a_join_started_with_more_partitions_goes_on_with_them(
     until(world, lambda store: read(world, store))
     world.end()
     verdict(world)
-    assert sum(verified(world, capsys)["explained"].values()) <= len(world.load.ancient)
+    assert sum(verified(world).explained.values()) <= len(world.load.ancient)
 
 
-def verified(world: World, capsys: pytest.CaptureFixture[str]) -> Any:
+def verified(world: World) -> Verdict:
     """Join the log again in plain Python, and compare."""
     settings = msgspec.structs.replace(world.settings, redis=world.store.direct)
-    operate.show_audit(world.folder / "feed.py", settings, compare=True, as_json=True)
-    return json.loads(capsys.readouterr().out.splitlines()[-1])["verdict"]
+    report = inspect(world.folder / "feed.py", settings, compare=True)
+    report.check()
+    assert report.verdict is not None
+    return report.verdict

@@ -17,8 +17,8 @@ from msgspec.structs import replace
 
 from deploy import config
 from deploy.learning.bootstrap import bootstrap
-from deploy.operate import actions as operate
 from deploy.operate.attach import Place, opened
+from deploy.operate.audit import inspect
 from deploy.pipeline import load
 from deploy.processes.roles import Plan
 from deploy.promotion.conductor import ConductorRole
@@ -171,7 +171,7 @@ def joined_once(serving: Serving) -> None:
     assert counted["prediction_duplicate"] == len(found) - serving.asked
     samples = [read_sample(body) for _, body in place.store.read(place.feed.name, 0, "0-0", 3 * REQUESTS)]
     assert {one.prediction.id: one.prediction.version for one in samples} == answered
-    operate.show_audit(serving.folder / "pipeline.py", place.settings, compare=True)
+    inspect(serving.folder / "pipeline.py", place.settings, compare=True).check()
 
 
 class Frozen(Registry):

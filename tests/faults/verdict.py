@@ -7,8 +7,8 @@ from collections import Counter
 
 import pyarrow.parquet as pq
 
-from deploy.operate import actions as operate
 from deploy.operate.attach import opened
+from deploy.operate.audit import inspect
 from deploy.operate.dead import letters
 from streams import dead
 from tests.faults.world import World
@@ -36,7 +36,7 @@ def verdict(world: World) -> dict[str, int]:
 
 def audited(world: World) -> int:
     """See that the equations hold, the verifier agrees, and every refused position has a letter; counts those."""
-    operate.show_audit(world.path, world.settings, compare=True)
+    inspect(world.path, world.settings, compare=True).check()
     with opened(world.path, world.settings) as place:
         found = dead.places(letters(place).values())
         shards = [place.store.shard(place.feed.name, shard) for shard in range(place.shards)]

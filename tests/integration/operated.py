@@ -1,7 +1,6 @@
 """A feed to operate on: on a real broker and store, with its file, and the means to fill and join it."""
 
 import itertools
-import json
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -9,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 
 from deploy.config import Output, Registry, Settings
 from deploy.operate.attach import Place, opened
+from deploy.operate.audit import inspect
 from streams.events import Prediction, Record, encode
 from streams.join.joiner import Joiner
 from streams.join.policy import JoinPolicy
@@ -100,9 +99,11 @@ class World:
 Make = Callable[..., World]
 
 
-def told(capsys: pytest.CaptureFixture[str]) -> Any:
-    """The JSON on the last line of standard output."""
-    return json.loads(capsys.readouterr().out.splitlines()[-1])
+def audited(world: World, *, compare: bool = True, waiting: int = 10) -> Any:
+    """Return what `audit --json` prints, once it holds."""
+    report = inspect(world.path, world.settings, compare=compare, waiting=waiting)
+    report.check()
+    return msgspec.to_builtins(report)
 
 
 def yes(_: str) -> bool:

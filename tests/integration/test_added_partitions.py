@@ -1,6 +1,5 @@
 """The operator's commands on a feed to which partitions were added: the end of the feed, and a loss in one of them."""
 
-import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +13,7 @@ from streams.errors import LostRange
 from streams.kafka import Sink, Tp
 from tests.conftest import Running
 from tests.contract.brokers import needs
-from tests.integration.operated import WHY, World
+from tests.integration.operated import WHY, World, audited
 
 
 @pytest.fixture
@@ -34,20 +33,15 @@ def world(broker: Running, embedded_store_url: str, tmp_path: Path) -> Iterator[
         yield made
 
 
-def test_the_end_of_the_feed_waits_for_a_partition_that_nobody_had_noticed(
-    world: World, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_end_of_the_feed_waits_for_a_partition_that_nobody_had_noticed(world: World) -> None:
     operate.end_feed(world.path, world.settings, why=WHY, ask=lambda _: True)
     assert world.asked[0] in world.place.tps
     world.join(10)
-    operate.show_audit(world.path, world.settings, compare=True, as_json=True)
-    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    found = audited(world)
     assert (found["verdict"]["agreed"], world.count("joined")) == (20, 20)
 
 
-def test_what_retention_took_of_an_added_partition_is_lost_and_not_skipped(
-    world: World, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_retention_took_of_an_added_partition_is_lost_and_not_skipped(world: World) -> None:
     tp = world.asked[0]
     with closing(KafkaAdminClient(bootstrap_servers=world.settings.kafka.bootstrap)) as admin:
         admin.delete_records({TopicPartition(*tp): 4})
@@ -57,7 +51,6 @@ def test_what_retention_took_of_an_added_partition_is_lost_and_not_skipped(
     where = f"{tp.topic}:{tp.partition}"
     operate.accept_loss(world.path, world.settings, where, why=WHY, ask=lambda _: True, say=lambda _: None)
     world.join(6)
-    operate.show_audit(world.path, world.settings, compare=True, as_json=True)
-    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    found = audited(world)
     assert [part["lost"] for part in found["audit"]["partitions"] if part["tp"] == where] == [4]
     assert (found["verdict"]["differing"], world.count("joined")) == (0, 16)

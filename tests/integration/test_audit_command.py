@@ -8,7 +8,8 @@ import msgspec
 import pytest
 from redis import Redis
 
-from deploy.operate import actions as operate
+from deploy.cli.main import app
+from deploy.operate.audit import inspect
 from deploy.processes.worker import outputs
 from deploy.registry import learned as audit
 from deploy.registry.registry import Registry as Commits
@@ -22,14 +23,12 @@ from streams.join.store import Store
 from streams.kafka.broker import Broker
 from streams.outputs.writer import Writer
 from streams.redis import Address
-from tests.integration.operated import PLACES, Make, World, shards, told
+from tests.integration.operated import PLACES, Make, World, audited, shards
 
 
 class TestAudit:
     @pytest.mark.parametrize(("broker", "to"), PLACES, indirect=["broker"])
-    def test_it_holds_and_the_verifier_agrees_wherever_the_samples_went(
-        self, make: Make, to: str, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_it_holds_and_the_verifier_agrees_wherever_the_samples_went(self, make: Make, to: str) -> None:
         world = make(partitions=2, shards=2, to=to)
         world.predict(*range(40), 3)
         world.report(*range(20), 5, 60)
@@ -42,8 +41,7 @@ class TestAudit:
                     writer.flush()
             world.report(*range(20, 25))
             world.join(5)
-        operate.show_audit(world.path, world.settings, compare=True, waiting=3, as_json=True)
-        found = told(capsys)
+        found = audited(world, waiting=3)
         assert (found["verdict"]["agreed"], found["verdict"]["explained"], found["verdict"]["differing"]) == (41, {}, 0)
         begin = 20 if to == "stream" else 25
         assert [one[1] for one in found["waiting"]] == [f"id{n}" for n in range(begin, begin + 3)]
@@ -62,28 +60,27 @@ class TestAudit:
         entries: Any = embedded_redis.xrange(stream)
         embedded_redis.xdel(stream, entries[1][0])
         with pytest.raises(Disagreement, match=f"{len(entries[1][1])} differences") as ended:
-            operate.show_audit(world.path, world.settings, compare=True)
+            audited(world)
         assert ended.value.exit_code == 8
 
     @pytest.mark.parametrize("broker", ["embedded"], indirect=True)
     def test_an_equation_that_does_not_hold_has_its_exit_code(
-        self, make: Make, capsys: pytest.CaptureFixture[str]
+        self, make: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         world = make()
         world.predict(1)
         world.join(1)
         tp = f"{world.told[0].topic}:0"
         world.place.store.step(world.name, 0, Step("t", world.place.rules, [Move(tp, 0, 1)]))
+        monkeypatch.setattr("deploy.cli.operate.settings", lambda *_: world.settings)
         with pytest.raises(Unbalanced) as ended:
-            operate.show_audit(world.path, world.settings)
+            app(["audit", str(world.path)], standalone_mode=False)
         assert (ended.value.exit_code, "✗ 1" in capsys.readouterr().out) == (7, True)
         with pytest.raises(LogReplaced, match="the log ends at 0"):
-            operate.show_audit(world.path, world.settings, compare=True)
+            audited(world)
 
     @pytest.mark.parametrize("broker", ["embedded"], indirect=True)
-    def test_what_was_learned_is_read_from_the_commits_of_what_runs_here(
-        self, make: Make, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_what_was_learned_is_read_from_the_commits_of_what_runs_here(self, make: Make) -> None:
         world = make(partitions=2, shards=2)
         world.predict(*range(9))
         world.report(*range(9))
@@ -93,17 +90,17 @@ class TestAudit:
         registry = commits_of(world, [sample for part in there.values() for _, sample in part[:3]], there)
         (world.place.folder / "embedded.json").write_text(json.dumps(addresses))
         world.settings = msgspec.structs.replace(world.settings, kafka=Broker(), redis=Address())
-        operate.show_audit(world.path, world.settings, compare=True, as_json=True)
-        assert told(capsys)["verdict"]["agreed"] == 9
+        assert audited(world)["verdict"]["agreed"] == 9
         learned = audit.learned(registry)
         assert (learned.samples, learned.doubled) == (6, 0)
         commits_of(world, [there[0][0][1]], there, number=1)
         assert audit.learned(registry).doubled == 1
+        report = inspect(world.path, world.settings, compare=True)
         with pytest.raises(Unbalanced):
-            operate.show_audit(world.path, world.settings, compare=True, as_json=True)
-        found = told(capsys)
-        assert found["verdict"]["differing"] == 1
-        assert [one["left"] - one["right"] for one in found["learning"]] == [-1, 0]
+            report.check()
+        assert report.verdict is not None
+        assert report.verdict.differing == 1
+        assert [one.left - one.right for one in report.learning] == [-1, 0]
 
     @pytest.mark.parametrize("broker", ["embedded"], indirect=True)
     def test_samples_that_a_reader_took_are_asked_for(self, make: Make) -> None:
@@ -113,7 +110,7 @@ class TestAudit:
         world.join(80)
         world.place.store.trim(world.name, 0, world.place.store.shard(world.name, 0).last_id)
         with pytest.raises(ConfigError, match=r"a reader took samples .* 'topic' or 'parquet'"):
-            operate.show_audit(world.path, world.settings, compare=True)
+            audited(world)
 
 
 def commits_of(world: World, samples: list[bytes], there: dict[int, Any], number: int = 0) -> Commits:
@@ -153,4 +150,4 @@ def test_a_store_that_went_back_behind_the_output_is_not_compared(
         writer.flush()
     embedded_redis.delete(f"{{{world.name}.0}}:s")
     with pytest.raises(HistoryChanged):
-        operate.show_audit(world.path, world.settings, compare=True)
+        audited(world)

@@ -1,31 +1,34 @@
 """Dead letters: listed, shown, and brought back through the join after a fix."""
 
-import pytest
+import json
+from io import StringIO
 
-from deploy.operate import actions as operate
+import msgspec
+import pytest
+from rich.console import Console
+
+from deploy.cli.main import app
+from deploy.console.dead import show_list, show_one
 from deploy.operate import dead as letters
 from streams.dead import DeadLetters
 from streams.errors import BrokerUnreachable, ConfigError
 from streams.events import Record
 from streams.join.batch import Letter
 from streams.kafka import Sink, Tp
-from tests.integration.operated import FIXED, Make, T, told
+from tests.integration.operated import FIXED, Make, T, audited
 
 
 class TestDeadLetters:
-    def test_after_a_fix_they_come_back_through_the_join_once(
-        self, make: Make, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_after_a_fix_they_come_back_through_the_join_once(self, make: Make) -> None:
         world = make()
         world.predict(*range(6))
         world.report(0, 1)
         world.report(2, 3, spoilt=b"#", headers=[("from", b"a test")])
         world.report(4, spoilt=b"#" * 100_000)
         world.join(11)
-        letters.show_list(world.path, world.settings, as_json=True)
-        listing = told(capsys)
-        assert (listing["positions"], sum(listing["reasons"].values())) == (3, 3)
-        assert [row["bytes"] for row in listing["rows"]] == [12, 12, 100_011]
+        listing = letters.listed(world.path, world.settings)
+        assert (listing.positions, sum(listing.reasons.values())) == (3, 3)
+        assert [row.bytes for row in listing.rows] == [12, 12, 100_011]
         world.reads(FIXED)
         first = f"{world.told[0].topic}/0/2"
         assert letters.replay(world.path, world.settings, positions=[first, first]).done == [first]
@@ -38,13 +41,11 @@ class TestDeadLetters:
         assert len(again[2].value) == 100_011
         world.join(3)
         assert (world.count("joined"), world.count("outcome_duplicate")) == (5, 0)
-        capsys.readouterr()
-        operate.show_audit(world.path, world.settings, compare=True, as_json=True)
-        found = told(capsys)
+        found = audited(world)
         assert (found["verdict"]["differing"], found["verdict"]["agreed"], sum(found["rejected"].values())) == (0, 6, 3)
 
     def test_a_position_is_listed_once_however_many_letters_there_are(
-        self, make: Make, capsys: pytest.CaptureFixture[str]
+        self, make: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         world = make(partitions=2)
         record = Record(*world.told[1], 7, T, T, None, b"\xff\x00", (("h", b"\xfe"),))
@@ -53,22 +54,25 @@ class TestDeadLetters:
         dead.put([one, one])
         dead.put([Letter(world.told[0], 3, 9, "a flipped byte", None), one])
         dead.flush()
-        letters.show_list(world.path, world.settings)
-        shown = capsys.readouterr().out
-        assert "2 dead letters" in shown
-        letters.show_list(world.path, world.settings, as_json=True)
-        rows = {row["reason"]: row for row in told(capsys)["rows"]}
-        assert (rows["[no] good"]["copies"], rows["a flipped byte"]["end"]) == (3, 9)
-        letters.show_one(world.path, world.settings, f"{world.told[1].topic}/1/7")
-        shown = capsys.readouterr().out
+        shown = StringIO()
+        console = Console(file=shown, width=200)
+        listing = letters.listed(world.path, world.settings)
+        show_list(console, listing)
+        assert "2 dead letters" in shown.getvalue()
+        rows = {row.reason: row for row in listing.rows}
+        monkeypatch.setattr("deploy.cli.operate.settings", lambda *_: world.settings)
+        app(["dead", "list", str(world.path), "--json"], standalone_mode=False)
+        assert json.loads(capsys.readouterr().out.splitlines()[-1]) == msgspec.to_builtins(listing)
+        assert (rows["[no] good"].copies, rows["a flipped byte"].end) == (3, 9)
+        show_one(console, letters.letter(world.path, world.settings, f"{world.told[1].topic}/1/7"))
         for part in ("reason: [no] good", "ff 00", "header h: b'\\xfe'", "key: None"):
-            assert part in shown
+            assert part in shown.getvalue()
         lost = letters.replay(world.path, world.settings, positions=[f"{world.told[0].topic}/0/3"])
         assert [why for _, why in lost.refused] == [
             "its bytes could not be read, so there is no record to publish again"
         ]
         with pytest.raises(ConfigError, match="there is no dead letter of 'x/0/1'"):
-            letters.show_one(world.path, world.settings, "x/0/1")
+            letters.letter(world.path, world.settings, "x/0/1")
         with pytest.raises(ConfigError, match="not both"):
             letters.replay(world.path, world.settings)
 

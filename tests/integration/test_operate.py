@@ -25,12 +25,10 @@ from streams.join.step import Move, Rules, Step
 from streams.kafka import Tp
 from streams.kafka.scan import scan
 from tests import small
-from tests.integration.operated import FEED, STRICT, WHY, Make, T, World, shards, told, yes
+from tests.integration.operated import FEED, STRICT, WHY, Make, T, World, audited, shards, yes
 
 
-def test_the_end_of_a_feed_closes_its_windows_and_says_who_and_why(
-    make: Make, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_end_of_a_feed_closes_its_windows_and_says_who_and_why(make: Make) -> None:
     world = make(shards=2, idle_s=1e6)
     world.predict(*range(10))
     world.report(*range(4))
@@ -48,8 +46,7 @@ def test_the_end_of_a_feed_closes_its_windows_and_says_who_and_why(
             joiner.step(20)
         joiner.close()
     assert world.count("unlabelled") == 6
-    operate.show_audit(world.path, world.settings, compare=True, as_json=True)
-    found = told(capsys)
+    found = audited(world)
     note = json.loads(found["notes"][0])
     assert (len(found["notes"]), note["what"], note["who"], note["why"]) == (1, "end-of-feed", "we", WHY)
     assert (found["verdict"]["agreed"], found["verdict"]["differing"]) == (10, 0)
@@ -80,9 +77,7 @@ class TestAcceptedLoss:
             self.accept(world, world.told[0])
 
     @pytest.mark.usefixtures("only_kafka")
-    def test_the_join_goes_on_behind_it_and_the_audit_holds(
-        self, make: Make, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_the_join_goes_on_behind_it_and_the_audit_holds(self, make: Make) -> None:
         world = make(shards=2)
         world.predict(*range(10))
         world.join(10)
@@ -95,8 +90,7 @@ class TestAcceptedLoss:
         assert "12 counted as lost" in self.accept(world, world.asked[0])
         world.report(*range(30))
         world.join(8 + 30)
-        operate.show_audit(world.path, world.settings, compare=True, as_json=True)
-        found = told(capsys)
+        found = audited(world)
         assert {one["tp"]: one["lost"] for one in found["audit"]["partitions"]} == {
             f"{world.asked[0].topic}:0": 12,
             f"{world.told[0].topic}:0": 0,
@@ -111,7 +105,7 @@ class TestAcceptedLoss:
     @pytest.mark.usefixtures("only_kafka")
     @pytest.mark.parametrize(("stand", "start"), [((4, 14, 9), 12), ((14, 0, 30), 8)])
     def test_shards_at_different_positions_still_count_every_position_once(
-        self, make: Make, stand: tuple[int, ...], start: int, capsys: pytest.CaptureFixture[str]
+        self, make: Make, stand: tuple[int, ...], start: int
     ) -> None:
         world = make(shards=3)
         world.predict(*range(8))
@@ -130,8 +124,7 @@ class TestAcceptedLoss:
                 assert time.monotonic() < deadline
                 joiner.step(50)
             joiner.close()
-        operate.show_audit(world.path, world.settings, as_json=True)
-        found = told(capsys)["audit"]
+        found = audited(world, compare=False)["audit"]
         asked = next(one for one in found["partitions"] if one["tp"] == f"{world.asked[0].topic}:0")
         assert asked["equation"]["left"] == asked["equation"]["right"] == 30
         assert asked["lost"] > 0
@@ -151,7 +144,7 @@ def test_a_feed_that_is_not_there_is_said(tmp_path: Path) -> None:
     (tmp_path / "feed.py").write_text(FEED.format(name="nowhere", outcome=STRICT))
     settings = msgspec.structs.replace(Settings(), registry=config.Registry(path=str(tmp_path)))
     with pytest.raises(ConfigError, match="holds no feed"):
-        letters.show_list(tmp_path / "feed.py", settings)
+        letters.listed(tmp_path / "feed.py", settings)
 
 
 def test_status_finds_a_feed_where_the_other_commands_do(make: Make) -> None:

@@ -1,0 +1,151 @@
+"""The audit of a feed that runs, or ran, in another process: every equation, what waits, and the log joined again.
+
+Owns gathering it all. Does not know how it looks.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import torch
+from msgspec import Struct
+
+from deploy import pipeline
+from deploy.config import Settings
+from deploy.learning.distiller import make_learner
+from deploy.operate.attach import Place, opened
+from deploy.operate.dead import letters
+from deploy.operate.emitted import emitted
+from deploy.registry.history import Rebuilt, check
+from deploy.registry.learned import Learned, learned, learning
+from learners.commits.commit import Quarantined
+from streams import dead
+from streams.audit.equations import Audit, Equation, Unbalanced, audit, known, look
+from streams.audit.history import History, reread
+from streams.audit.verify import Disagreement, Verdict, verify
+from streams.errors import ConfigError, LogReplaced
+from streams.join.step import ShardState
+from streams.join.store import Waiting, name
+from streams.kafka import Tp
+
+EVERYTHING = 1 << 40  # windows: more than there are
+LOOKS = 3  # at the store and the commits, which cannot be read in one moment
+IN_LINE = 10_000  # windows of each shard among which the oldest are sought: the line is in order of arrival
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """All that `audit --json` prints.
+
+    `rejected` counts refused positions by kind of reason; `notes` are what operators did, as JSON. `learning` holds the
+    equations of a feed that is learned, `quarantined` the samples that could not be. `verdict` is there with
+    `--verify`, `rebuilt` with `--rebuild`.
+    """
+
+    feed: str
+    audit: Audit
+    waiting: list[Waiting]
+    notes: list[str]
+    rejected: dict[str, int]
+    verdict: Verdict | None
+    learning: list[Equation] = []
+    quarantined: list[Quarantined] = []
+    rebuilt: Rebuilt | None = None
+
+    def check(self) -> None:
+        """Raise what the audit found.
+
+        Raises:
+            Unbalanced: an equation does not hold.
+            Disagreement: the verifier found a difference without an explanation, or the learner's state is not what its
+                commits make.
+        """
+        if not (self.audit.holds and all(one.holds for one in self.learning)):
+            raise Unbalanced("an equation does not hold; the table says which")
+        if self.verdict and self.verdict.differing:
+            raise Disagreement(f"{self.verdict.differing} differences between what was joined and the log joined again")
+        if self.rebuilt and not self.rebuilt.equal:
+            raise Disagreement(f"the state of commit {self.rebuilt.last} is not what its history makes")
+
+
+def inspect(
+    path: Path, settings: Settings, *, compare: bool = False, rebuild: bool = False, waiting: int = 10
+) -> Report:
+    """Audit a feed; `compare` joins its log again (`--verify`), `rebuild` learns its commits again (`--rebuild`).
+
+    `waiting` is how many of the predictions and outcomes that wait longest are reported.
+
+    Raises:
+        ConfigError: the feed is not found, or what is asked for is not there to be compared.
+        LogReplaced: a topic is another one than was read.
+    """
+    with opened(path, settings) as place:
+        refused = letters(place)
+        states, equations, commits = _learning(place)
+        return Report(
+            feed=place.feed.name,
+            audit=audit(states),
+            waiting=sorted(_waiting(place, max(waiting, IN_LINE)))[:waiting],
+            notes=sorted({one for shard in range(place.shards) for one in place.store.notes(place.feed.name, shard)}),
+            rejected=dead.reasons(refused.values()),
+            verdict=_verdict(place, states, refused) if compare else None,
+            learning=equations,
+            quarantined=commits.quarantined if commits else [],
+            rebuilt=_rebuilt(path, place) if rebuild else None,
+        )
+
+
+def _learning(place: Place) -> tuple[list[ShardState], list[Equation], Learned | None]:
+    """Return the shards and what was learned of them; look again where the learner has committed in between."""
+    for _ in range(LOOKS):
+        states = look(place.store, place.feed.name, place.shards)
+        if not place.registry:
+            return states, [], None
+        commits = learned(place.registry)
+        equations = learning(states, commits)
+        if all(one.holds for one in equations):
+            break
+    return states, equations, commits
+
+
+def _rebuilt(path: Path, place: Place) -> Rebuilt:
+    if not place.registry:
+        raise ConfigError("--rebuild is for a pipeline.py that runs: there are no commits")
+    torch.set_num_threads(1)  # as the learner does
+    return check(make_learner(pipeline.load(path)), place.registry)
+
+
+def _waiting(place: Place, most: int) -> list[Waiting]:
+    """Return what waits: of each shard the first `most` in line."""
+    return [one for shard in range(place.shards) for one in place.store.waiting(place.feed.name, shard, most)]
+
+
+def _verdict(place: Place, states: Sequence[ShardState], refused: dict[str, dead.Position]) -> Verdict:
+    tps = [tp for tp in place.tps if name(tp) in known(states)]
+    with place.source(tps) as source:
+        ranges, removed = _ranges(states, source.starts(), source.ends())
+        idle_ms = round(place.settings.join.idle_s * 1_000)
+        history = History(states, place.rules, idle_ms, _ended_ms(place), removed)
+        reread(history, source, place.readers, ranges, dead.places(refused.values()))
+    waiting = {one.id for one in _waiting(place, EVERYTHING) if one.state.startswith("prediction")}
+    return verify(history, emitted(place), waiting)
+
+
+def _ranges(
+    states: Sequence[ShardState], starts: dict[Tp, int], ends: dict[Tp, int]
+) -> tuple[dict[Tp, tuple[int, int]], list[str]]:
+    """Return the offsets that the join has read of each partition and that are still there, and what was removed."""
+    ranges, removed = {}, []
+    for tp, begin in starts.items():
+        start, end = states[0].positions[name(tp)].start, max(state.positions[name(tp)].next for state in states)
+        if ends[tp] < end:
+            raise LogReplaced(f"{name(tp)}: the next offset is {end}, but the log ends at {ends[tp]}; it was replaced")
+        ranges[tp] = (min(max(start, begin), end), end)
+        if begin > start:
+            removed.append(f"{name(tp)} from {start} to {min(begin, end)}")
+    return ranges, removed
+
+
+def _ended_ms(place: Place) -> int | None:
+    """Return when an operator ended the feed."""
+    notes = [msgspec.json.decode(one) for one in place.store.notes(place.feed.name, 0)]
+    return min((one["at_ms"] for one in notes if one.get("what") == "end-of-feed"), default=None)
