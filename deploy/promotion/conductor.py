@@ -14,7 +14,7 @@ from streams.join.store import Store
 
 
 def promote(verdict: Verdict, candidate: Candidate, number: int) -> Champion:
-    """Give the champion record that a proven verdict makes."""
+    """Return the champion record that a proven verdict makes."""
     return Champion(
         number=number,
         artifact=candidate.artifact,
@@ -48,13 +48,17 @@ class ConductorRole:
         return True
 
     def _promote(self, verdict: Verdict, candidate: Candidate) -> bool:
-        """Make the candidate the next champion, unless it has been one; False if that number was taken meanwhile.
+        """Make the candidate the next champion, unless it was one before; False if that number was taken meanwhile.
 
-        The number is known before the look: a conductor that was frozen after it finds its number taken.
+        The next number is determined before the champions are looked through: a conductor that was paused in between
+        finds its number taken.
         """
         self._version = self._registry.last("champion", self._version)
         champions = (self._registry.record("champion", n, Champion) for n in range(self._version + 1))
         if any(c is not None and c.candidate == candidate.number for c in champions):
             return True
         champion = promote(verdict, candidate, self._version + 1)
-        return self._registry.create("champion", champion.number, records.encode(champion))
+        if not self._registry.create("champion", champion.number, records.encode(champion)):
+            return False
+        self._version = champion.number
+        return True
