@@ -4,11 +4,22 @@ Owns reading. Changes nothing. The replay paces by it, the console and `status` 
 """
 
 import time
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import msgspec
 from msgspec import Struct
 
+from deploy.registry.kinds import (
+    CANDIDATES,
+    CHAMPIONS,
+    CONDUCTOR,
+    DISTILLER,
+    EVALUATOR,
+    LEARNER,
+    METRICS,
+    SERVER,
+    VERDICTS,
+    Kind,
+)
 from deploy.registry.records import (
     Candidate,
     Champion,
@@ -19,6 +30,7 @@ from deploy.registry.records import (
     Metrics,
     Row,
     ServerNote,
+    Trial,
 )
 from deploy.registry.registry import Registry
 from learners.evaluation.evaluate import Verdict
@@ -27,6 +39,7 @@ from streams.join.store import Store
 
 T = TypeVar("T", bound=Struct)
 LOOK_EVERY_S = 0.02
+ROLES = (SERVER, LEARNER, DISTILLER, EVALUATOR, CONDUCTOR)  # whose notes say how far the loop is
 NO_ROW: Row = (0, None, None)
 
 
@@ -65,7 +78,7 @@ class Monitor:
 
     def __init__(self, feed: str, shards: int, store: Store, registry: Registry) -> None:
         self._feed, self._shards, self._store, self._registry = feed, shards, store, registry
-        self._kept: dict[tuple[str, int], Struct] = {}
+        self._kept: dict[str, dict[int, Any]] = {}
         self._seen: list[bytes | None] = []
         self._looked = 0.0
 
@@ -75,17 +88,16 @@ class Monitor:
         server, learner, distiller, evaluator, conductor = self._notes()
         return Progress(
             shards,
-            _note(server, ServerNote),
-            _note(learner, LearnerNote),
-            _note(distiller, DistillerNote),
-            _note(evaluator, EvaluatorNote),
-            _note(conductor, ConductorNote),
+            SERVER.read(server),
+            LEARNER.read(learner),
+            DISTILLER.read(distiller),
+            EVALUATOR.read(evaluator),
+            CONDUCTOR.read(conductor),
         )
 
     def answered(self, requests: dict[str, int]) -> bool:
         """Tell whether every request below `requests` (next offset by topic:partition) has been answered."""
-        (data,) = self._store.get(self._feed, "server")
-        server = _note(data, ServerNote)
+        server = SERVER.read(*self._store.get(self._feed, SERVER.name))
         return server is not None and all(server.requests.get(tp, 0) >= end for tp, end in requests.items())
 
     def settled(self, outcomes: dict[str, int]) -> bool:
@@ -100,39 +112,36 @@ class Monitor:
         return self.progress().settled(outcomes)
 
     def _notes(self) -> list[bytes | None]:
-        return self._store.get(self._feed, "server", "learner", "distiller", "evaluator", "conductor")
+        return self._store.get(self._feed, *(note.name for note in ROLES))
 
     def metrics(self) -> Metrics | None:
         """Give the evaluator's last metrics."""
-        (data,) = self._store.get(self._feed, "metrics")
-        return msgspec.json.decode(data, type=Metrics) if data else None
+        return METRICS.read(*self._store.get(self._feed, METRICS.name))
 
     def candidates(self) -> list[Candidate]:
         """Give all candidates."""
-        return self._all("candidates", Candidate)
+        return self._all(CANDIDATES)
 
     def champions(self) -> list[Champion]:
         """Give all champions."""
-        return self._all("champion", Champion)
+        return self._all(CHAMPIONS)
 
     def verdict(self, candidate: int) -> Verdict | None:
         """Give a candidate's verdict, if there is one yet."""
-        return self._record("verdicts", candidate, Verdict)
+        return self._record(VERDICTS, candidate)
 
-    def _all(self, kind: str, of: type[T]) -> list[T]:
-        found: list[T] = []
-        while (record := self._record(kind, len(found), of)) is not None:
-            found.append(record)
-        return found
+    def _all(self, kind: Kind[T]) -> list[T]:
+        records: list[T] = []
+        while (record := self._record(kind, len(records))) is not None:
+            records.append(record)
+        return records
 
-    def _record(self, kind: str, number: int, of: type[T]) -> T | None:
-        kept = self._kept.get((kind, number))
-        if isinstance(kept, of):
-            return kept
-        record = self._registry.record(kind, number, of)
-        if record is not None:
-            self._kept[kind, number] = record
-        return record
+    def _record(self, kind: Kind[T], number: int) -> T | None:
+        """Read a record once: it never changes."""
+        kept: dict[int, T] = self._kept.setdefault(kind.name, {})
+        if number not in kept and (record := self._registry.record(kind, number)) is not None:
+            kept[number] = record
+        return kept.get(number)
 
 
 class View(Struct, frozen=True, kw_only=True):
@@ -154,7 +163,7 @@ class View(Struct, frozen=True, kw_only=True):
     lag_ms: int
     learned: int
     metrics: Metrics | None
-    trial: tuple[int, int, float, float] | None
+    trial: Trial | None
     champions: list[Champion]
     engines: tuple[str, ...] = ()
     candidates: list[Candidate]
@@ -191,7 +200,3 @@ def look(feed: str, monitor: Monitor) -> View:
         verdicts={number: verdict for number, verdict in verdicts.items() if verdict is not None},
         closing=any(s.ending for s in now.shards),
     )
-
-
-def _note(data: bytes | None, of: type[T]) -> T | None:
-    return None if data is None else msgspec.json.decode(data, type=of)

@@ -34,6 +34,7 @@ from deploy.learning.learner import CommitRules, LearnerRole
 from deploy.pipeline import Pipeline
 from deploy.registry import history
 from deploy.registry import learned as audit
+from deploy.registry.kinds import COMMITS
 from deploy.registry.registry import Registry
 from deploy.run.restore import restore
 from learners.commits import commit as encoded
@@ -169,7 +170,7 @@ class Feed:
 
     def check_rebuilt(self, role: LearnerRole) -> None:
         """The live state, from the first commit and from each whole state."""
-        last, live = self.registry.last("commits"), encoded.pack_state(role._learner.state())
+        last, live = self.registry.last(COMMITS), encoded.pack_state(role._learner.state())
         for base in range(last + 1):
             if history.read(self.registry, base).state is not None:
                 learner = make_learner(self.pipeline)
@@ -193,22 +194,22 @@ class Feed:
     def check_parents(self) -> None:
         """Each commit follows the bytes of the one before it."""
         parent = ""
-        for n in range(self.registry.last("commits") + 1):
-            data = self.registry.read("commits", n)
+        for n in range(self.registry.last(COMMITS) + 1):
+            data = self.registry.read(COMMITS, n)
             assert data is not None
             assert encoded.decode(data).parent == parent
             parent = hashlib.sha256(data).hexdigest()
 
     def check_trim(self) -> None:
         """No stream was trimmed beyond the newest commit, whatever it holds now that it may have gone back."""
-        newest = history.read(self.registry, self.registry.last("commits"))
+        newest = history.read(self.registry, self.registry.last(COMMITS))
         for shard, position in newest.positions.items():
             state = self.store.shard(self.name, int(shard))
             assert state.seq - state.unread <= number(position)
 
     def check_position(self) -> None:
         """Every stream still has the position of the newest commit."""
-        newest = history.read(self.registry, self.registry.last("commits"))
+        newest = history.read(self.registry, self.registry.last(COMMITS))
         for shard, position in newest.positions.items():
             assert self.store.holds(self.name, int(shard), position)
 
@@ -217,7 +218,7 @@ Fed = Callable[..., Feed]
 
 
 def commits(registry: Registry) -> list[Commit]:
-    return [history.read(registry, n) for n in range(registry.last("commits") + 1)]
+    return [history.read(registry, n) for n in range(registry.last(COMMITS) + 1)]
 
 
 def until(holds: Callable[[], bool]) -> None:

@@ -45,9 +45,10 @@ def fate(candidate: Candidate, view: View) -> str:
         return f"refused: {candidate.refused}"
     verdict = view.verdicts.get(candidate.number)
     if verdict is None:
-        if view.trial and view.trial[0] == candidate.number:
-            _, samples, wealth, needed = view.trial
-            return f"evaluating: {samples:,} samples, evidence e^{wealth:.1f} of e^{needed:.1f}"
+        if (trial := view.trial) and trial.candidate == candidate.number:
+            return (
+                f"evaluating: {trial.samples:,} samples, evidence e^{trial.log_wealth:.1f} of e^{trial.log_needed:.1f}"
+            )
         return "waiting for evaluation"
     evidence = f"{verdict.samples:,} samples, e^{verdict.log_wealth:.1f}, gain {1000 * verdict.gain:+.1f} mnats"
     if verdict.decision is Decision.PROVEN:

@@ -11,9 +11,9 @@ each micro-batch is announced before it is tried, so that it is known of which o
 import msgspec
 from msgspec import Struct
 
+from deploy.registry.kinds import ATTEMPTS
 from streams.join.store import Store
 
-NOTE = "attempts"
 THIRD = 3
 
 
@@ -44,7 +44,7 @@ class Attempts:
 
     def __init__(self, store: Store, feed: str, commit: int) -> None:
         self._store, self._feed = store, feed
-        (data,) = store.get(feed, NOTE)
+        (data,) = store.get(feed, ATTEMPTS)
         found = msgspec.json.decode(data, type=Tried) if data else None
         self._now = _after_death(found) if found and found.commit == commit else Tried(commit)
         self._save()
@@ -52,7 +52,7 @@ class Attempts:
     @property
     def note(self) -> dict[str, bytes]:
         """Give what belongs on the board while nothing is being tried."""
-        return {NOTE: msgspec.json.encode(msgspec.structs.replace(self._now, trying=None))}
+        return {ATTEMPTS: msgspec.json.encode(msgspec.structs.replace(self._now, trying=None))}
 
     def begin(self, commit: int) -> None:
         """Begin anew at a commit; `note` says so."""
@@ -79,7 +79,7 @@ class Attempts:
         return sample in self._now.deadly
 
     def _save(self) -> None:
-        self._store.put(self._feed, {NOTE: msgspec.json.encode(self._now)})
+        self._store.put(self._feed, {ATTEMPTS: msgspec.json.encode(self._now)})
 
 
 def _suspecting(now: Tried, batch: Span) -> Tried:

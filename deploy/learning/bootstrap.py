@@ -13,7 +13,7 @@ from compressors.distillation.distill import Data
 from compressors.recipe import PruneStructured
 from deploy.learning.distiller import compress, make_learner, provenance
 from deploy.pipeline import NO_ROWS, Labelled, Pipeline
-from deploy.registry import records
+from deploy.registry.kinds import CHAMPIONS, COMMITS
 from deploy.registry.records import Champion
 from deploy.registry.registry import Registry
 from learners.commits import commit as commits
@@ -29,7 +29,7 @@ def bootstrap(pipeline: Pipeline, registry: Registry) -> bool:
 
     Without history nothing tells which weights matter, so nothing is pruned before the first candidate.
     """
-    if registry.last("champion") >= 0:
+    if registry.last(CHAMPIONS) >= 0:
         return False
     learner = make_learner(pipeline)
     data = history(pipeline)
@@ -61,12 +61,12 @@ def bootstrap(pipeline: Pipeline, registry: Registry) -> bool:
         fingerprint=commits.fingerprint(),
         state=registry.put(commits.pack_state(learner.state())),
     )
-    registry.create("commits", 0, commits.encode(first))
+    registry.create(COMMITS, 0, first)
     evidence = "history" if data is not None else "untrained"
     champion = Champion(
         number=0, artifact=digest, candidate=None, offset=learner.intercept.value, at_ms=0, learned=0, evidence=evidence
     )
-    return registry.create("champion", 0, records.encode(champion))
+    return registry.create(CHAMPIONS, 0, champion)
 
 
 def history(pipeline: Pipeline) -> Data | None:

@@ -18,8 +18,8 @@ from compressors.artifact.parity import parity
 from compressors.compress import bytes_of, carry_out, warn_of_emptied
 from compressors.distillation.distill import Data
 from deploy.pipeline import Pipeline
-from deploy.registry import records
 from deploy.registry.history import backwards
+from deploy.registry.kinds import CANDIDATES, COMMITS, DISTILLER
 from deploy.registry.records import Candidate, DistillerNote, Figures
 from deploy.registry.registry import Registry
 from learners.commits import commit as commits
@@ -88,15 +88,14 @@ class DistillerRole:
         self._learner = make_learner(pipeline)
         self._encoder = Encoder(pipeline.features, pipeline.encode)
         self._replay: deque[tuple[Inputs, Tensor]] = deque()
-        self._commit, self._candidate = -1, registry.last("candidates")
+        self._commit, self._candidate = -1, registry.last(CANDIDATES)
 
     def step(self, block_ms: int) -> bool:
         """Take the next commit, if there is one."""
-        data = self._registry.read("commits", self._commit + 1)
-        if data is None:
+        commit = self._registry.record(COMMITS, self._commit + 1)
+        if commit is None:
             time.sleep(block_ms / 1000)
             return False
-        commit = commits.decode(data)
         if commit.void:
             self._remember_again(commit.number)
         else:
@@ -104,9 +103,7 @@ class DistillerRole:
         if commit.due is not None:
             self._make(commit)
         self._commit = commit.number
-        self._store.put(
-            self._pipeline.name, {"distiller": records.encode(DistillerNote(self._commit, self._candidate))}
-        )
+        self._store.put(self._pipeline.name, DISTILLER.entry(DistillerNote(self._commit, self._candidate)))
         return True
 
     def _remember_again(self, last: int) -> None:
@@ -129,8 +126,7 @@ class DistillerRole:
             size -= len(self._replay.popleft()[1])
 
     def _make(self, commit: Commit) -> None:
-        made = [self._registry.record("candidates", n, Candidate) for n in range(self._candidate + 1)]
-        if any(c is not None and c.commit == commit.number for c in made):
+        if any(made.commit == commit.number for made in self._registry.records(CANDIDATES)):
             return
         self._learner.load(commits.unpack_state(self._registry.get(str(commit.state))))
         data = Data(join([x for x, _ in self._replay]), torch.cat([y for _, y in self._replay]))
@@ -148,5 +144,5 @@ class DistillerRole:
             figures=figures,
             refused=refused,
         )
-        if self._registry.create("candidates", candidate.number, records.encode(candidate)):
+        if self._registry.create(CANDIDATES, candidate.number, candidate):
             self._candidate = candidate.number

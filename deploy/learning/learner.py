@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from deploy.learning.attempts import Attempts, Span
-from deploy.registry import history, records
+from deploy.registry import history
+from deploy.registry.kinds import COMMITS, LEARNER
 from deploy.registry.records import LearnerNote
 from deploy.registry.registry import Registry, RegistryError
 from learners.commits import commit as commits
@@ -151,7 +152,7 @@ class LearnerRole:
             state=self._registry.put(commits.pack_state(self._learner.state())) if keep_state else None,
         )
         data = commits.encode(commit)
-        if not self._registry.create("commits", n, data):
+        if not self._registry.write(COMMITS, n, data):
             raise LostRace(f"commit {n} was made by another learner")
         self._stand_at(commit, data)
         self._attempts.begin(n)
@@ -163,7 +164,7 @@ class LearnerRole:
 
     def _go_back(self) -> None:
         """Take back what the store no longer holds: rebuild without it, and commit that it is void."""
-        if self._registry.last("commits", self._last.number) > self._last.number:
+        if self._registry.last(COMMITS, self._last.number) > self._last.number:
             raise LostRace("another learner has committed, and trimmed what this one stood at")
         void = {}
         for shard in self._shards:
@@ -194,8 +195,8 @@ class LearnerRole:
 
     def _recover(self, void: dict[str, str]) -> None:
         """Stand at the newest commit, without what is `void`."""
-        last = self._registry.last("commits")
-        data = self._registry.read("commits", last)
+        last = self._registry.last(COMMITS)
+        data = self._registry.read(COMMITS, last)
         if data is None:
             raise RegistryError("there is no commit 0: the feed was not created")
         history.rebuild(self._learner, self._registry, last, void)
@@ -205,7 +206,7 @@ class LearnerRole:
         positions = {str(shard): position for shard, position in self._positions.items()}
         learner = self._learner
         note = LearnerNote(learner.learned, learner.intercept.value, positions, self._last.number, self._watermark_ms)
-        self._store.put(self._feed, {"learner": records.encode(note), **self._attempts.note})
+        self._store.put(self._feed, LEARNER.entry(note) | self._attempts.note)
 
 
 class LostRace(ShadowstreamError):

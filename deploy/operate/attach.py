@@ -14,6 +14,7 @@ from pathlib import Path
 from deploy.config import Settings
 from deploy.embedded.services import ADDRESSES, with_running
 from deploy.feed import Feed, load
+from deploy.registry.kinds import COMMITS
 from deploy.registry.registry import Registry
 from streams.errors import ConfigError
 from streams.join.batch import Readers
@@ -40,7 +41,7 @@ class Place:
     @property
     def registry(self) -> Registry | None:
         """The learner's commits, where the feed is learned."""
-        return Registry(self.folder) if (self.folder / "commits" / f"{0:08}.json").exists() else None
+        return Registry(self.folder) if COMMITS.path(self.folder, 0).exists() else None
 
     @property
     def broker(self) -> Broker:

@@ -5,7 +5,7 @@ Owns that one decision. Does not know samples or models.
 
 import time
 
-from deploy.registry import records
+from deploy.registry.kinds import CANDIDATES, CHAMPIONS, CONDUCTOR, VERDICTS
 from deploy.registry.records import Candidate, Champion, ConductorNote
 from deploy.registry.registry import Registry
 from learners.evaluation.evaluate import Verdict
@@ -31,34 +31,33 @@ class ConductorRole:
 
     def __init__(self, feed: str, store: Store, registry: Registry) -> None:
         self._feed, self._store, self._registry = feed, store, registry
-        self._done, self._version = -1, registry.last("champion")
+        self._done, self._version = -1, registry.last(CHAMPIONS)
 
     def step(self, block_ms: int) -> bool:
         """Take the next candidate that is decided, if there is one."""
-        candidate = self._registry.record("candidates", self._done + 1, Candidate)
-        verdict = self._registry.record("verdicts", self._done + 1, Verdict)
+        candidate = self._registry.record(CANDIDATES, self._done + 1)
+        verdict = self._registry.record(VERDICTS, self._done + 1)
         if candidate is None or (verdict is None and candidate.refused is None):
             time.sleep(block_ms / 1000)
             return False
         if verdict is not None and verdict.decision is Decision.PROVEN and not self._promote(verdict, candidate):
             return True  # another conductor was faster, perhaps with this very candidate: look again
         self._done = candidate.number
-        note = records.encode(ConductorNote(self._done, self._version))
-        self._store.put(self._feed, {"conductor": note})
+        self._store.put(self._feed, CONDUCTOR.entry(ConductorNote(self._done, self._version)))
         return True
 
     def _promote(self, verdict: Verdict, candidate: Candidate) -> bool:
         """Make the candidate the next champion, unless it was one before; False if that number was taken meanwhile.
 
-        The next number is determined before the champions are looked through: a conductor that was paused in between
-        finds its number taken.
+        The champions that were looked through end just before the number that is taken next: what another conductor
+        made meanwhile has that number.
         """
-        self._version = self._registry.last("champion", self._version)
-        champions = (self._registry.record("champion", n, Champion) for n in range(self._version + 1))
-        if any(c is not None and c.candidate == candidate.number for c in champions):
+        champions = list(self._registry.records(CHAMPIONS))
+        self._version = champions[-1].number
+        if any(champion.candidate == candidate.number for champion in champions):
             return True
         champion = promote(verdict, candidate, self._version + 1)
-        if not self._registry.create("champion", champion.number, records.encode(champion)):
+        if not self._registry.create(CHAMPIONS, champion.number, champion):
             return False
         self._version = champion.number
         return True

@@ -8,11 +8,10 @@ import time
 
 from compressors.artifact import format as artifact
 from deploy.pipeline import Pipeline
-from deploy.registry import records
 from deploy.registry.history import taken_back
-from deploy.registry.records import Candidate, Champion, EvaluatorNote, Metrics, Row
+from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, EVALUATOR, METRICS, VERDICTS
+from deploy.registry.records import EvaluatorNote, Metrics, Row, Trial
 from deploy.registry.registry import Registry, RegistryError
-from learners.commits import commit as commits
 from learners.evaluation.evaluate import Evaluator, Verdict
 from learners.evaluation.metrics import Scores
 from learners.online.batches import Encoder
@@ -26,7 +25,7 @@ class EvaluatorRole:
 
     def __init__(self, pipeline: Pipeline, window_ms: int, store: Store, registry: Registry) -> None:
         self._pipeline, self._store, self._registry = pipeline, store, registry
-        first = registry.record("champion", 0, Champion)
+        first = registry.record(CHAMPIONS, 0)
         if first is None:
             raise RegistryError(f"{registry.folder} holds no champion: the feed was not created")
         frozen = artifact.load(registry.get(first.artifact), pipeline.model)
@@ -34,19 +33,19 @@ class EvaluatorRole:
         rate = pipeline.online.intercept_rate
         self._evaluator = Evaluator(pipeline.task, encoder, pipeline.promotion, rate, window_ms, frozen)
         self._commit, self._candidate, self._verdict = -1, -1, -1
-        self._measured_at, self._metrics, self._stale = 0.0, b"", False
+        self._measured_at, self._stale = 0.0, False
+        self._metrics: dict[str, bytes] = {}
 
     def step(self, block_ms: int) -> bool:
         """Take the next candidate and the next commit, if there is one."""
         started = self._start_candidate()
-        data = self._registry.read("commits", self._commit + 1)
-        if data is not None:
-            commit = commits.decode(data)
+        commit = self._registry.record(COMMITS, self._commit + 1)
+        if commit is not None:
             if commit.void:
                 self._evaluator.expect(taken_back(self._registry, commit))
             self._write(self._evaluator.take(commit))
             self._commit = commit.number
-        if started or data is not None:
+        if started or commit is not None:
             self._note()
             return True
         if self._stale and time.monotonic() - self._measured_at > METRICS_EVERY_S:
@@ -55,18 +54,18 @@ class EvaluatorRole:
         return False
 
     def _start_candidate(self) -> bool:
-        candidate = self._registry.record("candidates", self._candidate + 1, Candidate)
+        candidate = self._registry.record(CANDIDATES, self._candidate + 1)
         if candidate is None or candidate.commit > self._commit:
             return False
         self._candidate = candidate.number
-        if candidate.refused is None and self._registry.read("verdicts", candidate.number) is None:
+        if candidate.refused is None and self._registry.read(VERDICTS, candidate.number) is None:
             model = artifact.load(self._registry.get(candidate.artifact), self._pipeline.model)
             self._write(self._evaluator.start(candidate.number, model))
         return True
 
     def _write(self, verdict: Verdict | None) -> None:
         if verdict is not None:
-            self._registry.create("verdicts", verdict.candidate, records.encode(verdict))
+            self._registry.create(VERDICTS, verdict.candidate, verdict)
             self._verdict = verdict.candidate
 
     def _note(self) -> None:
@@ -74,18 +73,18 @@ class EvaluatorRole:
         trial = None
         if running:
             number, gate = running
-            trial = (number, gate.samples, gate.log_wealth, gate.log_needed)
+            trial = Trial(number, gate.samples, gate.log_wealth, gate.log_needed)
         self._stale = time.monotonic() - self._measured_at <= METRICS_EVERY_S
         if not self._stale:
             self._measured_at = time.monotonic()
-            self._metrics = records.encode(
+            self._metrics = METRICS.entry(
                 Metrics(
                     {who: row(scores) for who, scores in self._evaluator.totals().items()},
                     {m: {who: row(s) for who, s in month.items()} for m, month in self._evaluator.months.items()},
                 )
             )
-        note = records.encode(EvaluatorNote(self._commit, self._candidate, self._verdict, trial))
-        self._store.put(self._pipeline.name, {"evaluator": note, "metrics": self._metrics})
+        note = EvaluatorNote(self._commit, self._candidate, self._verdict, trial)
+        self._store.put(self._pipeline.name, EVALUATOR.entry(note) | self._metrics)
 
 
 def row(scores: Scores) -> Row:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
+from deploy.registry.kinds import COMMITS
 from deploy.registry.registry import Registry, RegistryError
 from learners.commits import commit as commits
 from learners.commits.commit import Commit, CommitError
@@ -45,10 +46,10 @@ def read(registry: Registry, n: int) -> Commit:
     Raises:
         RegistryError: there is none.
     """
-    data = registry.read("commits", n)
-    if data is None:
+    commit = registry.record(COMMITS, n)
+    if commit is None:
         raise RegistryError(f"there is no commit {n} in {registry.folder}")
-    return commits.decode(data)
+    return commit
 
 
 def backwards(registry: Registry, last: int | None = None) -> Iterator[Commit]:
@@ -89,7 +90,7 @@ def rebuild(
 
 def check(learner: Learner, registry: Registry, first: int = 0, last: int | None = None) -> Rebuilt:
     """Rebuild the newest whole state (of commit `last` at most) from that of commit `first`, and compare the bits."""
-    numbers = range(registry.last("commits") if last is None else last, -1, -1)
+    numbers = range(registry.last(COMMITS) if last is None else last, -1, -1)
     whole = next(commit for commit in (read(registry, n) for n in numbers) if commit.state is not None)
     begun = rebuild(learner, registry, whole.number, base=min(first, max(0, whole.number - 1)))
     digest = hashlib.sha256(commits.pack_state(learner.state())).hexdigest()
@@ -118,7 +119,7 @@ def taken_back(registry: Registry, commit: Commit) -> list[Sample]:
 def _walk(registry: Registry, last: int | None, void: Mapping[str, str]) -> Iterator[tuple[Commit, Bounds]]:
     """Give each commit as it was written, newest first, with what later ones leave of it."""
     bounds = lowered({}, void)
-    for n in range(registry.last("commits") if last is None else last, -1, -1):
+    for n in range(registry.last(COMMITS) if last is None else last, -1, -1):
         commit = read(registry, n)
         yield commit, bounds
         bounds = lowered(bounds, commit.void)

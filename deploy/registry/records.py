@@ -76,13 +76,22 @@ class DistillerNote(Struct, frozen=True):
     candidate: int
 
 
+class Trial(Struct, frozen=True, array_like=True):
+    """A candidate's test so far: samples compared, and the natural logarithms of its wealth and of what proof needs."""
+
+    candidate: int
+    samples: int
+    log_wealth: float
+    log_needed: float
+
+
 class EvaluatorNote(Struct, frozen=True):
-    """The last commit, candidate and verdict; the running trial: number, samples, log W, log W needed."""
+    """The last commit taken, the last candidate begun, the last verdict written, and the running trial."""
 
     commit: int
     candidate: int
     verdict: int
-    trial: tuple[int, int, float, float] | None
+    trial: Trial | None
 
 
 Row = tuple[int, float | None, float | None]  # count, mean loss, AUC where there is one

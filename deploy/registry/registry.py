@@ -3,18 +3,19 @@
     commits/n, candidates/n, verdicts/n, champion/n     numbered records, created only if absent
     blobs/<sha256>                                      artifacts and states, by their digest
 
-Owns files, digests and durability (write, fsync, link, fsync of the folder). Does not know what the records mean.
+Owns their numbers and digests. How bytes last is `storage.py`'s, and what they mean `kinds.py`'s.
 """
 
 import hashlib
-import os
-import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 
+from deploy.registry import storage
+from deploy.registry.kinds import BLOBS, KINDS, Kind
 from streams.errors import ShadowstreamError
 
 T = TypeVar("T", bound=Struct)
@@ -29,79 +30,69 @@ class Registry:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for kind in ("commits", "candidates", "verdicts", "champion", "blobs"):
-            (folder / kind).mkdir(parents=True, exist_ok=True)
+        for name in (*(kind.name for kind in KINDS), BLOBS):
+            (folder / name).mkdir(parents=True, exist_ok=True)
 
-    def create(self, kind: str, number: int, data: bytes) -> bool:
-        """Create `kind/number` durably, or return False because it is there already."""
-        return self._link(self._path(kind, number), data)
+    def create(self, kind: Kind[T], number: int, record: T) -> bool:
+        """Create a record durably, or return False because that number is taken."""
+        return self.write(kind, number, kind.encode(record))
 
-    def read(self, kind: str, number: int) -> bytes | None:
-        """Give the bytes of `kind/number`, or None if there is none."""
-        try:
-            return self._path(kind, number).read_bytes()
-        except FileNotFoundError:
-            return None
-
-    def record(self, kind: str, number: int, of: type[T]) -> T | None:
-        """Give `kind/number`, decoded, or None if there is none.
+    def record(self, kind: Kind[T], number: int) -> T | None:
+        """Return a record, or None if there is none of that number.
 
         Raises:
             RegistryError: the file is not such a record.
+            CommitError: the file is not a commit, or has a newer format.
         """
         data = self.read(kind, number)
         try:
-            return None if data is None else msgspec.json.decode(data, type=of)
+            return None if data is None else kind.decode(data)
         except msgspec.DecodeError as wrong:
             raise RegistryError(f"{self._path(kind, number)}: {wrong}") from None
 
-    def last(self, kind: str, start: int = -1) -> int:
-        """Give the highest number of `kind`, looking upwards from `start`; -1 if there is none. There are no holes."""
+    def records(self, kind: Kind[T]) -> Iterator[T]:
+        """Yield all records of a kind in their order."""
+        number = 0
+        while (record := self.record(kind, number)) is not None:
+            yield record
+            number += 1
+
+    def write(self, kind: Kind[T], number: int, data: bytes) -> bool:
+        """Create a record of these bytes durably, or return False because that number is taken."""
+        return storage.create(self._path(kind, number), data)
+
+    def read(self, kind: Kind[T], number: int) -> bytes | None:
+        """Return a record's bytes, or None if there is none of that number."""
+        return storage.read(self._path(kind, number))
+
+    def last(self, kind: Kind[T], start: int = -1) -> int:
+        """Return the highest number of a kind, -1 if there is none.
+
+        Numbers have no holes; `start` is a number that is known to be taken.
+        """
         while self._path(kind, start + 1).exists():
             start += 1
         return start
 
     def put(self, data: bytes) -> str:
-        """Keep a blob; returns its digest."""
+        """Keep a blob and return its digest."""
         digest = hashlib.sha256(data).hexdigest()
-        self._link(self.folder / "blobs" / digest, data)
+        storage.create(self.folder / BLOBS / digest, data)
         return digest
 
     def get(self, digest: str) -> bytes:
-        """Give a blob.
+        """Return a blob.
 
         Raises:
-            RegistryError: it is missing, or its bytes are not those of the digest.
+            RegistryError: it is missing, or its bytes do not have that digest.
         """
-        path = self.folder / "blobs" / digest
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            raise RegistryError(f"{path} is missing") from None
+        path = self.folder / BLOBS / digest
+        data = storage.read(path)
+        if data is None:
+            raise RegistryError(f"{path} is missing")
         if hashlib.sha256(data).hexdigest() != digest:
             raise RegistryError(f"{path} is damaged: its bytes do not match its name")
         return data
 
-    def _path(self, kind: str, number: int) -> Path:
-        return self.folder / kind / f"{number:08}.json"
-
-    def _link(self, path: Path, data: bytes) -> bool:
-        if path.exists():
-            return False
-        draft = path.with_name(f".{uuid.uuid4().hex}")
-        with draft.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            return False
-        finally:
-            draft.unlink()
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-        return True
+    def _path(self, kind: Kind[T], number: int) -> Path:
+        return kind.path(self.folder, number)

@@ -21,6 +21,7 @@ from deploy.processes.actors import System
 from deploy.processes.roles import Plan
 from deploy.registry import learned as audit
 from deploy.registry.history import backwards
+from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.registry import Registry
 from deploy.run.partitions import Partitions, Say, begin
 from deploy.run.rate import Rate
@@ -54,7 +55,7 @@ def running(path: Path, settings: Settings, say: Say, *, fresh: bool) -> Iterato
     folder = Path(settings.registry.path).resolve() / pipeline.name
     say("starting broker, store and actors")
     with (
-        provided(settings, folder, lambda _: None, fresh=fresh, mark="champion") as services,
+        provided(settings, folder, lambda _: None, fresh=fresh, mark=CHAMPIONS.name) as services,
         closing(Store(services.settings.redis)) as store,
     ):
         settings, registry = services.settings, Registry(folder)
@@ -79,7 +80,7 @@ def running(path: Path, settings: Settings, say: Say, *, fresh: bool) -> Iterato
 
 def first_version(pipeline: Pipeline, registry: Registry, say: Say) -> None:
     """Make the first version where there is no version yet, and say so; say which one serves otherwise."""
-    if (champion := registry.last("champion")) >= 0:
+    if (champion := registry.last(CHAMPIONS)) >= 0:
         say(f"v{champion} serves, as before")
         return
     say("training the first version on history" if pipeline.history else "making the first version")

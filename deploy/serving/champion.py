@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors.artifact import format as artifact
-from deploy.registry.records import Champion
+from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.registry import Registry, RegistryError
 from deploy.serving.engines import Engines
 from learners.online.batches import Inputs
@@ -20,11 +20,11 @@ class Served:
 
     def __init__(self, registry: Registry, factory: Callable[[], nn.Module], engines: Engines | None = None) -> None:
         self._registry, self._factory, self._engines = registry, factory, engines
-        self._load(registry.last("champion"))
+        self._load(registry.last(CHAMPIONS))
 
     def refresh(self) -> bool:
         """Swap to a newer champion, or to its engine, if there is one; call between batches."""
-        newest = self._registry.last("champion", self.record.number)
+        newest = self._registry.last(CHAMPIONS, self.record.number)
         if newest == self.record.number:
             return self._engines is not None and self._engines.step()
         self._load(newest)
@@ -42,7 +42,7 @@ class Served:
         return self._engines.told if self._engines else ()
 
     def _load(self, number: int) -> None:
-        record = self._registry.record("champion", number, Champion)
+        record = self._registry.record(CHAMPIONS, number)
         if record is None:
             raise RegistryError(f"{self._registry.folder} holds no champion: the feed was not created")
         self._model = artifact.load(self._registry.get(record.artifact), self._factory)

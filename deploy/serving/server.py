@@ -6,12 +6,11 @@ Owns decoding, scoring and the order produce → acknowledged → position. Does
 import time
 from typing import Any, NamedTuple
 
-import msgspec
 from msgspec import Raw
 
 from deploy.pipeline import Pipeline
-from deploy.registry import records
-from deploy.registry.records import LearnerNote, ServerNote
+from deploy.registry.kinds import LEARNER, SERVER
+from deploy.registry.records import ServerNote
 from deploy.serving.champion import Served
 from learners.online.batches import Encoder
 from streams.dead import DeadLetters
@@ -64,7 +63,7 @@ class ServerRole:
             note.rejected + served[1],
             self._champion.engines,
         )
-        self._store.put(self._pipeline.name, {"server": records.encode(self._note)})
+        self._store.put(self._pipeline.name, SERVER.entry(self._note))
         if time.monotonic() - self._committed_at > COMMIT_EVERY_S:
             self._source.commit({p.tp: p.end for p in polled})
             self._committed_at = time.monotonic()
@@ -100,10 +99,9 @@ class ServerRole:
             self._to.sink.send(tp, key=request.id.encode(), value=encode(prediction), t_ms=at)
 
     def _intercept(self) -> tuple[int, tuple[float, ...]]:
-        (data,) = self._store.get(self._pipeline.name, "learner")
-        if data is None:
+        note = LEARNER.read(*self._store.get(self._pipeline.name, LEARNER.name))
+        if note is None:
             return 0, (0.0,) * self._pipeline.task.outputs
-        note = msgspec.json.decode(data, type=LearnerNote)
         return note.learned, note.intercept
 
 

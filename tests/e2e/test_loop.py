@@ -17,6 +17,7 @@ import pytest
 
 from deploy.pipeline import load
 from deploy.processes.roles import ROLES
+from deploy.registry.kinds import CHAMPIONS, COMMITS, Kind
 from deploy.registry.records import Champion
 from deploy.registry.registry import Registry
 from learners.commits import commit as commits
@@ -79,10 +80,10 @@ def test_a_slice_of_the_year(broker: Running, store_server: Running, published: 
 
 def check_that_nothing_knew_its_future(registry: Registry) -> None:
     """No answer was given by a version, or under an intercept, that had learned an outcome published after it."""
-    history = [commits.decode(data) for data in read_all(registry, "commits")]
+    history = [commits.decode(data) for data in read_all(registry, COMMITS)]
     samples = [sample for commit in history for sample in commit.read()]
     known_until = [0, *accumulate((s.label_t for s in samples), max)]  # by how many samples were learned
-    versions = [msgspec.json.decode(data, type=Champion) for data in read_all(registry, "champion")]
+    versions = [msgspec.json.decode(data, type=Champion) for data in read_all(registry, CHAMPIONS)]
     assert len(samples) > 1_000
     for sample in samples:
         asked = sample.prediction
@@ -93,7 +94,7 @@ def check_that_nothing_knew_its_future(registry: Registry) -> None:
     assert max(s.prediction.learned for s in samples) > len(samples) // 2
 
 
-def read_all(registry: Registry, kind: str) -> Iterator[bytes]:
+def read_all(registry: Registry, kind: Kind[Any]) -> Iterator[bytes]:
     for number in range(registry.last(kind) + 1):
         data = registry.read(kind, number)
         assert data is not None

@@ -15,6 +15,7 @@ import pytest
 from redis import Redis
 
 from deploy.registry import learned as audit
+from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.registry import Registry
 from streams.kafka import Sink, Tp
 from tests import small
@@ -85,7 +86,7 @@ def test_a_store_that_was_emptied_is_made_anew(broker: Running, store_server: Ru
     run = Run(f"restart-{store_server.kind}", tmp_path, broker.address, store_server.address)
     run.start()
     try:
-        run.until(lambda: run.registry.last("champion") == 0)
+        run.until(lambda: run.registry.last(CHAMPIONS) == 0)
         run.publish(*range(100))
         run.until(lambda: run.learned() == 100)
         with Redis.from_url(store_server.address) as redis:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -22,7 +22,7 @@ from deploy.operate.audit import inspect
 from deploy.pipeline import load
 from deploy.processes.roles import Plan
 from deploy.promotion.conductor import ConductorRole
-from deploy.registry import records
+from deploy.registry.kinds import CANDIDATES, CHAMPIONS, VERDICTS, Kind
 from deploy.registry.records import Candidate, Champion, Figures
 from deploy.registry.registry import Registry
 from learners.evaluation.evaluate import Verdict
@@ -42,6 +42,7 @@ from tests import small
 pipeline = replace(small.pipeline, name="serving")
 """
 T = small.START_MS
+R = TypeVar("R", bound=msgspec.Struct)
 REQUESTS = 1_500
 WAIT_S = 300.0  # against a hang alone
 PROVEN = {0, 2, 3}  # of five candidates
@@ -79,11 +80,11 @@ class Serving:
 
     def swap(self) -> None:
         """Make the next champion, which answers otherwise."""
-        number = self.registry.last("champion")
-        last = self.registry.record("champion", number, Champion)
+        number = self.registry.last(CHAMPIONS)
+        last = self.registry.record(CHAMPIONS, number)
         assert last is not None
         following = replace(last, number=number + 1, offset=(last.offset[0] + 1.0,), candidate=number)
-        assert self.registry.create("champion", number + 1, records.encode(following))
+        assert self.registry.create(CHAMPIONS, number + 1, following)
 
     def answers(self) -> list[Prediction]:
         """Read all that was served."""
@@ -181,17 +182,17 @@ class Frozen(Registry):
         super().__init__(folder)
         self._left, self._meanwhile = at, meanwhile
 
-    def record(self, kind: str, number: int, of: Any) -> Any:
+    def record(self, kind: Kind[R], number: int) -> R | None:
         self._call()
-        return super().record(kind, number, of)
+        return super().record(kind, number)
 
-    def last(self, kind: str, start: int = -1) -> int:
+    def last(self, kind: Kind[R], start: int = -1) -> int:
         self._call()
         return super().last(kind, start)
 
-    def create(self, kind: str, number: int, data: bytes) -> bool:
+    def create(self, kind: Kind[R], number: int, record: R) -> bool:
         self._call()
-        return super().create(kind, number, data)
+        return super().create(kind, number, record)
 
     def _call(self) -> None:
         self._left -= 1
@@ -202,14 +203,14 @@ class Frozen(Registry):
 @pytest.mark.parametrize("at", range(1, 40))
 def test_a_frozen_conductor_wakes_up_beside_its_successor(at: int, embedded_store: Store, tmp_path: Path) -> None:
     registry = Registry(tmp_path)
-    registry.create("champion", 0, records.encode(promoted(0, None)))
+    registry.create(CHAMPIONS, 0, promoted(0, None))
     for n in range(5):
         decision = Decision.PROVEN if n in PROVEN else Decision.FUTILE
-        registry.create("candidates", n, records.encode(candidate(n)))
-        registry.create("verdicts", n, records.encode(verdict(n, decision)))
+        registry.create(CANDIDATES, n, candidate(n))
+        registry.create(VERDICTS, n, verdict(n, decision))
     frozen = Frozen(tmp_path, at, lambda: work(ConductorRole("conducted", embedded_store, registry)))
     work(ConductorRole("conducted", embedded_store, frozen))
-    champions = [registry.record("champion", n, Champion) for n in range(registry.last("champion") + 1)]
+    champions = [registry.record(CHAMPIONS, n) for n in range(registry.last(CHAMPIONS) + 1)]
     assert [one.candidate for one in champions if one] == [None, *sorted(PROVEN)]
 
 

@@ -12,8 +12,8 @@ from deploy.cli.main import app
 from deploy.operate.audit import inspect
 from deploy.processes.worker import outputs
 from deploy.registry import learned as audit
+from deploy.registry.kinds import COMMITS
 from deploy.registry.registry import Registry as Commits
-from learners.commits import commit as commits
 from learners.commits.commit import Commit, Run
 from streams.audit.equations import Unbalanced
 from streams.audit.verify import Disagreement
@@ -130,7 +130,7 @@ def commits_of(world: World, samples: list[bytes], there: dict[int, Any], number
         latest_ms=0,
         fingerprint="",
     )
-    registry.create("commits", number, commits.encode(commit))
+    registry.create(COMMITS, number, commit)
     for shard, part in there.items():
         world.place.store.trim(world.name, shard, part[2][0])
     return registry

@@ -22,7 +22,7 @@ from deploy.console.terminal import draw
 from deploy.learning.bootstrap import bootstrap
 from deploy.monitor import View
 from deploy.processes.roles import Plan, Role, build
-from deploy.registry import records
+from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.records import Champion, ServerNote
 from deploy.registry.registry import Registry
 from deploy.serving.engines import LEAST_ROWS
@@ -49,7 +49,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[Champion]:
     for number in range(2):
         own = Registry(tmp_path_factory.mktemp("one"))
         bootstrap(replace(small.pipeline, seed=number), own)
-        first = own.record("champion", 0, Champion)
+        first = own.record(CHAMPIONS, 0)
         assert first is not None
         digest = registry.put(own.get(first.artifact))
         found.append(msgspec.structs.replace(first, number=number, artifact=digest, evidence=str(registry.folder)))
@@ -83,7 +83,7 @@ class World:
         stack.callback(self._source.close)
 
     def promote(self, number: int) -> None:
-        assert self.registry.create("champion", number, records.encode(self._versions[number]))
+        assert self.registry.create(CHAMPIONS, number, self._versions[number])
 
     def note(self) -> ServerNote:
         (data,) = self._store.get(self.pipeline.name, "server")

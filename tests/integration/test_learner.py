@@ -16,6 +16,7 @@ from deploy.learning.learner import CommitRules, LearnerRole, LostRace
 from deploy.promotion.evaluator import EvaluatorRole
 from deploy.registry import history
 from deploy.registry import learned as audit
+from deploy.registry.kinds import COMMITS
 from learners.commits.commit import encode
 from streams.errors import HistoryChanged, StoreRefused
 from streams.join.store import Store
@@ -106,7 +107,7 @@ class TestStoreThatWentBack:
         totals = evaluator._evaluator.totals()
         assert totals["served"].count == totals["shadow"].count == 200
         again = DistillerRole(feed.pipeline, embedded_store, feed.registry)
-        again._remember_again(feed.registry.last("commits"))
+        again._remember_again(feed.registry.last(COMMITS))
         assert sum(len(labels) for _, labels in distiller._replay) == 200
         assert [labels.tolist() for _, labels in again._replay] == [labels.tolist() for _, labels in distiller._replay]
 
@@ -133,7 +134,7 @@ class TestStoreThatWentBack:
         embedded_redis.delete(Store._keys(feed.name, 0)[4])
         with pytest.raises(HistoryChanged, match="no position of any commit"):
             role.step(1)
-        assert feed.registry.last("commits") == 1
+        assert feed.registry.last(COMMITS) == 1
 
 
 class TestStoreThatWasLost:
@@ -220,11 +221,11 @@ class TestRivals:
         for _ in range(3):
             feed.join(most=30)
             new.step(1)
-        before = [feed.registry.read("commits", n) for n in range(feed.registry.last("commits") + 1)]
+        before = [feed.registry.read(COMMITS, n) for n in range(feed.registry.last(COMMITS) + 1)]
         feed.join(most=30)
         with pytest.raises(LostRace):
             old.step(1)
-        assert [feed.registry.read("commits", n) for n in range(feed.registry.last("commits") + 1)] == before
+        assert [feed.registry.read(COMMITS, n) for n in range(feed.registry.last(COMMITS) + 1)] == before
         again = feed.learner(20)
         feed.finish(again)
         feed.check(again)

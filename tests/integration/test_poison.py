@@ -8,6 +8,7 @@ from torch import Tensor
 from deploy.learning.attempts import THIRD
 from deploy.learning.learner import DIED
 from deploy.registry import learned as audit
+from deploy.registry.kinds import COMMITS
 from learners.online.learner import Learner
 from streams.events import Sample
 from tests import small
@@ -27,7 +28,7 @@ class TestPoison:
         for failures in range(1, THIRD + 1):
             assert role.step(1)
             assert (role._learner.learned, role._attempts._now.failures) == (0, failures)
-        assert feed.registry.last("commits") == 0
+        assert feed.registry.last(COMMITS) == 0
         role.step(1)
         newest = commits(feed.registry)[-1]
         assert [(one.position.split("-")[0], one.reason[: len(reason)]) for one in newest.quarantined] == [

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from compressors.artifact import format as artifact
 from deploy.learning.distiller import DistillerRole
-from deploy.registry.records import Candidate
+from deploy.registry.kinds import CANDIDATES
 from streams.join.store import Store
 from tests import small
 from tests.learned import Feed, begun
@@ -21,8 +21,8 @@ def test_a_candidate_has_the_masks_of_the_shadow_it_was_made_of(embedded_store: 
     while distiller.step(1):
         pass
     first, regrown = feed.state(0)[MASK], []
-    for n in range(feed.registry.last("candidates") + 1):
-        candidate = feed.registry.record("candidates", n, Candidate)
+    for n in range(feed.registry.last(CANDIDATES) + 1):
+        candidate = feed.registry.record(CANDIDATES, n)
         assert candidate is not None
         mask = feed.state(candidate.commit)[MASK]
         weight = artifact.floats(feed.registry.get(candidate.artifact))["0.weight"]

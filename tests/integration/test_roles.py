@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,10 +17,10 @@ from deploy.pipeline import Pipeline
 from deploy.processes.roles import Plan, build
 from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.evaluator import EvaluatorRole
-from deploy.registry.records import Candidate, Champion, ServerNote
+from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, KINDS, VERDICTS, Kind
+from deploy.registry.records import ServerNote
 from deploy.registry.registry import Registry
 from learners.commits import commit as commits
-from learners.evaluation.evaluate import Verdict
 from learners.evaluation.gate import Decision
 from streams.events import Prediction, Record, Request, Sample, json_request
 from streams.join.step import Move, Rules, Step, asked, told
@@ -46,10 +47,9 @@ def registry(first: Path, tmp_path: Path) -> Registry:
     original = Registry(first)
     for path in (first / "blobs").iterdir():
         copied.put(path.read_bytes())
-    for kind in ("commits", "champion"):
-        data = original.read(kind, 0)
-        assert data is not None
-        copied.create(kind, 0, data)
+    for kind in KINDS:
+        if (data := original.read(kind, 0)) is not None:
+            copied.write(kind, 0, data)
     return copied
 
 
@@ -80,7 +80,7 @@ def emit(store: Store, feed: str, samples: list[Sample], offset: int) -> int:
 class FullDisk(Registry):
     """A registry that can be read, and where no record can be created."""
 
-    def create(self, kind: str, number: int, data: bytes) -> bool:
+    def write(self, kind: Kind[Any], number: int, data: bytes) -> bool:
         raise OSError("the disk is full")
 
 
@@ -179,16 +179,16 @@ def test_a_learner_that_dies_before_its_commit_learns_the_same_again(
     offset = emit(embedded_store, feed.name, chosen[:150], 0)
     dying = learner_role(feed, embedded_store, registry)
     assert dying.step(1)
-    assert registry.last("commits") == 1
+    assert registry.last(COMMITS) == 1
     emit(embedded_store, feed.name, chosen[150:], offset)
     full = FullDisk(registry.folder)
     with pytest.raises(OSError, match="full"):
         learner_role(feed, embedded_store, full).step(1)
-    assert registry.last("commits") == 1
+    assert registry.last(COMMITS) == 1
     resumed = learner_role(feed, embedded_store, registry)
     resumed.step(1)
-    assert registry.last("commits") == 2
-    history = [commits.decode(registry.read("commits", n) or b"") for n in range(3)]
+    assert registry.last(COMMITS) == 2
+    history = [commits.decode(registry.read(COMMITS, n) or b"") for n in range(3)]
     learned = [s.prediction.id for commit in history for s in commit.read()]
     assert learned == [s.prediction.id for s in chosen]
     state = embedded_store.shard(feed.name, 0)
@@ -205,14 +205,14 @@ def test_a_learner_that_loses_the_race_says_so_and_changes_nothing(
     winner, loser = (learner_role(feed, store, registry) for _ in range(2))
     emit(store, feed.name, small.samples(120), 0)
     winner.step(1)
-    won = registry.read("commits", 1)
+    won = registry.read(COMMITS, 1)
     emit(store, feed.name, small.samples(120, start=120), 120)
     with pytest.raises(LostRace):
         loser.step(1)
-    assert registry.read("commits", 1) == won
-    assert registry.last("commits") == 1
+    assert registry.read(COMMITS, 1) == won
+    assert registry.last(COMMITS) == 1
     learner_role(feed, store, registry).step(1)
-    assert registry.last("commits") == 2
+    assert registry.last(COMMITS) == 2
 
 
 def test_from_samples_to_the_next_champion(embedded_store: Store, registry: Registry, feed: Pipeline) -> None:
@@ -229,9 +229,9 @@ def test_from_samples_to_the_next_champion(embedded_store: Store, registry: Regi
             while role.step(1):
                 pass
     # What was served (0, always) is worse than any model, so a candidate must have been promoted.
-    verdict = registry.record("verdicts", 0, Verdict)
-    champion = registry.record("champion", 1, Champion)
-    candidate = registry.record("candidates", 0, Candidate)
+    verdict = registry.record(VERDICTS, 0)
+    champion = registry.record(CHAMPIONS, 1)
+    candidate = registry.record(CANDIDATES, 0)
     assert verdict is not None
     assert champion is not None
     assert candidate is not None
@@ -241,5 +241,5 @@ def test_from_samples_to_the_next_champion(embedded_store: Store, registry: Regi
     again = ConductorRole(feed.name, embedded_store, registry)
     while again.step(1):
         pass
-    champions = [registry.record("champion", n, Champion) for n in range(registry.last("champion") + 1)]
+    champions = [registry.record(CHAMPIONS, n) for n in range(registry.last(CHAMPIONS) + 1)]
     assert len({c.candidate for c in champions if c}) == len(champions)

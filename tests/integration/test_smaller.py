@@ -12,7 +12,7 @@ from compressors.recipe import Recipe
 from deploy.learning.distiller import DistillerRole
 from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.evaluator import EvaluatorRole
-from deploy.registry.records import Candidate, Champion
+from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS
 from deploy.serving.champion import Served
 from streams.join.store import Store
 from tests import small
@@ -30,7 +30,7 @@ def widths(model: nn.Module) -> list[tuple[int, ...]]:
 
 
 def committed(feed: Feed, number: int) -> bool:
-    return feed.registry.last("commits") >= number
+    return feed.registry.last(COMMITS) >= number
 
 
 def test_a_killed_learner_comes_back_in_its_shapes(
@@ -67,7 +67,7 @@ def test_candidates_keep_the_shapes_of_the_first_version_and_one_is_served(
         for role in (learner, distiller, evaluator, conductor):
             while role.step(1):
                 pass
-    candidates = [feed.registry.record("candidates", n, Candidate) for n in range(feed.registry.last("candidates") + 1)]
+    candidates = [feed.registry.record(CANDIDATES, n) for n in range(feed.registry.last(CANDIDATES) + 1)]
     artifacts = [feed.registry.get(one.artifact) for one in candidates if one is not None]
     assert len(artifacts) > 2
     shapes = [{name: t.shape for name, t in artifact.floats(packed).items()} for packed in artifacts]
@@ -78,7 +78,7 @@ def test_candidates_keep_the_shapes_of_the_first_version_and_one_is_served(
     assert all(one is not None and one.refused is None and one.figures.sparsity >= 0.6 for one in candidates)
     # The samples were answered with 0, which is worse than any model: a candidate must have been promoted.
     assert served.refresh()
-    champion = feed.registry.record("champion", served.record.number, Champion)
+    champion = feed.registry.record(CHAMPIONS, served.record.number)
     assert champion is not None
     assert champion.candidate is not None
     assert widths(served._model) == was

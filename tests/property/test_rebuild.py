@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from deploy.registry.history import read
+from deploy.registry.kinds import COMMITS
 from streams.join.store import Store
 from tests import small
 from tests.learned import BAD, LARGE, Feed, begun, put_back, snapshot, spoilt
@@ -71,4 +72,4 @@ def test_whatever_happens_all_is_learned_once_and_the_state_is_a_fold(
         feed.check_trim()
         feed.check_position()
         feed.check(role, [log[n].id for n in poison])
-        event(f"{sum(bool(read(feed.registry, n).void) for n in range(feed.registry.last('commits') + 1))} voids")
+        event(f"{sum(bool(read(feed.registry, n).void) for n in range(feed.registry.last(COMMITS) + 1))} voids")

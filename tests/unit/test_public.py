@@ -16,7 +16,7 @@ import shadowstream
 from deploy.learning.bootstrap import bootstrap
 from deploy.learning.distiller import make_learner
 from deploy.operate.compressing import read, show
-from deploy.registry.records import Champion
+from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.registry import Registry
 from deploy.serving.champion import Served
 from learners.commits.commit import Commit, Run
@@ -120,7 +120,7 @@ def test_every_public_name_is_there_and_a_feed_loads_no_torch() -> None:
 def test_what_the_loop_makes_says_what_made_it(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
     assert bootstrap(small.pipeline, registry)
-    record = registry.record("champion", 0, Champion)
+    record = registry.record(CHAMPIONS, 0)
     assert record is not None
     told = describe_artifact(registry.get(record.artifact)).manifest
     assert (told["pipeline"], told["factory"], told["arguments"]) == ("small", "tests.small:net", {})

@@ -6,7 +6,7 @@ from typing import cast
 import msgspec
 
 from deploy.promotion.conductor import ConductorRole
-from deploy.registry import records
+from deploy.registry.kinds import CANDIDATES, CHAMPIONS, VERDICTS
 from deploy.registry.records import Candidate, Champion, ConductorNote, Figures
 from deploy.registry.registry import Registry
 from learners.evaluation.evaluate import Verdict
@@ -31,19 +31,19 @@ class Board:
 
 def decide(registry: Registry, number: int, decision: Decision) -> None:
     made = Candidate(number=number, commit=0, learned=0, at_ms=0, reason="", artifact=str(number), figures=FIGURES)
-    registry.create("candidates", number, records.encode(made))
+    registry.create(CANDIDATES, number, made)
     verdict = Verdict(
         candidate=number, decision=decision, samples=1, log_wealth=9.0, log_needed=1.0, gain=0.0, margin=0.0,
         offset=(0.0,), at_ms=0, commit=0,
     )  # fmt: skip
-    registry.create("verdicts", number, records.encode(verdict))
+    registry.create(VERDICTS, number, verdict)
 
 
 def test_the_note_names_the_version_that_its_verdict_made(tmp_path: Path) -> None:
     """A replay waits until the server serves that version: with the one before, it would not wait for the swap."""
     registry, board = Registry(tmp_path), Board()
     first = Champion(number=0, artifact="", candidate=None, offset=(0.0,), at_ms=0, learned=0, evidence="a test")
-    registry.create("champion", 0, records.encode(first))
+    registry.create(CHAMPIONS, 0, first)
     for number, decision in enumerate([Decision.FUTILE, Decision.PROVEN, Decision.PROVEN]):
         decide(registry, number, decision)
     conductor = ConductorRole("a feed", cast(Store, board), registry)
@@ -51,6 +51,6 @@ def test_the_note_names_the_version_that_its_verdict_made(tmp_path: Path) -> Non
         pass
     assert board.notes == [ConductorNote(0, 0), ConductorNote(1, 1), ConductorNote(2, 2)]
     decide(registry, 3, Decision.PROVEN)
-    registry.create("champion", 3, records.encode(msgspec.structs.replace(first, number=3, candidate=3)))  # a rival's
+    registry.create(CHAMPIONS, 3, msgspec.structs.replace(first, number=3, candidate=3))  # a rival's
     conductor.step(0)
     assert board.notes[-1] == ConductorNote(3, 3)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.registry.records import ConductorNote, encode
+from deploy.registry.kinds import CHAMPIONS, COMMITS
+from deploy.registry.records import Champion
 from deploy.registry.registry import Registry, RegistryError
 
 
@@ -15,7 +16,7 @@ def test_one_of_many_rivals_creates_a_record_and_the_others_are_told(tmp_path: P
 
     def rival(n: int) -> None:
         start.wait()
-        if registry.create("commits", 0, str(n).encode()):
+        if registry.write(COMMITS, 0, str(n).encode()):
             won.append(n)
 
     threads = [threading.Thread(target=rival, args=(n,)) for n in range(8)]
@@ -24,21 +25,26 @@ def test_one_of_many_rivals_creates_a_record_and_the_others_are_told(tmp_path: P
     for thread in threads:
         thread.join()
     assert len(won) == 1
-    assert registry.read("commits", 0) == str(won[0]).encode()
+    assert registry.read(COMMITS, 0) == str(won[0]).encode()
     assert [p.name for p in (tmp_path / "commits").iterdir()] == ["00000000.json"]
 
 
 def test_records_are_read_in_their_type_and_the_last_one_is_found(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
-    assert registry.last("champion") == -1
-    assert registry.record("champion", 0, ConductorNote) is None
+    assert registry.last(CHAMPIONS) == -1
+    assert registry.record(CHAMPIONS, 0) is None
     for n in range(3):
-        registry.create("champion", n, encode(ConductorNote(n, n)))
-    assert registry.last("champion") == registry.last("champion", 1) == 2
-    assert registry.record("champion", 2, ConductorNote) == ConductorNote(2, 2)
-    registry.create("champion", 3, b'{"verdict": "x"}')
+        registry.create(CHAMPIONS, n, champion(n))
+    assert registry.last(CHAMPIONS) == registry.last(CHAMPIONS, 1) == 2
+    assert registry.record(CHAMPIONS, 2) == champion(2)
+    assert list(registry.records(CHAMPIONS)) == [champion(0), champion(1), champion(2)]
+    registry.write(CHAMPIONS, 3, b'{"number": "x"}')
     with pytest.raises(RegistryError, match=r"00000003\.json"):
-        registry.record("champion", 3, ConductorNote)
+        registry.record(CHAMPIONS, 3)
+
+
+def champion(number: int) -> Champion:
+    return Champion(number=number, artifact="", candidate=None, offset=(0.0,), at_ms=0, learned=0, evidence="a test")
 
 
 def test_blobs_are_known_by_their_digest_and_damage_is_seen(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.registry import Registry
 from deploy.run.session import first_version
 from tests import small
@@ -13,7 +14,7 @@ def test_a_first_version_is_made_once_and_only_then_said(tmp_path: Path) -> None
     first: list[str] = []
     first_version(untrained, registry, first.append)
     assert first == ["making the first version"]
-    assert registry.last("champion") == 0
+    assert registry.last(CHAMPIONS) == 0
     second: list[str] = []
     first_version(small.pipeline, registry, second.append)
     assert second == ["v0 serves, as before"]

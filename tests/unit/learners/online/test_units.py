@@ -14,7 +14,7 @@ from compressors.distillation.distill import Data
 from compressors.recipe import Recipe
 from deploy.learning import bootstrap, distiller
 from deploy.pipeline import Labelled
-from deploy.registry.records import Champion
+from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.registry import Registry
 from learners.commits import commit as commits
 from learners.online import units
@@ -73,7 +73,7 @@ def test_the_first_version_is_what_the_library_makes_of_the_teacher(tmp_path: Pa
 
 
 def first_artifact(registry: Registry) -> bytes:
-    champion = registry.record("champion", 0, Champion)
+    champion = registry.record(CHAMPIONS, 0)
     assert champion is not None
     return registry.get(champion.artifact)
 

@@ -1,0 +1,117 @@
+"""Every name under which something is written down, and what it means: record kinds, board notes, the join's counters.
+
+Owns the names. Programs and people see the same ones: `audit --json`, the tables, the files and the board. The metrics
+of models are named by their task.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from deploy.registry import records
+from deploy.registry.records import (
+    Candidate,
+    Champion,
+    ConductorNote,
+    DistillerNote,
+    EvaluatorNote,
+    LearnerNote,
+    Metrics,
+    ServerNote,
+)
+from learners.commits import commit as commits
+from learners.commits.commit import Commit
+from learners.evaluation.evaluate import Verdict
+
+T = TypeVar("T", bound=Struct)
+
+
+@dataclass(frozen=True)
+class Kind(Generic[T]):
+    """Numbered records in the registry, `NAME/00000000.json` the first of them."""
+
+    name: str
+    means: str
+    decode: Callable[[bytes], T]
+    encode: Callable[[T], bytes] = records.encode
+
+    def path(self, folder: Path, number: int) -> Path:
+        """Return the file of a record in a registry's folder."""
+        return folder / self.name / f"{number:08}.json"
+
+
+@dataclass(frozen=True)
+class Note(Generic[T]):
+    """A note on the feed's board in the store: the newest one counts, and it may be lost."""
+
+    name: str
+    means: str
+    of: type[T]
+
+    def entry(self, note: T) -> dict[str, bytes]:
+        """Return what the store puts on the board."""
+        return {self.name: records.encode(note)}
+
+    def read(self, data: bytes | None) -> T | None:
+        """Return the note that the store has returned, if there is one."""
+        return None if data is None else msgspec.json.decode(data, type=self.of)
+
+
+COMMITS: Kind[Commit] = Kind(
+    "commits",
+    "what the learner learned, in order, and the position in the join's samples",
+    commits.decode,
+    commits.encode,
+)
+CANDIDATES = Kind(
+    "candidates",
+    "artifacts distilled from the learner's state, with their figures, or why one was refused",
+    msgspec.json.Decoder(Candidate).decode,
+)
+VERDICTS = Kind("verdicts", "how a candidate's test ended, with its evidence", msgspec.json.Decoder(Verdict).decode)
+CHAMPIONS = Kind("champion", "the versions that have served, in order", msgspec.json.Decoder(Champion).decode)
+KINDS: tuple[Kind[Any], ...] = (COMMITS, CANDIDATES, VERDICTS, CHAMPIONS)
+BLOBS = "blobs"  # artifacts and the learner's states, by their SHA-256
+
+SERVER = Note("server", "how far serving is, and which version serves", ServerNote)
+LEARNER = Note("learner", "how far learning is, and the live intercept", LearnerNote)
+DISTILLER = Note("distiller", "the last commit taken, and the last candidate made", DistillerNote)
+EVALUATOR = Note("evaluator", "the last commit, candidate and verdict, and the running trial", EvaluatorNote)
+CONDUCTOR = Note("conductor", "the last verdict handled, and the version that follows from it", ConductorNote)
+METRICS = Note("metrics", "how well the frozen, the served and the shadow model did, in all and by month", Metrics)
+NOTES: tuple[Note[Any], ...] = (SERVER, LEARNER, DISTILLER, EVALUATOR, CONDUCTOR, METRICS)
+ATTEMPTS = "attempts"  # a note as well, of the attempts to get further than a commit: deploy/learning/attempts.py
+
+COUNTERS = {
+    "predictions": "predictions read, duplicates and late ones included",
+    "opened": "predictions whose window was opened",
+    "prediction_duplicate": "predictions whose id was there already; the first one counts",
+    "conflict": "duplicates of a prediction with other content than the first one's",
+    "prediction_too_late": "predictions read after their window was closed and forgotten",
+    "joined": "predictions that met their outcome: a sample each",
+    "negative": "predictions without an outcome that became negative samples",
+    "unlabelled": "predictions whose window closed without an outcome; they are no sample",
+    "waiting": "predictions whose window is open now",
+    "outcomes": "outcomes read, duplicates and late ones included",
+    "used": "outcomes that a label was made of",
+    "early": "outcomes that wait for their prediction now",
+    "late": "outcomes that came after their prediction's window and did not change its label",
+    "orphan": "outcomes whose prediction never came",
+    "outcome_duplicate": "outcomes that were there already",
+    "outcome_too_late": "outcomes read after their window was closed and forgotten",
+    "capped": "outcomes over the largest number that one id may have",
+    "corrected": "samples that were emitted again with another label",
+    "restored": "samples that were emitted before the store lost its state",
+}
+POSITIONS = {
+    "start": "the first offset that the join counts",
+    "next": "the next offset to read",
+    "records": "records read",
+    "rejected": "positions that could not be read; each has a dead letter",
+    "holes": "offsets that hold no record: transactions' markers, and what compaction removed",
+    "lost": "offsets that retention removed before they were read, accepted by an operator",
+}

@@ -1,0 +1,46 @@
+"""Bytes that are created once and never changed, in a folder on a disk.
+
+Owns durability: write, fsync, link, fsync of the folder. Does not know what the bytes mean.
+"""
+
+import os
+import uuid
+from pathlib import Path
+
+
+def create(path: Path, data: bytes) -> bool:
+    """Create a file durably and whole, or return False because it is there already.
+
+    The link is what decides between rivals: it succeeds once, and whoever sees the file sees all of it.
+    """
+    if path.exists():
+        return False
+    draft = path.with_name(f".{uuid.uuid4().hex}")
+    with draft.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink()
+    _sync(path.parent)
+    return True
+
+
+def read(path: Path) -> bytes | None:
+    """Return a file's bytes, or None if there is no such file."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

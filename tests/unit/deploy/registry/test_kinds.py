@@ -1,0 +1,47 @@
+"""The names: everything that is counted or written down is named, with its meaning, in one file."""
+
+import ast
+import re
+from pathlib import Path
+
+import msgspec
+
+from deploy.registry.kinds import COUNTERS, KINDS, NOTES, POSITIONS
+from streams.audit import equations
+from streams.join import step
+
+ROOT = Path(__file__).parents[4]
+
+
+def test_every_counter_of_the_join_has_its_meaning() -> None:
+    script = (ROOT / "streams" / "join" / "join.lua").read_text()
+    counted = set(re.findall(r"add\((?:[^,()]* and )?'(\w+)'", script))
+    assert counted > {"joined", "orphan", "capped"}
+    assert counted <= COUNTERS.keys()
+    assert COUNTERS.keys() == set(step.COUNTERS)
+    assert {name for left, right in equations.EQUATIONS for name in (left, *right)} <= COUNTERS.keys() | {"seq"}
+
+
+def test_every_part_of_a_partition_s_equation_has_its_meaning() -> None:
+    fields = {field.name for field in msgspec.structs.fields(equations.Partition)}
+    assert POSITIONS.keys() == fields - {"tp", "equation"}
+
+
+def test_names_are_used_once_and_explained() -> None:
+    names = [*(kind.name for kind in KINDS), *(note.name for note in NOTES)]
+    assert len(set(names)) == len(names)
+    assert all([*(kind.means for kind in KINDS), *(note.means for note in NOTES), *COUNTERS.values()])
+
+
+def test_no_note_is_put_on_the_board_under_a_name_of_its_own() -> None:
+    """What a role puts there comes from a `Note`, or from the name of one."""
+    calls = [
+        (path, call)
+        for path in sorted((ROOT / "deploy").rglob("*.py"))
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "put"
+    ]
+    assert len(calls) > 5
+    for path, call in calls:
+        for made in (part for argument in call.args for part in ast.walk(argument) if isinstance(part, ast.Dict)):
+            assert not [key.value for key in made.keys if isinstance(key, ast.Constant)], f"{path}:{call.lineno}"
