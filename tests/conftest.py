@@ -22,6 +22,8 @@ SECOND = {"external", "redis", "redis cluster", "valkey cluster"}  # parameters:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the long tests that their folder or their parameters show."""
     for item in items:
+        if "unit" in item.path.parts:
+            continue  # no unit test starts a server; "redis" is an import's name there
         call = getattr(item, "callspec", None)
         values = call.params.values() if call else ()
         second = any(isinstance(value, str) and value in SECOND for value in values)
