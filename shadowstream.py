@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from compressors.advisor.advise import advise
     from compressors.advisor.search import Budget
     from compressors.artifact.folder import pull, push
-    from compressors.artifact.format import ArtifactError
     from compressors.artifact.format import describe as describe_artifact
     from compressors.artifact.format import load as load_artifact
-    from compressors.compress import Compressed, Refused, compress
+    from compressors.compress import Compressed, compress
     from compressors.distillation.distill import Data
     from compressors.engines.fastest import fastest
     from compressors.engines.onnx import export_onnx
+    from compressors.errors import ArtifactError, Refused
     from compressors.recipe import Distill, Prune, PruneStructured, Quantize, Recipe, Retrain
     from deploy.pipeline import FeedEvent, Labelled, Pipeline
     from learners.evaluation.gate import Promotion
@@ -80,8 +80,9 @@ __all__ = [
 
 _LATER = {
     "compressors.advisor.advise": ("advise",),
-    "compressors.artifact.format": ("ArtifactError", "describe_artifact", "load_artifact"),
-    "compressors.compress": ("Compressed", "Refused", "compress"),
+    "compressors.artifact.format": ("describe_artifact", "load_artifact"),
+    "compressors.compress": ("Compressed", "compress"),
+    "compressors.errors": ("ArtifactError", "Refused"),
     "compressors.distillation.distill": ("Data",),
     "compressors.engines.fastest": ("fastest",),
     "compressors.artifact.folder": ("pull", "push"),

@@ -3,6 +3,7 @@
     compress.py    a model through a recipe: artifact, parity, what it cost
     recipe.py      the chain of steps, as text and JSON
     steps.py       the steps: prune, prune_structured, quantize, retrain, distill
+    errors.py      every error that compression raises
     data.py        the rows to learn and measure on, and what a task must give
     form.py        the training form of a model: layers under masks and fake quantization
     checks.py      models, rows and tasks that do not go together

@@ -20,6 +20,7 @@ from compressors.artifact.parity import Parity, parity
 from compressors.checks import check_model, check_rows, check_task
 from compressors.distillation.distill import Data, Losses
 from compressors.distillation.train import train
+from compressors.errors import Refused
 from compressors.form import training_form, weights
 from compressors.pruning.prune import prune
 from compressors.pruning.shapes import shapes
@@ -31,10 +32,6 @@ HELD_OUT = 0.05  # the newest share of the data, on which parity and losses are 
 EXAMPLE = 4  # rows by which units are followed
 CALIBRATION = 64  # batches that static ranges follow where no training follows them
 Progress = Callable[[str, int, int], object]
-
-
-class Refused(ValueError):
-    """The artifact does not answer as the training form does; the message has the figures."""
 
 
 class EmptiedWarning(UserWarning):

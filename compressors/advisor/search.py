@@ -18,10 +18,11 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from compressors.compress import EmptiedWarning, Refused, bytes_of, compress
+from compressors.compress import EmptiedWarning, bytes_of, compress
 from compressors.distillation.distill import Data, Losses
 from compressors.engines.engine import Engine
 from compressors.engines.fastest import fastest
+from compressors.errors import OutOfTime, Refused
 from compressors.recipe import Recipe
 
 RUNGS = (1 / 27, 1 / 9, 1 / 3, 1.0)
@@ -73,10 +74,6 @@ class Trial:
     latency_us: float = math.inf
     engine: str = ""
     refused: str = ""
-
-
-class OutOfTime(Exception):
-    """The budget's minutes are over."""
 
 
 class Search:

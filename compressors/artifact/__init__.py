@@ -8,6 +8,6 @@ parity.py      does the artifact answer as its training form does
 folder.py      artifacts in folders, by digest
 """
 
-from compressors.artifact.format import ArtifactError, Description, describe, floats, load, pack, with_manifest
+from compressors.artifact.format import Description, describe, floats, load, pack, with_manifest
 
-__all__ = ["ArtifactError", "Description", "describe", "floats", "load", "pack", "with_manifest"]
+__all__ = ["Description", "describe", "floats", "load", "pack", "with_manifest"]

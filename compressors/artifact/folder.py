@@ -15,7 +15,8 @@ from safetensors.torch import save
 from torch import nn
 
 from compressors.artifact import format as artifact
-from compressors.artifact.format import ArtifactError, Description
+from compressors.artifact.format import Description
+from compressors.errors import ArtifactError
 
 ARTIFACT, DESCRIPTION = "artifact.safetensors", "artifact.json"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"  # Hugging Face's names

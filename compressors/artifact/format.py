@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from compressors.artifact.manifest import as_read, origin
 from compressors.artifact.stored import Stored, parts_of, stored, value_of, zeros
+from compressors.errors import ArtifactError
 from compressors.form import Weight, find, kind_of, left, open_encoders, shadow, weights
 from compressors.pruning.shapes import reshape
 from compressors.quantization.int8 import with_kernels
@@ -27,10 +28,6 @@ from compressors.quantization.layers import Shadow, mask_name
 FORMAT = 3
 READ = (2, FORMAT)  # 2 has neither transposed weights nor those of attention
 _BLANK = "0" * 64
-
-
-class ArtifactError(ValueError):
-    """These bytes are not an artifact that this version, or this model, can run; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)

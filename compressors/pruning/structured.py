@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from compressors.errors import Lost
 from compressors.pruning.groups import Family, families, sources
 from compressors.pruning.remove import remove
-from compressors.pruning.trace import TROUBLE, Lost, Stage
+from compressors.pruning.trace import TROUBLE, Stage
 from compressors.recipe import PruneStructured
 
 

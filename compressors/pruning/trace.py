@@ -18,16 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compressors.errors import Lost
 from compressors.pruning.cuts import kind_of
 from compressors.pruning.hooks import Reads, copied, instead, step_by_step, tensors
 
 TROUBLE = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 CLEAN, MIXED = -1, -2
 Columns = dict[nn.Module, Tensor]
-
-
-class Lost(RuntimeError):
-    """These units cannot be followed; the message says why."""
 
 
 @dataclass(frozen=True, eq=False)

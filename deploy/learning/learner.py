@@ -14,12 +14,12 @@ from deploy.learning.attempts import Attempts, Span
 from deploy.registry import history
 from deploy.registry.kinds import COMMITS, LEARNER
 from deploy.registry.records import LearnerNote
-from deploy.registry.registry import Registry, RegistryError
+from deploy.registry.registry import Registry
 from learners.commits import commit as commits
 from learners.commits.commit import Commit, Due, Quarantined
 from learners.commits.draft import Draft
 from learners.online.learner import Learner
-from streams.errors import HistoryChanged, ShadowstreamError
+from streams.errors import HistoryChanged, LostRace, RegistryError
 from streams.events import read_sample
 from streams.join.store import NOTHING, Store
 from streams.outputs.samples import number
@@ -207,12 +207,6 @@ class LearnerRole:
         learner = self._learner
         note = LearnerNote(learner.learned, learner.intercept.value, positions, self._last.number, self._watermark_ms)
         self._store.put(self._feed, LEARNER.entry(note) | self._attempts.note)
-
-
-class LostRace(ShadowstreamError):
-    """Another learner wrote the next commit; this one must start again from there."""
-
-    retry_helps = True
 
 
 class CommitRules:

@@ -20,10 +20,10 @@ from deploy.registry.history import Rebuilt, check
 from deploy.registry.learned import Learned, learned, learning
 from learners.commits.commit import Quarantined
 from streams import dead
-from streams.audit.equations import Audit, Equation, Unbalanced, audit, known, look
+from streams.audit.equations import Audit, Equation, audit, known, look
 from streams.audit.history import History, reread
-from streams.audit.verify import Disagreement, Verdict, verify
-from streams.errors import ConfigError, LogReplaced
+from streams.audit.verify import Verdict, verify
+from streams.errors import ConfigError, Disagreement, LogReplaced, Unbalanced
 from streams.join.step import ShardState
 from streams.join.store import Waiting, name
 from streams.kafka import Tp

@@ -23,6 +23,7 @@ from compressors.artifact.manifest import origin
 from compressors.compress import Compressed, compress
 from compressors.compress import Progress as Said
 from compressors.distillation.distill import Data
+from compressors.errors import ArtifactError
 from compressors.recipe import Distill, PruneStructured, Recipe, Retrain
 from deploy import pipeline as pipelines
 from deploy.learning.bootstrap import history
@@ -160,7 +161,7 @@ def read(path: Path) -> Description:
     """
     try:
         return artifact.describe(path.read_bytes())
-    except (OSError, artifact.ArtifactError) as wrong:
+    except (OSError, ArtifactError) as wrong:
         raise ConfigError(f"{path}: {wrong}") from wrong
 
 

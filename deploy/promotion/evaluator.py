@@ -11,10 +11,11 @@ from deploy.pipeline import Pipeline
 from deploy.registry.history import taken_back
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, EVALUATOR, METRICS, VERDICTS
 from deploy.registry.records import EvaluatorNote, Metrics, Row, Trial
-from deploy.registry.registry import Registry, RegistryError
+from deploy.registry.registry import Registry
 from learners.evaluation.evaluate import Evaluator, Verdict
 from learners.evaluation.metrics import Scores
 from learners.online.batches import Encoder
+from streams.errors import RegistryError
 from streams.join.store import Store
 
 METRICS_EVERY_S = 0.5  # metrics are for people

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping
 from msgspec import Struct
 
 from deploy.registry.kinds import COMMITS
-from deploy.registry.registry import Registry, RegistryError
+from deploy.registry.registry import Registry
 from learners.commits import commit as commits
-from learners.commits.commit import Commit, CommitError
+from learners.commits.commit import Commit
 from learners.commits.voids import Bounds, is_left, left, lowered, places
 from learners.online.learner import Learner
+from streams.errors import CommitError, RegistryError
 from streams.events import Sample
 from streams.outputs.samples import number
 

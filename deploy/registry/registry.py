@@ -16,13 +16,9 @@ from msgspec import Struct
 
 from deploy.registry import storage
 from deploy.registry.kinds import BLOBS, KINDS, Kind
-from streams.errors import ShadowstreamError
+from streams.errors import RegistryError
 
 T = TypeVar("T", bound=Struct)
-
-
-class RegistryError(ShadowstreamError):
-    """A record or blob is missing or damaged; the text names the file."""
 
 
 class Registry:

@@ -13,16 +13,12 @@ from itertools import groupby
 
 from deploy.monitor import Monitor
 from deploy.pipeline import FeedEvent
-from streams.errors import ShadowstreamError
+from streams.errors import Stalled
 from streams.join.store import name
 from streams.kafka import Sink, Tp
 
 POLL_S = 0.001
 STALL_S = 120.0
-
-
-class Stalled(ShadowstreamError):
-    """The loop has stopped: it does not process what was published."""
 
 
 class Replay:

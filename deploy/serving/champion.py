@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from compressors.artifact import format as artifact
 from deploy.registry.kinds import CHAMPIONS
-from deploy.registry.registry import Registry, RegistryError
+from deploy.registry.registry import Registry
 from deploy.serving.engines import Engines
 from learners.online.batches import Inputs
+from streams.errors import RegistryError
 
 
 class Served:

@@ -25,7 +25,7 @@ from compressors.engines.fastest import Fastest, fastest
 from deploy.embedded.child import Child, serve
 from deploy.pipeline import load
 from deploy.registry.registry import Registry
-from streams.errors import ShadowstreamError
+from streams.errors import MeasuringError
 
 MODULE = "deploy.serving.measuring"
 NICENESS = 10
@@ -48,10 +48,6 @@ class Found(Struct, frozen=True):
 
     chosen: dict[int, str]
     refused: dict[str, str]
-
-
-class MeasuringError(ShadowstreamError):
-    """The process failed; the text says why."""
 
 
 class Measuring:

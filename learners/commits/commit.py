@@ -15,14 +15,10 @@ from msgspec import Raw, Struct
 from torch import Tensor
 
 from learners.online.learner import Learner
-from streams.errors import ShadowstreamError
+from streams.errors import CommitError
 from streams.events import Sample, read_sample
 
 FORMAT = 2
-
-
-class CommitError(ShadowstreamError):
-    """A commit that cannot be read, or that does not follow the one before it."""
 
 
 class Due(Struct, frozen=True):

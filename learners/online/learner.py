@@ -24,14 +24,10 @@ from learners.online import units
 from learners.online.batches import Encoder, Inputs, labels
 from learners.online.intercept import Intercept
 from learners.tasks.task import Task
-from streams.errors import ConfigError, ShadowstreamError
+from streams.errors import ConfigError, NotFinite
 from streams.events import Sample
 
 T = TypeVar("T")
-
-
-class NotFinite(ShadowstreamError):
-    """A loss or a gradient that would make weights of no use for ever."""
 
 
 @dataclass(frozen=True, kw_only=True)

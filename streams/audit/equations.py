@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from streams.errors import ShadowstreamError
 from streams.join.step import ShardState
 from streams.join.store import Store
 
@@ -21,12 +20,6 @@ EQUATIONS = (
     ("seq", ("joined", "negative", "corrected", "restored")),
 )
 POSITIONS = ("records", "rejected", "holes", "lost")
-
-
-class Unbalanced(ShadowstreamError):
-    """An equation does not hold."""
-
-    exit_code = 7
 
 
 class Equation(Struct, frozen=True):

@@ -26,16 +26,9 @@ from msgspec import Struct, field
 
 from streams.audit.history import ENDED, OWN, REFUSED, SILENT, History, Seen
 from streams.audit.rejoin import NOTHING, Asked, Result, possible, settled
-from streams.errors import ShadowstreamError
 
 SHOWN = 20
 REASONS = {SILENT: "silent", ENDED: "ended", REFUSED: "refused"}
-
-
-class Disagreement(ShadowstreamError):
-    """The verifier and the join differ."""
-
-    exit_code = 8
 
 
 class Emitted(NamedTuple):

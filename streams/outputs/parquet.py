@@ -16,11 +16,11 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from streams.errors import ConfigError, HistoryChanged, ShadowstreamError
+from streams.errors import ConfigError, HistoryChanged, Overtaken, Unwritable
 from streams.join.store import NOTHING
 from streams.kafka.broker import Broker
 from streams.outputs.samples import number
-from streams.outputs.writer import Output, Overtaken, Target
+from streams.outputs.writer import Output, Target
 
 try:
     import pyarrow as pa
@@ -46,10 +46,6 @@ class _Row(Struct):
 
 _row = msgspec.json.Decoder(_Row).decode
 _number: Callable[[Raw], float | None] = msgspec.json.Decoder(float | None).decode
-
-
-class Unwritable(ShadowstreamError):
-    """The folder does not take a file; the text says which and why."""
 
 
 class ParquetOutput:

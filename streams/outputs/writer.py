@@ -9,14 +9,10 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from streams.errors import HistoryChanged, ShadowstreamError
+from streams.errors import HistoryChanged
 from streams.join.store import NOTHING, Store
 from streams.kafka import Tp
 from streams.outputs.samples import Samples, number
-
-
-class Overtaken(ShadowstreamError):
-    """Another writer writes to the same output; this one must end."""
 
 
 class Output(Protocol):

@@ -15,9 +15,7 @@ from deploy.registry import learned as audit
 from deploy.registry.kinds import COMMITS
 from deploy.registry.registry import Registry as Commits
 from learners.commits.commit import Commit, Run
-from streams.audit.equations import Unbalanced
-from streams.audit.verify import Disagreement
-from streams.errors import ConfigError, HistoryChanged, LogReplaced
+from streams.errors import ConfigError, Disagreement, HistoryChanged, LogReplaced, Unbalanced
 from streams.join.step import Move, Step
 from streams.join.store import Store
 from streams.kafka.broker import Broker

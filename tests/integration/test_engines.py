@@ -26,8 +26,9 @@ from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.records import Champion, ServerNote
 from deploy.registry.registry import Registry
 from deploy.serving.engines import LEAST_ROWS
-from deploy.serving.measuring import Measuring, MeasuringError
+from deploy.serving.measuring import Measuring
 from learners.online.batches import Inputs
+from streams.errors import MeasuringError
 from streams.events import Prediction
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, ensure_topics

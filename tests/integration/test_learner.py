@@ -12,13 +12,13 @@ import pytest
 from redis import Redis
 
 from deploy.learning.distiller import DistillerRole, make_learner
-from deploy.learning.learner import CommitRules, LearnerRole, LostRace
+from deploy.learning.learner import CommitRules, LearnerRole
 from deploy.promotion.evaluator import EvaluatorRole
 from deploy.registry import history
 from deploy.registry import learned as audit
 from deploy.registry.kinds import COMMITS
 from learners.commits.commit import encode
-from streams.errors import HistoryChanged, StoreRefused
+from streams.errors import HistoryChanged, LostRace, StoreRefused
 from streams.join.store import Store
 from tests import small
 from tests.learned import BAD, Fed, Feed, commits, put_back, snapshot, spoilt, until

@@ -18,7 +18,7 @@ from redis import Redis
 from deploy import config
 from deploy.processes import crew
 from deploy.processes.worker import GRACE_S, Work
-from streams.errors import BrokerRefused, ConfigError, HistoryChanged
+from streams.errors import BrokerRefused, ConfigError, HistoryChanged, Overtaken
 from streams.events import Event, Record
 from streams.join.batch import Readers, decode, fill
 from streams.join.policy import JoinPolicy
@@ -29,7 +29,7 @@ from streams.kafka.broker import Broker
 from streams.outputs import parquet, topic
 from streams.outputs.parquet import ParquetOutput
 from streams.outputs.samples import Samples, number
-from streams.outputs.writer import Output, Overtaken, Target, Writer, rewind
+from streams.outputs.writer import Output, Target, Writer, rewind
 from tests.conftest import Running
 
 NUMBER = itertools.count()

@@ -12,7 +12,7 @@ import pytest
 from deploy import config
 from deploy.learning.bootstrap import bootstrap
 from deploy.learning.distiller import DistillerRole, make_learner
-from deploy.learning.learner import CommitRules, LearnerRole, LostRace
+from deploy.learning.learner import CommitRules, LearnerRole
 from deploy.pipeline import Pipeline
 from deploy.processes.roles import Plan, build
 from deploy.promotion.conductor import ConductorRole
@@ -22,6 +22,7 @@ from deploy.registry.records import ServerNote
 from deploy.registry.registry import Registry
 from learners.commits import commit as commits
 from learners.evaluation.gate import Decision
+from streams.errors import LostRace
 from streams.events import Prediction, Record, Request, Sample, json_request
 from streams.join.step import Move, Rules, Step, asked, told
 from streams.join.store import Store

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from compressors.artifact import packing
-from compressors.artifact.format import ArtifactError, describe, load, pack
+from compressors.artifact.format import describe, load, pack
+from compressors.errors import ArtifactError
 from compressors.form import Weight, training_form, weights
 from compressors.pruning.prune import prune_amount, prune_threshold, sparsity
 from compressors.quantization.quantize import from_whole, quantize_rows, to_whole

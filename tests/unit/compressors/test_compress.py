@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from compressors.artifact import format as artifact
 from compressors.artifact.parity import Parity
-from compressors.compress import EmptiedWarning, Refused, carry_out, compress
+from compressors.compress import EmptiedWarning, carry_out, compress
 from compressors.distillation.distill import Data
 from compressors.distillation.train import train
+from compressors.errors import Refused
 from compressors.form import training_form
 from compressors.pruning.prune import sparsity
 from compressors.quantization.layers import Shadow

@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from compressors.artifact.folder import pull, push
-from compressors.artifact.format import ArtifactError, describe, load, pack
+from compressors.artifact.format import describe, load, pack
+from compressors.errors import ArtifactError
 from compressors.form import training_form
 from compressors.recipe import Quantize, Recipe
 

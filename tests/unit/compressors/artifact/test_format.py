@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compressors.artifact.format import FORMAT, ArtifactError, describe, load, pack
+from compressors.artifact.format import FORMAT, describe, load, pack
 from compressors.artifact.parity import Parity, parity
+from compressors.errors import ArtifactError
 from compressors.form import training_form, weights
 from compressors.pruning.prune import prune, prune_amount
 from compressors.quantization.int8 import Int8Linear

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from compressors.artifact import format as artifact
 from compressors.artifact import manifest
-from compressors.artifact.format import ArtifactError
 from compressors.compress import compress
 from compressors.distillation.distill import Data
+from compressors.errors import ArtifactError
 from compressors.form import training_form
 from compressors.recipe import Quantize, Recipe
 from tests.unit.compressors.distillation.test_train import Squared, data

@@ -5,10 +5,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from deploy.learning.learner import LostRace
 from deploy.processes import loop as loops
 from deploy.processes.loop import Loop, Step
-from streams.errors import BrokerUnreachable, LostRange, StoreRefused
+from streams.errors import BrokerUnreachable, LostRace, LostRange, StoreRefused
 
 
 class Role:

@@ -7,7 +7,8 @@ import pytest
 
 from deploy.registry.kinds import CHAMPIONS, COMMITS
 from deploy.registry.records import Champion
-from deploy.registry.registry import Registry, RegistryError
+from deploy.registry.registry import Registry
+from streams.errors import RegistryError
 
 
 def test_one_of_many_rivals_creates_a_record_and_the_others_are_told(tmp_path: Path) -> None:

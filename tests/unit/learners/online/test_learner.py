@@ -14,11 +14,12 @@ from compressors.form import weights
 from compressors.pruning.prune import prune_amount, sparsity
 from compressors.recipe import Prune, Quantize, Recipe
 from learners.commits import commit as commits
-from learners.commits.commit import Commit, CommitError, Run
+from learners.commits.commit import Commit, Run
 from learners.online.batches import Encoder
 from learners.online.intercept import Intercept
 from learners.online.learner import Learner, Online
 from learners.tasks.task import Binary, Classes
+from streams.errors import CommitError
 from streams.events import Sample
 from tests import small
 

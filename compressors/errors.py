@@ -1,0 +1,38 @@
+"""Every error that compression raises on purpose, and the map of them.
+
+    ValueError
+    ├── ArtifactError            these bytes are not an artifact that this version, or this model, can run
+    └── Refused                  the artifact does not answer as the training form does
+    RuntimeError
+    └── Lost                     structured pruning cannot follow these units through the model
+    Exception
+    └── OutOfTime                the advisor's budget of minutes is used up; never reaches a user
+
+Whoever uses `compressors` alone meets these as ValueErrors, and need not know Shadowstream's own errors.
+Imports nothing.
+"""
+
+
+class ArtifactError(ValueError):
+    """These bytes are not an artifact that this version, or this model, can run; the message says why.
+
+    >>> load_artifact(b"no artifact", lambda: None)
+    Traceback (most recent call last):
+    compressors.errors.ArtifactError: not an artifact, or its head is damaged (11 bytes): ...
+    """
+
+
+class Refused(ValueError):
+    """The artifact does not answer as the training form does; the message has the recipe and the largest difference.
+
+    >>> issubclass(Refused, ValueError)
+    True
+    """
+
+
+class Lost(RuntimeError):
+    """These units cannot be followed; the message says why."""
+
+
+class OutOfTime(Exception):
+    """The budget's minutes are over."""
