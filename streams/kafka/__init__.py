@@ -7,6 +7,7 @@
     admin.py       makes topics, asks about them               │
     faults.py      the client's errors as ours                 │
     diagnosis.py   asks a port by hand why no client gets in   ┘
+    internals.py   the client's private parts, and the versions that have them
     connection.py  `Broker` as the client's settings, TLS included
     records.py     partitions, positions and records as the rest of the project sees them
 

@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from kafka.net.sasl import get_sasl_mechanism
-
 from streams.kafka.broker import Broker
 from streams.kafka.connection import context
+from streams.kafka.internals import get_sasl_mechanism
 
 PROBE_S = 3.0
 HANDSHAKE, AUTHENTICATE = 17, 36  # Kafka's numbers of the requests

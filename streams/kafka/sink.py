@@ -12,7 +12,6 @@ from typing import Any
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from kafka import KafkaProducer
 from kafka import errors as client
-from kafka.util import Timer
 
 from streams.errors import BrokerRefused, BrokerUnreachable, RecordTooLarge, ShadowstreamError
 from streams.kafka.admin import limit_bytes
@@ -20,6 +19,7 @@ from streams.kafka.broker import Broker, broker
 from streams.kafka.connection import ANSWER_MS, CONNECT_MS, settings
 from streams.kafka.encoding import BATCH_BYTES, Batch
 from streams.kafka.faults import TOO_LARGE, Access, connecting, fault
+from streams.kafka.internals import Timer, end_transaction
 from streams.kafka.records import Tp
 
 REQUEST_BYTES = 1 << 20  # the client's own limit of a record
@@ -156,12 +156,8 @@ class Sink:
         return producer
 
     def _end(self, how: str) -> None:
-        """Commit or abort: the client's own methods wait for ever for a broker that is gone."""
         try:
-            result = getattr(self._producer._transaction_manager, how)()
-            self._producer._sender.wakeup()
-            if not result.wait(ANSWER_MS):
-                raise client.KafkaTimeoutError(f"no answer to {how} in {ANSWER_MS} ms")
+            end_transaction(self._producer, how, ANSWER_MS)
         except client.KafkaError as wrong:
             raise self._failed(wrong, None) from wrong
 

@@ -18,6 +18,7 @@ from streams.kafka.broker import Broker, broker
 from streams.kafka.connection import ANSWER_MS, CONNECT_MS, settings
 from streams.kafka.decoding import Records
 from streams.kafka.faults import Access, connecting, fault, mapped
+from streams.kafka.internals import unpack_with
 from streams.kafka.probe import Probe, discard, undecodable
 from streams.kafka.records import Polled, Tp
 
@@ -152,7 +153,7 @@ class Source:
     def _connect(self, tps: Sequence[Tp]) -> Any:
         with connecting(self._access):
             consumer = KafkaConsumer(**self._settings)
-            consumer._fetcher.PartitionRecords = Records
+            unpack_with(consumer, Records)
             consumer.assign([self._of[tp] for tp in tps])
         return consumer
 
