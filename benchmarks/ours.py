@@ -17,8 +17,9 @@ from streams.formats.fields import fields
 from streams.join.batch import Readers
 from streams.join.joiner import Joiner
 from streams.join.policy import JoinPolicy
-from streams.join.store import Store, name
+from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp
+from streams.kafka.records import tp_name
 from streams.outputs.samples import Samples
 from streams.redis import Address
 
@@ -84,7 +85,7 @@ def join(tally: Tally) -> None:
     count = 0
     while count < task["events"]:
         count += joiner.step(BLOCK_MS)
-    at = [joiner.shards[0].positions[name(tp)] for tp in tps]
+    at = [joiner.shards[0].positions[tp_name(tp)] for tp in tps]
     if (applied := sum(p.next for p in at)) != task["events"]:
         raise SystemExit(f"{applied} events were applied, not {task['events']}")
     tally.end(count, sum(p.rejected for p in at))

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from streams.errors import MalformedEvent
 from streams.events import Record, encode
-from streams.join.batch import Letter
 from streams.kafka import Sink, Tp, crc
 
 LETTER_BYTES = 1 << 16  # are kept of a refused record's value, of its key, and of its headers
@@ -23,6 +23,21 @@ HEADER = "header:"  # before the names of the refused record's own headers
 REPLAYED = "replayed"
 VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d[\d.]*")  # in a reason
 TOGETHER = 200  # letters replayed in one transaction
+
+
+class Letter(NamedTuple):
+    """A refused range of positions (from, to), why, and its record where the bytes could be read."""
+
+    tp: Tp
+    start: int
+    end: int
+    reason: str
+    record: Record | None
+
+
+def reason_of(wrong: Exception) -> str:
+    """Say why a record was refused: a reader's own words, or the mistake that it made."""
+    return str(wrong) if isinstance(wrong, MalformedEvent) else f"{type(wrong).__name__}: {wrong}"
 
 
 class DeadLetters:

@@ -11,8 +11,8 @@ from deploy.operate.attach import Place, note, opened
 from deploy.run.partitions import catch_up
 from streams.errors import ConfigError
 from streams.join.lost import accept, find
-from streams.join.store import name
 from streams.kafka import Tp
+from streams.kafka.records import tp_name
 
 Ask = Callable[[str], bool]  # asks a yes-or-no question
 
@@ -63,9 +63,9 @@ def accept_loss(
 
 def _partition(place: Place, partition: str) -> Tp:
     for tp in place.tps:
-        if name(tp) == partition:
+        if tp_name(tp) == partition:
             return tp
-    raise ConfigError(f"--partition must be one of {', '.join(map(name, place.tps))}; got {partition!r}")
+    raise ConfigError(f"--partition must be one of {', '.join(map(tp_name, place.tps))}; got {partition!r}")
 
 
 def _agreed(ask: Ask, question: str) -> None:

@@ -25,8 +25,9 @@ from streams.audit.history import History, reread
 from streams.audit.verify import Verdict, verify
 from streams.errors import ConfigError, Disagreement, LogReplaced, Unbalanced
 from streams.join.step import ShardState
-from streams.join.store import Waiting, name
+from streams.join.store import Waiting
 from streams.kafka import Tp
+from streams.kafka.records import tp_name
 
 EVERYTHING = 1 << 40  # windows: more than there are
 LOOKS = 3  # at the store and the commits, which cannot be read in one moment
@@ -120,7 +121,7 @@ def _waiting(place: Place, most: int) -> list[Waiting]:
 
 
 def _verdict(place: Place, states: Sequence[ShardState], refused: dict[str, dead.Position]) -> Verdict:
-    tps = [tp for tp in place.tps if name(tp) in known(states)]
+    tps = [tp for tp in place.tps if tp_name(tp) in known(states)]
     with place.source(tps) as source:
         ranges, removed = _ranges(states, source.starts(), source.ends())
         idle_ms = round(place.settings.join.idle_s * 1_000)
@@ -136,12 +137,14 @@ def _ranges(
     """Return the offsets that the join has read of each partition and that are still there, and what was removed."""
     ranges, removed = {}, []
     for tp, begin in starts.items():
-        start, end = states[0].positions[name(tp)].start, max(state.positions[name(tp)].next for state in states)
+        start, end = states[0].positions[tp_name(tp)].start, max(state.positions[tp_name(tp)].next for state in states)
         if ends[tp] < end:
-            raise LogReplaced(f"{name(tp)}: the next offset is {end}, but the log ends at {ends[tp]}; it was replaced")
+            raise LogReplaced(
+                f"{tp_name(tp)}: the next offset is {end}, but the log ends at {ends[tp]}; it was replaced"
+            )
         ranges[tp] = (min(max(start, begin), end), end)
         if begin > start:
-            removed.append(f"{name(tp)} from {start} to {min(begin, end)}")
+            removed.append(f"{tp_name(tp)} from {start} to {min(begin, end)}")
     return ranges, removed
 
 

@@ -14,8 +14,8 @@ from itertools import groupby
 from deploy.monitor import Monitor
 from deploy.pipeline import FeedEvent
 from streams.errors import Stalled
-from streams.join.store import name
 from streams.kafka import Sink, Tp
+from streams.kafka.records import tp_name
 
 POLL_S = 0.001
 STALL_S = 120.0
@@ -70,7 +70,7 @@ class Replay:
             tp = self._tp(self._topics[topic], event.key)
             self._sink.send(tp, key=event.key, value=event.value, t_ms=event.t_ms)
         for tp, end in self._sink.flush().items():
-            self.ends[topic][name(tp)] = end
+            self.ends[topic][tp_name(tp)] = end
         self.published[topic] += len(chosen)
         return bool(chosen)
 

@@ -13,12 +13,12 @@ from deploy.registry.kinds import LEARNER, SERVER
 from deploy.registry.records import ServerNote
 from deploy.serving.champion import Served
 from learners.online.batches import Encoder
-from streams.dead import DeadLetters
+from streams.dead import DeadLetters, Letter, reason_of
 from streams.errors import MalformedEvent
 from streams.events import Prediction, Request, encode
-from streams.join.batch import Letter, reason_of
-from streams.join.store import Store, name
+from streams.join.store import Store
 from streams.kafka import Polled, Sink, Source, Tp
+from streams.kafka.records import tp_name
 
 MOST_BYTES = 900_000
 COMMIT_EVERY_S = 1.0  # a re-served request makes the same id, so request offsets may lag
@@ -52,8 +52,8 @@ class ServerRole:
         if not polled and not swapped:
             return False
         served = self._serve(polled) if polled else (0, 0)
-        ends = {name(tp): end for tp, end in self._to.sink.flush().items() if tp.topic == self._to.topic}
-        requests = {name(p.tp): p.end for p in polled}
+        ends = {tp_name(tp): end for tp, end in self._to.sink.flush().items() if tp.topic == self._to.topic}
+        requests = {tp_name(p.tp): p.end for p in polled}
         note = self._note
         self._note = ServerNote(
             note.requests | requests,

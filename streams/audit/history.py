@@ -14,8 +14,8 @@ from zlib import crc32
 from streams.audit.rejoin import Asked, Told
 from streams.join.batch import LAST_TIME_MS, Batch, Readers, decode
 from streams.join.step import Rules, ShardState
-from streams.join.store import name
 from streams.kafka import Source, Tp
+from streams.kafka.records import tp_name
 from streams.kafka.scan import scan
 
 OWN, SILENT, ENDED, REFUSED = range(1, 5)  # how much is taken into account of what may have made an event late
@@ -131,4 +131,4 @@ def _add(history: History, batch: Batch, refused: Collection[str]) -> None:
     for offset, key, t, body in zip(batch.offsets, batch.ids, batch.times, batch.bodies, strict=True):
         label = body.rpartition(',"label_t":')[0] if batch.outcomes else None
         seen = f"{place}/{offset}" in refused
-        history.add(name(batch.polled.tp), offset, at_ms[offset], key, t, label, refused=seen)
+        history.add(tp_name(batch.polled.tp), offset, at_ms[offset], key, t, label, refused=seen)

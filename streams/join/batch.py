@@ -7,14 +7,14 @@ an event that is not there already.
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 from zlib import crc32
 
+from streams.dead import Letter, reason_of
 from streams.errors import ConfigError, MalformedEvent, Unreachable
-from streams.events import Event, Reader, Record
+from streams.events import Event, Reader
 from streams.join.step import Move, Rules, Step, asked, told
-from streams.join.store import name
-from streams.kafka import Polled, Tp, crc
+from streams.kafka import Polled, crc
+from streams.kafka.records import tp_name
 
 ID_BYTES = 512  # an id is held up to four times
 MOST_SUMMED = 1e300
@@ -30,16 +30,6 @@ class Readers:
     dead_letters: str
     prediction: Reader[Event]
     outcome: Reader[Event]
-
-
-class Letter(NamedTuple):
-    """A refused range of positions (from, to), why, and its record where the bytes could be read."""
-
-    tp: Tp
-    start: int
-    end: int
-    reason: str
-    record: Record | None
 
 
 @dataclass
@@ -92,11 +82,6 @@ def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_m
         batch.items.append(item)
         batch.bodies.append(text)
     return batch
-
-
-def reason_of(wrong: Exception) -> str:
-    """Say why a record was refused: a reader's own words, or the mistake that it made."""
-    return str(wrong) if isinstance(wrong, MalformedEvent) else f"{type(wrong).__name__}: {wrong}"
 
 
 def _check_summable(label: str) -> None:
@@ -160,7 +145,7 @@ def fill(step: Step, shard: int, shards: int, batch: Batch, position: int) -> No
 
 def _move(shard: int, batch: Batch, start: int) -> Move:
     polled = batch.polled
-    move = Move(name(polled.tp), start, polled.end, outcomes=int(batch.outcomes))
+    move = Move(tp_name(polled.tp), start, polled.end, outcomes=int(batch.outcomes))
     if polled.records:
         move.last, move.crc = polled.records[-1].offset, crc(polled.records[-1])
     move.t = max(batch.times, default=-1)

@@ -15,8 +15,9 @@ from streams.errors import LogReplaced, LostRange, StoreBehind
 from streams.join.batch import Batch, Readers, cut, decode, fill
 from streams.join.policy import JoinPolicy
 from streams.join.step import Move, Position, Rules, ShardState, Step
-from streams.join.store import Store, name
+from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, crc
+from streams.kafka.records import tp_name
 
 MOST_THREADS = 16  # steps of different shards on their way at the same time
 
@@ -121,7 +122,7 @@ class Joiner:
             ended = self._shards[shard].ending and not at.ended
             here = tp not in moved and at.next == self._source.position(tp)
             if here and (idle or ended) and self._source.at_end(tp):
-                claims.append(Move(name(tp), at.next, at.next, idle=int(idle), ended=int(ended)))
+                claims.append(Move(tp_name(tp), at.next, at.next, idle=int(idle), ended=int(ended)))
         return claims
 
     def _steer(self) -> None:
@@ -134,7 +135,7 @@ class Joiner:
 
     def _ahead(self, tp: Tp) -> bool:
         """Whether a partition leads; nobody does before all have been heard and the watermark has risen."""
-        lead_ms = max(s.positions[name(tp)].t_ms - s.watermark_ms if s.watermark_ms else 0 for s in self._shards)
+        lead_ms = max(s.positions[tp_name(tp)].t_ms - s.watermark_ms if s.watermark_ms else 0 for s in self._shards)
         return lead_ms > (self._policy.align_s + self._policy.slack_s) * 1_000
 
     def _stand(self, tp: Tp) -> None:
@@ -182,9 +183,9 @@ class Joiner:
 
     def _position(self, shard: int, tp: Tp) -> Position:
         try:
-            return self._shards[shard].positions[name(tp)]
+            return self._shards[shard].positions[tp_name(tp)]
         except KeyError:
-            raise StoreBehind(f"{self._feed}.{shard} does not know the partition {name(tp)}") from None
+            raise StoreBehind(f"{self._feed}.{shard} does not know the partition {tp_name(tp)}") from None
 
     def _target(self, tp: Tp) -> int:
         return min(self._position(shard, tp).next for shard in range(self._policy.shards))

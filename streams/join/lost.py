@@ -11,8 +11,9 @@ from msgspec import Struct
 from streams.errors import ConfigError, LogReplaced, StoreRefused
 from streams.join.batch import LAST_TIME_MS, Readers, decode, fill
 from streams.join.step import Move, Position, Rules, ShardState, Step
-from streams.join.store import Store, name
+from streams.join.store import Store
 from streams.kafka import Source, Tp, crc
+from streams.kafka.records import tp_name
 from streams.kafka.scan import scan
 
 
@@ -36,17 +37,19 @@ def find(states: Sequence[ShardState], source: Source, tp: Tp, readers: Readers,
         ConfigError: nothing is.
         LogReplaced: the log is not the one that was read.
     """
-    places = [state.positions[name(tp)] for state in states]
+    places = [state.positions[tp_name(tp)] for state in states]
     begin, end = source.starts()[tp], source.ends()[tp]
     for at in places:
         _same(source, tp, at, begin, end)
     behind = {shard: at.next for shard, at in enumerate(places) if at.next < begin}
     if not behind:
         least = min(at.next for at in places)
-        raise ConfigError(f"nothing is lost of {name(tp)}: the log starts at {begin}, and the next to read is {least}")
+        raise ConfigError(
+            f"nothing is lost of {tp_name(tp)}: the log starts at {begin}, and the next to read is {least}"
+        )
     counted = sum(at.records + at.rejected + at.holes + at.lost for at in places)
     further = _counted_behind(states, source, tp, begin, readers, rules)
-    return Loss(name(tp), min(behind.values()), begin, begin - places[0].start - counted + further, behind)
+    return Loss(tp_name(tp), min(behind.values()), begin, begin - places[0].start - counted + further, behind)
 
 
 def accept(store: Store, feed: str, loss: Loss, rules: Rules, note: str) -> None:
@@ -67,11 +70,11 @@ def accept(store: Store, feed: str, loss: Loss, rules: Rules, note: str) -> None
 def _same(source: Source, tp: Tp, at: Position, begin: int, end: int) -> None:
     """Make sure that the log is the one that was read, as far as it is still there."""
     if end < at.next:
-        raise LogReplaced(f"{name(tp)}: the next offset is {at.next}, but the log ends at {end}; it was replaced")
+        raise LogReplaced(f"{tp_name(tp)}: the next offset is {at.next}, but the log ends at {end}; it was replaced")
     if at.last >= begin:
         record = source.read(tp, at.last)
         if record is None or crc(record) != at.crc:
-            raise LogReplaced(f"{name(tp)}: offset {at.last} holds another record than the one that was read")
+            raise LogReplaced(f"{tp_name(tp)}: offset {at.last} holds another record than the one that was read")
 
 
 def _counted_behind(
@@ -80,7 +83,7 @@ def _counted_behind(
     """Count the positions behind the log's start that shards ahead of the others have counted."""
     counted = 0
     for shard, state in enumerate(states):
-        end = state.positions[name(tp)].next
+        end = state.positions[tp_name(tp)].next
         for polled in scan(source, {tp: (begin, end)} if end > begin else {}):
             step = Step("", rules)
             batch = decode(polled, readers, len(states), rules, LAST_TIME_MS)

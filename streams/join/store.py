@@ -1,16 +1,16 @@
 """The store: the join's shards, the sample streams and the board.
 
-Owns keys and commands. Does not know how the store is reached (streams/redis), nor Kafka's client or models; what a
-step does is join.lua's.
+Owns keys and commands. How the store is reached is the business of `streams/redis`; what a step does is in `join.lua`.
 """
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from streams.errors import HistoryChanged, StoreRefused
 from streams.join.step import COUNTERS, Position, ShardState, Step, pack, unpack
+from streams.kafka.records import tp_name
 from streams.redis import Address, connect
 
 FORMAT = "3"
@@ -19,33 +19,6 @@ PAGE = 512
 MOST_TOGETHER = 16  # samples in one entry of a stream; join.lua's ENTRY
 CHUNK = 1_000
 HELD = {b"w": "prediction", b"h": "prediction with its outcome", b"o": "outcome", b"e": "outcome"}
-_CREATE = """
-if redis.call('HEXISTS', KEYS[1], 'format') == 0 then redis.call('HSET', KEYS[1], unpack(ARGV)) end
-return redis.call('HGETALL', KEYS[1])"""
-_ADD = """
-local meta = redis.call('HMGET', KEYS[1], 'format', 'watermark', 'chain')
-if meta[1] ~= ARGV[1] then return redis.error_reply('MISSING there is no such shard') end
-local added = {}
-for i = 3, #ARGV do
-  if redis.call('HEXISTS', KEYS[1], 'tp:' .. ARGV[i]) == 0 then
-    added[#added + 1] = 'tp:' .. ARGV[i]
-    added[#added + 1] = cmsgpack.pack({-1, 0, -1, 0, 0, 0, 0, 0, 0, 0, tonumber(meta[2])})
-  end
-end
-if #added == 0 then return end -- else another chain, for what comes depends on it
-local chain = tonumber(string.sub(redis.sha1hex(meta[3] .. ARGV[2]), 1, 13), 16)
-redis.call('HSET', KEYS[1], 'chain', string.format('%.0f', chain), unpack(added))"""
-# First what frees memory: a full store takes it. A store that went back is left alone: its reader will see that.
-_TRIM = """
-local seq, chain = string.match(ARGV[1], '^(%d+)-(%d+)$')
-local meta = redis.call('HMGET', KEYS[1], 'trimmed', 'seq')
-if tonumber(seq) > tonumber(meta[2] or 0) then return end -- of a step that was done by half
-local entry = redis.call('XRANGE', KEYS[5], seq .. '-0', '+', 'COUNT', 1)[1]
-if not entry or string.match(entry[1], '-(%d+)$') ~= chain or tonumber(entry[2][1]) > tonumber(seq) then return end
-redis.call('XTRIM', KEYS[5], 'MINID', seq .. '-0')
-if tonumber(meta[1] or 0) < tonumber(seq) then
-  redis.call('HSET', KEYS[1], 'trimmed', seq)
-end"""
 
 
 class Waiting(NamedTuple):
@@ -62,10 +35,8 @@ class Store:
     def __init__(self, at: Address | str) -> None:
         self._client = connect(at)
         self._redis, self._answering = self._client.redis, self._client.answering
-        self._step = self._client.script(Path(__file__).with_name("join.lua").read_text())
-        self._create = self._client.script(_CREATE)
-        self._add = self._client.script(_ADD)
-        self._trim = self._client.script(_TRIM)
+        scripts = ("join", "create", "add", "trim")
+        self._step, self._create, self._add, self._trim = (self._client.script(_lua(name)) for name in scripts)
 
     def check(self) -> None:
         """Make sure that the store answers and never evicts.
@@ -95,7 +66,7 @@ class Store:
         Raises:
             StoreRefused: the feed is there with further partitions, another format or number of shards.
         """
-        begin = {name(tp): (starts or {}).get(tp, 0) for tp in tps}
+        begin = {tp_name(tp): (starts or {}).get(tp, 0) for tp in tps}
         want = {"format": FORMAT, "shards": str(shards)}
         for shard in range(shards):
             seq, chain = (after or {}).get(shard, NOTHING).split("-")
@@ -128,7 +99,7 @@ class Store:
         """
         for shard in reversed(range(shards)):
             with self._answering():
-                names = [name(tp) for tp in tps]
+                names = [tp_name(tp) for tp in tps]
                 self._add(keys=self._keys(feed, shard)[:1], args=[FORMAT, secrets.token_hex(16), *names])
 
     def partitions(self, feed: str) -> list[tuple[str, int]]:
@@ -266,6 +237,6 @@ class Store:
         return [f"{{{feed}.{shard}}}:{key}" for key in "mewgs"]
 
 
-def name(tp: Iterable[Any]) -> str:
-    """Give a partition's name in the store, "topic:partition" (Kafka allows no colon in a topic)."""
-    return ":".join(map(str, tp))
+def _lua(name: str) -> str:
+    """Return the text of a script, which is a file of this folder."""
+    return Path(__file__).with_name(f"{name}.lua").read_text()

@@ -4,7 +4,8 @@ Owns their types and the checksum by which a record is known again. Knows no cli
 """
 
 import zlib
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from streams.events import Record
 
@@ -14,6 +15,11 @@ class Tp(NamedTuple):
 
     topic: str
     partition: int
+
+
+def tp_name(tp: Iterable[Any]) -> str:
+    """Return a partition's name, "topic:partition": Kafka allows no colon in a topic."""
+    return ":".join(map(str, tp))
 
 
 class Polled(NamedTuple):

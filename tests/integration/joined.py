@@ -13,8 +13,9 @@ from streams.events import Prediction, Record, encode, json_outcome, labelled, r
 from streams.join.batch import Readers
 from streams.join.joiner import Joiner
 from streams.join.policy import JoinPolicy
-from streams.join.store import Store, name
+from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, ensure_topics
+from streams.kafka.records import tp_name
 from tests.conftest import Running
 
 NUMBER = itertools.count()
@@ -92,6 +93,6 @@ def balanced(feed: Feed) -> None:
     """The positions' equation, per partition over all shards."""
     shards = [feed.store.shard(feed.name, shard) for shard in range(feed.policy.shards)]
     for tp in feed.tps:
-        at = [shard.positions[name(tp)] for shard in shards]
+        at = [shard.positions[tp_name(tp)] for shard in shards]
         assert len({p.next for p in at}) == 1
         assert at[0].next - at[0].start == sum(p.records + p.rejected + p.holes + p.lost for p in at)

@@ -10,10 +10,9 @@ from rich.console import Console
 from deploy.cli.main import app
 from deploy.console.dead import show_list, show_one
 from deploy.operate import dead as letters
-from streams.dead import DeadLetters
+from streams.dead import DeadLetters, Letter
 from streams.errors import BrokerUnreachable, ConfigError
 from streams.events import Record
-from streams.join.batch import Letter
 from streams.kafka import Sink, Tp
 from tests.integration.operated import FIXED, Make, T, audited
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from streams.formats.fields import fields
 from streams.join.batch import Readers
 from streams.join.joiner import Joiner
-from streams.join.store import name
 from streams.kafka import Source
+from streams.kafka.records import tp_name
 from tests.conftest import Running
 from tests.hostile import HUGE, KINDS, OLD, SEED_MS, Hostile, event, mixed
 from tests.integration.joined import Feed, balanced
@@ -99,7 +99,7 @@ def test_hostile_events_are_refused_and_the_good_feed_is_complete(
         letters = feed.letters(len(sent.refused))
         assert {letter.key for letter in letters} == set(sent.refused)
         assert all(dict(letter.headers)["reason"] for letter in letters)
-        counted = [shard.positions[name(tp)] for tp in feed.tps]
+        counted = [shard.positions[tp_name(tp)] for tp in feed.tps]
         assert sum(at.rejected for at in counted) == len(sent.refused) == len(letters)
         assert sum(at.records for at in counted) == 2 * (len(sent.joining) + sent.kinds[OLD])
         apart = sum(shard.counters[n] for n in ("prediction_too_late", "waiting", "unlabelled"))

@@ -12,8 +12,8 @@ from streams.events import Event, Record, read_prediction
 from streams.join.batch import Readers, decode
 from streams.join.policy import JoinPolicy
 from streams.join.step import Move, Rules, Step
-from streams.join.store import name
 from streams.kafka import Polled, Sink, Tp
+from streams.kafka.records import tp_name
 from tests.conftest import Running
 from tests.integration.joined import Feed, T, balanced, run
 
@@ -128,7 +128,7 @@ def test_what_cannot_be_read_goes_to_the_dead_letters_and_the_feed_goes_on(feed:
     for reason, said in zip(reasons, ("not JSON", "wrong type", "too far ahead", "UTF-8", "512 bytes"), strict=True):
         assert said in reason
     assert letters[where[0].encode()].value == b"{"
-    assert [joiner.shards[0].positions[name(tp)].rejected for tp in feed.tps] == [1, 4]
+    assert [joiner.shards[0].positions[tp_name(tp)].rejected for tp in feed.tps] == [1, 4]
     balanced(feed)
 
 
@@ -190,7 +190,7 @@ def test_too_many_samples_pause_the_joiner_until_they_are_trimmed(broker: Runnin
 def test_another_log_than_the_one_that_was_read_is_seen(feed: Feed, move: Move, error: str) -> None:
     feed.predict(*range(5))
     step = Step("t", Rules(HOUR_MS, HOUR_MS, 0, HOUR_MS))
-    step.moves = [Move(name(feed.tps[0]), *(getattr(move, f) for f in Move.__struct_fields__[1:]))]
+    step.moves = [Move(tp_name(feed.tps[0]), *(getattr(move, f) for f in Move.__struct_fields__[1:]))]
     feed.store.step(feed.name, 0, step)
     with pytest.raises(LogReplaced, match=error):
         feed.joiner()
@@ -217,7 +217,7 @@ class TestOnApacheKafka:
         joiner = feed.joiner()
         run(joiner, 3)
         deadline = time.monotonic() + 300
-        while (at := joiner.shards[0].positions[name(feed.tps[1])]).next < 4:
+        while (at := joiner.shards[0].positions[tp_name(feed.tps[1])]).next < 4:
             assert time.monotonic() < deadline
             joiner.step(50)
         assert (at.next, at.records, at.holes) == (4, 1, 3)
@@ -240,6 +240,6 @@ class TestOnApacheKafka:
         joiner = feed.joiner()
         run(joiner, 3)
         joiner.step(100)
-        at = joiner.shards[0].positions[name(feed.tps[0])]
+        at = joiner.shards[0].positions[tp_name(feed.tps[0])]
         assert (at.next, at.records, at.rejected, at.holes) == (6, 3, 3, 0)
         assert [dict(letter.headers)["end"] for letter in feed.letters(1)] == [b"5"]

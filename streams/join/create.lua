@@ -1,0 +1,5 @@
+-- Create a shard where it is not there; return its fields, whoever created it.
+--
+-- KEYS[1]: m. ARGV: the fields and their values, in turn.
+if redis.call('HEXISTS', KEYS[1], 'format') == 0 then redis.call('HSET', KEYS[1], unpack(ARGV)) end
+return redis.call('HGETALL', KEYS[1])
