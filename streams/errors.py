@@ -49,9 +49,9 @@ class ShadowstreamError(Exception):
 class ConfigError(ShadowstreamError):
     """What the user wrote cannot work; the message names it and what would be right.
 
-    >>> fields("id=customer+transaction", label="fraud")
+    >>> fields(id="user..id")
     Traceback (most recent call last):
-    streams.errors.ConfigError: ...
+    streams.errors.ConfigError: fields: id must be a field's name or a path like 'user.id', got 'user..id'
     """
 
     exit_code = 2
@@ -127,7 +127,13 @@ class Disagreement(ShadowstreamError):
 
 
 class MalformedEvent(ShadowstreamError):
-    """One event that cannot be read; its text is the reason that goes to the dead letters. A reader raises it."""
+    """One event that cannot be read; a reader raises it. Its text is the reason that goes to the dead letters.
+
+    >>> read = Json(dict[str, int])
+    >>> read(b'{"clicks": "three"}')
+    Traceback (most recent call last):
+    streams.errors.MalformedEvent: wrong type: Expected `int`, got `str` - at `$[...]`
+    """
 
 
 class Overtaken(ShadowstreamError):

@@ -19,7 +19,15 @@ T = TypeVar("T")
 
 
 class Record(NamedTuple):
-    """One Kafka record; `t_ms` is the header `t` (ASCII digits) where there is one, else the record's timestamp."""
+    """One Kafka record, as a reader gets it.
+
+    `timestamp_ms` is the record's own timestamp; `t_ms` is the event time: the header `t` (ASCII digits) where there is
+    one, else the timestamp. Both are milliseconds since 1970, UTC.
+
+    >>> record = Record("ads.requests", 0, 7, 1700000000000, 1700000000000, b"a1", b'{"x": 2}')
+    >>> record.key, record.offset, record.headers
+    (b'a1', 7, ())
+    """
 
     topic: str
     partition: int
@@ -32,9 +40,13 @@ class Record(NamedTuple):
 
 
 class Event(NamedTuple):
-    """What the join needs of a record: the id that both events share, the event time, and what goes into the sample.
+    """What a feed's reader makes of a record: the id that prediction and outcome share, the time, and the content.
 
-    `body` is one JSON value in UTF-8: a prediction's whole content; of an outcome its label.
+    `t_ms` is the event time in milliseconds since 1970, UTC. `body` goes into the sample as it is, one JSON value in
+    UTF-8: a prediction's whole content, or an outcome's label.
+
+    >>> Event("a1", 1700000000000, b'{"score": 0.25}').body
+    b'{"score": 0.25}'
     """
 
     id: str
@@ -43,7 +55,14 @@ class Event(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What a user's reader makes of a request record: `features` is the JSON text of the pipeline's feature type."""
+    """What a pipeline's reader makes of a request record.
+
+    `t_ms` is the event time in milliseconds since 1970, UTC; `features` is the JSON text of the pipeline's feature
+    type.
+
+    >>> Request("a1", 1700000000000, b'{"x": 2}').id
+    'a1'
+    """
 
     id: str
     t_ms: int
@@ -51,7 +70,14 @@ class Request(NamedTuple):
 
 
 class Outcome(Struct, frozen=True, gc=False):
-    """What a user's reader makes of an outcome record. `label` is the task's: 0/1, a class index, a number."""
+    """What a pipeline's reader makes of an outcome record.
+
+    `t` is the outcome's event time in milliseconds since 1970, UTC. `label` is the task's: 0 or 1, the index of a
+    class, or a number.
+
+    >>> Outcome("a1", t=1700000060000, label=1.0)
+    Outcome(id='a1', t=1700000060000, label=1.0)
+    """
 
     id: str
     t: int
@@ -76,7 +102,7 @@ class Prediction(Struct, frozen=True, gc=False):
 
     @property
     def served(self) -> tuple[float, ...]:
-        """What the model answered: output plus intercept."""
+        """The model's answer, of length K: output plus intercept."""
         return tuple(o + b for o, b in zip(self.output, self.intercept, strict=True))
 
 
@@ -101,19 +127,26 @@ Reader = Callable[[Record], T]
 
 
 def request_id(record: Record) -> str:
-    """Give the id of a request without one: a hash of its place and content, so that a re-served request keeps it.
+    """Return an id for a request without one: a hash of where it is and what it says, so that it keeps it if re-served.
 
-    The timestamp and value are in it because offsets of a re-created topic repeat.
+    The timestamp and value are hashed too, because offsets of a re-created topic repeat.
     """
     place = f"{record.topic}\0{record.partition}\0{record.offset}\0{record.timestamp_ms}\0".encode()
     return blake2b(place + (record.value or b""), digest_size=12).hexdigest()
 
 
 def key_or_hash(record: Record) -> str:
-    """Give the caller's own id, the record's key, where there is one; else the hash of the request.
+    """Return a request's id: the record's key where there is one, else a hash of the record, 24 hexadecimal digits.
+
+    The hash is of topic, partition, offset, timestamp and value: the same record always has the same id.
 
     Raises:
         MalformedEvent: the key is not UTF-8.
+
+    >>> key_or_hash(Record("ads.requests", 0, 7, 0, 0, b"a1", b"{}"))
+    'a1'
+    >>> len(key_or_hash(Record("ads.requests", 0, 7, 0, 0, None, b"{}")))
+    24
     """
     if not record.key:
         return request_id(record)
@@ -124,7 +157,15 @@ def key_or_hash(record: Record) -> str:
 
 
 class Json(Generic[T]):
-    """A typed JSON decoder whose failures are `MalformedEvent`s with the reason."""
+    """A decoder of JSON into a type, such as a `msgspec.Struct`, for use in a reader: its failures are `MalformedEvent`s.
+
+    >>> read = Json(dict[str, float])
+    >>> read(b'{"price": 0.5}')
+    {'price': 0.5}
+    >>> read(b'{"price": 0.5')
+    Traceback (most recent call last):
+    streams.errors.MalformedEvent: not JSON: Input data was truncated
+    """
 
     def __init__(self, kind: type[T] | Any) -> None:
         self._decode: Callable[[bytes], T] = msgspec.json.Decoder(kind).decode
@@ -146,7 +187,14 @@ class Json(Generic[T]):
 
 
 def json_request(record: Record) -> Request:
-    """Read a request whose value is the features' JSON and whose key, if any, is its id: the default reader."""
+    """Read a request whose value is the features' JSON and whose key, if any, is its id: a pipeline's default reader.
+
+    Raises:
+        MalformedEvent: the record has no value, or its key is not UTF-8.
+
+    >>> json_request(Record("ads.requests", 0, 7, 0, 1700000000000, b"a1", b'{"x": 2}'))
+    Request(id='a1', t_ms=1700000000000, features=b'{"x": 2}')
+    """
     if record.value is None:
         raise MalformedEvent("the record has no value")
     return Request(key_or_hash(record), record.t_ms, record.value)
@@ -161,7 +209,14 @@ _labelled: Json[_Labelled] = Json(_Labelled)
 
 
 def json_outcome(record: Record) -> Outcome:
-    """Read an outcome `{"label": 1}` whose id is the record's key, or `{"id": "a", "label": 1}`: the default reader."""
+    """Read an outcome `{"label": 1}` whose id is the record's key, or `{"id": "a", "label": 1}`: the default reader.
+
+    Raises:
+        MalformedEvent: not JSON, no label that is a number, no id, or a key that is not UTF-8.
+
+    >>> json_outcome(Record("ads.outcomes", 0, 7, 0, 1700000060000, None, b'{"id": "a1", "label": 1}'))
+    Outcome(id='a1', t=1700000060000, label=1.0)
+    """
     event = _labelled(record.value)
     if event.id is None and not record.key:
         raise MalformedEvent("no id: neither a key nor a field 'id'")
@@ -172,7 +227,11 @@ _prediction: Json[Prediction] = Json(Prediction)
 
 
 def read_prediction(record: Record) -> Event:
-    """Read a prediction as the server writes it."""
+    """Read a prediction as the server writes it.
+
+    Raises:
+        MalformedEvent: not such a prediction, or a number in it is not finite.
+    """
     event = _prediction(record.value)
     if not math.isfinite(sum(event.output) + sum(event.intercept)):
         raise MalformedEvent(f"a number is not finite: {event.output}, {event.intercept}")
@@ -180,7 +239,11 @@ def read_prediction(record: Record) -> Event:
 
 
 def labelled(outcome: Outcome) -> Event:
-    """Give what the join needs of an outcome."""
+    """Return a pipeline's outcome as the join takes it.
+
+    Raises:
+        MalformedEvent: the label is not finite.
+    """
     if not math.isfinite(outcome.label):
         raise MalformedEvent(f"the label is not finite: {outcome.label}")
     return Event(outcome.id, outcome.t, encode(outcome.label))

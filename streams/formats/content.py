@@ -124,7 +124,10 @@ def finite(value: Any) -> bool:
 
 
 json = Format(_decode_json, lambda value, _: value)
-"""The value is JSON, and goes into the sample byte for byte."""
+"""The value is one JSON object, and goes into the sample byte for byte: `fields(format=json)`, the default."""
 
 msgpack = Format(_decode_msgpack, again)
-"""The value is MessagePack: binary becomes base64 text, a timestamp ms; other extension types are refused."""
+"""The value is one MessagePack map, and goes into the sample as JSON: `fields(format=msgpack)`.
+
+Binary becomes base64 text, a timestamp milliseconds since 1970; other extension types are refused.
+"""

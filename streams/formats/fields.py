@@ -30,14 +30,23 @@ class Place(NamedTuple):
 
 
 KEY = Place("key")
-"""The record's key, as UTF-8 text."""
+"""The record's key, UTF-8 text, as the place of an id or time: `fields(id=KEY)`, the default."""
 
 TIMESTAMP = Place("timestamp")
-"""The record's time: its header `t` where there is one, else its timestamp. It is in ms, whatever `t_unit` says."""
+"""The record's time, as the place of an event time: `fields(t=TIMESTAMP)`, the default.
+
+It is the header `t` where there is one, else the record's timestamp; in ms, whatever `t_unit` says.
+"""
 
 
 def header(name: str) -> Place:
-    """Name a header of the record, UTF-8 text; of several the last counts."""
+    """Name a header of the record, UTF-8 text, as the place of an id or time; of several headers the last counts.
+
+    >>> read = fields(id=header("user"), label="bought")
+    >>> record = Record("shop.outcomes", 0, 7, 0, 1700000000000, None, b'{"bought": true}', (("user", b"u1"),))
+    >>> read(record)
+    Event(id='u1', t_ms=1700000000000, body=b'1')
+    """
     return Place("header", name)
 
 
@@ -53,13 +62,27 @@ def fields(
     t_unit: Unit = "ms",
     format: Format = json,
 ) -> Reader[Event]:
-    """Make a reader of an outcome, whose body is the field `label`, or without one of a prediction, whose body is all.
+    """Make a feed's reader from the names of fields: of predictions, or with a `label` of outcomes.
 
-    A name may be a path into nested objects, "user.id". An id is text or a whole number; a label a number, text or a
-    list, and true and false become 1 and 0. `t_unit` "iso" is RFC 3339 with an offset.
+    `id`: where the id is: a field, `KEY` or a `header`; text, or a whole number.
+    `t`: where the event time is: a field, `TIMESTAMP`, `KEY` or a `header`.
+    `label`: the field that becomes an outcome's body: a number, text or a list; true and false become 1 and 0. Without
+        it the body is the whole value, as of a prediction.
+    `t_unit`: the unit of `t`: "s", "ms", "us" or "ns" since 1970, UTC, or "iso", RFC 3339 with an offset.
+    `format`: how the value is written: `json`, `msgpack`, or what `avro` and `protobuf` return.
+
+    A field's name may be a path into nested objects, "user.id". The reader raises `MalformedEvent` where a record has
+    something else in these places, and the record goes to the dead letters.
 
     Raises:
-        ConfigError: a name or unit that cannot be.
+        ConfigError: a name is empty, `id` is TIMESTAMP, or there is no such unit.
+
+    >>> read = fields(id="user.id", t="at", t_unit="s", label="price")
+    >>> read(Record("ads.outcomes", 0, 7, 0, 0, None, b'{"user": {"id": 12}, "at": 1.5, "price": 9}'))
+    Event(id='12', t_ms=1500, body=b'9')
+    >>> read(Record("ads.outcomes", 0, 8, 0, 0, None, b'{"user": {"id": 12}, "at": 1.5, "price": null}'))
+    Traceback (most recent call last):
+    streams.errors.MalformedEvent: field 'price' must be the label, a finite number, text or a list; found nothing
     """
     _check(id, t, label, t_unit)
     id_of, t_of = _pick(id), _pick(t)
