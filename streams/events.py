@@ -157,7 +157,7 @@ def key_or_hash(record: Record) -> str:
 
 
 class Json(Generic[T]):
-    """A decoder of JSON into a type, such as a `msgspec.Struct`, for use in a reader: its failures are `MalformedEvent`s.
+    """A decoder of JSON into a type, such as a `msgspec.Struct`, for a reader: its failures are `MalformedEvent`s.
 
     >>> read = Json(dict[str, float])
     >>> read(b'{"price": 0.5}')
