@@ -16,11 +16,13 @@ from compressors.artifact import format as artifact
 from deploy import config
 from deploy.cli import compress as cli_compress
 from deploy.cli import operate as cli_operate
-from deploy.cli.options import AsJson, ConfigFile, PipelineFile, print_json
+from deploy.cli.options import AsJson, ConfigFile, Picture, PipelineFile, print_json
 from deploy.cli.options import settings as load
 from deploy.console import report
 from deploy.console.join import line, shown
-from deploy.console.terminal import cell, draw, screen
+from deploy.console.picture import Snapshot, svg
+from deploy.console.terminal import screen
+from deploy.console.view import cell, draw
 from deploy.monitor import View
 from deploy.operate.status import status
 from deploy.run.join import joining
@@ -34,12 +36,12 @@ app.add_typer(cli_compress.app)
 
 
 @app.command()
-def demo(as_json: AsJson = False) -> None:
+def demo(picture: Picture = None, as_json: AsJson = False) -> None:
     """Run the flights example: eleven months of real flights through the whole loop, on embedded services, afresh."""
     path = example("flights")
     embedded = {"kafka": config.Kafka(), "redis": config.Redis(), "ray": config.Ray()}
     settings = msgspec.structs.replace(config.load(path.with_name("shadowstream.toml")), **embedded)
-    _replay(path, settings, fresh=True, as_json=as_json)
+    _replay(path, settings, fresh=True, as_json=as_json, picture=picture)
 
 
 @app.command()
@@ -88,13 +90,17 @@ def join(
 def show_status(
     pipeline: PipelineFile,
     config_file: ConfigFile = None,
+    picture: Picture = None,
 ) -> None:
-    """Show where a running pipeline stands."""
-    Console().print(draw(status(pipeline, load(pipeline, config_file))))
+    """Show how far a running pipeline is, which version serves, and what became of each candidate."""
+    view = status(pipeline, load(pipeline, config_file))
+    Console().print(draw(view))
+    if picture:
+        picture.write_text(svg(view), encoding="utf-8")
 
 
 def example(name: str) -> Path:
-    """Give an example's pipeline.py: in a clone beside this package, in a wheel inside it."""
+    """Return an example's pipeline.py: in a clone it is beside this package, in a wheel inside it."""
     here = Path(__file__).resolve().parents[1]
     for folder in (here.parent / "examples", here / "examples"):
         if (folder / name / "pipeline.py").is_file():
@@ -103,7 +109,7 @@ def example(name: str) -> Path:
 
 
 def main() -> None:
-    """Run a command; every error that we know ends as one line on standard error and its exit code."""
+    """Run a command; every error of ours ends as one line on standard error and its exit code."""
     try:
         app()
     except ShadowstreamError as wrong:
@@ -111,13 +117,14 @@ def main() -> None:
         sys.exit(wrong.exit_code)
 
 
-def _replay(path: Path, settings: config.Settings, *, fresh: bool, as_json: bool) -> None:
-    console = Console(stderr=as_json)
+def _replay(path: Path, settings: config.Settings, *, fresh: bool, as_json: bool, picture: Path | None = None) -> None:
+    console, snapshot = Console(stderr=as_json), Snapshot()
     with running(path, settings, console.print, fresh=fresh) as session:
         view: View | None = None
         with screen(console) as shown:
             for view in session.play():
                 shown.show(view)
+                snapshot.show(view)
         if view is None or session.replay is None:
             raise ConfigError("the feed to replay is empty")
         equations, learned, now = session.audit()
@@ -126,6 +133,8 @@ def _replay(path: Path, settings: config.Settings, *, fresh: bool, as_json: bool
         timed = speeds(session.pipeline, session.registry, digest, session.example_inputs(max(BATCHES)))
         report.show(console, view, equations, described, timed)
         summary = summarize(view, learned, equations, now, session.replay.published, described, session.loop_seconds)
+    if picture:
+        snapshot.write(picture)
     if as_json:
         print_json(summary)
     else:

@@ -14,6 +14,7 @@ ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="The TOML file; default: shadowstream.toml beside the pipeline or feed.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
+Picture = Annotated[Path | None, typer.Option(help="Draw the live view as an SVG, to live-view.svg, say.")]
 Who = Annotated[str | None, typer.Option(help="Who does it, for the record; default: this machine's user.")]
 Why = Annotated[str, typer.Option(help="The reason, for the record.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from deploy.console.terminal import day
+from deploy.console.view import day
 from deploy.operate.audit import Report
 from deploy.registry.history import Rebuilt
 from streams.audit.equations import Audit, Equation

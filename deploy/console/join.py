@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from deploy.console.terminal import day
+from deploy.console.view import day
 from deploy.run.join import JoinView
 
 PLAIN_EVERY_S = 5.0

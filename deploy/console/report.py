@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from compressors.artifact import format as artifact
-from deploy.console.terminal import months, versions
+from deploy.console.view import months, versions
 from deploy.monitor import View
 from deploy.registry.learned import Equation
 from deploy.run.summary import Speed

@@ -18,7 +18,7 @@ from compressors.artifact.parity import LARGEST
 from compressors.engines.engine import ENGINES
 from compressors.engines.fastest import MEAN
 from deploy import config
-from deploy.console.terminal import draw
+from deploy.console.view import draw
 from deploy.learning.bootstrap import bootstrap
 from deploy.monitor import View
 from deploy.processes.roles import Plan, Role, build

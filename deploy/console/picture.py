@@ -1,0 +1,39 @@
+"""The live view as a picture, for a page that shows what one sees.
+
+Owns which moment of a run it shows, and the SVG. Does not know where the figures come from.
+"""
+
+from io import StringIO
+from pathlib import Path
+
+from rich.console import Console
+
+from deploy.console.view import draw
+from deploy.monitor import View
+
+WIDTH = 104  # columns
+UNTIL = 0.5  # the part of a feed within which the moment lies
+
+
+def svg(view: View) -> str:
+    """Return the live view as an SVG; equal views give equal bytes."""
+    console = Console(record=True, file=StringIO(), width=WIDTH, force_terminal=True, color_system="truecolor")
+    console.print(draw(view))
+    return console.export_svg(title=f"shadowstream · {view.name}", unique_id="shadowstream")
+
+
+class Snapshot:
+    """Keeps the last look in a replay's first half at which a candidate was being tested, or else the first look."""
+
+    def __init__(self) -> None:
+        self.view: View | None = None
+
+    def show(self, view: View) -> None:
+        """Take a look into account."""
+        if self.view is None or (view.trial is not None and (view.share or 0.0) <= UNTIL):
+            self.view = view
+
+    def write(self, path: Path) -> None:
+        """Write the picture of the look that was kept, if there was one."""
+        if self.view is not None:
+            path.write_text(svg(self.view), encoding="utf-8")

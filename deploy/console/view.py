@@ -1,0 +1,179 @@
+"""The live view and the tables of a loop: how far it is, how well its models do, what became of each candidate.
+
+Owns words and layout. Does not know where the figures come from, nor where they are printed.
+"""
+
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from rich.console import Group, JustifyMethod, RenderableType
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from deploy.monitor import NO_ROW, View
+from deploy.registry.records import Candidate, Metrics
+from learners.evaluation.gate import Decision
+
+DAY_MS = 86_400_000
+NAMES = {"frozen": "frozen first model", "served": "served champion", "shadow": "shadow"}
+SHOWN = 10  # candidates in the live view
+ENDED = {
+    Decision.FUTILE: "refused: unlikely to win",
+    Decision.NOT_PROVEN: "refused: not proven in time",
+    Decision.SUPERSEDED: "replaced by the next",
+}
+
+
+class Fate(NamedTuple):
+    """What became of a candidate, in words, and when; `loss` is how much its loss a sample differs from the served."""
+
+    text: str
+    style: str = ""
+    date: str = ""
+    loss: str = ""
+    evidence: str = ""
+    samples: str = ""
+
+
+def day(t_ms: int) -> str:
+    """Return the UTC date."""
+    return datetime.fromtimestamp(t_ms / 1000, UTC).strftime("%Y-%m-%d") if t_ms > 0 else "the start"
+
+
+def cell(value: float | None) -> str:
+    """Return a metric in four digits."""
+    return "-" if value is None else f"{value:.4f}"
+
+
+def rate(view: View) -> str:
+    """Return events a second."""
+    return "-" if view.events_per_second is None else f"{view.events_per_second:,.0f}"
+
+
+def fate(candidate: Candidate, view: View) -> Fate:
+    """Say what became of a candidate, with its test's evidence."""
+    if candidate.refused:
+        return Fate(f"refused: {candidate.refused}", "dim")
+    verdict, trial = view.verdicts.get(candidate.number), view.trial
+    if verdict is not None:
+        number = next((c.number for c in view.champions if c.candidate == candidate.number), None)
+        proven = verdict.decision is Decision.PROVEN
+        return Fate(
+            text=ENDED.get(verdict.decision, "proven better" if number is None else f"became v{number}"),
+            style="green" if proven else "dim",
+            date=day(verdict.at_ms),
+            loss=f"{-verdict.gain:+.4f}",
+            evidence=f"e^{verdict.log_wealth:.1f} of e^{verdict.log_needed:.1f}",
+            samples=f"{verdict.samples:,}",
+        )
+    if trial and trial.candidate == candidate.number:
+        evidence = f"e^{trial.log_wealth:.1f} of e^{trial.log_needed:.1f}"
+        return Fate("being tested", "cyan", evidence=evidence, samples=f"{trial.samples:,}")
+    return Fate("waits for its test")
+
+
+def told(fate: Fate) -> str:
+    """Return what became of a candidate as one line."""
+    date = f" on {fate.date}" if fate.date else ""
+    if not fate.samples:
+        return f"{fate.text}{date}"
+    loss = f"loss {fate.loss} a sample, " if fate.loss else ""
+    return f"{fate.text}{date}: {loss}evidence {fate.evidence} after {fate.samples} samples"
+
+
+def draw(view: View) -> Panel:
+    """Lay the live view out."""
+    parts: list[RenderableType] = [_progress(view), "", _facts(view), *(Text(line) for line in view.engines)]
+    parts += ["", _models(view)]
+    if view.candidates:
+        parts += ["", _candidates(view)]
+    if view.closing:
+        parts += ["", Text("the feed has ended: its windows are being closed")]
+    subtitle = f"running for {view.seconds:.0f} s" if view.seconds else None
+    return Panel(
+        Group(*parts), title=f"[bold]shadowstream[/bold] · {escape(view.name)}", subtitle=subtitle, padding=(1, 2)
+    )
+
+
+def _progress(view: View) -> Table:
+    """Lay out how far the feed is: the whole of a replay, or the date alone."""
+    head = Table.grid(padding=(0, 2), expand=view.share is not None)
+    if view.share is None:
+        head.add_row(Text("events up to", "dim"), day(view.at_ms))
+        return head
+    head.add_column(ratio=1)
+    head.add_column(justify="right")
+    head.add_row(ProgressBar(total=1.0, completed=view.share), f"{day(view.at_ms)}  {100 * view.share:5.1f} %")
+    return head
+
+
+def _facts(view: View) -> Table:
+    facts = Table.grid(padding=(0, 3, 0, 0))
+    for row in (
+        ("events", f"{view.joined + view.served:,}", "events a second", rate(view), "serving", _serving(view)),
+        ("predictions answered", f"{view.served:,}", "samples learned", f"{view.learned:,}", *_promotions(view)),
+        ("outcomes awaited", f"{view.waiting:,}", "samples to learn", f"{view.unread:,}", "", ""),
+        ("the join lags by", f"{view.lag_ms / 3_600_000:.1f} h", "", "", "", ""),
+    ):
+        facts.add_row(*(Text(text, "bold" if n % 2 else "dim") for n, text in enumerate(row)))
+    return facts
+
+
+def _serving(view: View) -> str:
+    if not view.champions:
+        return "-"
+    champion = view.champions[-1]
+    days = max(0, view.at_ms - champion.at_ms) // DAY_MS if champion.at_ms else None
+    return f"v{champion.number}" if days is None else f"v{champion.number}, for {days} days"
+
+
+def _promotions(view: View) -> tuple[str, str]:
+    return "promotions", f"{max(0, len(view.champions) - 1)} of {len(view.candidates)} candidates"
+
+
+def _models(view: View) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for title in ("model", "AUC", "log loss", "samples"):
+        table.add_column(Text(title, "dim"), justify="left" if title == "model" else "right")
+    for who, name in NAMES.items():
+        count, loss, auc = view.metrics.total[who] if view.metrics else NO_ROW
+        table.add_row(name, cell(auc), cell(loss), f"{count:,}", style="bold" if who == "served" else "")
+    return table
+
+
+def _candidates(view: View) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("candidate", "distilled", "what became of it", "on", "loss", "evidence", "samples"):
+        justify: JustifyMethod = "right" if title in ("loss", "samples") else "left"
+        table.add_column(Text(title, "dim"), justify=justify, no_wrap=title != "what became of it")
+    for candidate in view.candidates[-SHOWN:]:
+        text, style, *others = fate(candidate, view)
+        table.add_row(str(candidate.number), day(candidate.at_ms), escape(text), *others, style=style)
+    return table
+
+
+def months(metrics: Metrics) -> Table:
+    """Lay out the three models by month."""
+    table = Table(title="By month of prediction", title_justify="left")
+    table.add_column("month")
+    for who in NAMES:
+        table.add_column(f"{who} AUC", justify="right")
+        table.add_column("log loss", justify="right")
+    for month, rows in [*sorted(metrics.months.items()), ("all", metrics.total)]:
+        cells = [cell(value) for who in NAMES for value in (rows[who][2], rows[who][1])]
+        table.add_row(month, *cells, style="bold" if month == "all" else "")
+    return table
+
+
+def versions(view: View) -> Table:
+    """Lay out the champions."""
+    table = Table(title="Versions", title_justify="left")
+    for title in ("version", "since", "learned from", "evidence"):
+        table.add_column(title)
+    for c in view.champions:
+        source = f"{c.learned:,} samples" if c.candidate is not None else "history"
+        table.add_row(f"v{c.number}", day(c.at_ms), source, c.evidence)
+    return table

@@ -1,0 +1,63 @@
+"""The live view and its picture."""
+
+from io import StringIO
+from pathlib import Path
+
+from rich.console import Console
+
+from deploy.console.picture import Snapshot, svg
+from deploy.console.terminal import Plain
+from deploy.console.view import draw, fate, told
+from deploy.monitor import View
+from tests.unit.deploy.console.views import candidate, view
+
+
+def drawn(look: View) -> str:
+    out = StringIO()
+    Console(file=out, width=104).print(draw(look))
+    return out.getvalue()
+
+
+def test_a_candidate_takes_one_line_that_says_what_became_of_it() -> None:
+    text = drawn(view())
+    assert [line.split() for line in text.splitlines() if "2013-02-01" in line] == [
+        ["│", "0", "2013-02-01", "became", "v1", "2013-02-10", "-0.0086", "e^4.1", "of", "e^3.9", "2,112", "│"]
+    ]
+    for part in ("refused: unlikely to win", "being tested", "e^1.7 of e^3.9", "waits for its test", "v1, for 14 days"):
+        assert part in text
+    assert told(fate(candidate(0), view())) == (
+        "became v1 on 2013-02-10: loss -0.0086 a sample, evidence e^4.1 of e^3.9 after 2,112 samples"
+    )
+
+
+def test_a_loop_that_has_nothing_yet_is_drawn_as_well() -> None:
+    empty = view(share=None, metrics=None, champions=[], candidates=[], verdicts={}, trial=None, events_per_second=None)
+    text = drawn(empty)
+    assert "0 of 0 candidates" in text
+    assert "what became of it" not in text
+
+
+def test_lines_tell_of_a_candidate_when_it_is_made_and_when_it_is_decided() -> None:
+    out = StringIO()
+    plain = Plain(Console(file=out, width=200), every_s=1e9)
+    plain.show(view(verdicts={}))
+    plain.show(view())
+    plain.show(view())
+    lines = [line.split("  ", 1)[1] for line in out.getvalue().splitlines()]
+    assert lines[0] == "candidate 0 of 2013-02-01: distilled"
+    assert [line for line in lines if line.startswith("candidate 1")] == [
+        "candidate 1 of 2013-02-08: distilled",
+        "candidate 1 of 2013-02-08: refused: unlikely to win on 2013-02-17: "
+        "loss +0.0004 a sample, evidence e^-3.0 of e^3.9 after 2,112 samples",
+    ]
+
+
+def test_the_picture_is_of_a_moment_at_which_a_candidate_is_tested(tmp_path: Path) -> None:
+    snapshot, picture = Snapshot(), tmp_path / "live-view.svg"
+    for look in (view(trial=None, share=0.0), view(share=0.3), view(share=0.4, trial=None), view(share=0.9)):
+        snapshot.show(look)
+    snapshot.write(picture)
+    assert picture.read_text() == svg(view(share=0.3))
+    assert "being&#160;tested" in picture.read_text()
+    Snapshot().write(tmp_path / "none.svg")
+    assert not (tmp_path / "none.svg").exists()

@@ -1,0 +1,64 @@
+"""A look at a loop, as it is in the middle of a run."""
+
+from deploy.monitor import View
+from deploy.registry.records import Candidate, Champion, Figures, Metrics, Row, Trial
+from learners.evaluation.evaluate import Verdict
+from learners.evaluation.gate import Decision
+
+DAY_MS = 86_400_000
+BEGIN_MS = 1_359_676_800_000  # February 1st, 2013
+FIGURES = Figures(
+    sparsity=0.76, artifact_bytes=16_000, float_bytes=100_800, parity_largest=0.0, parity_changed=0.0, loss=0.5,
+    teacher_loss=0.49, seconds=0.4,
+)  # fmt: skip
+TOTAL: dict[str, Row] = {
+    "frozen": (21_408, 0.6012, 0.6231),
+    "served": (21_408, 0.5127, 0.7102),
+    "shadow": (21_408, 0.5103, 0.7125),
+}
+
+
+def view(**other: object) -> View:
+    """Return a look: v0 and v1 have served, candidate 1 was refused, and candidate 2 is being tested."""
+    fields: dict[str, object] = {
+        "name": "flights",
+        "seconds": 41.0,
+        "at_ms": BEGIN_MS + 23 * DAY_MS,
+        "share": 0.065,
+        "joined": 45_210,
+        "served": 23_950,
+        "events_per_second": 3_120.0,
+        "waiting": 861,
+        "unread": 12,
+        "lag_ms": 2_700_000,
+        "learned": 21_408,
+        "metrics": Metrics(TOTAL, {"2013-02": TOTAL}),
+        "trial": Trial(2, 1_280, 1.7, 3.9),
+        "champions": [champion(0, None), champion(1, 0)],
+        "candidates": [candidate(number) for number in range(4)],
+        "verdicts": {0: verdict(0, Decision.PROVEN), 1: verdict(1, Decision.FUTILE)},
+    }
+    return View(**fields | other)  # type: ignore[arg-type]
+
+
+def champion(number: int, made_of: int | None) -> Champion:
+    at_ms = BEGIN_MS + 9 * DAY_MS if number else 0
+    return Champion(
+        number=number, artifact=f"{number}" * 64, candidate=made_of, offset=(0.0,), at_ms=at_ms, learned=7_000 * number,
+        evidence="W = e^4.1 ≥ e^3.9 after 2112 samples" if number else "history",
+    )  # fmt: skip
+
+
+def candidate(number: int) -> Candidate:
+    return Candidate(
+        number=number, commit=90 * number, learned=7_000 * number, at_ms=BEGIN_MS + 7 * DAY_MS * number,
+        reason="7 days", artifact=f"{number}" * 64, figures=FIGURES,
+    )  # fmt: skip
+
+
+def verdict(number: int, decision: Decision) -> Verdict:
+    return Verdict(
+        candidate=number, decision=decision, samples=2_112, log_wealth=4.1 if number == 0 else -3.0, log_needed=3.9,
+        gain=0.0086 if number == 0 else -0.0004, margin=0.0, offset=(0.0,), at_ms=BEGIN_MS + (9 + 7 * number) * DAY_MS,
+        commit=100 + 90 * number,
+    )  # fmt: skip
