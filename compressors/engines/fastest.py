@@ -1,7 +1,7 @@
-"""The choice of an engine, by measuring on this machine.
+"""The choice of an engine, by measurement on this machine.
 
-Owns the measurement and the proof that answers agree. Which one is fastest depends on the processor and on the number
-of rows, so it is measured, never assumed. Does not know how an engine works.
+Owns the measurement and the proof that answers agree. Which engine is fastest depends on the processor and on the
+number of rows, so it is measured, never assumed. Does not know how an engine works.
 """
 
 import math
@@ -17,23 +17,23 @@ from torch import Tensor, nn
 from compressors.artifact.parity import Parity, parity
 from compressors.engines.engine import ENGINES, Engine, Run
 
-ROUND_S = 0.002  # shorter than what the system gives a process at a time, so that some rounds are undisturbed
+ROUND_S = 0.002  # shorter than a scheduler's time slice, so that some rounds are undisturbed
 LEAST_ROUNDS = 3
-MEAN = 5e-3  # an engine's mean difference from the model; largest and changed are bounded as an artifact's
+MEAN = 5e-3  # bound of the mean difference; `largest` and `changed` have the bounds of an artifact
 
 
-def near(found: Parity) -> str | None:
-    """Say why an engine's answers are too far from the model's, None if they are not.
+def near(difference: Parity) -> str | None:
+    """Say why an engine's answers are too far from the model's, or None if they are near enough.
 
-    On average they may be five times as far as an artifact's from its training form: the same whole numbers, scaled in
-    another order, round otherwise here and there, and each layer behind makes steps of it (6 layers of MiniLM: 0.0012).
-    Float inputs pass too (0.001 to 0.003): they leave out a rounding that the training form has.
+    The mean may be five times what an artifact may differ from its training form. The same whole numbers, scaled in
+    another order, now and then round the other way, and each later layer turns that into a whole int8 step (6 layers
+    of MiniLM: 0.0012). Float inputs pass too (0.001 to 0.003): they skip a rounding that the training form has.
     """
-    return found.refusal(MEAN, "engine and model")
+    return difference.refusal(MEAN, "engine and model")
 
 
 class Timing(NamedTuple):
-    """Microseconds that an engine takes for a batch of so many rows."""
+    """Microseconds that an engine takes for a batch of `rows` rows."""
 
     engine: str
     rows: int
@@ -42,9 +42,11 @@ class Timing(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Fastest:
-    """The model, run by the engine that was fastest for a batch's size: of the sizes measured, the next one up.
+    """The model, run for each batch by the engine that was fastest at that size.
 
-    `refused` says of each engine that was left out why, under its name or, where it was at one size, "name at N rows".
+    `chosen` names the engine for each measured size; a size in between goes to the next larger one, a size above all of
+    them to the largest. `refused` gives the reason for each engine that was left out, by its name, or by "name at N
+    rows" if it was left out at one size.
     """
 
     chosen: Mapping[int, str]
@@ -53,7 +55,7 @@ class Fastest:
     runs: Mapping[str, Run]
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        """Give the outputs (N, K)."""
+        """Return the outputs (N, K)."""
         sizes = list(self.chosen)
         at = min(bisect_left(sizes, len(inputs[0])), len(sizes) - 1)
         return self.runs[self.chosen[sizes[at]]](*inputs)
@@ -69,14 +71,28 @@ def fastest(
     seconds: float = 0.1,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Fastest:
-    """Measure the engines on batches of each size, made of the sample rows `inputs`; keep the fastest that agrees.
+    """Time the engines at each batch size in `rows`, and return the model run by the fastest one that agrees with it.
 
-    The model itself is the reference and takes part as `torch`; `allowed` says of a difference from it why it is too
-    much. Each engine gets about `seconds` at each size, in turns with the others, on as many threads as torch has.
-    The more sample rows, the better the proof that answers agree.
+    `model` maps inputs (N, ...) to outputs (N, K) and is in eval mode. It takes part as `torch` and is the reference:
+    `allowed` returns the reason why a difference from its answers is too large, or None. `inputs` are sample rows; the
+    more there are, the stronger the proof of agreement. Each engine runs for about `seconds` at each size, in turn with
+    the others, on as many threads as torch has. `clock` returns seconds.
 
     Raises:
-        ValueError: there are no sizes, or no sample rows.
+        ValueError: `rows` is empty or has a size below 1, or there are no sample rows.
+
+    Example: this model has no int8 layer, which the engine `float32` needs, so torch runs every size.
+
+    >>> import torch
+    >>> from compressors.engines.engine import ENGINES
+    >>> model = torch.nn.Linear(5, 1).eval()
+    >>> quick = fastest(model, (torch.randn(64, 5),), rows=(1, 8), engines=ENGINES[:1], seconds=0)
+    >>> quick.chosen
+    {1: 'torch', 8: 'torch'}
+    >>> quick.refused
+    {'float32': 'not for this model or machine: it has no int8 layer to exchange'}
+    >>> quick(torch.randn(3, 5)).shape
+    torch.Size([3, 1])
     """
     if not rows or min(rows) < 1 or len(inputs[0]) < 1:
         raise ValueError(f"fastest needs sample rows and batch sizes of at least 1, got {list(rows)}")
@@ -115,7 +131,7 @@ def _agreeing(
     allowed: Callable[[Parity], str | None],
     refused: dict[str, str],
 ) -> Iterator[tuple[str, Run]]:
-    """Give those that answer as the model does when they get the sample rows in batches of `n`."""
+    """Yield those that agree with the model on the sample rows in batches of `n`; `refused` gets why others do not."""
     for name, run in runs.items():
         refusal = None if run is model else allowed(parity(lambda *_: answered, _in_batches(run, n), inputs))
         if refusal is None:
@@ -129,15 +145,15 @@ def _in_batches(run: Run, n: int) -> Run:
 
 
 def _batch(inputs: Sequence[Tensor], n: int) -> tuple[Tensor, ...]:
-    """Repeat the sample rows up to `n` of them."""
-    chosen = torch.arange(n) % len(inputs[0])
-    return tuple(t[chosen] for t in inputs)
+    """Return `n` rows: the sample rows, repeated where there are fewer."""
+    indices = torch.arange(n) % len(inputs[0])
+    return tuple(t[indices] for t in inputs)
 
 
 def _measure(
     runs: Mapping[str, Run], batch: Sequence[Tensor], seconds: float, clock: Callable[[], float]
 ) -> Iterator[tuple[str, float]]:
-    """Give each one's microseconds a call: its best round's mean, since what else the machine does only ever adds."""
+    """Yield each one's microseconds a call: the mean of its best round, since other work only ever adds time."""
     best = dict.fromkeys(runs, math.inf)
     with torch.inference_mode():
         calls = {name: _calls(run, batch, clock) for name, run in runs.items()}
@@ -150,7 +166,7 @@ def _measure(
 
 
 def _calls(run: Run, batch: Sequence[Tensor], clock: Callable[[], float]) -> int:
-    run(*batch)  # the first call lays things out
+    run(*batch)  # the first call allocates and packs
     return max(1, int(ROUND_S / max(_timed(run, batch, 1, clock), 1e-6)))
 
 

@@ -1,6 +1,6 @@
-"""A serving model as ONNX: operators of the standard only, int8 weights that stay int8, and any number of rows.
+"""A serving model as an ONNX file: standard operators alone, int8 weights that stay int8, any number of rows.
 
-Owns how `Int8Linear` is said in ONNX. Does not know who runs the file, or artifacts. Needs the extra `onnx`.
+Owns the translation of `Int8Linear` to ONNX. Does not know artifacts, or who runs the file. Needs the extra `onnx`.
 """
 
 import logging
@@ -16,21 +16,21 @@ from compressors.quantization.quantize import rescale, row_scale
 
 ZERO = 128
 
-# What torch's exporter (2.13) says of itself, and not of the model: each by the beginning of its text.
+# Warnings of torch's exporter (2.13) about itself, not about the model, each by how its text begins.
 WARNINGS: tuple[tuple[type[Warning], str], ...] = (
     (FutureWarning, r"`isinstance\(treespec, LeafSpec\)` is deprecated"),
     (UserWarning, "# The axis name: rows will not be used"),  # two inputs share their rows, as they should
 )
 REGISTRATION = "torch.onnx._internal.exporter._registration"
-TORCHVISION = "torchvision is not installed. Skipping"  # operators that no model without torchvision has
+TORCHVISION = "torchvision is not installed. Skipping"  # its operators, which our models do not use
 
 
 class IntegerLinear(nn.Module):
-    """`Int8Linear` as ONNX says it: QuantizeLinear with a scale for each row, MatMulInteger, whose sums are int32.
+    """`Int8Linear` in ONNX operators: QuantizeLinear with a scale for each row, then MatMulInteger with int32 sums.
 
-    Inputs are unsigned with zero point 128: for signed ones onnxruntime (1.32, x86) takes its reference code, ten times
-    slower. Unsigned weights are exact on every processor, signed ones twice as fast and exact only where x86 has VNNI
-    (onnxruntime adds pairs of products in saturating int16 elsewhere). It runs nowhere but in ONNX.
+    Inputs are unsigned with zero point 128: for signed ones onnxruntime (1.32, x86) runs its reference code, ten times
+    slower. Unsigned weights are exact on every processor. Signed ones are twice as fast, and exact only on x86 with
+    VNNI: without it onnxruntime adds pairs of products in saturating int16. The layer can be exported, not run.
     """
 
     columns: Tensor
@@ -51,8 +51,8 @@ class IntegerLinear(nn.Module):
         """Map (..., I) to (..., O)."""
         rows = x.reshape(-1, self.columns.shape[0])
         scale = row_scale(rows, 1)
-        given = (rows, scale.reshape(-1), self.zero.expand(rows.shape[0]))
-        whole = torch.onnx.ops.symbolic("QuantizeLinear", given, {"axis": 0}, dtype=torch.uint8, shape=rows.shape)
+        scaled = (rows, scale.reshape(-1), self.zero.expand(rows.shape[0]))
+        whole = torch.onnx.ops.symbolic("QuantizeLinear", scaled, {"axis": 0}, dtype=torch.uint8, shape=rows.shape)
         factors = (whole, self.columns, self.zero, *self.zeros)
         sums = torch.onnx.ops.symbolic(
             "MatMulInteger", factors, dtype=torch.int32, shape=(rows.shape[0], self.columns.shape[1])
@@ -61,63 +61,76 @@ class IntegerLinear(nn.Module):
 
 
 class Guarded(nn.Module):
-    """A model whose row is not finite where a float input of it is not: onnxruntime's maxima pass over a NaN."""
+    """A model that answers a row with NaN or infinity in a float input by NaN: onnxruntime's maximum ignores NaN."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Give the model's outputs (N, ...)."""
+        """Return the model's outputs (N, ...)."""
         out: Tensor = self.model(*inputs)
         for t in inputs:
             if t.is_floating_point():
-                nothing = (t.flatten(1) * 0).sum(1)
-                out = out + nothing.reshape(-1, *(1 for _ in out.shape[1:]))
+                zero_or_nan = (t.flatten(1) * 0).sum(1)
+                out = out + zero_or_nan.reshape(-1, *(1 for _ in out.shape[1:]))
         return out
 
 
 def export_onnx(
     model: nn.Module, inputs: Sequence[Tensor], linear: Callable[[Int8Linear], nn.Module] = IntegerLinear
 ) -> bytes:
-    """Give the model, which stays as it is, as an ONNX file of less than 2 GB. `inputs` are rows to trace it with.
+    """Return the bytes of an ONNX file, less than 2 GB, that computes the model; the model itself is not changed.
 
-    Every input's and the output's first dimension is open, all others are as in `inputs`. `linear` says a layer in
-    other operators than the standard's.
+    `inputs` are sample rows, each tensor (N, ...), to trace the model with. In the file the first dimension of every
+    input and of the output is open; all others are as in `inputs`. `linear` makes the module that is exported in the
+    place of an int8 layer; by default it uses operators of the ONNX standard alone.
 
     Raises:
         ImportError: the packages of the extra `onnx` are missing.
         ValueError: the model's output has a fixed number of rows.
+
+    Example:
+
+    >>> import torch
+    >>> from onnxruntime import InferenceSession
+    >>> file = export_onnx(torch.nn.Linear(5, 1).eval(), (torch.zeros(2, 5),))
+    >>> session = InferenceSession(file)
+    >>> (x,) = session.get_inputs()
+    >>> x.shape
+    ['rows', 5]
+    >>> session.run(None, {x.name: torch.ones(3, 5).numpy()})[0].shape
+    (3, 1)
     """
-    traced = tuple(torch.cat([t, t]) if len(t) == 1 else t for t in inputs)  # one row would count as a constant
+    traced = tuple(torch.cat([t, t]) if len(t) == 1 else t for t in inputs)  # a dimension of 1 is taken as fixed
     rows = torch.export.Dim("rows")
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             Guarded(substitute(model, linear)).eval(),
             traced,
             dynamo=True,
-            dynamic_shapes=(tuple({0: rows} for _ in traced),),  # of `*inputs`, which count as one
+            dynamic_shapes=(tuple({0: rows} for _ in traced),),  # `*inputs` is one argument
             verbose=False,
         )
-    made = program.model_proto  # type: ignore[union-attr]  # None only without dynamo
-    if not made.graph.output[0].type.tensor_type.shape.dim[0].dim_param:
-        raise ValueError(f"the model always gives as many rows as it was traced with: {len(traced[0])}")
-    return made.SerializeToString()
+    exported = program.model_proto  # type: ignore[union-attr]  # None only without dynamo
+    if not exported.graph.output[0].type.tensor_type.shape.dim[0].dim_param:
+        raise ValueError(f"the model always returns as many rows as it was traced with: {len(traced[0])}")
+    return exported.SerializeToString()
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hear nothing of WARNINGS and TORCHVISION, and everything else."""
+    """Suppress WARNINGS and the message TORCHVISION; let everything else through."""
 
-    def other(record: logging.LogRecord) -> bool:
+    def wanted(record: logging.LogRecord) -> bool:
         return not record.getMessage().startswith(TORCHVISION)
 
     logger = logging.getLogger(REGISTRATION)
-    logger.addFilter(other)
+    logger.addFilter(wanted)
     try:
         with warnings.catch_warnings():
             for category, message in WARNINGS:
                 warnings.filterwarnings("ignore", message, category)
             yield
     finally:
-        logger.removeFilter(other)
+        logger.removeFilter(wanted)
