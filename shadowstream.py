@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from compressors.artifact.format import describe as describe_artifact
     from compressors.artifact.format import load as load_artifact
     from compressors.compress import Compressed, compress
-    from compressors.distillation.distill import Data
+    from compressors.data import Data
     from compressors.engines.fastest import fastest
     from compressors.engines.onnx import export_onnx
     from compressors.errors import ArtifactError, Refused
@@ -83,7 +83,7 @@ _LATER = {
     "compressors.artifact.format": ("describe_artifact", "load_artifact"),
     "compressors.compress": ("Compressed", "compress"),
     "compressors.errors": ("ArtifactError", "Refused"),
-    "compressors.distillation.distill": ("Data",),
+    "compressors.data": ("Data",),
     "compressors.engines.fastest": ("fastest",),
     "compressors.artifact.folder": ("pull", "push"),
     "compressors.engines.onnx": ("export_onnx",),

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from benchmarks.engines import any_answer
 from compressors.artifact.format import load
 from compressors.compress import compress
-from compressors.distillation.distill import Data as Rows
+from compressors.data import Data as Rows
 from compressors.engines.engine import ENGINES, ONNX, Engine, FloatLinear, Run, Session
 from compressors.engines.fastest import Fastest, fastest
 from compressors.engines.onnx import export_onnx

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from compressors.distillation.distill import Data, Losses, answers
+from compressors.data import Data, Losses
+from compressors.distillation.distill import answers
 
 
 def check_model(model: nn.Module) -> None:

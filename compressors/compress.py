@@ -18,7 +18,7 @@ from compressors.artifact.format import Description
 from compressors.artifact.manifest import given, made_by, measured, versions
 from compressors.artifact.parity import Parity, parity
 from compressors.checks import check_model, check_rows, check_task
-from compressors.distillation.distill import Data, Losses
+from compressors.data import Data, Losses
 from compressors.distillation.train import train
 from compressors.errors import Refused
 from compressors.form import training_form, weights
@@ -28,7 +28,6 @@ from compressors.pruning.structured import Report, prune_structured
 from compressors.quantization.layers import Shadow
 from compressors.recipe import STEP_NAMES, Prune, PruneStructured, Quantize, Recipe, Retrain, Step
 
-HELD_OUT = 0.05  # the newest share of the data, on which parity and losses are measured
 EXAMPLE = 4  # rows by which units are followed
 CALIBRATION = 64  # batches that static ranges follow where no training follows them
 Progress = Callable[[str, int, int], object]
@@ -93,7 +92,7 @@ def compress(
         raise ValueError(f"{recipe} has no prune, prune_structured or quantize step: nothing would become smaller")
     check_model(model)
     check_rows(data, held)
-    replay, held = (data, held) if held else _split(data)
+    replay, held = (data, held) if held else data.split()
     plain = copy.deepcopy(model).eval()
     for rows in (replay, held):
         check_task(plain, rows, losses)
@@ -238,15 +237,6 @@ def why(removed: tuple[Report, ...]) -> str:
     """Say why what is left of units was left."""
     left = [f"{name or 'the model'}: {why}" for report in removed for name, why in report.left.items()]
     return "; ".join(left) or "the model has none of those that were asked for"
-
-
-def _split(data: Data) -> tuple[Data, Data]:
-    size = len(data.labels)
-    if size < 2:
-        raise ValueError(f"at least two rows are needed, one of them to measure on, got {size}")
-    kept = size - max(1, round(size * HELD_OUT))
-    old, new = torch.arange(kept), torch.arange(kept, size)
-    return (Data(*data.at(old)), Data(*data.at(new)))
 
 
 def _losses(model: nn.Module, data: Data, losses: Losses) -> Tensor:

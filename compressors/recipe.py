@@ -115,6 +115,16 @@ class Recipe:
                 found = ", ".join(sorted(kinds))
                 raise ValueError(f"{_text(step)} has nothing to act on: this model's compressed layers are {found}")
 
+    def split(self) -> tuple["Recipe", "Recipe"]:
+        """Return the steps up to the last `prune_structured`, which are taken once, and those that every version takes.
+
+        >>> first, rest = Recipe.parse("prune_structured(amount=0.5) -> retrain -> prune(amount=0.5)").split()
+        >>> str(first), str(rest)
+        ('prune_structured(amount=0.5)', 'retrain() -> prune(amount=0.5)')
+        """
+        at = max((i for i, step in enumerate(self.steps, 1) if isinstance(step, PruneStructured)), default=0)
+        return Recipe(*self.steps[:at]), Recipe(*self.steps[at:])
+
     def first(self, kind: type[S]) -> S | None:
         """Give the first step of a kind; a `Distill` is a `Retrain` too."""
         return next((step for step in self.steps if isinstance(step, kind)), None)

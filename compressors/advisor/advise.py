@@ -10,7 +10,7 @@ from typing import NamedTuple
 from torch import nn
 
 from compressors.advisor.search import Budget, Said, Search, Trial, fits
-from compressors.distillation.distill import Data, Losses
+from compressors.data import Data, Losses
 from compressors.engines.engine import ENGINES, Engine
 from compressors.errors import OutOfTime
 from compressors.recipe import Prune, PruneStructured, Quantize, Recipe, Retrain, Step

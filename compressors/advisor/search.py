@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors.compress import EmptiedWarning, bytes_of, compress
-from compressors.distillation.distill import Data, Losses
+from compressors.data import Data, Losses
 from compressors.engines.engine import Engine
 from compressors.engines.fastest import fastest
 from compressors.errors import OutOfTime, Refused
@@ -89,11 +89,10 @@ class Search:
         seed: int,
         notes: Path | None,
     ) -> None:
-        self._model, self._data, self._losses, self._budget, self._seed = model, data, losses, budget, seed
+        self._model, self._losses, self._budget, self._seed = model, losses, budget, seed
         self._notes, self._began, self._tried = _Notes(notes, _key(model, data, seed)), time.monotonic(), 0
         self._engines, self._timed = engines, dict[str, tuple[str, float]]()
-        size = len(data.labels)
-        self._held = Data(*data.at(torch.arange(size - max(1, round(HELD_OUT * size)), size)))
+        self._rest, self._held = data.split(HELD_OUT)
         self.newest: dict[str, Trial] = {}
         self.plain = self._once("", 1.0, self._plainly)
 
@@ -139,8 +138,8 @@ class Search:
         minutes = self._budget.minutes
         if minutes is not None and time.monotonic() - self._began > 60 * minutes:
             raise OutOfTime
-        size = len(self._data.labels) - len(self._held.labels)
-        part = Data(*self._data.at(torch.arange(size - max(1, round(share * size)), size)))  # the newest
+        size = len(self._rest.labels)
+        part = self._rest.between(size - max(1, round(share * size)), size)  # the newest
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", EmptiedWarning)  # the loss tells

@@ -7,12 +7,12 @@ h w hidden(teacher, student) added where asked for; a = alpha, w = trust, T = te
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from compressors.data import Data, Losses
 from compressors.distillation.hidden import Hints, look, still
 from compressors.recipe import Distill
 
@@ -20,29 +20,6 @@ TRUST_BLOCK = 2_000  # a trust per sample would see the label: 0.4659 against 0.
 TRUST_SPAN = 0.05  # nats by which a teacher may be worse before nothing of it is believed
 ROWS = 8_192  # rows answered at once where nothing is learned
 TARGET_WEIGHT, OTHERS_WEIGHT = 1.0, 8.0  # DKD's alpha and beta: arXiv 2203.08679, CIFAR-100; its authors' defaults
-
-
-class Losses(Protocol):
-    """What distillation needs of a task; outputs (N, K), labels and losses (N,)."""
-
-    def losses(self, output: Tensor, label: Tensor) -> Tensor:
-        """Loss of each row."""
-        ...
-
-    def soft_losses(self, teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
-        """Distance of each row's answer from the teacher's, without the factor T²."""
-        ...
-
-
-class Data(NamedTuple):
-    """The replay, oldest first: the model's inputs, each with N rows, and the labels (N,)."""
-
-    inputs: tuple[Tensor, ...]
-    labels: Tensor
-
-    def at(self, rows: Tensor) -> "Data":
-        """Give some of the rows."""
-        return Data(tuple(t[rows] for t in self.inputs), self.labels[rows])
 
 
 class Teaching:

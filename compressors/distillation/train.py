@@ -13,7 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from compressors.distillation.distill import Data, Losses, Teaching
+from compressors.data import Data, Losses
+from compressors.distillation.distill import Teaching
 from compressors.pruning.prune import cubic, prune_amount, sparsity
 from compressors.recipe import STEP_NAMES, Distill, Prune, Retrain
 from compressors.steps import Schedule

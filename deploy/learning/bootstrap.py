@@ -9,7 +9,7 @@ from itertools import islice
 import torch
 
 from compressors.artifact import format as artifact
-from compressors.distillation.distill import Data
+from compressors.data import Data
 from compressors.recipe import PruneStructured
 from deploy.learning.distiller import compress, make_learner, provenance
 from deploy.pipeline import NO_ROWS, Labelled, Pipeline

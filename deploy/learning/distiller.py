@@ -16,7 +16,7 @@ from compressors.artifact import format as artifact
 from compressors.artifact.manifest import measured, name_of, versions
 from compressors.artifact.parity import parity
 from compressors.compress import bytes_of, carry_out, warn_of_emptied
-from compressors.distillation.distill import Data
+from compressors.data import Data
 from deploy.pipeline import Pipeline
 from deploy.registry.history import backwards
 from deploy.registry.kinds import CANDIDATES, COMMITS, DISTILLER
@@ -24,12 +24,9 @@ from deploy.registry.records import Candidate, DistillerNote, Figures
 from deploy.registry.registry import Registry
 from learners.commits import commit as commits
 from learners.commits.commit import Commit
-from learners.online import units
-from learners.online.batches import Encoder, Inputs, join, labels, rows
+from learners.online.batches import Encoder, Inputs, join, labels
 from learners.online.learner import Learner
 from streams.join.store import Store
-
-HELD_OUT = 0.05  # the newest share of the replay, on which parity and losses are measured
 
 
 def make_learner(pipeline: Pipeline) -> Learner:
@@ -51,16 +48,14 @@ def compress(
 
     `shapes` is what the learner says of the student's; its units are removed already.
     """
-    began, size = time.perf_counter(), len(data.labels)
-    kept = size - max(1, round(size * HELD_OUT))
-    replay = Data(rows(data.inputs, 0, kept), data.labels[:kept])
-    carry_out(student, units.split(pipeline.recipe)[1], replay, pipeline.task, teacher=teacher, seed=pipeline.seed)
+    began = time.perf_counter()
+    replay, held = data.split()
+    carry_out(student, pipeline.recipe.split()[1], replay, pipeline.task, teacher=teacher, seed=pipeline.seed)
     packed = artifact.pack(student, {}, shapes=shapes, float_bytes=bytes_of(teacher) if shapes else None)
-    held, target = rows(data.inputs, kept, size), data.labels[kept:]
     served = artifact.load(packed, pipeline.model)
-    agreement = parity(student, served, held)
+    agreement = parity(student, served, held.inputs)
     with torch.inference_mode():
-        before, after = (pipeline.task.losses(m(*held), target) for m in (teacher.eval(), served))
+        before, after = (pipeline.task.losses(m(*held.inputs), held.labels) for m in (teacher.eval(), served))
     packed = artifact.with_manifest(packed, provenance(pipeline, teacher) | measured(agreement, before, after))
     figures = artifact.describe(packed)
     warn_of_emptied(pipeline.recipe, figures)

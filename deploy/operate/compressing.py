@@ -22,7 +22,7 @@ from compressors.artifact.format import Description
 from compressors.artifact.manifest import origin
 from compressors.compress import Compressed, compress
 from compressors.compress import Progress as Said
-from compressors.distillation.distill import Data
+from compressors.data import Data
 from compressors.errors import ArtifactError
 from compressors.recipe import Distill, PruneStructured, Recipe, Retrain
 from deploy import pipeline as pipelines

@@ -36,11 +36,6 @@ def served(samples: Sequence[Sample]) -> Tensor:
     return torch.tensor([s.prediction.served for s in samples], dtype=torch.float32)
 
 
-def rows(inputs: Inputs, start: int, stop: int) -> Inputs:
-    """Give rows start to stop of every input."""
-    return tuple(t[start:stop] for t in inputs)
-
-
 def join(parts: Sequence[Inputs]) -> Inputs:
     """Put batches of inputs one after the other."""
     return tuple(torch.cat(columns) for columns in zip(*parts, strict=True))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors.checks import check_model
-from compressors.distillation.distill import Data
+from compressors.data import Data
 from compressors.form import training_form, weights
 from compressors.pruning.refresh import dense_slopes, pattern, refresh, refreshed
 from compressors.recipe import Prune, PruneStructured, Quantize, Recipe

@@ -1,7 +1,7 @@
 """Whole units that a recipe removes from the shadow: once, from the studied teacher; and what a state records of that.
 
-Owns the split of the chain, the smaller model and the record's bytes. Does not know optimizers or averages. A state's
-record is JSON, {"steps": the prune_structured steps as text, "shapes": what `compressors.shapes` records}.
+Owns the smaller model and the record's bytes. Does not know optimizers or averages. A state's record is JSON,
+{"steps": the prune_structured steps as text, "shapes": what `compressors.pruning.shapes` records}.
 """
 
 import copy
@@ -12,17 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from compressors.compress import remove_units, why
-from compressors.distillation.distill import Data
+from compressors.data import Data
 from compressors.pruning.shapes import reshape, shapes
 from compressors.recipe import PruneStructured, Recipe
 from learners.tasks.task import Task
 from streams.errors import ConfigError
-
-
-def split(recipe: Recipe) -> tuple[Recipe, Recipe]:
-    """Give the chain up to its last prune_structured step, taken once, and what follows, for every version."""
-    at = max((i for i, step in enumerate(recipe.steps, 1) if isinstance(step, PruneStructured)), default=0)
-    return Recipe(*recipe.steps[:at]), Recipe(*recipe.steps[at:])
 
 
 def remove(model: nn.Module, recipe: Recipe, data: Data, task: Task, teacher: nn.Module, seed: int) -> dict[str, Any]:
@@ -31,7 +25,7 @@ def remove(model: nn.Module, recipe: Recipe, data: Data, task: Task, teacher: nn
     Raises:
         ConfigError: there are no units to remove; says why.
     """
-    removed, _ = remove_units(model, split(recipe)[0], data, task, teacher, seed)
+    removed, _ = remove_units(model, recipe.split()[0], data, task, teacher, seed)
     if not (smaller := shapes(teacher, model)):
         raise ConfigError(f"the recipe '{recipe}' found no units to remove: {why(removed)}")
     return smaller

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from compressors.compress import carry_out
-from compressors.distillation.distill import Data
+from compressors.data import Data
 from compressors.recipe import Recipe
 from learners.commits import commit as commits
-from learners.online import units
 from learners.online.batches import Encoder
 from learners.online.learner import Learner
 from tests import small
@@ -48,7 +47,7 @@ def begun(model: Callable[[], nn.Module], recipe: Recipe, every: int) -> Learner
     made.teacher.settle()
     made.shrink(ROWS)
     task, teacher = small.pipeline.task, made.teacher.mean
-    carry_out(made.shadow.model, units.split(recipe)[1], ROWS, task, teacher=teacher, seed=0)
+    carry_out(made.shadow.model, recipe.split()[1], ROWS, task, teacher=teacher, seed=0)
     made.shadow.settle()
     return made
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from compressors.compress import Compressed, compress
-from compressors.distillation.distill import Data
+from compressors.data import Data
 from learners.tasks.task import Classes
 
 torch.set_num_threads(1)

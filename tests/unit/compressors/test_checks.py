@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from compressors.checks import check_task
 from compressors.compress import compress
-from compressors.distillation.distill import Data
+from compressors.data import Data
 from deploy.learning.distiller import make_learner
 from deploy.pipeline import Pipeline
 from learners.tasks.task import Binary, Classes

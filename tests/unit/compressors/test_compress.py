@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from compressors.artifact import format as artifact
 from compressors.artifact.parity import Parity
 from compressors.compress import EmptiedWarning, carry_out, compress
-from compressors.distillation.distill import Data
+from compressors.data import Data
 from compressors.distillation.train import train
 from compressors.errors import Refused
 from compressors.form import training_form

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from compressors.artifact.format import describe, floats, load, pack
 from compressors.compress import compress
-from compressors.distillation.distill import Data
+from compressors.data import Data
 from compressors.distillation.train import train
 from compressors.form import UNNAMED, left, training_form, weights
 from compressors.pruning.prune import prune

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from compressors.artifact import format as artifact
 from compressors.artifact import manifest
 from compressors.compress import compress
-from compressors.distillation.distill import Data
+from compressors.data import Data
 from compressors.errors import ArtifactError
 from compressors.form import training_form
 from compressors.recipe import Quantize, Recipe

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compressors.distillation.distill import Data
+from compressors.data import Data
 from compressors.distillation.hidden import Hints, States, attention_distance, hidden_distance, layer_map, look, still
 from compressors.distillation.train import train
 from compressors.recipe import Distill

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compressors.distillation.distill import Data, answers, trust
+from compressors.data import Data
+from compressors.distillation.distill import answers, trust
 from compressors.distillation.train import rate, train
 from compressors.form import training_form, weights
 from compressors.pruning.prune import cubic, prune_amount, sparsity

@@ -10,14 +10,13 @@ from torch import nn
 
 from compressors.artifact import format as artifact
 from compressors.compress import EmptiedWarning, carry_out, compress
-from compressors.distillation.distill import Data
+from compressors.data import Data
 from compressors.recipe import Recipe
 from deploy.learning import bootstrap, distiller
 from deploy.pipeline import Labelled
 from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.registry import Registry
 from learners.commits import commit as commits
-from learners.online import units
 from learners.online.batches import Encoder
 from learners.online.learner import Learner
 from streams.errors import ConfigError
@@ -50,11 +49,11 @@ def sizes(model: nn.Module) -> list[tuple[int, ...]]:
 
 def test_the_chain_is_split_behind_the_last_step_that_removes_units() -> None:
     twice = Recipe.parse(f"prune_structured(amount=0.3) -> retrain -> prune_structured(amount=0.3) -> {REST}")
-    assert tuple(map(str, units.split(twice))) == (
+    assert tuple(map(str, twice.split())) == (
         "prune_structured(amount=0.3) -> retrain() -> prune_structured(amount=0.3)",
         str(Recipe.parse(REST)),
     )
-    assert units.split(Recipe.parse(REST)) == (Recipe(), Recipe.parse(REST))
+    assert Recipe.parse(REST).split() == (Recipe(), Recipe.parse(REST))
 
 
 def test_the_first_version_is_what_the_library_makes_of_the_teacher(tmp_path: Path) -> None:
