@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from compressors.recipe import Distill, Prune, PruneStructured, Quantize, Recipe, Retrain
     from deploy.pipeline import FeedEvent, Labelled, Pipeline
     from learners.evaluation.gate import Promotion
-    from learners.online.learner import Online
-    from learners.tasks.task import Binary, Classes, Regression, Task
+    from learners.online.settings import Online
+    from learners.tasks.binary import Binary
+    from learners.tasks.classes import Classes
+    from learners.tasks.regression import Regression
+    from learners.tasks.task import Task
 
 __all__ = [
     "KEY",
@@ -91,8 +94,11 @@ _LATER = {
     "compressors.advisor.search": ("Budget",),
     "deploy.pipeline": ("FeedEvent", "Labelled", "Pipeline"),
     "learners.evaluation.gate": ("Promotion",),
-    "learners.online.learner": ("Online",),
-    "learners.tasks.task": ("Binary", "Classes", "Regression", "Task"),
+    "learners.online.settings": ("Online",),
+    "learners.tasks.binary": ("Binary",),
+    "learners.tasks.classes": ("Classes",),
+    "learners.tasks.regression": ("Regression",),
+    "learners.tasks.task": ("Task",),
 }
 _NAMED_THERE = {"describe_artifact": "describe", "load_artifact": "load"}
 

@@ -32,7 +32,9 @@ from compressors.engines.onnx import export_onnx
 from compressors.quantization.int8 import substitute
 from compressors.recipe import Recipe
 from examples.compress import images, models
-from learners.tasks.task import Binary, Classes, Task
+from learners.tasks.binary import Binary
+from learners.tasks.classes import Classes
+from learners.tasks.task import Task
 
 FLOAT = "float32 torch"
 SAMPLES = 128

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from compressors.recipe import Distill, Prune, PruneStructured, Quantize, Recipe
 from deploy import feed as feeds
 from learners.evaluation.gate import Promotion
-from learners.online.learner import Online
-from learners.tasks.task import Binary, Task
+from learners.online.settings import Online
+from learners.tasks.binary import Binary
+from learners.tasks.task import Task
 from streams.errors import ConfigError
 from streams.events import (
     Event,

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from deploy.pipeline import FeedEvent, Labelled, Pipeline
 from learners.online.batches import Encoder
-from learners.online.learner import Learner, Online
+from learners.online.learner import Learner
+from learners.online.settings import Online
 from streams.events import Prediction, Sample
 
 HOUR_MS = 3_600_000

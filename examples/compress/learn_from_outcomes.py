@@ -19,7 +19,7 @@ from late import PIPELINE, Months, feed, january
 from torch import Tensor
 
 from deploy.learning.distiller import make_learner
-from learners.online.learner import Student
+from learners.online.network import Network
 from shadowstream import FeedEvent
 
 SLICE_MS = 2 * 3_600_000  # what leaves within two hours is answered together, and then what arrived in them is learned
@@ -32,7 +32,7 @@ class Desk:
     def __init__(self) -> None:
         learner, known = make_learner(PIPELINE), january()
         learner.study(known.inputs, known.labels)
-        self.students = [Student(copy.deepcopy(learner.teacher.model), PIPELINE.online) for _ in WAYS]
+        self.students = [Network(copy.deepcopy(learner.teacher.model), PIPELINE.online) for _ in WAYS]
         self.months = Months(WAYS)
         self._flights: msgspec.json.Decoder[Any] = msgspec.json.Decoder(PIPELINE.features)
         self._waiting: dict[bytes, tuple[int, list[Tensor], Tensor]] = {}

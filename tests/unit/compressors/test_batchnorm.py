@@ -11,7 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from compressors.compress import Compressed, compress
 from compressors.data import Data
-from learners.tasks.task import Classes
+from learners.tasks.classes import Classes
 
 torch.set_num_threads(1)
 TRAINED = "retrain(passes=3, batch=32, learning_rate=0.005)"

@@ -12,7 +12,8 @@ from compressors.compress import compress
 from compressors.data import Data
 from deploy.learning.distiller import make_learner
 from deploy.pipeline import Pipeline
-from learners.tasks.task import Binary, Classes
+from learners.tasks.binary import Binary
+from learners.tasks.classes import Classes
 from shadowstream import Regression
 from streams.errors import MalformedEvent
 from tests import small

@@ -19,7 +19,7 @@ from compressors.form import training_form
 from compressors.pruning.prune import sparsity
 from compressors.quantization.layers import Shadow
 from compressors.recipe import Recipe, Retrain
-from learners.tasks.task import Classes
+from learners.tasks.classes import Classes
 from tests.unit.compressors.distillation.test_train import Squared
 
 torch.set_num_threads(1)  # these nets are too small to share among threads, which would only wait for each other

@@ -17,7 +17,7 @@ from compressors.pruning.prune import prune
 from compressors.pruning.refresh import dense_slopes, pattern, refresh
 from compressors.quantization.int8 import Int8Linear
 from compressors.recipe import Prune, Quantize, Recipe, Retrain
-from learners.tasks.task import Classes
+from learners.tasks.classes import Classes
 
 hf = pytest.importorskip("transformers")
 Conv1D = importlib.import_module("transformers.pytorch_utils").Conv1D

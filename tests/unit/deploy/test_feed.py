@@ -10,7 +10,7 @@ from msgspec import Raw
 from compressors.recipe import Quantize, Recipe
 from deploy import feed as feeds
 from deploy.feed import Feed
-from learners.online.learner import Online
+from learners.online.settings import Online
 from streams.errors import ConfigError, MalformedEvent
 from streams.events import Event, Prediction, Record, encode, json_outcome, labelled, read_prediction
 from tests import small

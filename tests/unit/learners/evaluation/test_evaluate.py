@@ -12,7 +12,7 @@ from learners.commits.commit import Commit, Run
 from learners.evaluation.evaluate import Evaluator
 from learners.evaluation.gate import Decision, Promotion
 from learners.online.batches import Encoder
-from learners.tasks.task import Binary
+from learners.tasks.binary import Binary
 from streams.events import Sample
 from tests import small
 

@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import log_loss, roc_auc_score
 
 from learners.evaluation.metrics import Scores
-from learners.tasks.task import Binary
+from learners.tasks.binary import Binary
 
 
 def test_auc_and_log_loss_are_those_of_scikit_learn_and_add_up() -> None:

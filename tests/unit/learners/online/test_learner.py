@@ -17,8 +17,10 @@ from learners.commits import commit as commits
 from learners.commits.commit import Commit, Run
 from learners.online.batches import Encoder
 from learners.online.intercept import Intercept
-from learners.online.learner import Learner, Online
-from learners.tasks.task import Binary, Classes
+from learners.online.learner import Learner
+from learners.online.settings import Online
+from learners.tasks.binary import Binary
+from learners.tasks.classes import Classes
 from streams.errors import CommitError
 from streams.events import Sample
 from tests import small

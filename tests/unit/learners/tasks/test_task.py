@@ -7,7 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learners.tasks.task import Binary, Classes, Regression, Task
+from learners.tasks.binary import Binary
+from learners.tasks.classes import Classes
+from learners.tasks.regression import Regression
+from learners.tasks.task import Task
 from streams.errors import MalformedEvent
 
 TASKS: list[tuple[Task, list[float]]] = [
