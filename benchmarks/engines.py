@@ -1,6 +1,6 @@
 """What each engine takes for the examples' models, one thread, beside the same net in plain float32.
 
-Owns the table. Does not know how engines are chosen or why one is refused (compressors/fastest.py).
+Owns the table. Does not know how engines are chosen or why one is refused (compressors/engines/fastest.py).
 `python -m benchmarks.engines flights --rows 1 8 64 512`; models are untrained, which changes no time.
 """
 

@@ -63,7 +63,7 @@ def pack(
 ) -> bytes:
     """Convert a training form to an artifact. Equal models and manifests give equal bytes.
 
-    Where whole units were removed, `shapes` is what `compressors.shapes` has recorded of that, the form may be a plain
+    Where whole units were removed, `shapes` is what `pruning/shapes.py` has recorded of that, the form may be a plain
     model, and `float_bytes` is what the model took before.
 
     Raises:

@@ -1,6 +1,6 @@
 """Structured pruning: whole neurons, channels and heads are removed, so that tensors get smaller and the model faster.
 
-Owns the choice and the report. Does not know how units are followed (follow.py), grouped (families.py), cut (cuts.py)
+Owns the choice and the report. Does not know how units are followed (trace.py), grouped (groups.py), cut (cuts.py)
 or how that is checked (remove.py), nor how a model is retrained afterwards.
 
 A group's importance is the L2 norm of all weights that would go with it: its rows where it is made, its columns where

@@ -7,5 +7,4 @@ report.py      the tables at its end
 join.py        what one sees of a join without a model
 audit.py       how an audit looks
 dead.py        how dead letters look
-compression.py how an artifact and an advice look
 """

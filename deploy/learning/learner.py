@@ -1,7 +1,7 @@
 """The learner role: reads the sample streams, learns, writes commits, and only then trims.
 
 Owns the order of these steps, and the way back to the commits where one fails or the store went back in time. Does not
-know how a model learns (learners), how failures are counted (deploy/attempts.py) or how streams are kept.
+know how a model learns (learners), how failures are counted (attempts.py) or how streams are kept.
 """
 
 import hashlib

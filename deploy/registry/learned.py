@@ -1,6 +1,6 @@
 """The audit of what was learned: every sample once, none missing. Reads commits; trusts no counter of its own.
 
-Owns reading the commits' samples, and the equation between join and learner. The join's own are `streams/audit.py`'s.
+Owns reading the commits' samples, and the equation between join and learner. The join's own are in `streams/audit/`.
 """
 
 from collections import Counter

@@ -2,7 +2,7 @@
 
 Owns the commit's contents and bytes, and the fold. Does not know where commits are kept. A commit holds the samples
 since the one before in the order learned, the micro-batches' sizes, every other input, and the position that was read.
-What a later commit makes void is `learners/voids.py`'s.
+Which samples a later commit makes void is in `voids.py`.
 """
 
 import platform

@@ -33,8 +33,8 @@ T = TypeVar("T")
 class Learner:
     """Teacher and shadow over one history of samples; `learned` counts the samples taken.
 
-    `shapes` is what `compressors.shapes` records of the shadow where it has lost units: by `shrink`, or in the state
-    that was loaded. It is empty before, and where the recipe removes none.
+    `shapes` is what `compressors/pruning/shapes.py` records of the shadow where it has lost units: by `shrink`, or in
+    the state that was loaded. It is empty before, and where the recipe removes none.
     """
 
     def __init__(

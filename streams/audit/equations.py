@@ -1,7 +1,7 @@
 """The audit of the join: what must equal what, by shard, in all, and by partition.
 
 Owns the protocol's equations over the shards' counters. Does not know where samples went after the stream, nor whether
-the counters tell the truth: that is `streams/verify.py`'s question.
+the counters tell the truth: `verify.py` checks that.
 """
 
 from collections import Counter

@@ -2,13 +2,13 @@
 --
 -- KEYS: m (hash: format, seq, chain, watermark, counters, steps, sizes, one field per partition and note),
 --       e (id -> entry), w (open windows), g (markers to drop), s (samples).
--- ARGV[1]: the step as streams/step.py packs it. The answer: what streams/step.py unpacks.
+-- ARGV[1]: the step as step.py packs it. The answer: what step.py unpacks.
 -- Entries: 'w<tail>' waiting; 'h<length>:<held><tail>' waiting with outcomes; 'p<tail>' provisional; 'o<middle>' an early
 --          outcome; 'e<t>:<held>' several; 'd' done, 'd<t>' done and not to be dropped before that time. held: the packed
 --          list of {t, label}, distinct and sorted. In w and g: '<time>:<id>'. In s up to ENTRY samples share an entry,
 --          '<seq>' -> sample.
 -- A sample is its kind, its middle and its tail: a tail is a prediction's, '<t>,"prediction":<JSON>}', a middle an
--- outcome's, '1,"label_t":2,"id":"a","t":'. What most events need as text comes ready with them (streams/step.py):
+-- outcome's, '1,"label_t":2,"id":"a","t":'. What most events need as text comes ready with them (step.py):
 -- formatting is slow here.
 -- Numbers become text by %.0f: `..` would round them to 14 digits.
 local FORMAT, CLOSE, DROP, CHUNK, ENTRY, ENTRY_BYTES = '3', 256, 512, 1000, 16, 4000

@@ -1,18 +1,23 @@
 """Kafka: a source of records by position, a sink that is acknowledged, and the topics' settings.
 
-    source.py      reads partitions from given positions       ┐
-    decoding.py    fetched bytes into records                  │
-    probe.py       questions answered by a client of their own │ the only modules that import the client library
-    sink.py        writes, with or without transactions        │
-    admin.py       makes topics, asks about them               │
-    faults.py      the client's errors as ours                 │
-    diagnosis.py   asks a port by hand why no client gets in   ┘
-    internals.py   the client's private parts, and the versions that have them
+    source.py      reads partitions from given positions
+    probe.py       questions answered by a client of their own
+    scan.py        reads a log from one position to another
+    decoding.py    fetched bytes into records
+    sink.py        writes, with or without transactions
+    encoding.py    records into batches
+    admin.py       creates topics, and reads their settings
+    retention.py   what those settings mean for a join
+    broker.py      `Broker`, the section [kafka]
     connection.py  `Broker` as the client's settings, TLS included
+    faults.py      the client's errors as ours
+    diagnosis.py   asks a port by hand why no client can connect
+    internals.py   the client's private parts, and the versions that have them
     records.py     partitions, positions and records as the rest of the project sees them
 
-Owns the consumers and producers, their settings and the mapping of their errors onto ours. Knows nothing of events,
-joins or stores: a position is whatever the caller says it is. Partitions are assigned by hand, never by a group.
+Nothing outside this folder imports kafka-python. Owns the consumers and producers, their settings and the mapping of
+their errors onto ours. Knows nothing of outcomes, joins or stores: a position is whatever the caller says it is.
+Partitions are assigned by hand, never by a group.
 """
 
 from streams.kafka.admin import ensure_topics, partition_counts, topic_settings

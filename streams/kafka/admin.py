@@ -1,6 +1,6 @@
 """The topics themselves: makes them, and asks for their partitions and settings.
 
-Owns the admin client. Does not judge the settings: `streams/retention.py` does.
+Owns the admin client. Does not judge the settings: `retention.py` does.
 """
 
 import contextlib
