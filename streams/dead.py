@@ -1,8 +1,8 @@
-"""Dead letters: what could not be read, kept with its reason, position and bytes, and brought back after a fix.
+"""Dead letters: records that could not be read, kept with reason, position and bytes, and published again after a fix.
 
-Owns the letter's form, and the mark that says that a position was replayed. Does not know who asks. A letter is
-acknowledged by the broker before anyone counts it: a crash between doubles a letter, never loses it. The topic is a
-log: a mark is one more record under the letter's key.
+Owns the form of a letter, and the mark that says that a position was replayed. The broker acknowledges a letter before
+a step counts it: a crash in between may write a letter twice, but never loses one. A position is the text
+"topic/partition/offset", the key of its letters; a mark is a further record with that key.
 """
 
 import re
@@ -17,16 +17,16 @@ from streams.errors import MalformedEvent
 from streams.events import Record, encode
 from streams.kafka import Sink, Tp, crc
 
-LETTER_BYTES = 1 << 16  # are kept of a refused record's value, of its key, and of its headers
+LETTER_BYTES = 1 << 16  # kept of a refused record's value, of its key, and of its headers
 REASON_CHARS = 2_000
-HEADER = "header:"  # before the names of the refused record's own headers
+HEADER = "header:"  # prefix of the names of the refused record's own headers
 REPLAYED = "replayed"
-VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d[\d.]*")  # in a reason
-TOGETHER = 200  # letters replayed in one transaction
+VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d[\d.]*")  # what differs from reason to reason
+TRANSACTION_LETTERS = 200  # replayed in one transaction
 
 
 class Letter(NamedTuple):
-    """A refused range of positions (from, to), why, and its record where the bytes could be read."""
+    """A refused range of offsets, from `start` to before `end`; `record` is None where the bytes could not be read."""
 
     tp: Tp
     start: int
@@ -36,42 +36,42 @@ class Letter(NamedTuple):
 
 
 def reason_of(wrong: Exception) -> str:
-    """Say why a record was refused: a reader's own words, or the mistake that it made."""
+    """Return why a record was refused: the text of a `MalformedEvent`, or another error's type and text."""
     return str(wrong) if isinstance(wrong, MalformedEvent) else f"{type(wrong).__name__}: {wrong}"
 
 
 class DeadLetters:
-    """Writes letters to partition 0 of a topic, keyed by "topic/partition/offset"."""
+    """Writes letters to partition 0 of a topic, keyed by position."""
 
     def __init__(self, sink: Sink, topic: str) -> None:
         self._sink, self._tp = sink, Tp(topic, 0)
 
     def put(self, letters: Iterable[Letter]) -> None:
-        """Queue letters; only `flush` tells whether they were written."""
+        """Queue letters; only `flush` ensures that they were written."""
         for tp, start, end, reason, record in letters:
-            told = [("reason", reason[:REASON_CHARS].encode(errors="replace"))]
+            headers = [("reason", reason[:REASON_CHARS].encode(errors="replace"))]
             value, t_ms = None, 0
             if record:
                 value, t_ms = record.value and record.value[:LETTER_BYTES], record.t_ms
-                told += _original(record)
+                headers += _original(record)
             if end > start + 1:
-                told.append(("end", b"%d" % end))
-            place = f"{tp.topic}/{tp.partition}/{start}".encode()
-            self._sink.send(self._tp, key=place, value=value, t_ms=t_ms, headers=told)
+                headers.append(("end", b"%d" % end))
+            key = f"{tp.topic}/{tp.partition}/{start}".encode()
+            self._sink.send(self._tp, key=key, value=value, t_ms=t_ms, headers=headers)
 
     def flush(self) -> None:
-        """Wait for the broker's word on each."""
+        """Wait until the broker has acknowledged every letter."""
         self._sink.flush()
 
 
-class Kept(NamedTuple):
+class StoredLetter(NamedTuple):
     """A letter as it is read: `record` is what it keeps of the refused record (None: its bytes could not be read).
 
-    `size` is the whole value's, -1 if there was none; `cut`: not all of it was kept, and `crc` is the whole record's;
-    `at_ms` is when the letter was written.
+    `size` is the length of the whole value, -1 where there was none. `cut` says that not all of the record was kept;
+    then `crc` is the checksum of the whole. `at_ms` is when the letter was written.
     """
 
-    place: str
+    position: str
     tp: Tp
     start: int
     end: int
@@ -83,114 +83,119 @@ class Kept(NamedTuple):
     cut: bool = False
 
 
-class Position(NamedTuple):
-    """What is known of one refused position: its newest letter, how many there are, and whether it was replayed."""
+class Refusal(NamedTuple):
+    """A refused position: its newest letter, how many letters it has, and whether it was replayed."""
 
-    letter: Kept
+    letter: StoredLetter
     copies: int
     replayed: bool
 
 
-def positions(found: Iterable[Record]) -> dict[str, Position]:
-    """Gather the records of the dead letters' topic by position; letters repeat after a crash."""
-    letters: dict[str, Position] = {}
+def refusals(records: Iterable[Record]) -> dict[str, Refusal]:
+    """Gather the records of the dead letters' topic by position; after a crash a position may have several letters."""
+    by_position: dict[str, Refusal] = {}
     marks: set[str] = set()
-    for record in found:
+    for record in records:
         if REPLAYED in dict(record.headers):
             marks.add((record.key or b"").decode())
         else:
             letter = read(record)
-            copies = letters[letter.place].copies if letter.place in letters else 0
-            letters[letter.place] = Position(letter, copies + 1, replayed=False)
-    return {place: at._replace(replayed=place in marks) for place, at in letters.items()}
+            earlier = by_position.get(letter.position)
+            by_position[letter.position] = Refusal(letter, earlier.copies + 1 if earlier else 1, replayed=False)
+    return {position: one._replace(replayed=position in marks) for position, one in by_position.items()}
 
 
-def read(record: Record) -> Kept:
+def read(record: Record) -> StoredLetter:
     """Read a letter."""
-    headers, place = dict(record.headers), (record.key or b"").decode()
-    topic, partition, offset = place.rsplit("/", 2)
+    headers, position = dict(record.headers), (record.key or b"").decode()
+    topic, partition, offset = position.rsplit("/", 2)
     tp, start = Tp(topic, int(partition)), int(offset)
     own = tuple((key[len(HEADER) :], value) for key, value in record.headers if key.startswith(HEADER))
-    letter = Kept(place, tp, start, int(headers.get("end", start + 1)), headers["reason"].decode(), record.timestamp_ms)
+    end, reason = int(headers.get("end", start + 1)), headers["reason"].decode()
+    letter = StoredLetter(position, tp, start, end, reason, record.timestamp_ms)
     if "record" not in headers:
         return letter
-    said = _said.decode(headers["record"])
-    kept = Record(topic, tp.partition, start, said.timestamp_ms, record.t_ms, headers.get("key"), record.value, own)
-    return letter._replace(record=kept, size=said.bytes, crc=said.crc, cut=said.cut)
+    about = _read_about(headers["record"])
+    kept = Record(topic, tp.partition, start, about.timestamp_ms, record.t_ms, headers.get("key"), record.value, own)
+    return letter._replace(record=kept, size=about.bytes, crc=about.crc, cut=about.cut)
 
 
-def reasons(found: Iterable[Position]) -> dict[str, int]:
+def reasons(refused: Iterable[Refusal]) -> dict[str, int]:
     """Count positions by kind of reason, the most frequent first; what differs from record to record is left out."""
     counts: Counter[str] = Counter()
-    for at in found:
-        counts[VALUES.sub("…", at.letter.reason)] += at.letter.end - at.letter.start
+    for one in refused:
+        counts[VALUES.sub("…", one.letter.reason)] += one.letter.end - one.letter.start
     return dict(counts.most_common())
 
 
-def places(found: Iterable[Position]) -> set[str]:
-    """Give every refused position, also those within ranges."""
+def refused_positions(refused: Iterable[Refusal]) -> set[str]:
+    """Return every refused position, each offset of a range by itself."""
     return {
-        f"{at.letter.tp.topic}/{at.letter.tp.partition}/{offset}"
-        for at in found
-        for offset in range(at.letter.start, at.letter.end)
+        f"{one.letter.tp.topic}/{one.letter.tp.partition}/{offset}"
+        for one in refused
+        for offset in range(one.letter.start, one.letter.end)
     }
 
 
-class Revival(NamedTuple):
-    """What became of a replay: the positions published again, and those that could not be, each with the reason."""
+class Replayed(NamedTuple):
+    """The positions that were published again, and those that cannot be, each with the reason."""
 
     done: list[str]
     refused: list[tuple[str, str]]
 
 
-def replay(letters: Sequence[Kept], dead: str, sink: Sink, reread: Callable[[Tp, int], Record | None]) -> Revival:
-    """Publish the original records again where they were, and mark their positions as replayed: both or none.
+Reread = Callable[[Tp, int], Record | None]
 
-    `sink` has a transactional id; `reread` gives the record of a position while its topic still holds it: a letter that
-    was cut needs that. Where a broker shows aborted transactions a record may come without its mark, never a mark
-    without its record.
+
+def replay(letters: Sequence[StoredLetter], dead_topic: str, sink: Sink, reread: Reread) -> Replayed:
+    """Publish the original records again in their partitions, and mark their positions as replayed: both or neither.
+
+    `sink` has a transactional id. `reread` returns the record at an offset while its topic still holds it, which a
+    letter that was cut needs. A broker that shows aborted transactions may show a record without its mark, but never a
+    mark without its record.
     """
     whole, refused = [], []
     for letter in letters:
         record = _whole(letter, reread)
         if isinstance(record, str):
-            refused.append((letter.place, record))
+            refused.append((letter.position, record))
         else:
             whole.append((letter, record))
     waiting = iter(whole)
-    while part := list(islice(waiting, TOGETHER)):
+    while part := list(islice(waiting, TRANSACTION_LETTERS)):
         with sink.transaction():
             for letter, record in part:
                 headers = [pair for pair in record.headers if pair[0] not in ("t", REPLAYED)]
-                headers.append((REPLAYED, letter.place.encode()))
+                headers.append((REPLAYED, letter.position.encode()))
                 sink.send(letter.tp, key=record.key, value=record.value, t_ms=letter_time(letter), headers=headers)
             sink.flush()
             for letter, _ in part:
                 mark = [(REPLAYED, b"1")]
-                sink.send(Tp(dead, 0), key=letter.place.encode(), value=b"", t_ms=letter_time(letter), headers=mark)
-    return Revival([letter.place for letter, _ in whole], refused)
+                key, t_ms = letter.position.encode(), letter_time(letter)
+                sink.send(Tp(dead_topic, 0), key=key, value=b"", t_ms=t_ms, headers=mark)
+    return Replayed([letter.position for letter, _ in whole], refused)
 
 
-def letter_time(letter: Kept) -> int:
-    """Give the event time of the refused record; 0 where it could not be read."""
+def letter_time(letter: StoredLetter) -> int:
+    """Return the event time of the refused record in ms; 0 where it could not be read."""
     return letter.record.t_ms if letter.record else 0
 
 
-def _whole(letter: Kept, reread: Callable[[Tp, int], Record | None]) -> Record | str:
-    """Give the refused record with all its bytes, or say why there is none."""
+def _whole(letter: StoredLetter, reread: Reread) -> Record | str:
+    """Return the refused record with all its bytes, or the reason why that is impossible."""
     if letter.record is None:
         return "its bytes could not be read, so there is no record to publish again"
     if not letter.cut:
         return letter.record
-    found = reread(letter.tp, letter.start)
-    if found is None or crc(found) != letter.crc:
-        gone = "is not there any more" if found is None else "holds another record now"
+    original = reread(letter.tp, letter.start)
+    if original is None or crc(original) != letter.crc:
+        gone = "is not there any more" if original is None else "holds another record now"
         return f"the letter keeps {LETTER_BYTES} bytes of {letter.size}, and offset {letter.start} {gone}"
-    return found
+    return original
 
 
-class _Said(msgspec.Struct, omit_defaults=True):
-    """What a letter says of a record beside its value, key and headers; see `Kept`."""
+class _About(msgspec.Struct, omit_defaults=True):
+    """What a letter tells of a record besides its value, key and headers; see `StoredLetter`."""
 
     timestamp_ms: int
     bytes: int
@@ -198,16 +203,16 @@ class _Said(msgspec.Struct, omit_defaults=True):
     cut: bool = False
 
 
-_said = msgspec.json.Decoder(_Said)
+_read_about = msgspec.json.Decoder(_About).decode
 
 
 def _original(record: Record) -> list[tuple[str, bytes]]:
-    """Give what a letter keeps of a record beside its value, in few headers."""
+    """Return what a letter keeps of a record besides its value, as headers."""
     value, key, headers = record.value, record.key, record.headers
     size = -1 if value is None else len(value)
     own = list(_fitting(headers)) if headers else []
     cut = size > LETTER_BYTES or len(key or b"") > LETTER_BYTES or len(own) < len(headers)
-    kept = [("record", encode(_Said(record.timestamp_ms, size, crc(record) if cut else 0, cut)))]
+    kept = [("record", encode(_About(record.timestamp_ms, size, crc(record) if cut else 0, cut)))]
     if key is not None:
         kept.append(("key", key[:LETTER_BYTES]))
     return kept + [(HEADER + name, value) for name, value in own] if own else kept

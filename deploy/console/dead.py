@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from deploy.operate.dead import Listing, Replayed, row
-from streams.dead import Position
+from streams.dead import Refusal
 
 ROW_BYTES = 16  # of a value shown in hex, a line
 
@@ -19,7 +19,7 @@ def show_list(console: Console, listing: Listing) -> None:
     console.print(_reasons(listing), _rows(listing))
 
 
-def show_one(console: Console, at: Position) -> None:
+def show_one(console: Console, at: Refusal) -> None:
     """Print all that is kept of one refused position."""
     for key, value in msgspec.structs.asdict(row(at)).items():
         _line(console, f"{key}: {value}")

@@ -120,13 +120,13 @@ def _waiting(place: Place, most: int) -> list[Waiting]:
     return [one for shard in range(place.shards) for one in place.store.waiting(place.feed.name, shard, most)]
 
 
-def _verdict(place: Place, states: Sequence[ShardState], refused: dict[str, dead.Position]) -> Verdict:
+def _verdict(place: Place, states: Sequence[ShardState], refused: dict[str, dead.Refusal]) -> Verdict:
     tps = [tp for tp in place.tps if tp_name(tp) in known(states)]
     with place.source(tps) as source:
         ranges, removed = _ranges(states, source.starts(), source.ends())
         idle_ms = round(place.settings.join.idle_s * 1_000)
         history = History(states, place.rules, idle_ms, _ended_ms(place), removed)
-        reread(history, source, place.readers, ranges, dead.places(refused.values()))
+        reread(history, source, place.readers, ranges, dead.refused_positions(refused.values()))
     waiting = {one.id for one in _waiting(place, EVERYTHING) if one.state.startswith("prediction")}
     return verify(history, emitted(place), waiting)
 

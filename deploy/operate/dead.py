@@ -56,10 +56,10 @@ class Replayed(Struct, frozen=True):
     before: int
 
 
-def letters(place: Place) -> dict[str, dead.Position]:
+def letters(place: Place) -> dict[str, dead.Refusal]:
     """Read all dead letters, by position."""
     with place.source([place.dead_letters]) as source:
-        return dead.positions(records(source))
+        return dead.refusals(records(source))
 
 
 def listed(path: Path, settings: Settings, limit: int = 50) -> Listing:
@@ -70,7 +70,7 @@ def listed(path: Path, settings: Settings, limit: int = 50) -> Listing:
     return Listing(dead.reasons(by_position.values()), len(by_position), [row(at) for at in newest])
 
 
-def letter(path: Path, settings: Settings, position: str) -> dead.Position:
+def letter(path: Path, settings: Settings, position: str) -> dead.Refusal:
     """Return all that is kept of TOPIC/PARTITION/OFFSET.
 
     Raises:
@@ -95,15 +95,15 @@ def replay(path: Path, settings: Settings, *, reason: str | None = None, positio
         ]
         fresh = [at.letter for at in chosen if not at.replayed]
         with place.source(sorted({letter.tp for letter in fresh})) as source:
-            revival = dead.replay(fresh, place.readers.dead_letters, sink, source.read)
-    return Replayed(revival.done, revival.refused, before=len(chosen) - len(fresh))
+            again = dead.replay(fresh, place.readers.dead_letters, sink, source.read)
+    return Replayed(again.done, again.refused, before=len(chosen) - len(fresh))
 
 
-def row(at: dead.Position) -> Row:
+def row(at: dead.Refusal) -> Row:
     """Return a refused position as it is listed."""
     letter = at.letter
     return Row(
-        position=letter.place,
+        position=letter.position,
         end=letter.end,
         reason=letter.reason,
         t=_moment(dead.letter_time(letter)) if letter.record else "unknown",
@@ -118,7 +118,7 @@ def _sink(place: Place) -> Sink:
     return Sink(place.broker, transactional_id=f"{place.feed.name}.replay")
 
 
-def _at(by_position: dict[str, dead.Position], position: str) -> dead.Position:
+def _at(by_position: dict[str, dead.Refusal], position: str) -> dead.Refusal:
     if position not in by_position:
         raise ConfigError(f"there is no dead letter of {position!r}; `shadowstream dead list` shows which there are")
     return by_position[position]

@@ -38,7 +38,7 @@ def audited(world: World) -> int:
     """See that the equations hold, the verifier agrees, and every refused position has a letter; counts those."""
     inspect(world.path, world.settings, compare=True).check()
     with opened(world.path, world.settings) as place:
-        found = dead.places(letters(place).values())
+        found = dead.refused_positions(letters(place).values())
         shards = [place.store.shard(place.feed.name, shard) for shard in range(place.shards)]
     rejected = sum(at.rejected for shard in shards for at in shard.positions.values())
     assert rejected == len(found), f"{rejected} rejected, letters of {len(found)}"
