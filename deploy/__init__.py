@@ -1,4 +1,4 @@
-"""The running system. From the top down, nothing imports upwards:
+"""The running system: its floors from the top down, none of which imports one above it.
 
 cli/           the commands
 console/       every renderer: what one sees
