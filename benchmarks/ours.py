@@ -85,7 +85,7 @@ def join(tally: Tally) -> None:
     count = 0
     while count < task["events"]:
         count += joiner.step(BLOCK_MS)
-    at = [joiner.shards[0].positions[tp_name(tp)] for tp in tps]
+    at = [joiner.shards[0].partitions[tp_name(tp)] for tp in tps]
     if (applied := sum(p.next for p in at)) != task["events"]:
         raise SystemExit(f"{applied} events were applied, not {task['events']}")
     tally.end(count, sum(p.rejected for p in at))

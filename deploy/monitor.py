@@ -62,7 +62,7 @@ class Progress(Struct, frozen=True):
             return False
         joined = outcomes | server.predictions
         for shard in self.shards:
-            if any(at.next < joined.get(tp, 0) for tp, at in shard.positions.items()):
+            if any(at.next < joined.get(tp, 0) for tp, at in shard.partitions.items()):
                 return False
         if any(learner.positions[str(i)] != shard.last_id for i, shard in enumerate(self.shards)):
             return False
@@ -180,8 +180,8 @@ def look(feed: str, monitor: Monitor) -> View:
     """Take one look at a feed, for people."""
     now, candidates = monitor.progress(), monitor.candidates()
     verdicts = {c.number: monitor.verdict(c.number) for c in candidates}
-    joined = sum(at.records for s in now.shards for at in s.positions.values())
-    at_ms = max(at.t_ms for s in now.shards for at in s.positions.values())
+    joined = sum(at.records for s in now.shards for at in s.partitions.values())
+    at_ms = max(at.t_ms for s in now.shards for at in s.partitions.values())
     watermark_ms = min(s.watermark_ms for s in now.shards)
     return View(
         name=feed,

@@ -118,7 +118,7 @@ class Feed:
 
     def join(self, shard: int = 0, most: int = 1_000_000) -> None:
         """Join the next events of the log, from where the shard stands: each prediction, then its outcome."""
-        start = self.store.shard(self.name, shard).positions["p:0"].next
+        start = self.store.shard(self.name, shard).partitions["p:0"].next
         part = self.log[start : start + most]
         if not part:
             return

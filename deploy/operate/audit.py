@@ -137,7 +137,10 @@ def _ranges(
     """Return the offsets that the join has read of each partition and that are still there, and what was removed."""
     ranges, removed = {}, []
     for tp, begin in starts.items():
-        start, end = states[0].positions[tp_name(tp)].start, max(state.positions[tp_name(tp)].next for state in states)
+        start, end = (
+            states[0].partitions[tp_name(tp)].start,
+            max(state.partitions[tp_name(tp)].next for state in states),
+        )
         if ends[tp] < end:
             raise LogReplaced(
                 f"{tp_name(tp)}: the next offset is {end}, but the log ends at {ends[tp]}; it was replaced"

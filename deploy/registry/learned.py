@@ -76,8 +76,8 @@ def equations(shards: Sequence[ShardState], found: Learned) -> list[Equation]:
     total: Counter[str] = Counter()
     for shard in shards:
         total.update({**shard.counters, "seq": shard.seq})
-    places = {tp: at for shard in shards for tp, at in shard.positions.items()}
-    counted = sum(at.records + at.rejected + at.holes + at.lost for shard in shards for at in shard.positions.values())
+    places = {tp: at for shard in shards for tp, at in shard.partitions.items()}
+    counted = sum(at.records + at.rejected + at.holes + at.lost for shard in shards for at in shard.partitions.values())
     return [
         *joined(total),
         *learning(shards, found),

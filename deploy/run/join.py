@@ -183,7 +183,7 @@ class Join:
 
 def look(feed: str, shards: Sequence[ShardState], seconds: float) -> JoinView:
     """Sum the shards up."""
-    positions = [at for shard in shards for at in shard.positions.values()]
+    positions = [at for shard in shards for at in shard.partitions.values()]
     at_ms, watermark_ms = max(at.t_ms for at in positions), min(shard.watermark_ms for shard in shards)
     counted = {
         name: sum(shard.counters[name] for shard in shards)

@@ -70,7 +70,7 @@ def summarize(
     """Put the run's figures together; the loss is the difference between what was published and what commits hold."""
     counted = {key: sum(shard.counters[key] for shard in now.shards) for key in now.shards[0].counters}
     rejected = now.server.rejected if now.server else 0
-    dropped = sum(at.rejected for shard in now.shards for at in shard.positions.values())
+    dropped = sum(at.rejected for shard in now.shards for at in shard.partitions.values())
     distinct = learned.samples - learned.doubled
     unanswered = published["requests"] - rejected - distinct - counted["unlabelled"] - counted["waiting"]
     unused = published["outcomes"] - dropped - distinct - sum(counted[k] for k in ("early", "late", "orphan"))

@@ -87,7 +87,7 @@ def look(store: Store, feed: str, shards: int) -> list[ShardState]:
 
 def known(states: Sequence[ShardState]) -> list[str]:
     """Give the partitions, "topic:number", that all shards know: while one is added, some do not."""
-    return sorted(set[str].intersection(*(set(state.positions) for state in states)))
+    return sorted(set[str].intersection(*(set(state.partitions) for state in states)))
 
 
 def audit(states: Sequence[ShardState]) -> Audit:
@@ -113,11 +113,11 @@ def equations(counters: Mapping[str, int]) -> list[Equation]:
 
 
 def _standing(states: Sequence[ShardState], tp: str) -> bool:
-    return len({state.positions[tp].next for state in states}) == 1
+    return len({state.partitions[tp].next for state in states}) == 1
 
 
 def _partition(states: Sequence[ShardState], tp: str) -> Partition:
-    places = [state.positions[tp] for state in states]
+    places = [state.partitions[tp] for state in states]
     start, end = places[0].start, min(at.next for at in places)
     sums = {name: sum(getattr(at, name) for at in places) for name in POSITIONS}
     held = Equation(f"next - start = {' + '.join(POSITIONS)}", end - start, sum(sums.values()))

@@ -70,7 +70,7 @@ class History:
             self._led[tp] = t
             self._times.append((at_ms, t))
         shard = self.shards[crc32(key.encode()) % len(self.shards)]
-        if offset < shard.positions[tp].next:
+        if offset < shard.partitions[tp].next:
             self.events[key].append(Seen(tp, offset, at_ms, t, label, before, refused))
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ class History:
 
     def added_ms(self, one: Seen, shard: ShardState) -> int:
         """Give the watermark when an event's partition was added; 0 where it was there from the beginning."""
-        return shard.positions[one.tp].since_ms
+        return shard.partitions[one.tp].since_ms
 
     def told(self, one: Seen, level: int, shard: ShardState) -> Told:
         """Give an outcome with how late it may have come."""

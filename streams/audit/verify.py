@@ -143,7 +143,7 @@ class _Case:
 
     def _closed(self, t: int, level: int = OWN) -> bool:
         """Whether the window has closed; one that is due may still be held, behind others in its line."""
-        ended = self._shard.ending and (level >= ENDED or all(at.ended for at in self._shard.positions.values()))
+        ended = self._shard.ending and (level >= ENDED or all(at.ended for at in self._shard.partitions.values()))
         return not self._held and (ended or t + self._rules.window_ms < self._shard.watermark_ms)
 
     def _candidates(self, level: int) -> list[Seen]:

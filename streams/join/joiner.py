@@ -14,7 +14,7 @@ from streams.dead import DeadLetters
 from streams.errors import LogReplaced, LostRange, StoreBehind
 from streams.join.batch import Batch, Readers, cut, decode, fill
 from streams.join.policy import JoinPolicy
-from streams.join.step import Move, Position, Rules, ShardState, Step
+from streams.join.step import Move, PartitionState, Rules, ShardState, Step
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, crc
 from streams.kafka.records import tp_name
@@ -135,7 +135,7 @@ class Joiner:
 
     def _ahead(self, tp: Tp) -> bool:
         """Whether a partition leads; nobody does before all have been heard and the watermark has risen."""
-        lead_ms = max(s.positions[tp_name(tp)].t_ms - s.watermark_ms if s.watermark_ms else 0 for s in self._shards)
+        lead_ms = max(s.partitions[tp_name(tp)].t_ms - s.watermark_ms if s.watermark_ms else 0 for s in self._shards)
         return lead_ms > (self._policy.align_s + self._policy.slack_s) * 1_000
 
     def _stand(self, tp: Tp) -> None:
@@ -145,7 +145,7 @@ class Joiner:
             self._verify(tp, self._position(shard, tp), start, end)
         self._source.seek(tp, self._target(tp))
 
-    def _verify(self, tp: Tp, at: Position, start: int, end: int) -> None:
+    def _verify(self, tp: Tp, at: PartitionState, start: int, end: int) -> None:
         where = f"{tp.topic}/{tp.partition}"
         if end < at.next:
             raise LogReplaced(f"{where}: the next offset is {at.next}, but the log ends at {end}")
@@ -181,9 +181,9 @@ class Joiner:
         """Give the store's clock, at least: its last word plus what has passed since."""
         return max(shard.now_ms for shard in self._shards) + int((self._clock() - self._answered) * 1_000)
 
-    def _position(self, shard: int, tp: Tp) -> Position:
+    def _position(self, shard: int, tp: Tp) -> PartitionState:
         try:
-            return self._shards[shard].positions[tp_name(tp)]
+            return self._shards[shard].partitions[tp_name(tp)]
         except KeyError:
             raise StoreBehind(f"{self._feed}.{shard} does not know the partition {tp_name(tp)}") from None
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from streams.errors import ConfigError, LogReplaced, StoreRefused
 from streams.join.batch import LAST_TIME_MS, Readers, decode, fill
-from streams.join.step import Move, Position, Rules, ShardState, Step
+from streams.join.step import Move, PartitionState, Rules, ShardState, Step
 from streams.join.store import Store
 from streams.kafka import Source, Tp, crc
 from streams.kafka.records import tp_name
@@ -37,7 +37,7 @@ def find(states: Sequence[ShardState], source: Source, tp: Tp, readers: Readers,
         ConfigError: nothing is.
         LogReplaced: the log is not the one that was read.
     """
-    places = [state.positions[tp_name(tp)] for state in states]
+    places = [state.partitions[tp_name(tp)] for state in states]
     begin, end = source.starts()[tp], source.ends()[tp]
     for at in places:
         _same(source, tp, at, begin, end)
@@ -62,12 +62,12 @@ def accept(store: Store, feed: str, loss: Loss, rules: Rules, note: str) -> None
     for shard, start in loss.behind.items():
         move = Move(loss.tp, start, loss.end, last=-2, lost=lost)
         state = store.step(feed, shard, Step(secrets.token_hex(16), rules, [move], note=note))
-        if state.positions[loss.tp].next != loss.end:
+        if state.partitions[loss.tp].next != loss.end:
             raise StoreRefused(f"{feed}.{shard}: the shard has moved on from {start} meanwhile; look again")
         lost = 0
 
 
-def _same(source: Source, tp: Tp, at: Position, begin: int, end: int) -> None:
+def _same(source: Source, tp: Tp, at: PartitionState, begin: int, end: int) -> None:
     """Make sure that the log is the one that was read, as far as it is still there."""
     if end < at.next:
         raise LogReplaced(f"{tp_name(tp)}: the next offset is {at.next}, but the log ends at {end}; it was replaced")
@@ -83,7 +83,7 @@ def _counted_behind(
     """Count the positions behind the log's start that shards ahead of the others have counted."""
     counted = 0
     for shard, state in enumerate(states):
-        end = state.positions[tp_name(tp)].next
+        end = state.partitions[tp_name(tp)].next
         for polled in scan(source, {tp: (begin, end)} if end > begin else {}):
             step = Step("", rules)
             batch = decode(polled, readers, len(states), rules, LAST_TIME_MS)

@@ -92,7 +92,7 @@ def told(key: str, t_ms: int, label: str, stay_ms: int) -> tuple[str, str]:
     return f"{t_ms + stay_ms}:{key}", f'{label},"label_t":{t_ms},"id":{quoted(key)},"t":'
 
 
-class Position(Struct, array_like=True, frozen=True):
+class PartitionState(Struct, array_like=True, frozen=True):
     """What a shard knows of a partition: `t_ms` its time (-1: none yet), `next` the first offset not yet applied.
 
     `last` (-1: none) and `crc` are the last record read, `start` where the feed began; `ended`: its end was read after
@@ -117,7 +117,7 @@ class ShardState(Struct, array_like=True, frozen=True):
     """A shard in one atomic look, or right after a step.
 
     `unread` samples are in the stream behind the one that the last trim kept; `due` windows and markers (counted up to
-    one step's worth) wait for the next step; `positions` are by "topic:partition".
+    one step's worth) wait for the next step; `partitions` are by name, "topic:partition".
     """
 
     seq: int
@@ -131,7 +131,7 @@ class ShardState(Struct, array_like=True, frozen=True):
     markers: int
     due: int
     counters: Mapping[str, int]
-    positions: Mapping[str, Position]
+    partitions: Mapping[str, PartitionState]
 
 
 pack = msgspec.msgpack.Encoder().encode

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from streams.errors import HistoryChanged, StoreRefused
-from streams.join.step import COUNTERS, Position, ShardState, Step, pack, unpack
+from streams.join.step import COUNTERS, PartitionState, ShardState, Step, pack, unpack
 from streams.kafka.records import tp_name
 from streams.redis import Address, connect
 
@@ -73,7 +73,7 @@ class Store:
             fields: dict[str, Any] = {"seq": seq, "chain": chain, "watermark": 0, "clock": 0, **want}
             fields["trimmed"] = seq
             fields["counters"] = pack(dict.fromkeys(COUNTERS, 0) | {"restored": int(seq)})
-            fields |= {f"tp:{tp}": pack(Position(-1, at, -1, 0, at)) for tp, at in begin.items()}
+            fields |= {f"tp:{tp}": pack(PartitionState(-1, at, -1, 0, at)) for tp, at in begin.items()}
             with self._answering():
                 flat = self._create(keys=self._keys(feed, shard)[:1], args=[x for pair in fields.items() for x in pair])
             found = dict(zip(flat[::2], flat[1::2], strict=True))
@@ -104,7 +104,7 @@ class Store:
 
     def partitions(self, feed: str) -> list[tuple[str, int]]:
         """Give the partitions that are joined, as (topic, number)."""
-        places = [tp.rpartition(":") for tp in self.shard(feed, 0).positions]
+        places = [tp.rpartition(":") for tp in self.shard(feed, 0).partitions]
         return sorted((topic, int(number)) for topic, _, number in places)
 
     def there(self, feed: str, shard: int) -> bool:

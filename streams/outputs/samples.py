@@ -68,7 +68,7 @@ class Samples:
 
 def closed(state: ShardState) -> bool:
     """Tell whether the feed was ended and every window of the shard has closed: no more samples come."""
-    return state.ending and state.windows == 0 and all(at.ended for at in state.positions.values())
+    return state.ending and state.windows == 0 and all(at.ended for at in state.partitions.values())
 
 
 def number(position: str) -> int:

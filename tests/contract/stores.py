@@ -52,7 +52,7 @@ class Stage(NamedTuple):
 def pairs(state: ShardState, count: int) -> Step:
     """Make the step that joins the next so many pairs of a shard."""
     step = Step(f"token{next(NUMBER)}", RULES)
-    for tp, at in sorted(state.positions.items(), reverse=True):
+    for tp, at in sorted(state.partitions.items(), reverse=True):
         outcome = tp == "o:0"
         step.moves.append(Move(tp, at.next, at.next + count, records=count, t=T, outcomes=int(outcome)))
         for key in (f"id:{n}" for n in range(at.next, at.next + count)):

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from streams.errors import StoreBehind, StoreRefused
-from streams.join.step import Move, Position, Step
+from streams.join.step import Move, PartitionState, Step
 from tests.contract.stores import RULES, TPS, Stage, T, join, look
 
 MORE = [*TPS, ("p", 1), ("o", 1), ("o", 2)]
@@ -18,9 +18,9 @@ def test_partitions_are_added_once_to_every_shard_and_nothing_else_changes(stage
     stage.store.add(feed, 2, MORE)
     assert stage.store.partitions(feed) == sorted(MORE)
     for shard, was in enumerate(before):
-        added = {f"{topic}:{n}": Position(-1, 0, -1, 0, 0, since_ms=T) for topic, n in MORE[2:]}
+        added = {f"{topic}:{n}": PartitionState(-1, 0, -1, 0, 0, since_ms=T) for topic, n in MORE[2:]}
         now = look(stage.store, feed, shard)
-        assert now == replace(was, chain=now.chain, positions={**was.positions, **added})
+        assert now == replace(was, chain=now.chain, partitions={**was.partitions, **added})
         assert now.chain != was.chain
     stage.store.add(feed, 2, MORE)
     assert look(stage.store, feed, 1) == now
@@ -35,13 +35,13 @@ def test_an_added_partition_holds_the_watermark_until_it_is_heard(stage: Stage) 
     assert stage.store.step(feed, 0, Step("a", RULES, moves)).watermark_ms == T
     heard = stage.store.step(feed, 0, Step("b", RULES, [Move("p:1", 0, 1, t=T + 500)]))
     assert heard.watermark_ms == T + 500
-    assert heard.positions["p:1"].since_ms == T
+    assert heard.partitions["p:1"].since_ms == T
 
 
 def test_a_start_with_more_partitions_adds_them_and_one_with_fewer_is_refused(stage: Stage) -> None:
     feed = stage.feed(2)
     stage.store.create(feed, 2, MORE, {("p", 1): 40})
-    assert stage.store.shard(feed, 1).positions["p:1"].next == 0, "what came before the join knew of it counts"
+    assert stage.store.shard(feed, 1).partitions["p:1"].next == 0, "what came before the join knew of it counts"
     with pytest.raises(StoreRefused, match=r"partitions that its topics do not have: o:1, o:2, p:1; a topic was made"):
         stage.store.create(feed, 2, TPS)
 

@@ -55,7 +55,7 @@ def test_what_is_published_in_added_partitions_is_served_joined_and_learned(
         equations, total, progress = session.audit()
     assert all(equation.holds for equation in equations)
     assert (total.samples, total.doubled) == (600, 0)
-    assert {tp: at.records > 0 for tp, at in progress.shards[0].positions.items()} == {
+    assert {tp: at.records > 0 for tp, at in progress.shards[0].partitions.items()} == {
         f"grown.{kind}:{n}": True for kind in KINDS[1:] for n in range(counts[kind])
     }
     assert any("grown.requests has 4" in one for one in said)

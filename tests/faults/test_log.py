@@ -43,7 +43,7 @@ def wait(world: World, holds: Callable[[], object]) -> None:
 def positions(world: World, tp: Tp) -> list[Any]:
     """Each shard's position in a partition."""
     with closing(Store(world.store.direct)) as store:
-        return [store.shard(NAME, shard).positions[f"{tp.topic}:{tp.partition}"] for shard in range(SHARDS)]
+        return [store.shard(NAME, shard).partitions[f"{tp.topic}:{tp.partition}"] for shard in range(SHARDS)]
 
 
 def ended(world: World, kind: type[PositionError]) -> str:

@@ -61,7 +61,7 @@ def read(world: World, store: Store) -> bool:
     """Whether every shard has read something of every partition there is."""
     tps = [f"{topic}:{n}" for topic, count in zip(TOPICS, world.load.partitions, strict=True) for n in range(count)]
     states = [store.shard("chaos", shard) for shard in range(SHARDS)]
-    return all(tp in state.positions and state.positions[tp].next > 0 for tp in tps for state in states)
+    return all(tp in state.partitions and state.partitions[tp].next > 0 for tp in tps for state in states)
 
 
 def test_partitions_added_twice_under_load_lose_and_double_nothing(world: World) -> None:

@@ -40,7 +40,7 @@ def audited(world: World) -> int:
     with opened(world.path, world.settings) as place:
         found = dead.refused_positions(letters(place).values())
         shards = [place.store.shard(place.feed.name, shard) for shard in range(place.shards)]
-    rejected = sum(at.rejected for shard in shards for at in shard.positions.values())
+    rejected = sum(at.rejected for shard in shards for at in shard.partitions.values())
     assert rejected == len(found), f"{rejected} rejected, letters of {len(found)}"
     return rejected
 

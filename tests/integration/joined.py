@@ -93,6 +93,6 @@ def balanced(feed: Feed) -> None:
     """The positions' equation, per partition over all shards."""
     shards = [feed.store.shard(feed.name, shard) for shard in range(feed.policy.shards)]
     for tp in feed.tps:
-        at = [shard.positions[tp_name(tp)] for shard in shards]
+        at = [shard.partitions[tp_name(tp)] for shard in shards]
         assert len({p.next for p in at}) == 1
         assert at[0].next - at[0].start == sum(p.records + p.rejected + p.holes + p.lost for p in at)

@@ -44,7 +44,7 @@ class TestAudit:
         begin = 20 if to == "stream" else 25
         assert [one[1] for one in found["waiting"]] == [f"id{n}" for n in range(begin, begin + 3)]
         assert [one["equation"]["left"] for one in found["audit"]["partitions"]] == [
-            sum(at.records for at in (s.positions[one["tp"]] for s in shards(world)))
+            sum(at.records for at in (s.partitions[one["tp"]] for s in shards(world)))
             for one in found["audit"]["partitions"]
         ]
 

@@ -99,7 +99,7 @@ def test_hostile_events_are_refused_and_the_good_feed_is_complete(
         letters = feed.letters(len(sent.refused))
         assert {letter.key for letter in letters} == set(sent.refused)
         assert all(dict(letter.headers)["reason"] for letter in letters)
-        counted = [shard.positions[tp_name(tp)] for tp in feed.tps]
+        counted = [shard.partitions[tp_name(tp)] for tp in feed.tps]
         assert sum(at.rejected for at in counted) == len(sent.refused) == len(letters)
         assert sum(at.records for at in counted) == 2 * (len(sent.joining) + sent.kinds[OLD])
         apart = sum(shard.counters[n] for n in ("prediction_too_late", "waiting", "unlabelled"))

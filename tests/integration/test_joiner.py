@@ -50,7 +50,7 @@ def test_joiners_share_a_feed_and_its_end_comes_when_all_have_read(broker: Runni
             joiner.step(10)
         assert feed.labels() == {f"id{n}": n % 2 for n in range(1, 40, 3)}
         assert sum(s.counters["unlabelled"] for s in second.shards) == 40 - 13
-        assert all(at.ended for s in second.shards for at in s.positions.values())
+        assert all(at.ended for s in second.shards for at in s.partitions.values())
         balanced(feed)
 
 
@@ -128,7 +128,7 @@ def test_what_cannot_be_read_goes_to_the_dead_letters_and_the_feed_goes_on(feed:
     for reason, said in zip(reasons, ("not JSON", "wrong type", "too far ahead", "UTF-8", "512 bytes"), strict=True):
         assert said in reason
     assert letters[where[0].encode()].value == b"{"
-    assert [joiner.shards[0].positions[tp_name(tp)].rejected for tp in feed.tps] == [1, 4]
+    assert [joiner.shards[0].partitions[tp_name(tp)].rejected for tp in feed.tps] == [1, 4]
     balanced(feed)
 
 
@@ -140,7 +140,7 @@ def test_no_step_counts_a_letter_that_was_not_acknowledged(feed: Feed) -> None:
         joiner = feed.joiner(refusing)
         with pytest.raises(BrokerUnreachable, match="not acknowledged"):
             run(joiner, 2)
-    assert feed.store.shard(feed.name, 0).positions == before.positions
+    assert feed.store.shard(feed.name, 0).partitions == before.partitions
     run(feed.joiner(), 2)
     assert {letter.key for letter in feed.letters(1)} == {f"{feed.topics[0]}/0/0".encode()}
 
@@ -217,7 +217,7 @@ class TestOnApacheKafka:
         joiner = feed.joiner()
         run(joiner, 3)
         deadline = time.monotonic() + 300
-        while (at := joiner.shards[0].positions[tp_name(feed.tps[1])]).next < 4:
+        while (at := joiner.shards[0].partitions[tp_name(feed.tps[1])]).next < 4:
             assert time.monotonic() < deadline
             joiner.step(50)
         assert (at.next, at.records, at.holes) == (4, 1, 3)
@@ -240,6 +240,6 @@ class TestOnApacheKafka:
         joiner = feed.joiner()
         run(joiner, 3)
         joiner.step(100)
-        at = joiner.shards[0].positions[tp_name(feed.tps[0])]
+        at = joiner.shards[0].partitions[tp_name(feed.tps[0])]
         assert (at.next, at.records, at.rejected, at.holes) == (6, 3, 3, 0)
         assert [dict(letter.headers)["end"] for letter in feed.letters(1)] == [b"5"]

@@ -120,7 +120,7 @@ class TestAcceptedLoss:
         with world.place.source(world.place.tps) as source:
             joiner = Joiner(world.name, world.settings.join, source, world.place.store, world.sink, world.place.readers)
             deadline = time.monotonic() + 300
-            while any(state.positions[f"{world.asked[0].topic}:0"].next < 30 for state in joiner.shards):
+            while any(state.partitions[f"{world.asked[0].topic}:0"].next < 30 for state in joiner.shards):
                 assert time.monotonic() < deadline
                 joiner.step(50)
             joiner.close()

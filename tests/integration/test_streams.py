@@ -33,7 +33,7 @@ def move(store: Store, feed: str, count: int, token: str) -> ShardState:
     """Join so many pairs in one step."""
     state = store.shard(feed, 0)
     step = Step(token, Rules(HOUR_MS, HOUR_MS, 0, HOUR_MS))
-    for tp, at in sorted(state.positions.items(), reverse=True):
+    for tp, at in sorted(state.partitions.items(), reverse=True):
         step.moves.append(Move(tp, at.next, at.next + count, records=count, t=T, outcomes=int(tp == "o:0")))
         for n in range(at.next, at.next + count):
             step.which.append(len(step.moves))
@@ -103,7 +103,7 @@ class TestStore:
         store.create(feed, 2, self.TPS, {self.TPS[0]: 7})
         move(store, feed, 3, "a")
         store.create(feed, 2, self.TPS)
-        at = store.shard(feed, 0).positions["p:0"]
+        at = store.shard(feed, 0).partitions["p:0"]
         assert (at.start, at.next) == (7, 10)
         for shards, tps in ((1, self.TPS), (2, self.TPS[:1])):
             with pytest.raises(StoreRefused, match=feed):

@@ -7,7 +7,7 @@ from hashlib import sha1
 
 from msgspec.structs import replace
 
-from streams.join.step import COUNTERS, Move, Position, Step
+from streams.join.step import COUNTERS, Move, PartitionState, Step
 
 Held = list[tuple[int, str]]  # outcomes as (time, label), distinct and sorted
 
@@ -27,7 +27,7 @@ class Entry:
 class Oracle:
     """A shard. `samples` holds (stream ID, body); `windows` and `markers` hold (time, id)."""
 
-    positions: dict[str, Position]
+    partitions: dict[str, PartitionState]
     seq: int = 0
     chain: str = "0"
     watermark: int = 0
@@ -41,7 +41,7 @@ class Oracle:
 
     def step(self, step: Step, elapsed_ms: int = 0) -> None:
         """Apply a step; `elapsed_ms` is what the store's clock did since the last one."""
-        applies = [self.positions[move.tp].next == move.start for move in step.moves]
+        applies = [self.partitions[move.tp].next == move.start for move in step.moves]
         due = (self._closing() and self.windows) or self._due(self.windows, 1) or self._due(self.markers, 1)
         if step.token == self.token or not (any(applies) if step.moves else due or step.note):
             return
@@ -71,12 +71,12 @@ class Oracle:
 
     def add(self, tp: str, chain: str) -> None:
         """Add a partition to the running feed: nothing closes further before it has been heard or claimed idle."""
-        assert tp not in self.positions
-        self.positions[tp] = Position(-1, 0, -1, 0, 0, since_ms=self.watermark)
+        assert tp not in self.partitions
+        self.partitions[tp] = PartitionState(-1, 0, -1, 0, 0, since_ms=self.watermark)
         self.chain = chain
 
     def _closing(self) -> bool:
-        return self.ending and all(at.ended for at in self.positions.values())
+        return self.ending and all(at.ended for at in self.partitions.values())
 
     def _due(self, items: list[tuple[int, str]], most: int) -> list[tuple[int, str]]:
         late = next((i for i, (t, _) in enumerate(items[:most]) if t >= self.watermark), most)
@@ -213,9 +213,9 @@ class Oracle:
     def _advance(self, step: Step, applies: list[bool], elapsed_ms: int) -> None:
         moves: list[Move] = [move for move, applied in zip(step.moves, applies, strict=True) if applied]
         for move in moves:
-            at = self.positions[move.tp]
+            at = self.partitions[move.tp]
             last, crc = (move.last, move.crc) if move.last >= 0 else (-1, 0) if move.last == -2 else (at.last, at.crc)
-            self.positions[move.tp] = replace(
+            self.partitions[move.tp] = replace(
                 at,
                 t_ms=max(at.t_ms, move.t),
                 next=move.end,
@@ -227,12 +227,12 @@ class Oracle:
                 lost=at.lost + move.lost,
                 ended=int(bool(move.ended or (at.ended and move.end == move.start))),
             )
-        largest = max(at.t_ms for at in self.positions.values())
+        largest = max(at.t_ms for at in self.partitions.values())
         for move in moves:
             if move.idle and largest >= 0:
-                at = self.positions[move.tp]
+                at = self.partitions[move.tp]
                 t_ms = largest if at.t_ms < largest else largest + min(1_000, max(0, elapsed_ms))
-                self.positions[move.tp] = replace(at, t_ms=t_ms)
-        times = [at.t_ms for at in self.positions.values()]
+                self.partitions[move.tp] = replace(at, t_ms=t_ms)
+        times = [at.t_ms for at in self.partitions.values()]
         if min(times) >= 0:
             self.watermark = max(self.watermark, min(times) - step.rules.slack_ms)

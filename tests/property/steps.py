@@ -89,7 +89,7 @@ def add(step: Step, key: str, t: int, label: int = 0) -> None:
 def all_read(state: ShardState, slack: int, rules: Rules = RULES) -> Step:
     """Say that every partition has been read to its end."""
     step = blank(slack, rules)
-    step.moves = [Move(name, at.next, at.next, ended=1) for name, at in state.positions.items()]
+    step.moves = [Move(name, at.next, at.next, ended=1) for name, at in state.partitions.items()]
     return step
 
 
@@ -99,7 +99,7 @@ def make(state: ShardState, plan: Plan, slack: int, rules: Rules = RULES, names:
         return all_read(state, slack, rules)
     step = blank(slack, rules)
     for tp, stale, idle, events in plan.parts:
-        start = max(0, state.positions[names[tp]].next + stale)
+        start = max(0, state.partitions[names[tp]].next + stale)
         move = Move(names[tp], start, start, idle=int(idle), outcomes=int(names[tp].startswith("o")))
         step.moves.append(move)
         if not idle:
@@ -119,7 +119,7 @@ def shard_step(
     for tp, name in enumerate(names):
         events = [event[1:] for event in batch if event[0] == tp]
         own = [event for event in events if crc32(event[0].encode()) % shards == shard]
-        start = state.positions[name].next
+        start = state.partitions[name].next
         most = max((t for _, t, _ in events), default=-1)
         outcomes = int(name.startswith("o"))
         step.moves.append(Move(name, start, start + len(events), t=most, records=len(own), outcomes=outcomes))
@@ -136,13 +136,13 @@ def balanced(state: ShardState) -> None:
     settled = c["used"] + c["late"] + c["orphan"]
     assert c["outcomes"] == settled + c["early"] + c["outcome_duplicate"] + c["outcome_too_late"] + c["capped"]
     assert state.seq == c["joined"] + c["negative"] + c["corrected"]
-    assert sum(at.records for at in state.positions.values()) == c["predictions"] + c["outcomes"]
+    assert sum(at.records for at in state.partitions.values()) == c["predictions"] + c["outcomes"]
 
 
 def same(state: ShardState, oracle: Oracle, samples: list[tuple[str, bytes]]) -> None:
     assert dict(state.counters) == oracle.count
     assert (state.seq, state.chain, state.watermark_ms) == (oracle.seq, oracle.chain, oracle.watermark)
-    assert dict(state.positions) == oracle.positions
+    assert dict(state.partitions) == oracle.partitions
     assert (state.windows, state.markers) == (len(oracle.windows), len(oracle.markers))
     assert [(entry, body.decode()) for entry, body in samples] == oracle.samples
 
@@ -150,7 +150,7 @@ def same(state: ShardState, oracle: Oracle, samples: list[tuple[str, bytes]]) ->
 def agree(store: Store, plans: list[Plan], slack: int, rules: Rules) -> None:
     feed = fresh(store)
     before = store.shard(feed, 0)
-    oracle, clock_ms = Oracle(dict(before.positions)), 0
+    oracle, clock_ms = Oracle(dict(before.partitions)), 0
     for plan in plans:
         if plan.closing:
             store.close_feed(feed, 0)

@@ -36,7 +36,7 @@ moments = st.lists(st.builds(Moment, plans, st.sampled_from([0, 0, 0, 1, 2]), st
 
 def grow(store: Store, feed: str, oracle: Oracle, count: int, *, again: bool) -> ShardState:
     """Add the next partitions; what is there already stays as it is."""
-    have = len(oracle.positions) - len(NAMES)
+    have = len(oracle.partitions) - len(NAMES)
     for _ in range(1 + again):
         store.add(feed, 1, TPS[: have + count])
     state = store.shard(feed, 0)
@@ -51,20 +51,20 @@ def test_the_script_does_what_the_oracle_does(
     embedded_store: Store, moments: list[Moment], slack: int, rules: Rules
 ) -> None:
     feed = steps.fresh(embedded_store)
-    oracle, clock_ms = Oracle(dict(embedded_store.shard(feed, 0).positions)), 0
+    oracle, clock_ms = Oracle(dict(embedded_store.shard(feed, 0).partitions)), 0
     for plan, added, again in moments:
         before = grow(embedded_store, feed, oracle, added, again=again)
         if plan.closing:
             embedded_store.close_feed(feed, 0)
             oracle.ending, before = True, embedded_store.shard(feed, 0)
-        names = ALL[: len(before.positions)]
+        names = ALL[: len(before.partitions)]
         parts = [part for part in plan.parts if part.tp < len(names)]
         step = steps.make(before, plan._replace(parts=parts), slack, rules, names)
         state = embedded_store.step(feed, 0, step)
         oracle.step(step, state.now_ms - clock_ms)
         steps.same(state, oracle, embedded_store.read(feed, 0, "0-0", 1_000))
         steps.balanced(state)
-        unheard = any(at.t_ms < 0 for at in state.positions.values())
+        unheard = any(at.t_ms < 0 for at in state.partitions.values())
         assert state.watermark_ms == before.watermark_ms if unheard else state.watermark_ms >= before.watermark_ms
         clock_ms = state.now_ms if state.chain != before.chain else clock_ms
 
@@ -123,5 +123,5 @@ def test_what_an_added_partition_brings_too_late_is_explained_by_that() -> None:
     assert [(one.id, one.kind) for _, one in right[-2:]] == [("id:0", "negative"), ("id:0", "correction")]
     verdict = world.verdict(right)
     assert (verdict.differing, verdict.explained) == (0, {"added": 1})
-    world.oracle.positions["o:2"] = replace(world.oracle.positions["o:2"], since_ms=0)
+    world.oracle.partitions["o:2"] = replace(world.oracle.partitions["o:2"], since_ms=0)
     assert world.verdict(right).explained != {"added": 1}

@@ -129,7 +129,7 @@ def test_labels_depend_on_the_set_of_events_alone(
     run.take(both, size)
     run.end()
     for name in NAMES:
-        at = [state.positions[name] for state in run.states]
+        at = [state.partitions[name] for state in run.states]
         assert {p.next for p in at} == {sum(p.records for p in at)}
     labels = run.labels()
     assert labels == expected(events, rules)

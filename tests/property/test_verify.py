@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from streams.audit.history import History
 from streams.audit.verify import Emitted, Verdict, verify
-from streams.join.step import Move, Position, Rules, ShardState, Step, asked, told
+from streams.join.step import Move, PartitionState, Rules, ShardState, Step, asked, told
 from tests.property.oracle import Oracle
 
 WINDOW, KEEP, TICK = 100, 50, 7
@@ -54,17 +54,17 @@ class World:
         self.rules, self.idle_ms = rules, idle_ms
         self.ended_ms: int | None = None
         self.names = list(NAMES)
-        self.oracle = Oracle({tp: Position(-1, 0, -1, 0, 0) for tp in NAMES})
+        self.oracle = Oracle({tp: PartitionState(-1, 0, -1, 0, 0) for tp in NAMES})
         self.log: list[tuple[str, int, int, str, int, str | None]] = []
         self.clock = self.stepped = 0
 
     def take(self, turn: Turn) -> None:
         self.clock += TICK
-        tp, at = self.names[turn.tp], self.oracle.positions[self.names[turn.tp]]
+        tp, at = self.names[turn.tp], self.oracle.partitions[self.names[turn.tp]]
         step = Step(str(self.clock), self.rules)
         if turn.ending:
             self.ended_ms, self.oracle.ending = self.ended_ms or self.clock, True
-            step.moves = [Move(tp, at.next, at.next, ended=1) for tp, at in self.oracle.positions.items()]
+            step.moves = [Move(tp, at.next, at.next, ended=1) for tp, at in self.oracle.partitions.items()]
         elif turn.idle or turn.events:
             step.moves = [self._move(step, tp, at.next, [] if turn.idle else turn.events)]
         self.oracle.step(step, self.clock - self.stepped)
@@ -95,7 +95,7 @@ class World:
     def verdict(self, samples: list[tuple[int, Emitted]]) -> Verdict:
         o = self.oracle
         shard = ShardState(
-            o.seq, o.chain, o.watermark, 0, "", 0, o.ending, len(o.windows), 0, 0, o.count, o.positions
+            o.seq, o.chain, o.watermark, 0, "", 0, o.ending, len(o.windows), 0, 0, o.count, o.partitions
         )  # fmt: skip
         history = History([shard], self.rules, self.idle_ms, self.ended_ms)
         for event in self.log:

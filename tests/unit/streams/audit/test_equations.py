@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from streams.audit.equations import EQUATIONS, audit, equations
-from streams.join.step import COUNTERS, Position, ShardState
+from streams.join.step import COUNTERS, PartitionState, ShardState
 
 GOOD = dict.fromkeys(COUNTERS, 0) | {
     "predictions": 12, "prediction_duplicate": 1, "prediction_too_late": 1, "opened": 10, "joined": 5, "negative": 2,
@@ -14,7 +14,7 @@ GOOD = dict.fromkeys(COUNTERS, 0) | {
 
 
 def shard(next_: int = 30, *, records: int = 26, lost: int = 0, **counters: int) -> ShardState:
-    at = Position(0, next_, -1, 0, 0, records, 2, 1, lost)
+    at = PartitionState(0, next_, -1, 0, 0, records, 2, 1, lost)
     return ShardState(8, "0", 0, 0, "8-0", 0, False, 2, 0, 0, GOOD | counters, {"p:0": at})
 
 
@@ -42,10 +42,10 @@ def test_one_shard_that_is_off_is_not_made_up_for_by_another() -> None:
 
 
 def test_a_partition_counts_all_shards_at_one_position() -> None:
-    both = [shard(30, records=14), replace(shard(30), positions={"p:0": Position(0, 30, -1, 0, 0, 13)})]
+    both = [shard(30, records=14), replace(shard(30), partitions={"p:0": PartitionState(0, 30, -1, 0, 0, 13)})]
     found = audit(both)
     assert (found.holds, found.partitions[0].records, found.partitions[0].equation is not None) == (True, 27, True)
-    assert not audit([both[0], replace(both[1], positions={"p:0": Position(0, 30, -1, 0, 0, 12)})]).holds
+    assert not audit([both[0], replace(both[1], partitions={"p:0": PartitionState(0, 30, -1, 0, 0, 12)})]).holds
 
 
 def test_shards_at_different_positions_are_moving_and_nothing_is_claimed() -> None:
