@@ -18,7 +18,12 @@ from deploy.registry.records import Candidate, Metrics
 from learners.evaluation.gate import Decision
 
 DAY_MS = 86_400_000
-NAMES = {"frozen": "frozen first model", "served": "served champion", "shadow": "shadow"}
+NAMES = {
+    "frozen": "frozen first model",
+    "frozen_live": "the same, live intercept",
+    "served": "served champion",
+    "shadow": "shadow",
+}
 SHOWN = 10  # candidates in the live view
 ENDED = {
     Decision.FUTILE: "refused: unlikely to win",
@@ -156,7 +161,7 @@ def _candidates(view: View) -> Table:
 
 
 def months(metrics: Metrics) -> Table:
-    """Lay out the three models by month."""
+    """Lay out the models by month."""
     table = Table(title="By month of prediction", title_justify="left")
     table.add_column("month")
     for who in NAMES:

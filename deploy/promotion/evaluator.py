@@ -6,13 +6,15 @@ Owns reading and writing. Does not know the test (learners.gate) or what becomes
 import math
 import time
 
+import torch
+
 from compressors.artifact import format as artifact
 from deploy.pipeline import Pipeline
 from deploy.registry.history import taken_back
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, EVALUATOR, METRICS, VERDICTS
 from deploy.registry.records import EvaluatorNote, Metrics, Row, Trial
 from deploy.registry.registry import Registry
-from learners.evaluation.evaluate import Evaluator, Verdict
+from learners.evaluation.evaluate import Answer, Evaluator, Verdict, answers
 from learners.evaluation.metrics import Scores
 from learners.online.batches import Encoder
 from streams.errors import RegistryError
@@ -26,12 +28,8 @@ class EvaluatorRole:
 
     def __init__(self, pipeline: Pipeline, window_ms: int, store: Store, registry: Registry) -> None:
         self._pipeline, self._store, self._registry = pipeline, store, registry
-        first = registry.record(CHAMPIONS, 0)
-        if first is None:
-            raise RegistryError(f"{registry.folder} holds no champion: the feed was not created")
-        frozen = artifact.load(registry.get(first.artifact), pipeline.model)
-        encoder = Encoder(pipeline.features, pipeline.encode)
-        rate = pipeline.online.intercept_rate
+        encoder, rate = Encoder(pipeline.features, pipeline.encode), pipeline.online.intercept_rate
+        frozen = first_version(pipeline, registry)
         self._evaluator = Evaluator(pipeline.task, encoder, pipeline.promotion, rate, window_ms, frozen)
         self._commit, self._candidate, self._verdict = -1, -1, -1
         self._measured_at, self._stale = 0.0, False
@@ -86,6 +84,19 @@ class EvaluatorRole:
             )
         note = EvaluatorNote(self._commit, self._candidate, self._verdict, trial)
         self._store.put(self._pipeline.name, EVALUATOR.entry(note) | self._metrics)
+
+
+def first_version(pipeline: Pipeline, registry: Registry) -> Answer:
+    """Return what answers as version 0 does, without the live intercept.
+
+    Raises:
+        RegistryError: there is no version 0.
+    """
+    first = registry.record(CHAMPIONS, 0)
+    if first is None:
+        raise RegistryError(f"{registry.folder} holds no champion: the feed was not created")
+    model, offset = artifact.load(registry.get(first.artifact), pipeline.model), torch.tensor(first.offset)
+    return lambda inputs: answers(model, inputs) + offset
 
 
 def row(scores: Scores) -> Row:

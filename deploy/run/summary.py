@@ -14,6 +14,7 @@ from deploy.monitor import NO_ROW, Progress, View
 from deploy.pipeline import Pipeline
 from deploy.registry.learned import Equation, Learned
 from deploy.registry.registry import Registry
+from learners.evaluation.evaluate import MODELS
 from learners.online.batches import Inputs
 
 BATCHES = (1, 8, 64, 512)
@@ -33,7 +34,8 @@ class Summary(Struct, frozen=True, kw_only=True):
 
     `requests` were published; `predictions` and `outcomes` were read by the join; `samples` were learned; `unlabelled`
     predictions got no outcome. `lost` events appear in no other figure, `doubled` samples were learned twice. AUC and
-    mean log loss, of the first model (`frozen`), of what was served and of the shadow, are over all samples.
+    mean log loss are over all samples: of the first model (`frozen`), of the same under the live intercept
+    (`frozen_live`), of what was served, and of the shadow.
     `promotions` brought a candidate's artifact, `rollbacks` an earlier one's. `sparsity` is the share of the served
     artifact's weights that are zero. `seconds` is the time of the whole run, `loop_seconds` that of the replay.
     """
@@ -46,9 +48,11 @@ class Summary(Struct, frozen=True, kw_only=True):
     lost: int
     doubled: int
     auc_frozen: float | None
+    auc_frozen_live: float | None
     auc_served: float | None
     auc_shadow: float | None
     logloss_frozen: float | None
+    logloss_frozen_live: float | None
     logloss_served: float | None
     logloss_shadow: float | None
     candidates: int
@@ -76,7 +80,7 @@ def summarize(
     unused = published["outcomes"] - dropped - distinct - sum(counted[k] for k in ("early", "late", "orphan"))
     total = view.metrics.total if view.metrics else {}
     versions = len({champion.artifact for champion in view.champions})
-    rows = {who: total.get(who, NO_ROW) for who in ("frozen", "served", "shadow")}
+    rows = {who: total.get(who, NO_ROW) for who in MODELS}
     return Summary(
         requests=published["requests"],
         predictions=counted["predictions"],
@@ -86,9 +90,11 @@ def summarize(
         lost=abs(unanswered) + abs(unused),
         doubled=learned.doubled,
         auc_frozen=rows["frozen"][2],
+        auc_frozen_live=rows["frozen_live"][2],
         auc_served=rows["served"][2],
         auc_shadow=rows["shadow"][2],
         logloss_frozen=rows["frozen"][1],
+        logloss_frozen_live=rows["frozen_live"][1],
         logloss_served=rows["served"][1],
         logloss_shadow=rows["shadow"][1],
         candidates=len(view.candidates),

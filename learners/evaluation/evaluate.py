@@ -1,12 +1,12 @@
 """Evaluation: the candidate's artifact against what was served, on the same fresh samples, in prediction order.
 
 Owns the reordering behind the watermark of final labels, the candidate's own live intercept, and the running metrics of
-frozen model, champion and shadow. Does not know files or actors: it is fed commits and models.
+what was served and of what it is compared with (`MODELS`). Does not know files or actors: it is fed commits and models.
 """
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 import torch
@@ -16,13 +16,17 @@ from torch import Tensor, nn
 from learners.commits.commit import Commit
 from learners.evaluation.gate import Decision, Gate, Promotion
 from learners.evaluation.metrics import Scores
-from learners.online.batches import Encoder, Inputs, join, labels, served
+from learners.online.batches import Encoder, Inputs, intercepts, join, labels, served
 from learners.online.intercept import Intercept
 from learners.tasks.task import Task
 from streams.events import Sample
 
 WARM_UP = 2_000  # samples before the start on which the candidate's intercept settles; it remembers about 600
+MODELS = ("frozen", "frozen_live", "served", "shadow")  # each is measured on the same samples
 BOUND_FROM = 500  # predictions, seen without labels, that give B_0
+
+
+Answer = Callable[[Inputs], Tensor]  # outputs (N, K), before the live intercept
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -59,9 +63,9 @@ class Evaluator:
     """Takes commits in order; holds at most one candidate under test."""
 
     def __init__(
-        self, task: Task, encoder: Encoder, policy: Promotion, rate: float, window_ms: int, frozen: nn.Module
+        self, task: Task, encoder: Encoder, policy: Promotion, rate: float, window_ms: int, frozen: Answer
     ) -> None:
-        """`frozen` is the first model, scored without an intercept; `window_ms` is how long labels may still come."""
+        """`frozen` answers as version 0, without the live intercept; `window_ms` is how long labels may still come."""
         self._task, self._encoder, self._policy, self._rate = task, encoder, policy, rate
         self._window_ms, self._frozen = window_ms, frozen
         self._recent: deque[tuple[Inputs, list[Sample]]] = deque()
@@ -93,7 +97,7 @@ class Evaluator:
             raise ValueError("a candidate needs samples before it")
         replaced = self._verdict(self._trial, Decision.SUPERSEDED, self._last) if self._trial else None
         inputs, recent = join([i for i, _ in self._recent]), [s for _, part in self._recent for s in part]
-        outputs = _answers(model, inputs)
+        outputs = answers(model, inputs)
         self._intercept = Intercept(self._task, self._rate, recent[0].prediction.intercept)
         for output, sample in zip(outputs.tolist(), recent, strict=True):
             self._intercept.follow(output, sample.label)
@@ -112,8 +116,8 @@ class Evaluator:
         return (self._trial.number, self._trial.gate) if self._trial else None
 
     def totals(self) -> dict[str, Scores]:
-        """Metrics of `frozen`, `served` and `shadow` over all months."""
-        totals = {"frozen": Scores(), "served": Scores(), "shadow": Scores()}
+        """Return the metrics of each of `MODELS` over all months."""
+        totals = {who: Scores() for who in MODELS}
         for month in self.months.values():
             totals = {name: scores + month[name] for name, scores in totals.items()}
         return totals
@@ -127,13 +131,19 @@ class Evaluator:
         return [s for s, _ in fresh], [row for _, row in fresh]
 
     def _measure(self, inputs: Inputs, samples: Sequence[Sample], shadow: Tensor) -> None:
+        """Score every model on the samples.
+
+        `frozen_live` is version 0 under the intercept that each prediction carried. That intercept has followed the
+        errors of the champions that served, not those of version 0.
+        """
         target = labels(samples)
-        answers = {"frozen": _answers(self._frozen, inputs), "served": served(samples), "shadow": shadow}
+        frozen = self._frozen(inputs)
+        outputs = dict(zip(MODELS, (frozen, frozen + intercepts(samples), served(samples), shadow), strict=True))
         names = [datetime.fromtimestamp(s.prediction.t / 1000, UTC).strftime("%Y-%m") for s in samples]
         for name in sorted(set(names)):
             chosen = torch.tensor([n == name for n in names])
-            month = self.months.setdefault(name, {who: Scores() for who in answers})
-            for who, output in answers.items():
+            month = self.months.setdefault(name, {who: Scores() for who in MODELS})
+            for who, output in outputs.items():
                 month[who].add(self._task, output[chosen], target[chosen])
 
     def _remember(self, inputs: Inputs, samples: list[Sample]) -> None:
@@ -142,7 +152,7 @@ class Evaluator:
             self._recent.popleft()
 
     def _follow(self, trial: _Trial, inputs: Inputs, samples: Sequence[Sample]) -> None:
-        for output, sample in zip(_answers(trial.model, inputs).tolist(), samples, strict=True):
+        for output, sample in zip(answers(trial.model, inputs).tolist(), samples, strict=True):
             trial.path.append(self._intercept.follow(output, sample.label))
             at = sample.prediction
             if at.t > trial.fresh_after_ms:
@@ -184,7 +194,8 @@ class Evaluator:
         )
 
 
-def _answers(model: nn.Module, inputs: Inputs) -> Tensor:
+def answers(model: nn.Module, inputs: Inputs) -> Tensor:
+    """Return a model's raw outputs, shape (N, K)."""
     with torch.inference_mode():
         output: Tensor = model(*inputs)
     return output

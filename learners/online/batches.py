@@ -36,6 +36,11 @@ def served(samples: Sequence[Sample]) -> Tensor:
     return torch.tensor([s.prediction.served for s in samples], dtype=torch.float32)
 
 
+def intercepts(samples: Sequence[Sample]) -> Tensor:
+    """Return the live intercepts that the answers were given under, shape (N, K)."""
+    return torch.tensor([s.prediction.intercept for s in samples], dtype=torch.float32)
+
+
 def join(parts: Sequence[Inputs]) -> Inputs:
     """Put batches of inputs one after the other."""
     return tuple(torch.cat(columns) for columns in zip(*parts, strict=True))

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -20,7 +21,7 @@ from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.registry import Registry
 from deploy.serving.champion import Served
 from learners.commits.commit import Commit, Run
-from learners.evaluation.evaluate import Evaluator
+from learners.evaluation.evaluate import Evaluator, answers
 from learners.online.batches import Encoder
 from shadowstream import (
     Binary,
@@ -87,7 +88,7 @@ def test_a_pipeline_of_each_task(task: Task, tmp_path: Path) -> None:
     shadow = learner.learn(samples).tolist()
     assert learner.intercept.value != none
     encoder = Encoder(pipeline.features, pipeline.encode)
-    evaluator = Evaluator(task, encoder, pipeline.promotion, 0.01, 0, pipeline.model())
+    evaluator = Evaluator(task, encoder, pipeline.promotion, 0.01, 0, partial(answers, pipeline.model()))
     commit = Commit(
         number=1,
         parent="",

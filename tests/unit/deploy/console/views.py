@@ -13,6 +13,7 @@ FIGURES = Figures(
 )  # fmt: skip
 TOTAL: dict[str, Row] = {
     "frozen": (21_408, 0.6012, 0.6231),
+    "frozen_live": (21_408, 0.5290, 0.6507),
     "served": (21_408, 0.5127, 0.7102),
     "shadow": (21_408, 0.5103, 0.7125),
 }

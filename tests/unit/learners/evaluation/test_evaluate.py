@@ -1,5 +1,7 @@
 """The evaluator: only fresh samples, in prediction order, behind the watermark, each with what its server knew."""
 
+from functools import partial
+
 import msgspec
 import pytest
 import torch
@@ -9,8 +11,9 @@ from msgspec import Raw
 from torch import Tensor, nn
 
 from learners.commits.commit import Commit, Run
-from learners.evaluation.evaluate import Evaluator
+from learners.evaluation.evaluate import Evaluator, answers
 from learners.evaluation.gate import Decision, Promotion
+from learners.evaluation.metrics import Scores
 from learners.online.batches import Encoder
 from learners.tasks.binary import Binary
 from streams.events import Sample
@@ -33,7 +36,7 @@ class Oracle(nn.Module):
 
 
 def evaluator(policy: Promotion = POLICY) -> Evaluator:
-    return Evaluator(Binary(), Encoder(small.Point, small.encode), policy, 0.01, WINDOW_MS, Oracle())
+    return Evaluator(Binary(), Encoder(small.Point, small.encode), policy, 0.01, WINDOW_MS, partial(answers, Oracle()))
 
 
 def commit(number: int, chosen: list[Sample], learned: int, watermark_ms: int) -> Commit:
@@ -135,6 +138,21 @@ def test_metrics_are_by_month_of_prediction() -> None:
     assert judge.totals()["served"].count == len(chosen)
     assert judge.totals()["frozen"].auc > 0.8 > judge.totals()["shadow"].auc
     assert torch.isfinite(torch.tensor(judge.totals()["frozen"].loss))
+
+
+def test_the_frozen_model_is_also_measured_under_the_intercept_that_each_prediction_carried() -> None:
+    chosen = [
+        msgspec.structs.replace(s, prediction=msgspec.structs.replace(s.prediction, intercept=(0.01 * n,)))
+        for n, s in enumerate(small.samples(300))
+    ]
+    judge, expected = evaluator(), Scores()
+    judge.take(commit(0, chosen, len(chosen), chosen[-1].prediction.t))
+    outputs = Oracle()(*Encoder(small.Point, small.encode).inputs(chosen)) + 0.01 * torch.arange(300)[:, None]
+    expected.add(Binary(), outputs, torch.tensor([s.label for s in chosen]))
+    found = judge.totals()["frozen_live"]
+    assert found.count == judge.totals()["served"].count == 300
+    assert (found.loss, found.auc) == pytest.approx((expected.loss, expected.auc))
+    assert found.loss > judge.totals()["frozen"].loss
 
 
 def test_a_candidate_needs_samples_before_it() -> None:
