@@ -4,7 +4,6 @@ Owns the walk through the chain and what is measured on the way. Does not know h
 """
 
 import copy
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -13,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compressors.artifact import format as artifact
 from compressors.artifact.format import Description
-from compressors.artifact.manifest import given, made_by, measured, versions
-from compressors.artifact.parity import Parity, parity
+from compressors.artifact.make import make
+from compressors.artifact.manifest import given, made_by, versions
+from compressors.artifact.parity import Parity
 from compressors.checks import check_model, check_rows, check_task
 from compressors.data import Data, Losses
 from compressors.distillation.train import train
@@ -31,10 +30,6 @@ from compressors.recipe import STEP_NAMES, Prune, PruneStructured, Quantize, Rec
 EXAMPLE = 4  # rows by which units are followed
 CALIBRATION = 64  # batches that static ranges follow where no training follows them
 Progress = Callable[[str, int, int], object]
-
-
-class EmptiedWarning(UserWarning):
-    """A prune step left nothing of a layer's weights: it gives its bias whatever comes in, and cannot learn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +78,7 @@ def compress(
     Raises:
         ValueError: a step that this model cannot take; a model, data, a task or a factory that do not fit each other; a
             training that diverged.
-        Refused: artifact and training form do not agree.
+        Refused: artifact and training form do not agree, or a loss on the held-out rows is not finite.
     """
     recipe = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
     if not recipe.steps:
@@ -96,7 +91,7 @@ def compress(
     plain = copy.deepcopy(model).eval()
     for rows in (replay, held):
         check_task(plain, rows, losses)
-    make, told = made_by(plain, factory, arguments)
+    again, told = made_by(plain, factory, arguments)
     told = given({"recipe": recipe.to_dict(), **told, "versions": versions(plain)}, manifest or {})
     form = copy.deepcopy(model)
     removed, rest = remove_units(form, recipe, replay, losses, teacher or plain, seed, progress)
@@ -106,40 +101,21 @@ def compress(
     if rest.steps:
         form = training_form(form, rest)
         carry_out(form, rest, replay, losses, teacher=teacher or plain, seed=seed, progress=progress)
-    packed = artifact.pack(form, {}, shapes=sizes, float_bytes=bytes_of(plain))
-    served = artifact.load(packed, make)
-    agreement = parity(form, served, held.inputs)
-    if refusal := agreement.refusal():
+    made = make(recipe, form, plain, again, held, losses, told, sizes)
+    if refusal := made.refusal:
         raise Refused(f"{recipe}: {refusal}")
-    told |= measured(agreement, _losses(plain, held, losses), _losses(served, held, losses))
-    if None in (quality := told["quality"]).values():
-        raise ValueError(f"{recipe}: a loss on the held-out rows is not finite: {quality}")
-    packed = artifact.with_manifest(packed, told)
-    description = artifact.describe(packed)
-    warn_of_emptied(recipe, description)
     return Compressed(
         recipe=recipe,
-        artifact=packed,
-        model=served,
+        artifact=made.artifact,
+        model=made.model,
         form=form,
-        description=description,
+        description=made.description,
         removed=removed,
-        parity=agreement,
-        loss_before=quality["loss_before"],
-        loss_after=quality["loss_after"],
-        loss_error=quality["loss_error"],
+        parity=made.parity,
+        loss_before=made.quality.loss_before,
+        loss_after=made.quality.loss_after,
+        loss_error=made.quality.loss_error,
     )
-
-
-def warn_of_emptied(recipe: Recipe, description: Description) -> None:
-    """Warn the caller's caller of layers that a recipe has left nothing of."""
-    if recipe.first(Prune) is not None and description.emptied:
-        warnings.warn(
-            f"{recipe} leaves nothing of {', '.join(description.emptied)}; prune with scope=lamp or scope=layer keeps "
-            "weights of every layer",
-            EmptiedWarning,
-            stacklevel=3,
-        )
 
 
 def remove_units(
@@ -237,13 +213,3 @@ def why(removed: tuple[Report, ...]) -> str:
     """Say why what is left of units was left."""
     left = [f"{name or 'the model'}: {why}" for report in removed for name, why in report.left.items()]
     return "; ".join(left) or "the model has none of those that were asked for"
-
-
-def _losses(model: nn.Module, data: Data, losses: Losses) -> Tensor:
-    with torch.inference_mode():
-        return losses.losses(model(*data.inputs), data.labels)
-
-
-def bytes_of(model: nn.Module) -> int:
-    """Give the size of the state in bytes."""
-    return sum(t.numel() * t.element_size() for t in model.state_dict().values())

@@ -7,6 +7,8 @@
     └── Lost                     structured pruning cannot follow these units through the model
     Exception
     └── OutOfTime                the advisor's budget of minutes is used up; never reaches a user
+    UserWarning
+    └── EmptiedWarning           a prune step left nothing of a layer's weights
 
 Whoever uses `compressors` alone meets these as ValueErrors, and need not know Shadowstream's own errors.
 Imports nothing.
@@ -36,3 +38,7 @@ class Lost(RuntimeError):
 
 class OutOfTime(Exception):
     """The budget's minutes are over."""
+
+
+class EmptiedWarning(UserWarning):
+    """A prune step left nothing of a layer's weights: it gives its bias whatever comes in, and cannot learn."""

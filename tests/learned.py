@@ -29,7 +29,7 @@ from compressors.form import weights
 from compressors.quantization.layers import mask_name
 from compressors.recipe import Distill, Prune, Quantize, Recipe
 from deploy.learning.bootstrap import bootstrap
-from deploy.learning.distiller import make_learner
+from deploy.learning.candidates import make_learner
 from deploy.learning.learner import CommitRules, LearnerRole
 from deploy.pipeline import Pipeline
 from deploy.registry import history

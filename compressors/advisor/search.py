@@ -18,11 +18,12 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from compressors.compress import EmptiedWarning, bytes_of, compress
+from compressors.artifact.make import bytes_of
+from compressors.compress import compress
 from compressors.data import Data, Losses
 from compressors.engines.engine import Engine
 from compressors.engines.fastest import fastest
-from compressors.errors import OutOfTime, Refused
+from compressors.errors import EmptiedWarning, OutOfTime
 from compressors.recipe import Recipe
 
 RUNGS = (1 / 27, 1 / 9, 1 / 3, 1.0)
@@ -144,7 +145,7 @@ class Search:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", EmptiedWarning)  # the loss tells
                 made = compress(self._model, recipe, part, self._losses, held=self._held, seed=self._seed)
-        except (ValueError, Refused) as wrong:
+        except ValueError as wrong:
             return Trial(recipe=str(recipe), share=share, refused=str(wrong))
         engine, took = self._time(made.model)
         return Trial(

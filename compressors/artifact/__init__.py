@@ -1,5 +1,6 @@
 """The artifact: one safetensors file that is served.
 
+make.py        a trained form into an artifact, measured
 format.py      the file, packed, checked and loaded
 stored.py      one weight as it is stored
 packing.py     whole numbers and sparse weights as bytes

@@ -11,7 +11,7 @@ import platform
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -72,16 +72,29 @@ def versions(model: nn.Module) -> dict[str, str]:
     return found
 
 
-def measured(agreement: Parity, before: Tensor, after: Tensor) -> dict[str, Any]:
-    """Give parity, and the losses (N,) on held-out rows of the model and of its artifact: means, and the standard error
-    of their difference; None for what is not finite.
+class Quality(NamedTuple):
+    """Losses on the held-out rows: means of the plain model and of the artifact, and the standard error of their
+    difference; NaN or infinite where the losses are.
     """
-    quality = {
-        "loss_before": float(before.mean()),
-        "loss_after": float(after.mean()),
-        "loss_error": float((after - before).std(correction=0)) / len(before) ** 0.5,
+
+    loss_before: float
+    loss_after: float
+    loss_error: float
+    rows: int
+
+    @classmethod
+    def of(cls, before: Tensor, after: Tensor) -> "Quality":
+        """Return the figures of two models' losses (N,) on the same rows."""
+        error = float((after - before).std(correction=0)) / len(before) ** 0.5
+        return cls(float(before.mean()), float(after.mean()), error, len(before))
+
+
+def measured(agreement: Parity, quality: Quality) -> dict[str, Any]:
+    """Return the entries of what was measured; None stands for a number that is not finite."""
+    return {
+        name: {key: finite(value) for key, value in figures._asdict().items()}
+        for name, figures in (("parity", agreement), ("quality", quality))
     }
-    return {"parity": _finite(agreement._asdict()), "quality": _finite(quality) | {"rows": len(before)}}
 
 
 def given(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,5 +121,6 @@ def as_read(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return read
 
 
-def _finite(numbers: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: number if math.isfinite(number) else None for name, number in numbers.items()}
+def finite(number: float) -> float | None:
+    """Return the number, or None, which JSON can hold, if it is not finite."""
+    return number if math.isfinite(number) else None

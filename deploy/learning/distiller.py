@@ -1,78 +1,26 @@
 """The distiller role: makes the candidates that commits say are due: teacher → student → int8 artifact → parity.
 
-Owns the replay, a fold over commits, and the making of a candidate. Does not judge it.
+Owns the replay, a fold over commits, and when a candidate is made. Does not judge it.
 """
 
 import copy
 import time
 from collections import deque
-from collections.abc import Mapping
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from compressors.artifact import format as artifact
-from compressors.artifact.manifest import measured, name_of, versions
-from compressors.artifact.parity import parity
-from compressors.compress import bytes_of, carry_out, warn_of_emptied
 from compressors.data import Data
+from deploy.learning.candidates import compress, make_learner
 from deploy.pipeline import Pipeline
 from deploy.registry.history import backwards
 from deploy.registry.kinds import CANDIDATES, COMMITS, DISTILLER
-from deploy.registry.records import Candidate, DistillerNote, Figures
+from deploy.registry.records import Candidate, DistillerNote
 from deploy.registry.registry import Registry
 from learners.commits import commit as commits
 from learners.commits.commit import Commit
 from learners.online.batches import Encoder, Inputs, join, labels
-from learners.online.learner import Learner
 from streams.join.store import Store
-
-
-def make_learner(pipeline: Pipeline) -> Learner:
-    """Make the pipeline's untrained learner; its state is then loaded or learned."""
-    encoder = Encoder(pipeline.features, pipeline.encode)
-    return Learner(pipeline.model, pipeline.task, encoder, pipeline.recipe, pipeline.online, pipeline.seed)
-
-
-def provenance(pipeline: Pipeline, model: nn.Module) -> dict[str, Any]:
-    """Give what an artifact of the pipeline's model says of itself before anything is measured."""
-    told = {"pipeline": pipeline.name, "recipe": pipeline.recipe.to_dict(), "versions": versions(model)}
-    return told | name_of(pipeline.model) | {"arguments": {}}
-
-
-def compress(
-    pipeline: Pipeline, student: nn.Module, teacher: nn.Module, data: Data, shapes: Mapping[str, Any]
-) -> tuple[bytes, Figures, str | None]:
-    """Distil the teacher into the student (training form) and convert it; gives artifact, figures, and any refusal.
-
-    `shapes` is what the learner says of the student's; its units are removed already.
-    """
-    began = time.perf_counter()
-    replay, held = data.split()
-    carry_out(student, pipeline.recipe.split()[1], replay, pipeline.task, teacher=teacher, seed=pipeline.seed)
-    packed = artifact.pack(student, {}, shapes=shapes, float_bytes=bytes_of(teacher) if shapes else None)
-    served = artifact.load(packed, pipeline.model)
-    agreement = parity(student, served, held.inputs)
-    with torch.inference_mode():
-        before, after = (pipeline.task.losses(m(*held.inputs), held.labels) for m in (teacher.eval(), served))
-    packed = artifact.with_manifest(packed, provenance(pipeline, teacher) | measured(agreement, before, after))
-    figures = artifact.describe(packed)
-    warn_of_emptied(pipeline.recipe, figures)
-    return (
-        packed,
-        Figures(
-            sparsity=figures.sparsity,
-            artifact_bytes=figures.bytes,
-            float_bytes=figures.float_bytes,
-            parity_largest=agreement.largest,
-            parity_changed=agreement.changed,
-            loss=float(after.mean()),
-            teacher_loss=float(before.mean()),
-            seconds=time.perf_counter() - began,
-        ),
-        agreement.refusal(),
-    )
 
 
 class DistillerRole:
@@ -126,18 +74,16 @@ class DistillerRole:
         self._learner.load(commits.unpack_state(self._registry.get(str(commit.state))))
         data = Data(join([x for x, _ in self._replay]), torch.cat([y for _, y in self._replay]))
         student = copy.deepcopy(self._learner.shadow.mean).requires_grad_(True)
-        packed, figures, refused = compress(
-            self._pipeline, student, self._learner.teacher.mean, data, self._learner.shapes
-        )
+        made, figures = compress(self._pipeline, student, self._learner.teacher.mean, data, self._learner.shapes)
         candidate = Candidate(
             number=self._candidate + 1,
             commit=commit.number,
             learned=commit.learned,
             at_ms=commit.watermark_ms,
             reason=commit.due.reason if commit.due else "",
-            artifact=self._registry.put(packed),
+            artifact=self._registry.put(made.artifact),
             figures=figures,
-            refused=refused,
+            refused=made.refusal,
         )
         if self._registry.create(CANDIDATES, candidate.number, candidate):
             self._candidate = candidate.number

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from deploy import pipeline
 from deploy.config import Settings
-from deploy.learning.distiller import make_learner
+from deploy.learning.candidates import make_learner
 from deploy.operate.attach import Place, opened
 from deploy.operate.dead import letters
 from deploy.operate.emitted import emitted

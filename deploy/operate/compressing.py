@@ -26,8 +26,7 @@ from compressors.data import Data
 from compressors.errors import ArtifactError
 from compressors.recipe import Distill, PruneStructured, Recipe, Retrain
 from deploy import pipeline as pipelines
-from deploy.learning.bootstrap import history
-from deploy.learning.distiller import make_learner
+from deploy.learning.candidates import history, make_learner
 from deploy.pipeline import Pipeline
 from learners.online.learner import Learner
 from streams.errors import ConfigError

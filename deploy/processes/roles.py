@@ -12,7 +12,8 @@ from typing import Protocol
 from msgspec import Struct
 
 from deploy.config import Settings
-from deploy.learning.distiller import DistillerRole, make_learner
+from deploy.learning.candidates import make_learner
+from deploy.learning.distiller import DistillerRole
 from deploy.learning.learner import CommitRules, LearnerRole
 from deploy.pipeline import Pipeline
 from deploy.processes.clients import Clients

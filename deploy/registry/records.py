@@ -8,15 +8,18 @@ from msgspec import Struct
 
 
 class Figures(Struct, frozen=True, kw_only=True):
-    """An artifact's measured size and faithfulness. `sparsity`: zeros among the weights of the compressed layers."""
+    """An artifact's measured size and faithfulness. `sparsity`: zeros among the weights of the compressed layers.
+
+    None stands for a number that is not finite; such a candidate is refused.
+    """
 
     sparsity: float
     artifact_bytes: int
     float_bytes: int
-    parity_largest: float
-    parity_changed: float
-    loss: float
-    teacher_loss: float
+    parity_largest: float | None
+    parity_changed: float | None
+    loss: float | None
+    teacher_loss: float | None
     seconds: float
 
 

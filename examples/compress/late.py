@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from deploy.learning.bootstrap import history
+from deploy.learning.candidates import history
 from deploy.pipeline import load
 from shadowstream import ConfigError, Data, FeedEvent
 

@@ -18,7 +18,7 @@ import torch
 from late import PIPELINE, Months, feed, january
 from torch import Tensor
 
-from deploy.learning.distiller import make_learner
+from deploy.learning.candidates import make_learner
 from learners.online.network import Network
 from shadowstream import FeedEvent
 

@@ -18,7 +18,7 @@ from late import PIPELINE, Months, feed, january
 from msgspec import Raw
 
 from compressors.compress import carry_out
-from deploy.learning.distiller import make_learner
+from deploy.learning.candidates import make_learner
 from learners.online.batches import Encoder
 from streams.events import Prediction, Sample
 

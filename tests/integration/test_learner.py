@@ -11,7 +11,8 @@ import msgspec
 import pytest
 from redis import Redis
 
-from deploy.learning.distiller import DistillerRole, make_learner
+from deploy.learning.candidates import make_learner
+from deploy.learning.distiller import DistillerRole
 from deploy.learning.learner import CommitRules, LearnerRole
 from deploy.promotion.evaluator import EvaluatorRole
 from deploy.registry import history

@@ -11,7 +11,8 @@ import pytest
 
 from deploy import config
 from deploy.learning.bootstrap import bootstrap
-from deploy.learning.distiller import DistillerRole, make_learner
+from deploy.learning.candidates import make_learner
+from deploy.learning.distiller import DistillerRole
 from deploy.learning.learner import CommitRules, LearnerRole
 from deploy.pipeline import Pipeline
 from deploy.processes.roles import Plan, build

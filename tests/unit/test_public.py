@@ -15,7 +15,7 @@ from torch import nn
 
 import shadowstream
 from deploy.learning.bootstrap import bootstrap
-from deploy.learning.distiller import make_learner
+from deploy.learning.candidates import make_learner
 from deploy.operate.compressing import read, show
 from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.registry import Registry

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from compressors.checks import check_task
 from compressors.compress import compress
 from compressors.data import Data
-from deploy.learning.distiller import make_learner
+from deploy.learning.candidates import make_learner
 from deploy.pipeline import Pipeline
 from learners.tasks.binary import Binary
 from learners.tasks.classes import Classes

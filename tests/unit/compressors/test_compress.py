@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from compressors.artifact import format as artifact
 from compressors.artifact.parity import Parity
-from compressors.compress import EmptiedWarning, carry_out, compress
+from compressors.compress import carry_out, compress
 from compressors.data import Data
 from compressors.distillation.train import train
-from compressors.errors import Refused
+from compressors.errors import EmptiedWarning, Refused
 from compressors.form import training_form
 from compressors.pruning.prune import sparsity
 from compressors.quantization.layers import Shadow
@@ -252,7 +252,7 @@ def test_frozen_models_are_refused_by_training_steps_only(learned: nn.Module) ->
 
 
 def test_an_artifact_that_answers_otherwise_is_refused(learned: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compressors.compress.parity", lambda *_: Parity(0.4, 0.1, 0.2))
+    monkeypatch.setattr("compressors.artifact.make.parity", lambda *_: Parity(0.4, 0.1, 0.2))
     with pytest.raises(Refused, match=r"quantize.*disagree: largest difference 0\.4"):
         compress(learned, "quantize(int8)", data(), Squared())
 

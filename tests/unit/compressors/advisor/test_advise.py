@@ -18,7 +18,7 @@ from compressors.recipe import Recipe, Retrain
 from tests.unit.compressors.distillation.test_train import Squared
 from tests.unit.compressors.test_compress import data, net
 
-pytestmark = pytest.mark.filterwarnings("error::compressors.compress.EmptiedWarning")  # the loss tells it
+pytestmark = pytest.mark.filterwarnings("error::compressors.errors.EmptiedWarning")  # the loss tells it
 torch.set_num_threads(1)  # these nets are too small to share among threads, which would only wait for each other
 RECIPES = [Recipe.parse(text) for text in ("quantize(int8)", "quantize(bfloat16)", "quantize(int2, inputs=float)",
                                            "prune(amount=0.9)", "prune(amount=0.5) -> quantize(int8)")]  # fmt: skip

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from compressors.artifact import format as artifact
-from compressors.compress import EmptiedWarning, carry_out, compress
+from compressors.compress import carry_out, compress
 from compressors.data import Data
+from compressors.errors import EmptiedWarning
 from compressors.recipe import Recipe
-from deploy.learning import bootstrap, distiller
+from deploy.learning import bootstrap, candidates
 from deploy.pipeline import Labelled
 from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.registry import Registry
@@ -32,7 +33,7 @@ def learner(recipe: Recipe = HALF, model: Callable[[], nn.Module] = small.net) -
 
 
 def rows() -> Data:
-    data = bootstrap.history(small.pipeline)
+    data = candidates.history(small.pipeline)
     assert data is not None
     return data
 
@@ -95,12 +96,10 @@ def test_a_shadow_in_float_learns_and_is_served() -> None:
     made.learn(small.samples(64))
     again = learner(recipe)
     again.load(commits.unpack_state(commits.pack_state(made.state())))
-    packed, figures, refused = distiller.compress(
-        pipeline, again.shadow.model, again.teacher.mean, rows(), again.shapes
-    )
-    assert refused is None
+    candidate, figures = candidates.compress(pipeline, again.shadow.model, again.teacher.mean, rows(), again.shapes)
+    assert candidate.refusal is None
     assert figures.float_bytes == 4 * 97
-    assert sum(t.numel() for t in artifact.floats(packed).values()) == 49
+    assert sum(t.numel() for t in artifact.floats(candidate.artifact).values()) == 49
 
 
 def test_a_shadow_that_has_lost_nothing_yet_does_not_learn() -> None:
@@ -177,4 +176,4 @@ def test_the_loop_warns_of_a_layer_of_which_nothing_is_left() -> None:
     with torch.no_grad():
         made.shadow.model.get_parameter("2.weight").mul_(1e-3)
     with pytest.warns(EmptiedWarning, match=r"prune\(amount=0.5\) -> quantize\(int8\) leaves nothing of 2.weight"):
-        distiller.compress(pipeline, made.shadow.model, made.teacher.mean, rows(), made.shapes)
+        candidates.compress(pipeline, made.shadow.model, made.teacher.mean, rows(), made.shapes)

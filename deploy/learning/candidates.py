@@ -1,0 +1,92 @@
+"""What the learner, the distiller and the first version share: a pipeline's learner, its history, and its artifacts.
+
+Owns no state. Does not know Kafka, Redis, Ray or the registry's files.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import nn
+
+from compressors.artifact.make import Made, make
+from compressors.artifact.manifest import finite, name_of, versions
+from compressors.compress import carry_out
+from compressors.data import Data
+from deploy.pipeline import Labelled, Pipeline
+from deploy.registry.records import Figures
+from learners.online.batches import Encoder, Inputs, join
+from learners.online.learner import Learner
+
+ROWS_AT_ONCE = 4_096  # rows of the history that are encoded together
+
+
+def make_learner(pipeline: Pipeline) -> Learner:
+    """Return the pipeline's untrained learner; its state is then loaded or learned."""
+    encoder = Encoder(pipeline.features, pipeline.encode)
+    return Learner(pipeline.model, pipeline.task, encoder, pipeline.recipe, pipeline.online, pipeline.seed)
+
+
+def history(pipeline: Pipeline) -> Data | None:
+    """Return all rows of the pipeline's history, oldest first; None if it has none.
+
+    Raises:
+        MalformedEvent: a label that is not the task's.
+    """
+    if pipeline.history is None:
+        return None
+    inputs: list[Inputs] = []
+    labels: list[float] = []
+    for rows in _chunks(iter(pipeline.history())):
+        inputs.append(pipeline.encode([row.features for row in rows]))
+        labels += [row.label for row in rows]
+    for label in set(labels):
+        pipeline.task.check(label)
+    return Data(join(inputs), torch.tensor(labels, dtype=torch.float32)) if inputs else None
+
+
+def _chunks(rows: Iterator[Labelled]) -> Iterator[Sequence[Labelled]]:
+    while chunk := list(islice(rows, ROWS_AT_ONCE)):
+        yield chunk
+
+
+def provenance(pipeline: Pipeline, model: nn.Module) -> dict[str, Any]:
+    """Return what an artifact of the pipeline's model says of itself before anything is measured."""
+    made_from = {"pipeline": pipeline.name, "recipe": pipeline.recipe.to_dict(), "versions": versions(model)}
+    return made_from | name_of(pipeline.model) | {"arguments": {}}
+
+
+def compress(
+    pipeline: Pipeline, student: nn.Module, teacher: nn.Module, data: Data, shapes: Mapping[str, Any]
+) -> tuple[Made, Figures]:
+    """Distil the teacher into the student, a training form, on the older rows; measure its artifact on the newest.
+
+    `shapes` is what the learner recorded of the student's, whose units are removed already. The figures are those of a
+    candidate's record.
+
+    Raises:
+        ValueError: as `compressors.compress.compress`, but an artifact that is refused is returned, and says why.
+    """
+    began_s = time.perf_counter()
+    replay, held = data.split()
+    carry_out(student, pipeline.recipe.split()[1], replay, pipeline.task, teacher=teacher, seed=pipeline.seed)
+    made = make(
+        pipeline.recipe, student, teacher.eval(), pipeline.model, held, pipeline.task, provenance(pipeline, teacher),
+        shapes,
+    )  # fmt: skip
+    return made, _figures(made, time.perf_counter() - began_s)
+
+
+def _figures(made: Made, seconds: float) -> Figures:
+    return Figures(
+        sparsity=made.description.sparsity,
+        artifact_bytes=made.description.bytes,
+        float_bytes=made.description.float_bytes,
+        parity_largest=finite(made.parity.largest),
+        parity_changed=finite(made.parity.changed),
+        loss=finite(made.quality.loss_after),
+        teacher_loss=finite(made.quality.loss_before),
+        seconds=seconds,
+    )
