@@ -17,7 +17,7 @@ from redis import Redis
 
 from benchmarks.events import name
 from deploy.embedded.servers import Service, start_store
-from streams.join.step import Move, Rules, Step, asked, told
+from streams.join.step import Move, Rules, Step, outcome_entry, prediction_entry
 from streams.join.store import Store
 
 FEED, EVENTS, STEPS, CLOSES = "growth", 2_000, 20, 256
@@ -92,7 +92,7 @@ class Growing:
     def _move(self, tp: str, count: int, t_ms: int) -> Move:
         start = self._next[tp]
         self._next[tp] = start + max(count, 1)
-        return Move(f"{tp}:0", start, self._next[tp], t=t_ms, records=count, outcomes=int(tp == "o"))
+        return Move(f"{tp}:0", start, self._next[tp], t_ms=t_ms, records=count, outcomes=int(tp == "o"))
 
     def _timed(self, step: Step) -> float:
         begun = time.perf_counter()
@@ -104,9 +104,9 @@ def add(step: Step, id_: str, t_ms: int, payload: str) -> None:
     """Add an event to the step's only move, the way the joiner does."""
     rules = step.rules
     if step.moves[0].outcomes:
-        item, body = told(id_, t_ms, "1", rules.window_ms + rules.keep_ms)
+        item, body = outcome_entry(id_, t_ms, "1", rules.window_ms + rules.keep_ms)
     else:
-        item, body = asked(id_, t_ms, payload, rules.window_ms)
+        item, body = prediction_entry(id_, t_ms, payload, rules.window_ms)
     step.ids.append(id_)
     step.times.append(t_ms)
     step.items.append(item)

@@ -42,7 +42,7 @@ from learners.commits.commit import Commit
 from streams.audit.equations import audit as joined
 from streams.events import Sample
 from streams.join.policy import JoinPolicy
-from streams.join.step import Move, Rules, ShardState, Step, asked, told
+from streams.join.step import Move, Rules, ShardState, Step, outcome_entry, prediction_entry
 from streams.join.store import Store
 from streams.outputs.samples import number
 from tests import small
@@ -127,8 +127,8 @@ class Feed:
         step = Step(secrets.token_hex(8), rules, [Move("p:0", start, end), Move("o:0", start, end, outcomes=1)])
         for one in own:
             content = msgspec.json.encode(one.prediction).decode()
-            prediction = asked(one.id, one.t, content, rules.window_ms)
-            outcome = told(one.id, one.label_t, str(one.label), rules.window_ms + rules.keep_ms)
+            prediction = prediction_entry(one.id, one.t, content, rules.window_ms)
+            outcome = outcome_entry(one.id, one.label_t, str(one.label), rules.window_ms + rules.keep_ms)
             for which, t, (item, body) in ((1, one.t, prediction), (2, one.label_t, outcome)):
                 step.which.append(which)
                 step.ids.append(one.id)
@@ -137,7 +137,7 @@ class Feed:
                 step.bodies.append(body)
         for move in step.moves:
             move.records = len(own)
-            move.t = max(one.label_t if move.outcomes else one.t for one in part)
+            move.t_ms = max(one.label_t if move.outcomes else one.t for one in part)
         self.store.step(self.name, shard, step)
 
     def restore(self) -> dict[int, str]:

@@ -1,7 +1,7 @@
--- Add partitions to a shard that does not know them, to be read from offset 0.
+-- Add to a shard those of the partitions that it does not know; they are read from offset 0.
 --
--- KEYS[1]: m. ARGV: the format, a random token, the partitions' names. What comes later depends on the partitions, so
--- the chain changes with them.
+-- KEYS[1]: m. ARGV: the format, a random token, the partitions' names. Later samples depend on the partitions, so the
+-- chain changes with them.
 local meta = redis.call('HMGET', KEYS[1], 'format', 'watermark', 'chain')
 if meta[1] ~= ARGV[1] then return redis.error_reply('MISSING there is no such shard') end
 local added = {}

@@ -12,7 +12,7 @@ from zlib import crc32
 from streams.dead import Letter, reason_of
 from streams.errors import ConfigError, MalformedEvent, Unreachable
 from streams.events import Event, Reader
-from streams.join.step import Move, Rules, Step, asked, told
+from streams.join.step import Move, Rules, Step, outcome_entry, prediction_entry
 from streams.kafka import Polled, crc
 from streams.kafka.records import tp_name
 
@@ -58,7 +58,7 @@ def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_m
     read = readers.outcome if outcomes else readers.prediction
     letters = [Letter(tp, start, end, reason, None) for start, end, reason in polled.rejected]
     batch = Batch(polled, outcomes, letters)
-    make, span = (told, rules.window_ms + rules.keep_ms) if outcomes else (asked, rules.window_ms)
+    make, span = (outcome_entry, rules.window_ms + rules.keep_ms) if outcomes else (prediction_entry, rules.window_ms)
     latest_ms, summed = min(latest_ms, LAST_TIME_MS), outcomes and rules.reduce == "sum"
     for record in polled.records:
         try:
@@ -148,7 +148,7 @@ def _move(shard: int, batch: Batch, start: int) -> Move:
     move = Move(tp_name(polled.tp), start, polled.end, outcomes=int(batch.outcomes))
     if polled.records:
         move.last, move.crc = polled.records[-1].offset, crc(polled.records[-1])
-    move.t = max(batch.times, default=-1)
+    move.t_ms = max(batch.times, default=-1)
     if shard == 0:  # every shard passes every position; what belongs to none is counted once
         seen = len(batch.offsets) - bisect_left(batch.offsets, start)
         move.rejected = sum(max(0, letter.end - max(letter.start, start)) for letter in batch.letters)

@@ -1,5 +1,5 @@
--- Create a shard where it is not there; return its fields, whoever created it.
+-- Create a shard unless it exists; return its fields, whoever created it.
 --
--- KEYS[1]: m. ARGV: the fields and their values, in turn.
+-- KEYS[1]: m. ARGV: field, value, field, value, ...
 if redis.call('HEXISTS', KEYS[1], 'format') == 0 then redis.call('HSET', KEYS[1], unpack(ARGV)) end
 return redis.call('HGETALL', KEYS[1])

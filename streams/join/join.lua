@@ -1,16 +1,15 @@
--- One step of the join, or (without ARGV[1]) one atomic look at a shard. All is checked and computed, then written.
+-- One step of the join, or (without ARGV[1]) one atomic read of a shard. First check and compute everything, then write.
 --
 -- KEYS: m (hash: format, seq, chain, watermark, counters, steps, sizes, one field per partition and note),
 --       e (id -> entry), w (open windows), g (markers to drop), s (samples).
--- ARGV[1]: the step as step.py packs it. The answer: what step.py unpacks.
--- Entries: 'w<tail>' waiting; 'h<length>:<held><tail>' waiting with outcomes; 'p<tail>' provisional; 'o<middle>' an early
---          outcome; 'e<t>:<held>' several; 'd' done, 'd<t>' done and not to be dropped before that time. held: the packed
---          list of {t, label}, distinct and sorted. In w and g: '<time>:<id>'. In s up to ENTRY samples share an entry,
---          '<seq>' -> sample.
--- A sample is its kind, its middle and its tail: a tail is a prediction's, '<t>,"prediction":<JSON>}', a middle an
--- outcome's, '1,"label_t":2,"id":"a","t":'. What most events need as text comes ready with them (step.py):
--- formatting is slow here.
--- Numbers become text by %.0f: `..` would round them to 14 digits.
+-- ARGV[1]: the step as step.py packs it. The reply is what step.py unpacks.
+-- Entries: 'w<tail>' waiting; 'h<length>:<outcomes><tail>' waiting with outcomes; 'p<tail>' provisional; 'o<middle>' one
+--          early outcome; 'e<t>:<outcomes>' several; 'd' done, 'd<t>' done and kept at least until that time.
+--          <outcomes> is the packed list of {t, label}, distinct and sorted.
+-- In w and g: '<time>:<id>'. In s up to ENTRY samples share an entry, '<seq>' -> sample.
+-- A sample's text is its kind, a middle and a tail: the middle comes from the outcome, '1,"label_t":2,"id":"a","t":', the
+-- tail from the prediction, '<t>,"prediction":<JSON>}'. Events bring these texts ready-made (step.py), because formatting
+-- is slow here. Numbers are formatted by %.0f: `..` would round them to 14 digits.
 local FORMAT, CLOSE, DROP, CHUNK, ENTRY, ENTRY_BYTES = '3', 256, 512, 1000, 16, 4000
 local m, e, w, g, s = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local T, NEXT, LAST, CRC, RECORDS, REJECTED, HOLES, LOST, ENDED = 1, 2, 3, 4, 6, 7, 8, 9, 10 -- of a partition (5: start)
@@ -40,7 +39,7 @@ local JOINED, WAITING, EARLY = '{"kind":"joined","revision":0,"label":', byte('w
 local function whole(n) return format('%.0f', n) end
 local function time_of(item) return tonumber(match(item, '^%d+')) end
 
--- Whether the feed was ended and all of it has been read.
+-- Whether the feed has ended and all of it was read.
 local function closing()
   if meta.ending ~= '1' then return false end
   for _, tp in pairs(tps) do
@@ -53,11 +52,11 @@ end
 local function due(list, most, all)
   local head = redis.call('LINDEX', list, 0)
   if not head or not (all or time_of(head) < W) then return {} end
-  local found = redis.call('LRANGE', list, 0, most - 1)
-  for i, item in ipairs(found) do
-    if not all and time_of(item) >= W then return {unpack(found, 1, i - 1)} end
+  local items = redis.call('LRANGE', list, 0, most - 1)
+  for i, item in ipairs(items) do
+    if not all and time_of(item) >= W then return {unpack(items, 1, i - 1)} end
   end
-  return found
+  return items
 end
 
 local function answer()
@@ -86,31 +85,32 @@ if not any or (resting and #due(w, 1, closing()) + #due(g, 1, false) == 0) then 
 if seq > 0 and not (newest and string.match(newest[1], '^%d+') == meta.seq) then
   return redis.error_reply('BROKEN ' .. m .. ': the stream does not end at sample ' .. meta.seq)
 end
--- A node that went back to amid a slot's migration holds some of the keys, and Redis 7.0 that reads a torn log twice does a
--- part of a step beside the next one: no counter would tell. Steps are counted relatively first and absolutely last.
+-- A cluster node restored to the middle of a slot's migration holds only some of the keys, and Redis 7.0 that loads a
+-- torn log twice applies a part of a step twice; no counter shows either. Every step therefore begins to write with
+-- HINCRBY of `steps` and ends with HSET of `sizes`: what is there now must be what the last step left.
 local steps = tonumber(meta.steps or 0)
 local function sizes(n)
   return whole(n) .. ' ' .. redis.call('HLEN', e) .. ' ' .. redis.call('LLEN', w) .. ' ' .. redis.call('LLEN', g)
 end
-local found = sizes(steps) -- asked for in any case: a right that is missing must show before the first write
-if meta.sizes and meta.sizes ~= found then
+local now_sizes = sizes(steps) -- always called: a missing right must show before the first write
+if meta.sizes and meta.sizes ~= now_sizes then
   local was = ': steps, entries, windows and markers were ' .. meta.sizes
-  return redis.error_reply('BROKEN ' .. m .. was .. ' and are ' .. found)
+  return redis.error_reply('BROKEN ' .. m .. was .. ' and are ' .. now_sizes)
 end
 
 -- Compute.
-local entry, touched, opens, drops, samples = {}, {}, {}, {}, {}
+local entries, touched, opens, drops, samples = {}, {}, {}, {}, {}
 local function load(wanted)
   for from = 1, #wanted, CHUNK do
     local to = math.min(from + CHUNK - 1, #wanted)
-    local found = redis.call('HMGET', e, unpack(wanted, from, to))
+    local values = redis.call('HMGET', e, unpack(wanted, from, to))
     for i = from, to do
-      if not touched[wanted[i]] then entry[wanted[i]] = found[i - from + 1] end
+      if not touched[wanted[i]] then entries[wanted[i]] = values[i - from + 1] end
     end
   end
 end
 local function add(name, n) count[name] = count[name] + n end
-local function put(id, value) entry[id], touched[id] = value, true end
+local function put(id, value) entries[id], touched[id] = value, true end
 local function done(id, t)
   put(id, 'd')
   drops[#drops + 1] = whole(t + window + keep) .. ':' .. id
@@ -119,25 +119,25 @@ local function emit(kind, revision, middle, tail)
   seq = seq + 1
   samples[#samples + 1] = '{"kind":"' .. kind .. '","revision":' .. revision .. ',"label":' .. middle .. tail
 end
-local function told(id, label, t)
+local function middle_of(id, label, t)
   return label .. ',"label_t":' .. whole(t) .. ',"id":' .. cjson.encode(id) .. ',"t":'
 end
 local function label_of(middle) return match(middle, '^(.*),"label_t":%d+,"id":') end
 local function label_t_of(middle) return tonumber(match(middle, '^.*,"label_t":(%d+),"id":')) end
 
--- An entry's state, time, outcomes held and tail.
-local function parts(held)
-  local state, number = match(held, '^(%a)(%d*)')
+-- An entry's state, time, outcomes and tail.
+local function parts(entry)
+  local state, number = match(entry, '^(%a)(%d*)')
   local t, first = tonumber(number) or 0, #number + 3 -- what follows a colon
   if state == 'd' then return state, t, {}, '' end
   if state == 'o' then
-    t = label_t_of(held)
-    return 'e', t, {{t, label_of(cut(held, 2))}}, ''
+    t = label_t_of(entry)
+    return 'e', t, {{t, label_of(cut(entry, 2))}}, ''
   end
-  if state == 'e' then return state, t, cmsgpack.unpack(cut(held, first)), '' end
-  if state ~= 'h' then return state, t, {}, cut(held, 2) end
-  local tail = cut(held, first + t)
-  return state, time_of(tail), cmsgpack.unpack(cut(held, first, first + t - 1)), tail
+  if state == 'e' then return state, t, cmsgpack.unpack(cut(entry, first)), '' end
+  if state ~= 'h' then return state, t, {}, cut(entry, 2) end
+  local tail = cut(entry, first + t)
+  return state, time_of(tail), cmsgpack.unpack(cut(entry, first, first + t - 1)), tail
 end
 local function hold(id, outcomes, tail)
   if #outcomes == 0 then return put(id, 'w' .. tail) end
@@ -146,10 +146,10 @@ local function hold(id, outcomes, tail)
 end
 
 local function before(a, b) return a[1] < b[1] or (a[1] == b[1] and a[2] < b[2]) end
--- Put an outcome where it belongs; gives false for a copy, and what had to go where there are too many.
+-- Insert an outcome in order. Returns false for a copy, true, or the outcome that was removed if there are too many.
 local function insert(outcomes, t, label)
-  for _, held in ipairs(outcomes) do
-    if held[1] == t and held[2] == label then return false end
+  for _, one in ipairs(outcomes) do
+    if one[1] == t and one[2] == label then return false end
   end
   outcomes[#outcomes + 1] = {t, label}
   table.sort(outcomes, before)
@@ -159,23 +159,23 @@ end
 -- The outcomes up to a time, and those after it.
 local function split(outcomes, deadline)
   local first, second = {}, {}
-  for _, held in ipairs(outcomes) do
-    local side = held[1] <= deadline and first or second
-    side[#side + 1] = held
+  for _, one in ipairs(outcomes) do
+    local side = one[1] <= deadline and first or second
+    side[#side + 1] = one
   end
   return first, second
 end
 -- Make one outcome of several.
 local function reduced(id, outcomes)
   local first, last = outcomes[1], outcomes[#outcomes]
-  if reduce == 'first' then return told(id, first[2], first[1]) end
-  if reduce == 'last' then return told(id, last[2], last[1]) end
+  if reduce == 'first' then return middle_of(id, first[2], first[1]) end
+  if reduce == 'last' then return middle_of(id, last[2], last[1]) end
   local labels, sum = {}, 0
-  for i, held in ipairs(outcomes) do
-    labels[i] = held[2]
-    sum = sum + (reduce == 'sum' and tonumber(held[2]) or 0)
+  for i, one in ipairs(outcomes) do
+    labels[i] = one[2]
+    sum = sum + (reduce == 'sum' and tonumber(one[2]) or 0)
   end
-  return told(id, reduce == 'sum' and format('%.17g', sum) or '[' .. table.concat(labels, ',') .. ']', last[1])
+  return middle_of(id, reduce == 'sum' and format('%.17g', sum) or '[' .. table.concat(labels, ',') .. ']', last[1])
 end
 
 local function joined(id, t, outcomes, tail)
@@ -192,34 +192,34 @@ local function corrected(id, t, outcomes, tail)
   drops[#drops + 1] = whole(drop) .. ':' .. id
 end
 
--- How many took the shortest ways, which make no table: predictions that wait, outcomes of those, outcomes that come
--- first, predictions of those.
+-- Events that took the short paths, which create no table: predictions that open a window, outcomes that meet a waiting
+-- prediction, outcomes that come first, predictions that meet such an outcome.
 local opened, settled, early, met = 0, 0, 0, 0
 
-local function prediction(id, t, entered, held, item)
+local function prediction(id, t, new, entry, item)
   if t + window + keep < W then return add('prediction_too_late', 1) end
-  if not held then
+  if not entry then
     opened = opened + 1
     opens[#opens + 1] = item
-    entry[id], touched[id] = entered, true
+    entries[id], touched[id] = new, true
     return
   end
-  if byte(held) == EARLY and not at_close then
-    local label_t = label_t_of(held)
+  if byte(entry) == EARLY and not at_close then
+    local label_t = label_t_of(entry)
     if label_t <= t + window then
       met, seq = met + 1, seq + 1
-      samples[#samples + 1] = JOINED .. cut(held, 2) .. cut(entered, 2)
+      samples[#samples + 1] = JOINED .. cut(entry, 2) .. cut(new, 2)
       return done(id, math.max(t, label_t))
     end
   end
-  local state, _, outcomes, other = parts(held)
+  local state, _, outcomes, other = parts(entry)
   if state ~= 'e' then -- the first copy counts
-    if other ~= '' and other ~= cut(entered, 2) then add('conflict', 1) end
+    if other ~= '' and other ~= cut(new, 2) then add('conflict', 1) end
     return add('prediction_duplicate', 1)
   end
   add('opened', 1)
   local on_time, late = split(outcomes, t + window)
-  local tail = cut(entered, 2)
+  local tail = cut(new, 2)
   add('early', -#outcomes)
   add('late', #late)
   if #on_time > 0 and not at_close then
@@ -235,8 +235,8 @@ local function prediction(id, t, entered, held, item)
 end
 
 -- An outcome of a prediction that waits.
-local function settle(id, t, middle, held)
-  local _, t_prediction, outcomes, tail = parts(held)
+local function settle(id, t, middle, entry)
+  local _, t_prediction, outcomes, tail = parts(entry)
   local deadline = t_prediction + window
   local on_time = t <= deadline
   local label = label_of(middle)
@@ -256,41 +256,41 @@ local function settle(id, t, middle, held)
   hold(id, outcomes, tail)
 end
 
-local function outcome(id, t, middle, held, item)
+local function outcome(id, t, middle, entry, item)
   if t + window + keep < W then return add('outcome_too_late', 1) end
-  if not held then
+  if not entry then
     early = early + 1
     opens[#opens + 1] = whole(t + window) .. ':' .. id
-    entry[id], touched[id] = 'o' .. middle, true
+    entries[id], touched[id] = 'o' .. middle, true
     return
   end
-  if byte(held) == WAITING and not at_close then
-    local tail = cut(held, 2)
+  if byte(entry) == WAITING and not at_close then
+    local tail = cut(entry, 2)
     local t_prediction = time_of(tail)
     if t_prediction <= t and t <= t_prediction + window then
       settled, seq = settled + 1, seq + 1
       samples[#samples + 1] = JOINED .. middle .. tail
       drops[#drops + 1] = item
-      entry[id], touched[id] = 'd', true
+      entries[id], touched[id] = 'd', true
       return
     end
   end
-  local state = cut(held, 1, 1)
+  local state = cut(entry, 1, 1)
   if state == 'd' then return add('outcome_duplicate', 1) end
-  if state == 'w' or state == 'h' then return settle(id, t, middle, held) end
+  if state == 'w' or state == 'h' then return settle(id, t, middle, entry) end
   if state == 'p' then
-    local _, t_prediction, _, tail = parts(held)
+    local _, t_prediction, _, tail = parts(entry)
     if t > t_prediction + window and not correct then return add('late', 1) end
     return corrected(id, t_prediction, {{t, label_of(middle)}}, tail)
   end
-  local _, first, outcomes = parts(held)
+  local _, first, outcomes = parts(entry)
   local other = insert(outcomes, t, label_of(middle))
   if not other then return add('outcome_duplicate', 1) end
   add(other == true and 'early' or 'capped', 1)
   put(id, 'e' .. whole(first) .. ':' .. cmsgpack.pack(outcomes))
 end
 
--- A window has passed.
+-- Close the window of an entry.
 local function close(id, t, state, outcomes, tail)
   if state == 'e' then
     add('early', -#outcomes)
@@ -305,7 +305,7 @@ local function close(id, t, state, outcomes, tail)
     return done(id, t)
   end
   add('negative', 1)
-  emit('negative', '0', told(id, negative, t + window), tail)
+  emit('negative', '0', middle_of(id, negative, t + window), tail)
   if #late > 0 then
     add('late', -#late)
     return corrected(id, t, late, tail)
@@ -318,7 +318,7 @@ load(ids)
 for i = 1, #ids do
   if applies[which[i]] then
     local apply = moves[which[i]][11] == 1 and outcome or prediction
-    apply(ids[i], times[i], bodies[i], entry[ids[i]], items[i])
+    apply(ids[i], times[i], bodies[i], entries[ids[i]], items[i])
   end
 end
 add('opened', opened + met)
@@ -359,15 +359,15 @@ for i, item in ipairs(closed) do closed_ids[i] = string.match(item, '^%d+:(.*)$'
 for i, item in ipairs(dropped) do dropped_ids[i] = string.match(item, '^%d+:(.*)$') end
 load(closed_ids)
 for i, id in ipairs(closed_ids) do
-  if entry[id] then
-    local state, t, outcomes, tail = parts(entry[id])
+  if entries[id] then
+    local state, t, outcomes, tail = parts(entries[id])
     local open = state == 'w' or state == 'h' or state == 'e'
     if open and t + window == time_of(closed[i]) then close(id, t, state, outcomes, tail) end
   end
 end
 load(dropped_ids)
 for i, id in ipairs(dropped_ids) do
-  local state, t = parts(entry[id] or 'd')
+  local state, t = parts(entries[id] or 'd')
   if state == 'p' or (state == 'd' and t <= time_of(dropped[i])) then put(id, false) end
 end
 
@@ -379,9 +379,9 @@ local function chunked(command, key, list)
 end
 local kept, gone = {}, {}
 for id in pairs(touched) do
-  if entry[id] then
+  if entries[id] then
     kept[#kept + 1] = id
-    kept[#kept + 1] = entry[id]
+    kept[#kept + 1] = entries[id]
   else
     gone[#gone + 1] = id
   end

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from streams.errors import ConfigError, LogReplaced, StoreRefused
 from streams.join.batch import LAST_TIME_MS, Readers, decode, fill
-from streams.join.step import Move, PartitionState, Rules, ShardState, Step
+from streams.join.step import FORGET, Move, PartitionState, Rules, ShardState, Step
 from streams.join.store import Store
 from streams.kafka import Source, Tp, crc
 from streams.kafka.records import tp_name
@@ -60,7 +60,7 @@ def accept(store: Store, feed: str, loss: Loss, rules: Rules, note: str) -> None
     """
     lost = loss.lost
     for shard, start in loss.behind.items():
-        move = Move(loss.tp, start, loss.end, last=-2, lost=lost)
+        move = Move(loss.tp, start, loss.end, last=FORGET, lost=lost)
         state = store.step(feed, shard, Step(secrets.token_hex(16), rules, [move], note=note))
         if state.partitions[loss.tp].next != loss.end:
             raise StoreRefused(f"{feed}.{shard}: the shard has moved on from {start} meanwhile; look again")

@@ -1,6 +1,6 @@
 """What goes into one step of the join and what comes back: types, and their bytes for join.lua.
 
-Owns the layout that join.lua reads and writes, in this order of fields. Knows neither Redis nor Kafka.
+Owns the layout that join.lua reads and writes: the order of the fields. Knows neither Redis nor Kafka.
 """
 
 from collections.abc import Mapping
@@ -18,12 +18,16 @@ COUNTERS = (
 )  # fmt: skip
 
 
-class Move(Struct, array_like=True):
-    """One partition's part of a step: from where to where, and what lay between. -1 stands for "none".
+FORGET = -2  # as `Move.last`: the record last read is no longer in the log
 
-    `last` and `crc` are the last record read (`last` -2: forget it); `t` the largest event time; `records`, `rejected`,
-    `holes` and `lost` count positions. A rejected or empty position is counted by shard 0 alone. `idle` claims that
-    nothing comes, `ended` that the end of a feed that was ended has been read.
+
+class Move(Struct, array_like=True):
+    """One partition's part of a step: the offsets from `start` to before `end`, and what they hold.
+
+    `last` and `crc` are offset and checksum of the last record read (-1: there is none); `t_ms` is the largest event
+    time (-1: there is none). `records`, `rejected`, `holes` and `lost` count offsets; shard 0 alone counts those that
+    hold no event. `idle` claims that nothing more comes for now, `ended` that a feed that has ended was read to its
+    end.
     """
 
     tp: str
@@ -31,7 +35,7 @@ class Move(Struct, array_like=True):
     end: int
     last: int = -1
     crc: int = 0
-    t: int = -1
+    t_ms: int = -1
     records: int = 0
     rejected: int = 0
     holes: int = 0
@@ -42,7 +46,7 @@ class Move(Struct, array_like=True):
 
 
 class Rules(Struct, array_like=True, frozen=True):
-    """A policy as the script takes it. `negative` is the label's JSON text, empty where absence means nothing."""
+    """A policy as the script takes it. `negative` is the label's JSON text, empty where absence is not a negative."""
 
     window_ms: int
     keep_ms: int
@@ -56,7 +60,7 @@ class Rules(Struct, array_like=True, frozen=True):
 
     @classmethod
     def of(cls, policy: JoinPolicy) -> "Rules":
-        """Give a policy's rules."""
+        """Return a policy's rules."""
         p = policy
         window, keep, slack, ahead = (round(s * 1_000) for s in (p.window_s, p.keep_s, p.slack_s, p.max_ahead_s))
         label = f"{p.negative_label:.17g}" if p.absent == "negative" else ""
@@ -65,10 +69,10 @@ class Rules(Struct, array_like=True, frozen=True):
 
 
 class Step(Struct, array_like=True):
-    """One script call. The events are five lists of equal length: index into `moves` (from 1), id, time, item, text.
+    """One script call. The events are five lists of equal length: index into `moves` (from 1), id, time, item, body.
 
-    Item and text are what `asked` and `told` make, ready to be stored.
-    `note` is an operator's: what was done, by whom and why; it is kept with the shard.
+    Items and bodies are the two texts that `prediction_entry` and `outcome_entry` return. `note` says what an operator
+    did, who and why; it is kept with the shard.
     """
 
     token: str
@@ -82,22 +86,26 @@ class Step(Struct, array_like=True):
     note: str = ""
 
 
-def asked(key: str, t_ms: int, content: str, window_ms: int) -> tuple[str, str]:
-    """Give a prediction as the shard keeps it: the item of its window, and its entry."""
+def prediction_entry(key: str, t_ms: int, content: str, window_ms: int) -> tuple[str, str]:
+    """Return what a shard keeps of a prediction: the item of its window, and its entry."""
     return f"{t_ms + window_ms}:{key}", f'w{t_ms},"prediction":{content}}}'
 
 
-def told(key: str, t_ms: int, label: str, stay_ms: int) -> tuple[str, str]:
-    """Give an outcome as the shard takes it: its marker's item (`stay_ms`: window and keep), and a sample's middle."""
+def outcome_entry(key: str, t_ms: int, label: str, stay_ms: int) -> tuple[str, str]:
+    """Return what a shard keeps of an outcome: the item of its marker, and a sample's middle (see join.lua).
+
+    `stay_ms` is window and keep together.
+    """
     return f"{t_ms + stay_ms}:{key}", f'{label},"label_t":{t_ms},"id":{quoted(key)},"t":'
 
 
 class PartitionState(Struct, array_like=True, frozen=True):
-    """What a shard knows of a partition: `t_ms` its time (-1: none yet), `next` the first offset not yet applied.
+    """What a shard knows of a partition.
 
-    `last` (-1: none) and `crc` are the last record read, `start` where the feed began; `ended`: its end was read after
-    the command `end-of-feed`; `since_ms`: the watermark when it was added to a feed that ran. The equation: over all
-    shards at one position, next - start = records + rejected + holes + lost.
+    `t_ms` is its largest event time (-1: none yet), `next` the next offset to apply. `last` and `crc` are offset and
+    checksum of the last record read (-1: there is none); `start` is the offset where the feed began. `ended` says that
+    it was read to its end after the command `end-of-feed`; `since_ms` is the watermark when it was added to a running
+    feed. Where all shards have the same `next`, summed over them: next - start = records + rejected + holes + lost.
     """
 
     t_ms: int
@@ -114,10 +122,11 @@ class PartitionState(Struct, array_like=True, frozen=True):
 
 
 class ShardState(Struct, array_like=True, frozen=True):
-    """A shard in one atomic look, or right after a step.
+    """A shard in one atomic read, or right after a step.
 
-    `unread` samples are in the stream behind the one that the last trim kept; `due` windows and markers (counted up to
-    one step's worth) wait for the next step; `partitions` are by name, "topic:partition".
+    `unread` counts the samples in the stream after the one that the last trim kept; `due` counts the windows and
+    markers that the next step will close and drop (up to the most that one step takes); `partitions` are by name,
+    "topic:partition".
     """
 
     seq: int

@@ -9,6 +9,7 @@ import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import redis
@@ -22,12 +23,12 @@ from streams.errors import ConfigError
 from streams.redis import tls
 from streams.redis.address import URL, Address, address
 from streams.redis.faults import mapped
-from streams.redis.rights import GUARD
 
 CONNECT_S, ANSWER_S = 5.0, 10.0
 RETRIES, RETRY_S = 3, 0.1  # a repeated step is harmless: its token and positions tell
 BLOCK_MS = 5_000  # below ANSWER_S
-SLICE_MS = 50  # how long a cluster's wait looks at one stream before it asks all again
+SLICE_MS = 50  # how long a cluster's `wait` blocks on one stream before it asks all again
+GUARD = Path(__file__).with_name("guard.lua").read_text()
 
 Entry = tuple[str, list[tuple[int, bytes]]]  # of a sample stream: its chain, its samples with their numbers
 

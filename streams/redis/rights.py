@@ -1,7 +1,7 @@
-"""What our user needs of a store with access control lists, and nothing more.
+"""The rights that our user needs on a store with access control lists, and no others.
 
-Owns the rule set that errors and documents show, and the script that makes sure of the rights before anything is
-written: a right that is missing in the middle would leave half a step. Imports no client.
+Owns the rule that errors and documents show. `guard.lua` checks the rights to write before a script writes: a right
+that is missing in the middle would leave half a step. Imports no client.
 """
 
 SCRIPTS = ("eval", "evalsha")
@@ -25,23 +25,11 @@ KEYS = "~{*}:*"
 
 
 def commands(*, cluster: bool) -> tuple[str, ...]:
-    """Name the commands that we call, in scripts and out of them."""
+    """Return the commands that we call, inside scripts and outside."""
     return (*SCRIPTS, *READS, *WRITES, *SERVER, *(CLUSTER if cluster else ()))
 
 
 def rule(user: str, *, cluster: bool) -> str:
-    """Give the command that grants a user what we need; the password it has, or gets, is another rule of it."""
+    """Return the command that grants a user these rights; it leaves the user's password as it is."""
     granted = " ".join(f"+{command}" for command in commands(cluster=cluster))
     return f"ACL SETUSER {user} on {KEYS} {granted}"
-
-
-GUARD = """
-if ARGV[1] and redis.acl_check_cmd then
-  for command, args in pairs({HDEL = {'f'}, HINCRBY = {'f', 1}, HSET = {'f', 'v'}, LTRIM = {0, 1}, RPUSH = {'v'},
-      XADD = {'*', 'f', 'v'}, XTRIM = {'MAXLEN', 1}}) do
-    if not redis.acl_check_cmd(command, KEYS[1], unpack(args)) then
-      return redis.error_reply("NOPERM this user has no permissions to run the '" .. command .. "' command")
-    end
-  end
-end
-"""

@@ -31,9 +31,9 @@ def test_an_added_partition_holds_the_watermark_until_it_is_heard(stage: Stage) 
     feed = stage.feed()
     join(stage.store, feed, 0, 3)
     stage.store.add(feed, 1, MORE[:3])
-    moves = [Move("p:0", 3, 4, t=T + 900), Move("o:0", 3, 4, t=T + 900)]
+    moves = [Move("p:0", 3, 4, t_ms=T + 900), Move("o:0", 3, 4, t_ms=T + 900)]
     assert stage.store.step(feed, 0, Step("a", RULES, moves)).watermark_ms == T
-    heard = stage.store.step(feed, 0, Step("b", RULES, [Move("p:1", 0, 1, t=T + 500)]))
+    heard = stage.store.step(feed, 0, Step("b", RULES, [Move("p:1", 0, 1, t_ms=T + 500)]))
     assert heard.watermark_ms == T + 500
     assert heard.partitions["p:1"].since_ms == T
 

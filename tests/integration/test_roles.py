@@ -25,7 +25,7 @@ from learners.commits import commit as commits
 from learners.evaluation.gate import Decision
 from streams.errors import LostRace
 from streams.events import Prediction, Record, Request, Sample, json_request
-from streams.join.step import Move, Rules, Step, asked, told
+from streams.join.step import Move, Rules, Step, outcome_entry, prediction_entry
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, ensure_topics
 from tests import small
@@ -66,15 +66,15 @@ def emit(store: Store, feed: str, samples: list[Sample], offset: int) -> int:
     step = Step(f"token-{offset}", Rules(10**12, 10**12, 0, 10**12))
     step.moves = [Move("p:0", offset, offset + len(samples)), Move("o:0", offset, offset + len(samples), outcomes=1)]
     for sample in samples:
-        prediction = asked(sample.id, sample.t, msgspec.json.encode(sample.prediction).decode(), 10**12)
-        outcome = told(sample.id, sample.label_t, str(sample.label), 2 * 10**12)
+        prediction = prediction_entry(sample.id, sample.t, msgspec.json.encode(sample.prediction).decode(), 10**12)
+        outcome = outcome_entry(sample.id, sample.label_t, str(sample.label), 2 * 10**12)
         step.which += [1, 2]
         step.ids += [sample.id, sample.id]
         step.times += [sample.t, sample.label_t]
         step.items += [prediction[0], outcome[0]]
         step.bodies += [prediction[1], outcome[1]]
     for move, times in zip(step.moves, (step.times[::2], step.times[1::2]), strict=True):
-        move.records, move.t = len(samples), max(times)
+        move.records, move.t_ms = len(samples), max(times)
     store.step(feed, 0, step)
     return offset + len(samples)
 

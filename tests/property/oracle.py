@@ -217,7 +217,7 @@ class Oracle:
             last, crc = (move.last, move.crc) if move.last >= 0 else (-1, 0) if move.last == -2 else (at.last, at.crc)
             self.partitions[move.tp] = replace(
                 at,
-                t_ms=max(at.t_ms, move.t),
+                t_ms=max(at.t_ms, move.t_ms),
                 next=move.end,
                 last=last,
                 crc=crc,

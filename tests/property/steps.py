@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streams.join.step import Move, Rules, ShardState, Step, asked, told
+from streams.join.step import Move, Rules, ShardState, Step, outcome_entry, prediction_entry
 from streams.join.store import Store
 from tests.property.oracle import Oracle
 
@@ -81,7 +81,11 @@ def add(step: Step, key: str, t: int, label: int = 0) -> None:
     step.times.append(t)
     r = step.rules
     outcome = step.moves[-1].outcomes
-    both = told(key, t, str(label), r.window_ms + r.keep_ms) if outcome else asked(key, t, "{}", r.window_ms)
+    both = (
+        outcome_entry(key, t, str(label), r.window_ms + r.keep_ms)
+        if outcome
+        else prediction_entry(key, t, "{}", r.window_ms)
+    )
     step.items.append(both[0])
     step.bodies.append(both[1])
 
@@ -105,7 +109,7 @@ def make(state: ShardState, plan: Plan, slack: int, rules: Rules = RULES, names:
         if not idle:
             move.end, move.records, move.holes = start + len(events) + 1, len(events), 1
             move.last, move.crc = (move.end - 2, 7) if events else (-1, 0)
-            move.t = max((t for _, t, _ in events), default=-1)
+            move.t_ms = max((t for _, t, _ in events), default=-1)
             for key, t, label in events:
                 add(step, f"id:{key}", t, label)
     return step
@@ -122,7 +126,7 @@ def shard_step(
         start = state.partitions[name].next
         most = max((t for _, t, _ in events), default=-1)
         outcomes = int(name.startswith("o"))
-        step.moves.append(Move(name, start, start + len(events), t=most, records=len(own), outcomes=outcomes))
+        step.moves.append(Move(name, start, start + len(events), t_ms=most, records=len(own), outcomes=outcomes))
         for key, t, label in own:
             add(step, key, t, label)
     return step

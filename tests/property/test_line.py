@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from streams.join.step import Move, Rules, ShardState, Step, asked
+from streams.join.step import Move, Rules, ShardState, Step, prediction_entry
 from streams.join.store import NOTHING, Store
 from tests.property.steps import AHEAD, FEEDS, TOKENS
 
@@ -50,10 +50,10 @@ def lateness(late: list[int]) -> Late:
 def predictions(tp: int, numbers: range, shift: int) -> Step:
     step = Step(f"{next(TOKENS)}", RULES)
     last = T + numbers[-1] * SECOND_MS + shift
-    step.moves = [Move(f"p:{tp}", numbers.start, numbers.stop, t=last, records=len(numbers))]
+    step.moves = [Move(f"p:{tp}", numbers.start, numbers.stop, t_ms=last, records=len(numbers))]
     for n in numbers:
         key, t = f"{tp}.{n}", T + n * SECOND_MS + shift
-        item, body = asked(key, t, "{}", WINDOW_MS)
+        item, body = prediction_entry(key, t, "{}", WINDOW_MS)
         for values, value in ((step.which, 1), (step.times, t)):
             values.append(value)
         for texts, text in ((step.ids, key), (step.items, item), (step.bodies, body)):

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from streams.audit.history import History
 from streams.audit.verify import Emitted, Verdict, verify
-from streams.join.step import Move, PartitionState, Rules, ShardState, Step, asked, told
+from streams.join.step import Move, PartitionState, Rules, ShardState, Step, outcome_entry, prediction_entry
 from tests.property.oracle import Oracle
 
 WINDOW, KEEP, TICK = 100, 50, 7
@@ -75,12 +75,14 @@ class World:
         for n, (number, t, label) in enumerate(events):
             key = f"id:{number}"
             lists: list[list[Any]] = [step.which, step.ids, step.times, step.items, step.bodies]
-            make = told(key, t, str(label), WINDOW + KEEP) if outcomes else asked(key, t, "{}", WINDOW)
+            make = (
+                outcome_entry(key, t, str(label), WINDOW + KEEP) if outcomes else prediction_entry(key, t, "{}", WINDOW)
+            )
             for held, value in zip(lists, (1, key, t, *make), strict=True):
                 held.append(value)
             self.log.append((tp, start + n, self.clock, key, t, str(label) if outcomes else None))
         move = Move(tp, start, start + len(events), records=len(events), outcomes=int(outcomes), idle=int(not events))
-        move.t = max((t for _, t, _ in events), default=-1)
+        move.t_ms = max((t for _, t, _ in events), default=-1)
         return move
 
     def rest(self) -> None:
