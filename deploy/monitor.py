@@ -27,6 +27,7 @@ from deploy.registry.records import (
     DistillerNote,
     EvaluatorNote,
     LearnerNote,
+    MetricName,
     Metrics,
     Row,
     ServerNote,
@@ -40,7 +41,7 @@ from streams.join.store import Store
 T = TypeVar("T", bound=Struct)
 LOOK_EVERY_S = 0.02
 ROLES = (SERVER, LEARNER, DISTILLER, EVALUATOR, CONDUCTOR)  # whose notes say how far the loop is
-NO_ROW: Row = (0, None, None)
+NO_ROW = Row(0, {})
 
 
 class Progress(Struct, frozen=True):
@@ -174,6 +175,11 @@ class View(Struct, frozen=True, kw_only=True):
     def events(self) -> int:
         """All that were read."""
         return self.joined + self.served
+
+    @property
+    def loss(self) -> MetricName:
+        """The task's loss, as far as it is known."""
+        return self.metrics.names[0] if self.metrics else MetricName("loss", "")
 
 
 def look(feed: str, monitor: Monitor) -> View:

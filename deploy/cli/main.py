@@ -22,7 +22,7 @@ from deploy.console import report
 from deploy.console.join import line, shown
 from deploy.console.picture import Snapshot, svg
 from deploy.console.terminal import screen
-from deploy.console.view import cell, draw
+from deploy.console.view import draw, values
 from deploy.monitor import View
 from deploy.operate.status import status
 from deploy.run.join import joining
@@ -139,9 +139,9 @@ def _replay(path: Path, settings: config.Settings, *, fresh: bool, as_json: bool
         print_json(summary)
     else:
         console.print(
-            f"{summary.samples:,} samples, {summary.lost} lost, {summary.doubled} doubled; served AUC "
-            f"{cell(summary.auc_served)}, log loss {cell(summary.logloss_served)}; frozen {cell(summary.auc_frozen)}, "
-            f"{cell(summary.logloss_frozen)}; {summary.promotions} promotions; {summary.seconds:.0f} s"
+            f"{summary.samples:,} samples, {summary.lost} lost, {summary.doubled} doubled; served: "
+            f"{values(summary.metrics['served'])}; frozen: {values(summary.metrics['frozen'])}; "
+            f"{summary.promotions} promotions; {summary.seconds:.0f} s"
         )
     if not summary.balanced or summary.lost or summary.doubled:
         raise ShadowstreamError("the audit does not balance")

@@ -11,7 +11,7 @@ from datetime import datetime
 from rich.console import Console
 from rich.live import Live
 
-from deploy.console.view import cell, day, draw, fate, rate, told
+from deploy.console.view import day, draw, rate, told, values
 from deploy.monitor import NO_ROW, View
 
 
@@ -26,7 +26,7 @@ class Plain:
         """Print what is new."""
         for candidate in view.candidates:
             decided = candidate.refused or candidate.number in view.verdicts
-            said = told(fate(candidate, view)) if decided else "distilled"
+            said = told(candidate, view) if decided else "distilled"
             if self._said.get(candidate.number) != said:
                 self._said[candidate.number] = said
                 self._say(f"candidate {candidate.number} of {day(candidate.at_ms)}: {said}")
@@ -37,7 +37,7 @@ class Plain:
         self._say(
             f"{day(view.at_ms)}  {view.events:,} events, {rate(view)}/s, {view.waiting:,} waiting, "
             f"{view.learned:,} learned, champion v{view.champions[-1].number if view.champions else '-'}, "
-            f"served AUC {cell(served[2])}, log loss {cell(served[1])}"
+            f"served: {values(served.values)}"
         )
 
     def _say(self, line: str) -> None:

@@ -3,7 +3,9 @@
 Owns words and layout. Does not know where the figures come from, nor where they are printed.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import product
 from typing import NamedTuple
 
 from rich.console import Group, JustifyMethod, RenderableType
@@ -14,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.monitor import NO_ROW, View
-from deploy.registry.records import Candidate, Metrics
+from deploy.registry.records import Candidate, MetricName, Metrics
 from learners.evaluation.gate import Decision
 
 DAY_MS = 86_400_000
@@ -53,12 +55,17 @@ def cell(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
+def title_of(metric: MetricName) -> str:
+    """Return a metric's name with its unit."""
+    return f"{metric.name}, {metric.unit}" if metric.unit else metric.name
+
+
 def rate(view: View) -> str:
     """Return events a second."""
     return "-" if view.events_per_second is None else f"{view.events_per_second:,.0f}"
 
 
-def fate(candidate: Candidate, view: View) -> Fate:
+def fate_of(candidate: Candidate, view: View) -> Fate:
     """Say what became of a candidate, with its test's evidence."""
     if candidate.refused:
         return Fate(f"refused: {candidate.refused}", "dim")
@@ -80,13 +87,19 @@ def fate(candidate: Candidate, view: View) -> Fate:
     return Fate("waits for its test")
 
 
-def told(fate: Fate) -> str:
+def values(row: Mapping[str, float | None]) -> str:
+    """Return a model's metrics as one line."""
+    return ", ".join(f"{name} {cell(value)}" for name, value in row.items()) or "not measured yet"
+
+
+def told(candidate: Candidate, view: View) -> str:
     """Return what became of a candidate as one line."""
+    fate, loss = fate_of(candidate, view), view.loss
     date = f" on {fate.date}" if fate.date else ""
     if not fate.samples:
         return f"{fate.text}{date}"
-    loss = f"loss {fate.loss} a sample, " if fate.loss else ""
-    return f"{fate.text}{date}: {loss}evidence {fate.evidence} after {fate.samples} samples"
+    gain = f"{loss.name} {fate.loss}{f' {loss.unit}'.rstrip()} a sample, " if fate.loss else ""
+    return f"{fate.text}{date}: {gain}evidence {fate.evidence} after {fate.samples} samples"
 
 
 def draw(view: View) -> Panel:
@@ -141,21 +154,27 @@ def _promotions(view: View) -> tuple[str, str]:
 
 def _models(view: View) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for title in ("model", "AUC", "log loss", "samples"):
+    names = view.metrics.names if view.metrics else ()
+    for title in ("model", *map(title_of, names), "samples"):
         table.add_column(Text(title, "dim"), justify="left" if title == "model" else "right")
     for who, name in NAMES.items():
-        count, loss, auc = view.metrics.total[who] if view.metrics else NO_ROW
-        table.add_row(name, cell(auc), cell(loss), f"{count:,}", style="bold" if who == "served" else "")
+        row = view.metrics.total[who] if view.metrics else NO_ROW
+        table.add_row(
+            name,
+            *(cell(row.values[one.name]) for one in names),
+            f"{row.count:,}",
+            style="bold" if who == "served" else "",
+        )
     return table
 
 
 def _candidates(view: View) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("candidate", "distilled", "what became of it", "on", "loss", "evidence", "samples"):
-        justify: JustifyMethod = "right" if title in ("loss", "samples") else "left"
+    for title in ("candidate", "distilled", "what became of it", "on", view.loss.name, "evidence", "samples"):
+        justify: JustifyMethod = "right" if title in (view.loss.name, "samples") else "left"
         table.add_column(Text(title, "dim"), justify=justify, no_wrap=title != "what became of it")
     for candidate in view.candidates[-SHOWN:]:
-        text, style, *others = fate(candidate, view)
+        text, style, *others = fate_of(candidate, view)
         table.add_row(str(candidate.number), day(candidate.at_ms), escape(text), *others, style=style)
     return table
 
@@ -164,11 +183,10 @@ def months(metrics: Metrics) -> Table:
     """Lay out the models by month."""
     table = Table(title="By month of prediction", title_justify="left")
     table.add_column("month")
-    for who in NAMES:
-        table.add_column(f"{who} AUC", justify="right")
-        table.add_column("log loss", justify="right")
+    for who, one in product(NAMES, metrics.names):
+        table.add_column(f"{who.replace('_', ' ')}\n{one.name}", justify="right")
     for month, rows in [*sorted(metrics.months.items()), ("all", metrics.total)]:
-        cells = [cell(value) for who in NAMES for value in (rows[who][2], rows[who][1])]
+        cells = [cell(rows[who].values[one.name]) for who, one in product(NAMES, metrics.names)]
         table.add_row(month, *cells, style="bold" if month == "all" else "")
     return table
 

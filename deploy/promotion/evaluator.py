@@ -12,10 +12,10 @@ from compressors.artifact import format as artifact
 from deploy.pipeline import Pipeline
 from deploy.registry.history import taken_back
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, EVALUATOR, METRICS, VERDICTS
-from deploy.registry.records import EvaluatorNote, Metrics, Row, Trial
+from deploy.registry.records import EvaluatorNote, MetricName, Metrics, Row, Trial
 from deploy.registry.registry import Registry
 from learners.evaluation.evaluate import Answer, Evaluator, Verdict, answers
-from learners.evaluation.metrics import Scores
+from learners.evaluation.scores import Scores
 from learners.online.batches import Encoder
 from streams.errors import RegistryError
 from streams.join.store import Store
@@ -76,12 +76,7 @@ class EvaluatorRole:
         self._stale = time.monotonic() - self._measured_at <= METRICS_EVERY_S
         if not self._stale:
             self._measured_at = time.monotonic()
-            self._metrics = METRICS.entry(
-                Metrics(
-                    {who: row(scores) for who, scores in self._evaluator.totals().items()},
-                    {m: {who: row(s) for who, s in month.items()} for m, month in self._evaluator.months.items()},
-                )
-            )
+            self._metrics = METRICS.entry(metrics(self._evaluator))
         note = EvaluatorNote(self._commit, self._candidate, self._verdict, trial)
         self._store.put(self._pipeline.name, EVALUATOR.entry(note) | self._metrics)
 
@@ -99,7 +94,19 @@ def first_version(pipeline: Pipeline, registry: Registry) -> Answer:
     return lambda inputs: answers(model, inputs) + offset
 
 
-def row(scores: Scores) -> Row:
-    """Give count, mean loss and AUC; JSON has no NaN."""
-    loss, auc = (None if math.isnan(value) else value for value in (scores.loss, scores.auc))
-    return scores.count, loss, auc
+def metrics(evaluator: Evaluator) -> Metrics:
+    """Return what has been measured so far."""
+    total = evaluator.totals()
+    return Metrics(
+        tuple(MetricName(metric.name, metric.unit) for metric in total["served"].metrics),
+        rows(total),
+        {name: rows(month) for name, month in evaluator.months.items()},
+    )
+
+
+def rows(models: dict[str, Scores]) -> dict[str, Row]:
+    """Return what is written down of each model; JSON has no NaN."""
+    return {
+        who: Row(scores.count, {name: None if math.isnan(value) else value for name, value in scores.values.items()})
+        for who, scores in models.items()
+    }

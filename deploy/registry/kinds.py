@@ -57,8 +57,11 @@ class Note(Generic[T]):
         return {self.name: records.encode(note)}
 
     def read(self, data: bytes | None) -> T | None:
-        """Return the note that the store has returned, if there is one."""
-        return None if data is None else msgspec.json.decode(data, type=self.of)
+        """Return the note that the store has returned; None without one, or if another version wrote it otherwise."""
+        try:
+            return None if data is None else msgspec.json.decode(data, type=self.of)
+        except msgspec.DecodeError:
+            return None
 
 
 COMMITS: Kind[Commit] = Kind(
@@ -82,7 +85,7 @@ LEARNER = Note("learner", "how far learning is, and the live intercept", Learner
 DISTILLER = Note("distiller", "the last commit taken, and the last candidate made", DistillerNote)
 EVALUATOR = Note("evaluator", "the last commit, candidate and verdict, and the running trial", EvaluatorNote)
 CONDUCTOR = Note("conductor", "the last verdict handled, and the version that follows from it", ConductorNote)
-METRICS = Note("metrics", "how well the frozen, the served and the shadow model did, in all and by month", Metrics)
+METRICS = Note("metrics", "how well each model did, in all and by month, by the task's metrics", Metrics)
 NOTES: tuple[Note[Any], ...] = (SERVER, LEARNER, DISTILLER, EVALUATOR, CONDUCTOR, METRICS)
 ATTEMPTS = "attempts"  # a note as well, of the attempts to get further than a commit: deploy/learning/attempts.py
 

@@ -97,12 +97,27 @@ class EvaluatorNote(Struct, frozen=True):
     trial: Trial | None
 
 
-Row = tuple[int, float | None, float | None]  # count, mean loss, AUC where there is one
+class MetricName(Struct, frozen=True):
+    """A metric of the task as people see it; "": it has no unit."""
+
+    name: str
+    unit: str
+
+
+class Row(Struct, frozen=True):
+    """How well one model answered `count` samples: values by the metric's name, None where there is no value yet."""
+
+    count: int
+    values: dict[str, float | None]
 
 
 class Metrics(Struct, frozen=True):
-    """By model (frozen, served, shadow), over all time and by month."""
+    """How well each model did, in all and by month of prediction ("2013-02", UTC).
 
+    `names` are those of the task's metrics, its loss first. The models are `learners.evaluation.evaluate.MODELS`.
+    """
+
+    names: tuple[MetricName, ...]
     total: dict[str, Row]
     months: dict[str, dict[str, Row]]
 

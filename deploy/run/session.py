@@ -179,7 +179,7 @@ class Session:
         if any(s.counters["waiting"] or s.counters["early"] for s in now.shards):
             return False
         metrics, learned = self.monitor.metrics(), now.learner.learned if now.learner else 0
-        return now.settled(replay.ends["outcomes"]) and metrics is not None and metrics.total["served"][0] == learned
+        return now.settled(replay.ends["outcomes"]) and metrics is not None and metrics.total["served"].count == learned
 
     def _look(self) -> View:
         self._services.check()

@@ -16,6 +16,7 @@ from deploy.registry.learned import Equation, Learned
 from deploy.registry.registry import Registry
 from learners.evaluation.evaluate import MODELS
 from learners.online.batches import Inputs
+from learners.tasks.metrics import AUC, LOG_LOSS
 
 BATCHES = (1, 8, 64, 512)
 REPEATS = 200
@@ -33,9 +34,10 @@ class Summary(Struct, frozen=True, kw_only=True):
     """The last line of `demo --json`.
 
     `requests` were published; `predictions` and `outcomes` were read by the join; `samples` were learned; `unlabelled`
-    predictions got no outcome. `lost` events appear in no other figure, `doubled` samples were learned twice. AUC and
-    mean log loss are over all samples: of the first model (`frozen`), of the same under the live intercept
-    (`frozen_live`), of what was served, and of the shadow.
+    predictions got no outcome. `lost` events appear in no other figure, `doubled` samples were learned twice. `metrics`
+    holds the values of the task's metrics by model and name, over all samples: of the first model (`frozen`), of the
+    same under the live intercept (`frozen_live`), of what was `served`, and of the `shadow`. `auc_…` and `logloss_…`
+    repeat those of these names, and are null for a task without them.
     `promotions` brought a candidate's artifact, `rollbacks` an earlier one's. `sparsity` is the share of the served
     artifact's weights that are zero. `seconds` is the time of the whole run, `loop_seconds` that of the replay.
     """
@@ -47,6 +49,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     unlabelled: int
     lost: int
     doubled: int
+    metrics: dict[str, dict[str, float | None]]
     auc_frozen: float | None
     auc_frozen_live: float | None
     auc_served: float | None
@@ -89,14 +92,15 @@ def summarize(
         unlabelled=counted["unlabelled"],
         lost=abs(unanswered) + abs(unused),
         doubled=learned.doubled,
-        auc_frozen=rows["frozen"][2],
-        auc_frozen_live=rows["frozen_live"][2],
-        auc_served=rows["served"][2],
-        auc_shadow=rows["shadow"][2],
-        logloss_frozen=rows["frozen"][1],
-        logloss_frozen_live=rows["frozen_live"][1],
-        logloss_served=rows["served"][1],
-        logloss_shadow=rows["shadow"][1],
+        metrics={who: row.values for who, row in rows.items()},
+        auc_frozen=rows["frozen"].values.get(AUC),
+        auc_frozen_live=rows["frozen_live"].values.get(AUC),
+        auc_served=rows["served"].values.get(AUC),
+        auc_shadow=rows["shadow"].values.get(AUC),
+        logloss_frozen=rows["frozen"].values.get(LOG_LOSS),
+        logloss_frozen_live=rows["frozen_live"].values.get(LOG_LOSS),
+        logloss_served=rows["served"].values.get(LOG_LOSS),
+        logloss_shadow=rows["shadow"].values.get(LOG_LOSS),
         candidates=len(view.candidates),
         promotions=versions - 1,
         rollbacks=len(view.champions) - versions,

@@ -2,5 +2,5 @@
 
 evaluate.py    the trial, in prediction order
 gate.py        the promotion policy and its test
-metrics.py     streaming AUC and loss
+scores.py      one model's metrics
 """

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from learners.commits.commit import Commit
 from learners.evaluation.gate import Decision, Gate, Promotion
-from learners.evaluation.metrics import Scores
+from learners.evaluation.scores import Scores
 from learners.online.batches import Encoder, Inputs, intercepts, join, labels, served
 from learners.online.intercept import Intercept
 from learners.tasks.task import Task
@@ -30,7 +30,12 @@ Answer = Callable[[Inputs], Tensor]  # outputs (N, K), before the live intercept
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """What the gate said, with its evidence; `offset`: the candidate's intercept less the champion's."""
+    """What the gate said, with its evidence.
+
+    `gain` is the mean of loss(champion) - loss(candidate) over the `samples` compared, `margin` what it must exceed,
+    both in the unit of the task's loss. `log_wealth` and `log_needed` are natural logarithms of the test's evidence and
+    of what proves. `offset` is the candidate's intercept less the champion's.
+    """
 
     candidate: int
     decision: Decision
@@ -117,7 +122,7 @@ class Evaluator:
 
     def totals(self) -> dict[str, Scores]:
         """Return the metrics of each of `MODELS` over all months."""
-        totals = {who: Scores() for who in MODELS}
+        totals = {who: Scores(self._task.metrics()) for who in MODELS}
         for month in self.months.values():
             totals = {name: scores + month[name] for name, scores in totals.items()}
         return totals
@@ -142,9 +147,9 @@ class Evaluator:
         names = [datetime.fromtimestamp(s.prediction.t / 1000, UTC).strftime("%Y-%m") for s in samples]
         for name in sorted(set(names)):
             chosen = torch.tensor([n == name for n in names])
-            month = self.months.setdefault(name, {who: Scores() for who in MODELS})
+            month = self.months.setdefault(name, {who: Scores(self._task.metrics()) for who in MODELS})
             for who, output in outputs.items():
-                month[who].add(self._task, output[chosen], target[chosen])
+                month[who].add(output[chosen], target[chosen])
 
     def _remember(self, inputs: Inputs, samples: list[Sample]) -> None:
         self._recent.append((inputs, samples))

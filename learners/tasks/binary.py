@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from learners.tasks.metrics import LOG_LOSS, Auc, Mean, Metric
 from learners.tasks.task import LOGIT_FLOOR
 from streams.errors import MalformedEvent
 
@@ -22,6 +23,10 @@ class Binary:
         """Accept 0 and 1."""
         if label not in (0, 1):
             raise MalformedEvent(f"a binary label is 0 or 1, got {label!r}")
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """Return log loss and AUC."""
+        return Mean(LOG_LOSS, "nats", self.losses), Auc()
 
     def losses(self, output: Tensor, label: Tensor) -> Tensor:
         """Log loss."""

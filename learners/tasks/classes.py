@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
+from learners.tasks.metrics import LOG_LOSS, Mean, Metric
 from learners.tasks.task import LOGIT_FLOOR
 from streams.errors import MalformedEvent
 
@@ -24,6 +25,10 @@ class Classes:
 
     def _log_p(self, output: Tensor) -> Tensor:
         return F.log_softmax(output, dim=1).clamp(min=-LOGIT_FLOOR)
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """Return log loss and accuracy, the share of answers whose largest logit is the label's."""
+        return Mean(LOG_LOSS, "nats", self.losses), Mean("accuracy", "", lambda z, y: (z.argmax(1) == y).float())
 
     def losses(self, output: Tensor, label: Tensor) -> Tensor:
         """Cross-entropy."""

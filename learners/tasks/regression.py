@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
+from learners.tasks.metrics import Mean, Metric
 from streams.errors import MalformedEvent
 
 
@@ -21,6 +22,11 @@ class Regression:
         """Accept finite numbers."""
         if not math.isfinite(label):
             raise MalformedEvent(f"a regression label is a finite number, got {label!r}")
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """Return the Huber loss and the mean absolute error."""
+        error = Mean("mean absolute error", "label unit", lambda z, y: (z[:, 0] - y).abs())
+        return Mean("Huber loss", "label unit²", self.losses), error
 
     def losses(self, output: Tensor, label: Tensor) -> Tensor:
         """Huber loss."""

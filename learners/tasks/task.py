@@ -9,6 +9,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from learners.tasks.metrics import Metric
+
 LOGIT_FLOOR = 9.21  # |logit| beyond this is a probability under 1e-4: served probabilities are floored there
 
 
@@ -26,6 +28,10 @@ class Task(Protocol):
         Raises:
             MalformedEvent: with what it was and what would be right.
         """
+        ...
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """Return what is measured of answers, all at zero: the mean of `losses` first, by which the gate compares."""
         ...
 
     def losses(self, output: Tensor, label: Tensor) -> Tensor:

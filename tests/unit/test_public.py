@@ -17,7 +17,9 @@ import shadowstream
 from deploy.learning.bootstrap import bootstrap
 from deploy.learning.candidates import make_learner
 from deploy.operate.compressing import read, show
+from deploy.promotion.evaluator import metrics
 from deploy.registry.kinds import CHAMPIONS
+from deploy.registry.records import Metrics
 from deploy.registry.registry import Registry
 from deploy.serving.champion import Served
 from learners.commits.commit import Commit, Run
@@ -48,8 +50,15 @@ def test_every_public_name_is_there() -> None:
     assert all(getattr(shadowstream, name) is not None for name in shadowstream.__all__)
 
 
-@pytest.mark.parametrize("task", [Binary(), Classes(outputs=3), Regression()])
-def test_a_pipeline_of_each_task(task: Task, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("task", "measured"),
+    [
+        (Binary(), ["log loss", "AUC"]),
+        (Classes(outputs=3), ["log loss", "accuracy"]),
+        (Regression(), ["Huber loss", "mean absolute error"]),
+    ],
+)
+def test_a_pipeline_of_each_task(task: Task, measured: list[str], tmp_path: Path) -> None:
     def label(row: Labelled) -> float:
         x = row.features.x
         return float(x[0] > 0) + float(x[1] > 0) if task.outputs == 3 else row.label
@@ -108,6 +117,9 @@ def test_a_pipeline_of_each_task(task: Task, tmp_path: Path) -> None:
     scores = evaluator.totals()
     assert scores["served"].count == 50
     assert scores["served"].loss < scores["shadow"].loss  # trained on history, against untrained
+    note = msgspec.json.decode(msgspec.json.encode(metrics(evaluator)), type=Metrics)
+    assert [one.name for one in note.names] == measured
+    assert [list(row.values) for row in note.total.values()] == [measured] * 4
 
 
 def test_every_public_name_is_there_and_a_feed_loads_no_torch() -> None:

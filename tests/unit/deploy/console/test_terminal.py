@@ -7,9 +7,10 @@ from rich.console import Console
 
 from deploy.console.picture import Snapshot, svg
 from deploy.console.terminal import Plain
-from deploy.console.view import draw, fate, told
+from deploy.console.view import draw, months, told, values
 from deploy.monitor import View
-from tests.unit.deploy.console.views import candidate, view
+from deploy.registry.records import MetricName
+from tests.unit.deploy.console.views import candidate, metrics, view
 
 
 def drawn(look: View) -> str:
@@ -25,9 +26,25 @@ def test_a_candidate_takes_one_line_that_says_what_became_of_it() -> None:
     ]
     for part in ("refused: unlikely to win", "being tested", "e^1.7 of e^3.9", "waits for its test", "v1, for 14 days"):
         assert part in text
-    assert told(fate(candidate(0), view())) == (
-        "became v1 on 2013-02-10: loss -0.0086 a sample, evidence e^4.1 of e^3.9 after 2,112 samples"
+    assert told(candidate(0), view()) == (
+        "became v1 on 2013-02-10: log loss -0.0086 nats a sample, evidence e^4.1 of e^3.9 after 2,112 samples"
     )
+
+
+def test_metrics_are_named_as_the_task_names_them() -> None:
+    names = (MetricName("Huber loss", "min²"), MetricName("mean absolute error", "min"))
+    measured = metrics(names)
+    look = view(metrics=measured)
+    text = drawn(look)
+    assert "AUC" not in text
+    assert "log loss" not in text
+    for part in ("Huber loss, min²", "mean absolute error, min", "the same, live intercept  0.5290 0.6507"):
+        assert " ".join(part.split()) in " ".join(text.split())
+    assert told(candidate(0), look).startswith("became v1 on 2013-02-10: Huber loss -0.0086 min² a sample")
+    assert values(measured.total["served"].values) == "Huber loss 0.5127, mean absolute error 0.7102"
+    out = StringIO()
+    Console(file=out, width=200).print(months(measured))
+    assert out.getvalue().count("Huber loss") == out.getvalue().count("mean absolute error") == 4
 
 
 def test_a_loop_that_has_nothing_yet_is_drawn_as_well() -> None:
@@ -48,7 +65,7 @@ def test_lines_tell_of_a_candidate_when_it_is_made_and_when_it_is_decided() -> N
     assert [line for line in lines if line.startswith("candidate 1")] == [
         "candidate 1 of 2013-02-08: distilled",
         "candidate 1 of 2013-02-08: refused: unlikely to win on 2013-02-17: "
-        "loss +0.0004 a sample, evidence e^-3.0 of e^3.9 after 2,112 samples",
+        "log loss +0.0004 nats a sample, evidence e^-3.0 of e^3.9 after 2,112 samples",
     ]
 
 

@@ -1,7 +1,7 @@
 """A look at a loop, as it is in the middle of a run."""
 
 from deploy.monitor import View
-from deploy.registry.records import Candidate, Champion, Figures, Metrics, Row, Trial
+from deploy.registry.records import Candidate, Champion, Figures, MetricName, Metrics, Row, Trial
 from learners.evaluation.evaluate import Verdict
 from learners.evaluation.gate import Decision
 
@@ -11,11 +11,12 @@ FIGURES = Figures(
     sparsity=0.76, artifact_bytes=16_000, float_bytes=100_800, parity_largest=0.0, parity_changed=0.0, loss=0.5,
     teacher_loss=0.49, seconds=0.4,
 )  # fmt: skip
-TOTAL: dict[str, Row] = {
-    "frozen": (21_408, 0.6012, 0.6231),
-    "frozen_live": (21_408, 0.5290, 0.6507),
-    "served": (21_408, 0.5127, 0.7102),
-    "shadow": (21_408, 0.5103, 0.7125),
+BINARY = (MetricName("log loss", "nats"), MetricName("AUC", ""))
+VALUES = {
+    "frozen": (0.6012, 0.6231),
+    "frozen_live": (0.5290, 0.6507),
+    "served": (0.5127, 0.7102),
+    "shadow": (0.5103, 0.7125),
 }
 
 
@@ -33,13 +34,21 @@ def view(**other: object) -> View:
         "unread": 12,
         "lag_ms": 2_700_000,
         "learned": 21_408,
-        "metrics": Metrics(TOTAL, {"2013-02": TOTAL}),
+        "metrics": metrics(),
         "trial": Trial(2, 1_280, 1.7, 3.9),
         "champions": [champion(0, None), champion(1, 0)],
         "candidates": [candidate(number) for number in range(4)],
         "verdicts": {0: verdict(0, Decision.PROVEN), 1: verdict(1, Decision.FUTILE)},
     }
     return View(**fields | other)  # type: ignore[arg-type]
+
+
+def metrics(names: tuple[MetricName, ...] = BINARY) -> Metrics:
+    total = {
+        who: Row(21_408, {one.name: value for one, value in zip(names, values, strict=True)})
+        for who, values in VALUES.items()
+    }
+    return Metrics(names, total, {"2013-02": total})
 
 
 def champion(number: int, made_of: int | None) -> Champion:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from deploy.registry.kinds import COUNTERS, KINDS, NOTES, POSITIONS
+from deploy.registry.kinds import COUNTERS, KINDS, METRICS, NOTES, POSITIONS
 from streams.audit import equations
 from streams.join import step
 
@@ -31,6 +31,11 @@ def test_names_are_used_once_and_explained() -> None:
     names = [*(kind.name for kind in KINDS), *(note.name for note in NOTES)]
     assert len(set(names)) == len(names)
     assert all([*(kind.means for kind in KINDS), *(note.means for note in NOTES), *COUNTERS.values()])
+
+
+def test_a_note_that_another_version_wrote_otherwise_counts_as_absent() -> None:
+    assert METRICS.read(b'{"total":{"served":[3,0.5,0.7]},"months":{}}') is None
+    assert METRICS.read(None) is None
 
 
 def test_no_note_is_put_on_the_board_under_a_name_of_its_own() -> None:

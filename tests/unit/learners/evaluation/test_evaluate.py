@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from learners.commits.commit import Commit, Run
 from learners.evaluation.evaluate import Evaluator, answers
 from learners.evaluation.gate import Decision, Promotion
-from learners.evaluation.metrics import Scores
+from learners.evaluation.scores import Scores
 from learners.online.batches import Encoder
 from learners.tasks.binary import Binary
 from streams.events import Sample
@@ -136,7 +136,7 @@ def test_metrics_are_by_month_of_prediction() -> None:
     judge.take(commit(0, chosen, len(chosen), chosen[-1].prediction.t))
     assert sorted(judge.months) == ["2013-01", "2013-02"]
     assert judge.totals()["served"].count == len(chosen)
-    assert judge.totals()["frozen"].auc > 0.8 > judge.totals()["shadow"].auc
+    assert judge.totals()["frozen"].values["AUC"] > 0.8 > judge.totals()["shadow"].values["AUC"]
     assert torch.isfinite(torch.tensor(judge.totals()["frozen"].loss))
 
 
@@ -145,13 +145,13 @@ def test_the_frozen_model_is_also_measured_under_the_intercept_that_each_predict
         msgspec.structs.replace(s, prediction=msgspec.structs.replace(s.prediction, intercept=(0.01 * n,)))
         for n, s in enumerate(small.samples(300))
     ]
-    judge, expected = evaluator(), Scores()
+    judge, expected = evaluator(), Scores(Binary().metrics())
     judge.take(commit(0, chosen, len(chosen), chosen[-1].prediction.t))
     outputs = Oracle()(*Encoder(small.Point, small.encode).inputs(chosen)) + 0.01 * torch.arange(300)[:, None]
-    expected.add(Binary(), outputs, torch.tensor([s.label for s in chosen]))
+    expected.add(outputs, torch.tensor([s.label for s in chosen]))
     found = judge.totals()["frozen_live"]
     assert found.count == judge.totals()["served"].count == 300
-    assert (found.loss, found.auc) == pytest.approx((expected.loss, expected.auc))
+    assert found.values == pytest.approx(expected.values)
     assert found.loss > judge.totals()["frozen"].loss
 
 
