@@ -4,6 +4,7 @@ Owns reading. Changes nothing. The replay paces by it, the console and `status` 
 """
 
 import time
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -12,6 +13,7 @@ from deploy.registry.kinds import (
     CANDIDATES,
     CHAMPIONS,
     CONDUCTOR,
+    COUNTERS,
     DISTILLER,
     EVALUATOR,
     LEARNER,
@@ -35,6 +37,7 @@ from deploy.registry.records import (
 )
 from deploy.registry.registry import Registry
 from learners.evaluation.evaluate import Verdict
+from streams.audit.equations import POSITIONS
 from streams.join.step import ShardState
 from streams.join.store import Store
 
@@ -149,7 +152,7 @@ class View(Struct, frozen=True, kw_only=True):
     """One look at the whole, for people. Times are milliseconds of event time.
 
     `joined` events were read by the joiners, `served` requests were answered; `share` is the part of the feed that was
-    replayed.
+    replayed. `counters` are the join's, over all shards.
     """
 
     name: str
@@ -162,6 +165,7 @@ class View(Struct, frozen=True, kw_only=True):
     waiting: int
     unread: int
     lag_ms: int
+    counters: dict[str, int] = {}
     learned: int
     metrics: Metrics | None
     trial: Trial | None
@@ -182,21 +186,29 @@ class View(Struct, frozen=True, kw_only=True):
         return self.metrics.names[0] if self.metrics else MetricName("loss", "")
 
 
+def counted(shards: Sequence[ShardState]) -> dict[str, int]:
+    """Return the counters of the join over all shards, and how many positions became what; `kinds.py` explains them."""
+    counters = {name: sum(shard.counters[name] for shard in shards) for name in COUNTERS}
+    partitions = [at for shard in shards for at in shard.partitions.values()]
+    return counters | {name: sum(getattr(at, name) for at in partitions) for name in POSITIONS}
+
+
 def look(feed: str, monitor: Monitor) -> View:
     """Take one look at a feed, for people."""
     now, candidates = monitor.progress(), monitor.candidates()
     verdicts = {c.number: monitor.verdict(c.number) for c in candidates}
-    joined = sum(at.records for s in now.shards for at in s.partitions.values())
+    counters = counted(now.shards)
     at_ms = max(at.t_ms for s in now.shards for at in s.partitions.values())
     watermark_ms = min(s.watermark_ms for s in now.shards)
     return View(
         name=feed,
         at_ms=at_ms,
-        joined=joined,
+        joined=counters["records"],
         served=now.server.served if now.server else 0,
-        waiting=sum(s.counters["waiting"] for s in now.shards),
+        waiting=counters["waiting"],
         unread=sum(s.unread for s in now.shards),
         lag_ms=at_ms - watermark_ms if watermark_ms > 0 else 0,
+        counters=counters,
         learned=now.learner.learned if now.learner else 0,
         metrics=monitor.metrics(),
         trial=now.evaluator.trial if now.evaluator else None,

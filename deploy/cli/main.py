@@ -19,6 +19,7 @@ from deploy.cli import operate as cli_operate
 from deploy.cli.options import AsJson, ConfigFile, Picture, PipelineFile, print_json
 from deploy.cli.options import settings as load
 from deploy.console import report
+from deploy.console.counters import outstanding
 from deploy.console.join import line, shown
 from deploy.console.picture import Snapshot, svg
 from deploy.console.terminal import screen
@@ -92,9 +93,9 @@ def show_status(
     config_file: ConfigFile = None,
     picture: Picture = None,
 ) -> None:
-    """Show how far a running pipeline is, which version serves, and what became of each candidate."""
+    """Show how far a running pipeline is, which version serves, what became of each candidate, and what waits."""
     view = status(pipeline, load(pipeline, config_file))
-    Console().print(draw(view))
+    Console().print(draw(view), outstanding(view.counters))
     if picture:
         picture.write_text(svg(view), encoding="utf-8")
 

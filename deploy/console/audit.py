@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from deploy.console.counters import counters
 from deploy.console.view import day
 from deploy.operate.audit import Report
 from deploy.registry.history import Rebuilt
@@ -19,7 +20,7 @@ from streams.join.store import Waiting
 
 def show(console: Console, report: Report) -> None:
     """Print the report."""
-    console.print(_equations(report.audit), _partitions(report.audit))
+    console.print(_equations(report.audit), _partitions(report.audit), counters(report.counters))
     if report.waiting:
         console.print(_waiting(report.waiting))
     if report.audit.conflicts:

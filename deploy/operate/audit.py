@@ -13,6 +13,7 @@ from msgspec import Struct
 from deploy import pipeline
 from deploy.config import Settings
 from deploy.learning.candidates import make_learner
+from deploy.monitor import counted
 from deploy.operate.attach import Place, opened
 from deploy.operate.dead import letters
 from deploy.operate.emitted import emitted
@@ -37,13 +38,15 @@ IN_LINE = 10_000  # windows of each shard among which the oldest are sought: the
 class Report(Struct, frozen=True, kw_only=True):
     """All that `audit --json` prints.
 
-    `rejected` counts refused positions by kind of reason; `notes` are what operators did, as JSON. `learning` holds the
-    equations of a feed that is learned, `quarantined` the samples that could not be. `verdict` is there with
-    `--verify`, `rebuilt` with `--rebuild`.
+    `counters` are the join's over all shards; `deploy/registry/kinds.py` explains them. `rejected` counts refused
+    positions by kind of reason; `notes` are what operators did, as JSON. `learning` holds the equations of a feed that
+    is learned, `quarantined` the samples that could not be. `verdict` is there with `--verify`, `rebuilt` with
+    `--rebuild`.
     """
 
     feed: str
     audit: Audit
+    counters: dict[str, int]
     waiting: list[Waiting]
     notes: list[str]
     rejected: dict[str, int]
@@ -85,6 +88,7 @@ def inspect(
         return Report(
             feed=place.feed.name,
             audit=audit(states),
+            counters=counted(states),
             waiting=sorted(_waiting(place, max(waiting, IN_LINE)))[:waiting],
             notes=sorted({one for shard in range(place.shards) for one in place.store.notes(place.feed.name, shard)}),
             rejected=dead.reasons(refused.values()),
