@@ -19,18 +19,20 @@ def svg(view: View) -> str:
     """Return the live view as an SVG; equal views give equal bytes."""
     console = Console(record=True, file=StringIO(), width=WIDTH, force_terminal=True, color_system="truecolor")
     console.print(draw(view))
-    return console.export_svg(title=f"shadowstream · {view.name}", unique_id="shadowstream")
+    text = console.export_svg(title=f"shadowstream · {view.name}", unique_id="shadowstream")
+    return text.replace("<svg ", '<svg xml:space="preserve" ', 1)  # without it some programs drop leading spaces
 
 
 class Snapshot:
-    """Keeps the last look in a replay's first half at which a candidate was being tested, or else the first look."""
+    """Keeps the last look in a replay's first half at which a candidate's test had samples, or else the first look."""
 
     def __init__(self) -> None:
         self.view: View | None = None
 
     def show(self, view: View) -> None:
         """Take a look into account."""
-        if self.view is None or (view.trial is not None and (view.share or 0.0) <= UNTIL):
+        tested = view.trial is not None and view.trial.samples > 0
+        if self.view is None or (tested and (view.share or 0.0) <= UNTIL):
             self.view = view
 
     def write(self, path: Path) -> None:

@@ -170,8 +170,9 @@ def _models(view: View) -> Table:
 
 def _candidates(view: View) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("candidate", "distilled", "what became of it", "on", view.loss.name, "evidence", "samples"):
-        justify: JustifyMethod = "right" if title in (view.loss.name, "samples") else "left"
+    change = f"Δ {view.loss.name}"
+    for title in ("candidate", "distilled", "what became of it", "on", change, "evidence", "samples"):
+        justify: JustifyMethod = "right" if title in (change, "samples") else "left"
         table.add_column(Text(title, "dim"), justify=justify, no_wrap=title != "what became of it")
     for candidate in view.candidates[-SHOWN:]:
         text, style, *others = fate_of(candidate, view)
