@@ -1,13 +1,13 @@
 """The join: predictions and outcomes become samples, once each.
 
-policy.py      windows, bounds and batch sizes
+policy.py      what is emitted when, windows, bounds and batch sizes
 batch.py       records become events and dead letters
-step.py        what goes into a step, and what comes back
+step.py        what goes into a step and what comes back, as types
 join.lua       the step itself: one atomic script in the store
-create.lua     a shard that is not there yet
-add.lua        a shard's further partitions
-trim.lua       samples that are no longer needed
-store.py       shards, sample streams and the board
-joiner.py      poll, decode, step, seek
-lost.py        going on after records that retention removed
+create.lua     creates a shard
+add.lua        adds partitions to a shard
+trim.lua       drops samples that are no longer needed
+store.py       shards, sample streams and the board, by commands
+joiner.py      polls, decodes, steps and seeks
+lost.py        counts records that retention removed before they were read, and skips them
 """

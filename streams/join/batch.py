@@ -1,7 +1,7 @@
-"""A polled batch on its way into steps: decoding, what is refused and why, cutting to size, one step per shard.
+"""From polled records to steps: decodes them, refuses some and says why, cuts to size, fills one step per shard.
 
-Pure functions over records; knows neither broker nor store. This is the hot path: lists side by side, and no object for
-an event that is not there already.
+Pure functions over records; knows neither broker nor store. This is the hot path: parallel lists, and no new object for
+an event.
 """
 
 from bisect import bisect_left
@@ -16,7 +16,7 @@ from streams.join.step import Move, Rules, Step, outcome_entry, prediction_entry
 from streams.kafka import Polled, crc
 from streams.kafka.records import tp_name
 
-ID_BYTES = 512  # an id is held up to four times
+ID_BYTES = 512  # the store keeps an id up to four times
 MOST_SUMMED = 1e300
 LAST_TIME_MS = 1 << 50  # the year 37648; sums of times stay exact in Lua's doubles
 
@@ -34,7 +34,7 @@ class Readers:
 
 @dataclass
 class Batch:
-    """One partition's polled range, decoded; the lists have an element for each event that was read."""
+    """One partition's polled range, decoded; the lists have one element per event."""
 
     polled: Polled
     outcomes: bool
@@ -48,10 +48,10 @@ class Batch:
 
 
 def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_ms: int) -> Batch:
-    """Read a partition's records; what cannot be read, or lies after `latest_ms`, becomes a letter.
+    """Read a partition's records; one that cannot be read, or whose time is after `latest_ms`, becomes a letter.
 
     Raises:
-        Unreachable, ConfigError: a reader needs a service that does not answer or lets nobody in; no event is at fault.
+        Unreachable, ConfigError: a reader needs a service that does not answer or refuses us; no event is at fault.
     """
     tp = polled.tp
     outcomes = tp.topic == readers.outcomes
@@ -65,7 +65,7 @@ def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_m
             key, t_ms, body = read(record)
             bytes_ = key.encode()
             if not (0 < len(bytes_) <= ID_BYTES and 0 <= t_ms <= latest_ms):
-                raise MalformedEvent(_unwelcome(len(bytes_), t_ms, latest_ms))
+                raise MalformedEvent(_why_refused(len(bytes_), t_ms, latest_ms))
             content = body.decode()
             if summed:
                 _check_summable(content)
@@ -94,16 +94,16 @@ def _check_summable(label: str) -> None:
         raise MalformedEvent(f"join.reduce = 'sum' needs labels that are numbers up to {most}, not {label[:80]}")
 
 
-def _unwelcome(length: int, t_ms: int, latest_ms: int) -> str:
+def _why_refused(length: int, t_ms: int, latest_ms: int) -> str:
     if not 0 < length <= ID_BYTES:
         return f"an id has 1 to {ID_BYTES} bytes, this one {length}"
     if 0 <= t_ms <= LAST_TIME_MS:
-        return f"time {t_ms} ms is too far ahead; the latest welcome now is {latest_ms}"
+        return f"time {t_ms} ms is too far ahead; the latest accepted now is {latest_ms}"
     return f"time {t_ms} ms is out of range"
 
 
 def cut(polled: Sequence[Polled], most_bytes: int) -> Iterator[list[Polled]]:
-    """Cut what was polled into parts of at most `most_bytes` (or one record), in the order of each partition."""
+    """Cut what was polled into parts of at most `most_bytes` (or one larger record), each partition in order."""
     part: list[Polled] = []
     size = 0
     for p in polled:
@@ -120,10 +120,10 @@ def cut(polled: Sequence[Polled], most_bytes: int) -> Iterator[list[Polled]]:
         yield part
 
 
-def fill(step: Step, shard: int, shards: int, batch: Batch, position: int) -> None:
-    """Add to a shard's step what it has not applied of a batch; `position` is where the shard stands."""
+def fill(step: Step, shard: int, shards: int, batch: Batch, next_: int) -> None:
+    """Add to a shard's step what it has not yet applied of a batch; `next_` is the next offset that it will apply."""
     polled = batch.polled
-    start = max(polled.start, position)
+    start = max(polled.start, next_)
     if start >= polled.end:
         return
     move = _move(shard, batch, start)
@@ -149,7 +149,7 @@ def _move(shard: int, batch: Batch, start: int) -> Move:
     if polled.records:
         move.last, move.crc = polled.records[-1].offset, crc(polled.records[-1])
     move.t_ms = max(batch.times, default=-1)
-    if shard == 0:  # every shard passes every position; what belongs to none is counted once
+    if shard == 0:  # every shard passes every offset; one without an event is counted once
         seen = len(batch.offsets) - bisect_left(batch.offsets, start)
         move.rejected = sum(max(0, letter.end - max(letter.start, start)) for letter in batch.letters)
         move.holes = polled.end - start - seen - move.rejected

@@ -1,8 +1,8 @@
 """The joiner: Kafka's records into the store's steps.
 
-Owns the order of things: poll, decode, dead letters acknowledged, one step per shard, and where to seek to. While
-broker and store take one batch, the next is polled and decoded. Owns no state that cannot be read again from the
-store. Knows neither client library nor what a step does inside.
+Owns the order: poll, decode, have the dead letters acknowledged, send one step per shard, seek. While broker and store
+take one batch, the next is polled and decoded. Owns no state that cannot be read again from the store. Knows neither
+the client libraries nor what a step does inside.
 """
 
 import secrets
@@ -19,13 +19,13 @@ from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, crc
 from streams.kafka.records import tp_name
 
-MOST_THREADS = 16  # steps of different shards on their way at the same time
+MOST_THREADS = 16  # steps of different shards in flight at the same time
 
 
 class Joiner:
-    """Joins those partitions of a feed that its source has; joiners with other partitions may share the feed.
+    """Joins the partitions of a feed that its source reads; joiners with other partitions may share the feed.
 
-    After any exception it is thrown away, its source too, and a fresh one goes on.
+    After any exception discard it and its source; a new one goes on from the store.
 
     Raises, from the constructor and from `step`:
         LogReplaced, LostRange: log and store disagree; an operator must look.
@@ -53,7 +53,7 @@ class Joiner:
         self._shards = [store.shard(feed, shard) for shard in range(policy.shards)]
         self._answered = clock()
         for tp in source.tps:
-            self._stand(tp)
+            self._seek(tp)
 
     @property
     def shards(self) -> list[ShardState]:
@@ -62,9 +62,9 @@ class Joiner:
         return self._shards
 
     def step(self, timeout_ms: int) -> int:
-        """Handle what one poll brings; give the number of records. With nothing there, wait up to `timeout_ms`.
+        """Handle what one poll brings and return the number of records; wait up to `timeout_ms` for the first.
 
-        A full batch is still on its way to broker and store when this returns; the next call waits for it.
+        A full batch may still be in flight to broker and store when this returns; the next call waits for it.
         """
         self._steer()
         busy = bool(self._pending) or any(shard.due for shard in self._shards)
@@ -81,11 +81,11 @@ class Joiner:
             self._settle()
             for tp in self._source.tps:
                 if self._target(tp) != self._source.position(tp):
-                    self._stand(tp)
+                    self._seek(tp)
         return count
 
     def close(self) -> None:
-        """Let the threads go; a step that is on its way may still arrive, and is harmless."""
+        """End the threads; a step in flight may still arrive, which is harmless."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _apply(self, batches: list[Batch]) -> None:
@@ -95,17 +95,17 @@ class Joiner:
             self._written = self._threads.submit(self._dead.flush)
         for batch in batches:
             if self._target(batch.polled.tp) < batch.polled.start:  # the store went back
-                self._stand(batch.polled.tp)
+                self._seek(batch.polled.tp)
         for shard in range(self._policy.shards):
             step = self._blank()
             for batch in batches:
-                fill(step, shard, self._policy.shards, batch, self._position(shard, batch.polled.tp).next)
+                fill(step, shard, self._policy.shards, batch, self._partition(shard, batch.polled.tp).next)
             step.moves += self._claims(shard, {batch.polled.tp for batch in batches})
             if step.moves:
                 self._send(shard, step)
 
     def _rest(self) -> None:
-        """Without records: claim idle and ended partitions, go on closing and dropping, or merely look."""
+        """Without records: claim idle and ended partitions, close and drop what is due, or only read the shards."""
         self._settle()
         for shard in range(self._policy.shards):
             step = self._blank()
@@ -113,11 +113,11 @@ class Joiner:
             self._send(shard, step)
 
     def _claims(self, shard: int, moved: set[Tp]) -> list[Move]:
-        """Claim what the broker has just confirmed: silent for `idle_s` at the end, or the end of an ended feed."""
+        """Claim what the broker has just confirmed: silence for `idle_s`, or the end of a feed that has ended."""
         since = self._clock() - self._policy.idle_s
         claims = []
         for tp in self._source.tps:
-            at = self._position(shard, tp)
+            at = self._partition(shard, tp)
             idle = tp not in self._paused and self._heard[tp] <= since
             ended = self._shards[shard].ending and not at.ended
             here = tp not in moved and at.next == self._source.position(tp)
@@ -126,7 +126,7 @@ class Joiner:
         return claims
 
     def _steer(self) -> None:
-        """Pause what is more than `align_s` ahead of the watermark, and all while the samples are too many."""
+        """Pause partitions more than `align_s` ahead of the watermark, and all while too many samples are unread."""
         full = any(shard.unread > self._policy.stream_bound for shard in self._shards)
         pause = {tp for tp in self._source.tps if full or self._ahead(tp)}
         self._source.pause(pause - self._paused)
@@ -134,15 +134,15 @@ class Joiner:
         self._paused = pause
 
     def _ahead(self, tp: Tp) -> bool:
-        """Whether a partition leads; nobody does before all have been heard and the watermark has risen."""
+        """Whether a partition is too far ahead; none is until all have been heard and the watermark has risen."""
         lead_ms = max(s.partitions[tp_name(tp)].t_ms - s.watermark_ms if s.watermark_ms else 0 for s in self._shards)
         return lead_ms > (self._policy.align_s + self._policy.slack_s) * 1_000
 
-    def _stand(self, tp: Tp) -> None:
-        """Seek to where the hindmost shard stands, after rereading the record before it."""
+    def _seek(self, tp: Tp) -> None:
+        """Seek to the least next offset of all shards, after checking that the log is the one that they read."""
         start, end = self._source.starts()[tp], self._source.ends()[tp]
         for shard in range(self._policy.shards):
-            self._verify(tp, self._position(shard, tp), start, end)
+            self._verify(tp, self._partition(shard, tp), start, end)
         self._source.seek(tp, self._target(tp))
 
     def _verify(self, tp: Tp, at: PartitionState, start: int, end: int) -> None:
@@ -163,13 +163,13 @@ class Joiner:
         self._pending[shard] = self._threads.submit(self._stepped, shard, step, self._written)
 
     def _stepped(self, shard: int, step: Step, written: Future[None] | None) -> ShardState:
-        """Take a step, but never before the letters of what it counts were written; they were submitted before it."""
+        """Apply a step, but only after the letters of what it counts were written; they were submitted before it."""
         if written:
             written.result()
         return self._store.step(self._feed, shard, step)
 
     def _settle(self) -> None:
-        """Wait for the letters and steps that are on their way."""
+        """Wait for the letters and steps in flight."""
         (written, self._written), (pending, self._pending) = (self._written, None), (self._pending, {})
         if written:
             written.result()
@@ -178,14 +178,15 @@ class Joiner:
             self._answered = self._clock()
 
     def _now_ms(self) -> int:
-        """Give the store's clock, at least: its last word plus what has passed since."""
+        """Return a lower bound of the store's clock: its latest reply plus what has passed since."""
         return max(shard.now_ms for shard in self._shards) + int((self._clock() - self._answered) * 1_000)
 
-    def _position(self, shard: int, tp: Tp) -> PartitionState:
+    def _partition(self, shard: int, tp: Tp) -> PartitionState:
         try:
             return self._shards[shard].partitions[tp_name(tp)]
         except KeyError:
             raise StoreBehind(f"{self._feed}.{shard} does not know the partition {tp_name(tp)}") from None
 
     def _target(self, tp: Tp) -> int:
-        return min(self._position(shard, tp).next for shard in range(self._policy.shards))
+        """Return the least next offset of all shards."""
+        return min(self._partition(shard, tp).next for shard in range(self._policy.shards))

@@ -1,6 +1,6 @@
-"""Records that retention removed before they were read: how many, and going on behind them.
+"""Records that retention removed before they were read: counts them, and moves the shards past them.
 
-Owns the count, so that the positions' equation holds afterwards. Does not know who decides to accept a loss.
+Owns the count, so that the equation of each partition holds afterwards. Does not know who decides to accept a loss.
 """
 
 import secrets
@@ -18,48 +18,48 @@ from streams.kafka.scan import scan
 
 
 class Loss(Struct, frozen=True):
-    """A lost range of one partition: `start` is where the hindmost shard stands, `end` where the log starts.
+    """A lost range of one partition: from the least next offset of all shards, `start`, to the log's start, `end`.
 
-    `lost` positions of it were read by no shard; `behind` are the shards to move, with their next offsets.
+    `lost` of its offsets were read by no shard; `lagging` maps each shard to move to its next offset.
     """
 
     tp: str
     start: int
     end: int
     lost: int
-    behind: dict[int, int]
+    lagging: dict[int, int]
 
 
 def find(states: Sequence[ShardState], source: Source, tp: Tp, readers: Readers, rules: Rules) -> Loss:
-    """Find what is lost of a partition.
+    """Find what a partition has lost.
 
     Raises:
-        ConfigError: nothing is.
+        ConfigError: nothing is lost.
         LogReplaced: the log is not the one that was read.
     """
-    places = [state.partitions[tp_name(tp)] for state in states]
+    known = [state.partitions[tp_name(tp)] for state in states]
     begin, end = source.starts()[tp], source.ends()[tp]
-    for at in places:
-        _same(source, tp, at, begin, end)
-    behind = {shard: at.next for shard, at in enumerate(places) if at.next < begin}
-    if not behind:
-        least = min(at.next for at in places)
+    for one in known:
+        _check_same(source, tp, one, begin, end)
+    lagging = {shard: one.next for shard, one in enumerate(known) if one.next < begin}
+    if not lagging:
+        least = min(one.next for one in known)
         raise ConfigError(
             f"nothing is lost of {tp_name(tp)}: the log starts at {begin}, and the next to read is {least}"
         )
-    counted = sum(at.records + at.rejected + at.holes + at.lost for at in places)
-    further = _counted_behind(states, source, tp, begin, readers, rules)
-    return Loss(tp_name(tp), min(behind.values()), begin, begin - places[0].start - counted + further, behind)
+    counted = sum(one.records + one.rejected + one.holes + one.lost for one in known)
+    counted -= _counted_after(states, source, tp, begin, readers, rules)
+    return Loss(tp_name(tp), min(lagging.values()), begin, begin - known[0].start - counted, lagging)
 
 
 def accept(store: Store, feed: str, loss: Loss, rules: Rules, note: str) -> None:
-    """Move the shards that are behind to the log's start; the first of them counts what is lost.
+    """Move the lagging shards to the log's start; the first of them counts what is lost.
 
     Raises:
         StoreRefused: a shard has moved meanwhile; look again.
     """
     lost = loss.lost
-    for shard, start in loss.behind.items():
+    for shard, start in loss.lagging.items():
         move = Move(loss.tp, start, loss.end, last=FORGET, lost=lost)
         state = store.step(feed, shard, Step(secrets.token_hex(16), rules, [move], note=note))
         if state.partitions[loss.tp].next != loss.end:
@@ -67,8 +67,8 @@ def accept(store: Store, feed: str, loss: Loss, rules: Rules, note: str) -> None
         lost = 0
 
 
-def _same(source: Source, tp: Tp, at: PartitionState, begin: int, end: int) -> None:
-    """Make sure that the log is the one that was read, as far as it is still there."""
+def _check_same(source: Source, tp: Tp, at: PartitionState, begin: int, end: int) -> None:
+    """Refuse a log that is not the one that was read, as far as it is still there."""
     if end < at.next:
         raise LogReplaced(f"{tp_name(tp)}: the next offset is {at.next}, but the log ends at {end}; it was replaced")
     if at.last >= begin:
@@ -77,10 +77,10 @@ def _same(source: Source, tp: Tp, at: PartitionState, begin: int, end: int) -> N
             raise LogReplaced(f"{tp_name(tp)}: offset {at.last} holds another record than the one that was read")
 
 
-def _counted_behind(
+def _counted_after(
     states: Sequence[ShardState], source: Source, tp: Tp, begin: int, readers: Readers, rules: Rules
 ) -> int:
-    """Count the positions behind the log's start that shards ahead of the others have counted."""
+    """Return how many offsets from the log's start on the shards that lead have counted."""
     counted = 0
     for shard, state in enumerate(states):
         end = state.partitions[tp_name(tp)].next

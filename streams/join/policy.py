@@ -1,4 +1,4 @@
-"""How a feed is joined: what is emitted when, windows, bounds and batch sizes, each with its unit in the name."""
+"""How a feed is joined: what is emitted when, windows, bounds and batch sizes, each with its unit in its name."""
 
 from typing import Literal
 
@@ -13,12 +13,12 @@ class JoinPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The join's settings; `shards` is fixed when the feed is created.
 
     An outcome is on time if its own time is at most the prediction's plus `window_s`. When a window closes without one,
-    `absent` says what that means: nothing (the prediction is counted unlabelled), or the label `negative_label`, which
-    an outcome that turns up within `keep_s` corrects. `emit` is when a joined pair leaves: at once, or when its window
-    closes, with its cohort's negatives and in prediction order; left out, it is `at_close` where absence is a negative.
-    `at_close` makes one label of several outcomes by `reduce`, of at most `most_outcomes`. `late` is what an outcome
-    after the deadline does: it is counted, or corrects the negative. A settled id is remembered for `keep_s`.
-    `slack_s` is how far a partition may be out of order before the watermark counts an event late.
+    `absent` says what that means: nothing (the prediction is counted as unlabelled), or the label `negative_label`,
+    which an outcome that arrives within `keep_s` corrects. `emit` says when a joined pair is emitted: at once, or when
+    its window closes, in prediction order and together with the negatives of that time; the default is `at_close` where
+    absence is a negative. `at_close` reduces several outcomes, at most `most_outcomes`, to one label by `reduce`.
+    `late` says what an outcome after the deadline does: it is only counted, or it corrects the negative. A settled id
+    is remembered for `keep_s`. `slack_s` is how far out of order a partition may be before an event counts as late.
     """
 
     shards: int = 1
@@ -37,7 +37,7 @@ class JoinPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     align_s: float = DAY_S  # how far a partition may run ahead of the watermark before it is paused
     batch_events: int = 2_000  # a script call of 2,000 events blocks the store for about 10 ms
     batch_bytes: int = 1 << 20
-    stream_bound: int = 20_000  # samples that wait for the learner before the joiner pauses
+    stream_bound: int = 20_000  # samples; with more of them unread the joiner pauses
 
     def __post_init__(self) -> None:
         least = {"shards": 1, "joiners": 1, "batch_events": 1, "batch_bytes": 1 << 10, "stream_bound": 1}
@@ -54,5 +54,5 @@ class JoinPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     @property
     def at_close(self) -> bool:
-        """Whether a pair is held until its window closes."""
+        """Whether a joined pair waits until its window closes."""
         return (self.emit or ("at_close" if self.absent == "negative" else "at_once")) == "at_close"

@@ -1,6 +1,6 @@
 """The store: the join's shards, the sample streams and the board.
 
-Owns keys and commands. How the store is reached is the business of `streams/redis`; what a step does is in `join.lua`.
+Owns keys and commands. `streams/redis` owns the connection; `join.lua` owns what a step does.
 """
 
 import secrets
@@ -16,13 +16,13 @@ from streams.redis import Address, connect
 FORMAT = "3"
 NOTHING = "0-0"  # the stream position before the first sample
 PAGE = 512
-MOST_TOGETHER = 16  # samples in one entry of a stream; join.lua's ENTRY
+ENTRY_SAMPLES = 16  # most samples in one entry of a stream; ENTRY in join.lua
 CHUNK = 1_000
-HELD = {b"w": "prediction", b"h": "prediction with its outcome", b"o": "outcome", b"e": "outcome"}
+STATES = {b"w": "prediction", b"h": "prediction with its outcome", b"o": "outcome", b"e": "outcome"}  # in join.lua
 
 
 class Waiting(NamedTuple):
-    """Something held until `deadline_ms` of the watermark, and what it is."""
+    """An id whose window is open until the watermark passes `deadline_ms`; `state` says what came of it."""
 
     deadline_ms: int
     id: str
@@ -39,7 +39,7 @@ class Store:
         self._step, self._create, self._add, self._trim = (self._client.script(_lua(name)) for name in scripts)
 
     def check(self) -> None:
-        """Make sure that the store answers and never evicts.
+        """Check that the store answers and never evicts.
 
         Raises:
             StoreRefused: its `maxmemory-policy` is not `noeviction`.
@@ -58,13 +58,13 @@ class Store:
         starts: Mapping[tuple[str, int], int] | None = None,
         after: Mapping[int, str] | None = None,
     ) -> None:
-        """Create the feed's shards where they are not, each partition to be read from its start (default 0).
+        """Create those of the feed's shards that do not exist, each partition to be read from its start (default 0).
 
-        `after` are the positions behind which shards go on that were lost, whose ids are settled (`settle`).
+        `after` maps a shard that was lost to the position after which it goes on; its ids must be settled (`settle`).
         Partitions that a shard does not know yet are added to it.
 
         Raises:
-            StoreRefused: the feed is there with further partitions, another format or number of shards.
+            StoreRefused: the feed exists with further partitions, another format or another number of shards.
         """
         begin = {tp_name(tp): (starts or {}).get(tp, 0) for tp in tps}
         want = {"format": FORMAT, "shards": str(shards)}
@@ -76,23 +76,23 @@ class Store:
             fields |= {f"tp:{tp}": pack(PartitionState(-1, at, -1, 0, at)) for tp, at in begin.items()}
             with self._answering():
                 flat = self._create(keys=self._keys(feed, shard)[:1], args=[x for pair in fields.items() for x in pair])
-            found = dict(zip(flat[::2], flat[1::2], strict=True))
-            there = {f: found[f.encode()].decode() for f in want}
-            parts = {f[3:].decode() for f in found if f.startswith(b"tp:")}
+            now = dict(zip(flat[::2], flat[1::2], strict=True))
+            there = {f: now[f.encode()].decode() for f in want}
+            parts = {f[3:].decode() for f in now if f.startswith(b"tp:")}
             if there != want:
-                raise StoreRefused(f"feed {feed!r} is there with {there}, not {want}")
+                raise StoreRefused(f"feed {feed!r} exists with {there}, not {want}")
             if gone := parts - begin.keys():
                 raise StoreRefused(
-                    f"feed {feed!r} is there with partitions that its topics do not have: {', '.join(sorted(gone))}; "
-                    "a topic was made anew with fewer, or topics.* names others"
+                    f"feed {feed!r} exists with partitions that its topics do not have: {', '.join(sorted(gone))}; "
+                    "a topic was created again with fewer, or topics.* names other topics"
                 )
         self.add(feed, shards, tps)
 
     def add(self, feed: str, shards: int, tps: Sequence[tuple[str, int]]) -> None:
-        """Add to each shard the partitions that it does not know, to be read from offset 0; the others stay.
+        """Add to each shard the partitions that it does not know, to be read from offset 0.
 
-        No window closes further before an added one has been heard or claimed idle. Shard 0 comes last: what it knows,
-        all know.
+        No further window closes until an added partition has been heard or claimed idle. Shard 0 comes last: what it
+        knows, all know.
 
         Raises:
             StoreRefused: there is no such shard.
@@ -103,20 +103,20 @@ class Store:
                 self._add(keys=self._keys(feed, shard)[:1], args=[FORMAT, secrets.token_hex(16), *names])
 
     def partitions(self, feed: str) -> list[tuple[str, int]]:
-        """Give the partitions that are joined, as (topic, number)."""
-        places = [tp.rpartition(":") for tp in self.shard(feed, 0).partitions]
-        return sorted((topic, int(number)) for topic, _, number in places)
+        """Return the partitions that are joined, as (topic, number)."""
+        names = [tp.rpartition(":") for tp in self.shard(feed, 0).partitions]
+        return sorted((topic, int(number)) for topic, _, number in names)
 
     def there(self, feed: str, shard: int) -> bool:
-        """Tell whether there is such a shard."""
+        """Return whether a shard exists."""
         with self._answering():
             return bool(self._redis.hexists(self._keys(feed, shard)[0], "format"))
 
     def settle(self, feed: str, shard: int, position: str, ids: Sequence[tuple[int, str]]) -> None:
-        """Before a lost shard is created: know the ids, each until its time of the watermark, and the last position."""
+        """Mark ids of a lost shard as settled, each until its time, and add its last position, before it is created."""
         _, e, _, g, s = self._keys(feed, shard)
         with self._answering():
-            self._redis.ltrim(g, 1, 0)  # of an attempt that broke off
+            self._redis.ltrim(g, 1, 0)  # empties it: an earlier attempt may have failed half way
             for start in range(0, len(ids), CHUNK):
                 part = ids[start : start + CHUNK]
                 self._redis.hset(e, mapping={key: "d" for _, key in part})
@@ -126,7 +126,7 @@ class Store:
                 self._redis.xadd(s, {position.partition("-")[0]: "{}"}, id=position)
 
     def step(self, feed: str, shard: int, step: Step) -> ShardState:
-        """Apply one step, all of it or nothing; see protocol "The step" for what is ignored.
+        """Apply one step, all of it or nothing; moves that do not start at a partition's next offset are ignored.
 
         Raises:
             StoreRefused: no such shard, another format, an unknown partition, or an event too far ahead of the store.
@@ -135,7 +135,7 @@ class Store:
             return unpack(self._step(keys=self._keys(feed, shard), args=[pack(step)]))
 
     def shard(self, feed: str, shard: int) -> ShardState:
-        """Take one atomic look at a shard."""
+        """Read a shard, atomically."""
         with self._answering():
             return unpack(self._step(keys=self._keys(feed, shard)))
 
@@ -145,38 +145,38 @@ class Store:
         A position is "number-chain": the sample's number, and the chain of the step that emitted it.
 
         Raises:
-            HistoryChanged: the sample at `after` is not there any more (with "0-0": the first sample is not).
+            HistoryChanged: the stream no longer holds the sample at `after` (with "0-0": the first sample).
         """
-        found = self._samples(self._keys(feed, shard)[4], int(after.partition("-")[0]), count)
-        skipped = next((i + 1 for i, (position, _) in enumerate(found[:MOST_TOGETHER]) if position == after), 0)
+        samples = self._samples(self._keys(feed, shard)[4], int(after.partition("-")[0]), count)
+        skipped = next((i + 1 for i, (position, _) in enumerate(samples[:ENTRY_SAMPLES]) if position == after), 0)
         if after != NOTHING and not skipped:
             raise HistoryChanged(f"{feed}.{shard}: sample {after} is not in the stream any more")
-        if after == NOTHING and found and not found[0][0].startswith("1-"):
-            raise HistoryChanged(f"{feed}.{shard}: the stream starts at {found[0][0]}, not at the first sample")
-        return found[skipped : skipped + count]
+        if after == NOTHING and samples and not samples[0][0].startswith("1-"):
+            raise HistoryChanged(f"{feed}.{shard}: the stream starts at {samples[0][0]}, not at the first sample")
+        return samples[skipped : skipped + count]
 
     def holds(self, feed: str, shard: int, position: str) -> bool:
-        """Tell whether the stream still has the sample at a position (at "0-0": all samples from the first on)."""
+        """Return whether the stream still has the sample at a position (at "0-0": all samples from the first on)."""
         try:
-            found = self.read(feed, shard, position, 1)
+            samples = self.read(feed, shard, position, 1)
         except HistoryChanged:
             return False
-        return position != NOTHING or bool(found) or self.shard(feed, shard).seq == 0
+        return position != NOTHING or bool(samples) or self.shard(feed, shard).seq == 0
 
     def wait(self, feed: str, after: Mapping[int, str], block_ms: int) -> None:
-        """Sleep until a shard (number → position) has a newer sample, at most `block_ms` (5 s); merely a wake-up."""
+        """Sleep until a shard (number → position) may have a newer sample, at most `block_ms` and 5 s."""
         with self._answering():
             self._client.wait({self._keys(feed, shard)[4]: at for shard, at in after.items()}, block_ms)
 
     def trim(self, feed: str, shard: int, upto: str) -> None:
-        """Drop the samples before the position `upto`, which stays, with those that share its entry."""
+        """Drop the samples before the position `upto`; that one stays, with those that share its entry."""
         if upto == NOTHING:
             return
         with self._answering():
             self._trim(keys=self._keys(feed, shard), args=[upto])
 
     def close_feed(self, feed: str, shard: int, note: str = "") -> None:
-        """Say that no more events come: once the joiners have read all, their steps close every window."""
+        """End the feed: once the joiners have read everything, their steps close every window."""
         with self._answering():
             added = [f"note:{len(self.notes(feed, shard))}", note] if note else []
             self._redis.hset(self._keys(feed, shard)[0], items=["ending", "1", *added])
@@ -185,51 +185,51 @@ class Store:
         """Read what operators did to the shard, in order."""
         with self._answering():
             fields = cast("dict[bytes, bytes]", self._redis.hgetall(self._keys(feed, shard)[0]))
-        found = {int(key[5:]): value.decode() for key, value in fields.items() if key.startswith(b"note:")}
-        return [found[number] for number in sorted(found)]
+        notes = {int(key[5:]): value.decode() for key, value in fields.items() if key.startswith(b"note:")}
+        return [notes[number] for number in sorted(notes)]
 
     def waiting(self, feed: str, shard: int, count: int) -> list[Waiting]:
-        """List what is held without its counterpart, in the order in which windows close, up to `count`."""
+        """List up to `count` ids that wait for their window to close, in the order in which windows close."""
         _, e, w, *_ = self._keys(feed, shard)
-        found: list[Waiting] = []
+        waiting: list[Waiting] = []
         start = 0
         with self._answering():
-            while len(found) < count:
+            while len(waiting) < count:
                 items = cast("list[bytes]", self._redis.lrange(w, start, start + PAGE - 1))
                 if not items:
                     break
                 start += PAGE
                 ids = [item.partition(b":")[2] for item in items]
-                states = cast("list[bytes | None]", self._redis.hmget(e, ids))
-                for item, key, held in zip(items, ids, states, strict=True):
-                    if held and (state := HELD.get(held[:1])):
-                        found.append(Waiting(int(item.partition(b":")[0]), key.decode(), state))
-        return found[:count]
+                entries = cast("list[bytes | None]", self._redis.hmget(e, ids))
+                for item, key, entry in zip(items, ids, entries, strict=True):
+                    if entry and (state := STATES.get(entry[:1])):
+                        waiting.append(Waiting(int(item.partition(b":")[0]), key.decode(), state))
+        return waiting[:count]
 
     def put(self, feed: str, values: Mapping[str, bytes]) -> None:
-        """Write on the board: derived values only, safe to lose."""
+        """Write values to the board, which holds only what may be lost."""
         with self._answering():
             self._redis.hset(f"{{{feed}}}:board", mapping=dict(values))  # type: ignore[arg-type]
 
     def get(self, feed: str, *names: str) -> list[bytes | None]:
-        """Read from the board."""
+        """Read values from the board."""
         with self._answering():
             return cast("list[bytes | None]", self._redis.hmget(f"{{{feed}}}:board", names))
 
     def close(self) -> None:
-        """Let the client go."""
+        """Close the client."""
         self._client.close()
 
     def _samples(self, stream: str, number: int, count: int) -> list[tuple[str, bytes]]:
-        """Read entries from the one that holds `number` on, until they hold `count` samples behind it, or the end."""
-        found: list[tuple[str, bytes]] = []
-        most = count // MOST_TOGETHER + 2
+        """Read entries from the one that holds `number` on, until `count` samples follow that one, or to the end."""
+        samples: list[tuple[str, bytes]] = []
+        most = count // ENTRY_SAMPLES + 2
         while True:
             with self._answering():
                 entries = self._client.entries(stream, f"{number}-0", most)
-            found += [(f"{n}-{chain}", body) for chain, samples in entries for n, body in samples]
-            if len(entries) < most or len(found) >= count + MOST_TOGETHER:
-                return found
+            samples += [(f"{n}-{chain}", body) for chain, bodies in entries for n, body in bodies]
+            if len(entries) < most or len(samples) >= count + ENTRY_SAMPLES:
+                return samples
             number = entries[-1][1][-1][0] + 1
 
     @staticmethod

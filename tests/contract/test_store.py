@@ -73,7 +73,7 @@ def test_create_is_idempotent_and_refuses_other_shapes(stage: Stage) -> None:
     stage.store.create(feed, 2, TPS)
     assert look(stage.store, feed, 1) == state
     for shards, tps in ((3, TPS), (2, TPS[:1])):
-        with pytest.raises(StoreRefused, match="is there with"):
+        with pytest.raises(StoreRefused, match="exists with"):
             stage.store.create(feed, shards, tps)
 
 
