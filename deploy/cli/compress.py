@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from deploy.cli.options import AsJson, print_json
+from deploy.console import compression
 from deploy.operate import compressing
 
 app = typer.Typer()
@@ -27,14 +28,14 @@ def compress(
 ) -> None:
     """Train a pipeline's model on its history, put it through a recipe, and write the artifact."""
     console = Console(stderr=as_json)
-    path, made = compressing.compress_pipeline(pipeline, recipe, out, console)
-    compressing.show(console, made.description)
+    with compression.bars(console) as bars:
+        path, made = compressing.compress_pipeline(pipeline, recipe, out, bars.step)
+    compression.show(console, made.description)
     console.print(f"written to {path}", highlight=False)
     if as_json:
-        told = {"path": str(path), "loss_before": made.loss_before, "loss_after": made.loss_after}
-        parity = made.parity._asdict()
-        told |= {"artifact": made.description, "parity": parity, "recipe": str(made.recipe)}
-        print_json(told)
+        losses = {"loss_before": made.loss_before, "loss_after": made.loss_after}
+        rest = {"artifact": made.description, "parity": made.parity._asdict(), "recipe": str(made.recipe)}
+        print_json({"path": str(path), **losses, **rest})
 
 
 @app.command()
@@ -57,13 +58,14 @@ def advise(
     console = Console(stderr=as_json)
     if not console.is_terminal:
         console = Console(stderr=as_json, width=WIDE)
-    told = compressing.advise_pipeline(pipeline, budget, recipe or [], notes, console)
-    compressing.show_advice(console, told)
+    with compression.bars(console) as bars:
+        advice = compressing.advise_pipeline(pipeline, budget, recipe or [], notes, bars.step, bars.trial)
+    compression.show_advice(console, advice)
     if picture:
-        compressing.draw(told, picture)
+        compression.draw(advice, picture)
         console.print(f"drawn to {picture}", highlight=False)
     if as_json:
-        print_json(told._asdict())
+        print_json(advice._asdict())
 
 
 @app.command()
@@ -72,8 +74,8 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Show what is in an artifact, by weight: shape, sparsity, bits, bytes."""
-    told = compressing.read(artifact)
+    description = compressing.read(artifact)
     if as_json:
-        print_json(told)
+        print_json(description)
     else:
-        compressing.show(Console(), told)
+        compression.show(Console(), description)

@@ -14,9 +14,10 @@ from rich.console import Console
 from torch import nn
 
 import shadowstream
+from deploy.console.compression import show
 from deploy.learning.bootstrap import bootstrap
 from deploy.learning.candidates import make_learner
-from deploy.operate.compressing import read, show
+from deploy.operate.compressing import read
 from deploy.promotion.evaluator import metrics
 from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.records import Metrics
