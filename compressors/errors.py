@@ -2,6 +2,7 @@
 
     ValueError
     ├── ArtifactError            these bytes are not an artifact that this version, or this model, can run
+    ├── EngineError              no engine but torch can run this model here
     └── Refused                  the artifact does not answer as the training form does
     RuntimeError
     └── Lost                     structured pruning cannot follow these units through the model
@@ -22,6 +23,10 @@ class ArtifactError(ValueError):
     Traceback (most recent call last):
     compressors.errors.ArtifactError: not an artifact, or its head is damaged (11 bytes): ...
     """
+
+
+class EngineError(ValueError):
+    """No engine but torch can run this model here; the message says why."""
 
 
 class Refused(ValueError):

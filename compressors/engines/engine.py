@@ -4,12 +4,14 @@ Owns the engines and the layers that they exchange. Does not know artifacts, not
 which one is chosen. N rows, I inputs, O outputs of a layer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -126,24 +128,29 @@ def _with_int8(model: nn.Module) -> nn.Module:
 class Session:
     """An ONNX file, `data`, as a function of tensors, run by onnxruntime on as many threads as torch has.
 
-    `without` names optimizers of onnxruntime that it is to leave.
+    `tensors` are the external initializers of the file by name. `without` names optimizers of onnxruntime to leave out.
     """
 
-    def __init__(self, data: bytes, without: Sequence[str] = SLOW) -> None:
+    def __init__(
+        self, data: bytes, without: Sequence[str] = SLOW, tensors: Mapping[str, np.ndarray[Any, Any]] | None = None
+    ) -> None:
         runtime = import_module("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
         options.log_severity_level = 3  # errors
+        values = [runtime.OrtValue.ortvalue_from_numpy(t) for t in (tensors or {}).values()]  # read as it is made
+        options.add_external_initializers(list(tensors or ()), values)
         self.data = data
         self._made = runtime.InferenceSession(
             data, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(without)
         )
         self._names = [one.name for one in self._made.get_inputs()]
+        self._outputs = [self._made.get_outputs()[0].name]
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        """Give the first output."""
-        given = {name: t.numpy() for name, t in zip(self._names, inputs, strict=True)}
-        return torch.from_numpy(self._made.run(None, given)[0])
+        """Return the first output; an input too few or too many is an error of onnxruntime's."""
+        rows = dict(zip(self._names, [t.numpy() for t in inputs], strict=True))
+        return torch.from_numpy(self._made.run(self._outputs, rows)[0])
 
 
 ONNX = ("onnx", "onnxscript", "onnxruntime")

@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,12 +70,16 @@ class Guarded(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return the model's outputs (N, ...)."""
-        out: Tensor = self.model(*inputs)
-        for t in inputs:
-            if t.is_floating_point():
-                zero_or_nan = (t.flatten(1) * 0).sum(1)
-                out = out + zero_or_nan.reshape(-1, *(1 for _ in out.shape[1:]))
-        return out
+        return guarded(self.model(*inputs), inputs)
+
+
+def guarded(out: Tensor, inputs: Sequence[Tensor]) -> Tensor:
+    """Return outputs (N, ...) that are NaN where a row of a float input holds NaN or an infinity."""
+    for t in inputs:
+        if t.is_floating_point():
+            zero_or_nan = (t.flatten(1) * 0).sum(1)
+            out = out + zero_or_nan.reshape(-1, *(1 for _ in out.shape[1:]))
+    return out
 
 
 def export_onnx(
@@ -102,20 +107,32 @@ def export_onnx(
     >>> session.run(None, {x.name: torch.ones(3, 5).numpy()})[0].shape
     (3, 1)
     """
+    exported: bytes = trace(Guarded(substitute(model, linear)).eval(), inputs).SerializeToString()
+    return exported
+
+
+def trace(model: nn.Module, inputs: Sequence[Tensor], fixed: Sequence[Tensor] = ()) -> Any:
+    """Return the ONNX model of what `model(*fixed, *inputs)` computes; only the inputs' first dimension is open.
+
+    Raises:
+        ImportError: the exporter's packages are missing.
+        ValueError: the model's output has a fixed number of rows.
+    """
     traced = tuple(torch.cat([t, t]) if len(t) == 1 else t for t in inputs)  # a dimension of 1 is taken as fixed
     rows = torch.export.Dim("rows")
+    shapes = (*(None for _ in fixed), *({0: rows} for _ in traced))
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
-            Guarded(substitute(model, linear)).eval(),
-            traced,
+            model,
+            (*fixed, *traced),
             dynamo=True,
-            dynamic_shapes=(tuple({0: rows} for _ in traced),),  # `*inputs` is one argument
+            dynamic_shapes=(shapes,),  # `*inputs` is one argument
             verbose=False,
         )
     exported = program.model_proto  # type: ignore[union-attr]  # None only without dynamo
     if not exported.graph.output[0].type.tensor_type.shape.dim[0].dim_param:
         raise ValueError(f"the model always returns as many rows as it was traced with: {len(traced[0])}")
-    return exported.SerializeToString()
+    return exported
 
 
 @contextmanager

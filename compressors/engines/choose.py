@@ -1,0 +1,105 @@
+"""The arithmetic of a version, chosen once: the fastest that suits the model, and is proven on rows of its own data.
+
+Owns the order of what is tried, the rows that ranges and proof need, and the proof. Does not know artifacts, nor where
+templates are kept. Nothing is timed: the choice depends on the version and its rows, not on how busy a machine is.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from compressors.artifact.parity import Parity, parity
+from compressors.engines.arithmetic import AT_ONCE, Arithmetic, Range, arranged, signed_is_exact, watch, ways
+from compressors.engines.engine import Session
+from compressors.engines.fastest import near
+from compressors.engines.template import Template, export, session
+from compressors.errors import EngineError
+
+FIRST = 64  # rows that show the order of the layers, and whether a sample has several rows
+LEAST_SEEN = 4_000  # rows for `mixed`: ranges of 1,000 flights let single answers be off by 0.6
+MOST_TOKENS = 256  # rows that prove a model whose samples are long
+
+Export = Callable[[nn.Module, Sequence[Tensor], Arithmetic, bool], Template]
+Inputs = tuple[Tensor, ...]
+
+
+class Choice(NamedTuple):
+    """What runs a version: the `proof` is the difference from the model's answers on `rows` rows.
+
+    `ranges` are those of `mixed`, and empty otherwise; `refused` says why others were left out.
+    """
+
+    arithmetic: Arithmetic
+    template: Template
+    ranges: Mapping[str, Range]
+    proof: Parity
+    rows: int
+    refused: Mapping[str, str]
+    run: Session
+
+
+def exported(model: nn.Module, inputs: Sequence[Tensor], arithmetic: Arithmetic, signed: bool) -> Template:
+    """Make a template anew; the default way to come by one."""
+    return export(model, inputs, arithmetic, signed=signed)
+
+
+def choose(model: nn.Module, seen: Sequence[Tensor], fresh: Sequence[Tensor], template: Export = exported) -> Choice:
+    """Choose the arithmetic of a served model in eval mode, and prove it.
+
+    `seen` are the rows that the ranges are taken from, `fresh` those that the proof is made on, (N, ...) each tensor.
+    `template` returns the template of a model that was arranged.
+
+    Raises:
+        EngineError: none can run here, or none agrees with the model; has the reason of each.
+    """
+    watched = watch(model, [t[:FIRST] for t in seen])
+    fresh = tuple(t[:MOST_TOKENS] for t in fresh) if watched.tokens else tuple(fresh)
+    refused: dict[str, str] = {}
+    for way in ways(watched):
+        try:
+            ranges = _ranges(model, seen) if way == "mixed" else {}
+            made = arranged(model, way, ranges, signed=signed_is_exact())
+            chosen = template(made, [t[:2] for t in seen], way, signed_is_exact())
+            run = session(chosen, made)
+            proof = proven(model, run, fresh)
+        except EngineError as wrong:
+            refused[way] = str(wrong)
+        else:
+            return Choice(way, chosen, ranges, proof, len(fresh[0]), refused, run)
+    raise EngineError("; ".join(f"{way}: {why}" for way, why in refused.items()))
+
+
+def prepared(model: nn.Module, template: Template, ranges: Mapping[str, Range]) -> Session:
+    """Return what runs a version as it was chosen: `model` is its artifact, loaded.
+
+    Raises:
+        EngineError: the template is of another model, or cannot run here; says why.
+    """
+    return session(template, arranged(model, template.arithmetic, ranges, signed=template.signed))
+
+
+def proven(model: nn.Module, run: Callable[..., Tensor], rows: Sequence[Tensor]) -> Parity:
+    """Return the difference between the answers on these rows.
+
+    Raises:
+        EngineError: it is too large, or the rows cannot be answered.
+    """
+    try:
+        proof = parity(_in_parts(model), _in_parts(run), rows)
+    except ValueError as wrong:
+        raise EngineError(str(wrong)) from wrong
+    if refusal := near(proof):
+        raise EngineError(refusal)
+    return proof
+
+
+def _ranges(model: nn.Module, seen: Sequence[Tensor]) -> dict[str, Range]:
+    if len(seen[0]) < LEAST_SEEN:
+        raise EngineError(f"ranges need {LEAST_SEEN:,} rows, there are {len(seen[0]):,}")
+    return watch(model, seen).ranges
+
+
+def _in_parts(run: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda *rows: torch.cat([run(*part) for part in zip(*(torch.split(t, AT_ONCE) for t in rows), strict=True)])
