@@ -24,7 +24,6 @@ from deploy.console.join import line, shown
 from deploy.console.picture import Snapshot, svg
 from deploy.console.terminal import screen
 from deploy.console.view import draw, values
-from deploy.monitor import View
 from deploy.operate.status import status
 from deploy.run.join import joining
 from deploy.run.session import running
@@ -121,19 +120,16 @@ def main() -> None:
 def _replay(path: Path, settings: config.Settings, *, fresh: bool, as_json: bool, picture: Path | None = None) -> None:
     console, snapshot = Console(stderr=as_json), Snapshot()
     with running(path, settings, console.print, fresh=fresh) as session:
-        view: View | None = None
         with screen(console) as shown:
             for view in session.play():
                 shown.show(view)
                 snapshot.show(view)
-        if view is None or session.replay is None:
-            raise ConfigError("the feed to replay is empty")
-        equations, learned, now = session.audit()
+        view, (equations, learned, now) = session.look(), session.audit()
         digest = view.champions[-1].artifact
         described = artifact.describe(session.registry.get(digest))
         timed = speeds(session.pipeline, session.registry, digest, session.example_inputs(max(BATCHES)))
         report.show(console, view, equations, described, timed)
-        summary = summarize(view, learned, equations, now, session.replay.published, described, session.loop_seconds)
+        summary = summarize(view, learned, equations, now.shards, session.published(), described)
     if picture:
         snapshot.write(picture)
     if as_json:

@@ -51,14 +51,14 @@ class Champion(Struct, frozen=True, kw_only=True):
 class ServerNote(Struct, frozen=True):
     """How far serving is: next offsets by `topic:partition`, of requests read and predictions written.
 
-    `engines`: lines for people on what runs the version; none where engines are off.
+    `served` requests were answered since the server began. `engines`: lines for people on what runs the version; none
+    where engines are off.
     """
 
     requests: dict[str, int]
     predictions: dict[str, int]
     version: int
     served: int
-    rejected: int
     engines: tuple[str, ...] = ()
 
 

@@ -27,6 +27,7 @@ from deploy.run.partitions import Partitions, Say, begin
 from deploy.run.rate import Rate
 from deploy.run.replay import Replay
 from deploy.run.restore import restore
+from deploy.run.summary import Published, refused_requests
 from learners.online.batches import Encoder, Inputs
 from streams.errors import ConfigError, ShadowstreamError, Unreachable
 from streams.join.policy import JoinPolicy
@@ -134,36 +135,49 @@ class Session:
     def live(self) -> Iterator[View]:
         """Run until the caller stops; yield a look every `LOOK_EVERY_S`."""
         while True:
-            yield self._look()
+            yield self.look()
             time.sleep(LOOK_EVERY_S)
 
     def play(self) -> Iterator[View]:
         """Replay the pipeline's feed to its end and close its windows; yield a look every `LOOK_EVERY_S`.
 
         Raises:
-            ConfigError: the pipeline has no feed.
+            ConfigError: the pipeline has no feed, or an empty one.
         """
         if self.pipeline.feed is None:
             raise ConfigError("this pipeline has no feed to replay: give Pipeline(feed=...)")
         topics = self.settings.topics.named(self.pipeline.name)
         names = {"requests": topics.requests, "outcomes": topics.outcomes}
         lead_s, counts = self.settings.replay.lead_s, self._partitions.counts
-        yield self._look()
+        yield self.look()
         began = looked = time.monotonic()
         with closing(Sink(self.settings.kafka)) as sink:
             self.replay = Replay(self.pipeline.feed(), names, counts, lead_s, sink)
             for _ in self.replay.run(self.monitor):
                 if time.monotonic() - looked > LOOK_EVERY_S:
                     looked = time.monotonic()
-                    yield self._look()
+                    yield self.look()
+            if not any(self.replay.published.values()):
+                raise ConfigError("the feed to replay is empty")
             yield from self._close(self.replay)
         self.loop_seconds = time.monotonic() - began
-        yield self._look()
 
     def audit(self) -> tuple[list[audit.Equation], audit.Learned, Progress]:
         """Return the equations of join and learner, what was learned, and how far everything is."""
         progress, learned = self.monitor.progress(), audit.learned(self.registry)
         return audit.equations(progress.shards, learned), learned, progress
+
+    def published(self) -> Published:
+        """Return what the replay has published, and how much of it the server refused.
+
+        Raises:
+            ConfigError: there was no replay.
+        """
+        if self.replay is None:
+            raise ConfigError("nothing was replayed")
+        counts, topics = self.replay.published, self.settings.topics.named(self.pipeline.name)
+        refused = refused_requests(self.settings.kafka, topics)
+        return Published(counts["requests"], counts["outcomes"], refused, self.loop_seconds)
 
     def _close(self, replay: Replay) -> Iterator[View]:
         for shard in range(self.settings.join.shards):
@@ -172,7 +186,7 @@ class Session:
         while not self._closed(self.monitor.progress(), replay):
             if time.monotonic() - began > CLOSE_S:
                 raise ShadowstreamError(f"the feed's windows did not close within {CLOSE_S:.0f} s")
-            yield self._look()
+            yield self.look()
             time.sleep(0.1)
 
     def _closed(self, now: Progress, replay: Replay) -> bool:
@@ -181,7 +195,8 @@ class Session:
         metrics, learned = self.monitor.metrics(), now.learner.learned if now.learner else 0
         return now.settled(replay.ends["outcomes"]) and metrics is not None and metrics.total["served"].count == learned
 
-    def _look(self) -> View:
+    def look(self) -> View:
+        """Take one look, and follow what changed: services and actors that ended, partitions that were added."""
         self._services.check()
         self._system.check()
         self._follow()

@@ -1,22 +1,29 @@
 """The figures of a run at its end: what was counted, how good the models were, how fast the artifact is."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from msgspec import Struct
 from torch import nn
 
 from compressors.artifact import format as artifact
-from deploy.monitor import NO_ROW, Progress, View
+from deploy.config import Topics
+from deploy.monitor import NO_ROW, View, counted
 from deploy.pipeline import Pipeline
 from deploy.registry.learned import Equation, Learned
 from deploy.registry.registry import Registry
 from learners.evaluation.evaluate import MODELS
 from learners.online.batches import Inputs
 from learners.tasks.metrics import AUC, LOG_LOSS
+from streams.dead import refusals
+from streams.join.step import ShardState
+from streams.kafka import Source, Tp
+from streams.kafka.broker import Broker
+from streams.kafka.scan import records
 
 BATCHES = (1, 8, 64, 512)
 REPEATS = 200
@@ -28,6 +35,15 @@ class Speed(Struct, frozen=True):
     rows: int
     int8_us: float
     float_us: float
+
+
+class Published(NamedTuple):
+    """What a replay has published, and in how many seconds; `refused` of the requests have a dead letter, no answer."""
+
+    requests: int
+    outcomes: int
+    refused: int
+    seconds: float
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -71,25 +87,22 @@ class Summary(Struct, frozen=True, kw_only=True):
 
 
 def summarize(
-    view: View, learned: Learned, equations: list[Equation], now: Progress, published: dict[str, int],
-    described: artifact.Description, loop_seconds: float,
+    view: View, learned: Learned, equations: list[Equation], shards: Sequence[ShardState], published: Published,
+    described: artifact.Description,
 ) -> Summary:  # fmt: skip
-    """Put the run's figures together; the loss is the difference between what was published and what commits hold."""
-    counted = {key: sum(shard.counters[key] for shard in now.shards) for key in now.shards[0].counters}
-    rejected = now.server.rejected if now.server else 0
-    dropped = sum(at.rejected for shard in now.shards for at in shard.partitions.values())
-    distinct = learned.samples - learned.doubled
-    unanswered = published["requests"] - rejected - distinct - counted["unlabelled"] - counted["waiting"]
-    unused = published["outcomes"] - dropped - distinct - sum(counted[k] for k in ("early", "late", "orphan"))
+    """Put the run's figures together; what is lost was published, and neither commits nor counters have it."""
+    counts, distinct = counted(shards), learned.samples - learned.doubled
+    unanswered = published.requests - published.refused - distinct - counts["unlabelled"] - counts["waiting"]
+    unused = published.outcomes - counts["rejected"] - distinct - sum(counts[k] for k in ("early", "late", "orphan"))
     total = view.metrics.total if view.metrics else {}
     versions = len({champion.artifact for champion in view.champions})
     rows = {who: total.get(who, NO_ROW) for who in MODELS}
     return Summary(
-        requests=published["requests"],
-        predictions=counted["predictions"],
-        outcomes=counted["outcomes"],
+        requests=published.requests,
+        predictions=counts["predictions"],
+        outcomes=counts["outcomes"],
         samples=learned.samples,
-        unlabelled=counted["unlabelled"],
+        unlabelled=counts["unlabelled"],
         lost=abs(unanswered) + abs(unused),
         doubled=learned.doubled,
         metrics={who: row.values for who, row in rows.items()},
@@ -108,10 +121,18 @@ def summarize(
         artifact_bytes=described.bytes,
         float_bytes=described.float_bytes,
         seconds=view.seconds,
-        loop_seconds=loop_seconds,
-        events_per_second=sum(published.values()) / loop_seconds,
+        loop_seconds=published.seconds,
+        events_per_second=(published.requests + published.outcomes) / published.seconds,
         balanced=all(e.holds for e in equations),
     )
+
+
+def refused_requests(broker: Broker, topics: Topics) -> int:
+    """Count the positions of the requests' topic that have a dead letter; a server that restarts may write it again."""
+    with closing(Source(broker, [Tp(topics.dead, 0)])) as source:
+        letters = [one.letter for one in refusals(records(source)).values()]
+    refused = [letter for letter in letters if letter.tp.topic == topics.requests]
+    return len({(letter.tp, offset) for letter in refused for offset in range(letter.start, letter.end)})
 
 
 def speeds(pipeline: Pipeline, registry: Registry, digest: str, inputs: Inputs) -> list[Speed]:

@@ -42,7 +42,7 @@ class ServerRole:
         self._pipeline, self._champion, self._source, self._to = pipeline, champion, source, to
         self._dead, self._store, self._max_batch = dead, store, max_batch
         self._encoder = Encoder(pipeline.features, pipeline.encode)
-        self._note = ServerNote({}, {}, champion.record.number, 0, 0)
+        self._note = ServerNote({}, {}, champion.record.number, 0)
         self._committed_at = time.monotonic()
 
     def step(self, block_ms: int) -> bool:
@@ -51,7 +51,7 @@ class ServerRole:
         swapped = self._champion.refresh()
         if not polled and not swapped:
             return False
-        served = self._serve(polled) if polled else (0, 0)
+        served = self._serve(polled) if polled else 0
         ends = {tp_name(tp): end for tp, end in self._to.sink.flush().items() if tp.topic == self._to.topic}
         requests = {tp_name(p.tp): p.end for p in polled}
         note = self._note
@@ -59,8 +59,7 @@ class ServerRole:
             note.requests | requests,
             note.predictions | ends,
             self._champion.record.number,
-            note.served + served[0],
-            note.rejected + served[1],
+            note.served + served,
             self._champion.engines,
         )
         self._store.put(self._pipeline.name, SERVER.entry(self._note))
@@ -69,7 +68,7 @@ class ServerRole:
             self._committed_at = time.monotonic()
         return bool(polled)
 
-    def _serve(self, polled: list[Polled]) -> tuple[int, int]:
+    def _serve(self, polled: list[Polled]) -> int:
         asked: list[tuple[int, Request]] = []
         rows: list[Any] = []
         letters = [Letter(p.tp, start, end, reason, None) for p in polled for start, end, reason in p.rejected]
@@ -87,7 +86,7 @@ class ServerRole:
             self._dead.flush()
         if asked:
             self._answer(asked, rows)
-        return len(asked), sum(letter.end - letter.start for letter in letters)
+        return len(asked)
 
     def _answer(self, asked: list[tuple[int, Request]], rows: list[Any]) -> None:
         outputs = self._champion.answer(self._encoder.encode(rows)).tolist()

@@ -21,6 +21,7 @@ from deploy.promotion.evaluator import EvaluatorRole
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, KINDS, VERDICTS, Kind
 from deploy.registry.records import ServerNote
 from deploy.registry.registry import Registry
+from deploy.run.summary import refused_requests
 from learners.commits import commit as commits
 from learners.evaluation.gate import Decision
 from streams.errors import LostRace
@@ -160,6 +161,11 @@ def serve_malformed_requests(
     )
     for letter, reason in zip(told, reasons, strict=True):
         assert reason in letter["reason"]
+    assert refused_requests(config.Kafka(bootstrap=broker.address), topics) == 7
+    again = build("server", plan, feed, stack)  # a server that was killed before it committed refuses them again
+    while len(everything(broker.address, topics.dead, 14)) < 14:
+        again.step(50)
+    assert refused_requests(config.Kafka(bootstrap=broker.address), topics) == 7
 
 
 def everything(bootstrap_servers: str, topic: str, least: int) -> list[Record]:

@@ -8,15 +8,8 @@ from rich.table import Table
 
 from deploy.console.counters import MEANINGS, OUTSTANDING, counters, outstanding
 from deploy.monitor import counted
-from streams.join.step import COUNTERS, PartitionState, ShardState
-
-
-def shard(**counts: int) -> ShardState:
-    at = PartitionState(t_ms=0, next=9, last=8, crc=0, start=0, records=7, rejected=2)
-    return ShardState(
-        seq=0, chain="", watermark_ms=0, now_ms=0, last_id="", unread=0, ending=False, windows=0, markers=0, due=0,
-        counters=dict.fromkeys(COUNTERS, 0) | counts, partitions={"a:0": at, "a:1": at},
-    )  # fmt: skip
+from streams.join.step import COUNTERS
+from tests.unit.deploy.console.views import shard
 
 
 def lines(table: Table) -> list[list[str]]:
@@ -26,7 +19,7 @@ def lines(table: Table) -> list[list[str]]:
 
 
 def test_counters_are_summed_over_shards_and_each_is_shown_with_its_meaning() -> None:
-    counts = counted([shard(late=2, orphan=1_000), shard(late=3)])
+    counts = counted([shard(late=2, orphan=1_000, rejected=3), shard(late=3, rejected=5)])
     assert (counts["late"], counts["orphan"], counts["rejected"], counts["lost"]) == (5, 1_000, 8, 0)
     assert lines(counters(counts)) == [[name, f"{count:,}", MEANINGS[name]] for name, count in counts.items()]
     assert set(COUNTERS) < counts.keys()

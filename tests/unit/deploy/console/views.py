@@ -1,9 +1,10 @@
-"""A look at a loop, as it is in the middle of a run."""
+"""A look at a loop, as it is in the middle of a run, and a shard of its join."""
 
 from deploy.monitor import View
 from deploy.registry.records import Candidate, Champion, Figures, MetricName, Metrics, Row, Trial
 from learners.evaluation.evaluate import Verdict
 from learners.evaluation.gate import Decision
+from streams.join.step import COUNTERS, PartitionState, ShardState
 
 DAY_MS = 86_400_000
 BEGIN_MS = 1_359_676_800_000  # February 1st, 2013
@@ -71,4 +72,13 @@ def verdict(number: int, decision: Decision) -> Verdict:
         candidate=number, decision=decision, samples=2_112, log_wealth=4.1 if number == 0 else -3.0, log_needed=3.9,
         gain=0.0086 if number == 0 else -0.0004, margin=0.0, offset=(0.0,), at_ms=BEGIN_MS + (9 + 7 * number) * DAY_MS,
         commit=100 + 90 * number,
+    )  # fmt: skip
+
+
+def shard(rejected: int = 0, **counts: int) -> ShardState:
+    """Return a shard that has counted so much, with one partition."""
+    at = PartitionState(t_ms=0, next=7, last=6, crc=0, start=0, records=7 - rejected, rejected=rejected)
+    return ShardState(
+        seq=0, chain="", watermark_ms=0, now_ms=0, last_id="", unread=0, ending=False, windows=0, markers=0, due=0,
+        counters=dict.fromkeys(COUNTERS, 0) | counts, partitions={"a:0": at},
     )  # fmt: skip

@@ -1,0 +1,35 @@
+"""A run's figures: what was published must be found again, whatever died in between."""
+
+from compressors.artifact.format import Description
+from deploy.registry.learned import Learned
+from deploy.run.summary import Published, Summary, summarize
+from tests.unit.deploy.console.views import shard, view
+
+DESCRIBED = Description(
+    digest="",
+    format=3,
+    bytes=1_000,
+    float_bytes=4_000,
+    sparsity=0.5,
+    sparsity_all=0.5,
+    weights={},
+    left={},
+    manifest={},
+)
+
+
+def summary(*, refused: int, late: int = 3) -> Summary:
+    """Return the figures of 100 requests, 7 of them unreadable, and 80 outcomes, 2 of them unreadable and 3 late."""
+    counters = {"predictions": 93, "outcomes": 78, "joined": 75, "unlabelled": 18, "late": late}
+    learned = Learned(samples=75, doubled=0, shards={0: 75}, quarantined=[])
+    return summarize(view(), learned, [], [shard(rejected=2, **counters)], Published(100, 80, refused, 2.0), DESCRIBED)
+
+
+def test_what_was_refused_is_not_lost() -> None:
+    made = summary(refused=7)
+    assert (made.lost, made.requests, made.predictions, made.events_per_second) == (0, 100, 93, 90.0)
+
+
+def test_what_is_found_nowhere_is_lost() -> None:
+    assert summary(refused=6).lost == 1
+    assert summary(refused=7, late=1).lost == 2
