@@ -37,7 +37,7 @@ from deploy.registry.records import (
 )
 from deploy.registry.registry import Registry
 from learners.evaluation.evaluate import Verdict
-from streams.audit.equations import POSITIONS
+from streams.audit.equations import OFFSETS
 from streams.join.step import ShardState
 from streams.join.store import Store
 
@@ -190,7 +190,7 @@ def counted(shards: Sequence[ShardState]) -> dict[str, int]:
     """Return the counters of the join over all shards, and how many positions became what; `kinds.py` explains them."""
     counters = {name: sum(shard.counters[name] for shard in shards) for name in COUNTERS}
     partitions = [at for shard in shards for at in shard.partitions.values()]
-    return counters | {name: sum(getattr(at, name) for at in partitions) for name in POSITIONS}
+    return counters | {name: sum(getattr(at, name) for at in partitions) for name in OFFSETS}
 
 
 def look(feed: str, monitor: Monitor) -> View:

@@ -22,7 +22,7 @@ from deploy.registry.learned import Learned, learned, learning
 from learners.commits.commit import Quarantined
 from streams import dead
 from streams.audit.equations import Audit, Equation, audit, known, look
-from streams.audit.history import History, reread
+from streams.audit.history import History, Joined, read_log
 from streams.audit.verify import Verdict, verify
 from streams.errors import ConfigError, Disagreement, LogReplaced, Unbalanced
 from streams.join.step import ShardState
@@ -129,8 +129,9 @@ def _verdict(place: Place, states: Sequence[ShardState], refused: dict[str, dead
     with place.source(tps) as source:
         ranges, removed = _ranges(states, source.starts(), source.ends())
         idle_ms = round(place.settings.join.idle_s * 1_000)
-        history = History(states, place.rules, idle_ms, _ended_ms(place), removed)
-        reread(history, source, place.readers, ranges, dead.refused_positions(refused.values()))
+        joined = Joined(states, place.rules, idle_ms, _ended_ms(place), removed)
+        positions = dead.refused_positions(refused.values())
+        history = History(joined, read_log(source, place.readers, place.rules, ranges, positions))
     waiting = {one.id for one in _waiting(place, EVERYTHING) if one.state.startswith("prediction")}
     return verify(history, emitted(place), waiting)
 

@@ -1,7 +1,7 @@
 """The audit of a join: what must hold, and the proof that it does.
 
-equations.py   every position counted, every count balanced
-history.py     what the log still holds, read again
-rejoin.py      the join in plain Python
-verify.py      both compared, and each difference explained
+equations.py   the counters that must equal each other
+history.py     the log read again: its events, and how late each may have arrived
+rejoin.py      one id joined again, in plain Python
+verify.py      compares that with what the join emitted, and explains differences
 """

@@ -1,7 +1,7 @@
-"""The audit of the join: what must equal what, by shard, in all, and by partition.
+"""The equations of the join: by shard, over all shards, and by partition.
 
 Owns the protocol's equations over the shards' counters. Does not know where samples went after the stream, nor whether
-the counters tell the truth: `verify.py` checks that.
+the counters are true: `verify.py` checks that.
 """
 
 from collections import Counter
@@ -12,18 +12,18 @@ from msgspec import Struct
 from streams.join.step import ShardState
 from streams.join.store import Store
 
-LOOKS = 20  # how often shards on the move are looked at again
+READS = 20  # how often shards that move are read again
 EQUATIONS = (
     ("predictions", ("opened", "prediction_duplicate", "prediction_too_late")),
     ("opened", ("joined", "negative", "unlabelled", "waiting")),
     ("outcomes", ("used", "early", "outcome_duplicate", "late", "orphan", "capped", "outcome_too_late")),
     ("seq", ("joined", "negative", "corrected", "restored")),
 )
-POSITIONS = ("records", "rejected", "holes", "lost")
+OFFSETS = ("records", "rejected", "holes", "lost")
 
 
 class Equation(Struct, frozen=True):
-    """One line of the audit: what must equal what, and the two sums."""
+    """One line of the audit: its text, and the values of its two sides."""
 
     text: str
     left: int
@@ -31,17 +31,17 @@ class Equation(Struct, frozen=True):
 
     @property
     def holds(self) -> bool:
-        """Whether it balances."""
+        """Whether the two sides are equal."""
         return self.left == self.right
 
     @property
     def difference(self) -> int:
-        """Give what the right side lacks."""
+        """Left side less right side."""
         return self.left - self.right
 
 
 class Partition(Struct, frozen=True):
-    """One partition's positions over all shards; `equation` is None while the shards stand at different ones."""
+    """One partition's offsets, summed over all shards; `equation` is None while their next offsets differ."""
 
     tp: str
     start: int
@@ -56,7 +56,7 @@ class Partition(Struct, frozen=True):
 class Audit(Struct, frozen=True):
     """The equations of each shard, of all of them together, and of each partition.
 
-    `conflicts` are duplicates of a prediction that still waited, or was provisional, with another content.
+    `conflicts` counts duplicates with another content of predictions that were waiting or provisional.
     """
 
     shards: list[list[Equation]]
@@ -66,27 +66,27 @@ class Audit(Struct, frozen=True):
 
     @property
     def holds(self) -> bool:
-        """Whether every equation that could be looked at balances."""
-        found = [one for shard in self.shards for one in shard] + self.total
-        return all(one.holds for one in found + [p.equation for p in self.partitions if p.equation])
+        """Whether every equation that can be checked holds."""
+        counters = [one for shard in self.shards for one in shard] + self.total
+        return all(one.holds for one in counters + [p.equation for p in self.partitions if p.equation])
 
     @property
     def moving(self) -> list[str]:
-        """Give the partitions in which the shards stand at different positions."""
+        """The partitions in which the shards differ in their next offset."""
         return [partition.tp for partition in self.partitions if partition.equation is None]
 
 
 def look(store: Store, feed: str, shards: int) -> list[ShardState]:
-    """Look at every shard, again while they stand at different positions; the last look counts."""
-    for _ in range(LOOKS):
+    """Read every shard, again while they differ in a partition's next offset; return the last reading."""
+    for _ in range(READS):
         states = [store.shard(feed, shard) for shard in range(shards)]
-        if all(_standing(states, tp) for tp in known(states)):
+        if all(_agree(states, tp) for tp in known(states)):
             break
     return states
 
 
 def known(states: Sequence[ShardState]) -> list[str]:
-    """Give the partitions, "topic:number", that all shards know: while one is added, some do not."""
+    """Return the partitions, "topic:number", that all shards know; while one is being added, some shards do not."""
     return sorted(set[str].intersection(*(set(state.partitions) for state in states)))
 
 
@@ -105,20 +105,20 @@ def audit(states: Sequence[ShardState]) -> Audit:
 
 
 def equations(counters: Mapping[str, int]) -> list[Equation]:
-    """Check counters, and the number of samples as `seq`, against each other."""
+    """Return the equations of counters; `seq` is the number of samples."""
     return [
         Equation(f"{left} = {' + '.join(right)}", counters[left], sum(counters[n] for n in right))
         for left, right in EQUATIONS
     ]
 
 
-def _standing(states: Sequence[ShardState], tp: str) -> bool:
+def _agree(states: Sequence[ShardState], tp: str) -> bool:
     return len({state.partitions[tp].next for state in states}) == 1
 
 
 def _partition(states: Sequence[ShardState], tp: str) -> Partition:
-    places = [state.partitions[tp] for state in states]
-    start, end = places[0].start, min(at.next for at in places)
-    sums = {name: sum(getattr(at, name) for at in places) for name in POSITIONS}
-    held = Equation(f"next - start = {' + '.join(POSITIONS)}", end - start, sum(sums.values()))
-    return Partition(tp=tp, start=start, next=end, equation=held if _standing(states, tp) else None, **sums)
+    by_shard = [state.partitions[tp] for state in states]
+    start, end = by_shard[0].start, min(one.next for one in by_shard)
+    sums = {name: sum(getattr(one, name) for one in by_shard) for name in OFFSETS}
+    equation = Equation(f"next - start = {' + '.join(OFFSETS)}", end - start, sum(sums.values()))
+    return Partition(tp=tp, start=start, next=end, equation=equation if _agree(states, tp) else None, **sums)

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streams.audit.history import History
+from streams.audit.history import History, Joined, LogEvent
 from streams.audit.verify import Emitted, Verdict, verify
 from streams.join.step import Move, PartitionState, Rules, ShardState, Step, outcome_entry, prediction_entry
 from tests.property.oracle import Oracle
@@ -55,7 +55,7 @@ class World:
         self.ended_ms: int | None = None
         self.names = list(NAMES)
         self.oracle = Oracle({tp: PartitionState(-1, 0, -1, 0, 0) for tp in NAMES})
-        self.log: list[tuple[str, int, int, str, int, str | None]] = []
+        self.log: list[LogEvent] = []
         self.clock = self.stepped = 0
 
     def take(self, turn: Turn) -> None:
@@ -78,9 +78,9 @@ class World:
             make = (
                 outcome_entry(key, t, str(label), WINDOW + KEEP) if outcomes else prediction_entry(key, t, "{}", WINDOW)
             )
-            for held, value in zip(lists, (1, key, t, *make), strict=True):
-                held.append(value)
-            self.log.append((tp, start + n, self.clock, key, t, str(label) if outcomes else None))
+            for column, value in zip(lists, (1, key, t, *make), strict=True):
+                column.append(value)
+            self.log.append(LogEvent(tp, start + n, self.clock, key, t, str(label) if outcomes else None))
         move = Move(tp, start, start + len(events), records=len(events), outcomes=int(outcomes), idle=int(not events))
         move.t_ms = max((t for _, t, _ in events), default=-1)
         return move
@@ -99,11 +99,9 @@ class World:
         shard = ShardState(
             o.seq, o.chain, o.watermark, 0, "", 0, o.ending, len(o.windows), 0, 0, o.count, o.partitions
         )  # fmt: skip
-        history = History([shard], self.rules, self.idle_ms, self.ended_ms)
-        for event in self.log:
-            history.add(*event)
-        held = {key for key, entry in o.entries.items() if entry.state == "waiting"}
-        return verify(history, samples, held)
+        history = History(Joined([shard], self.rules, self.idle_ms, self.ended_ms), self.log)
+        waiting = {key for key, entry in o.entries.items() if entry.state == "waiting"}
+        return verify(history, samples, waiting)
 
 
 @settings(MANY, max_examples=400)
@@ -121,11 +119,11 @@ def test_no_order_of_events_makes_a_difference_without_an_explanation(rules: Rul
 def in_order(rules: Rules, plan: list[tuple[int, int, int, int]]) -> World:
     """A feed whose partitions are in order, each id asked once; outcomes up to two windows later."""
     world = World(rules, idle_ms=10**9)
-    told_at = [
+    outcomes_at = [
         (40 * n + later, n % 2 + 2, [(n, 40 * n + later, label)]) for n, (_, _, later, label) in enumerate(plan)
     ] + [(40 * n + 5, n % 2 + 2, [(n, 40 * n + 5, label)]) for n, (_, more, _, label) in enumerate(plan) if more > 6]
-    asked_at = [(40 * n, n % 2, [(n, 40 * n, 0)]) for n in range(len(plan))]
-    for _, tp, events in sorted([*asked_at, *told_at]):
+    predictions_at = [(40 * n, n % 2, [(n, 40 * n, 0)]) for n in range(len(plan))]
+    for _, tp, events in sorted([*predictions_at, *outcomes_at]):
         world.take(Turn(tp, events))
     for tp in range(4):
         world.take(Turn(tp, [(1_000 + tp, 40 * len(plan) + 1_000, 0)]))
@@ -157,7 +155,7 @@ def test_only_what_the_log_shows_is_explained() -> None:
     """A closed window whose outcome is on time and in order: its absence has no explanation."""
     world = in_order(Rules(WINDOW, KEEP, 0, 10**13), [(0, 0, 30, 1)] * 3)
     assert (world.verdict(world.samples()).agreed, world.verdict(world.samples()).explained) == (7, {})
-    world.log.append(("o:0", 10**6, world.clock, "id:0", 1, "1"))
+    world.log.append(LogEvent("o:0", 10**6, world.clock, "id:0", 1, "1"))
     assert world.verdict(world.samples()).differing == 0, "what was not read yet does not count"
 
 
