@@ -5,6 +5,7 @@
     steps.py       the steps: prune, prune_structured, quantize, retrain, distill
     errors.py      every error that compression raises
     data.py        the rows to learn and measure on, and what a task must give
+    internals.py   torch's private parts, and the versions of torch that have them
     form.py        the training form of a model: layers under masks and fake quantization
     checks.py      models, rows and tasks that do not go together
     pruning/       masks, and whole units removed

@@ -4,6 +4,8 @@
     ├── ArtifactError            these bytes are not an artifact that this version, or this model, can run
     ├── EngineError              no engine but torch can run this model here
     └── Refused                  the artifact does not answer as the training form does
+    ImportError
+    └── UntestedTorch            this version of torch has private parts that were not tested
     RuntimeError
     └── Lost                     structured pruning cannot follow these units through the model
     Exception
@@ -11,7 +13,7 @@
     UserWarning
     └── EmptiedWarning           a prune step left nothing of a layer's weights
 
-Whoever uses `compressors` alone meets these as ValueErrors, and need not know Shadowstream's own errors.
+Whoever uses `compressors` alone meets the first two as ValueErrors, and need not know Shadowstream's own errors.
 Imports nothing.
 """
 
@@ -35,6 +37,10 @@ class Refused(ValueError):
     >>> issubclass(Refused, ValueError)
     True
     """
+
+
+class UntestedTorch(ImportError):
+    """The installed torch was not tested; the message names its version and those that were."""
 
 
 class Lost(RuntimeError):

@@ -9,6 +9,7 @@ from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
+from compressors.internals import NonDynamicallyQuantizableLinear
 from compressors.quantization.attention import ShadowMultiheadAttention
 from compressors.quantization.layers import (
     Shadow,
@@ -31,7 +32,7 @@ UNNAMED = "the recipe does not name its kind, or it shares its weight with such 
 
 SHADOWS: dict[type[nn.Module], type[Shadow]] = {
     nn.Linear: ShadowLinear,
-    nn.modules.linear.NonDynamicallyQuantizableLinear: ShadowLinear,  # out_proj of MultiheadAttention
+    NonDynamicallyQuantizableLinear: ShadowLinear,  # out_proj of MultiheadAttention
     nn.MultiheadAttention: ShadowMultiheadAttention,
     nn.Conv1d: ShadowConv1d,
     nn.Conv2d: ShadowConv2d,

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compressors.internals import EXPORTER_LOGGER
 from compressors.quantization.int8 import Int8Linear, substitute
 from compressors.quantization.quantize import rescale, row_scale
 
@@ -22,7 +23,6 @@ WARNINGS: tuple[tuple[type[Warning], str], ...] = (
     (FutureWarning, r"`isinstance\(treespec, LeafSpec\)` is deprecated"),
     (UserWarning, "# The axis name: rows will not be used"),  # two inputs share their rows, as they should
 )
-REGISTRATION = "torch.onnx._internal.exporter._registration"
 TORCHVISION = "torchvision is not installed. Skipping"  # its operators, which our models do not use
 
 
@@ -142,7 +142,7 @@ def _quiet() -> Iterator[None]:
     def wanted(record: logging.LogRecord) -> bool:
         return not record.getMessage().startswith(TORCHVISION)
 
-    logger = logging.getLogger(REGISTRATION)
+    logger = logging.getLogger(EXPORTER_LOGGER)
     logger.addFilter(wanted)
     try:
         with warnings.catch_warnings():

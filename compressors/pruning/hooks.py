@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from compressors.internals import TO_PYTHON, TorchDispatchMode
 
 
 @contextmanager
@@ -72,7 +73,7 @@ class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         computed = any(_storage(t) in self._computed for t in tensors((args, kwargs or {})))
-        if func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.equal.default):
+        if func in TO_PYTHON:
             self.any, self.floats = True, self.floats or computed
         elif computed:
             self._keep(tensors(out))

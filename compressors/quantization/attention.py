@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from compressors.internals import is_batched
 from compressors.quantization.layers import ShadowRows
 
 
@@ -63,7 +64,7 @@ class ShadowMultiheadAttention(ShadowRows, nn.MultiheadAttention):
             raise ValueError("a compressed MultiheadAttention takes no nested tensor: pad it, with a key_padding_mask")
         if is_causal and attn_mask is None:
             raise ValueError("is_causal says what attn_mask is, so there must be one")
-        batched = F._mha_shape_check(query, key, value, key_padding_mask, attn_mask, self.num_heads)  # type: ignore[attr-defined]
+        batched = is_batched(query, key, value, key_padding_mask, attn_mask, self.num_heads)
         q, k, v = (self._by_head(t, batched) for t in self._projected(query, key, value))
         mask = self._added(attn_mask, key_padding_mask, q, k)
         k, v = self._lengthened(k, self.bias_k), self._lengthened(v, self.bias_v)

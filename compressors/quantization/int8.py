@@ -12,6 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from compressors.internals import int8_product
 from compressors.quantization.attention import ShadowMultiheadAttention
 from compressors.quantization.layers import ShadowRows
 from compressors.quantization.quantize import INPUT_LEVELS, quantize_rows, rescale
@@ -21,8 +22,7 @@ class Int8Linear(nn.Module):
     """A Linear that multiplies in int8 and sums in int32. Each input row has its own scale, so rows do not mix.
 
     A row with a NaN or an infinity gives outputs that are not finite, and its batch mates what they would get anyway.
-    Both factors are copied into canonical strides: where a dimension of size 1 has another stride, as `.t()` leaves it
-    and `.contiguous()` keeps it, `torch._int_mm` (2.13) silently returns uninitialized memory (pytorch issue 195066).
+    Both factors are copied into canonical strides, which `int8_product` needs.
     Where the processor's int8 kernel is not exact, the same whole numbers are multiplied in float.
     """
 
@@ -44,7 +44,7 @@ class Int8Linear(nn.Module):
         rows = x if x.dim() == 2 else x.reshape(-1, self.columns.shape[0])
         whole, scale = quantize_rows(rows, INPUT_LEVELS)
         if self.columns.dtype == torch.int8:
-            sums = torch._int_mm(whole.to(torch.int8, memory_format=torch.contiguous_format), self.columns)
+            sums = int8_product(whole.to(torch.int8, memory_format=torch.contiguous_format), self.columns)
         else:
             sums = whole @ self.columns
         out = rescale(sums, scale, self.scale, self.bias)
@@ -88,7 +88,7 @@ def substitute(model: nn.Module, make: Callable[[Int8Linear], nn.Module]) -> nn.
 
 @cache
 def int8_is_exact() -> bool:
-    """Tell whether `torch._int_mm` sums large products right here.
+    """Return whether `int8_product` sums large products right here.
 
     x86 without VNNI adds pairs of products in saturating int16: oneDNN then gives silently wrong sums (seen with
     ONEDNN_MAX_CPU_ISA=AVX2, torch 2.13). A vector, a column and a block may take different kernels, so all are tried.
@@ -97,6 +97,6 @@ def int8_is_exact() -> bool:
         for sign in (1, -1):
             a = torch.full((rows, 64), 127, dtype=torch.int8)
             b = torch.full((64, columns), 127 * sign, dtype=torch.int8)
-            if not bool((torch._int_mm(a, b) == 127 * 127 * 64 * sign).all()):
+            if not bool((int8_product(a, b) == 127 * 127 * 64 * sign).all()):
                 return False
     return True

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from compressors.internals import matrices_as, matrix_names
 from compressors.quantization.quantize import QuantizedLinear, Rounded, Seen, row_scale, weight_levels
 from compressors.recipe import Kind, Quantize
 
@@ -165,19 +166,12 @@ class ShadowRecurrent(Shadow, nn.RNNBase):
 
     def weight_names(self) -> tuple[str, ...]:
         """Name the parameters that are compressed."""
-        return tuple(name for name in self._flat_weights_names if name.startswith("weight"))
+        return matrix_names(self)
 
     def forward(self, *inputs: Any) -> Any:
         """Compute with the weights as they will be served."""
-        kept, names = self._flat_weights, set(self.weight_names())
-        self._flat_weights = [
-            self.weight_as_served(name) if name in names else weight
-            for name, weight in zip(self._flat_weights_names, kept, strict=True)
-        ]
-        try:
+        with matrices_as(self, self.weight_as_served):
             return super().forward(*inputs)
-        finally:
-            self._flat_weights = kept
 
 
 class ShadowLSTM(ShadowRecurrent, nn.LSTM):

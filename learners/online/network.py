@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors.form import weights
+from compressors.internals import lerp_
 from compressors.pruning.refresh import dense_slopes, refresh
 from learners.online.batches import Inputs
 from learners.online.settings import Online
@@ -46,7 +47,7 @@ class Network:
             raise NotFinite(f"the loss is {float(loss.detach()):g}, its gradient's norm {float(norm):g}")
         self._optimizer.step()
         with torch.no_grad():
-            torch._foreach_lerp_(self._means, [w.detach() for w in self._weights], 1 - self._spec.average)
+            lerp_(self._means, [w.detach() for w in self._weights], 1 - self._spec.average)
         return output.detach()
 
     def slopes(self, inputs: Inputs, target: Tensor, task: Task) -> dict[str, Tensor]:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from compressors.artifact.parity import parity
-from compressors.engines.onnx import REGISTRATION, TORCHVISION, export_onnx
+from compressors.engines.onnx import TORCHVISION, export_onnx
+from compressors.internals import EXPORTER_LOGGER
 from tests.serving import Mixed, cnn, encoder, image_rows, mixed_rows, served, token_rows
 
 onnx = pytest.importorskip("onnx")
@@ -106,15 +107,15 @@ def test_the_exporters_own_warnings_are_not_heard_and_a_models_are(caplog: pytes
     class Warns(Mixed):
         def forward(self, place: Tensor, rest: Tensor) -> Tensor:
             warnings.warn("of the model", stacklevel=1)
-            logging.getLogger(REGISTRATION).warning("of another kind")
+            logging.getLogger(EXPORTER_LOGGER).warning("of another kind")
             return super().forward(place, rest)
 
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         export_onnx(model(Warns), mixed_rows(4))
-    logging.getLogger(REGISTRATION).warning("%s anything", TORCHVISION)  # the filter is gone again
+    logging.getLogger(EXPORTER_LOGGER).warning("%s anything", TORCHVISION)  # the filter is gone again
     assert {str(one.message) for one in heard} == {"of the model"}
-    said = {record.getMessage() for record in caplog.records if record.name == REGISTRATION}
+    said = {record.getMessage() for record in caplog.records if record.name == EXPORTER_LOGGER}
     assert said == {"of another kind", f"{TORCHVISION} anything"}
 
 

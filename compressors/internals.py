@@ -1,0 +1,87 @@
+"""torch's private parts: every one that Shadowstream uses, and the versions that have them so.
+
+Private parts may change in any release, so a version that was not tested is refused when this module is imported. Does
+not know what they are used for.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from compressors.errors import UntestedTorch
+
+TESTED, UNTESTED = (2, 13), (2, 14)  # from and to before; pyproject.toml has the same bounds
+
+
+def check(installed: str) -> None:
+    """Refuse a version of torch whose private parts were not tested.
+
+    Raises:
+        UntestedTorch: names the version installed and those tested.
+    """
+    numbers = tuple(int(number) for number in re.findall(r"\d+", installed)[:2])
+    if not TESTED <= numbers < UNTESTED:
+        tested = f">={'.'.join(map(str, TESTED))},<{'.'.join(map(str, UNTESTED))}"
+        raise UntestedTorch(f"torch {installed} was not tested with Shadowstream; install torch{tested}")
+
+
+check(version("torch"))
+
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear  # noqa: E402 another version may not have these
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+
+__all__ = ["EXPORTER_LOGGER", "TO_PYTHON", "NonDynamicallyQuantizableLinear", "TorchDispatchMode"]
+
+TO_PYTHON = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.equal.default)
+"""The operators that give Python a tensor's number, as `.item()` and `if tensor:` do."""
+
+EXPORTER_LOGGER = "torch.onnx._internal.exporter._registration"
+"""The logger that says which packages' operators the ONNX exporter does without."""
+
+
+def int8_product(a: Tensor, b: Tensor) -> Tensor:
+    """Return the product (N, O) in int32 of int8 matrices (N, I) and (I, O), both contiguous.
+
+    Where a dimension of size 1 has another stride than that, as `.t()` leaves it and `.contiguous()` keeps it, the
+    result is uninitialized memory (torch 2.13, pytorch issue 195066).
+    """
+    return torch._int_mm(a, b)
+
+
+def lerp_(means: list[Tensor], values: list[Tensor], share: float) -> None:
+    """Move each mean by `share` of the way to its value, in place, all in one operation."""
+    torch._foreach_lerp_(means, values, share)
+
+
+def matrix_names(layer: nn.RNNBase) -> tuple[str, ...]:
+    """Return the names of a recurrent layer's matrices."""
+    return tuple(name for name in layer._flat_weights_names if name.startswith("weight"))
+
+
+@contextmanager
+def matrices_as(layer: nn.RNNBase, matrix: Callable[[str], Tensor]) -> Iterator[None]:
+    """Let a recurrent layer compute with `matrix(name)` in the place of each of its matrices."""
+    own, names = layer._flat_weights, set(matrix_names(layer))
+    layer._flat_weights = [
+        matrix(name) if name in names else weight for name, weight in zip(layer._flat_weights_names, own, strict=True)
+    ]
+    try:
+        yield
+    finally:
+        layer._flat_weights = own
+
+
+def is_batched(
+    query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None, mask: Tensor | None, heads: int
+) -> bool:
+    """Return whether attention's inputs have a dimension for rows.
+
+    Raises:
+        AssertionError: shapes that attention does not take, as `MultiheadAttention` says it.
+    """
+    return bool(F._mha_shape_check(query, key, value, padding, mask, heads))  # type: ignore[attr-defined]
