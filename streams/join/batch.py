@@ -56,7 +56,7 @@ def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_m
     tp = polled.tp
     outcomes = tp.topic == readers.outcomes
     read = readers.outcome if outcomes else readers.prediction
-    letters = [Letter(tp, start, end, reason, None) for start, end, reason in polled.rejected]
+    letters = [Letter(tp, *rejected, None) for rejected in polled.rejected]
     batch = Batch(polled, outcomes, letters)
     make, span = (outcome_entry, rules.window_ms + rules.keep_ms) if outcomes else (prediction_entry, rules.window_ms)
     latest_ms, summed = min(latest_ms, LAST_TIME_MS), outcomes and rules.reduce == "sum"

@@ -1,8 +1,8 @@
-"""Kafka: a source of records by position, a sink that is acknowledged, and the topics' settings.
+"""Kafka: a source of records by offset, an acknowledged sink, and the topics' settings.
 
-    source.py      reads partitions from given positions
+    source.py      reads partitions from given offsets
     probe.py       questions answered by a client of their own
-    scan.py        reads a log from one position to another
+    scan.py        reads a log from one offset to another
     decoding.py    fetched bytes into records
     sink.py        writes, with or without transactions
     encoding.py    records into batches
@@ -13,16 +13,16 @@
     faults.py      the client's errors as ours
     diagnosis.py   asks a port by hand why no client can connect
     internals.py   the client's private parts, and the versions that have them
-    records.py     partitions, positions and records as the rest of the project sees them
+    records.py     partitions and polled records as the rest of the project sees them
 
 Nothing outside this folder imports kafka-python. Owns the consumers and producers, their settings and the mapping of
-their errors onto ours. Knows nothing of outcomes, joins or stores: a position is whatever the caller says it is.
+their errors onto ours. Knows nothing of outcomes, joins or stores: it reads from the offsets that the caller names.
 Partitions are assigned by hand, never by a group.
 """
 
 from streams.kafka.admin import ensure_topics, partition_counts, topic_settings
-from streams.kafka.records import Polled, Tp, crc
+from streams.kafka.records import Polled, Rejected, Tp, crc
 from streams.kafka.sink import Sink
 from streams.kafka.source import Source
 
-__all__ = ["Polled", "Sink", "Source", "Tp", "crc", "ensure_topics", "partition_counts", "topic_settings"]
+__all__ = ["Polled", "Rejected", "Sink", "Source", "Tp", "crc", "ensure_topics", "partition_counts", "topic_settings"]

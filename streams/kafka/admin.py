@@ -1,4 +1,4 @@
-"""The topics themselves: makes them, and asks for their partitions and settings.
+"""The topics themselves: creates them, and asks for their partitions and settings.
 
 Owns the admin client. Does not judge the settings: `retention.py` does.
 """
@@ -22,19 +22,19 @@ FOREVER = {"retention.ms": "-1", "retention.bytes": "-1"}
 
 
 def ensure_topics(at: Broker | str, names: Mapping[str, int]) -> dict[str, int]:
-    """Create the topics (name → partitions) that are not there, with unlimited retention; give how many each one has.
+    """Create the topics (name → partitions) that do not exist, with unlimited retention; return each one's partitions.
 
     Raises:
         BrokerUnreachable: nothing answers at the address.
-        BrokerRefused: it lets us not in, or not create or see a topic.
+        BrokerRefused: it refuses the login, or to create or show a topic.
     """
     access = Access(broker(at), "Create", names)
     with _admin(access) as admin:
-        there = set(admin.list_topics())
+        existing = set(admin.list_topics())
         wanted = {
             name: {"num_partitions": n, "replication_factor": -1, "configs": FOREVER}
             for name, n in names.items()
-            if name not in there
+            if name not in existing
         }
         if wanted:
             with contextlib.suppress(client.TopicAlreadyExistsError):
@@ -44,15 +44,15 @@ def ensure_topics(at: Broker | str, names: Mapping[str, int]) -> dict[str, int]:
 
 
 def partition_counts(at: Broker | str, names: Iterable[str]) -> dict[str, int]:
-    """Ask how many partitions each of these topics has, all of which are there."""
+    """Ask how many partitions each of these topics has; all of them must exist."""
     names = list(names)
     with _admin(Access(broker(at), "Describe", names)) as admin:
         return _counts(admin.describe_topics(names))
 
 
-def _counts(found: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+def _counts(topics: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     counts = {}
-    for topic in found:
+    for topic in topics:
         if topic["error_code"]:
             raise client.for_code(topic["error_code"])({topic["name"]})
         counts[topic["name"]] = len(topic["partitions"])
@@ -60,37 +60,37 @@ def _counts(found: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def topic_settings(at: Broker | str, names: Iterable[str]) -> dict[str, TopicSettings]:
-    """Ask what becomes of the records of these topics; what the broker does not tell is None."""
-    return {name: _settings(told) for name, told in _described(broker(at), names).items()}
+    """Ask for the settings of these topics that matter to a join; one that the broker does not report is None."""
+    return {name: _settings(values) for name, values in _described(broker(at), names).items()}
 
 
 def limit_bytes(at: Broker, topic: str) -> int | None:
-    """Ask for the largest record of a topic; None where the broker does not tell."""
+    """Ask for the largest record that a topic takes; None where the broker does not report it."""
     with contextlib.suppress(ShadowstreamError):
         return _number(_described(at, [topic])[topic].get("max.message.bytes"))
     return None
 
 
-def _settings(told: Mapping[str, str]) -> TopicSettings:
-    policy = told.get("cleanup.policy")
+def _settings(values: Mapping[str, str]) -> TopicSettings:
+    policy = values.get("cleanup.policy")
     return TopicSettings(
-        retention_ms=_number(told.get("retention.ms")),
-        retention_bytes=_number(told.get("retention.bytes")),
+        retention_ms=_number(values.get("retention.ms")),
+        retention_bytes=_number(values.get("retention.bytes")),
         compacted=None if policy is None else "compact" in policy,
-        timestamps=told.get("message.timestamp.type"),
+        timestamps=values.get("message.timestamp.type"),
     )
 
 
 def _described(at: Broker, names: Iterable[str]) -> dict[str, dict[str, str]]:
     names = list(names)
     with _admin(Access(at, "DescribeConfigs", names)) as admin:
-        told = admin.describe_configs([ConfigResource("topic", name) for name in names], config_filter="all")
-    topics = told.get("topic", {})
+        described = admin.describe_configs([ConfigResource("topic", name) for name in names], config_filter="all")
+    topics = described.get("topic", {})
     return {name: {key: str(of["value"]) for key, of in topics.get(name, {}).items()} for name in names}
 
 
-def _number(told: str | None) -> int | None:
-    return None if told is None else int(told)
+def _number(value: str | None) -> int | None:
+    return None if value is None else int(value)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
-"""Where a Kafka broker is and how to get in: the section [kafka] of the TOML file, and what the adapter takes.
+"""Where a Kafka broker is and how to log in: the section [kafka] of the TOML file, and what the adapter takes.
 
-Owns names, types, defaults and contradictions of these settings, and that no secret shows. Knows no client library and
-connects to nothing.
+Owns names, types, defaults and contradictions of these settings, and that no secret is printed. Knows no client library
+and connects to nothing.
 """
 
 from pathlib import Path
@@ -21,11 +21,11 @@ SASL = ("sasl_mechanism", "sasl_username", "sasl_password")
 class Broker(Struct, frozen=True, kw_only=True):
     """`bootstrap`: host:port of a broker, or several with commas; None starts the embedded broker.
 
-    `security_protocol` is the listener's: SSL and SASL_SSL encrypt, SASL_PLAINTEXT and SASL_SSL ask for a user.
-    With TLS, `ssl_cafile` is a PEM file of the authorities to trust (None: the system's), `ssl_certfile` and
-    `ssl_keyfile` our own certificate and key, where the broker asks for one, `ssl_password` that key's password;
-    `ssl_check_hostname` off accepts a certificate that was issued for another name.
-    With SASL, `sasl_mechanism`, `sasl_username` and `sasl_password` are all needed. Passwords are never shown.
+    `security_protocol` is the listener's: SSL and SASL_SSL encrypt, SASL_PLAINTEXT and SASL_SSL ask for a user. With
+    TLS, `ssl_cafile` is a PEM file of the authorities to trust (None: the system's); `ssl_certfile`, `ssl_keyfile` and
+    `ssl_password` are our own certificate, its key and the key's password, for a broker that asks for a certificate.
+    Without `ssl_check_hostname` a certificate that was issued for another name is accepted. With SASL,
+    `sasl_mechanism`, `sasl_username` and `sasl_password` are all needed. Passwords are never printed.
     """
 
     bootstrap: Text | None = None
@@ -53,11 +53,11 @@ class Broker(Struct, frozen=True, kw_only=True):
                 raise ConfigError(f"kafka.{key} needs kafka.ssl_certfile, the certificate that the key belongs to")
         for key in FILES:
             if (path := getattr(self, key)) is not None and not Path(path).is_file():
-                raise ConfigError(f"kafka.{key} must be a file in PEM form; there is none at {path!r}")
+                raise ConfigError(f"kafka.{key} must be a file in PEM form; there is no file {path!r}")
 
     @property
     def servers(self) -> list[str]:
-        """The addresses to begin with."""
+        """The addresses of `bootstrap`."""
         if self.bootstrap is None:
             raise ConfigError("kafka.bootstrap must be host:port of a broker; it is not set")
         return [server.strip() for server in self.bootstrap.split(",")]
@@ -69,14 +69,14 @@ class Broker(Struct, frozen=True, kw_only=True):
 
     @property
     def sasl(self) -> bool:
-        """Whether the broker asks who we are."""
+        """Whether the broker asks for a user."""
         return self.security_protocol in ("SASL_PLAINTEXT", "SASL_SSL")
 
     def _refuse(self, keys: "list[str] | tuple[str, ...]", *, unless: bool, right: str) -> None:
-        given = [key for key in keys if not unless and getattr(self, key) is not None]
-        if given:
+        misplaced = [key for key in keys if not unless and getattr(self, key) is not None]
+        if misplaced:
             raise ConfigError(
-                f"kafka.{given[0]} needs kafka.security_protocol = {right}; it is {self.security_protocol!r}"
+                f"kafka.{misplaced[0]} needs kafka.security_protocol = {right}; it is {self.security_protocol!r}"
             )
 
     def __repr__(self) -> str:
@@ -87,5 +87,5 @@ class Broker(Struct, frozen=True, kw_only=True):
 
 
 def broker(at: Broker | str) -> Broker:
-    """Give the settings; a bare address is one without security."""
+    """Return the settings; an address alone means a broker without security."""
     return Broker(bootstrap=at) if isinstance(at, str) else at

@@ -1,6 +1,6 @@
 """`Broker` as the client's settings, TLS included.
 
-Owns how long a broker may take, and what is wrong with a certificate before anyone connects. Imports no client.
+Owns the time limits, and the errors of certificate files, which show before anything connects. Imports no client.
 """
 
 import ssl
@@ -14,10 +14,10 @@ ANSWER_MS = 20_000  # how long a request may take before its future counts as fa
 
 
 def settings(broker: Broker) -> dict[str, Any]:
-    """Give what every client takes: consumer, producer and admin.
+    """Return the settings that consumer, producer and admin clients share.
 
     Raises:
-        ConfigError: there is no address, or a file of [kafka] does not hold what it should.
+        ConfigError: there is no address, or a file of [kafka] has the wrong contents.
     """
     return {
         "bootstrap_servers": broker.servers,
@@ -34,7 +34,7 @@ def context(broker: Broker) -> ssl.SSLContext:
     """Load the certificates; TLS 1.2 or newer.
 
     Raises:
-        ConfigError: a file does not hold what it should; names the key of [kafka].
+        ConfigError: a file has the wrong contents; the message names the key of [kafka].
     """
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -56,6 +56,6 @@ def _load_own(made: ssl.SSLContext, broker: Broker) -> None:
         made.load_cert_chain(str(broker.ssl_certfile), broker.ssl_keyfile, broker.ssl_password or "")
     except OSError as wrong:
         raise ConfigError(
-            f"kafka.ssl_certfile and kafka.ssl_keyfile are no certificate and its key in PEM form, or "
+            f"kafka.ssl_certfile and kafka.ssl_keyfile are not a certificate and its key in PEM form, or "
             f"kafka.ssl_password is not the key's: {wrong}"
         ) from None

@@ -1,8 +1,8 @@
-"""Why no client gets in: asks the broker's port by hand.
+"""Why no client can connect: asks the broker's port by hand.
 
-The client retries a failed handshake or login until its time is up and then says only that. Owns two requests
-(SaslHandshake, whose answer tells what a listener is, and SaslAuthenticate) and the words for what is found. Of the
-client it knows only how a password becomes the tokens of a login.
+The client retries a failed handshake or login until its time is up, and then reports only that. Owns two requests
+(SaslHandshake, whose answer shows what a listener expects, and SaslAuthenticate) and the message for each finding. Of
+the client it uses only what turns a password into the tokens of a login.
 """
 
 import socket
@@ -23,13 +23,13 @@ WRONG_HOST = (62, 64)  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_I
 
 
 class Listener(NamedTuple):
-    """What answered: the mechanisms of SASL that it offers; None: it asks for no user."""
+    """What answered: the SASL mechanisms that it offers, or None if it asks for no user."""
 
     mechanisms: list[str] | None
 
 
 def refusal(broker: Broker) -> str | None:
-    """Say what is wrong and what would be right; None where nobody answers, or nothing is wrong."""
+    """Return what is wrong and what would be right; None where nobody answers, or nothing is wrong."""
     for server in broker.servers:
         with suppress(OSError):
             if said := _about(broker, server):
@@ -54,8 +54,8 @@ def _about(broker: Broker, server: str) -> str | None:
 def _about_tls(broker: Broker, address: tuple[str, int], server: str) -> str | None:
     try:
         with _channel(broker, address, tls=True) as channel:
-            found = _listener(channel)
-        return found and (_mismatch(broker, server, found) or _login(broker, address))
+            listener = _listener(channel)
+        return listener and (_mismatch(broker, server, listener) or _login(broker, address))
     except ssl.SSLCertVerificationError as wrong:
         return _untrusted(server, wrong)
     except ssl.SSLError as wrong:
@@ -73,7 +73,7 @@ def _channel(broker: Broker, address: tuple[str, int], *, tls: bool) -> Iterator
 
 
 def _call(channel: socket.socket, key: int, body: bytes) -> bytes:
-    """Send one request, of version 1 for the handshake and 0 for the rest; give the answer, empty if there is none."""
+    """Send one request, of version 1 for the handshake and 0 for others; return the answer, empty if none came."""
     request = struct.pack(">hhih4s", key, int(key == HANDSHAKE), 1, 4, b"look") + body
     channel.sendall(struct.pack(">i", len(request)) + request)
     with channel.makefile("rb") as answer:
@@ -84,7 +84,7 @@ def _call(channel: socket.socket, key: int, body: bytes) -> bytes:
 
 
 def _listener(channel: socket.socket) -> Listener | None:
-    """Ask for a mechanism that does not exist: the answer lists those that do."""
+    """Ask for a mechanism that does not exist: the answer lists those that exist."""
     body = _call(channel, HANDSHAKE, struct.pack(">h4s", 4, b"NONE"))
     if not body:
         return None
@@ -100,7 +100,7 @@ def _listener(channel: socket.socket) -> Listener | None:
 
 
 def _login(broker: Broker, address: tuple[str, int]) -> str | None:
-    """Try user and password: the client retries a refusal until its time is up."""
+    """Try user and password."""
     if not broker.sasl:
         return None
     name = str(broker.sasl_mechanism)
@@ -124,29 +124,29 @@ def _login(broker: Broker, address: tuple[str, int]) -> str | None:
 
 
 def refused_user(broker: Broker) -> str:
-    """Say that the broker knows no such user with that password."""
+    """Return the message that the broker knows no such user with that password."""
     return (
         f"user {broker.sasl_username!r} is refused by {broker.sasl_mechanism}; "
         "check kafka.sasl_username and kafka.sasl_password"
     )
 
 
-def _mismatch(broker: Broker, server: str, found: Listener) -> str | None:
-    """Compare what the listener asks for with what we were told to give."""
-    names = ", ".join(found.mechanisms or ())
-    if found.mechanisms is None:
+def _mismatch(broker: Broker, server: str, listener: Listener) -> str | None:
+    """Compare what the listener asks for with our settings."""
+    names = ", ".join(listener.mechanisms or ())
+    if listener.mechanisms is None:
         right = "SSL" if broker.tls else "PLAINTEXT"
         return f"{server} asks for no user: kafka.security_protocol must be {right!r}" if broker.sasl else None
     if not broker.sasl:
         right = "SASL_SSL" if broker.tls else "SASL_PLAINTEXT"
         return f"{server} asks for a user by SASL ({names}): kafka.security_protocol must be {right!r}"
-    if broker.sasl_mechanism not in found.mechanisms:
+    if broker.sasl_mechanism not in listener.mechanisms:
         return f"{server} does not offer {broker.sasl_mechanism}: kafka.sasl_mechanism must be one of {names}"
     return None
 
 
 def _speaks_tls(address: tuple[str, int], server: str) -> str | None:
-    """Tell a port that speaks TLS by its handshake, whatever its certificate."""
+    """Try a TLS handshake with any certificate; return what to set if it works."""
     anything = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     anything.check_hostname, anything.verify_mode = False, ssl.CERT_NONE
     with socket.create_connection(address, PROBE_S) as raw, anything.wrap_socket(raw):

@@ -1,8 +1,8 @@
-"""Records into whole batches, in C, and the batches into the producer.
+"""Packs records into whole batches, in C, and hands the batches to the producer.
 
 Owns how a batch is filled and waited for: 3 us a record, where kafka-python's producer takes 25 us (checks, a future
-and bytes packed in Python for each). What becomes of a batch is the producer's: sequence numbers, retries,
-transactions. Knows nothing of connections.
+and packing in Python for each). The producer owns the rest: sequence numbers, retries, transactions. Knows nothing of
+connections.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Batch(QueuedBatch):
         """Wait until the broker has acknowledged or refused the batch; return the offset after its last record.
 
         Raises:
-            KafkaError: the first record's that was not taken, with its place in the batch as `index`.
+            KafkaError: the error of the first refused record; `index` is its index in the batch.
         """
         self.produce_future.wait(timer.timeout_secs)
         if self.produce_future.is_done:
@@ -57,7 +57,7 @@ class Batch(QueuedBatch):
 
 
 class _Futures:
-    """A future for every record, made when one is asked for: when the batch had to be split, or was refused."""
+    """A future for every record, created when first needed: when the batch must be split, or was refused."""
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch

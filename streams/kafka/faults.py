@@ -1,8 +1,8 @@
 """The client's errors as ours.
 
-Owns the whole map: `MAP` names what is never worth a retry, and everything else of the client is `BrokerUnreachable`,
-worth one, because a fresh client has cured it or may. Positions out of range and batches that cannot be decoded are
-answers rather than faults: the source sees to them.
+Owns the whole map: `MAP` lists the errors for which a retry is useless; every other error of the client becomes
+`BrokerUnreachable`, because a new client may cure it. Offsets out of range and batches that cannot be decoded are
+answers rather than faults: the source handles them.
 """
 
 import re
@@ -60,7 +60,7 @@ DEFAULT = BrokerUnreachable
 
 @dataclass(frozen=True)
 class Access:
-    """Who does what to what: for the words of a refusal. `operation` is Kafka's own name of the right on `topics`."""
+    """Who does what to what, for the message of a refusal; `operation` is Kafka's name of the right on `topics`."""
 
     broker: Broker
     operation: str
@@ -70,7 +70,7 @@ class Access:
 
 
 def kind(wrong: type[BaseException]) -> type[ShadowstreamError]:
-    """Give the class of ours that stands for one of the client's."""
+    """Return our class for one of the client's."""
     return next((MAP[c] for c in wrong.__mro__ if c in MAP), DEFAULT)
 
 
@@ -85,25 +85,25 @@ def mapped(access: Access) -> Iterator[None]:
 
 @contextmanager
 def connecting(access: Access) -> Iterator[None]:
-    """Raise the client's errors as ours; where it only says that time is up, ask the port by hand."""
+    """Raise the client's errors as ours; if it only reports a time-out, ask the port by hand why."""
     try:
         yield
     except client.RetriableError as wrong:
-        if said := refusal(access.broker):
-            raise BrokerRefused(said) from wrong
+        if reason := refusal(access.broker):
+            raise BrokerRefused(reason) from wrong
         raise BrokerUnreachable(f"no Kafka broker answers at {access.broker.bootstrap}: {wrong}") from wrong
     except client.KafkaError as wrong:
         raise fault(wrong, access) from wrong
 
 
 def fault(wrong: client.KafkaError, access: Access) -> ShadowstreamError:
-    """Give our error for one of the client's."""
+    """Return our error for one of the client's."""
     inner = _inner(wrong)
-    return kind(type(inner))(f"{access.broker.bootstrap}: {_said(inner, access)}")
+    return kind(type(inner))(f"{access.broker.bootstrap}: {_message(inner, access)}")
 
 
 def _inner(wrong: client.KafkaError) -> client.KafkaError:
-    """Give what the broker answered where the client has put it into an error of its own, as an object or in words."""
+    """Return the broker's error where the client has put it into an error of its own, as an object or as text."""
     for arg in wrong.args:
         if isinstance(arg, client.KafkaError):
             return _inner(arg)
@@ -111,7 +111,7 @@ def _inner(wrong: client.KafkaError) -> client.KafkaError:
     return getattr(client, named[1], client.KafkaError)(str(wrong)) if named else wrong
 
 
-def _said(wrong: client.KafkaError, access: Access) -> str:
+def _message(wrong: client.KafkaError, access: Access) -> str:
     if isinstance(wrong, tuple(RIGHTS)):
         return _missing(wrong, access)
     if isinstance(wrong, CREDENTIALS):
@@ -137,7 +137,7 @@ def _missing(wrong: client.KafkaError, access: Access) -> str:
 
 
 def _user(broker: Broker) -> tuple[str, str]:
-    """Give who we are to the broker, in words and as kafka-acls names it."""
+    """Return our user as text for a message, and as kafka-acls names it."""
     if broker.ssl_certfile and not broker.sasl:
         return "the user of kafka.ssl_certfile", "'User:<the certificate's name>'"
     user = broker.sasl_username or "ANONYMOUS"
@@ -145,12 +145,12 @@ def _user(broker: Broker) -> tuple[str, str]:
 
 
 def _operation(resource: str, access: Access) -> str:
-    """Give the right: to a group its reader's, to a transactional id its writer's; of the cluster by what is done."""
+    """Return the right that is missing: on a group its reader's, on a transactional id its writer's."""
     of = {"group": "Read", "transactional-id": "Write", "topic": access.operation}
     return of.get(resource) or ("IdempotentWrite" if access.operation == "Write" else access.operation)
 
 
 def _topics(wrong: client.KafkaError) -> set[str]:
-    """Give the topics that the client names: one, or a set."""
+    """Return the topics that the client names: one, or a set."""
     named = wrong.args[0] if wrong.args else None
     return named if isinstance(named, set) else set()

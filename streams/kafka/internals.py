@@ -1,8 +1,8 @@
-"""kafka-python's private parts: every one that the adapter reaches into, and the versions that have them so.
+"""kafka-python's private parts: all that the adapter uses, and the versions that were tested with them.
 
-Owns the seams where our decoding replaces the consumer's and our batches enter the producer. Private parts may change
-in any release, so a version that was not tested is refused when this module is imported. Does not know what records
-hold: `decoding.py` and `encoding.py` do.
+Owns the seams where our decoder replaces the consumer's and our batches enter the producer. Private parts may change in
+any release, so a version that was not tested is refused when this module is imported. Does not know what records hold:
+`decoding.py` and `encoding.py` do.
 """
 
 import re
@@ -15,7 +15,7 @@ from kafka import errors as client
 
 from streams.errors import ConfigError
 
-TESTED, UNTESTED = (3, 0, 12), (3, 1)  # from and to before; pyproject.toml has the same bounds
+TESTED, UNTESTED = (3, 0, 12), (3, 1)  # the first version tested, and the first that was not; as in pyproject.toml
 
 
 def check(installed: str) -> None:
@@ -59,7 +59,7 @@ class FetchedRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
         return bool(self.isolation_level == IsolationLevel.READ_COMMITTED)
 
     def note_aborted(self, offset: int) -> None:
-        """Add to `aborted_producer_ids` those whose aborted transaction begins at `offset` or before."""
+        """Add to `aborted_producer_ids` those whose aborted transaction begins at or before `offset`."""
         self._consume_aborted_transactions_up_to(offset)
 
     def _unpack_records(self, tp: Any, records: Any, *_: Any) -> Iterator[Any]:
@@ -67,12 +67,12 @@ class FetchedRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
 
 
 def unpack_with(consumer: Any, kind: type[FetchedRecords]) -> None:
-    """Have a consumer make its records by `kind`."""
+    """Let a consumer create its records with `kind`."""
     consumer._fetcher.PartitionRecords = kind
 
 
 class RecordsBuilder(MemoryRecordsBuilder):  # type: ignore[misc]
-    """A batch's bytes in the making, by aiokafka's `builder` instead of the client's own."""
+    """Builds a batch's bytes with aiokafka's `builder` instead of the client's own."""
 
     __slots__ = ()
 
@@ -81,7 +81,7 @@ class RecordsBuilder(MemoryRecordsBuilder):  # type: ignore[misc]
         self._builder = builder  # type: ignore[misc]
 
     def set_producer_state(self, producer_id: int, epoch: int, sequence: int, _: bool) -> None:
-        """Take what the producer numbers the batch with; the builder knows already whether it is transactional."""
+        """Set the producer's numbers of the batch; the builder already knows whether it is transactional."""
         self._builder.set_producer_state(producer_id, epoch, sequence)
 
     def is_full(self) -> bool:
@@ -97,7 +97,7 @@ class QueuedBatch(ProducerBatch):  # type: ignore[misc]
         self._record_futures = futures
 
     def hand(self, producer: Any) -> None:
-        """Give the batch to the producer, which sends it at once; nothing can be added any more.
+        """Hand the batch to the producer, which sends it at once; no more records can be added.
 
         Raises:
             KafkaTimeoutError: the producer has ended.

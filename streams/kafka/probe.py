@@ -1,7 +1,7 @@
-"""Questions to a broker, each answered by a client of its own that is thrown away.
+"""Questions to a broker, each asked by a consumer of its own, which is then closed.
 
-Owns how a consumer is asked for a partition's end, for one record, and for the end of a batch that cannot be decoded.
-Knows nothing of the consumer that reads on.
+Owns how to find a partition's end, one record, and the end of a batch that cannot be decoded. Knows nothing of the
+consumer that reads the feed.
 """
 
 import contextlib
@@ -17,11 +17,11 @@ from streams.events import Record
 from streams.kafka.connection import CONNECT_MS
 from streams.kafka.records import Tp
 
-PROBE_MS = 500  # for one batch that is there; a probe cut short only rejects a batch in more pieces
+PROBE_MS = 500  # for one batch that exists; a probe that ends too early only rejects a batch in more pieces
 
 
 class Probe:
-    """Asks with consumers that `connect(partitions)` makes."""
+    """Asks with consumers that `connect(partitions)` returns."""
 
     def __init__(self, connect: Callable[[Sequence[Tp]], Any]) -> None:
         self._connect = connect
@@ -29,7 +29,7 @@ class Probe:
     def ends(self, tps: Sequence[Tp]) -> dict[Tp, int]:
         """Ask for high watermarks, by a fetch.
 
-        ListOffsets alone will not do: the embedded broker answers it with the last batch's first offset plus one.
+        ListOffsets is not enough: the embedded broker answers it with the last batch's first offset plus one.
         """
         with self._consumer(tps) as consumer:
             of = {tp: TopicPartition(*tp) for tp in tps}
@@ -38,10 +38,10 @@ class Probe:
             return {tp: _high(consumer, t) for tp, t in of.items()}
 
     def read(self, tp: Tp, offset: int) -> Record | None:
-        """Read the one record at `offset`; None if there is none (any more).
+        """Return the record at `offset`; None if that offset holds no record, or no longer.
 
         Raises:
-            BrokerUnreachable: it did not come, and nothing that comes after it either: that tells nothing.
+            BrokerUnreachable: neither this record nor a later one came, so that nothing is known.
         """
         t = TopicPartition(*tp)
         with self._consumer([tp]) as consumer:
@@ -50,15 +50,18 @@ class Probe:
                 if _high(consumer, t) <= offset:
                     return None
                 consumer.seek(t, offset)
-                found: list[Record] = consumer.poll(timeout_ms=CONNECT_MS, max_records=1).get(t, [])
+                polled: list[Record] = consumer.poll(timeout_ms=CONNECT_MS, max_records=1).get(t, [])
             except client.OffsetOutOfRangeError:
                 return None
             if consumer.position(t) == offset:
                 raise _unanswered(t)
-        return found[0] if found and found[0].offset == offset else None
+        return polled[0] if polled and polled[0].offset == offset else None
 
     def next_decodable(self, tp: Tp, bad: int) -> int:
-        """Bisect: any offset inside a broken batch fetches that batch, so decoding is monotone up to its end."""
+        """Find the first offset after `bad` that decodes, by bisection.
+
+        A fetch at any offset inside a broken batch brings that batch, so decoding fails at all of them.
+        """
         end, step = self.ends([tp])[tp], 1
         while bad + step < end and not self.decodes(tp, bad + step):
             bad, step = bad + step, step * 2
@@ -69,7 +72,7 @@ class Probe:
         return good
 
     def decodes(self, tp: Tp, offset: int) -> bool:
-        """Tell whether the batch at `offset` can be decoded."""
+        """Return whether the batch at `offset` can be decoded."""
         with self._consumer([tp]) as consumer:
             consumer.seek(TopicPartition(*tp), offset)
             try:
@@ -90,19 +93,19 @@ class Probe:
 
 
 def undecodable(wrong: Exception) -> bool:
-    """Tell whether a poll failed on the records' bytes: codecs and formats raise anything, the rest its own."""
+    """Return whether a poll failed on the records' bytes: codecs raise errors of any type, the client its own."""
     bytes_at_fault = isinstance(wrong, client.CorruptRecordError | client.UnsupportedCodecError)
     return bytes_at_fault or not isinstance(wrong, client.KafkaError)
 
 
 def discard(consumer: Any) -> None:
-    """Let a consumer go, whatever state it is in."""
+    """Close a consumer, whatever state it is in."""
     with contextlib.suppress(Exception):
         consumer.close(autocommit=False, timeout_ms=0)
 
 
 def _high(consumer: Any, t: Any) -> int:
-    """Fetch until an answer has told the high watermark, whether or not its records can be decoded."""
+    """Fetch until an answer brings the high watermark, whether or not its records can be decoded."""
     deadline = time.monotonic() + CONNECT_MS / 1_000
     while (high := consumer.highwater(t)) is None:
         if time.monotonic() > deadline:

@@ -1,6 +1,6 @@
-"""Partitions, positions and records as the rest of the project sees them.
+"""Partitions and polled records as the rest of the project sees them.
 
-Owns their types and the checksum by which a record is known again. Knows no client library.
+Owns their types, and the checksum by which a record is recognized. Knows no client library.
 """
 
 import zlib
@@ -22,21 +22,28 @@ def tp_name(tp: Iterable[Any]) -> str:
     return ":".join(map(str, tp))
 
 
-class Polled(NamedTuple):
-    """What one poll took from a partition: the positions before and after, and the records between.
+class Rejected(NamedTuple):
+    """A range of offsets, from `start` to before `end`, whose bytes could not be decoded."""
 
-    Positions without a record are holes (transaction markers, compaction), except the `rejected` ranges (from, to,
-    reason), whose bytes could not be decoded.
+    start: int
+    end: int
+    reason: str
+
+
+class Polled(NamedTuple):
+    """What one poll took from a partition: the offsets from `start` to before `end`, and their records.
+
+    Offsets without a record are holes (transaction markers, compaction), except in the `rejected` ranges.
     """
 
     tp: Tp
     start: int
     end: int
     records: list[Record]
-    rejected: list[tuple[int, int, str]]
+    rejected: list[Rejected]
 
 
 def crc(record: Record) -> int:
-    """Give the checksum by which a record is known again: CRC-32 over timestamp, key and value."""
-    place = b"%d\0%d\0" % (record.timestamp_ms, -1 if record.key is None else len(record.key))
-    return zlib.crc32(record.value or b"", zlib.crc32(place + (record.key or b"")))
+    """Return the checksum by which a record is recognized: CRC-32 over timestamp, key and value."""
+    head = b"%d\0%d\0" % (record.timestamp_ms, -1 if record.key is None else len(record.key))
+    return zlib.crc32(record.value or b"", zlib.crc32(head + (record.key or b"")))

@@ -1,6 +1,6 @@
-"""What a topic's settings do to a join: whether records can go before they are read, or before a rebuild needs them.
+"""What a topic's settings mean for a join: whether records may be removed before they are read or a rebuild needs them.
 
-Owns the rules. Knows no broker: `streams.kafka.topic_settings` asks one.
+Owns the rules. Knows no broker: `admin.py` asks one.
 """
 
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ from streams.errors import ConfigError
 
 
 class TopicSettings(NamedTuple):
-    """What a broker tells of a topic; -1 is unlimited, None was not told.
+    """What a broker reports of a topic; -1 means unlimited, None that the broker did not report it.
 
-    `timestamps` is CreateTime or LogAppendTime; both are fine, for event times have a header of their own.
+    `timestamps` is CreateTime or LogAppendTime; both work, because event times have a header of their own.
     """
 
     retention_ms: int | None = None
@@ -24,34 +24,34 @@ class TopicSettings(NamedTuple):
 def check(
     settings: Mapping[str, TopicSettings], *, window_s: float, keep_s: float, slack_s: float, align_s: float
 ) -> list[str]:
-    """Give a warning for each topic that keeps too little to verify or to rebuild from.
+    """Return a warning for each topic that keeps too little to verify a join or to rebuild it.
 
     Raises:
         ConfigError: a topic would lose records that were not read yet.
     """
     least_s, wanted_s = align_s + slack_s, window_s + keep_s + slack_s
     warnings = []
-    for topic, told in settings.items():
-        _safe(topic, told, least_s)
-        kept_s = _kept_s(told)
+    for topic, of in settings.items():
+        _check_safe(topic, of, least_s)
+        kept_s = _kept_s(of)
         if kept_s is not None and kept_s < wanted_s:
             warnings.append(
                 f"topic {topic!r} keeps {kept_s:g} s, less than window + keep + slack ({wanted_s:g} s): older events "
                 f"can be neither verified nor rebuilt from Kafka; set retention.ms to {_ms(wanted_s)} or -1"
             )
-        if told.retention_bytes is not None and told.retention_bytes >= 0:
+        if of.retention_bytes is not None and of.retention_bytes >= 0:
             warnings.append(
-                f"topic {topic!r} keeps {told.retention_bytes} bytes a partition, read or not; set retention.bytes=-1"
+                f"topic {topic!r} keeps {of.retention_bytes} bytes a partition, read or not; set retention.bytes=-1"
             )
     return warnings
 
 
-def _safe(topic: str, told: TopicSettings, least_s: float) -> None:
-    if told.compacted:
+def _check_safe(topic: str, of: TopicSettings, least_s: float) -> None:
+    if of.compacted:
         raise ConfigError(
             f"topic {topic!r} is compacted: what compaction removes is lost to the join; set cleanup.policy=delete"
         )
-    kept_s = _kept_s(told)
+    kept_s = _kept_s(of)
     if kept_s is not None and kept_s < least_s:
         raise ConfigError(
             f"topic {topic!r} keeps {kept_s:g} s, less than align + slack ({least_s:g} s): a paused partition would "
@@ -59,9 +59,9 @@ def _safe(topic: str, told: TopicSettings, least_s: float) -> None:
         )
 
 
-def _kept_s(told: TopicSettings) -> float | None:
-    """Give the finite retention, if it is known."""
-    return None if told.retention_ms is None or told.retention_ms < 0 else told.retention_ms / 1_000
+def _kept_s(of: TopicSettings) -> float | None:
+    """Return the retention; None if it is unlimited or unknown."""
+    return None if of.retention_ms is None or of.retention_ms < 0 else of.retention_ms / 1_000
 
 
 def _ms(seconds: float) -> int:

@@ -1,4 +1,4 @@
-"""A log read from one position to another, and no further.
+"""Reads a log from one offset to another, and no further.
 
 Owns the bounds. Does not know what the records are for.
 """
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from streams.errors import BrokerUnreachable
 from streams.events import Record
-from streams.kafka import Polled, Source, Tp
+from streams.kafka import Polled, Rejected, Source, Tp
 
 POLL_MS = 200
 POLL_RECORDS = 2_000
@@ -16,10 +16,10 @@ ANSWER_S = 20.0
 
 
 def scan(source: Source, ranges: Mapping[Tp, tuple[int, int]]) -> Iterator[Polled]:
-    """Read each partition's range [from, to), all of the source's partitions at once; what lies behind is not given.
+    """Read each partition's range, from its first offset to before its second; the partitions take turns.
 
     Raises:
-        BrokerUnreachable: nothing came for a while, and not all was read.
+        BrokerUnreachable: no record came for a while, before all were read.
     """
     source.pause([tp for tp in source.tps if tp not in ranges])
     for tp, (start, _) in ranges.items():
@@ -32,13 +32,13 @@ def scan(source: Source, ranges: Mapping[Tp, tuple[int, int]]) -> Iterator[Polle
             heard = time.monotonic()
         elif time.monotonic() - heard > ANSWER_S:
             left = ", ".join(f"{tp.topic}/{tp.partition} from {source.position(tp)}" for tp in sorted(open_))
-            raise BrokerUnreachable(f"nothing came in {ANSWER_S:.0f} s, and this is still to be read: {left}")
+            raise BrokerUnreachable(f"nothing came in {ANSWER_S:.0f} s, still to be read: {left}")
         yield from (_bounded(part, ranges[part.tp][1]) for part in polled if part.tp in open_)
     source.resume(source.tps)
 
 
 def records(source: Source) -> Iterator[Record]:
-    """Read all that is in the source's partitions now."""
+    """Read all records that are in the source's partitions now."""
     starts, ends = source.starts(), source.ends()
     for part in scan(source, {tp: (starts[tp], ends[tp]) for tp in source.tps}):
         yield from part.records
@@ -48,5 +48,5 @@ def _bounded(part: Polled, end: int) -> Polled:
     if part.end <= end:
         return part
     kept = [record for record in part.records if record.offset < end]
-    rejected = [(start, min(to, end), reason) for start, to, reason in part.rejected if start < end]
+    rejected = [Rejected(one.start, min(one.end, end), one.reason) for one in part.rejected if one.start < end]
     return Polled(part.tp, part.start, end, kept, rejected)

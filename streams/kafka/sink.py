@@ -1,7 +1,7 @@
-"""A sink of records: the broker's word on every one, and transactions where all or none shall be seen.
+"""A sink of records: the broker acknowledges every one, and transactions show all or none.
 
-Owns the producer and what becomes of it after a failure: it is replaced, because one that failed once fails for ever.
-Knows nothing of what a record means.
+Owns the producer, and replaces it after a failure, because a producer that failed once fails for ever. Knows nothing of
+what a record means.
 """
 
 import contextlib
@@ -22,21 +22,21 @@ from streams.kafka.faults import TOO_LARGE, Access, connecting, fault
 from streams.kafka.internals import Timer, end_transaction
 from streams.kafka.records import Tp
 
-REQUEST_BYTES = 1 << 20  # the client's own limit of a record
+REQUEST_BYTES = 1 << 20  # the client's limit of a record
 SHOWN_KEY_BYTES = 100
 
 size_in_bytes = DefaultRecordBatchBuilder.estimate_size_in_bytes
 
 
 class Sink:
-    """Writes records and waits for the broker's word on every one.
+    """Writes records and waits until the broker has acknowledged every one.
 
-    With a `transactional_id` everything is sent inside a `transaction`. Opening a sink ends what an earlier one with
-    the same id left open, and fences that one: it can never write again.
+    With a `transactional_id` everything is sent inside a `transaction`. Opening a sink ends a transaction that an
+    earlier sink with the same id left open, and fences that sink: it can never write again.
 
     Raises:
-        BrokerUnreachable: the broker does not answer or acknowledge; worth a retry, on this sink.
-        BrokerRefused: it answers and refuses us, or what we write; says what would be right. Any method may raise it.
+        BrokerUnreachable: the broker does not answer or acknowledge; worth a retry, on this sink. BrokerRefused: it
+        refuses the login or the record; the message says what would be right. Any method may raise it.
     """
 
     def __init__(self, at: Broker | str, *, transactional_id: str | None = None) -> None:
@@ -54,21 +54,21 @@ class Sink:
         t_ms: int,
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
-        """Queue one record at the wall clock, its event time in the header `t`; `flush` tells what became of it.
+        """Queue one record, its timestamp the wall clock, its event time in the header `t`; `flush` waits for it.
 
         Raises:
             RecordTooLarge: it is larger than the client sends.
         """
-        told = [("t", b"%d" % t_ms), *headers]
-        if size_in_bytes(key, value, told) > REQUEST_BYTES:
+        all_headers = [("t", b"%d" % t_ms), *headers]
+        if size_in_bytes(key, value, all_headers) > REQUEST_BYTES:
             raise self._too_large(tp, key, value)
         batch, at_ms = self._open.get(tp), int(time.time() * 1_000)
-        if batch is None or not batch.append(at_ms, key, value, told):
+        if batch is None or not batch.append(at_ms, key, value, all_headers):
             self._hand(tp)
-            self._begun(tp).append(at_ms, key, value, told)
+            self._begun(tp).append(at_ms, key, value, all_headers)
 
     def flush(self) -> dict[Tp, int]:
-        """Wait for every record sent since the last flush; give the offset after the last one, per partition.
+        """Wait for every record sent since the last flush; return the offset after the last one of each partition.
 
         Raises:
             RecordTooLarge: one is larger than its topic takes.
@@ -89,10 +89,10 @@ class Sink:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit all that is sent inside, or, if anything is raised, none of it.
+        """Commit all that is sent inside, or none of it if anything is raised.
 
         Raises:
-            BrokerUnreachable: also where the broker's word on the commit did not come; then look before writing again.
+            BrokerUnreachable: also where no answer to the commit came; then find out whether it holds before writing.
         """
         self._connected().begin_transaction()
         try:
@@ -104,7 +104,7 @@ class Sink:
             raise
 
     def close(self) -> None:
-        """Let the client go; what was not flushed may be lost."""
+        """Close the client; records that were not flushed may be lost."""
         self._open, self._sent = {}, []
         if self._producer:
             with contextlib.suppress(client.KafkaError):
@@ -112,7 +112,7 @@ class Sink:
         self._producer = None
 
     def _begun(self, tp: Tp) -> Batch:
-        """Begin a partition's next batch, once the broker has said that there is such a partition."""
+        """Begin a partition's next batch, after asking the broker whether the partition exists."""
         try:
             partitions = self._connected().partitions_for(tp.topic)
         except client.KafkaError as wrong:
@@ -124,7 +124,7 @@ class Sink:
         return batch
 
     def _hand(self, tp: Tp) -> None:
-        """Let the producer send what there is for a partition."""
+        """Hand a partition's open batch to the producer."""
         if batch := self._open.pop(tp, None):
             try:
                 batch.hand(self._producer)
@@ -171,10 +171,10 @@ class Sink:
         return Access(self._broker, "Write", [tp.topic] if tp else [], transactional_id=self._transactional_id)
 
     def _failed(self, wrong: client.KafkaError, tp: Tp | None) -> ShadowstreamError:
-        """Let the producer go, and give our error."""
+        """Close the producer, and return our error."""
         self.close()
-        told = fault(wrong, self._access(tp))
-        return BrokerUnreachable(f"not acknowledged: {told}") if isinstance(told, BrokerUnreachable) else told
+        error = fault(wrong, self._access(tp))
+        return BrokerUnreachable(f"not acknowledged: {error}") if isinstance(error, BrokerUnreachable) else error
 
     def _too_large(self, tp: Tp, key: bytes | None, value: bytes | None) -> RecordTooLarge:
         self.close()
@@ -183,4 +183,4 @@ class Sink:
         if size + len(tp.topic) > REQUEST_BYTES:
             return RecordTooLarge(f"{what} is larger than the client sends ({REQUEST_BYTES} bytes)")
         limit = limit_bytes(self._broker, tp.topic)
-        return RecordTooLarge(f"{what} is larger than its max.message.bytes ({limit or 'not told'})")
+        return RecordTooLarge(f"{what} is larger than its max.message.bytes ({limit or 'unknown'})")

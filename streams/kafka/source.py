@@ -1,7 +1,7 @@
-"""A source of records by position: partitions assigned by hand, read from where the caller says.
+"""A source of records by offset: partitions assigned by hand, read from where the caller says.
 
-Owns the consumer that reads on, its pace, and what a position out of range means. Questions that need a client of their
-own are `Probe`'s.
+Owns the consumer that reads the feed, its pace, and what an offset out of range means. `Probe` answers the questions
+that need a consumer of their own.
 """
 
 import time
@@ -20,10 +20,10 @@ from streams.kafka.decoding import Records
 from streams.kafka.faults import Access, connecting, fault, mapped
 from streams.kafka.internals import unpack_with
 from streams.kafka.probe import Probe, discard, undecodable
-from streams.kafka.records import Polled, Tp
+from streams.kafka.records import Polled, Rejected, Tp
 
-LATELY_S = 1.0  # how old the answer may be that shows a partition at its end
-QUIET_S = 0.25  # after so long without a record, fetches are spaced by REST_S: 20 % of a core becomes 4 %
+LATELY_S = 1.0  # how old the answer may be that shows a partition was read to its end
+QUIET_S = 0.25  # after this long without a record, fetches are REST_S apart: 4 % of a core instead of 20 %
 REST_S = 0.02
 LONGEST_WAIT_MS = 100
 STARVED_S = 0.25
@@ -31,15 +31,16 @@ FETCH_BYTES = 1 << 20  # per partition and fetch; about what one step of the joi
 
 
 class Source:
-    """Reads partitions from given positions; after any failure of its client it is on a fresh one.
+    """Reads partitions from given offsets; after any failure of its client it opens a new one.
 
-    `group` names where `commit` and `committed` keep offsets. `fetch_wait_ms` is how long a broker may hold a fetch
-    that finds nothing. Keep it short: the embedded broker does not wake on new data, and on any broker the client has
-    one fetch in flight, so that a silent partition delays the busy ones (500 ms: a seventh of the throughput).
+    `commit` and `committed` keep the offsets of the consumer group `group`. `fetch_wait_ms` is how long a broker may
+    keep a fetch open that has no records. Keep it short: the embedded broker does not wake on new data, and on any
+    broker the client has one fetch in flight, so that a silent partition delays the busy ones (500 ms: a seventh of the
+    throughput).
 
     Raises:
-        BrokerUnreachable: the broker does not answer; worth a retry.
-        BrokerRefused: it answers, and lets us not in or not read; says what would be right. Any method may raise these.
+        BrokerUnreachable: the broker does not answer; a retry may help. BrokerRefused: it refuses the login or the
+        read; the message says what would be right. Any method may raise these.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Source:
             "isolation_level": "read_committed",
             "fetch_max_wait_ms": fetch_wait_ms,
             "max_partition_fetch_bytes": FETCH_BYTES,
-            "enable_incremental_fetch_sessions": False,  # each answer then tells every partition's high watermark
+            "enable_incremental_fetch_sessions": False,  # so that each answer has every partition's high watermark
             "allow_auto_create_topics": False,
             "metrics_enabled": False,  # 10 us a fetch
             "request_timeout_ms": ANSWER_MS,
@@ -62,7 +63,7 @@ class Source:
         self._of = {tp: TopicPartition(*tp) for tp in self.tps}
         self._position: dict[Tp, int] = {}
         self._paused: set[Tp] = set()
-        self._taken = self._fed = time.monotonic()  # when records last came; when none were withheld
+        self._taken = self._fed = time.monotonic()  # when records last came; when the broker last withheld none
         self._ends: tuple[float, dict[Tp, int]] = (float("-inf"), {})
         self._probe = Probe(self._connect)
         self._consumer = self._connect(self.tps)
@@ -73,7 +74,7 @@ class Source:
         self._position[tp] = offset
 
     def position(self, tp: Tp) -> int:
-        """Give the offset of the next record that will be read; a partition without a `seek` stands at its start."""
+        """Return the offset of the next record to read; without a `seek` it is the log's start."""
         if tp not in self._position:
             self.seek(tp, self.starts()[tp])
         return self._position[tp]
@@ -81,8 +82,8 @@ class Source:
     def starts(self) -> dict[Tp, int]:
         """Ask for the log start of every partition."""
         with mapped(self._access):
-            found = self._consumer.beginning_offsets(list(self._of.values()), timeout_ms=CONNECT_MS)
-        return {Tp(t.topic, t.partition): offset for t, offset in found.items()}
+            starts = self._consumer.beginning_offsets(list(self._of.values()), timeout_ms=CONNECT_MS)
+        return {Tp(t.topic, t.partition): offset for t, offset in starts.items()}
 
     def ends(self) -> dict[Tp, int]:
         """Ask for the high watermark of every partition, by a fetch of its own."""
@@ -90,14 +91,14 @@ class Source:
             return self._probe.ends(self.tps)
 
     def poll(self, timeout_ms: int, max_records: int) -> list[Polled]:
-        """Take what is there, of every partition, waiting at most `timeout_ms` for a first record.
+        """Take the records of every partition that have arrived, waiting at most `timeout_ms` for the first.
 
         Raises:
-            LostRange, LogReplaced: a position is not in the log any more.
+            LostRange, LogReplaced: the log no longer has an offset.
         """
         before = {tp: self.position(tp) for tp in self.tps}
         try:
-            found = self._fetch(timeout_ms, max_records)
+            fetched = self._fetch(timeout_ms, max_records)
         except client.OffsetOutOfRangeError:
             raise self._out_of_range(before) from None
         except Exception as wrong:
@@ -105,19 +106,19 @@ class Source:
             if isinstance(wrong, client.KafkaError) and not undecodable(wrong):
                 raise fault(wrong, self._access) from wrong
             return self._reject(before, f"{type(wrong).__name__}: {wrong}")
-        self._nourish(bool(found))
-        return list(self._moved(before, found))
+        self._adapt_wait(bool(fetched))
+        return list(self._moved(before, fetched))
 
     def read(self, tp: Tp, offset: int) -> Record | None:
-        """Read the one record at `offset` with a client of its own; None if there is none (any more)."""
+        """Return the record at `offset`, by a consumer of its own; None if the offset holds none, or no longer."""
         with mapped(self._access):
             return self._probe.read(tp, offset)
 
     def at_end(self, tp: Tp) -> bool:
-        """Tell whether everything in the partition has been read, by a fetch answered within the last second.
+        """Return whether the partition was read to its end, by a fetch answered within the last second.
 
         Raises:
-            LogReplaced: the log ends before the position.
+            LogReplaced: the log ends before the offset that was read.
         """
         asked, ends = self._ends
         if time.monotonic() - asked > LATELY_S:
@@ -127,27 +128,27 @@ class Source:
         return self.position(tp) == ends[tp]
 
     def pause(self, tps: Iterable[Tp]) -> None:
-        """Take nothing from these until they are resumed."""
+        """Read nothing from these partitions until they are resumed."""
         self._paused.update(tps)
         self._consumer.pause(*(self._of[tp] for tp in tps))
 
     def resume(self, tps: Iterable[Tp]) -> None:
-        """Take from these again."""
+        """Read from these partitions again."""
         self._paused.difference_update(tps)
         self._consumer.resume(*(self._of[tp] for tp in tps))
 
     def committed(self) -> dict[Tp, int]:
         """Ask for the group's committed offsets; partitions without one are absent."""
         with mapped(self._access):
-            found = {tp: self._consumer.committed(t, timeout_ms=ANSWER_MS) for tp, t in self._of.items()}
-        return {tp: offset for tp, offset in found.items() if offset is not None}
+            committed = {tp: self._consumer.committed(t, timeout_ms=ANSWER_MS) for tp, t in self._of.items()}
+        return {tp: offset for tp, offset in committed.items() if offset is not None}
 
     def commit(self, offsets: Mapping[Tp, int]) -> None:
-        """Send the group's offsets off, not waiting: a lost one is read again, and its requests served again."""
+        """Send the group's offsets without waiting; if they are lost, their requests are read and served again."""
         self._consumer.commit_async({self._of[tp]: OffsetAndMetadata(n, "", -1) for tp, n in offsets.items()})
 
     def close(self) -> None:
-        """Let the client go."""
+        """Close the client."""
         discard(self._consumer)
 
     def _connect(self, tps: Sequence[Tp]) -> Any:
@@ -165,54 +166,52 @@ class Source:
         self._consumer.pause(*(self._of[tp] for tp in self._paused))
 
     def _fetch(self, timeout_ms: int, max_records: int) -> dict[Any, list[Any]]:
-        """Poll; on a partition silent for a while rest between fetches, each of which costs about 1 ms of processor."""
+        """Poll; after a silence rest between fetches, each of which takes about 1 ms of processor time."""
         deadline = time.monotonic() + timeout_ms / 1_000
         while (now := time.monotonic()) - self._taken > QUIET_S and now < deadline:
-            if found := self._consumer.poll(timeout_ms=0, max_records=max_records):
-                return dict(found)
+            if fetched := self._consumer.poll(timeout_ms=0, max_records=max_records):
+                return dict(fetched)
             time.sleep(min(REST_S, deadline - now))
         return dict(self._consumer.poll(timeout_ms=max(0, int((deadline - now) * 1_000)), max_records=max_records))
 
-    def _nourish(self, found: bool) -> None:
-        """Wait longer where a broker tells of records and gives none.
+    def _adapt_wait(self, any_record: bool) -> None:
+        """Let fetches wait longer where a broker has records but sends none.
 
-        The embedded one lists all batches of a partition at each fetch, and stops without a word when time is up.
+        The embedded broker lists all batches of a partition at each fetch, and answers with none when its time is up.
         """
-        here = self._position.items()
-        if found or all(
-            (self._consumer.highwater(self._of[tp]) or 0) <= at for tp, at in here if tp not in self._paused
-        ):
+        active = [(tp, offset) for tp, offset in self._position.items() if tp not in self._paused]
+        if any_record or all((self._consumer.highwater(self._of[tp]) or 0) <= offset for tp, offset in active):
             self._fed = time.monotonic()
         elif time.monotonic() - self._fed > STARVED_S and self._settings["fetch_max_wait_ms"] < LONGEST_WAIT_MS:
             self._settings["fetch_max_wait_ms"] *= 2
             self._fed = time.monotonic()
             self._renew()
 
-    def _moved(self, before: dict[Tp, int], found: dict[Any, list[Any]]) -> Iterator[Polled]:
+    def _moved(self, before: dict[Tp, int], fetched: dict[Any, list[Any]]) -> Iterator[Polled]:
         for tp, start in before.items():
             end = self._consumer.position(self._of[tp])
             if end != start:
                 self._position[tp], self._taken = end, time.monotonic()
-                yield Polled(tp, start, end, found.get(self._of[tp], []), [])
+                yield Polled(tp, start, end, fetched.get(self._of[tp], []), [])
 
-    def _out_of_range(self, positions: dict[Tp, int]) -> PositionError:
+    def _out_of_range(self, offsets: dict[Tp, int]) -> PositionError:
         starts, ends = self.starts(), self.ends()
-        for tp, offset in positions.items():
+        for tp, offset in offsets.items():
             where = f"{tp.topic}/{tp.partition}: the next offset is {offset}, but the log"
             if offset < starts[tp]:
                 return LostRange(f"{where} starts at {starts[tp]}")
             if offset > ends[tp]:
                 return LogReplaced(f"{where} ends at {ends[tp]}")
-        at = ", ".join(f"{tp.topic}/{tp.partition} at {offset}" for tp, offset in positions.items())
-        return LogReplaced(f"the broker has no record at one of these positions, and now it has: {at}")
+        at = ", ".join(f"{tp.topic}/{tp.partition} at {offset}" for tp, offset in offsets.items())
+        return LogReplaced(f"the broker had no record at one of these offsets, and now it has: {at}")
 
     def _reject(self, before: dict[Tp, int], reason: str) -> list[Polled]:
-        """Find the partitions whose next batch cannot be decoded, and step over it."""
+        """Find the partitions whose next batch cannot be decoded, and skip that batch."""
         moved = []
         with mapped(self._access):
             for tp, start in before.items():
                 if not self._probe.decodes(tp, start):
                     end = self._probe.next_decodable(tp, start)
                     self.seek(tp, end)
-                    moved.append(Polled(tp, start, end, [], [(start, end, reason)]))
+                    moved.append(Polled(tp, start, end, [], [Rejected(start, end, reason)]))
         return moved
