@@ -20,26 +20,16 @@ from compressors.pruning.prune import sparsity
 from compressors.quantization.layers import Shadow
 from compressors.recipe import Recipe, Retrain
 from learners.tasks.classes import Classes
-from tests.unit.compressors.distillation.test_train import Squared
+from tests.unit.compressors.problems import Squared, net, product_rows
 
 torch.set_num_threads(1)  # these nets are too small to share among threads, which would only wait for each other
-
-
-def net() -> nn.Module:
-    torch.manual_seed(2)
-    return nn.Sequential(nn.Linear(6, 24), nn.ReLU(), nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, 1))
-
-
-def data(n: int = 1_200) -> Data:
-    x = torch.randn(n, 6, generator=torch.Generator().manual_seed(3))
-    return Data((x,), (x[:, 0] * x[:, 1]).tanh() + x[:, 2])
 
 
 @pytest.fixture(scope="module")
 def learned() -> nn.Module:
     model = net()
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
-    (x,), y = data()
+    (x,), y = product_rows()
     for _ in range(300):
         optimizer.zero_grad()
         (model(x)[:, 0] - y).square().mean().backward()
@@ -64,14 +54,14 @@ TRAINED = "retrain(passes=4, batch=64, learning_rate=0.005)"
 )
 def test_a_chain_takes_effect(learned: nn.Module, text: str, zeros: float | None, smaller: float) -> None:
     before = copy.deepcopy(learned.state_dict())
-    made = compress(learned, text, data(), Squared())
+    made = compress(learned, text, product_rows(), Squared())
     assert all(torch.equal(a, b) for a, b in zip(before.values(), learned.state_dict().values(), strict=True))
     if "prune" in text and zeros is not None:
         assert sparsity(made.form).overall == pytest.approx(zeros, abs=0.02)
     assert len(made.artifact) * smaller < made.description.float_bytes + 4_000  # of the head, in nets as small as this
     assert made.loss_after < made.loss_before + 0.05
     assert made.parity.changed == 0
-    (x,) = data().inputs
+    (x,) = product_rows().inputs
     again = artifact.load(made.artifact, net)
     assert torch.equal(again(x), made.model(x))
     assert Recipe.from_dict(made.description.manifest["recipe"]) == Recipe.parse(text)
@@ -81,9 +71,9 @@ def test_a_chain_takes_effect(learned: nn.Module, text: str, zeros: float | None
     "rest", ["", f" -> {TRAINED}", f" -> {TRAINED} -> prune(amount=0.5) -> quantize(int8) -> {TRAINED}"]
 )
 def test_units_that_are_removed_stay_removed_in_the_artifact(learned: nn.Module, rest: str) -> None:
-    made = compress(learned, f"prune_structured(amount=0.25){rest}", data(), Squared())
+    made = compress(learned, f"prune_structured(amount=0.25){rest}", product_rows(), Squared())
     assert [(cut.before, cut.after) for cut in made.removed[0].layers] == [(24, 18), (24, 18)]
-    (x,) = data().inputs
+    (x,) = product_rows().inputs
     again = artifact.load(made.artifact, net)
     assert torch.equal(again(x), made.model(x))
     assert sum(p.numel() for p in made.form.parameters()) < 0.7 * sum(p.numel() for p in learned.parameters())
@@ -95,21 +85,21 @@ def test_units_that_are_removed_stay_removed_in_the_artifact(learned: nn.Module,
 def test_the_same_seed_gives_the_same_bytes_and_says_how_far_it_is(learned: nn.Module) -> None:
     said: list[tuple[str, int, int]] = []
     text = f"prune(amount=0.5) -> quantize(int8) -> {TRAINED}"
-    first = compress(learned, text, data(), Squared(), progress=lambda *at: said.append(at))
-    assert compress(learned, text, data(), Squared()).artifact == first.artifact
+    first = compress(learned, text, product_rows(), Squared(), progress=lambda *at: said.append(at))
+    assert compress(learned, text, product_rows(), Squared()).artifact == first.artifact
     assert said[-1] == ("retrain", 72, 72)
     assert [done for _, done, _ in said] == list(range(1, 73))
 
 
 def test_layers_are_rounded_from_the_quantize_step_on(learned: nn.Module) -> None:
     """A form that rounds to two bits from the start learns other weights than one that does at the end."""
-    late = compress(learned, f"{TRAINED} -> quantize(int2, inputs=float)", data(), Squared())
-    early = compress(learned, f"quantize(int2, inputs=float) -> {TRAINED}", data(), Squared())
+    late = compress(learned, f"{TRAINED} -> quantize(int2, inputs=float)", product_rows(), Squared())
+    early = compress(learned, f"quantize(int2, inputs=float) -> {TRAINED}", product_rows(), Squared())
     assert early.loss_after < 0.6 * late.loss_after
 
 
 def test_a_quality_that_was_lost_is_said(learned: nn.Module) -> None:
-    made = compress(learned, "quantize(int2, inputs=float)", data(), Squared())
+    made = compress(learned, "quantize(int2, inputs=float)", product_rows(), Squared())
     assert made.loss_after > made.loss_before + 0.1
     assert 0 < made.loss_error < made.loss_after
 
@@ -126,11 +116,11 @@ def test_a_quality_that_was_lost_is_said(learned: nn.Module) -> None:
 )
 def test_what_cannot_be_done_is_refused(learned: nn.Module, text: str, rows: int, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        compress(learned, text, data(rows), Squared())
+        compress(learned, text, product_rows(rows), Squared())
 
 
 def test_two_amounts_before_one_training_end_at_the_last(learned: nn.Module) -> None:
-    made = compress(learned, f"prune(amount=0.5) -> prune(amount=0.8) -> {TRAINED}", data(), Squared())
+    made = compress(learned, f"prune(amount=0.5) -> prune(amount=0.8) -> {TRAINED}", product_rows(), Squared())
     assert sparsity(made.form).overall == pytest.approx(0.8, abs=0.01)
 
 
@@ -153,7 +143,7 @@ def test_each_kind_of_layer_has_its_sparsity_and_its_bits() -> None:
         "prune(amount=0.8, layers=linear) -> prune(amount=0.5, layers=conv) -> retrain(passes=1) -> "
         "quantize(int8, layers=(embedding, conv)) -> quantize(int4, group=8, layers=linear)"
     )
-    made = compress(Mixed(), text, data(), Squared())
+    made = compress(Mixed(), text, product_rows(), Squared())
     kept = {name: (one.weights, one.sparsity) for name, one in made.description.weights.items()}
     assert {name: numbers for name, (numbers, _) in kept.items()} == {
         "conv.weight": "int8",
@@ -177,7 +167,7 @@ def test_two_kinds_rise_beside_each_other_each_by_its_own_ramp() -> None:
         assert (step, steps) == ("retrain", 33)
         seen.append([sparsity(form, ["linear"]).overall, sparsity(form, ["conv"]).overall])
 
-    carry_out(form, recipe, data(1_100), Squared(), teacher=Mixed(), seed=0, progress=said)
+    carry_out(form, recipe, product_rows(1_100), Squared(), teacher=Mixed(), seed=0, progress=said)
     assert [seen[at][0] for at in (0, 15, 16, 31, 32)] == pytest.approx([0, 0, 0.7, 0.7, 0.8], abs=0.01)
     assert [seen[at][1] for at in (0, 15, 16, 32)] == pytest.approx([0, 0, 0.5, 0.5], abs=0.02)
 
@@ -192,7 +182,7 @@ def test_two_kinds_rise_beside_each_other_each_by_its_own_ramp() -> None:
 )
 def test_what_one_kind_has_lost_does_not_count_for_the_other(text: str) -> None:
     """90 % of the Linear layer is more than half of all weights."""
-    form = compress(Mixed(), text, data(), Squared()).form
+    form = compress(Mixed(), text, product_rows(), Squared()).form
     assert sparsity(form, ["linear"]).overall == pytest.approx(0.9, abs=0.01)
     assert sparsity(form, ["conv"]).overall == pytest.approx(0.5, abs=0.02)
 
@@ -200,15 +190,15 @@ def test_what_one_kind_has_lost_does_not_count_for_the_other(text: str) -> None:
 def test_each_quantize_step_waits_for_its_turn() -> None:
     """Rounding from the start would show in what the Linear layer learns, and so would rounding it at all."""
     late = "quantize(int8, layers=conv) -> retrain(passes=1) -> quantize(int2, inputs=float, layers=linear)"
-    never = compress(Mixed(), "quantize(int8, layers=conv) -> retrain(passes=1)", data(), Squared())
-    made = compress(Mixed(), late, data(), Squared())
+    never = compress(Mixed(), "quantize(int8, layers=conv) -> retrain(passes=1)", product_rows(), Squared())
+    made = compress(Mixed(), late, product_rows(), Squared())
     assert torch.equal(made.form.get_parameter("out.weight"), never.form.get_parameter("out.weight"))
     assert made.description.weights["out.weight"].weights == "int2"
 
 
 def test_a_step_that_finds_nothing_and_a_weight_in_two_ways_are_refused(learned: nn.Module) -> None:
     with pytest.raises(ValueError, match=r"int4, layers=.'embedding',.. has nothing to act on: .* are linear"):
-        compress(learned, "prune(amount=0.5) -> quantize(int4, layers=embedding)", data(), Squared())
+        compress(learned, "prune(amount=0.5) -> quantize(int4, layers=embedding)", product_rows(), Squared())
     x = torch.randint(0, 12, (20, 6))
     told = Data((x,), x[:, 0].float())
     text = "quantize(int8, layers=embedding) -> quantize(int4, group=8, layers=linear)"
@@ -233,28 +223,28 @@ def test_a_tied_head_is_rounded_from_the_quantize_step_on_too() -> None:
 def test_a_model_in_training_mode_loses_units_alone() -> None:
     """Its dropout would tell artifact and form apart."""
     model = nn.Sequential(nn.Linear(6, 24), nn.ReLU(), nn.Dropout(0.5), nn.Linear(24, 1)).train()
-    made = compress(model, "prune_structured(amount=0.5)", data(), Squared())
+    made = compress(model, "prune_structured(amount=0.5)", product_rows(), Squared())
     assert made.parity.largest == 0
     assert model.training
 
 
 def test_inputs_and_labels_of_other_lengths_are_refused(learned: nn.Module) -> None:
-    (x,), y = data()
+    (x,), y = product_rows()
     with pytest.raises(ValueError, match=r"different numbers of rows: \[1200, 1100\]"):
         compress(learned, "quantize(int8)", Data((x,), y[:1_100]), Squared())
 
 
 def test_frozen_models_are_refused_by_training_steps_only(learned: nn.Module) -> None:
     frozen = copy.deepcopy(learned).requires_grad_(False)
-    compress(frozen, "quantize(int8)", data(), Squared())
+    compress(frozen, "quantize(int8)", product_rows(), Squared())
     with pytest.raises(ValueError, match="no parameter of the model requires a gradient"):
-        compress(frozen, f"quantize(int8) -> {TRAINED}", data(), Squared())
+        compress(frozen, f"quantize(int8) -> {TRAINED}", product_rows(), Squared())
 
 
 def test_an_artifact_that_answers_otherwise_is_refused(learned: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compressors.artifact.make.parity", lambda *_: Parity(0.4, 0.1, 0.2))
     with pytest.raises(Refused, match=r"quantize.*disagree: largest difference 0\.4"):
-        compress(learned, "quantize(int8)", data(), Squared())
+        compress(learned, "quantize(int8)", product_rows(), Squared())
 
 
 class Decoder(nn.Module):
@@ -320,7 +310,7 @@ def test_what_is_left_of_a_layer_of_small_weights(scope: str, emptied: tuple[str
         model.get_parameter("4.weight").mul_(1e-3)
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        made = compress(model, f"prune(amount=0.5, scope={scope})", data(), Squared())
+        made = compress(model, f"prune(amount=0.5, scope={scope})", product_rows(), Squared())
     assert made.description.emptied == emptied
     assert [str(one.message).split(";")[0] for one in heard] == [
         f"{made.recipe} leaves nothing of {e}" for e in emptied
@@ -330,12 +320,12 @@ def test_what_is_left_of_a_layer_of_small_weights(scope: str, emptied: tuple[str
 
 def test_a_model_that_has_nothing_to_compress_is_refused_with_the_reason() -> None:
     with pytest.raises(ValueError, match=r"no compressed layer \(0: a GroupNorm is not compressed\)"):
-        compress(nn.Sequential(nn.GroupNorm(2, 6)), "quantize(int8)", data(), Squared())
+        compress(nn.Sequential(nn.GroupNorm(2, 6)), "quantize(int8)", product_rows(), Squared())
 
 
 def test_models_that_no_tracer_follows_are_compressed_too() -> None:
     torch.manual_seed(0)
-    made = compress(Untraceable(), f"prune(amount=0.5) -> quantize(int8) -> {TRAINED}", data(), Squared())
+    made = compress(Untraceable(), f"prune(amount=0.5) -> quantize(int8) -> {TRAINED}", product_rows(), Squared())
     assert set(made.description.weights) == {"one.weight", "out.weight"}
     assert set(made.description.weights["one.weight"].inputs) == {"one.weight", "two.weight"}
     assert made.description.left == {"norm": "a BatchNorm1d is not compressed"}
@@ -344,6 +334,6 @@ def test_models_that_no_tracer_follows_are_compressed_too() -> None:
 
 def test_units_are_removed_after_a_training_too(learned: nn.Module) -> None:
     recipe = "retrain(passes=1) -> prune_structured(amount=0.5) -> quantize(int8)"
-    made = compress(learned, recipe, data(200), Squared())
+    made = compress(learned, recipe, product_rows(200), Squared())
     assert made.removed
     assert next(made.form.parameters()).shape == (12, 6)

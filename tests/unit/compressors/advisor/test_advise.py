@@ -15,8 +15,7 @@ from compressors.advisor.picture import draw
 from compressors.advisor.search import RUNGS, Budget, Trial
 from compressors.engines.engine import Engine
 from compressors.recipe import Recipe, Retrain
-from tests.unit.compressors.distillation.test_train import Squared
-from tests.unit.compressors.test_compress import data, net
+from tests.unit.compressors.problems import Squared, net, product_rows
 
 pytestmark = pytest.mark.filterwarnings("error::compressors.errors.EmptiedWarning")  # the loss tells it
 torch.set_num_threads(1)  # these nets are too small to share among threads, which would only wait for each other
@@ -67,7 +66,7 @@ def test_nothing_on_the_front_is_beaten_and_all_else_is(figures: Sequence[tuple[
 
 def test_the_search_ends_on_all_rows_with_its_best_and_can_be_drawn(tmp_path: Path) -> None:
     said: list[tuple[int, int, float]] = []
-    told = advise(net(), data(), Squared(), Budget(), RECIPES, engines=(), said=lambda *at: said.append(at))
+    told = advise(net(), product_rows(), Squared(), Budget(), RECIPES, engines=(), said=lambda *at: said.append(at))
     assert told.complete
     assert {t.recipe for t in told.trials} == {str(r) for r in RECIPES}
     assert sorted({t.share for t in told.trials}) == list(RUNGS)
@@ -85,21 +84,21 @@ def test_a_search_that_was_stopped_gives_the_best_so_far_and_goes_on(tmp_path: P
         if done == 3:
             raise KeyboardInterrupt
 
-    told = advise(net(), data(), Squared(), Budget(), RECIPES, engines=(), notes=notes, said=stop)
+    told = advise(net(), product_rows(), Squared(), Budget(), RECIPES, engines=(), notes=notes, said=stop)
     assert not told.complete
     assert len(told.trials) == 3
     assert told.pick is not None
     with notes.open("ab") as out:
         out.write(b'{"recipe": "cut sho')
     tried = notes.read_bytes().count(b"\n")
-    whole = advise(net(), data(), Squared(), Budget(), RECIPES, engines=(), notes=notes)
+    whole = advise(net(), product_rows(), Squared(), Budget(), RECIPES, engines=(), notes=notes)
     assert whole.complete
     assert notes.read_bytes().count(b"\n") == 12
     assert tried == 4
-    again = advise(net(), data(), Squared(), Budget(), RECIPES, engines=(), notes=notes)
+    again = advise(net(), product_rows(), Squared(), Budget(), RECIPES, engines=(), notes=notes)
     assert again == whole
     torch.manual_seed(9)
-    advise(nn.Linear(6, 1), data(), Squared(), Budget(), RECIPES[:1], engines=(), notes=notes)
+    advise(nn.Linear(6, 1), product_rows(), Squared(), Budget(), RECIPES[:1], engines=(), notes=notes)
     assert notes.read_bytes().count(b"\n") > 12, "another model is tried afresh"
 
 
@@ -110,7 +109,9 @@ def test_an_artifact_is_timed_on_the_engine_that_is_fastest_once_for_each_set_of
         asked.append(model)
         return model
 
-    told = advise(net(), data(), Squared(), Budget(rows=8), RECIPES, engines=[Engine(name="same", prepare=prepare)])
+    told = advise(
+        net(), product_rows(), Squared(), Budget(rows=8), RECIPES, engines=[Engine(name="same", prepare=prepare)]
+    )
     assert {t.engine for t in told.trials} <= {"same", "torch"}
     assert len(asked) == 2, "whole rows in int8, and rounded weights in float; which ones takes as long"
     assert (told.plain.engine, told.plain.loss) == ("torch", 0)
@@ -118,13 +119,18 @@ def test_an_artifact_is_timed_on_the_engine_that_is_fastest_once_for_each_set_of
 
 
 def test_time_that_is_up_ends_it() -> None:
-    told = advise(net(), data(), Squared(), Budget(minutes=1e-9), RECIPES, engines=())
+    told = advise(net(), product_rows(), Squared(), Budget(minutes=1e-9), RECIPES, engines=())
     assert (told.complete, told.trials, told.pick) == (False, [], None)
 
 
 def test_a_recipe_that_comes_to_nothing_is_kept_with_its_reason() -> None:
     told = advise(
-        net(), data(), Squared(), Budget(), [Recipe.parse("prune(amount=0.5, layers=conv)"), RECIPES[0]], engines=()
+        net(),
+        product_rows(),
+        Squared(),
+        Budget(),
+        [Recipe.parse("prune(amount=0.5, layers=conv)"), RECIPES[0]],
+        engines=(),
     )
     refused = [t for t in told.trials if t.refused]
     assert [("no compressed layer" in t.refused, t.loss) for t in refused] == [(True, math.inf)]
@@ -139,7 +145,7 @@ def test_a_budget_out_of_bounds_is_refused_by_name(wrong: dict[str, float]) -> N
     with pytest.raises(ValueError, match=rf"budget\.{name} .*got"):
         Budget(**wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no recipes"):
-        advise(net(), data(), Squared(), Budget(), [])
+        advise(net(), product_rows(), Squared(), Budget(), [])
 
 
 def test_the_usual_recipes_are_sound_and_differ() -> None:

@@ -19,7 +19,7 @@ from compressors.data import Data
 from compressors.errors import ArtifactError
 from compressors.form import training_form
 from compressors.recipe import Quantize, Recipe
-from tests.unit.compressors.distillation.test_train import Squared, data
+from tests.unit.compressors.problems import Squared, kink_rows
 
 torch.set_num_threads(1)  # these nets are too small to share among threads, which would only wait for each other
 
@@ -49,9 +49,9 @@ def packed(told: dict[str, Any]) -> bytes:
 
 
 def test_an_artifact_says_what_made_it_and_how_good_it_is() -> None:
-    held, net = data(90), Net(24)
+    held, net = kink_rows(90), Net(24)
     made = compress(
-        net, "quantize(int4)", data(300), Squared(), held=held, factory=Net, arguments={"width": 24},
+        net, "quantize(int4)", kink_rows(300), Squared(), held=held, factory=Net, arguments={"width": 24},
         manifest={"note": "mine"},
     )  # fmt: skip
     told = artifact.describe(made.artifact).manifest
@@ -84,14 +84,14 @@ def test_an_artifact_says_what_made_it_and_how_good_it_is() -> None:
     ],
 )
 def test_what_is_known_of_the_factory_is_said(how: dict[str, Any], said: dict[str, Any]) -> None:
-    told = compress(Net(), "quantize(int8)", data(50), Squared(), **how).description.manifest
+    told = compress(Net(), "quantize(int8)", kink_rows(50), Squared(), **how).description.manifest
     assert {name: told[name] for name in told if name in ("factory", "arguments")} == said
 
 
 def test_equal_models_and_manifests_give_equal_bytes() -> None:
     def made() -> bytes:
         torch.manual_seed(1)
-        return compress(Net(), "quantize(int8)", data(50), Squared(), arguments={}).artifact
+        return compress(Net(), "quantize(int8)", kink_rows(50), Squared(), arguments={}).artifact
 
     assert made() == made()
 
@@ -108,9 +108,9 @@ def test_a_manifest_put_in_later_gives_the_bytes_that_it_would_have_given_at_onc
 
 def test_a_factory_that_makes_another_model_is_refused_before_anything_is_computed() -> None:
     with pytest.raises(ValueError, match=r"Net\(width=9\) makes another .* one.weight is \(9, 8\), not \(16, 8\)"):
-        compress(Net(), "quantize(int8)", data(50), Squared(), arguments={"width": 9})
+        compress(Net(), "quantize(int8)", kink_rows(50), Squared(), arguments={"width": 9})
     with pytest.raises(ValueError, match=r"build.*\(\) makes another model .*: its one.weight is missing, not"):
-        compress(Net(), "quantize(int8)", data(50), Squared(), factory=build)
+        compress(Net(), "quantize(int8)", kink_rows(50), Squared(), factory=build)
 
 
 def build() -> nn.Module:
@@ -138,17 +138,17 @@ def test_the_generator_is_left_as_it_was() -> None:
 )
 def test_what_cannot_be_told_is_refused(told: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        compress(Net(), "quantize(int8)", data(50), Squared(), manifest=told)
+        compress(Net(), "quantize(int8)", kink_rows(50), Squared(), manifest=told)
     if "note" in told:
         with pytest.raises(ValueError, match="is JSON: "):
             artifact.with_manifest(packed({}), told)
 
 
 def test_another_model_is_told_from_what_it_was_made() -> None:
-    made = compress(Net(), "quantize(int8)", data(50), Squared(), arguments={"width": 16}).artifact
+    made = compress(Net(), "quantize(int8)", kink_rows(50), Squared(), arguments={"width": 16}).artifact
     with pytest.raises(ArtifactError, match=r"(?s)does not fit .*; it was made from .*:Net\(width=16\)$"):
         artifact.load(made, partial(Net, 17))
-    unknown = compress(Net(), "quantize(int8)", data(50), Squared()).artifact
+    unknown = compress(Net(), "quantize(int8)", kink_rows(50), Squared()).artifact
     with pytest.raises(ArtifactError, match=r"made from .*:Net\(\.\.\.\)$"):
         artifact.load(unknown, partial(Net, 17))
     with pytest.raises(ArtifactError, match=r"(?s)does not fit this model: (?!.*made from)"):

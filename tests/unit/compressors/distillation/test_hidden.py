@@ -14,6 +14,7 @@ from compressors.data import Data
 from compressors.distillation.hidden import Hints, States, attention_distance, hidden_distance, layer_map, look, still
 from compressors.distillation.train import train
 from compressors.recipe import Distill
+from tests.unit.compressors.problems import Squared
 
 torch.set_num_threads(1)  # these nets are too small to share among threads, which would only wait for each other
 
@@ -259,14 +260,6 @@ def test_a_still_model_is_put_back_even_after_an_error() -> None:
         model(*X)
     assert model.training
     assert torch.is_grad_enabled()
-
-
-class Squared:
-    def losses(self, output: Tensor, label: Tensor) -> Tensor:
-        return (output[:, 0] - label) ** 2
-
-    def soft_losses(self, teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
-        return ((teacher - student) ** 2).sum(1)
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])

@@ -15,33 +15,13 @@ from compressors.distillation.train import rate, train
 from compressors.form import training_form, weights
 from compressors.pruning.prune import cubic, prune_amount, sparsity
 from compressors.recipe import Distill, Prune, Quantize, Recipe, Retrain
+from tests.unit.compressors.problems import Squared, kink, kink_rows
 
 torch.set_num_threads(1)  # these nets are too small to share among threads, which would only wait for each other
 
 PRUNE = Prune(amount=0.6)
 RETRAIN = Retrain(batch=64, passes=3, learning_rate=5e-3)
 DISTILL = Distill(batch=64, passes=3, learning_rate=5e-3)
-
-
-class Squared:
-    """Regression on the first output."""
-
-    def losses(self, output: Tensor, label: Tensor) -> Tensor:
-        return (output[:, 0] - label) ** 2
-
-    def soft_losses(self, teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
-        return ((teacher - student) ** 2).sum(1)
-
-
-def truth(x: Tensor) -> Tensor:
-    return x[:, 0] + 2 * x[:, 1].abs()
-
-
-def data(n: int = 2_000) -> Data:
-    """Labels are the truth and noise."""
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randn(n, 8, generator=generator)
-    return Data((x,), truth(x) + torch.randn(n, generator=generator))
 
 
 def network() -> nn.Sequential:
@@ -53,7 +33,7 @@ class Truth(nn.Module):
     """A teacher that knows."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return truth(x)[:, None]
+        return kink(x)[:, None]
 
 
 class Liar(Truth):
@@ -70,17 +50,17 @@ def form() -> nn.Module:
 def run(
     step: Retrain = DISTILL, teacher: nn.Module | None = None, ramps: Sequence[Prune] = (PRUNE,), seed: int = 0
 ) -> nn.Module:
-    return train(form(), data(), Squared(), step, seed, teacher=teacher, ramps=ramps)
+    return train(form(), kink_rows(), Squared(), step, seed, teacher=teacher, ramps=ramps)
 
 
 def error(model: nn.Module) -> float:
-    (x,) = data().inputs
-    return float((answers(model, (x,))[:, 0] - truth(x)).square().mean())
+    (x,) = kink_rows().inputs
+    return float((answers(model, (x,))[:, 0] - kink(x)).square().mean())
 
 
 def plain_loop(student: nn.Module, teacher: nn.Module | None, amount: float, seed: int) -> nn.Module:
     """The method written down plainly: three passes of 32 batches, the sparsity due every 16 steps of the first 48."""
-    (x,), y = data()
+    (x,), y = kink_rows()
     share = torch.zeros(len(y))
     target = torch.zeros(len(y), 1)
     if teacher is not None:
@@ -120,7 +100,7 @@ def test_a_student_learns_and_ends_at_the_amount() -> None:
 def test_real_labels_alone_teach_too_and_a_teacher_is_not_asked() -> None:
     student = run(RETRAIN)
     assert error(student) < 0.5 * error(network())
-    assert torch.equal(run(RETRAIN, teacher=Broken())(data().inputs[0]), student(data().inputs[0]))
+    assert torch.equal(run(RETRAIN, teacher=Broken())(kink_rows().inputs[0]), student(kink_rows().inputs[0]))
 
 
 @pytest.mark.parametrize(("ramp", "passes"), [(0.0, 1), (1.0, 1), (1.0, 2), (0.01, 1)])
@@ -138,25 +118,25 @@ def test_masks_that_are_sparse_enough_stay() -> None:
     student = form()
     prune_amount(student, 0.7)
     masks = {name: layer.mask.clone() for name, layer in weights(student).items()}
-    train(student, data(), Squared(), DISTILL, 0, teacher=Truth(), ramps=[PRUNE])
+    train(student, kink_rows(), Squared(), DISTILL, 0, teacher=Truth(), ramps=[PRUNE])
     assert all(torch.equal(layer.mask, masks[name]) for name, layer in weights(student).items())
 
 
 def test_without_a_ramp_any_model_is_trained_as_it_is() -> None:
-    student = train(network(), data(), Squared(), DISTILL, 0, teacher=Truth())
+    student = train(network(), kink_rows(), Squared(), DISTILL, 0, teacher=Truth())
     assert error(student) < 0.3 * error(network())
     pruned = form()
     prune_amount(pruned, 0.5)
-    assert sparsity(train(pruned, data(), Squared(), RETRAIN, 0)).overall == pytest.approx(0.5, abs=2e-3)
+    assert sparsity(train(pruned, kink_rows(), Squared(), RETRAIN, 0)).overall == pytest.approx(0.5, abs=2e-3)
 
 
 def test_the_same_seed_gives_the_same_bits_and_leaves_the_generator() -> None:
     student = form()
     expected = torch.get_rng_state()
-    train(student, data(), Squared(), DISTILL, 3, teacher=Truth(), ramps=[PRUNE])
+    train(student, kink_rows(), Squared(), DISTILL, 3, teacher=Truth(), ramps=[PRUNE])
     assert torch.equal(torch.get_rng_state(), expected)
     again, other = run(teacher=Truth(), seed=3), run(teacher=Truth(), seed=4)
-    x = data().inputs[0]
+    x = kink_rows().inputs[0]
     assert torch.equal(again(x), student(x))
     assert not torch.equal(other(x), student(x))
 
@@ -164,7 +144,7 @@ def test_the_same_seed_gives_the_same_bits_and_leaves_the_generator() -> None:
 def test_a_teacher_worse_than_the_student_is_not_believed() -> None:
     """With trust at zero, alpha makes no difference at all."""
     alone = Distill(batch=64, passes=3, learning_rate=5e-3, alpha=0.0)
-    x = data().inputs[0]
+    x = kink_rows().inputs[0]
     assert torch.equal(run(teacher=Liar())(x), run(alone, Liar())(x))
     assert not torch.equal(run(teacher=Truth())(x), run(alone, Truth())(x))
 
@@ -179,7 +159,7 @@ def test_the_teacher_is_left_as_it_was() -> None:
 
 def test_progress_is_told_after_each_step() -> None:
     seen: list[tuple[int, int]] = []
-    train(form(), data(10), Squared(), Retrain(batch=4, passes=2), 0, progress=lambda *told: seen.append(told))
+    train(form(), kink_rows(10), Squared(), Retrain(batch=4, passes=2), 0, progress=lambda *told: seen.append(told))
     assert seen == [(done, 6) for done in range(1, 7)]
 
 
@@ -208,7 +188,7 @@ class Feels(Truth):
 
 def explained(student: nn.Sequential, teacher: Feels) -> float:
     """How much of the teacher's hidden state is a linear function of the student's last one: R²."""
-    (x,) = data().inputs
+    (x,) = kink_rows().inputs
     with torch.no_grad():
         ours, theirs = (h - h.mean(0) for h in (student[:-1](x), teacher.feel(x)))
         left = theirs - ours @ torch.linalg.lstsq(ours, theirs).solution
@@ -219,7 +199,7 @@ def test_hidden_states_of_another_width_and_depth_are_learned() -> None:
     plain, hinted = wide(16, 2), wide(16, 2)
     for student, hidden in ((plain, 0.0), (hinted, 10.0)):
         step = Distill(batch=64, learning_rate=5e-3, hidden=hidden)
-        train(student, data(), Squared(), step, 0, teacher=Feels())
+        train(student, kink_rows(), Squared(), step, 0, teacher=Feels())
     assert plain.state_dict().keys() == hinted.state_dict().keys()
     assert 1 - explained(hinted, Feels()) < 0.5 * (1 - explained(plain, Feels()))
 
@@ -241,7 +221,7 @@ class Scaled(Truth):
 def test_the_projection_is_learned_beside_the_student() -> None:
     """A projection that stayed as drawn, two numbers within 0.71 of zero, would need a number of at least 5 / 1.42."""
     student, step = Scaled(1.0, width=2), Distill(batch=100, passes=20, learning_rate=0.02, hidden=1.0)
-    train(student, data(), Squared(), step, 0, teacher=Scaled(5.0, width=1))
+    train(student, kink_rows(), Squared(), step, 0, teacher=Scaled(5.0, width=1))
     assert 1 < float(student.number.detach()) < 3
 
 
@@ -251,10 +231,10 @@ def test_a_teacher_that_shows_its_inside_is_left_as_it_was_and_asked_in_eval_mod
     students = [wide(4, 1), wide(4, 1)]
     for student, teacher in zip(students, teachers, strict=True):
         teacher.hidden_layers = ("1",)  # type: ignore[assignment]
-        train(student, data(), Squared(), Distill(passes=1, hidden=1.0), 0, teacher=teacher)
+        train(student, kink_rows(), Squared(), Distill(passes=1, hidden=1.0), 0, teacher=teacher)
         assert all(p.grad is None for p in teacher.parameters())
     assert [teacher.training for teacher in teachers] == [True, False]
-    x = data().inputs[0]
+    x = kink_rows().inputs[0]
     assert torch.equal(students[0](x), students[1](x))
 
 
@@ -262,9 +242,9 @@ def test_hidden_states_of_a_teacher_that_is_not_believed_teach_nothing() -> None
     liar = wide(24, 1)
     with torch.no_grad():
         list(liar.parameters())[-1].fill_(1_000)
-    x = data().inputs[0]
+    x = kink_rows().inputs[0]
     plain, hinted = (
-        train(wide(16, 2), data(), Squared(), Distill(batch=64, hidden=h), 0, teacher=liar) for h in (0.0, 10.0)
+        train(wide(16, 2), kink_rows(), Squared(), Distill(batch=64, hidden=h), 0, teacher=liar) for h in (0.0, 10.0)
     )
     assert torch.equal(plain(x), hinted(x))
 
@@ -281,12 +261,12 @@ def test_what_cannot_be_trained_is_refused() -> None:
         run()
     with pytest.raises(ValueError, match="retrain needs at least one sample"):
         train(form(), Data((torch.zeros(0, 8),), torch.zeros(0)), Squared(), RETRAIN, 0)
-    labels = data().labels.clone()
+    labels = kink_rows().labels.clone()
     labels[17] = math.inf
     with pytest.raises(ValueError, match="retrain diverged at step"):
-        train(form(), Data(data().inputs, labels), Squared(), RETRAIN, 0)
+        train(form(), Data(kink_rows().inputs, labels), Squared(), RETRAIN, 0)
     with pytest.raises(ValueError, match="training_form"):
-        train(network(), data(), Squared(), RETRAIN, 0, ramps=[PRUNE])
+        train(network(), kink_rows(), Squared(), RETRAIN, 0, ramps=[PRUNE])
     with pytest.raises(ValueError, match="only an amount"):
         run(RETRAIN, ramps=[Prune(below=0.1)])
     with pytest.raises(ValueError, match="leave decoupled off"):
