@@ -108,3 +108,7 @@ def __getattr__(name: str) -> Any:
         if name in names:
             return getattr(import_module(module), _NAMED_THERE.get(name, name))
     raise AttributeError(f"module 'shadowstream' has no attribute {name!r}")
+
+
+if __name__ == "__main__":
+    import_module("deploy.cli.main").main()

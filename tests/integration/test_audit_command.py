@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from redis import Redis
 
-from deploy.cli.main import app
+from deploy.cli.commands import app
 from deploy.operate.audit import inspect
 from deploy.processes.worker import outputs
 from deploy.registry import learned as audit

@@ -1,12 +1,16 @@
 """Bad input at the command line: what was wrong, what would be right, and an exit code for each kind."""
 
+import os
+import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from deploy.cli import main as cli
 
+ROOT = Path(__file__).parents[2]
 GOOD = """
 from tests.small import pipeline
 """
@@ -108,3 +112,26 @@ def test_a_wrong_argument_is_a_usage_error(
     code, err = run(capsys, monkeypatch, "run", "pipeline.py", "--quickly")
     assert code == 2
     assert "--quickly" in err
+
+
+def start(*arguments: str, module: str = "deploy.cli.main", path: str = "") -> "subprocess.CompletedProcess[str]":
+    """Run the command in a process of its own; `path` is searched for modules before all others."""
+    variables = os.environ | {"PYTHONPATH": os.pathsep.join([path, str(ROOT)])}
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_a_client_library_that_was_not_tested_is_one_line(tmp_path: Path) -> None:
+    installed = tmp_path / "kafka_python-9.9.9.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: kafka-python\nVersion: 9.9.9\n")
+    ended = start("--help", path=str(tmp_path))
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("error: kafka-python 9.9.9 was not tested")
+    assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("module", ["deploy.cli.main", "shadowstream"])
+def test_the_version_is_shown(module: str) -> None:
+    ended = start("--version", module=module)
+    assert (ended.returncode, ended.stdout) == (0, f"shadowstream {version('shadowstream')}\n")

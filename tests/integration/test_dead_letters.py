@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from deploy.cli.main import app
+from deploy.cli.commands import app
 from deploy.console.dead import show_list, show_one
 from deploy.operate import dead as letters
 from streams.dead import DeadLetters, Letter

@@ -1,0 +1,151 @@
+"""The commands demo, run, join and status, and the application that all commands are part of.
+
+Owns their arguments and where output goes: people read the tables, programs the last line of standard output. Does not
+know how anything is done.
+"""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from compressors.artifact import format as artifact
+from deploy import config
+from deploy.cli import compress as cli_compress
+from deploy.cli import operate as cli_operate
+from deploy.cli.options import AsJson, ConfigFile, Picture, PipelineFile, print_json
+from deploy.cli.options import settings as load
+from deploy.console import report
+from deploy.console.counters import outstanding
+from deploy.console.join import line, shown
+from deploy.console.picture import Snapshot, svg
+from deploy.console.terminal import screen
+from deploy.console.view import draw, values
+from deploy.operate.status import status
+from deploy.run.join import joining
+from deploy.run.session import running
+from deploy.run.summary import BATCHES, speeds, summarize
+from streams.errors import ConfigError, ShadowstreamError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(cli_operate.app)
+app.add_typer(cli_compress.app)
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        print(f"shadowstream {version('shadowstream')}")  # noqa: T201 this is the output
+        raise typer.Exit
+
+
+@app.callback()
+def shadowstream(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Keep a deployed model learning from the outcomes of its own predictions."""
+
+
+@app.command()
+def demo(picture: Picture = None, as_json: AsJson = False) -> None:
+    """Run the flights example: eleven months of real flights through the whole loop, on embedded services, afresh."""
+    path = example("flights")
+    embedded = {"kafka": config.Kafka(), "redis": config.Redis(), "ray": config.Ray()}
+    settings = msgspec.structs.replace(config.load(path.with_name("shadowstream.toml")), **embedded)
+    _replay(path, settings, fresh=True, as_json=as_json, picture=picture)
+
+
+@app.command()
+def run(
+    pipeline: PipelineFile,
+    config_file: ConfigFile = None,
+    replay: Annotated[bool, typer.Option(help="Publish the pipeline's recorded feed, report, and end.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Delete what the registry holds of this pipeline first.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a pipeline against the addresses in its TOML, embedded where none is given, until Ctrl-C."""
+    settings = load(pipeline, config_file)
+    if replay:
+        _replay(pipeline, settings, fresh=fresh, as_json=as_json)
+        return
+    console = Console(stderr=as_json)
+    with running(pipeline, settings, console.print, fresh=fresh) as session, screen(console) as shown:
+        for view in session.live():
+            shown.show(view)
+
+
+@app.command()
+def join(
+    feed: Annotated[Path, typer.Argument(help="A feed.py, or a pipeline.py whose feed is meant.")],
+    config_file: ConfigFile = None,
+    fresh: Annotated[bool, typer.Option(help="Delete what the registry's folder holds of this feed first.")] = False,
+    rewind: Annotated[
+        bool, typer.Option(help="The store went back in time: mark what it no longer holds as outdated, and go on.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Join a feed without a model: labelled samples to a Redis stream, a Kafka topic or Parquet files, once each."""
+    console, settings = Console(stderr=as_json), load(feed, config_file)
+    with joining(feed, settings, lambda text: console.print(text, highlight=False), fresh=fresh, back=rewind) as run:
+        with shown(console) as show:
+            for view in run.live():
+                show(line(view))
+        summary = run.look()
+    if as_json:
+        print_json(summary)
+    else:
+        console.print(f"the feed has ended. {line(summary)}", highlight=False, soft_wrap=True)
+
+
+@app.command(name="status")
+def show_status(
+    pipeline: PipelineFile,
+    config_file: ConfigFile = None,
+    picture: Picture = None,
+) -> None:
+    """Show how far a running pipeline is, which version serves, what became of each candidate, and what waits."""
+    view = status(pipeline, load(pipeline, config_file))
+    Console().print(draw(view), outstanding(view.counters))
+    if picture:
+        picture.write_text(svg(view), encoding="utf-8")
+
+
+def example(name: str) -> Path:
+    """Return an example's pipeline.py: in a clone it is beside this package, in a wheel inside it."""
+    here = Path(__file__).resolve().parents[1]
+    for folder in (here.parent / "examples", here / "examples"):
+        if (folder / name / "pipeline.py").is_file():
+            return folder / name / "pipeline.py"
+    raise ConfigError(f"the example {name!r} is not installed")
+
+
+def _replay(path: Path, settings: config.Settings, *, fresh: bool, as_json: bool, picture: Path | None = None) -> None:
+    console, snapshot = Console(stderr=as_json), Snapshot()
+    with running(path, settings, console.print, fresh=fresh) as session:
+        with screen(console) as shown:
+            for view in session.play():
+                shown.show(view)
+                snapshot.show(view)
+        view, (equations, learned, now) = session.look(), session.audit()
+        digest = view.champions[-1].artifact
+        described = artifact.describe(session.registry.get(digest))
+        timed = speeds(session.pipeline, session.registry, digest, session.example_inputs(max(BATCHES)))
+        report.show(console, view, equations, described, timed)
+        summary = summarize(view, learned, equations, now.shards, session.published(), described)
+    if picture:
+        snapshot.write(picture)
+    if as_json:
+        print_json(summary)
+    else:
+        console.print(
+            f"{summary.samples:,} samples, {summary.lost} lost, {summary.doubled} doubled; served: "
+            f"{values(summary.metrics['served'])}; frozen: {values(summary.metrics['frozen'])}; "
+            f"{summary.promotions} promotions; {summary.seconds:.0f} s"
+        )
+    if not summary.balanced or summary.lost or summary.doubled:
+        raise ShadowstreamError("the audit does not balance")
