@@ -1,6 +1,7 @@
 """A model in, a smaller one out.
 
-    compress.py    a model through a recipe: artifact, parity, what it cost
+    compress.py    a model through a recipe, into an artifact
+    carry_out.py   a recipe's steps, taken in their order
     recipe.py      the chain of steps, as text and JSON
     steps.py       the steps: prune, prune_structured, quantize, retrain, distill
     errors.py      every error that compression raises

@@ -97,7 +97,7 @@ def measured(agreement: Parity, quality: Quality) -> dict[str, Any]:
     }
 
 
-def given(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+def joined(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
     """Join what we write before anything is measured with what a user adds.
 
     Raises:

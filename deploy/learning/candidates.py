@@ -13,7 +13,7 @@ from torch import nn
 
 from compressors.artifact.make import Made, make
 from compressors.artifact.manifest import finite, name_of, versions
-from compressors.compress import carry_out
+from compressors.carry_out import carry_out
 from compressors.data import Data
 from deploy.pipeline import Labelled, Pipeline
 from deploy.registry.records import Figures

@@ -16,7 +16,8 @@ from compressors.advisor.advise import Advice, advise, usual
 from compressors.advisor.search import Budget, Said
 from compressors.artifact import format as artifact
 from compressors.artifact.format import Description
-from compressors.compress import Compressed, Progress, compress
+from compressors.carry_out import Progress
+from compressors.compress import Compressed, compress
 from compressors.data import Data
 from compressors.errors import ArtifactError
 from compressors.recipe import Distill, Recipe, Retrain

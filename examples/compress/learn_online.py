@@ -17,7 +17,7 @@ import torch
 from late import PIPELINE, Months, feed, january
 from msgspec import Raw
 
-from compressors.compress import carry_out
+from compressors.carry_out import carry_out
 from deploy.learning.candidates import make_learner
 from learners.online.batches import Encoder
 from streams.events import Prediction, Sample

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compressors.compress import remove_units, why
+from compressors.carry_out import remove_units, why_left
 from compressors.data import Data
 from compressors.pruning.shapes import reshape, shapes
 from compressors.recipe import PruneStructured, Recipe
@@ -27,7 +27,7 @@ def remove(model: nn.Module, recipe: Recipe, data: Data, task: Task, teacher: nn
     """
     removed, _ = remove_units(model, recipe.split()[0], data, task, teacher, seed)
     if not (smaller := shapes(teacher, model)):
-        raise ConfigError(f"the recipe '{recipe}' found no units to remove: {why(removed)}")
+        raise ConfigError(f"the recipe '{recipe}' found no units to remove: {why_left(removed)}")
     return smaller
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from compressors.compress import carry_out
+from compressors.carry_out import carry_out
 from compressors.data import Data
 from compressors.recipe import Recipe
 from learners.commits import commit as commits

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from compressors.artifact import format as artifact
 from compressors.artifact.parity import Parity
-from compressors.compress import carry_out, compress
+from compressors.carry_out import carry_out
+from compressors.compress import compress
 from compressors.data import Data
 from compressors.distillation.train import train
 from compressors.errors import EmptiedWarning, Refused

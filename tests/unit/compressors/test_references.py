@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.ao.nn import quantized
 
 from compressors.artifact import format as artifact
-from compressors.compress import calibrate
+from compressors.carry_out import calibrate
 from compressors.form import training_form, weights
 from compressors.quantization.quantize import Seen, rounded, to_whole
 from compressors.recipe import Quantize, Recipe

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from compressors.artifact import format as artifact
-from compressors.compress import carry_out, compress
+from compressors.carry_out import carry_out
+from compressors.compress import compress
 from compressors.data import Data
 from compressors.errors import EmptiedWarning
 from compressors.recipe import Recipe
