@@ -1,7 +1,7 @@
 """The arithmetic of a version, chosen once: the fastest that suits the model, and is proven on rows of its own data.
 
-Owns the order of what is tried, the rows that ranges and proof need, and the proof. Does not know artifacts, nor where
-templates are kept. Nothing is timed: the choice depends on the version and its rows, not on how busy a machine is.
+Owns the order of what is tried, the rows that ranges and proof need, and the proof. Does not know where templates are
+kept. Nothing is timed: the choice depends on the version and its rows, not on how busy a machine is.
 """
 
 from collections.abc import Callable, Mapping, Sequence
