@@ -9,6 +9,7 @@ serving/       requests to predictions
 learning/      samples to candidates
 promotion/     candidates to champions
 pipeline.py    what a user's pipeline.py says
+engine.py      what runs an artifact, in every role the same
 embedded/      broker and store as child processes that end with us
 feed.py        what a user's feed.py says
 monitor.py     how far everything is, as data

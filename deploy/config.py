@@ -67,12 +67,11 @@ TOPIC_KEYS = ("requests", "predictions", "outcomes", "dead")
 class Serve(Struct, frozen=True, kw_only=True):
     """At most `max_batch` requests are scored in one micro-batch.
 
-    `engines` measures the engines of each new version beside serving, which takes seconds of processor time, and serves
-    with the fastest.
+    `engines`: a version is run by onnxruntime where it was proven to answer as its artifact does; false means by torch.
     """
 
     max_batch: Count = 512
-    engines: bool = False
+    engines: bool = True
 
 
 class Learn(Struct, frozen=True, kw_only=True):

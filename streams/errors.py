@@ -23,7 +23,6 @@
     ├── CommitError                  a commit cannot be read, or does not follow the one before it
     ├── LostRace                     another learner wrote the next commit; retried
     ├── NotFinite                    a loss or gradient is not finite; the sample is quarantined
-    ├── MeasuringError               the process that measures engines failed
     └── Stalled                      the loop does not process what was published
 
 Imports no client library: the adapters map theirs onto these.
@@ -160,10 +159,6 @@ class LostRace(ShadowstreamError):
 
 class NotFinite(ShadowstreamError):
     """A loss or a gradient is not finite, and would make the weights useless for ever."""
-
-
-class MeasuringError(ShadowstreamError):
-    """The process that measures engines failed; the message says why."""
 
 
 class Stalled(ShadowstreamError):

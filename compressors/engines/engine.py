@@ -4,7 +4,7 @@ Owns the engines and the layers that they exchange. Does not know artifacts, not
 which one is chosen. N rows, I inputs, O outputs of a layer.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -23,6 +23,13 @@ Run = Callable[..., Tensor]
 SLOW = ("SkipLayerNormFusion",)  # onnxruntime 1.32: its fused sum and norm take 14 times as long as the two apart
 MOST_BLOCK = 128  # inputs that share a scale in MatMulNBits; onnxruntime's int8 kernels end at 256
 LEAST_BLOCK = 16
+DTYPES: dict[str, type[np.generic]] = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(bool)": np.bool_,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +153,17 @@ class Session:
         )
         self._names = [one.name for one in self._made.get_inputs()]
         self._outputs = [self._made.get_outputs()[0].name]
+
+    def warm_up(self) -> None:
+        """Answer a row of zeros: the first call allocates."""
+        rows: dict[str, np.ndarray[Any, Any]] = {
+            one.name: np.zeros([1, *one.shape[1:]], DTYPES[one.type]) for one in self._made.get_inputs()
+        }
+        self._made.run(self._outputs, rows)
+
+    def _row(self) -> Iterator[tuple[str, list[int], type[np.generic]]]:
+        for one in self._made.get_inputs():
+            yield one.name, [1, *one.shape[1:]], DTYPES[one.type]
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Return the first output; an input too few or too many is an error of onnxruntime's."""

@@ -1,6 +1,7 @@
 """A serving model as an ONNX file: standard operators alone, int8 weights that stay int8, any number of rows.
 
-Owns the translation of `Int8Linear` to ONNX. Does not know artifacts, or who runs the file. Needs the extra `onnx`.
+Owns the translation of `Int8Linear` to ONNX. Does not know artifacts, or who runs the file. Needs the packages
+onnx and onnxscript.
 """
 
 import logging
@@ -92,7 +93,7 @@ def export_onnx(
     place of an int8 layer; by default it uses operators of the ONNX standard alone.
 
     Raises:
-        ImportError: the packages of the extra `onnx` are missing.
+        ImportError: onnx or onnxscript is missing.
         ValueError: the model's output has a fixed number of rows.
 
     Example:

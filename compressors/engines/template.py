@@ -208,9 +208,10 @@ def _check(name: str, place: Place, tensor: np.ndarray[Any, Any] | None) -> None
 
 
 def runtime_errors() -> tuple[type[Exception], ...]:
-    """Return the errors of onnxruntime, which have no base of their own."""
+    """Return the errors of a session: of onnxruntime, whose own have no base, and of what does not fit its inputs."""
     module = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
-    return tuple(one for one in vars(module).values() if isinstance(one, type) and issubclass(one, Exception))
+    own = [one for one in vars(module).values() if isinstance(one, type) and issubclass(one, Exception)]
+    return RuntimeError, ValueError, TypeError, *own
 
 
 def _first_line(wrong: Exception) -> str:

@@ -27,7 +27,7 @@ from deploy.console.view import draw, values
 from deploy.operate.status import status
 from deploy.run.join import joining
 from deploy.run.session import running
-from deploy.run.summary import BATCHES, speeds, summarize
+from deploy.run.summary import summarize
 from streams.errors import ConfigError, ShadowstreamError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -134,9 +134,9 @@ def _replay(path: Path, settings: config.Settings, *, fresh: bool, as_json: bool
         view, (equations, learned, now) = session.look(), session.audit()
         digest = view.champions[-1].artifact
         described = artifact.describe(session.registry.get(digest))
-        timed = speeds(session.pipeline, session.registry, digest, session.example_inputs(max(BATCHES)))
-        report.show(console, view, equations, described, timed)
-        summary = summarize(view, learned, equations, now.shards, session.published(), described)
+        speed = session.speeds()
+        report.show(console, view, equations, described, speed)
+        summary = summarize(view, learned, equations, now.shards, session.published(), described, speed)
     if picture:
         snapshot.write(picture)
     if as_json:

@@ -10,7 +10,7 @@ from compressors.artifact.format import Description
 from deploy.console.view import months, versions
 from deploy.monitor import View
 from deploy.registry.learned import Equation
-from deploy.run.summary import Speed
+from deploy.run.summary import Speeds
 
 
 def size(described: Description) -> str:
@@ -23,19 +23,18 @@ def size(described: Description) -> str:
     )
 
 
-def show(console: Console, view: View, equations: list[Equation], described: Description, timed: list[Speed]) -> None:
+def show(console: Console, view: View, equations: list[Equation], described: Description, speed: Speeds) -> None:
     """Print the tables."""
     if view.metrics:
         console.print(months(view.metrics))
     console.print(versions(view))
-    for line in view.engines:
-        console.print(line, markup=False, highlight=False)
-    served = Table(title="The served artifact against the same model in float", title_justify="left")
-    for title in ("rows a call", "int8", "float", "float / int8"):
+    served = Table(title=f"v{speed.version}, {speed.by}, against the same model in float32 torch", title_justify="left")
+    for title in ("rows a call", "served", "float32", "times as fast"):
         served.add_column(title, justify="right")
-    for s in timed:
-        served.add_row(str(s.rows), f"{s.int8_us:.0f} µs", f"{s.float_us:.0f} µs", f"{s.float_us / s.int8_us:.2f}")
+    for s in speed.by_rows:
+        served.add_row(str(s.rows), f"{s.served_us:.0f} µs", f"{s.float_us:.0f} µs", f"{s.times:.2f}")
     console.print(served)
+    console.print(speed.line, markup=False, highlight=False)
     console.print(size(described) + "\n")
     audited = Table(title="Audit", title_justify="left")
     for title in ("equation", "left", "right", "holds"):

@@ -4,19 +4,23 @@ Owns that one step, once a registry. Does not know Kafka, Redis or Ray.
 """
 
 from compressors.artifact import format as artifact
+from compressors.data import Data
 from compressors.recipe import PruneStructured
+from deploy.engine import find
 from deploy.learning.candidates import compress, history, make_learner, provenance
 from deploy.pipeline import NO_ROWS, Pipeline
 from deploy.registry.kinds import CHAMPIONS, COMMITS
-from deploy.registry.records import Champion
+from deploy.registry.records import By, Champion
 from deploy.registry.registry import Registry
 from learners.commits import commit as commits
 from learners.commits.commit import Commit
 from streams.errors import ConfigError
 
 
-def bootstrap(pipeline: Pipeline, registry: Registry) -> bool:
+def bootstrap(pipeline: Pipeline, registry: Registry, *, engines: bool = False) -> bool:
     """Create commit 0 and champion 0; return False if they are there already.
+
+    With `engines`, the version gets one that is proven on the history; its template serves later versions, too.
 
     Without history nothing tells which weights matter, so nothing is pruned before the first candidate.
 
@@ -60,6 +64,14 @@ def bootstrap(pipeline: Pipeline, registry: Registry) -> bool:
     registry.create(COMMITS, 0, first)
     evidence = "history" if data is not None else "untrained"
     champion = Champion(
-        number=0, artifact=digest, candidate=None, offset=learner.intercept.value, at_ms=0, learned=0, evidence=evidence
-    )
+        number=0, artifact=digest, candidate=None, offset=learner.intercept.value, at_ms=0, learned=0,
+        evidence=evidence, engine=_engine(pipeline, registry, packed, data) if engines else None,
+    )  # fmt: skip
     return registry.create(CHAMPIONS, 0, champion)
+
+
+def _engine(pipeline: Pipeline, registry: Registry, packed: bytes, data: Data | None) -> By:
+    if data is None:
+        return "there is no history to prove an engine on"
+    newest = max(0, len(data.labels) - pipeline.online.replay)
+    return find(registry, packed, pipeline.model, data.between(newest, len(data.labels)))

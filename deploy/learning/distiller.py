@@ -10,12 +10,14 @@ from collections import deque
 import torch
 from torch import Tensor
 
+from compressors.artifact.make import Made
 from compressors.data import Data
+from deploy.engine import find
 from deploy.learning.candidates import compress, make_learner
 from deploy.pipeline import Pipeline
 from deploy.registry.history import backwards
 from deploy.registry.kinds import CANDIDATES, COMMITS, DISTILLER
-from deploy.registry.records import Candidate, DistillerNote
+from deploy.registry.records import By, Candidate, DistillerNote
 from deploy.registry.registry import Registry
 from learners.commits import commit as commits
 from learners.commits.commit import Commit
@@ -26,12 +28,13 @@ from streams.join.store import Store
 class DistillerRole:
     """Follows the commits and makes one candidate for each that is due."""
 
-    def __init__(self, pipeline: Pipeline, store: Store, registry: Registry) -> None:
+    def __init__(self, pipeline: Pipeline, store: Store, registry: Registry, *, engines: bool = False) -> None:
+        """With `engines`, each candidate gets one that is proven, or the reason why torch runs it."""
         self._pipeline, self._store, self._registry = pipeline, store, registry
         self._learner = make_learner(pipeline)
         self._encoder = Encoder(pipeline.features, pipeline.encode)
         self._replay: deque[tuple[Inputs, Tensor]] = deque()
-        self._commit, self._candidate = -1, registry.last(CANDIDATES)
+        self._commit, self._candidate, self._engines = -1, registry.last(CANDIDATES), engines
 
     def step(self, block_ms: int) -> bool:
         """Take the next commit, if there is one."""
@@ -84,6 +87,12 @@ class DistillerRole:
             artifact=self._registry.put(made.artifact),
             figures=figures,
             refused=made.refusal,
+            engine=self._engine(made, data),
         )
         if self._registry.create(CANDIDATES, candidate.number, candidate):
             self._candidate = candidate.number
+
+    def _engine(self, made: Made, data: Data) -> By:
+        if made.refusal or not self._engines:
+            return None
+        return find(self._registry, made.artifact, self._pipeline.model, data)

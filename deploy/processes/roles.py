@@ -5,7 +5,6 @@ Owns the wiring. Does not know where a role runs: `deploy/processes/actors.py` s
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -21,8 +20,6 @@ from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.evaluator import EvaluatorRole
 from deploy.registry.registry import Registry
 from deploy.serving.champion import Served
-from deploy.serving.engines import Engines, sizes
-from deploy.serving.measuring import Measuring
 from deploy.serving.server import Answers, ServerRole
 from streams.dead import DeadLetters
 from streams.kafka import Tp, partition_counts
@@ -74,17 +71,8 @@ def _server(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
         source.seek(tp, offset)
     to = Answers(topics.predictions, counts[topics.predictions], clients.sink())
     dead = DeadLetters(clients.sink(), topics.dead)
-    champion = Served(registry, pipeline.model, _engines(clients, plan))
+    champion = Served(registry, pipeline.model, engines=plan.settings.serve.engines)
     return ServerRole(pipeline, champion, source, to, dead, clients.store(), plan.settings.serve.max_batch)
-
-
-def _engines(clients: Clients, plan: Plan) -> Engines | None:
-    if not plan.settings.serve.engines:
-        return None
-    rows = sizes(plan.settings.serve.max_batch)
-    engines = Engines(partial(Measuring, plan.pipeline, plan.registry, rows))
-    clients.stack.callback(engines.close)
-    return engines
 
 
 def _joiner(clients: Clients, plan: Plan, pipeline: Pipeline, number: int) -> Role:
@@ -102,12 +90,13 @@ def _learner(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
 
 
 def _distiller(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
-    return DistillerRole(pipeline, clients.store(), Registry(plan.registry))
+    return DistillerRole(pipeline, clients.store(), Registry(plan.registry), engines=plan.settings.serve.engines)
 
 
 def _evaluator(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
     window_ms = int(plan.settings.join.window_s * 1000)
-    return EvaluatorRole(pipeline, window_ms, clients.store(), Registry(plan.registry))
+    registry, engines = Registry(plan.registry), plan.settings.serve.engines
+    return EvaluatorRole(pipeline, window_ms, clients.store(), registry, engines=engines)
 
 
 def _conductor(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:

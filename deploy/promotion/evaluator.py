@@ -8,7 +8,7 @@ import time
 
 import torch
 
-from compressors.artifact import format as artifact
+from deploy.engine import load
 from deploy.pipeline import Pipeline
 from deploy.registry.history import taken_back
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, EVALUATOR, METRICS, VERDICTS
@@ -26,12 +26,15 @@ METRICS_EVERY_S = 0.5  # metrics are for people
 class EvaluatorRole:
     """Follows one feed's commits from the first; its state is a fold over them."""
 
-    def __init__(self, pipeline: Pipeline, window_ms: int, store: Store, registry: Registry) -> None:
+    def __init__(
+        self, pipeline: Pipeline, window_ms: int, store: Store, registry: Registry, *, engines: bool = True
+    ) -> None:
+        """With `engines`, what is judged is run as it will be served; without, by torch."""
         self._pipeline, self._store, self._registry = pipeline, store, registry
         encoder, rate = Encoder(pipeline.features, pipeline.encode), pipeline.online.intercept_rate
-        frozen = first_version(pipeline, registry)
+        frozen = first_version(pipeline, registry, engines=engines)
         self._evaluator = Evaluator(pipeline.task, encoder, pipeline.promotion, rate, window_ms, frozen)
-        self._commit, self._candidate, self._verdict = -1, -1, -1
+        self._commit, self._candidate, self._verdict, self._engines = -1, -1, -1, engines
         self._measured_at, self._stale = 0.0, False
         self._metrics: dict[str, bytes] = {}
 
@@ -58,7 +61,9 @@ class EvaluatorRole:
             return False
         self._candidate = candidate.number
         if candidate.refused is None and self._registry.read(VERDICTS, candidate.number) is None:
-            model = artifact.load(self._registry.get(candidate.artifact), self._pipeline.model)
+            model = load(
+                self._registry, candidate.artifact, candidate.engine, self._pipeline.model, engines=self._engines
+            )
             self._write(self._evaluator.start(candidate.number, model))
         return True
 
@@ -81,7 +86,7 @@ class EvaluatorRole:
         self._store.put(self._pipeline.name, EVALUATOR.entry(note) | self._metrics)
 
 
-def first_version(pipeline: Pipeline, registry: Registry) -> Answer:
+def first_version(pipeline: Pipeline, registry: Registry, *, engines: bool = True) -> Answer:
     """Return what answers as version 0 does, without the live intercept.
 
     Raises:
@@ -90,7 +95,8 @@ def first_version(pipeline: Pipeline, registry: Registry) -> Answer:
     first = registry.record(CHAMPIONS, 0)
     if first is None:
         raise RegistryError(f"{registry.folder} holds no champion: the feed was not created")
-    model, offset = artifact.load(registry.get(first.artifact), pipeline.model), torch.tensor(first.offset)
+    model = load(registry, first.artifact, first.engine, pipeline.model, engines=engines)
+    offset = torch.tensor(first.offset)
     return lambda inputs: answers(model, inputs) + offset
 
 

@@ -78,7 +78,8 @@ CANDIDATES = Kind(
 VERDICTS = Kind("verdicts", "how a candidate's test ended, with its evidence", msgspec.json.Decoder(Verdict).decode)
 CHAMPIONS = Kind("champion", "the versions that have served, in order", msgspec.json.Decoder(Champion).decode)
 KINDS: tuple[Kind[Any], ...] = (COMMITS, CANDIDATES, VERDICTS, CHAMPIONS)
-BLOBS = "blobs"  # artifacts and the learner's states, by their SHA-256
+BLOBS = "blobs"  # artifacts, the learner's states, engines' templates and ranges, by their SHA-256
+ENGINES = "engines"  # which template belongs to an architecture, by its key: deploy/engine.py
 
 SERVER = Note("server", "how far serving is, and which version serves", ServerNote)
 LEARNER = Note("learner", "how far learning is, and the live intercept", LearnerNote)

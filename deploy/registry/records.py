@@ -23,6 +23,30 @@ class Figures(Struct, frozen=True, kw_only=True):
     seconds: float
 
 
+class Proof(Struct, frozen=True, kw_only=True):
+    """How far an engine's answers are from the artifact's on `rows` rows, as in `Parity`."""
+
+    largest: float
+    mean: float
+    changed: float
+    rows: int
+
+
+class Engine(Struct, frozen=True, kw_only=True):
+    """What runs a version in every role: its `arithmetic`, mixed, float or row8, by a template for onnxruntime.
+
+    `template` and `ranges` are digests of blobs; only mixed has ranges.
+    """
+
+    arithmetic: str
+    template: str
+    ranges: str | None
+    proof: Proof
+
+
+By = Engine | str | None  # an engine, or why torch runs the version; None in records of older releases
+
+
 class Candidate(Struct, frozen=True, kw_only=True):
     """A compressed student, distilled from the state of `commit`, which had learned `learned` samples."""
 
@@ -34,6 +58,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
     artifact: str
     figures: Figures
     refused: str | None = None
+    engine: By = None
 
 
 class Champion(Struct, frozen=True, kw_only=True):
@@ -46,12 +71,13 @@ class Champion(Struct, frozen=True, kw_only=True):
     at_ms: int
     learned: int
     evidence: str
+    engine: By = None
 
 
 class ServerNote(Struct, frozen=True):
     """How far serving is: next offsets by `topic:partition`, of requests read and predictions written.
 
-    `served` requests were answered since the server began. `engines`: lines for people on what runs the version; none
+    `served` requests were answered since the server began. `engines`: a line for people on what runs the version; none
     where engines are off.
     """
 

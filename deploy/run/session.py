@@ -14,6 +14,7 @@ import torch
 
 from deploy.config import Settings
 from deploy.embedded.services import Services, provided
+from deploy.engine import load as load_engine
 from deploy.learning.bootstrap import bootstrap
 from deploy.monitor import Monitor, Progress, View, look
 from deploy.pipeline import Pipeline, load
@@ -27,7 +28,7 @@ from deploy.run.partitions import Partitions, Say, begin
 from deploy.run.rate import Rate
 from deploy.run.replay import Replay
 from deploy.run.restore import restore
-from deploy.run.summary import Published, refused_requests
+from deploy.run.summary import BATCHES, Published, Speeds, refused_requests, speeds
 from learners.online.batches import Encoder, Inputs
 from streams.errors import ConfigError, ShadowstreamError, Unreachable
 from streams.join.policy import JoinPolicy
@@ -64,7 +65,7 @@ def running(path: Path, settings: Settings, say: Say, *, fresh: bool) -> Iterato
         made = _partitions(pipeline.name, settings, store, registry, say)
         with made as partitions, System(settings.ray.address) as system:
             system.start(plan)
-            first_version(pipeline, registry, say)
+            first_version(pipeline, registry, say, engines=settings.serve.engines)
             system.run()
             yield Session(
                 pipeline=pipeline,
@@ -79,13 +80,13 @@ def running(path: Path, settings: Settings, say: Say, *, fresh: bool) -> Iterato
             )
 
 
-def first_version(pipeline: Pipeline, registry: Registry, say: Say) -> None:
+def first_version(pipeline: Pipeline, registry: Registry, say: Say, *, engines: bool = False) -> None:
     """Make the first version where there is no version yet, and say so; say which one serves otherwise."""
     if (champion := registry.last(CHAMPIONS)) >= 0:
         say(f"v{champion} serves, as before")
         return
     say("training the first version on history" if pipeline.history else "making the first version")
-    bootstrap(pipeline, registry)
+    bootstrap(pipeline, registry, engines=engines)
 
 
 def _check(join: JoinPolicy) -> None:
@@ -216,6 +217,12 @@ class Session:
         with suppress(Unreachable):
             if self._partitions.follow():
                 self._system.reassign()
+
+    def speeds(self) -> Speeds:
+        """Time the version that serves beside its model in float, on the newest samples."""
+        newest, engines = self.monitor.champions()[-1], self.settings.serve.engines
+        served = load_engine(self.registry, newest.artifact, newest.engine, self.pipeline.model, engines=engines)
+        return speeds(newest.number, served, self.pipeline.model().eval(), self.example_inputs(max(BATCHES)))
 
     def example_inputs(self, rows: int) -> Inputs:
         """Return the encoded features of the newest samples learned, `rows` at most."""

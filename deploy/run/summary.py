@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 
 import torch
 from msgspec import Struct
-from torch import nn
+from torch import Tensor, nn
 
 from compressors.artifact import format as artifact
 from deploy.config import Topics
+from deploy.engine import Running
 from deploy.monitor import NO_ROW, View, counted
-from deploy.pipeline import Pipeline
 from deploy.registry.learned import Equation, Learned
-from deploy.registry.registry import Registry
 from learners.evaluation.evaluate import MODELS
 from learners.online.batches import Inputs
 from learners.tasks.metrics import AUC, LOG_LOSS
@@ -30,11 +29,36 @@ REPEATS = 200
 
 
 class Speed(Struct, frozen=True):
-    """The median time of a call with `rows` rows on one thread: of the artifact, and of the same model in float."""
+    """The median time of a call with `rows` rows on one thread: of the served version, and of its model in float32.
+
+    The version is run as the server runs it, the model by torch.
+    """
 
     rows: int
-    int8_us: float
+    served_us: float
     float_us: float
+
+    @property
+    def times(self) -> float:
+        """How many times as fast as float32 torch the served version is."""
+        return self.float_us / self.served_us
+
+
+class Speeds(Struct, frozen=True):
+    """How fast the served version is, and what runs it."""
+
+    version: int
+    by: str
+    proof: float | None
+    by_rows: list[Speed]
+
+    @property
+    def line(self) -> str:
+        """Say it in a line."""
+        times = ", ".join(f"{one.times:.1f}" for one in self.by_rows)
+        rows = ", ".join(str(one.rows) for one in self.by_rows)
+        proof = "" if self.proof is None else f"; proof {self.proof:.4f}"
+        return f"v{self.version}, {self.by}: {times} times float32 torch at {rows} rows{proof}"
 
 
 class Published(NamedTuple):
@@ -55,7 +79,9 @@ class Summary(Struct, frozen=True, kw_only=True):
     same under the live intercept (`frozen_live`), of what was `served`, and of the `shadow`. `auc_…` and `logloss_…`
     repeat those of these names, and are null for a task without them.
     `promotions` brought a candidate's artifact, `rollbacks` an earlier one's. `sparsity` is the share of the served
-    artifact's weights that are zero. `seconds` is the time of the whole run, `loop_seconds` that of the replay.
+    artifact's weights that are zero. `engine` is what runs the version, and `speedup` says, by rows a call, how many
+    times as fast as the model in float32 torch it is. `seconds` is the time of the whole run, `loop_seconds` that of
+    the replay.
     """
 
     requests: int
@@ -80,6 +106,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     sparsity: float
     artifact_bytes: int
     float_bytes: int
+    engine: str
+    speedup: dict[str, float]
     seconds: float
     loop_seconds: float
     events_per_second: float
@@ -88,7 +116,7 @@ class Summary(Struct, frozen=True, kw_only=True):
 
 def summarize(
     view: View, learned: Learned, equations: list[Equation], shards: Sequence[ShardState], published: Published,
-    described: artifact.Description,
+    described: artifact.Description, speed: Speeds,
 ) -> Summary:  # fmt: skip
     """Put the run's figures together; what is lost was published, and neither commits nor counters have it."""
     counts, distinct = counted(shards), learned.samples - learned.doubled
@@ -120,6 +148,8 @@ def summarize(
         sparsity=described.sparsity,
         artifact_bytes=described.bytes,
         float_bytes=described.float_bytes,
+        engine=speed.by,
+        speedup={str(one.rows): round(one.times, 3) for one in speed.by_rows},
         seconds=view.seconds,
         loop_seconds=published.seconds,
         events_per_second=(published.requests + published.outcomes) / published.seconds,
@@ -135,23 +165,22 @@ def refused_requests(broker: Broker, topics: Topics) -> int:
     return len({(letter.tp, offset) for letter in refused for offset in range(letter.start, letter.end)})
 
 
-def speeds(pipeline: Pipeline, registry: Registry, digest: str, inputs: Inputs) -> list[Speed]:
-    """Time the artifact and its float model, in turn, on batches of `inputs`."""
-    int8, plain = artifact.load(registry.get(digest), pipeline.model), pipeline.model().eval()
+def speeds(version: int, served: Running, plain: nn.Module, inputs: Inputs) -> Speeds:
+    """Time the version that serves and its model in float, in eval mode, in turn, on batches of `inputs`."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         timed = []
         for rows in BATCHES:
             part = tuple(t[torch.arange(rows) % len(t)] for t in inputs)
-            int8_us, float_us = _medians([partial(_run, int8, part), partial(_run, plain, part)])
-            timed.append(Speed(rows, int8_us, float_us))
-        return timed
+            served_us, float_us = _medians([partial(_run, served, part), partial(_run, plain, part)])
+            timed.append(Speed(rows, served_us, float_us))
+        return Speeds(version, served.by, served.proof, timed)
     finally:
         torch.set_num_threads(threads)
 
 
-def _run(model: nn.Module, inputs: Inputs) -> None:
+def _run(model: Callable[..., Tensor], inputs: Inputs) -> None:
     with torch.inference_mode():
         model(*inputs)
 

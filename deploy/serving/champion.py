@@ -3,50 +3,89 @@
 Owns loading and swapping. Does not know requests, or what an engine is. One version answers a whole micro-batch.
 """
 
+import logging
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from compressors.artifact import format as artifact
+from deploy.engine import Running, load
 from deploy.registry.kinds import CHAMPIONS
+from deploy.registry.records import Champion
 from deploy.registry.registry import Registry
-from deploy.serving.engines import Engines
 from learners.online.batches import Inputs
 from streams.errors import RegistryError
 
+AT_ONCE_BYTES = 1_000_000  # an artifact of so many is loaded in 10 ms; a larger one in a thread, while others answer
+
+
+class Version(NamedTuple):
+    """A champion that can answer."""
+
+    record: Champion
+    running: Running
+    offset: Tensor
+
 
 class Served:
-    """Follows the champion records; answers with the newest one, by torch or by what `engines` finds."""
+    """Follows the champion records and answers with the newest one that is loaded; with `engines`, as it was proven."""
 
-    def __init__(self, registry: Registry, factory: Callable[[], nn.Module], engines: Engines | None = None) -> None:
+    def __init__(self, registry: Registry, factory: Callable[[], nn.Module], *, engines: bool = True) -> None:
         self._registry, self._factory, self._engines = registry, factory, engines
-        self._load(registry.last(CHAMPIONS))
+        self._thread = ThreadPoolExecutor(1)
+        self._coming: Future[Version] | None = None
+        self._said: set[str] = set()
+        self._take(self._load(registry.last(CHAMPIONS)))
 
     def refresh(self) -> bool:
-        """Swap to a newer champion, or to its engine, if there is one; call between batches."""
+        """Swap to a newer champion, if there is one that is loaded; call between batches."""
+        if self._coming is not None:
+            if not self._coming.done():
+                return False
+            version, self._coming = self._coming.result(), None
+            self._take(version)
+            return True
         newest = self._registry.last(CHAMPIONS, self.record.number)
         if newest == self.record.number:
-            return self._engines is not None and self._engines.step()
-        self._load(newest)
+            return False
+        if self._bytes(newest) > AT_ONCE_BYTES:
+            self._coming = self._thread.submit(self._load, newest)
+            return False
+        self._take(self._load(newest))
         return True
 
     def answer(self, inputs: Inputs) -> Tensor:
-        """Give raw output plus the version's offset, shape (N, K)."""
-        with torch.inference_mode():
-            output: Tensor = self._engines.answer(inputs) if self._engines else self._model(*inputs)
-        return output + self._offset
+        """Return raw output plus the version's offset, shape (N, K)."""
+        return self._running(*inputs) + self._offset
+
+    @property
+    def record(self) -> Champion:
+        """The champion that answers."""
+        return self._record
 
     @property
     def engines(self) -> tuple[str, ...]:
         """Say what runs this version, if engines are on."""
-        return self._engines.told if self._engines else ()
+        return (f"v{self._record.number}, {self._running.line}",) if self._engines else ()
 
-    def _load(self, number: int) -> None:
+    def _take(self, version: Version) -> None:
+        self._record, self._running, self._offset = version
+        if self._engines and self._running.by.startswith("torch") and self._running.by not in self._said:
+            self._said.add(self._running.by)
+            logging.getLogger("shadowstream").warning("server: v%d is run by %s", self.record.number, self._running.by)
+
+    def _bytes(self, number: int) -> int:
+        return len(self._registry.get(self._champion(number).artifact))
+
+    def _champion(self, number: int) -> Champion:
         record = self._registry.record(CHAMPIONS, number)
         if record is None:
             raise RegistryError(f"{self._registry.folder} holds no champion: the feed was not created")
-        self._model = artifact.load(self._registry.get(record.artifact), self._factory)
-        if self._engines:
-            self._engines.serve(number, record.artifact, self._model)
-        self.record, self._offset = record, torch.tensor(record.offset)
+        return record
+
+    def _load(self, number: int) -> Version:
+        record = self._champion(number)
+        running = load(self._registry, record.artifact, record.engine, self._factory, engines=self._engines)
+        return Version(record, running, torch.tensor(record.offset))

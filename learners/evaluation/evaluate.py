@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import torch
 from msgspec import Struct
-from torch import Tensor, nn
+from torch import Tensor
 
 from learners.commits.commit import Commit
 from learners.evaluation.gate import Decision, Gate, Promotion
@@ -26,6 +26,7 @@ MODELS = ("frozen", "frozen_live", "served", "shadow")  # each is measured on th
 BOUND_FROM = 500  # predictions, seen without labels, that give B_0
 
 
+Model = Callable[..., Tensor]  # a network, or what runs one: inputs to outputs (N, K)
 Answer = Callable[[Inputs], Tensor]  # outputs (N, K), before the live intercept
 
 
@@ -52,7 +53,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
 class _Trial:
     """One candidate under test."""
 
-    def __init__(self, number: int, model: nn.Module, fresh_after_ms: int, gate: Gate, margin: float) -> None:
+    def __init__(self, number: int, model: Model, fresh_after_ms: int, gate: Gate, margin: float) -> None:
         self.number, self.model, self.fresh_after_ms, self.gate, self.margin = (
             number,
             model,
@@ -96,7 +97,7 @@ class Evaluator:
                 self._follow(self._trial, inputs, samples)
         return self._judge(self._trial, commit) if self._trial else None
 
-    def start(self, number: int, model: nn.Module) -> Verdict | None:
+    def start(self, number: int, model: Model) -> Verdict | None:
         """Put a candidate under test, on predictions still to come; gives the verdict on the one it replaces."""
         if self._last is None or not self._recent:
             raise ValueError("a candidate needs samples before it")
@@ -199,7 +200,7 @@ class Evaluator:
         )
 
 
-def answers(model: nn.Module, inputs: Inputs) -> Tensor:
+def answers(model: Model, inputs: Inputs) -> Tensor:
     """Return a model's raw outputs, shape (N, K)."""
     with torch.inference_mode():
         output: Tensor = model(*inputs)

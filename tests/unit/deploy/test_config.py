@@ -35,7 +35,7 @@ def test_without_a_file_all_is_embedded_and_has_its_default() -> None:
     assert (settings.kafka.bootstrap, settings.redis.url, settings.ray.address) == (None, None, None)
     assert settings.registry.path == ".shadowstream"
     assert (settings.learn.commit_samples, settings.learn.commit_s) == (1_024, 1.0)
-    assert not settings.serve.engines
+    assert settings.serve.engines
     assert (settings.serve.max_batch, settings.replay.lead_s, settings.topics.partitions) == (512, 3_600.0, 1)
 
 
@@ -66,7 +66,7 @@ def test_the_environment_wins_and_an_empty_variable_does_not_count(tmp_path: Pat
 
 
 WORDS = {"emit": "at_close", "absent": "negative", "reduce": "first", "late": "count", "to": "topic", "labels": "json"}
-WORDS |= {"engines": "true"}
+WORDS |= {"engines": "false"}
 SASL = {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_username": "joiner", "sasl_password": SECRET}
 SECURITY = SASL | {"ssl_cafile": __file__, "ssl_certfile": __file__, "ssl_keyfile": __file__, "ssl_password": SECRET}
 SECURITY |= {"ssl_check_hostname": "false"}  # keys of [kafka] that are refused alone

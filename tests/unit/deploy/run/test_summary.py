@@ -2,7 +2,7 @@
 
 from compressors.artifact.format import Description
 from deploy.registry.learned import Learned
-from deploy.run.summary import Published, Summary, summarize
+from deploy.run.summary import Published, Speed, Speeds, Summary, summarize
 from tests.unit.deploy.console.views import shard, view
 
 DESCRIBED = Description(
@@ -18,11 +18,15 @@ DESCRIBED = Description(
 )
 
 
+SPEEDS = Speeds(3, "mixed, by onnxruntime", 0.0019, [Speed(1, 20.0, 50.0), Speed(512, 200.0, 320.0)])
+
+
 def summary(*, refused: int, late: int = 3) -> Summary:
     """Return the figures of 100 requests, 7 of them unreadable, and 80 outcomes, 2 of them unreadable and 3 late."""
     counters = {"predictions": 93, "outcomes": 78, "joined": 75, "unlabelled": 18, "late": late}
     learned = Learned(samples=75, doubled=0, shards={0: 75}, quarantined=[])
-    return summarize(view(), learned, [], [shard(rejected=2, **counters)], Published(100, 80, refused, 2.0), DESCRIBED)
+    shards, published = [shard(rejected=2, **counters)], Published(100, 80, refused, 2.0)
+    return summarize(view(), learned, [], shards, published, DESCRIBED, SPEEDS)
 
 
 def test_what_was_refused_is_not_lost() -> None:
@@ -33,3 +37,9 @@ def test_what_was_refused_is_not_lost() -> None:
 def test_what_is_found_nowhere_is_lost() -> None:
     assert summary(refused=6).lost == 1
     assert summary(refused=7, late=1).lost == 2
+
+
+def test_the_served_version_is_compared_with_float_torch() -> None:
+    assert summary(refused=7).speedup == {"1": 2.5, "512": 1.6}
+    assert summary(refused=7).engine == "mixed, by onnxruntime"
+    assert SPEEDS.line == "v3, mixed, by onnxruntime: 2.5, 1.6 times float32 torch at 1, 512 rows; proof 0.0019"

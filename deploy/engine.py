@@ -1,0 +1,141 @@
+"""What runs an artifact: the engine that the version's record names, the same one in every role.
+
+`find` proves an engine for a new artifact, and keeps its template in the registry; `load` makes what answers. The
+arithmetic belongs to the version, so that the gate judges what will serve. Where a machine cannot run the engine, or it
+fails, torch runs the artifact, and a line for people says so. Does not know Kafka, Redis or Ray.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import msgspec
+import torch
+from msgspec import Struct
+from torch import Tensor, nn
+
+from compressors.artifact import format as artifact
+from compressors.data import Data
+from compressors.engines.arithmetic import Arithmetic, Range
+from compressors.engines.choose import choose, prepared
+from compressors.engines.engine import Session
+from compressors.engines.template import Template, export, key, read, runtime_errors
+from compressors.errors import EngineError
+from deploy.registry import storage
+from deploy.registry.kinds import ENGINES
+from deploy.registry.records import By, Engine, Proof
+from deploy.registry.registry import Registry
+from streams.errors import RegistryError
+
+NEWEST = 2_000  # rows of the replay on which an engine is proven, beside those held out
+OLDER = "its record is of an older release"
+Factory = Callable[[], nn.Module]
+
+
+class Kept(Struct, frozen=True):
+    """A template in the registry, by its digest."""
+
+    arithmetic: str
+    template: str
+
+
+# ── For a new artifact ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def find(registry: Registry, packed: bytes, factory: Factory, data: Data) -> Engine | str:
+    """Choose and prove what will run an artifact, or return the reason why torch will.
+
+    Ranges are taken from the rows that the artifact was distilled on; the proof is on the rows held out and the newest
+    of those.
+    """
+    model = artifact.load(packed, factory)
+    replay, _ = data.split()
+    fresh = data.between(max(0, len(replay.labels) - NEWEST), len(data.labels))
+    try:
+        choice = choose(model, replay.inputs, fresh.inputs, partial(_template, registry))
+    except EngineError as wrong:
+        return str(wrong)
+    ranges = registry.put(msgspec.json.encode(dict(choice.ranges))) if choice.ranges else None
+    return Engine(
+        arithmetic=choice.arithmetic,
+        template=registry.put(choice.template.pack()),
+        ranges=ranges,
+        proof=Proof(**choice.proof._asdict(), rows=choice.rows),
+    )
+
+
+def _template(
+    registry: Registry, model: nn.Module, inputs: Sequence[Tensor], arithmetic: Arithmetic, signed: bool
+) -> Template:
+    """Return the template of an architecture: it is exported once, and then kept."""
+    path = registry.folder / ENGINES / f"{key(model, inputs, arithmetic, signed=signed)}.json"
+    known = storage.read(path)
+    if known is not None:
+        return read(registry.get(msgspec.json.decode(known, type=Kept).template))
+    made = export(model, inputs, arithmetic, signed=signed)
+    path.parent.mkdir(exist_ok=True)
+    storage.create(path, msgspec.json.encode(Kept(arithmetic, registry.put(made.pack()))))
+    return made
+
+
+# ── For those who answer ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Running:
+    """An artifact that answers: by its engine, or by torch. `by` says which, and why it is torch.
+
+    `proof` is the mean difference of the engine's answers from the artifact's.
+    """
+
+    def __init__(self, model: nn.Module, session: Session | None, by: str, proof: float | None = None) -> None:
+        self._model, self._session, self.by, self.proof = model, session, by, proof
+
+    @property
+    def line(self) -> str:
+        """Say what answers, and how near it is to the artifact."""
+        return self.by if self.proof is None else f"{self.by}; proof {self.proof:.4f}"
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Return the raw outputs (N, K). If the engine fails where torch does not, torch goes on for good."""
+        if self._session is None:
+            return self._by_torch(inputs)
+        try:
+            return self._session(*inputs)
+        except runtime_errors() as wrong:
+            output = self._by_torch(inputs)
+            self._session, self.proof = None, None
+            self.by = f"torch: its engine failed: {_line(wrong)}"
+            logging.getLogger("shadowstream").warning("a version is run by %s", self.by)
+            return output
+
+    def _by_torch(self, inputs: Sequence[Tensor]) -> Tensor:
+        with torch.inference_mode():
+            output: Tensor = self._model(*inputs)
+        return output
+
+
+def load(registry: Registry, digest: str, engine: By, factory: Factory, *, engines: bool = True) -> Running:
+    """Load an artifact with its engine, warm; without `engines`, by torch.
+
+    Raises:
+        RegistryError: the artifact is missing or damaged.
+        ArtifactError: it is not of the factory's model.
+    """
+    model = artifact.load(registry.get(digest), factory)
+    if not engines or not isinstance(engine, Engine):
+        return Running(model, None, f"torch: {_line(engine or OLDER)}" if engines else "torch")
+    try:
+        ranges = _ranges(registry, engine.ranges)
+        session = prepared(model, read(registry.get(engine.template)), ranges)
+        session.warm_up()
+    except (EngineError, RegistryError) as wrong:
+        return Running(model, None, f"torch: {_line(wrong)}")
+    return Running(model, session, f"{engine.arithmetic}, by onnxruntime", engine.proof.mean)
+
+
+def _ranges(registry: Registry, digest: str | None) -> Mapping[str, Range]:
+    return {} if digest is None else msgspec.json.decode(registry.get(digest), type=dict[str, Range])
+
+
+def _line(wrong: object) -> str:
+    return str(wrong).partition("\n")[0][:200]

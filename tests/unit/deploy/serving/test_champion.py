@@ -1,0 +1,171 @@
+"""The served champion: its engine answers as the evaluator's does, and nothing that fails beside it stops serving."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+
+from compressors.artifact import format as artifact
+from compressors.engines import choose as choosing
+from compressors.engines import template as templates
+from deploy import engine as engines
+from deploy.engine import load
+from deploy.learning.bootstrap import bootstrap
+from deploy.promotion.evaluator import first_version
+from deploy.registry.kinds import CHAMPIONS, ENGINES
+from deploy.registry.records import Champion, Engine, Proof
+from deploy.registry.registry import Registry
+from deploy.serving import champion as serving
+from deploy.serving.champion import Served
+from learners.online.batches import Inputs
+from tests import small
+
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+
+ROWS: Inputs = (torch.randn(100, 4, generator=torch.Generator().manual_seed(0)),)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    registry = Registry(tmp_path_factory.mktemp("registry"))
+    assert bootstrap(small.pipeline, registry, engines=True)
+    return registry
+
+
+@pytest.fixture
+def registry(made: Registry, tmp_path: Path) -> Registry:
+    """A registry of its own that holds version 0 and all blobs."""
+    own = Registry(tmp_path)
+    for blob in (made.folder / "blobs").iterdir():
+        own.put(blob.read_bytes())
+    assert own.create(CHAMPIONS, 0, first(made))
+    return own
+
+
+def first(registry: Registry) -> Champion:
+    record = registry.record(CHAMPIONS, 0)
+    assert record is not None
+    return record
+
+
+def by_torch(registry: Registry) -> torch.Tensor:
+    model = artifact.load(registry.get(first(registry).artifact), small.net)
+    answers: torch.Tensor = model(*ROWS) + torch.tensor(first(registry).offset)
+    return answers
+
+
+def test_the_first_version_has_an_engine_that_is_proven(made: Registry) -> None:
+    engine = first(made).engine
+    assert isinstance(engine, Engine)
+    assert engine.arithmetic in ("float", "row8")  # its history is too short for ranges
+    assert engine.ranges is None
+    assert engine.proof.mean <= 5e-3
+    assert engine.proof.rows == 500  # as many as the replay has
+    assert [one.suffix for one in (made.folder / ENGINES).iterdir()] == [".json"] * (
+        1 if engine.arithmetic == "float" else 2
+    )
+
+
+def test_the_server_answers_as_the_evaluator_does_bit_for_bit(registry: Registry) -> None:
+    served = Served(registry, small.net)
+    judged = first_version(small.pipeline, registry)
+    assert torch.equal(served.answer(ROWS), judged(ROWS))
+    assert torch.equal(torch.cat([served.answer((row,)) for row in torch.split(ROWS[0], 1)]), judged(ROWS))
+    assert "by onnxruntime; proof 0.00" in served.engines[0]
+    assert not torch.equal(served.answer(ROWS), by_torch(registry))
+
+
+def test_a_second_version_exports_nothing(made: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Registry(tmp_path)
+    (own.folder / ENGINES).mkdir()
+    for folder in ("blobs", ENGINES):
+        for file in (made.folder / folder).iterdir():
+            (own.folder / folder / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr(choosing, "near", lambda difference: None)  # both take the first that there is
+    monkeypatch.setattr(engines, "export", lambda *_, **__: pytest.fail("it was exported again"))
+    assert bootstrap(replace(small.pipeline, seed=1), own, engines=True)
+    ours, other = first(own).engine, first(made).engine
+    assert isinstance(ours, Engine)
+    assert isinstance(other, Engine)
+    assert first(own).artifact != first(made).artifact
+    assert ours.template == other.template
+
+
+def test_without_engines_torch_answers(registry: Registry) -> None:
+    served = Served(registry, small.net, engines=False)
+    assert torch.equal(served.answer(ROWS), by_torch(registry))
+    assert served.engines == ()
+
+
+@pytest.mark.parametrize("why", [None, "this model cannot be exported"])
+def test_a_version_without_an_engine_is_answered_by_torch(why: str | None, registry: Registry) -> None:
+    assert registry.create(CHAMPIONS, 1, msgspec.structs.replace(first(registry), number=1, engine=why))
+    served = Served(registry, small.net)
+    assert torch.equal(served.answer(ROWS), by_torch(registry))
+    assert served.engines == (f"v1, torch: {why or 'its record is of an older release'}",)
+
+
+def test_a_record_of_an_older_release_is_read() -> None:
+    data = CHAMPIONS.encode(
+        Champion(number=0, artifact="", candidate=None, offset=(0.0,), at_ms=0, learned=0, evidence="")
+    )
+    old = msgspec.json.encode({k: v for k, v in msgspec.json.decode(data).items() if k != "engine"})
+    assert CHAMPIONS.decode(old).engine is None
+
+
+@pytest.mark.parametrize("what", ["onnxruntime", "template", "ranges"])
+def test_what_is_missing_is_told_and_torch_answers(
+    what: str, registry: Registry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    proof = Proof(largest=0, mean=0, changed=0, rows=1)
+    engine = first(registry).engine
+    assert isinstance(engine, Engine)
+    if what == "onnxruntime":
+        monkeypatch.setattr(templates, "find_spec", lambda name: None if name == what else name)
+    else:
+        bad = {"template": engine.template, "ranges": engine.ranges} | {what: "0" * 64}
+        engine = Engine(arithmetic=engine.arithmetic, proof=proof, **bad)  # type: ignore[arg-type]
+    with caplog.at_level(logging.WARNING):
+        assert registry.create(CHAMPIONS, 1, msgspec.structs.replace(first(registry), number=1, engine=engine))
+        served = Served(registry, small.net)
+    assert torch.equal(served.answer(ROWS), by_torch(registry))
+    assert served.engines[0].startswith("v1, torch: ")
+    assert ("not installed: onnxruntime" if what == "onnxruntime" else "0000 is missing") in served.engines[0]
+    assert sum("is run by torch" in message for message in caplog.messages) == 1
+
+
+def test_an_engine_that_fails_is_left_for_good_and_wrong_requests_are_the_models_to_refuse(registry: Registry) -> None:
+    record = first(registry)
+    running = load(registry, record.artifact, record.engine, small.net)
+    before = running.by
+    with pytest.raises(RuntimeError, match=r"needs to match|cannot be multiplied"):
+        running(torch.zeros(2, 3))
+    assert running.by == before
+
+    def fails(*_: object) -> torch.Tensor:
+        raise RuntimeError("no more memory\nand more")
+
+    running._session = fails  # type: ignore[assignment]
+    assert torch.equal(running(*ROWS), artifact.load(registry.get(record.artifact), small.net)(*ROWS))
+    assert running.line == "torch: its engine failed: no more memory"
+
+
+@pytest.mark.parametrize("at_once", [0, serving.AT_ONCE_BYTES])
+def test_a_newer_version_takes_over_when_it_is_loaded(
+    at_once: int, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "AT_ONCE_BYTES", at_once)
+    served = Served(registry, small.net)
+    assert not served.refresh()
+    newer = msgspec.structs.replace(first(registry), number=1, offset=(3.0,))
+    assert registry.create(CHAMPIONS, 1, newer)
+    before = served.answer(ROWS)
+    while not served.refresh():
+        assert torch.equal(served.answer(ROWS), before)
+    assert served.record.number == 1
+    torch.testing.assert_close(served.answer(ROWS), before - first(registry).offset[0] + 3.0)
+    assert not served.refresh()
