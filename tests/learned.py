@@ -157,14 +157,14 @@ class Feed:
 
     def check(self, role: LearnerRole, poison: Sequence[str] = ()) -> None:
         """Everything was learned once, the equations hold, and the state is what its history makes, from anywhere."""
-        found = audit.learned(self.registry)
+        found = audit.count_learned(self.registry)
         ids = [one.id for commit in history.backwards(self.registry) for one in commit.read()]
         assert sorted(ids) == sorted(one.id for one in self.log if one.id not in poison)
-        assert sorted(audit.read(one.sample).id for one in found.quarantined) == sorted(poison)
+        assert sorted(audit.read_sample(one.sample).id for one in found.quarantined) == sorted(poison)
         assert found.doubled == 0
         states = self.states
         assert joined(states).holds
-        for equation in audit.learning(states, found):
+        for equation in audit.learned_equations(states, found):
             assert equation.holds, equation
         self.check_rebuilt(role)
 

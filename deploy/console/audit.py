@@ -12,7 +12,7 @@ from rich.table import Table
 from deploy.console.counters import counters
 from deploy.console.view import day
 from deploy.operate.audit import Report
-from deploy.registry.history import Rebuilt
+from deploy.registry.commits import Rebuilt
 from streams.audit.equations import Audit, Equation
 from streams.audit.verify import Verdict
 from streams.join.store import Waiting

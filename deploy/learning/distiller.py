@@ -15,7 +15,7 @@ from compressors.data import Data
 from deploy.engine import find
 from deploy.learning.candidates import compress, make_learner
 from deploy.pipeline import Pipeline
-from deploy.registry.history import backwards
+from deploy.registry.commits import backwards
 from deploy.registry.kinds import CANDIDATES, COMMITS, DISTILLER
 from deploy.registry.records import By, Candidate, DistillerNote
 from deploy.registry.registry import Registry

@@ -17,8 +17,8 @@ from deploy.monitor import counted
 from deploy.operate.attach import Place, opened
 from deploy.operate.dead import letters
 from deploy.operate.emitted import emitted
-from deploy.registry.history import Rebuilt, check
-from deploy.registry.learned import Learned, learned, learning
+from deploy.registry.commits import Rebuilt, check
+from deploy.registry.learned import Learned, count_learned, learned_equations
 from learners.commits.commit import Quarantined
 from streams import dead
 from streams.audit.equations import Audit, Equation, audit, known, look
@@ -105,8 +105,8 @@ def _learning(place: Place) -> tuple[list[ShardState], list[Equation], Learned |
         states = look(place.store, place.feed.name, place.shards)
         if not place.registry:
             return states, [], None
-        commits = learned(place.registry)
-        equations = learning(states, commits)
+        commits = count_learned(place.registry)
+        equations = learned_equations(states, commits)
         if all(one.holds for one in equations):
             break
     return states, equations, commits

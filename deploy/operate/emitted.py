@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from deploy.operate.attach import Place
-from deploy.registry.history import backwards
-from deploy.registry.learned import read
+from deploy.registry.commits import backwards
+from deploy.registry.learned import read_sample
 from deploy.registry.registry import Registry
 from learners.commits.voids import places
 from streams.audit.verify import Emitted
@@ -99,7 +99,7 @@ def _those(found: dict[int, list[tuple[str, bytes]]], at: dict[int, str]) -> Fou
 
 
 def _emitted(sample: bytes | str) -> Emitted:
-    one = read(sample)
+    one = read_sample(sample)
     return Emitted(one.id, one.revision, one.kind, one.label)
 
 

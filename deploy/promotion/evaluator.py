@@ -10,7 +10,7 @@ import torch
 
 from deploy.engine import load
 from deploy.pipeline import Pipeline
-from deploy.registry.history import taken_back
+from deploy.registry.commits import taken_back
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, EVALUATOR, METRICS, VERDICTS
 from deploy.registry.records import EvaluatorNote, MetricName, Metrics, Row, Trial
 from deploy.registry.registry import Registry

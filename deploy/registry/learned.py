@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from deploy.registry.history import backwards
+from deploy.registry.commits import backwards
 from deploy.registry.registry import Registry
 from learners.commits.commit import Quarantined
 from learners.commits.voids import places
@@ -18,11 +18,11 @@ from streams.audit.equations import Equation
 from streams.audit.equations import equations as joined
 from streams.join.step import ShardState
 
-__all__ = ["Equation", "Learned", "Sample", "equations", "learned", "learning", "read"]
+__all__ = ["Equation", "Learned", "LearnedSample", "count_learned", "equations", "learned_equations", "read_sample"]
 
 
-class Sample(Struct):
-    """What matters of a sample here."""
+class LearnedSample(Struct):
+    """The fields of a committed sample that an audit compares."""
 
     id: str
     revision: int
@@ -30,13 +30,13 @@ class Sample(Struct):
     label: Any
 
 
-read = msgspec.json.Decoder(Sample).decode
+read_sample = msgspec.json.Decoder(LearnedSample).decode
 
 
 class Learned(Struct, frozen=True, kw_only=True):
-    """What the commits hold and did not take back.
+    """What the commits hold, without what later ones took back.
 
-    How many samples, of which shard, how many (id, revision) more than once, and what was quarantined.
+    `samples` were learned, by shard in `shards`; `doubled` of them repeat an id and revision that was learned before.
     """
 
     samples: int
@@ -45,43 +45,45 @@ class Learned(Struct, frozen=True, kw_only=True):
     quarantined: list[Quarantined]
 
 
-def learned(registry: Registry) -> Learned:
+def count_learned(registry: Registry) -> Learned:
     """Count the samples of all commits by shard, and by id and revision."""
     seen: Counter[tuple[str, int]] = Counter()
     shards: Counter[int] = Counter()
     quarantined: list[Quarantined] = []
     for commit in backwards(registry):
-        seen.update((sample.id, sample.revision) for sample in map(read, commit.samples))
+        seen.update((sample.id, sample.revision) for sample in map(read_sample, commit.samples))
         shards.update(shard for shard, _ in places(commit))
         quarantined = commit.quarantined + quarantined
     doubled = seen.total() - len(seen)
     return Learned(samples=seen.total(), doubled=doubled, shards=dict(shards), quarantined=quarantined)
 
 
-def learning(shards: Sequence[ShardState], found: Learned) -> list[Equation]:
-    """Check each shard's samples against what became of them."""
-    poison = Counter(one.shard for one in found.quarantined)
+def learned_equations(shards: Sequence[ShardState], learned: Learned) -> list[Equation]:
+    """Compare the number of samples that each shard emitted with what became of them."""
+    quarantined = Counter(sample.shard for sample in learned.quarantined)
     return [
         Equation(
             f"shard {n}: seq = learned + quarantined + unread",
             shard.seq,
-            found.shards.get(n, 0) + poison[n] + shard.unread,
+            learned.shards.get(n, 0) + quarantined[n] + shard.unread,
         )
         for n, shard in enumerate(shards)
     ]
 
 
-def equations(shards: Sequence[ShardState], found: Learned) -> list[Equation]:
-    """Check the join's counters, over all shards, against each other and against the samples learned."""
+def equations(shards: Sequence[ShardState], learned: Learned) -> list[Equation]:
+    """Compare the join's counters, over all shards, with each other and with the samples learned."""
     total: Counter[str] = Counter()
     for shard in shards:
         total.update({**shard.counters, "seq": shard.seq})
-    places = {tp: at for shard in shards for tp, at in shard.partitions.items()}
+    partitions = {tp: at for shard in shards for tp, at in shard.partitions.items()}
     counted = sum(at.records + at.rejected + at.holes + at.lost for shard in shards for at in shard.partitions.values())
     return [
         *joined(total),
-        *learning(shards, found),
+        *learned_equations(shards, learned),
         Equation(
-            "positions = records + rejected + holes + lost", sum(at.next - at.start for at in places.values()), counted
+            "positions = records + rejected + holes + lost",
+            sum(at.next - at.start for at in partitions.values()),
+            counted,
         ),
     ]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 from msgspec import Struct
 
-from deploy.registry.history import backwards
+from deploy.registry.commits import backwards
 from deploy.registry.registry import Registry
 from learners.commits.commit import Commit
 from learners.commits.voids import places

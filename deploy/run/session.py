@@ -21,7 +21,7 @@ from deploy.pipeline import Pipeline, load
 from deploy.processes.actors import System
 from deploy.processes.roles import Plan
 from deploy.registry import learned as audit
-from deploy.registry.history import backwards
+from deploy.registry.commits import backwards
 from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.registry import Registry
 from deploy.run.partitions import Partitions, Say, begin
@@ -165,7 +165,7 @@ class Session:
 
     def audit(self) -> tuple[list[audit.Equation], audit.Learned, Progress]:
         """Return the equations of join and learner, what was learned, and how far everything is."""
-        progress, learned = self.monitor.progress(), audit.learned(self.registry)
+        progress, learned = self.monitor.progress(), audit.count_learned(self.registry)
         return audit.equations(progress.shards, learned), learned, progress
 
     def published(self) -> Published:

@@ -68,7 +68,7 @@ class Run:
             time.sleep(0.1)
 
     def learned(self) -> int:
-        return audit.learned(self.registry).samples
+        return audit.count_learned(self.registry).samples
 
     def end(self) -> None:
         if self.process.poll() is None:
@@ -104,6 +104,6 @@ def test_a_store_that_was_emptied_is_made_anew(broker: Running, store_server: Ru
         assert (found["verdict"]["differing"], found["verdict"]["ids"]) == (0, 150)
         assert found["rebuilt"]["kept"] == found["rebuilt"]["rebuilt"]
         assert [one["left"] for one in found["learning"]] == [one["right"] for one in found["learning"]]
-        assert audit.learned(run.registry).doubled == 0
+        assert audit.count_learned(run.registry).doubled == 0
     finally:
         run.end()

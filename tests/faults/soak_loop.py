@@ -18,7 +18,7 @@ from redis import Redis
 from deploy import config
 from deploy.embedded.servers import start_broker, start_store
 from deploy.registry import learned as audit
-from deploy.registry.history import backwards
+from deploy.registry.commits import backwards
 from deploy.run.session import running
 from streams.join.policy import JoinPolicy
 from tests.faults.memory import FLAT_MB, Memory
@@ -97,7 +97,7 @@ class Loop:
         wanted, began = sum(map(has_outcome, range(self.load.predictions))), time.monotonic()
         for view in self.session.live():
             late = time.monotonic() - began > CATCH_UP_S
-            if late or (view.learned >= wanted and audit.learned(self.session.registry).samples >= wanted):
+            if late or (view.learned >= wanted and audit.count_learned(self.session.registry).samples >= wanted):
                 return
 
     def _go_on(self) -> None:
@@ -116,7 +116,7 @@ def soak(world: Loop, seconds: float, every_s: float = 5.0) -> dict[str, Any]:
     began = time.monotonic()
     world.catch_up()
     published = world.load.predictions
-    samples = [audit.read(one) for commit in backwards(world.session.registry) for one in commit.samples]
+    samples = [audit.read_sample(one) for commit in backwards(world.session.registry) for one in commit.samples]
     labels = {int(one.id): one.label for one in samples}
     equations, learned, _ = world.session.audit()
     growth = world.memory.growth_mb(max(reached or 0.0, seconds / 10))

@@ -89,10 +89,10 @@ class TestAudit:
         (world.place.folder / "embedded.json").write_text(json.dumps(addresses))
         world.settings = msgspec.structs.replace(world.settings, kafka=Broker(), redis=Address())
         assert audited(world)["verdict"]["agreed"] == 9
-        learned = audit.learned(registry)
+        learned = audit.count_learned(registry)
         assert (learned.samples, learned.doubled) == (6, 0)
         commits_of(world, [there[0][0][1]], there, number=1)
-        assert audit.learned(registry).doubled == 1
+        assert audit.count_learned(registry).doubled == 1
         report = inspect(world.path, world.settings, compare=True)
         with pytest.raises(Unbalanced):
             report.check()

@@ -154,7 +154,7 @@ class TestStoreThatWasLost:
         with pytest.raises(StoreRefused, match="starting again makes it from what lasts") as refused:
             role.step(1)
         assert refused.value.exit_code == 5
-        learned = audit.learned(feed.registry)
+        learned = audit.count_learned(feed.registry)
         assert sorted(feed.restore()) == [0, 1]
         assert [state.seq for state in feed.states] == [learned.shards[n] + (n == poisoned(feed)) for n in (0, 1)]
         role = feed.learner(20)
@@ -209,7 +209,7 @@ class TestStoreThatWasLost:
 
 
 def poisoned(feed: Feed) -> int:
-    return audit.learned(feed.registry).quarantined[0].shard
+    return audit.count_learned(feed.registry).quarantined[0].shard
 
 
 class TestRivals:

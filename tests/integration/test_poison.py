@@ -92,4 +92,4 @@ class TestPoison:
         role = feed.learner()
         feed.finish(role)
         feed.check(role, [log[33].id])
-        assert audit.learned(feed.registry).quarantined[0].reason == DIED
+        assert audit.count_learned(feed.registry).quarantined[0].reason == DIED

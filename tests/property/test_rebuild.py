@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from deploy.registry.history import read
+from deploy.registry.commits import read
 from deploy.registry.kinds import COMMITS
 from streams.join.store import Store
 from tests import small

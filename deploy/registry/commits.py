@@ -1,7 +1,7 @@
-"""The learner's history in the registry: read from the newest commit back, and rebuilt from any whole state.
+"""The learner's commits in the registry: read from the newest back, and a state rebuilt from them.
 
-Owns finding where to begin, and the check of a state against its own history. Does not know what is learned, nor what
-becomes of it. Everywhere here samples that a later commit made void are left out.
+Owns where a rebuild begins, and the comparison of a state with the one that its commits make. Does not know what is
+learned, nor what becomes of it. Everywhere here, samples that a later commit made void are left out.
 """
 
 import hashlib
@@ -19,13 +19,14 @@ from streams.errors import CommitError, RegistryError
 from streams.events import Sample
 from streams.outputs.samples import number
 
-ALL = f"{1 << 62}-0"  # the position of a shard behind everything
+ALL = f"{1 << 62}-0"  # a position after every sample of a shard
 
 
 class Rebuilt(Struct, frozen=True, kw_only=True):
-    """The state of commit `last`, rebuilt from that of commit `first`: its samples, and both digests.
+    """The state of commit `last`, rebuilt from that of commit `first`: how many samples it learned, and both digests.
 
-    `environments` names those of the commits in between that are not this one: equal bits are promised without them.
+    `kept` is the digest of the state in the registry. `environments` are those in which the commits in between were
+    made, other than this one: equal bits are promised only if there are none.
     """
 
     first: int
@@ -37,7 +38,7 @@ class Rebuilt(Struct, frozen=True, kw_only=True):
 
     @property
     def equal(self) -> bool:
-        """Whether it is the same, bit for bit."""
+        """Whether the two states are the same, bit for bit."""
         return self.kept == self.rebuilt
 
 
@@ -54,7 +55,7 @@ def read(registry: Registry, n: int) -> Commit:
 
 
 def backwards(registry: Registry, last: int | None = None) -> Iterator[Commit]:
-    """Give what is left of each commit from `last` (the newest) back to the first."""
+    """Yield what is left of each commit, from `last` (by default the newest) back to the first."""
     for commit, bounds in _walk(registry, last, {}):
         yield left(commit, bounds)
 
@@ -66,9 +67,9 @@ def rebuild(
     void: Mapping[str, str] | None = None,
     base: int | None = None,
 ) -> int:
-    """Bring a learner to the state of commit `last`; with `void`, to what is left of it if the next commit says so.
+    """Bring a learner to the state of commit `last`; with `void`, to what is left of it if the next commit voids that.
 
-    It begins at the newest whole state, of commit `base` or an earlier one; gives that commit's number.
+    Begin at the newest whole state of commit `base` or an earlier one, and return that commit's number.
 
     Raises:
         RegistryError, CommitError: a commit or state is missing, or they do not belong together.
@@ -107,18 +108,19 @@ def check(learner: Learner, registry: Registry, first: int = 0, last: int | None
 
 
 def taken_back(registry: Registry, commit: Commit) -> list[Sample]:
-    """Give the samples that a commit makes void."""
-    gone = lowered({}, commit.void)
-    found: list[Sample] = []
+    """Return the samples that a commit makes void."""
+    kept = lowered({}, commit.void)
+    voided: list[Sample] = []
     for before in backwards(registry, commit.number - 1):
-        if all(number(before.positions.get(shard, ALL)) <= gone[int(shard)] for shard in commit.void):
-            break  # so it is for all that came before
-        found += [one for place, one in zip(places(before), before.read(), strict=True) if not is_left(place, gone)]
-    return found
+        if all(number(before.positions.get(shard, ALL)) <= kept[int(shard)] for shard in commit.void):
+            break  # nothing of it is void, nor of an earlier commit
+        samples = zip(places(before), before.read(), strict=True)
+        voided += [sample for place, sample in samples if not is_left(place, kept)]
+    return voided
 
 
 def _walk(registry: Registry, last: int | None, void: Mapping[str, str]) -> Iterator[tuple[Commit, Bounds]]:
-    """Give each commit as it was written, newest first, with what later ones leave of it."""
+    """Yield each commit as it was written, newest first, with what later ones leave of it."""
     bounds = lowered({}, void)
     for n in range(registry.last(COMMITS) if last is None else last, -1, -1):
         commit = read(registry, n)
