@@ -32,8 +32,10 @@ from deploy.learning.bootstrap import bootstrap
 from deploy.learning.candidates import make_learner
 from deploy.learning.learner import CommitRules, LearnerRole
 from deploy.pipeline import Pipeline
-from deploy.registry import history
 from deploy.registry import learned as audit
+from deploy.registry.commits import backwards, rebuild
+from deploy.registry.commits import check as check_rebuild
+from deploy.registry.commits import read as read_commit
 from deploy.registry.kinds import COMMITS
 from deploy.registry.registry import Registry
 from deploy.run.restore import restore
@@ -158,7 +160,7 @@ class Feed:
     def check(self, role: LearnerRole, poison: Sequence[str] = ()) -> None:
         """Everything was learned once, the equations hold, and the state is what its history makes, from anywhere."""
         found = audit.count_learned(self.registry)
-        ids = [one.id for commit in history.backwards(self.registry) for one in commit.read()]
+        ids = [one.id for commit in backwards(self.registry) for one in commit.read()]
         assert sorted(ids) == sorted(one.id for one in self.log if one.id not in poison)
         assert sorted(audit.read_sample(one.sample).id for one in found.quarantined) == sorted(poison)
         assert found.doubled == 0
@@ -172,11 +174,11 @@ class Feed:
         """The live state, from the first commit and from each whole state."""
         last, live = self.registry.last(COMMITS), encoded.pack_state(role._learner.state())
         for base in range(last + 1):
-            if history.read(self.registry, base).state is not None:
+            if read_commit(self.registry, base).state is not None:
                 learner = make_learner(self.pipeline)
-                history.rebuild(learner, self.registry, last, base=base)
+                rebuild(learner, self.registry, last, base=base)
                 assert encoded.pack_state(learner.state()) == live
-        assert history.check(make_learner(self.pipeline), self.registry).equal
+        assert check_rebuild(make_learner(self.pipeline), self.registry).equal
 
     def check_refreshed(self, role: LearnerRole) -> None:
         """The live masks are not those of commit 0, and as sparse; shadow and average have the same."""
@@ -189,7 +191,7 @@ class Feed:
 
     def state(self, commit: int) -> dict[str, Tensor]:
         """Give the whole state that a commit keeps."""
-        return encoded.unpack_state(self.registry.get(str(history.read(self.registry, commit).state)))
+        return encoded.unpack_state(self.registry.get(str(read_commit(self.registry, commit).state)))
 
     def check_parents(self) -> None:
         """Each commit follows the bytes of the one before it."""
@@ -202,14 +204,14 @@ class Feed:
 
     def check_trim(self) -> None:
         """No stream was trimmed beyond the newest commit, whatever it holds now that it may have gone back."""
-        newest = history.read(self.registry, self.registry.last(COMMITS))
+        newest = read_commit(self.registry, self.registry.last(COMMITS))
         for shard, position in newest.positions.items():
             state = self.store.shard(self.name, int(shard))
             assert state.seq - state.unread <= number(position)
 
     def check_position(self) -> None:
         """Every stream still has the position of the newest commit."""
-        newest = history.read(self.registry, self.registry.last(COMMITS))
+        newest = read_commit(self.registry, self.registry.last(COMMITS))
         for shard, position in newest.positions.items():
             assert self.store.holds(self.name, int(shard), position)
 
@@ -218,7 +220,7 @@ Fed = Callable[..., Feed]
 
 
 def commits(registry: Registry) -> list[Commit]:
-    return [history.read(registry, n) for n in range(registry.last(COMMITS) + 1)]
+    return [read_commit(registry, n) for n in range(registry.last(COMMITS) + 1)]
 
 
 def until(holds: Callable[[], bool]) -> None:

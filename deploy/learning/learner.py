@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from deploy.learning.attempts import Attempts, Span
-from deploy.registry import history
+from deploy.registry.commits import backwards, rebuild
 from deploy.registry.kinds import COMMITS, LEARNER
 from deploy.registry.records import LearnerNote
 from deploy.registry.registry import Registry
@@ -180,7 +180,7 @@ class LearnerRole:
 
     def _known(self, shard: int) -> str:
         """Give the newest position of a shard's commits that its stream still has."""
-        for commit in history.backwards(self._registry, self._last.number):
+        for commit in backwards(self._registry, self._last.number):
             position = commit.positions.get(str(shard), NOTHING if commit.number == 0 else None)
             if position is not None and self._store.holds(self._feed, shard, position):
                 return position
@@ -199,7 +199,7 @@ class LearnerRole:
         data = self._registry.read(COMMITS, last)
         if data is None:
             raise RegistryError("there is no commit 0: the feed was not created")
-        history.rebuild(self._learner, self._registry, last, void)
+        rebuild(self._learner, self._registry, last, void)
         self._stand_at(commits.decode(data), data)
 
     def _note(self) -> None:

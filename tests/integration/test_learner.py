@@ -15,8 +15,9 @@ from deploy.learning.candidates import make_learner
 from deploy.learning.distiller import DistillerRole
 from deploy.learning.learner import CommitRules, LearnerRole
 from deploy.promotion.evaluator import EvaluatorRole
-from deploy.registry import history
 from deploy.registry import learned as audit
+from deploy.registry.commits import check as check_rebuild
+from deploy.registry.commits import read as read_commit
 from deploy.registry.kinds import COMMITS
 from learners.commits.commit import encode
 from streams.errors import HistoryChanged, LostRace, StoreRefused
@@ -267,12 +268,12 @@ def test_a_history_that_does_not_make_its_state_is_found(fed: Fed) -> None:
     role.step(1)
     feed.join()
     role.step(1)
-    assert history.read(feed.registry, 2).state is not None
-    assert history.check(make_learner(feed.pipeline), feed.registry).equal
-    first = history.read(feed.registry, 1)
+    assert read_commit(feed.registry, 2).state is not None
+    assert check_rebuild(make_learner(feed.pipeline), feed.registry).equal
+    first = read_commit(feed.registry, 1)
     other = msgspec.structs.replace(first, batches=[len(first.samples)])
     (feed.registry.folder / "commits" / "00000001.json").write_bytes(encode(other))
-    found = history.check(make_learner(feed.pipeline), feed.registry)
+    found = check_rebuild(make_learner(feed.pipeline), feed.registry)
     assert (found.equal, found.first, found.last, found.learned) == (False, 0, 2, 60)
 
 
