@@ -3,19 +3,21 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all short-whole short-parts short-pure long-whole long-parts long-faults unit lint chaos soak clean
+.PHONY: demo test test-all short-whole short-parts short-pure long-whole long-parts long-pure long-faults unit lint chaos soak clean
 demo: $(VENV)/ready
 	$(BIN)/shadowstream demo
 
-# Parts side by side, each shown when it ends, with its ten slowest tests; tests/__init__.py says which are long.
-PYTEST = $(BIN)/python -m pytest --durations=10
-PARTS = --no-print-directory --jobs=3 --output-sync=target
+# Parts side by side, each shown when it ends; then the ten slowest tests of all. tests/__init__.py says which are long.
+TIMES := .times
+PYTEST = $(BIN)/python -m pytest --junit-xml=$(TIMES)/$@.xml
+PARTS = --no-print-directory --jobs=3 --output-sync=target --keep-going
 
 test: $(VENV)/ready
-	@$(MAKE) $(PARTS) short-whole short-parts short-pure
+	@rm -rf $(TIMES)
+	@$(MAKE) $(PARTS) short-whole short-parts short-pure; code=$$?; $(BIN)/python -m tests.slowest $(TIMES); exit $$code
 
 test-all: test
-	@$(MAKE) $(PARTS) long-whole long-parts long-faults
+	@$(MAKE) $(PARTS) long-whole long-parts long-pure long-faults; code=$$?; $(BIN)/python -m tests.slowest $(TIMES); exit $$code
 
 short-whole long-whole: $(VENV)/ready
 	$(PYTEST) -m '$(MARK)' tests/e2e tests/contract
@@ -23,7 +25,7 @@ short-whole long-whole: $(VENV)/ready
 short-parts long-parts: $(VENV)/ready
 	$(PYTEST) -m '$(MARK)' tests/integration
 
-short-pure: $(VENV)/ready
+short-pure long-pure: $(VENV)/ready
 	nice -n 10 $(PYTEST) -m '$(MARK)' tests/unit tests/property
 
 long-faults: $(VENV)/ready
@@ -59,4 +61,4 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .shadowstream .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .shadowstream .mypy_cache .ruff_cache .hypothesis $(TIMES)

@@ -29,6 +29,7 @@ from tests.contract.brokers import drain, values, write
 from tests.services.certificates import Authority
 from tests.services.kafka import Kafka, free_ports
 
+pytestmark = pytest.mark.long
 PASSWORD = "hunter2"
 KEY_PASSWORD = "hunter3"
 WRONG = "hunter4"

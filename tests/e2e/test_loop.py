@@ -114,7 +114,7 @@ def test_killing_every_actor_loses_and_doubles_nothing(published: Counter[str], 
     check(result(process, tmp_path), published)  # requests served again make the same ids, and count as duplicates
 
 
-@pytest.mark.parametrize("server", ["tansu", "valkey-server"])
+@pytest.mark.parametrize("server", [pytest.param("tansu", marks=pytest.mark.long), "valkey-server"])
 def test_a_run_whose_broker_or_store_dies_ends_and_says_so(server: str, tmp_path: Path) -> None:
     process = start(tmp_path)
     try:

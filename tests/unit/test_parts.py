@@ -1,0 +1,40 @@
+"""The parts of `make test` and `make test-all` together run every test; the ten slowest of them are named."""
+
+import re
+from pathlib import Path
+
+from tests.slowest import MOST, slowest
+
+ROOT = Path(__file__).parents[2]
+PART = re.compile(r"^([a-z -]+): .*\n\t(?:nice -n 10 )?\$\(PYTEST\) (-m '\$\(MARK\)' )?(tests/.+)$", re.MULTILINE)
+
+
+def folders(prefix: str) -> set[str]:
+    """Return the folders that the Makefile's parts of this prefix run."""
+    parts = PART.findall((ROOT / "Makefile").read_text())
+    return {folder for names, _, run in parts if prefix in names for folder in run.split()}
+
+
+def test_every_folder_of_tests_is_in_a_short_and_a_long_part() -> None:
+    found = {f"tests/{path.relative_to(ROOT / 'tests').parts[0]}" for path in (ROOT / "tests").rglob("test_*.py")}
+    assert folders("long-") == found
+    assert folders("short-") == found - {"tests/faults"}  # all of them are long
+
+
+def test_every_part_is_run_by_its_command() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    commands = re.findall(r"\$\(MAKE\) \$\(PARTS\) (.+?);", makefile)
+    parts = {name for names, _, _ in PART.findall(makefile) for name in names.split()}
+    assert parts == {name for names in commands for name in names.split()}
+    assert re.findall(r"^(short|long)-%: MARK = (.+)$", makefile, re.MULTILINE) == [
+        ("short", "not long"),
+        ("long", "long"),
+    ]
+
+
+def test_the_slowest_are_named_slowest_first(tmp_path: Path) -> None:
+    for part, times in (("a", range(0, 20, 2)), ("b", range(1, 20, 2))):
+        cases = "".join(f'<testcase classname="{part}" name="t{n}" time="{n}.5"/>' for n in times)
+        (tmp_path / f"{part}.xml").write_text(f"<testsuites><testsuite>{cases}</testsuite></testsuites>")
+    assert slowest(tmp_path)[:2] == [(19.5, "b::t19"), (18.5, "a::t18")]
+    assert len(slowest(tmp_path)) == MOST
