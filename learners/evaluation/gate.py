@@ -16,11 +16,27 @@ BETS = 0.9 * 2.0 ** -np.arange(10)  # the mixture's bets; they never rise, which
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
-    """When candidates are made and what they must prove.
+    """When candidates are made, and what each must prove before it serves.
 
-    `alpha` bounds the expected number of false promotions a year, shared by `candidates_a_year`; `margin` is the share
-    of the champion's mean loss by which a candidate must be better (negative: may be worse, for a refresh of the same
-    recipe); after `horizon` samples without proof the candidate is refused.
+    `every_days`: the event time between two candidates, in days.
+    `alpha`: the expected number of false promotions a year, at most; `candidates_a_year` share it.
+    `margin`: by which share of the champion's mean loss a candidate must be better. Negative: it may be worse by less
+        than that, so that a candidate that has learned the newest samples may replace an equal champion.
+    `futility`: the chance, at most, that a candidate which is good enough is given up early.
+    `horizon`: after how many samples without proof a candidate is refused.
+
+    A candidate is proven when its test's evidence W reaches candidates_a_year / alpha (Ville 1939): `learners/
+    evaluation/gate.py` has the test and its sources.
+
+    Raises:
+        ValueError: a number is out of its range.
+
+    >>> policy = Promotion(every_days=1, candidates_a_year=365)
+    >>> round(1 / policy.level)  # the evidence that proves: 7,300 to 1
+    7300
+    >>> Promotion(alpha=1.5)
+    Traceback (most recent call last):
+    ValueError: Promotion: alpha and futility lie between 0 and 1, got 1.5, 0.05
     """
 
     every_days: float = 7.0
@@ -38,7 +54,7 @@ class Promotion:
 
     @property
     def level(self) -> float:
-        """α_k = α / K, the level of one candidate."""
+        """The level of one candidate's test: alpha / candidates_a_year."""
         return self.alpha / self.candidates_a_year
 
 

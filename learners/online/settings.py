@@ -5,11 +5,30 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Online:
-    """How both models follow the samples. `batch` bounds a micro-batch; `clip` bounds the gradient's norm.
+    """How teacher and shadow learn from each sample.
 
-    `replay`: how many of the newest samples a candidate is distilled on. Each time that another `refresh_every` samples
-    are learned, the shadow's masks are refreshed: the share `refresh_share` of the weights that each layer keeps gives
-    way to masked ones (RigL). 0: the masks stay as they are.
+    `batch`: the most samples of a micro-batch, which is one step of the optimizer.
+    `learning_rate`, `weight_decay`: of AdamW (Loshchilov & Hutter, arXiv 1711.05101), constant over time.
+    `clip`: the largest norm of the gradient; a larger one is scaled down to it.
+    `average`: the share a of the old average in θ̄ ← a θ̄ + (1 − a) θ after each step. Candidates are made of the
+        averaged weights θ̄ (Polyak & Juditsky 1992); 0.999 remembers about the last 1,000 steps.
+    `intercept_rate`: how far the live intercept b moves at each outcome: b ← b − rate · ∂loss/∂output. That of a binary
+        task remembers about the last 1 / (rate · p (1 − p)) outcomes.
+    `history_passes`, `history_batch`: how many times the teacher is trained on the pipeline's history, and how many
+        rows a step takes.
+    `replay`: how many of the newest samples a candidate is distilled on.
+    `refresh_every`, `refresh_share`: each time that another `refresh_every` samples are learned, this share of the
+        weights that each pruned layer keeps gives way to weights that were masked (RigL: Evci et al., arXiv
+        1911.11134). 0: the masks stay as they are.
+
+    Raises:
+        ValueError: a number is out of its range.
+
+    >>> Online(learning_rate=3e-4, replay=50_000).batch
+    128
+    >>> Online(average=1.0)
+    Traceback (most recent call last):
+    ValueError: Online: learning_rate and clip must be positive, average at least 0 and below 1
     """
 
     batch: int = 128

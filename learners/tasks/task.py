@@ -1,7 +1,6 @@
-"""Tasks: from an outcome's label to the loss, its slope, and how far two answers can be apart.
+"""The contract of a task: what a label is, the loss and its slope, and how far apart the losses of two answers can be.
 
-Owns what a label means. Does not know models, batches in time, or promotion. Outputs have shape (N, K), labels (N,);
-`K` is the task's `outputs`. Everything is computed on served outputs: raw output plus live intercept.
+Owns what a label means. Does not know models, or what its numbers are used for.
 """
 
 from collections.abc import Sequence
@@ -15,37 +14,61 @@ LOGIT_FLOOR = 9.21  # |logit| beyond this is a probability under 1e-4: served pr
 
 
 class Task(Protocol):
-    """What the learner, the distiller and the gate need to know of a label."""
+    """What is predicted: `Binary`, `Classes`, `Regression`, or a class of yours with these members.
+
+    Outputs have shape (N, K) and labels (N,), for N answers of a model with K outputs. The outputs are those served:
+    the model's raw output plus the live intercept.
+
+    `losses` is what the models are trained on and what the gate compares; `residual` moves the live intercept;
+    `worst_gap` makes the gate's test valid; `soft_losses` distils the teacher into the student.
+
+    >>> import torch
+    >>> task: Task = Binary()
+    >>> served = torch.tensor([[0.0], [2.0]])  # N = 2, K = 1
+    >>> task.losses(served, torch.tensor([1.0, 0.0]))
+    tensor([0.6931, 2.1269])
+    >>> task.residual([0.0], 1.0)  # a yes at even odds: the intercept goes up
+    (0.5,)
+    >>> task.worst_gap(served, served + 1)  # what the first may lose to the second, whichever label comes
+    tensor([0.3799, 0.0783])
+    """
 
     @property
     def outputs(self) -> int:
-        """K, the width of the model's output."""
+        """K, the number of the model's outputs."""
         ...
 
     def check(self, label: float) -> None:
         """Refuse a label that is not the task's.
 
         Raises:
-            MalformedEvent: with what it was and what would be right.
+            MalformedEvent: it is not; the message has the label, and says what would be right.
         """
         ...
 
     def metrics(self) -> tuple[Metric, ...]:
-        """Return what is measured of answers, all at zero: the mean of `losses` first, by which the gate compares."""
+        """Return what is measured of answers, each without an answer yet; the mean of `losses` is the first."""
         ...
 
     def losses(self, output: Tensor, label: Tensor) -> Tensor:
-        """Loss of each row, shape (N,)."""
+        """Return the loss of each row, shape (N,)."""
         ...
 
     def soft_losses(self, teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
-        """Distance of the student's answer from the teacher's, each row, shape (N,), without the factor T²."""
+        """Return each row's distance of the student's answer from the teacher's, shape (N,).
+
+        Both answers have shape (N, K). What is trained is this times the squared temperature (Hinton et al., arXiv
+        1503.02531): that factor is not in it.
+        """
         ...
 
     def residual(self, served: Sequence[float], label: float) -> tuple[float, ...]:
-        """Minus the loss's slope in each of the K outputs: the way in which the live intercept moves."""
+        """Return −∂loss/∂output of one answer, length K: the direction in which the live intercept moves."""
         ...
 
     def worst_gap(self, candidate: Tensor, champion: Tensor) -> Tensor:
-        """b = max over labels of [loss(candidate) - loss(champion)], at least 0, shape (N,); known before the label."""
+        """Return b = max over all labels of loss(candidate) − loss(champion), at least 0, shape (N,).
+
+        It is known before the label is: the gate bets with it.
+        """
         ...
