@@ -1,7 +1,7 @@
 """A compression recipe: a chain of steps such as `prune(amount=0.6) -> quantize("int8") -> distill(temperature=2)`.
 
-Owns the chain as text and JSON, what contradicts what in it, and its identity. The steps' own bounds are in `steps`;
-whether a recipe suits a model is for those to say that carry it out.
+Owns the chain as text and JSON, what contradicts what in it, and its identity. The steps' own bounds are in `steps.py`;
+whether a recipe suits a model is found where it is carried out.
 """
 
 import ast
@@ -48,15 +48,26 @@ __all__ = [
 
 S = TypeVar("S")
 ARROW = re.compile(r"\s*(?:->|→)\s*")
-LATER = {"schedule": "constant"}  # settings that the first digests did not have
+LATER = {"schedule": "constant"}  # settings that came after the first digests, and the values that leave them equal
 
 
 @dataclass(frozen=True, init=False)
 class Recipe:
-    """The steps in their order. Equal recipes have equal digests; the promotion gate treats them as one lineage.
+    """Steps in the order in which they are carried out, written as Python calls or as a text with arrows.
+
+    Equal recipes have equal digests; the promotion gate treats them as one lineage.
 
     Raises:
-        ValueError: a value out of its bounds, or steps that contradict each other; says which and why.
+        ValueError: steps that contradict each other; says which and why.
+
+    >>> recipe = Recipe(Prune(amount=0.6), Quantize("int8"), Distill())
+    >>> str(recipe)
+    'prune(amount=0.6) -> quantize(int8) -> distill()'
+    >>> recipe == Recipe.parse(str(recipe)) == Recipe.from_dict(recipe.to_dict())
+    True
+    >>> Recipe(Quantize("int8"), PruneStructured(amount=0.5))
+    Traceback (most recent call last):
+    ValueError: prune_structured(amount=0.5) after quantize(int8): whole units go before weights are masked or rounded
     """
 
     steps: tuple[Step, ...]
@@ -69,39 +80,46 @@ class Recipe:
         _check_pruning(steps)
 
     def __str__(self) -> str:
-        """Give the text that `parse` reads."""
+        """Return the text that `parse` reads."""
         return " -> ".join(map(_text, self.steps))
 
     @classmethod
     def parse(cls, text: str) -> "Recipe":
-        """Read a chain of calls with arrows between them; no text is the empty recipe."""
+        """Read a chain of calls with arrows (`->` or `→`) between them; no text is the empty recipe.
+
+        Raises:
+            ValueError: not such a chain, an unknown step or setting, a value out of its bounds, or a contradiction.
+
+        >>> Recipe.parse("quantize(int4, group=32)").steps[0].group
+        32
+        """
         return cls(*map(_call, ARROW.split(text.strip()))) if text.strip() else cls()
 
     def to_dict(self) -> dict[str, Any]:
-        """Give nested plain dicts, ready for JSON."""
+        """Return nested plain dicts, ready for JSON."""
         return {"steps": [{"step": STEP_NAMES[type(step)]} | asdict(step) for step in self.steps]}
 
     @classmethod
-    def from_dict(cls, given: Mapping[str, Any]) -> "Recipe":
-        """Read what `to_dict` gave; missing settings take their defaults.
+    def from_dict(cls, chain: Mapping[str, Any]) -> "Recipe":
+        """Read what `to_dict` returned; missing settings take their defaults.
 
         Raises:
             ValueError: an unknown step or setting, or a value out of its bounds.
         """
-        require(set(given) == {"steps"}, f"a recipe has one member, steps, got {sorted(given)}")
-        return cls(*(_step(one.get("step"), {k: v for k, v in one.items() if k != "step"}) for one in given["steps"]))
+        require(set(chain) == {"steps"}, f"a recipe has one member, steps, got {sorted(chain)}")
+        return cls(*(_step(one.get("step"), {k: v for k, v in one.items() if k != "step"}) for one in chain["steps"]))
 
     def digest(self) -> str:
-        """Give 16 hex digits that are equal for equal recipes; what came later changes none where it is not used."""
+        """Return 16 hex digits, equal for equal recipes. A setting that came later changes no digest while unused."""
         steps = [{k: v for k, v in one.items() if LATER.get(k, ...) != v} for one in self.to_dict()["steps"]]
         return sha256(json.dumps({"steps": steps}, sort_keys=True).encode()).hexdigest()[:16]
 
     def quantized(self) -> dict[Kind, Quantize]:
-        """Say how the weights of each kind of layer are quantized; a kind that is not there stays in float."""
+        """Return how the weights of each kind of layer are quantized; a kind that is missing stays in float."""
         return {kind: step for step in self.steps if isinstance(step, Quantize) for kind in step.layers or ()}
 
     def pruned(self) -> set[Kind]:
-        """Give the kinds of layers whose weights are masked."""
+        """Return the kinds of layers whose weights are masked."""
         return {kind for step in self.steps if isinstance(step, Prune) for kind in step.layers}
 
     def check(self, kinds: Set[Kind]) -> None:
@@ -126,7 +144,7 @@ class Recipe:
         return Recipe(*self.steps[:at]), Recipe(*self.steps[at:])
 
     def first(self, kind: type[S]) -> S | None:
-        """Give the first step of a kind; a `Distill` is a `Retrain` too."""
+        """Return the first step of a kind, None if there is none; a `Distill` is a `Retrain` too."""
         return next((step for step in self.steps if isinstance(step, kind)), None)
 
 
@@ -144,7 +162,7 @@ def _check_order(steps: tuple[Step, ...]) -> None:
         require(not late, f"{_text(step)} after {_text(formed)}: whole units go before weights are masked or rounded")
         ramped = isinstance(step, Prune) and step.ramp
         trains = any(isinstance(later, Retrain) for later in steps[at + 1 :])
-        require(not ramped or trains, f"{_text(step)} has no retrain or distill behind it to ramp over")
+        require(not ramped or trains, f"{_text(step)} has no retrain or distill after it to ramp over")
 
 
 def _check_pruning(steps: tuple[Step, ...]) -> None:
@@ -178,12 +196,12 @@ def _text(step: Step | None) -> str:
     if step is None:
         return ""
     plain = {f.name: f.default for f in fields(step)}
-    given = [(name, value) for name, value in asdict(step).items() if value != plain[name]]
+    settings = [(name, value) for name, value in asdict(step).items() if value != plain[name]]
     if isinstance(step, Quantize):
         usual = asdict(Quantize(step.weights, group=step.group))
-        given = [(name, value) for name, value in given if name == "group" or value != usual[name]]
+        settings = [(name, value) for name, value in settings if name == "group" or value != usual[name]]
     first = [step.weights] if isinstance(step, Quantize) else []
-    return f"{STEP_NAMES[type(step)]}({', '.join(first + [f'{name}={value!r}' for name, value in given])})"
+    return f"{STEP_NAMES[type(step)]}({', '.join(first + [f'{name}={value!r}' for name, value in settings])})"
 
 
 def _call(text: str) -> Step:
@@ -214,13 +232,13 @@ def _kind(name: Any) -> type:
     return STEPS[name]
 
 
-def _step(name: Any, given: Mapping[str, Any]) -> Step:
+def _step(name: Any, settings: Mapping[str, Any]) -> Step:
     kind = _kind(name)
     known = [f.name for f in fields(kind)]
-    unknown = sorted(set(given) - set(known))
+    unknown = sorted(set(settings) - set(known))
     require(not unknown, f"{name} has no {', '.join(unknown)}; it has {', '.join(known)}")
     try:
-        step: Step = kind(**given)
+        step: Step = kind(**settings)
     except TypeError as wrong:
         raise ValueError(f"{name}: {wrong}") from wrong
     return step

@@ -1,6 +1,6 @@
 """The steps that a recipe is made of: their settings, and the bounds of each.
 
-Knows no other step than its own, and no torch: the other files carry the steps out.
+Owns what a step may be on its own. Knows no torch: the other files carry the steps out.
 """
 
 import math
@@ -21,13 +21,25 @@ FINEST_CONV_BITS = 8  # fewer need learned scales (LSQ, arXiv 1902.08153) to be 
 
 @dataclass(frozen=True, kw_only=True)
 class Prune:
-    """Zero weights, chosen in one of three ways that are not the same.
+    """Set weights to zero, under masks that later training keeps. Exactly one of these says which:
 
-    `amount`: the share of them that is smallest in magnitude, among `all` weights together or within each `layer`; or,
-    by `lamp`, whose square is the smallest share of what is left in its layer, which empties none.
-    `below`: every weight whose magnitude is below this threshold. `pattern`: "N:M" keeps the N largest of every M
-    neighbours in a row. Where a training step follows, an amount rises by the cubic schedule over the first `ramp`
-    (a share) of its steps, 0.5 if not given; 0 prunes at once. `layers` are the kinds of layers whose weights count.
+    - `amount`, a share in [0, 1): the weights that are smallest by `scope`. "all": in magnitude, among all layers;
+      "layer": in magnitude, within each layer; "lamp": by LAMP (Lee et al., arXiv 2010.07611), a weight's square as a
+      share of the squares in its layer that are not smaller, among all layers: it empties no layer.
+    - `below`: the weights whose magnitude is below this threshold.
+    - `pattern`: "N:M" keeps the N largest of every M neighbours in a row.
+
+    If a training step follows, an amount rises by the cubic schedule (Zhu and Gupta, arXiv 1710.01878) over the first
+    `ramp` of its steps, a share in [0, 1], by default 0.5; 0 prunes at once. `layers` are the kinds of layers meant,
+    some of "linear", "conv", "recurrent" and "embedding".
+
+    Raises:
+        ValueError: not exactly one of the three, or a value out of its bounds.
+
+    >>> Recipe(Prune(amount=0.6, scope="lamp"))
+    Recipe(steps=(Prune(amount=0.6, below=None, pattern=None, scope='lamp', ramp=None, ...),))
+    >>> Prune(pattern="2:4").share
+    0.5
     """
 
     amount: float | None = None
@@ -56,21 +68,34 @@ class Prune:
 
     @property
     def kept(self) -> tuple[int, int] | None:
-        """Of a pattern, how many of how many neighbours are kept."""
-        found = re.fullmatch(r"([1-9]\d?):([1-9]\d?)", self.pattern or "")
-        kept = (int(found[1]), int(found[2])) if found else None
+        """Return N and M of a pattern: how many of how many neighbours are kept."""
+        match = re.fullmatch(r"([1-9]\d?):([1-9]\d?)", self.pattern or "")
+        kept = (int(match[1]), int(match[2])) if match else None
         return kept if kept and kept[0] < kept[1] else None
 
     @property
     def share(self) -> float | None:
-        """The share of weights that will be zero, where the settings say it."""
+        """The share of weights that will be zero; None if it depends on the weights, as with `below`."""
         return 1 - self.kept[0] / self.kept[1] if self.kept else self.amount
 
 
 @dataclass(frozen=True, kw_only=True)
 class PruneStructured:
-    """Remove the share `amount` of whole `units`, so that tensors get smaller: neurons of Linear layers (feed-forward
-    rows among them), channels of convolutions, heads of attention.
+    """Remove whole units, so that tensors get smaller and the model faster.
+
+    `amount` is the share, 0 < amount < 1, of each layer's units; at least one stays. `units` are some of "neurons" (of
+    Linear layers, those of a transformer's feed-forward among them), "channels" (of convolutions) and "heads" (of
+    attention), by default all. The units with the smallest L2 norm of their weights go, grouped as in DepGraph (Fang et
+    al., arXiv 2301.12900). It comes before any `prune` or `quantize` step.
+
+    Raises:
+        ValueError: a value out of its bounds.
+
+    >>> import torch
+    >>> net = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.ReLU(), torch.nn.Linear(16, 1))
+    >>> rows = Data((torch.ones(8, 4),), torch.ones(8))
+    >>> compress(net, Recipe(PruneStructured(amount=0.25)), rows, Binary()).model[0].weight.shape
+    torch.Size([12, 4])
     """
 
     amount: float
@@ -85,13 +110,25 @@ class PruneStructured:
 
 @dataclass(frozen=True)
 class Quantize:
-    """Store `weights` as whole numbers of 2 to 8 bits or as bfloat16, symmetric, with a scale for each output channel.
+    """Store weights as whole numbers, symmetric, with a scale for each output channel; or as bfloat16.
 
-    `inputs`: "row" gives every input row its own 8-bit scale as it comes; "static" uses ranges that moved with training
-    or calibration and then stand still (the way of convolutions); "float" quantizes nothing but the weights, and then
-    `group` may give every so many neighbours in a row a scale of their own. Not given: "row", and "float" for bfloat16
-    and groups. Embeddings and recurrent layers have float inputs in any case. `layers` are the kinds of layers meant;
-    not given: all, without convolutions below 8 bits.
+    `weights` is "int2" to "int8", or "bfloat16". `inputs` says how the layer rounds what it multiplies:
+
+    - "row": every input row to 8 bits, with its own scale, computed when it comes.
+    - "static": to 8 bits, with one scale for the layer, which training or calibration has found and serving keeps.
+    - "float": not at all. Then `group`, at least 2, may give each so many neighbours in a row a scale of their own.
+
+    By default inputs are "row", and "float" for bfloat16 and groups. Embeddings and recurrent layers have float inputs
+    in any case. `layers` are the kinds of layers meant, some of "linear", "conv", "recurrent" and "embedding"; by
+    default all, but no convolutions below 8 bits, which would lose too much.
+
+    Raises:
+        ValueError: a value out of its bounds, or settings that contradict each other.
+
+    >>> Quantize("int4", group=32).inputs
+    'float'
+    >>> Quantize("int8").bits
+    8
     """
 
     weights: str = "int8"
@@ -127,10 +164,17 @@ class Quantize:
 
 @dataclass(frozen=True, kw_only=True)
 class Retrain:
-    """`passes` shuffled passes over the data in batches of `batch`, towards the real labels, under the masks.
+    """Train towards the real labels, under the masks and with the rounding of the steps before.
 
-    A `schedule` "cosine" lets the rate rise over the first tenth of the steps and fall to zero: what a network that was
-    trained before, a transformer above all, needs to end where it was.
+    `passes` are shuffled passes over the data, in batches of `batch` rows; `learning_rate` is AdamW's, in (0, 1).
+    `schedule` is "constant", or "cosine": the rate rises over the first tenth of the steps and falls to zero. A network
+    that was trained before, above all a transformer, needs this to end where it was.
+
+    Raises:
+        ValueError: a value out of its bounds.
+
+    >>> str(Recipe(Prune(amount=0.9), Retrain(passes=5)))
+    'prune(amount=0.9) -> retrain(passes=5)'
     """
 
     passes: int = 3
@@ -150,10 +194,19 @@ class Retrain:
 
 @dataclass(frozen=True, kw_only=True)
 class Distill(Retrain):
-    """As `Retrain`, with a teacher: `alpha` is its share of the loss, its answers are softened by `temperature`.
+    """As `Retrain`, and towards a teacher's answers as well (Hinton et al., arXiv 1503.02531).
 
-    `decoupled` weighs the classes that are not the label on their own (DKD). `hidden` is the weight of the distance
-    between hidden states and attention maps, where both models have them.
+    `alpha`, in [0, 1], is the teacher's share of the loss; `temperature` T softens its answers, whose loss is multiplied
+    by T². `decoupled` weighs the classes that are not the label on their own (DKD, Zhao et al., arXiv 2203.08679); it
+    needs at least two outputs. `hidden` is the weight of the distance between hidden states and attention maps, where
+    both models show them (TinyBERT, arXiv 1909.10351; MiniLM, arXiv 2002.10957). The share falls where the teacher is
+    worse than the model itself: `compressors/distillation/distill.py`.
+
+    Raises:
+        ValueError: a value out of its bounds.
+
+    >>> str(Recipe(Quantize("int8"), Distill(temperature=2.0, alpha=0.7)))
+    'quantize(int8) -> distill(alpha=0.7, temperature=2.0)'
     """
 
     alpha: float = 0.5
