@@ -90,7 +90,7 @@ def compress(
     >>> _ = torch.manual_seed(0)
     >>> x = torch.randn(500, 8)
     >>> net = torch.nn.Sequential(torch.nn.Linear(8, 64), torch.nn.ReLU(), torch.nn.Linear(64, 1))
-    >>> recipe = "prune(amount=0.5) -> quantize(int8) -> distill(passes=1)"
+    >>> recipe = "prune(amount=0.5, scope=lamp) -> quantize(int8) -> distill(passes=1)"
     >>> small = compress(net, recipe, Data((x,), (x[:, 0] > 0).float()), Binary())
     >>> small.description.sparsity
     0.5

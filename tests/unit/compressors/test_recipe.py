@@ -98,7 +98,7 @@ def test_a_text_that_is_no_recipe_is_refused(text: str, said: str) -> None:
         ("quantize(int4, layers=conv)", "int4 on a convolution loses too much"),
         ("quantize(int8) -> retrain -> quantize(int4)", "weights are quantized once"),
         ("quantize(int8) -> prune_structured(amount=0.3)", "whole units go before"),
-        ("prune(amount=0.8, ramp=0.5) -> quantize(int8)", "no retrain or distill behind it"),
+        ("prune(amount=0.8, ramp=0.5) -> quantize(int8)", "no retrain or distill after it"),
         ("quantize(int8, group=32, inputs=row)", "group is for float inputs"),
         ("quantize(bfloat16, inputs=row)", "bfloat16 weights have float inputs"),
         ("quantize(bfloat16, group=8)", "no scales to share"),
