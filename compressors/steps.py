@@ -196,11 +196,11 @@ class Retrain:
 class Distill(Retrain):
     """As `Retrain`, and towards a teacher's answers as well (Hinton et al., arXiv 1503.02531).
 
-    `alpha`, in [0, 1], is the teacher's share of the loss; `temperature` T softens its answers, whose loss is multiplied
-    by T². `decoupled` weighs the classes that are not the label on their own (DKD, Zhao et al., arXiv 2203.08679); it
-    needs at least two outputs. `hidden` is the weight of the distance between hidden states and attention maps, where
-    both models show them (TinyBERT, arXiv 1909.10351; MiniLM, arXiv 2002.10957). The share falls where the teacher is
-    worse than the model itself: `compressors/distillation/distill.py`.
+    `alpha`, in [0, 1], is the teacher's share of the loss; it falls where the teacher is worse than the model itself
+    (`compressors/distillation/distill.py`). `temperature` T softens the teacher's answers, whose loss is multiplied by
+    T². `decoupled` weighs the classes that are not the label on their own (DKD, Zhao et al., arXiv 2203.08679); it needs
+    at least two outputs. `hidden` is the weight of the distance between hidden states and attention maps, where both
+    models show them (TinyBERT, arXiv 1909.10351; MiniLM, arXiv 2002.10957).
 
     Raises:
         ValueError: a value out of its bounds.
