@@ -198,9 +198,9 @@ class Distill(Retrain):
 
     `alpha`, in [0, 1], is the teacher's share of the loss; it falls where the teacher is worse than the model itself
     (`compressors/distillation/distill.py`). `temperature` T softens the teacher's answers, whose loss is multiplied by
-    T². `decoupled` weighs the classes that are not the label on their own (DKD, Zhao et al., arXiv 2203.08679); it needs
-    at least two outputs. `hidden` is the weight of the distance between hidden states and attention maps, where both
-    models show them (TinyBERT, arXiv 1909.10351; MiniLM, arXiv 2002.10957).
+    T². `decoupled` weighs the classes that are not the label on their own (DKD, Zhao et al., arXiv 2203.08679); it
+    needs at least two outputs. `hidden` is the weight of the distance between hidden states and attention maps, where
+    both models show them (TinyBERT, arXiv 1909.10351; MiniLM, arXiv 2002.10957).
 
     Raises:
         ValueError: a value out of its bounds.

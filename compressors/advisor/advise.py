@@ -42,14 +42,27 @@ def advise(
     notes: Path | None = None,
     said: Said | None = None,
 ) -> Advice:
-    """Try recipes on `model`; Ctrl-C or the end of the minutes gives the best so far.
+    """Try recipes on `model`, measure each on this machine, and return the trials with the recipe to take.
 
-    `data` are the rows to learn on, oldest first, and the newest tenth those to measure on. Each artifact is timed on
-    the fastest of `engines` that agrees with it. What was tried is kept in the file `notes` and not tried again, as
-    long as model, data and seed are the same.
+    `model` maps inputs (N, ...) to outputs (N, K). `data` are rows, oldest first: every recipe learns on the older 90 %
+    or a part of them, and is measured on the newest 10 %. `losses` is a task, such as `Binary()`. Each artifact is
+    timed on the fastest of `engines` that agrees with it. Trials are kept in the file `notes`; a later call with the
+    same model, data and seed does not repeat them. `said(done, trials, seconds_left)` is called after each trial.
+
+    The search is successive halving (Jamieson & Talwalkar, arXiv 1502.07943): all recipes are tried on 1/27 of the
+    rows, the better half on 1/9, and so on. Of the recipes that fit the budget and are within one standard error of the
+    lowest loss, the fastest is picked. Ctrl-C, or the end of the budget's minutes, ends the search with the best so
+    far.
 
     Raises:
-        ValueError: no recipes, or as `compress` for what no recipe is at fault for.
+        ValueError: no recipes, or fewer than two rows. A recipe that fails is no error: its trial has the reason.
+
+    >>> import torch
+    >>> rows = Data((torch.eye(4).repeat(20, 1),), torch.tensor([0.0, 0.0, 1.0, 1.0]).repeat(20))
+    >>> recipes = [Recipe.parse("quantize(int8)")]
+    >>> advice = advise(torch.nn.Linear(4, 1), rows, Binary(), Budget(bytes=5_000), recipes, engines=())
+    >>> advice.pick.recipe, advice.pick.engine
+    ('quantize(int8)', 'torch')
     """
     if not recipes:
         raise ValueError("there are no recipes to try")

@@ -37,9 +37,19 @@ Said = Callable[[int, int, float], object]  # trials done, of how many, seconds 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What a model may take; None is no bound. `latency_us` is that of a call with `rows` rows, on one thread.
+    """Bounds on a compressed model and on the search for it; None means no bound.
 
-    `loss` is how much worse than the model itself it may be, in the task's loss; `minutes` bounds the search.
+    `latency_us` bounds a call with `rows` rows on one thread, in microseconds; `bytes` the artifact's size; `loss` how
+    far the mean loss may be above the original model's, in the task's unit. The search ends after `minutes`.
+
+    Raises:
+        ValueError: a bound that is not positive (`loss` may be 0), or `rows` below 1.
+
+    >>> Budget(bytes=20_000, loss=0.005)
+    Budget(latency_us=None, bytes=20000, loss=0.005, minutes=None, rows=1)
+    >>> Budget(bytes=0)
+    Traceback (most recent call last):
+    ValueError: budget.bytes must be positive, got 0
     """
 
     latency_us: float | None = None

@@ -23,14 +23,26 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"  # Hugging Face's names
 
 
 def push(data: bytes, folder: Path, factory: Callable[[], nn.Module] | None = None) -> Description:
-    """Write an artifact and its description, for people and programs, into a folder, which is made.
+    """Write an artifact, and its description as JSON, into a folder, which is created; return the description.
 
-    If `factory` makes a Hugging Face model whose units are all still there, `config.json` and `model.safetensors` stand
-    beside them, the weights in float as they are served, so that `from_pretrained(folder)` reads them. Their inputs are
-    not rounded there.
+    If `factory` makes a Hugging Face model and no units were removed, write `config.json` and `model.safetensors` as
+    well, so that `from_pretrained(folder)` reads the model: its weights in float with the served values, its inputs not
+    rounded.
 
     Raises:
-        ArtifactError: not an artifact.
+        ArtifactError: the bytes are not an artifact that this version reads.
+        OSError: the folder cannot be written.
+
+    >>> import tempfile, torch
+    >>> from pathlib import Path
+    >>> rows = Data((torch.eye(4),), torch.tensor([0.0, 0.0, 1.0, 1.0]))
+    >>> small = compress(torch.nn.Linear(4, 1), "quantize(int8)", rows, Binary())
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pushed = push(small.artifact, Path(folder))
+    ...     sorted(file.name for file in Path(folder).iterdir())
+    ['artifact.json', 'artifact.safetensors']
+    >>> pushed == small.description
+    True
     """
     told = artifact.describe(data)
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,10 +61,19 @@ def push(data: bytes, folder: Path, factory: Callable[[], nn.Module] | None = No
 
 
 def pull(folder: Path) -> bytes:
-    """Read the artifact of a folder, checked.
+    """Return the artifact that `push` wrote into a folder, checked.
 
     Raises:
-        ArtifactError: there is none, or it is damaged or of another format.
+        ArtifactError: the folder has no artifact, or it is damaged or of a format that this version does not read.
+
+    >>> import tempfile, torch
+    >>> from pathlib import Path
+    >>> rows = Data((torch.eye(4),), torch.tensor([0.0, 0.0, 1.0, 1.0]))
+    >>> small = compress(torch.nn.Linear(4, 1), "quantize(int8)", rows, Binary())
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = push(small.artifact, Path(folder))
+    ...     pull(Path(folder)) == small.artifact
+    True
     """
     path = folder / ARTIFACT
     try:

@@ -106,12 +106,21 @@ def _sealed(tensors: dict[str, Tensor], head: Mapping[str, Any], manifest: Mappi
 
 
 def load(data: bytes, factory: Callable[[], nn.Module]) -> nn.Module:
-    """Make the model that runs the artifact: `factory()` with its layers as stored, in eval mode, not trainable.
+    """Return the model that runs an artifact: `factory()` with its layers as stored, in eval mode, not trainable.
 
-    Outputs are the same bits at each load. The global random generator is left as it was.
+    `factory` makes a model like the one that was compressed, of any weights. Every load answers with the same bits. The
+    global random generator is left as it was.
 
     Raises:
-        ArtifactError: truncated, altered, of a newer format, or not of this factory's model.
+        ArtifactError: the artifact is truncated, altered, of a format that this version does not read, or of another
+            model than the factory's.
+
+    >>> import torch
+    >>> rows = Data((torch.eye(4),), torch.tensor([0.0, 0.0, 1.0, 1.0]))
+    >>> small = compress(torch.nn.Linear(4, 1), "quantize(int8)", rows, Binary())
+    >>> served = load_artifact(small.artifact, lambda: torch.nn.Linear(4, 1))
+    >>> torch.equal(served(torch.eye(4)), small.model(torch.eye(4)))
+    True
     """
     head = _head(data)
     with torch.random.fork_rng(devices=[]):
@@ -131,10 +140,20 @@ def load(data: bytes, factory: Callable[[], nn.Module]) -> nn.Module:
 
 
 def describe(data: bytes) -> Description:
-    """Give an artifact's figures without making the model.
+    """Return what an artifact says of itself: sizes in bytes, shares of zeros, its weights, and its manifest.
+
+    No model is made, and no tensor is unpacked.
 
     Raises:
-        ArtifactError: as `load`.
+        ArtifactError: the artifact is truncated, altered, or of a format that this version does not read.
+
+    >>> import torch
+    >>> rows = Data((torch.eye(4),), torch.tensor([0.0, 0.0, 1.0, 1.0]))
+    >>> description = describe_artifact(compress(torch.nn.Linear(4, 1), "quantize(int8)", rows, Binary()).artifact)
+    >>> description.weights["weight"].shape, description.weights["weight"].weights
+    ((1, 4), 'int8')
+    >>> description.manifest["factory"]
+    'torch.nn.modules.linear:Linear'
     """
     head = _head(data)
     told = {name: head[name] for name in ("digest", "format", "left", "manifest")}
