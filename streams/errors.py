@@ -6,7 +6,7 @@
     │   ├── BrokerUnreachable
     │   └── StoreUnreachable
     │       ├── StoreFull            it answers, but takes no more
-    │       └── StoreBehind          it went back to before a partition was added; the feed's run adds it again
+    │       └── StoreWentBack        it went back to before a partition was added; the feed's run adds it again
     ├── PositionError            4   log and store disagree; an operator must look, a retry would hide it
     │   ├── LogReplaced              the topic is not the one that the store has read
     │   ├── LostRange                retention removed records that were never read
@@ -75,7 +75,7 @@ class StoreFull(StoreUnreachable):
     """The store takes no more; the step was refused as a whole, and a later one may pass."""
 
 
-class StoreBehind(StoreUnreachable):
+class StoreWentBack(StoreUnreachable):
     """The store does not know a partition that was added to the feed: it went back in time."""
 
 

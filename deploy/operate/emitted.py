@@ -27,7 +27,7 @@ Found = Iterator[tuple[int, Emitted]]  # each sample with its number in its shar
 
 
 def emitted(place: Place) -> Found:
-    """Give every sample that the join emitted: those that went on, then those that are still in the stream.
+    """Yield every sample that the join emitted: those that went on, then those that are still in the stream.
 
     Raises:
         ConfigError: a reader of the stream has taken samples, and they are nowhere to be found.
@@ -40,8 +40,8 @@ def emitted(place: Place) -> Found:
         yield from WRITTEN[place.settings.output.to](place, at)
     for shard, position in at.items():
         while page := place.store.read(place.feed.name, shard, position, PAGE):
-            yield from ((number(entry), _emitted(sample)) for entry, sample in page)
-            position = page[-1][0]
+            yield from ((number(one.position), _emitted(one.sample)) for one in page)
+            position = page[-1].position
 
 
 def _learned(registry: Registry, at: dict[int, str]) -> Found:
@@ -67,7 +67,7 @@ def _left(place: Place, at: dict[int, str]) -> Found:
 
 
 def _topic(place: Place, at: dict[int, str]) -> Found:
-    """Read the topic; a record of kind void takes back what is behind its position."""
+    """Read the topic; a record of kind void takes back what is after its position."""
     found: dict[int, list[tuple[str, bytes]]] = {shard: [] for shard in at}
     for shard in at:
         with place.source([place.samples(shard)]) as source:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from streams.dead import DeadLetters
-from streams.errors import LogReplaced, LostRange, StoreBehind
+from streams.errors import LogReplaced, LostRange, StoreWentBack
 from streams.join.batch import Batch, Readers, cut, decode, fill
 from streams.join.policy import JoinPolicy
 from streams.join.step import Move, PartitionState, Rules, ShardState, Step
@@ -29,7 +29,7 @@ class Joiner:
 
     Raises, from the constructor and from `step`:
         LogReplaced, LostRange: log and store disagree; an operator must look.
-        StoreBehind: the store went back to before a partition of the source was added.
+        StoreWentBack: the store went back to before a partition of the source was added.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class Joiner:
         try:
             return self._shards[shard].partitions[tp_name(tp)]
         except KeyError:
-            raise StoreBehind(f"{self._feed}.{shard} does not know the partition {tp_name(tp)}") from None
+            raise StoreWentBack(f"{self._feed}.{shard} does not know the partition {tp_name(tp)}") from None
 
     def _target(self, tp: Tp) -> int:
         """Return the least next offset of all shards."""

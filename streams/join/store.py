@@ -21,6 +21,16 @@ CHUNK = 1_000
 STATES = {b"w": "prediction", b"h": "prediction with its outcome", b"o": "outcome", b"e": "outcome"}  # in join.lua
 
 
+class StoredSample(NamedTuple):
+    """A sample in a shard's stream: its position, "number-chain", and the JSON of a `Sample`.
+
+    The number counts the shard's samples; the chain is that of the step that emitted it.
+    """
+
+    position: str
+    sample: bytes
+
+
 class Waiting(NamedTuple):
     """An id whose window is open until the watermark passes `deadline_ms`; `state` says what came of it."""
 
@@ -139,20 +149,18 @@ class Store:
         with self._answering():
             return unpack(self._step(keys=self._keys(feed, shard)))
 
-    def read(self, feed: str, shard: int, after: str, count: int) -> list[tuple[str, bytes]]:
-        """Read up to `count` samples after the position `after`, as (position, JSON of a `Sample`); [] at the end.
-
-        A position is "number-chain": the sample's number, and the chain of the step that emitted it.
+    def read(self, feed: str, shard: int, after: str, count: int) -> list[StoredSample]:
+        """Read up to `count` samples after the position `after`; [] at the end.
 
         Raises:
             HistoryChanged: the stream no longer holds the sample at `after` (with "0-0": the first sample).
         """
         samples = self._samples(self._keys(feed, shard)[4], int(after.partition("-")[0]), count)
-        skipped = next((i + 1 for i, (position, _) in enumerate(samples[:ENTRY_SAMPLES]) if position == after), 0)
+        skipped = next((i + 1 for i, one in enumerate(samples[:ENTRY_SAMPLES]) if one.position == after), 0)
         if after != NOTHING and not skipped:
             raise HistoryChanged(f"{feed}.{shard}: sample {after} is not in the stream any more")
-        if after == NOTHING and samples and not samples[0][0].startswith("1-"):
-            raise HistoryChanged(f"{feed}.{shard}: the stream starts at {samples[0][0]}, not at the first sample")
+        if after == NOTHING and samples and not samples[0].position.startswith("1-"):
+            raise HistoryChanged(f"{feed}.{shard}: the stream starts at {samples[0].position}, not at the first sample")
         return samples[skipped : skipped + count]
 
     def holds(self, feed: str, shard: int, position: str) -> bool:
@@ -220,17 +228,17 @@ class Store:
         """Close the client."""
         self._client.close()
 
-    def _samples(self, stream: str, number: int, count: int) -> list[tuple[str, bytes]]:
+    def _samples(self, stream: str, number: int, count: int) -> list[StoredSample]:
         """Read entries from the one that holds `number` on, until `count` samples follow that one, or to the end."""
-        samples: list[tuple[str, bytes]] = []
+        samples: list[StoredSample] = []
         most = count // ENTRY_SAMPLES + 2
         while True:
             with self._answering():
                 entries = self._client.entries(stream, f"{number}-0", most)
-            samples += [(f"{n}-{chain}", body) for chain, bodies in entries for n, body in bodies]
+            samples += [StoredSample(f"{n}-{chain}", body) for chain, bodies in entries for n, body in bodies]
             if len(entries) < most or len(samples) >= count + ENTRY_SAMPLES:
                 return samples
-            number = entries[-1][1][-1][0] + 1
+            number = entries[-1].fields[-1][0] + 1
 
     @staticmethod
     def _keys(feed: str, shard: int) -> list[str]:

@@ -1,10 +1,10 @@
-"""Samples into a Kafka topic: one partition a shard, in the order of the stream, each batch in one transaction.
+"""Samples into a Kafka topic: one partition for each shard, in the order of the stream, each batch in one transaction.
 
-Owns the record's form: key the id, value the sample's JSON, headers `kind`, `revision`, `position` and `t`. A record of
-kind `void` says that every earlier sample of its partition behind its position is outdated. The transactional id fences
-a writer that should be dead; its open transaction is aborted. Whoever reads must read committed. Where a broker shows
-aborted records to everybody (the embedded one does) they count as written: nothing is missing and nothing twice, for
-positions are taken from what can be read.
+Owns the record's form: the key is the id, the value the sample's JSON; headers are `kind`, `revision`, `position` and
+`t`. A record of kind `void` says that all earlier records of its partition with a later position are outdated. The
+transactional id fences a writer that should be dead, and its open transaction is aborted. Consumers must read
+committed. A broker that shows aborted records to everybody (the embedded one does) loses and doubles nothing: such
+records count as written, because positions are taken from what can be read.
 """
 
 import time
@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from streams.errors import BrokerUnreachable, HistoryChanged
 from streams.events import Record
-from streams.join.store import NOTHING
+from streams.join.store import NOTHING, StoredSample
 from streams.kafka import Sink, Source, Tp
 from streams.kafka.broker import Broker
 from streams.outputs.samples import number
@@ -26,6 +26,7 @@ from streams.outputs.writer import Output, Target
 VOID = "void"
 ANSWER_S = 20.0
 POLL_MS = 200
+POLL_RECORDS = 1_000
 
 
 class _Head(Struct):
@@ -39,7 +40,7 @@ _head = msgspec.json.Decoder(_Head).decode
 
 
 class Topic(NamedTuple):
-    """One partition: how to make a sink whose transactions bear its name, and a source that reads it committed."""
+    """One partition, and what opens a sink with its transactional id, and a source that reads committed records."""
 
     tp: Tp
     sink: Callable[[], Sink]
@@ -50,51 +51,51 @@ class TopicOutput:
     """One shard's partition."""
 
     def __init__(self, topic: Topic) -> None:
-        self.place = f"topic {topic.tp.topic!r}, partition {topic.tp.partition},"
+        self.name = f"topic {topic.tp.topic!r}, partition {topic.tp.partition},"
         self._topic, self._sink = topic, topic.sink()
-        with closing(topic.source()) as source:  # after the sink, which has ended its predecessor's transaction
+        with closing(topic.source()) as source:  # opened after the sink, which has ended its predecessor's transaction
             last = next(backwards(source, topic.tp), None)
         self._position = position_of(last) if last else NOTHING
 
     def position(self) -> str:
-        """Give the position of the last sample committed."""
+        """Return the position of the last committed sample."""
         return self._position
 
-    def write(self, samples: Sequence[tuple[str, bytes]]) -> None:
-        """Commit these, all or none."""
+    def write(self, samples: Sequence[StoredSample]) -> None:
+        """Commit these samples, all or none."""
         if not samples:
             return
         with self._sink.transaction():
             for position, sample in samples:
                 head = _head(sample)
                 self._send(head.id.encode(), sample, head, position)
-        self._position = samples[-1][0]
+        self._position = samples[-1].position
 
     def flush(self) -> None:
-        """Do nothing: what was written is committed."""
+        """Do nothing: `write` has committed."""
 
     def rewind(self, count: int) -> None:
-        """Say in the topic that every sample behind the first `count` is void."""
+        """Write a record of kind void: every sample after the first `count` is outdated."""
         with closing(self._topic.source()) as source:
-            place = NOTHING if count == 0 else self._find(source, count)
+            position = NOTHING if count == 0 else self._find(source, count)
         with self._sink.transaction():
-            self._send(b"", b"{}", _Head("", VOID, 0, 0), place)
-        self._position = place
+            self._send(b"", b"{}", _Head("", VOID, 0, 0), position)
+        self._position = position
 
     def close(self) -> None:
-        """Let the client go."""
+        """Close the client."""
         self._sink.close()
 
     def _send(self, key: bytes, value: bytes, head: _Head, position: str) -> None:
-        about = {"kind": head.kind, "revision": str(head.revision), "position": position}
-        headers = [(name, text.encode()) for name, text in about.items()]
+        texts = {"kind": head.kind, "revision": str(head.revision), "position": position}
+        headers = [(name, text.encode()) for name, text in texts.items()]
         self._sink.send(self._topic.tp, key=key, value=value, t_ms=head.t, headers=headers)
 
     def _find(self, source: Source, count: int) -> str:
         for record in backwards(source, self._topic.tp):
             if number(position_of(record)) == count:
                 return position_of(record)
-        raise HistoryChanged(f"{self.place} holds no sample {count} to go back to")
+        raise HistoryChanged(f"{self.name} holds no sample {count} to go back to")
 
 
 def connect(target: Target, at: Broker, stack: ExitStack) -> list[Output]:
@@ -113,40 +114,39 @@ def _topic(at: Broker, tp: Tp, transactional_id: str) -> Topic:
 
 
 def position_of(record: Record) -> str:
-    """Give the position that a record of ours stands for.
+    """Return the sample stream's position that a record has in its headers.
 
     Raises:
-        HistoryChanged: it is not ours.
+        HistoryChanged: it has none, so another program wrote it.
     """
     for name, value in record.headers:
         if name == "position":
             return value.decode()
     where = f"{record.topic}/{record.partition}/{record.offset}"
-    raise HistoryChanged(f"{where} has no header 'position': another program writes to this topic; name one of its own")
+    raise HistoryChanged(f"{where} has no header 'position': another program writes there; set output.topic to another")
 
 
 def backwards(source: Source, tp: Tp) -> Iterator[Record]:
-    """Give a partition's records from the last to the first: the end is found by looking ever further back.
+    """Yield a partition's records from the last to the first, in ranges of doubling length.
 
-    What lies at the very end may be markers, and aborted records.
+    The last offsets may hold no record that can be read: transaction markers, and aborted records.
     """
     start, end = source.starts()[tp], source.ends()[tp]
-    back = 2
+    length = 2
     while end > start:
-        begin = max(start, end - back)
-        found = _between(source, tp, begin, end)
-        yield from reversed(found)
-        end, back = begin, back * 2
+        begin = max(start, end - length)
+        yield from reversed(_between(source, tp, begin, end))
+        end, length = begin, length * 2
 
 
 def _between(source: Source, tp: Tp, start: int, end: int) -> list[Record]:
-    found: list[Record] = []
+    records: list[Record] = []
     deadline = time.monotonic() + ANSWER_S
     source.seek(tp, start)
     while source.position(tp) < end:
         if time.monotonic() > deadline:
             where = f"{tp.topic}/{tp.partition}"
-            raise BrokerUnreachable(f"{where}: nothing between {source.position(tp)} and {end} in {ANSWER_S:.0f} s")
-        for polled in source.poll(POLL_MS, 1_000):
-            found += [record for record in polled.records if record.offset < end]
-    return found
+            raise BrokerUnreachable(f"{where}: no record from {source.position(tp)} to {end} in {ANSWER_S:.0f} s")
+        for polled in source.poll(POLL_MS, POLL_RECORDS):
+            records += [record for record in polled.records if record.offset < end]
+    return records

@@ -1,10 +1,10 @@
-"""Redis: one store, the master that Sentinels name, or a cluster, all behind the same few calls.
+"""Redis: one store, the master that Sentinels name, or a cluster, all through the same few calls.
 
-    address.py     the section [redis]: where the store is and how to get in
-    tls.py         certificates, and why a store hung up
-    rights.py      what our user needs, and that it is there before anything is written
-    client.py      opens the connection; the calls that a cluster answers otherwise   ┐ the only modules that import
-    faults.py      the client's errors as ours                                        ┘ the client library
+    address.py     the section [redis]: where the store is, users and passwords
+    tls.py         certificates, and why a store closed the connection
+    rights.py      the rights that our user needs; `guard.lua` checks them before anything is written
+    client.py      opens the connection; the calls that differ on a cluster   ┐ the only modules that import
+    faults.py      the client's errors as ours                                ┘ the client library
 
 Knows nothing of shards, steps or samples: a key is whatever the caller says it is.
 """

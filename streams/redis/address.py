@@ -1,6 +1,6 @@
-"""Where the store is and how to get in: the section [redis] of the TOML file, and what the adapter takes.
+"""Where the store is, users and passwords: the section [redis] of the TOML file, and what the adapter takes.
 
-Owns names, types, defaults and contradictions of these settings, and that no secret shows. Connects to nothing.
+Owns the names, types and defaults of these settings, refuses contradictions, and shows no secret. Connects to nothing.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ Text = Annotated[str, Meta(min_length=1)]
 URL = "redis://[user:password@]host[:port][/number], rediss://... or unix://..."
 SECRETS = ("password", "sentinel_password")
 FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
-NEEDS = {  # the key, what it cannot be without, and why
+NEEDS = {  # a key, the key that it requires, and what that one is
     "username": ("password", "the user's"),
     "ssl_certfile": ("ssl_keyfile", "the key that belongs to the certificate"),
     "ssl_keyfile": ("ssl_certfile", "the certificate that the key belongs to"),
@@ -28,11 +28,11 @@ NEEDS = {  # the key, what it cannot be without, and why
 
 
 class Address(Struct, frozen=True, kw_only=True):
-    """`url`: the store's address; it may hold a user and password, or `username` and `password` do.
+    """`url`: the store's address, with a user and password in it, or in `username` and `password`.
 
-    TLS is rediss://, with Sentinels any of its files: `ssl_ca_certs` is a PEM file of the authorities to trust (None:
-    the system's), `ssl_certfile` and `ssl_keyfile` our own certificate and key, where the store asks for one;
-    `ssl_check_hostname` off accepts a certificate that was issued for another name.
+    TLS is asked for by rediss://, and with Sentinels by any of the three files: `ssl_ca_certs` is a PEM file of the
+    authorities to trust (None: the system's), `ssl_certfile` and `ssl_keyfile` our own certificate and key, where the
+    store asks for one; `ssl_check_hostname = false` accepts a certificate that was issued for another name.
     `sentinel`: host:port of Sentinels, with commas, instead of a url; they know the store as `sentinel_master`.
     `cluster`: the url is one node of a Redis Cluster, which names the others. Without url and sentinel the embedded
     store is started. Secrets are never shown.
@@ -53,22 +53,24 @@ class Address(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.url is not None and not self.url.startswith(("redis://", "rediss://", "unix://")):
-            raise ConfigError(f"redis.url must be {URL}; what was found is not shown, it may hold a password")
+            raise ConfigError(f"redis.url must be {URL}; the value is not shown, because it may hold a password")
         for key, (other, what) in NEEDS.items():
             if getattr(self, key) and not getattr(self, other):
                 raise ConfigError(f"redis.{key} needs redis.{other}, {what}")
         if self.sentinel and self.url:
-            raise ConfigError("redis.sentinel tells where the store is; leave redis.url out, or redis.sentinel")
+            raise ConfigError("redis.url and redis.sentinel both say where the store is; set only one of them")
         self._check_user()
         self._check_tls()
-        if self.cluster and (self.database or str(self.url).startswith("unix:")):
-            raise ConfigError("redis.cluster needs redis.url = redis://host:port or rediss://host:port; number 0 only")
+        if self.cluster and (self.names_database or str(self.url).startswith("unix:")):
+            raise ConfigError(
+                "redis.cluster needs redis.url = redis://host:port or rediss://host:port; it has no database but 0"
+            )
         if self.sentinel and not all(port.isdecimal() and host for host, port in self.sentinels):
             raise ConfigError(f"redis.sentinel must be host:port, several with commas; found {self.sentinel!r}")
 
     @property
     def embedded(self) -> bool:
-        """Whether no address is given, so that the embedded store is to be started."""
+        """Whether no address is set, so that the embedded store is started."""
         return self.url is None and self.sentinel is None
 
     @property
@@ -80,33 +82,33 @@ class Address(Struct, frozen=True, kw_only=True):
     @property
     def sentinels(self) -> list[tuple[str, str]]:
         """Host and port of each Sentinel."""
-        given = [one.strip().rpartition(":") for one in (self.sentinel or "").split(",")]
-        return [(host, port) for host, _, port in given]
+        addresses = [address.strip().rpartition(":") for address in (self.sentinel or "").split(",")]
+        return [(host, port) for host, _, port in addresses]
 
     @property
-    def database(self) -> bool:
+    def names_database(self) -> bool:
         """Whether the url names a database other than 0, which a cluster does not have."""
         _, slash, number = (self.url or "").partition("://")[2].rpartition("@")[2].partition("/")
         return bool(slash) and number not in ("", "0")
 
     @property
     def shown(self) -> str:
-        """What errors may show."""
+        """The address for messages, without secrets."""
         return f"{self.sentinel_master} of {self.sentinel}" if self.sentinel else redacted(self.url or "")
 
     def _check_user(self) -> None:
         if self.password and self.embedded:
             raise ConfigError("redis.password needs redis.url or redis.sentinel; the embedded store has no users")
         if self.password and "@" in (self.url or ""):
-            raise ConfigError("redis.url holds a user already; leave it out there, or redis.password")
+            raise ConfigError("redis.url already has a user in it; remove that one, or redis.password")
 
     def _check_tls(self) -> None:
-        given = [key for key in FILES if getattr(self, key)] + ["ssl_check_hostname"] * (not self.ssl_check_hostname)
-        if given and not self.tls:
-            raise ConfigError(f"redis.{given[0]} needs redis.url = rediss://..., or redis.sentinel and ssl_ca_certs")
+        keys = [key for key in FILES if getattr(self, key)] + ["ssl_check_hostname"] * (not self.ssl_check_hostname)
+        if keys and not self.tls:
+            raise ConfigError(f"redis.{keys[0]} needs redis.url = rediss://..., or redis.sentinel and ssl_ca_certs")
         for key in FILES:
             if (path := getattr(self, key)) and not Path(path).is_file():
-                raise ConfigError(f"redis.{key} must be a file in PEM form; there is none at {path!r}")
+                raise ConfigError(f"redis.{key} must be a file in PEM form; no such file: {path!r}")
 
     def __repr__(self) -> str:
         return f"Redis({', '.join(f'{key}={value!r}' for key, value in self.__rich_repr__())})"
@@ -118,12 +120,12 @@ class Address(Struct, frozen=True, kw_only=True):
 
 
 def address(at: Address | str) -> Address:
-    """Give the settings; a bare url is one without any other."""
+    """Return the settings; a bare url stands for settings with nothing else."""
     return Address(url=at) if isinstance(at, str) else at
 
 
 def redacted(url: str) -> str:
-    """Give a store's address without what may be secret: all before the host, and a query altogether."""
+    """Return a store's address without what may be secret: all before the host, and with a query the whole address."""
     scheme, _, rest = url.partition("://")
     _, at, host = rest.rpartition("@")
     return f"{scheme}://{'***@' if at else ''}{host}" if rest and "?" not in rest else "***"

@@ -1,6 +1,6 @@
 """The connection: opens one store, the master that Sentinels name, or a cluster.
 
-Owns time limits, retries, TLS, scripts by their digest, and the calls that a cluster answers otherwise. Does not know
+Owns time limits, retries, TLS, calling scripts by their digest, and the calls that differ on a cluster. Does not know
 what keys and scripts are for.
 """
 
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import redis
 from redis.backoff import ConstantBackoff, NoBackoff
@@ -25,12 +25,17 @@ from streams.redis.address import URL, Address, address
 from streams.redis.faults import mapped
 
 CONNECT_S, ANSWER_S = 5.0, 10.0
-RETRIES, RETRY_S = 3, 0.1  # a repeated step is harmless: its token and positions tell
+RETRIES, RETRY_S = 3, 0.1  # repeating a step changes nothing: the store knows its token
 BLOCK_MS = 5_000  # below ANSWER_S
 SLICE_MS = 50  # how long a cluster's `wait` blocks on one stream before it asks all again
 GUARD = Path(__file__).with_name("guard.lua").read_text()
 
-Entry = tuple[str, list[tuple[int, bytes]]]  # of a sample stream: its chain, its samples with their numbers
+
+class Entry(NamedTuple):
+    """One entry of a stream: the part of its ID after the dash, and its fields, whose names are whole numbers."""
+
+    suffix: str
+    fields: list[tuple[int, bytes]]
 
 
 class Script(Protocol):
@@ -53,7 +58,7 @@ class Client:
         return mapped(self.at)
 
     def script(self, text: str) -> Script:
-        """Give a script to call; before it writes, the user's rights to all writes are checked (given ARGV)."""
+        """Return a script to call; with ARGV, which all that write have, `guard.lua` runs first."""
         text = GUARD + text
         digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
@@ -66,43 +71,46 @@ class Client:
         return call
 
     def policies(self) -> dict[str, str]:
-        """Give each primary's maxmemory-policy."""
+        """Return each primary's maxmemory-policy."""
         return {self.at.shown: self.redis.info("memory").get("maxmemory_policy", "noeviction")}
 
     def entries(self, stream: str, low: str, count: int) -> list[Entry]:
         """Read a stream from an ID on."""
         reply = cast("list[Any]", self.redis.xrange(stream, low, "+", count))
-        return [(_chain(entry), list(zip(map(int, fields[::2]), fields[1::2], strict=True))) for entry, fields in reply]
+        return [
+            Entry(_suffix(entry_id), list(zip(map(int, fields[::2]), fields[1::2], strict=True)))
+            for entry_id, fields in reply
+        ]
 
     def wait(self, after: Mapping[str, str], block_ms: int) -> None:
-        """Sleep until one of the streams has an entry behind its ID, at most `block_ms` and 5 s."""
+        """Sleep until one of the streams has an entry after its ID, at most `block_ms` and 5 s."""
         streams: dict[Any, Any] = dict(after)
         self.redis.xread(streams, count=1, block=min(max(block_ms, 1), BLOCK_MS))
 
     def close(self) -> None:
-        """Let the client go."""
+        """Close the connection."""
         self.redis.close()
 
     def _open(self) -> redis.Redis:
-        given = settings(self.at) | {"retry": Retry(ConstantBackoff(RETRY_S), RETRIES)}
-        made = self._master(given) if self.at.sentinel else redis.Redis.from_url(str(self.at.url), **given)
-        made.set_response_callback("XRANGE", lambda reply, **_: reply)
-        return made
+        options = client_options(self.at) | {"retry": Retry(ConstantBackoff(RETRY_S), RETRIES)}
+        client = self._master(options) if self.at.sentinel else redis.Redis.from_url(str(self.at.url), **options)
+        client.set_response_callback("XRANGE", lambda reply, **_: reply)
+        return client
 
-    def _master(self, given: dict[str, Any]) -> redis.Redis:
-        own = ("username", "password")
-        theirs = {key: value for key, value in given.items() if key not in own} | {"retry": Retry(NoBackoff(), 0)}
-        theirs |= {key: value for key in own if (value := getattr(self.at, f"sentinel_{key}"))}
-        sentinels = [(host, int(port)) for host, port in self.at.sentinels]
-        found = cast("Any", Sentinel)(sentinels, sentinel_kwargs=theirs, **given)
-        return cast("redis.Redis", found.master_for(str(self.at.sentinel_master)))
+    def _master(self, options: dict[str, Any]) -> redis.Redis:
+        user = ("username", "password")
+        asking = {key: value for key, value in options.items() if key not in user} | {"retry": Retry(NoBackoff(), 0)}
+        asking |= {key: value for key in user if (value := getattr(self.at, f"sentinel_{key}"))}
+        hosts = [(host, int(port)) for host, port in self.at.sentinels]
+        sentinels = cast("Any", Sentinel)(hosts, sentinel_kwargs=asking, **options)
+        return cast("redis.Redis", sentinels.master_for(str(self.at.sentinel_master)))
 
 
 class ClusterClient(Client):
-    """A cluster. Opening it asks a node for the others, so that it raises where nothing answers."""
+    """A cluster. Opening it asks a node for the others, so it raises where none answers."""
 
     def policies(self) -> dict[str, str]:
-        """Give each primary's maxmemory-policy."""
+        """Return each primary's maxmemory-policy."""
         nodes = cast("Any", self.redis).get_primaries()
         return {
             node.name: cast("Any", self.redis).info("memory", target_nodes=node).get("maxmemory_policy", "noeviction")
@@ -112,10 +120,10 @@ class ClusterClient(Client):
     def entries(self, stream: str, low: str, count: int) -> list[Entry]:
         """Read a stream from an ID on."""
         reply = cast("list[Any]", self.redis.xrange(stream, low, "+", count))
-        return [(_chain(entry), [(int(n), body) for n, body in fields.items()]) for entry, fields in reply]
+        return [Entry(_suffix(entry_id), [(int(n), body) for n, body in fields.items()]) for entry_id, fields in reply]
 
     def wait(self, after: Mapping[str, str], block_ms: int) -> None:
-        """Sleep until one of the streams has an entry behind its ID, at most `block_ms` and 5 s.
+        """Sleep until one of the streams has an entry after its ID, at most `block_ms` and 5 s.
 
         One command cannot wait for streams on several nodes: it asks each, then waits a slice at one of them in turn.
         """
@@ -131,40 +139,40 @@ class ClusterClient(Client):
     def _open(self) -> redis.Redis:
         with mapped(self.at):
             retry = Retry(ConstantBackoff(RETRY_S), RETRIES)
-            return cast("redis.Redis", RedisCluster.from_url(str(self.at.url), retry=retry, **settings(self.at)))
+            return cast("redis.Redis", RedisCluster.from_url(str(self.at.url), retry=retry, **client_options(self.at)))
 
 
 def connect(at: Address | str) -> Client:
     """Open a store.
 
     Raises:
-        ConfigError: the url or a TLS file is not what it should be, or there is no address.
-        StoreUnreachable, StoreRefused: a cluster cannot be had; the others are asked by the first call.
+        ConfigError: there is no address, the url is malformed, or a TLS file does not hold what it should.
+        StoreUnreachable, StoreRefused: a cluster does not answer, or refuses us; other stores raise at the first call.
     """
-    place = address(at)
-    if place.embedded:
+    store = address(at)
+    if store.embedded:
         raise ConfigError(f"redis.url must be {URL}; it is not set")
-    kind: Callable[[Address], Client] = ClusterClient if place.cluster else Client
+    kind: Callable[[Address], Client] = ClusterClient if store.cluster else Client
     try:
-        return kind(place)
+        return kind(store)
     except ValueError:  # its text may hold a part of the password
         raise ConfigError(
             f"redis.url must be {URL}, with /, #, ? and @ of a password written as %2F, %23, %3F and %40; "
-            "what was found is not shown"
+            "the value is not shown"
         ) from None
 
 
-def _chain(entry: bytes) -> str:
-    return entry.partition(b"-")[2].decode()
+def _suffix(entry_id: bytes) -> str:
+    return entry_id.partition(b"-")[2].decode()
 
 
-def settings(at: Address) -> dict[str, Any]:
-    """Give what every client takes."""
-    given: dict[str, Any] = {
+def client_options(at: Address) -> dict[str, Any]:
+    """Return the options that every client takes."""
+    options: dict[str, Any] = {
         "socket_connect_timeout": CONNECT_S,
         "socket_timeout": ANSWER_S,
         "socket_keepalive": True,
         "username": at.username,
         "password": at.password,
     }
-    return {key: value for key, value in given.items() if value is not None} | tls.options(at)
+    return {key: value for key, value in options.items() if value is not None} | tls.options(at)

@@ -1,7 +1,7 @@
-"""The client's errors as ours.
+"""The errors of the Redis client as ours.
 
 Owns the whole map: `MAP` by class, `CODES` by the first word where the client has no class for it, and `DEFAULT` for
-the rest. What says "not now" is `StoreUnreachable`, worth a retry; what would be refused again is `StoreRefused`.
+the rest. What may pass by itself is `StoreUnreachable`, and is retried; what would be refused again is `StoreRefused`.
 """
 
 import ssl
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from redis import exceptions as client
 
-from streams.errors import ShadowstreamError, StoreBehind, StoreFull, StoreRefused, StoreUnreachable
+from streams.errors import ShadowstreamError, StoreFull, StoreRefused, StoreUnreachable, StoreWentBack
 from streams.redis import tls
 from streams.redis.address import Address
 from streams.redis.rights import rule
@@ -36,18 +36,18 @@ MAP: dict[type[Exception], type[ShadowstreamError]] = {
 CODES: dict[str, type[ShadowstreamError]] = {
     # a script runs, the disk is full, no replica, a failover
     **dict.fromkeys(("BUSY", "MISCONF", "NOREPLICAS", "UNBLOCKED"), StoreUnreachable),
-    "UNKNOWN": StoreBehind,  # ours
+    "UNKNOWN": StoreWentBack,  # a word of our scripts
 }
-DEFAULT = StoreRefused  # ours, as MISSING, and whatever else the same call would meet again
-ALL = tuple(found for found in vars(client).values() if isinstance(found, type) and issubclass(found, Exception))
+DEFAULT = StoreRefused  # our scripts' other words (MISSING, ...), and whatever else would be refused again
+ALL = tuple(one for one in vars(client).values() if isinstance(one, type) and issubclass(one, Exception))
 CERTIFICATES = ("CERTIFICATE", "UNKNOWN_CA", "HANDSHAKE_FAILURE", "WRONG_VERSION_NUMBER")  # in OpenSSL's reasons
 RIGHTS = ("NOPERM", "ACL failure in script", "can't run this command", "has no permissions", "No permissions to")
 
 
 def kind(wrong: Exception) -> type[ShadowstreamError]:
-    """Give the class of ours that stands for one of the client's errors."""
-    if type(wrong) is client.ResponseError and (made := CODES.get(str(wrong).partition(" ")[0])):
-        return made
+    """Return our class for one of the client's errors."""
+    if type(wrong) is client.ResponseError and (ours := CODES.get(str(wrong).partition(" ")[0])):
+        return ours
     return next((MAP[c] for c in type(wrong).__mro__ if c in MAP), DEFAULT)
 
 
@@ -61,27 +61,28 @@ def mapped(at: Address) -> Iterator[None]:
 
 
 def fault(wrong: Exception, at: Address) -> ShadowstreamError:
-    """Give our error for one of the client's, or for what is behind it and tells more."""
-    for inner in _chain(wrong):  # the first cause tells most
-        if said := _refusal(inner, at):
-            return StoreRefused(f"{at.shown}: {said}")
-    made = kind(wrong)
-    if made is StoreFull:
-        return made(f"{at.shown} is full, nothing was written; raise its maxmemory: {wrong}")
-    told = "no store answers at " if isinstance(wrong, (client.ConnectionError, client.TimeoutError)) else ""
-    return made(f"{told}{at.shown}: {wrong}")
+    """Return our error for one of the client's, or for its cause where that says more."""
+    for cause in _causes(wrong):
+        if refusal := _refusal(cause, at):
+            return StoreRefused(f"{at.shown}: {refusal}")
+    ours = kind(wrong)
+    if ours is StoreFull:
+        return ours(f"{at.shown} is full, nothing was written; raise its maxmemory: {wrong}")
+    silent = "no store answers at " if isinstance(wrong, (client.ConnectionError, client.TimeoutError)) else ""
+    return ours(f"{silent}{at.shown}: {wrong}")
 
 
-def _chain(wrong: BaseException | None) -> list[BaseException]:
-    found: list[BaseException] = []
-    while wrong and not isinstance(wrong, ShadowstreamError):  # behind one of ours is what a caller was handling
-        found.insert(0, wrong)
+def _causes(wrong: BaseException | None) -> list[BaseException]:
+    """Return an error and its causes, the first cause first: it says most."""
+    causes: list[BaseException] = []
+    while wrong and not isinstance(wrong, ShadowstreamError):  # the cause of one of ours is what a caller was handling
+        causes.insert(0, wrong)
         wrong = wrong.__cause__ or wrong.__context__
-    return found
+    return causes
 
 
 def _refusal(wrong: BaseException, at: Address) -> str | None:
-    """Say what is wrong and what would be right, where the same would be refused again."""
+    """Return what is wrong and what would be right, where the same would be refused again; else None."""
     if at.url and at.tls and isinstance(wrong, ssl.SSLEOFError | ConnectionError):
         wrong = tls.refusal(at) or wrong
     if isinstance(wrong, ssl.SSLError) and any(word in (wrong.reason or "") for word in CERTIFICATES):
@@ -95,13 +96,15 @@ def _refusal(wrong: BaseException, at: Address) -> str | None:
     if isinstance(wrong, ELSEWHERE) and not at.cluster:
         return f"it is a node of a cluster; set redis.cluster = true ({wrong})"
     if "MISSING" in str(wrong):
-        return f"{wrong}. If it was there, the store was emptied: starting again makes it from what lasts"
+        return (
+            f"{wrong}. If there was, the store was emptied: start the feed again (a join with --rewind) to make it anew"
+        )
     if "Cluster mode is not enabled" in str(wrong) or "cluster support disabled" in str(wrong):
-        return "it is no node of a cluster; leave redis.cluster out"
+        return "it is not a node of a cluster; leave redis.cluster out"
     return None
 
 
 def user(at: Address) -> str:
-    """Name the user that we come as."""
-    given = at.username or (at.url or "").partition("://")[2].rpartition("@")[0].partition(":")[0]
-    return given or "default"
+    """Return the name of the user that we connect as."""
+    name = at.username or (at.url or "").partition("://")[2].rpartition("@")[0].partition(":")[0]
+    return name or "default"

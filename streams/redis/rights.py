@@ -1,7 +1,7 @@
 """The rights that our user needs on a store with access control lists, and no others.
 
 Owns the rule that errors and documents show. `guard.lua` checks the rights to write before a script writes: a right
-that is missing in the middle would leave half a step. Imports no client.
+found missing halfway would leave half a step in the store. Imports no client.
 """
 
 SCRIPTS = ("eval", "evalsha")

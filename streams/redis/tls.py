@@ -1,4 +1,4 @@
-"""TLS: what the client takes, what is wrong with a file before anyone connects, and why a store hung up.
+"""TLS: the client's options, a check of the files before anything connects, and why a store closed the connection.
 
 Imports no client.
 """
@@ -12,47 +12,55 @@ from streams.errors import ConfigError
 from streams.redis.address import FILES, Address
 
 REDIS_PORT = 6379
-LOOK_S = 1.0  # a store that takes us says nothing for as long
+LOOK_S = 1.0  # a store that accepts us sends nothing, so its refusal is waited for only so long
 
 
 def options(at: Address) -> dict[str, Any]:
-    """Give what the client takes.
+    """Return the client's options for TLS.
 
     Raises:
-        ConfigError: a file does not hold what it should; names the key of [redis].
+        ConfigError: a file does not hold what it should; the message names the key of [redis].
     """
     if not at.tls:
         return {}
     context(at)
-    given = {key: value for key in FILES if (value := getattr(at, key))}
-    return {"ssl_check_hostname": at.ssl_check_hostname} | given | ({"ssl": True} if at.sentinel else {})
+    files = {key: value for key in FILES if (value := getattr(at, key))}
+    return {"ssl_check_hostname": at.ssl_check_hostname} | files | ({"ssl": True} if at.sentinel else {})
 
 
 def context(at: Address) -> ssl.SSLContext:
-    """Load the certificates."""
-    made = ssl.create_default_context()
-    made.check_hostname = at.ssl_check_hostname
+    """Load the certificates.
+
+    Raises:
+        ConfigError: a file does not hold what it should; the message names the key of [redis].
+    """
+    loaded = ssl.create_default_context()
+    loaded.check_hostname = at.ssl_check_hostname
     try:
         if at.ssl_ca_certs:
-            made.load_verify_locations(at.ssl_ca_certs)
+            loaded.load_verify_locations(at.ssl_ca_certs)
     except OSError as wrong:
-        raise ConfigError(f"redis.ssl_ca_certs holds no certificates in PEM form: {wrong}") from None
+        raise ConfigError(f"redis.ssl_ca_certs must hold certificates in PEM form: {wrong}") from None
     try:
         if at.ssl_certfile:
-            made.load_cert_chain(at.ssl_certfile, at.ssl_keyfile, password="")  # else OpenSSL asks the terminal
+            # without a password OpenSSL would ask the terminal
+            loaded.load_cert_chain(at.ssl_certfile, at.ssl_keyfile, password="")
     except OSError as wrong:
         raise ConfigError(
-            f"redis.ssl_certfile and redis.ssl_keyfile are no certificate and its unencrypted key in PEM form: {wrong}"
+            f"redis.ssl_certfile and redis.ssl_keyfile must be a certificate and its unencrypted key, as PEM: {wrong}"
         ) from None
-    return made
+    return loaded
 
 
 def refusal(at: Address) -> ssl.SSLError | None:
-    """Ask the port by hand why it hangs up: who writes first, as the client does, may never read the reason."""
-    place = urlsplit(at.url or "")
+    """Connect without the client to learn why the store closes connections; None where it does not say.
+
+    The client writes first, and so may never read the reason.
+    """
+    url = urlsplit(at.url or "")
     try:
-        plain = socket.create_connection((str(place.hostname), place.port or REDIS_PORT), LOOK_S)
-        with plain, context(at).wrap_socket(plain, server_hostname=place.hostname) as encrypted:
+        plain = socket.create_connection((str(url.hostname), url.port or REDIS_PORT), LOOK_S)
+        with plain, context(at).wrap_socket(plain, server_hostname=url.hostname) as encrypted:
             encrypted.recv(1)
     except ssl.SSLEOFError:
         return None

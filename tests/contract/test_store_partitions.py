@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from streams.errors import StoreBehind, StoreRefused
+from streams.errors import StoreRefused, StoreWentBack
 from streams.join.step import Move, PartitionState, Step
 from tests.contract.stores import RULES, TPS, Stage, T, join, look
 
@@ -42,7 +42,7 @@ def test_a_start_with_more_partitions_adds_them_and_one_with_fewer_is_refused(st
     feed = stage.feed(2)
     stage.store.create(feed, 2, MORE, {("p", 1): 40})
     assert stage.store.shard(feed, 1).partitions["p:1"].next == 0, "what came before the join knew of it counts"
-    with pytest.raises(StoreRefused, match=r"partitions that its topics do not have: o:1, o:2, p:1; a topic was made"):
+    with pytest.raises(StoreRefused, match=r"partitions that its topics do not have: o:1, o:2, p:1; a topic was created"):
         stage.store.create(feed, 2, TPS)
 
 
@@ -50,5 +50,5 @@ def test_a_feed_that_is_not_there_gets_no_partitions_and_a_store_that_went_back_
     feed = stage.feed()
     with pytest.raises(StoreRefused, match="MISSING"):
         stage.store.add(f"{feed}none", 1, MORE)
-    with pytest.raises(StoreBehind, match="UNKNOWN partition p:1"):
+    with pytest.raises(StoreWentBack, match="UNKNOWN partition p:1"):
         stage.store.step(feed, 0, Step("a", RULES, [Move("p:1", 0, 1)]))

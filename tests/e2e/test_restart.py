@@ -92,7 +92,7 @@ def test_a_store_that_was_emptied_is_made_anew(broker: Running, store_server: Ru
         with Redis.from_url(store_server.address) as redis:
             redis.flushall()
         assert run.process.wait(PATIENCE_S) == 5
-        assert "starting again makes it from what lasts" in run.said()
+        assert "start the feed again" in run.said()
         run.publish(*range(100, 150))
         run.start()
         run.until(lambda: run.learned() == 150)

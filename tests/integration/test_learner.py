@@ -152,7 +152,7 @@ class TestStoreThatWasLost:
             pass
         feed.join(0, 40)  # and these were never learned
         server.redis.flushall()
-        with pytest.raises(StoreRefused, match="starting again makes it from what lasts") as refused:
+        with pytest.raises(StoreRefused, match="start the feed again") as refused:
             role.step(1)
         assert refused.value.exit_code == 5
         learned = audit.count_learned(feed.registry)

@@ -107,7 +107,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def published(address: str, name: str, shards: int) -> list[dict[str, Any]]:
-    """Read the topic as its consumer: a void record takes back what lies behind its position."""
+    """Read the topic as its consumer: a void record takes back what is after its position."""
     found: list[dict[str, Any]] = []
     for shard in range(shards):
         tp, kept = Tp(name, shard), cast("list[dict[str, Any]]", [])

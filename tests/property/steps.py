@@ -143,7 +143,7 @@ def balanced(state: ShardState) -> None:
     assert sum(at.records for at in state.partitions.values()) == c["predictions"] + c["outcomes"]
 
 
-def same(state: ShardState, oracle: Oracle, samples: list[tuple[str, bytes]]) -> None:
+def same(state: ShardState, oracle: Oracle, samples: Sequence[tuple[str, bytes]]) -> None:
     assert dict(state.counters) == oracle.count
     assert (state.seq, state.chain, state.watermark_ms) == (oracle.seq, oracle.chain, oracle.watermark)
     assert dict(state.partitions) == oracle.partitions

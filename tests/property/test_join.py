@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from msgspec.structs import replace
 
-from streams.errors import StoreBehind, StoreRefused
+from streams.errors import StoreRefused, StoreWentBack
 from streams.join.step import Move, Rules, ShardState
 from streams.join.store import Store
 from tests.property.steps import (
@@ -83,7 +83,7 @@ def test_a_step_without_its_shard_or_with_unwelcome_parts_is_refused_and_changes
     unknown, ahead = blank(0), shard_step([(0, "id:9", 2_000, 0)], 0, 1, state)
     unknown.moves = [Move("q:0", 0, 1)]
     ahead.rules = replace(RULES, max_ahead_ms=2_000 - state.now_ms - 60_000)
-    for step, reason, error in ((unknown, "UNKNOWN", StoreBehind), (ahead, "AHEAD", StoreRefused)):
+    for step, reason, error in ((unknown, "UNKNOWN", StoreWentBack), (ahead, "AHEAD", StoreRefused)):
         with pytest.raises(error, match=reason):
             embedded_store.step(feed, 0, step)
     assert replace(embedded_store.shard(feed, 0), now_ms=0) == replace(state, now_ms=0)

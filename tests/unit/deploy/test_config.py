@@ -231,7 +231,7 @@ def test_a_broker_s_password_never_shows(tmp_path: Path) -> None:
     ("keys", "parts"),
     [
         ({"url": "redis://host", "username": "a"}, ["redis.username needs redis.password"]),
-        ({"url": f"redis://a:{SECRET}@host", "password": SECRET}, ["redis.url holds a user already"]),
+        ({"url": f"redis://a:{SECRET}@host", "password": SECRET}, ["redis.url already has a user in it"]),
         ({"password": SECRET}, ["redis.password needs redis.url or redis.sentinel"]),
         ({"url": "redis://host", "ssl_ca_certs": __file__}, ["redis.ssl_ca_certs needs redis.url = rediss://"]),
         ({"url": "redis://host", "ssl_check_hostname": "no"}, ["`bool`"]),
@@ -242,11 +242,11 @@ def test_a_broker_s_password_never_shows(tmp_path: Path) -> None:
         ({"sentinel": "a:1"}, ["redis.sentinel needs redis.sentinel_master"]),
         ({"sentinel_master": "m"}, ["redis.sentinel_master needs redis.sentinel"]),
         ({"sentinel_password": SECRET}, ["redis.sentinel_password needs redis.sentinel"]),
-        (SENTINEL | {"url": "redis://host"}, ["leave redis.url out, or redis.sentinel"]),
+        (SENTINEL | {"url": "redis://host"}, ["redis.url and redis.sentinel both"]),
         (SENTINEL | {"sentinel": "a:1,b"}, ["host:port, several with commas", "'a:1,b'"]),
         (SENTINEL | {"cluster": "true"}, ["redis.cluster needs redis.url"]),
         ({"cluster": "true"}, ["redis.cluster needs redis.url"]),
-        ({"cluster": "true", "url": "redis://host/1"}, ["redis.cluster needs", "number 0 only"]),
+        ({"cluster": "true", "url": "redis://host/1"}, ["redis.cluster needs", "no database but 0"]),
         ({"cluster": "true", "url": "unix:///socket"}, ["redis.cluster needs", "redis://host:port"]),
     ],
 )
