@@ -1,8 +1,8 @@
-"""A user's events by field names: what a record's value may be written in, and where id, time and label lie.
+"""Readers of a user's events: the format of a record's value, and which fields hold id, time and label.
 
-fields.py      field names into a reader
-content.py     what a format gives; JSON and MessagePack
-registry.py    a schema registry over HTTP, and the frame that names a schema
+fields.py      makes a reader from field names
+content.py     what a format is; JSON and MessagePack
+registry.py    a schema registry over HTTP, and the frame that names a value's schema
 avro.py        Avro, by a schema or a registry        ┐ each needs the extra `registry`
 protobuf.py    Protobuf, by a class or a registry     ┘
 """

@@ -1,7 +1,7 @@
 """Avro values, by one schema or by a registry's; needs the extra `registry`.
 
-Owns what Avro becomes in JSON: timestamps ms since 1970, decimals, dates, times of day and UUIDs text, bytes base64
-text. Does not know which fields matter. A schema by which a few hostile bytes could exhaust stack or memory is refused.
+Owns what Avro becomes in JSON: timestamps are ms since 1970, decimals, dates, times of day and UUIDs text, bytes base64
+text. Does not know which fields matter. Refuses a schema by which a few hostile bytes exhaust stack or memory.
 """
 
 import json
@@ -10,7 +10,7 @@ from io import BytesIO
 from typing import Any
 
 from streams.errors import ConfigError, MalformedEvent
-from streams.formats.content import Fields, Format, again, plain
+from streams.formats.content import Fields, Format, as_json, plain
 from streams.formats.registry import Known, Registry, Schema, framed
 
 try:
@@ -24,18 +24,18 @@ def avro(*, schema: Mapping[str, Any] | str | None = None, registry: Registry | 
     """Read Avro: bare values by one `schema`, or framed values by the schemas of a `registry`.
 
     Raises:
-        ConfigError: not exactly one of the two, or a schema that cannot be.
+        ConfigError: not exactly one of the two, or the schema is not Avro, or is refused.
     """
     if (schema is None) == (registry is None):
-        raise ConfigError("avro: give either a schema or a registry")
+        raise ConfigError("avro: give exactly one of schema and registry")
     if registry is not None:
         known = Known(lambda number: _registered(registry, number))
-        return Format(lambda value: _framed(known, value), again)
+        return Format(lambda value: _framed(known, value), as_json)
     try:
         parsed = _parsed(Schema("AVRO", schema if isinstance(schema, str) else json.dumps(schema), ()))
     except MalformedEvent as wrong:
         raise ConfigError(f"avro: {wrong}") from None
-    return Format(lambda value: _read(value, parsed), again)
+    return Format(lambda value: _read(value, parsed), as_json)
 
 
 def _framed(known: Known[Any], value: bytes) -> Fields:
@@ -56,24 +56,24 @@ def _parsed(schema: Schema) -> Any:
         for _, text in schema.imports:
             parse_schema(json.loads(text), named_schemas=named)
         parsed = parse_schema(json.loads(schema.text), named_schemas=named)
-        _bound(parsed, named, frozenset())
+        _refuse_unbounded(parsed, named, frozenset())
     except (SchemaParseException, ValueError, KeyError, TypeError, RecursionError) as wrong:
         raise MalformedEvent(f"not an Avro schema: {type(wrong).__name__}: {wrong}") from None
     return parsed
 
 
-def _bound(schema: Any, named: Mapping[str, Any], inside: frozenset[str]) -> None:
-    """Refuse what lets a value of few bytes nest without end (the decoder would crash), or list items without end."""
+def _refuse_unbounded(schema: Any, named: Mapping[str, Any], inside: frozenset[str]) -> None:
+    """Refuse a schema by which few bytes can nest without end, which crashes the decoder, or list items without end."""
     if isinstance(schema, str) and schema in named:
         if schema in inside:
             raise MalformedEvent(f"the Avro schema is recursive in {schema!r}, which is not supported")
-        return _bound(named[schema], named, inside)
+        return _refuse_unbounded(named[schema], named, inside)
     if isinstance(schema, dict):
         inside |= {schema.get("name", "")}
         if schema["type"] == "array" and _empty(schema["items"], named):
             raise MalformedEvent("the Avro schema has an array of items without bytes, which is not supported")
     for part in _parts(schema):
-        _bound(part, named, inside)
+        _refuse_unbounded(part, named, inside)
 
 
 def _parts(schema: Any) -> list[Any]:
@@ -86,7 +86,7 @@ def _parts(schema: Any) -> list[Any]:
 
 
 def _empty(schema: Any, named: Mapping[str, Any]) -> bool:
-    """Whether a value of the schema takes no bytes."""
+    """Return whether a value of the schema takes no bytes."""
     if isinstance(schema, str):
         return _empty(named[schema], named) if schema in named else schema == "null"
     if not isinstance(schema, dict):
@@ -101,11 +101,11 @@ def _empty(schema: Any, named: Mapping[str, Any]) -> bool:
 def _read(value: bytes, schema: Any) -> Fields:
     stream = BytesIO(value)
     try:
-        found = schemaless_reader(stream, schema, None)
-    except Exception as wrong:  # noqa: BLE001 bytes that are not Avro raise anything in the decoder
+        event = schemaless_reader(stream, schema, None)
+    except Exception as wrong:  # noqa: BLE001 the decoder may raise anything on bytes that are not Avro
         raise MalformedEvent(f"not Avro of the schema: {type(wrong).__name__}: {wrong}") from None
     if stream.tell() != len(value):
         raise MalformedEvent(f"not Avro of the schema: {len(value) - stream.tell()} bytes are left over")
-    if not isinstance(found, dict):
-        raise MalformedEvent(f"an event must be a record, not {type(found).__name__}")
-    return {key: plain(item) for key, item in found.items()}
+    if not isinstance(event, dict):
+        raise MalformedEvent(f"an event must be a record, not {type(event).__name__}")
+    return {key: plain(item) for key, item in event.items()}

@@ -1,7 +1,7 @@
 """What a format makes of a record's value, and the formats that need no schema: JSON and MessagePack.
 
-Owns what is an acceptable value: an object, whose text is one JSON document in UTF-8 that any parser reads back. Does
-not know which of its fields matter. The text is embedded in other documents as it is, so nothing in it goes unparsed.
+Owns which values are accepted: an object, whose text is one JSON document in UTF-8 that any parser reads. Does not know
+which of its fields matter. All of the text is parsed, because a sample embeds it in a larger document as it is.
 """
 
 import math
@@ -13,7 +13,7 @@ import msgspec
 
 from streams.errors import MalformedEvent
 
-MOST_NESTED = 128  # levels; readers of samples put them into documents of their own, and their limits start at 500
+MOST_NESTED = 128  # levels; a sample nests it deeper, and the limits of JSON parsers start at 500
 TOO_DEEP = f"nested deeper than {MOST_NESTED} levels"
 OPENINGS = b"[" * MOST_NESTED
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -22,17 +22,17 @@ Fields = dict[str, Any]
 
 
 class Format(NamedTuple):
-    """How a value is read: into its fields, and from the value and those into JSON text.
+    """How a value is read: `decode` returns its fields, and `text` the value's JSON, from the value and its fields.
 
-    Both raise `MalformedEvent`, and `Unreachable` where a schema cannot be asked for.
+    Both raise `MalformedEvent`, and `Unreachable` where a schema registry does not answer.
     """
 
     decode: Callable[[bytes], Fields]
     text: Callable[[bytes, Fields], bytes]
 
 
-def again(_: bytes, fields: Fields) -> bytes:
-    """Write the JSON text of fields that were not JSON; a number that is not finite becomes null.
+def as_json(_: bytes, fields: Fields) -> bytes:
+    """Return the JSON text of a value that was not JSON; a number that is not finite becomes null.
 
     Raises:
         MalformedEvent: JSON has no form for a value.
@@ -44,7 +44,7 @@ def again(_: bytes, fields: Fields) -> bytes:
 
 
 def plain(value: Any, levels: int = MOST_NESTED) -> Any:
-    """Give a decoded value in JSON's types: times become ms since 1970, what has a text stays for the encoder.
+    """Return a decoded value in types that have a JSON form: a time becomes ms since 1970.
 
     Raises:
         MalformedEvent: it is nested too deeply.
@@ -56,12 +56,12 @@ def plain(value: Any, levels: int = MOST_NESTED) -> Any:
         _level(levels)
         return [plain(item, levels - 1) for item in value]
     if isinstance(value, datetime):
-        return ms(value)
+        return epoch_ms(value)
     return value
 
 
-def ms(time: datetime) -> int:
-    """Give a time in ms since 1970; one without an offset counts as UTC."""
+def epoch_ms(time: datetime) -> int:
+    """Return a time in ms since 1970, UTC; a time without an offset counts as UTC."""
     return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - EPOCH) // timedelta(milliseconds=1)
 
 
@@ -71,12 +71,13 @@ def _level(levels: int) -> None:
 
 
 def _deep(value: Any) -> bool:
+    """Return whether a decoded object is nested too deeply."""
     level = [value]
     for _ in range(MOST_NESTED):
         level = [
             item
-            for held in level
-            for item in (held.values() if type(held) is dict else held)
+            for container in level
+            for item in (container.values() if type(container) is dict else container)
             if type(item) is dict or type(item) is list
         ]
         if not level:
@@ -85,7 +86,7 @@ def _deep(value: Any) -> bool:
 
 
 def _opens_deep(value: bytes) -> bool:
-    """Whether an object's text shows too many levels before it is parsed: so many brackets in a row, in no string."""
+    """Return whether an object's text, not yet parsed, has too many opening brackets in a row, outside of strings."""
     at = value.find(OPENINGS)
     return at >= 0 and value.count(b'"', 0, at) % 2 == 0 and value.find(b"\\", 0, at) < 0
 
@@ -119,14 +120,14 @@ def _decode_msgpack(value: bytes) -> Fields:
 
 
 def finite(value: Any) -> bool:
-    """Whether a value is a number, and neither infinite nor NaN."""
+    """Return whether a value is a number, and neither infinite nor NaN."""
     return type(value) is int or (isinstance(value, float) and math.isfinite(value))
 
 
 json = Format(_decode_json, lambda value, _: value)
 """The value is one JSON object, and goes into the sample byte for byte: `fields(format=json)`, the default."""
 
-msgpack = Format(_decode_msgpack, again)
+msgpack = Format(_decode_msgpack, as_json)
 """The value is one MessagePack map, and goes into the sample as JSON: `fields(format=msgpack)`.
 
 Binary becomes base64 text, a timestamp milliseconds since 1970; other extension types are refused.

@@ -1,6 +1,7 @@
-"""Field names into a reader: where a record holds an event's id, time and label.
+"""Makes a reader from field names: where a record holds an event's id, time and label.
 
-Owns the places and units that a user names, and what is refused there, by name. Does not know how a value is written.
+Owns the names and units that a user may give, and the reasons for which a record is refused. Does not know how a value
+is written.
 """
 
 from collections.abc import Callable
@@ -11,16 +12,16 @@ import msgspec
 
 from streams.errors import ConfigError, MalformedEvent
 from streams.events import Event, Reader, Record
-from streams.formats.content import Fields, Format, encode, finite, json, ms
+from streams.formats.content import Fields, Format, encode, epoch_ms, finite, json
 
 Unit = Literal["s", "ms", "us", "ns", "iso"]
 IN_A_MS = {"ms": 1, "us": 1_000, "ns": 1_000_000}
-FARTHEST = 1e24  # in any unit, far out of range already, and sums with it stay finite
-SHOWN = 60  # characters of what was found go into the reason
+FARTHEST = 1e24  # as a time far out of range in any unit, yet arithmetic with it stays finite
+SHOWN = 60  # at most so many characters of a refused value go into the reason
 
 
-class Place(NamedTuple):
-    """A place outside the value."""
+class RecordPart(NamedTuple):
+    """A part of a record outside its value, where an id or time may be."""
 
     of: Literal["key", "timestamp", "header"]
     name: str = ""
@@ -29,28 +30,28 @@ class Place(NamedTuple):
         return f"{self.of} {self.name!r}" if self.name else self.of
 
 
-KEY = Place("key")
-"""The record's key, UTF-8 text, as the place of an id or time: `fields(id=KEY)`, the default."""
+KEY = RecordPart("key")
+"""The record's key, UTF-8 text, as an id or time: `fields(id=KEY)`, the default."""
 
-TIMESTAMP = Place("timestamp")
-"""The record's time, as the place of an event time: `fields(t=TIMESTAMP)`, the default.
+TIMESTAMP = RecordPart("timestamp")
+"""The record's time as the event time: `fields(t=TIMESTAMP)`, the default.
 
-It is the header `t` where there is one, else the record's timestamp; in ms, whatever `t_unit` says.
+It is the header `t` where there is one, else the record's timestamp; always in ms, whatever `t_unit` says.
 """
 
 
-def header(name: str) -> Place:
-    """Name a header of the record, UTF-8 text, as the place of an id or time; of several headers the last counts.
+def header(name: str) -> RecordPart:
+    """Return what stands for a header of the record, UTF-8 text, as an id or time; of several the last counts.
 
     >>> read = fields(id=header("user"), label="bought")
     >>> record = Record("shop.outcomes", 0, 7, 0, 1700000000000, None, b'{"bought": true}', (("user", b"u1"),))
     >>> read(record)
     Event(id='u1', t_ms=1700000000000, body=b'1')
     """
-    return Place("header", name)
+    return RecordPart("header", name)
 
 
-Where = str | Place
+Where = str | RecordPart
 Pick = Callable[[Record, Fields], Any]
 
 
@@ -62,7 +63,7 @@ def fields(
     t_unit: Unit = "ms",
     format: Format = json,
 ) -> Reader[Event]:
-    """Make a feed's reader from the names of fields: of predictions, or with a `label` of outcomes.
+    """Make a feed's reader from the names of fields: with a `label` a reader of outcomes, else of predictions.
 
     `id`: where the id is: a field, `KEY` or a `header`; text, or a whole number.
     `t`: where the event time is: a field, `TIMESTAMP`, `KEY` or a `header`.
@@ -72,10 +73,10 @@ def fields(
     `format`: how the value is written: `json`, `msgpack`, or what `avro` and `protobuf` return.
 
     A field's name may be a path into nested objects, "user.id". The reader raises `MalformedEvent` where a record has
-    something else in these places, and the record goes to the dead letters.
+    something else there, and the record goes to the dead letters.
 
     Raises:
-        ConfigError: a name is empty, `id` is TIMESTAMP, or there is no such unit.
+        ConfigError: a name or a step of a path is empty, `id` is TIMESTAMP, or there is no such unit or format.
 
     >>> read = fields(id="user.id", t="at", t_unit="s", label="price")
     >>> read(Record("ads.outcomes", 0, 7, 0, 0, None, b'{"user": {"id": 12}, "at": 1.5, "price": 9}'))
@@ -84,42 +85,45 @@ def fields(
     Traceback (most recent call last):
     streams.errors.MalformedEvent: field 'price' must be the label, a finite number, text or a list; found nothing
     """
-    _check(id, t, label, t_unit)
+    _check(id, t, label, t_unit, format)
     id_of, t_of = _pick(id), _pick(t)
-    if isinstance(t, Place) and t_unit != "iso":
+    if isinstance(t, RecordPart) and t_unit != "iso":
         t_of = _digits(t_of)
-    told_id, told_t = _named(id), _named(t)
+    id_name, t_name = _named(id), _named(t)
     in_ms = t == TIMESTAMP or t_unit == "ms"
     time = TIMES["ms" if in_ms else t_unit]
-    label_of, told_label = (_pick(label), _named(label)) if label is not None else (None, "")
+    label_of, label_name = (_pick(label), _named(label)) if label is not None else (None, "")
     decode, text = format
 
     def read(record: Record) -> Event:
         value = record.value
         if value is None:
             raise MalformedEvent("the record has no value")
-        found = decode(value)
-        key = id_of(record, found)
+        content = decode(value)
+        key = id_of(record, content)
         if type(key) is not str or not key:
-            key = _whole(key, told_id)
-        t_ms = t_of(record, found)
+            key = _whole(key, id_name)
+        t_ms = t_of(record, content)
         if not in_ms or type(t_ms) is not int:
-            t_ms = time(t_ms, told_t)
+            t_ms = time(t_ms, t_name)
         if label_of is None:
-            return Event(key, t_ms, text(value, found))
-        return Event(key, t_ms, _label(label_of(record, found), told_label))
+            return Event(key, t_ms, text(value, content))
+        return Event(key, t_ms, _label(label_of(record, content), label_name))
 
     return read
 
 
-def _check(id: Where, t: Where, label: str | None, t_unit: str) -> None:
-    for name, where in (("id", id), ("t", t), ("label", label)):
-        if isinstance(where, str) and not all(where.split(".")):
+def _check(id: Where, t: Where, label: str | None, t_unit: str, format: Format) -> None:
+    for name, where in {"id": id, "t": t, "label": label}.items():
+        outside = where is None if name == "label" else isinstance(where, RecordPart)
+        if not outside and not (isinstance(where, str) and all(where.split("."))):
             raise ConfigError(f"fields: {name} must be a field's name or a path like 'user.id', got {where!r}")
     if id == TIMESTAMP:
-        raise ConfigError("fields: id must be a field, KEY or a header, not TIMESTAMP, which is no event's own")
+        raise ConfigError("fields: id must be a field, KEY or a header, not TIMESTAMP: many events may share one")
     if t_unit not in TIMES:
         raise ConfigError(f"fields: t_unit must be one of {', '.join(TIMES)}, got {t_unit!r}")
+    if not isinstance(format, Format):
+        raise ConfigError(f"fields: format must be json, msgpack, or what avro() or protobuf() returns, got {format!r}")
 
 
 def _named(where: Where) -> str:
@@ -139,10 +143,10 @@ def _pick(where: Where) -> Pick:
 def _field(path: str) -> Pick:
     first, *rest = path.split(".")
     if not rest:
-        return lambda _, found: found.get(first)
+        return lambda _, content: content.get(first)
 
-    def pick(_: Record, found: Fields) -> Any:
-        value = found.get(first)
+    def pick(_: Record, content: Fields) -> Any:
+        value = content.get(first)
         for name in rest:
             if not isinstance(value, dict):
                 return None
@@ -153,74 +157,74 @@ def _field(path: str) -> Pick:
 
 
 def _digits(pick: Pick) -> Pick:
-    """Take the number that a key or header spells; what is none stays text."""
+    """Turn the digits of a key or header into a number; any other text stays as it is."""
 
-    def number(record: Record, found: Fields) -> Any:
-        text = pick(record, found)
+    def number(record: Record, content: Fields) -> Any:
+        text = pick(record, content)
         short = isinstance(text, str) and len(text) < SHOWN and text.isascii()
         return int(text) if short and text.isdigit() else text
 
     return number
 
 
-def _text(found: bytes | None, told: str) -> str | None:
+def _text(value: bytes | None, name: str) -> str | None:
     try:
-        return None if found is None else found.decode()
+        return None if value is None else value.decode()
     except UnicodeDecodeError:
-        raise MalformedEvent(f"{told} is not UTF-8: {_shown(found)}") from None
+        raise MalformedEvent(f"{name} is not UTF-8: {_shown(value)}") from None
 
 
-def _whole(found: Any, told: str) -> str:
-    if type(found) is not int:
-        raise MalformedEvent(f"{told} must be the id, text or a whole number; found {_shown(found)}")
-    return str(found)
+def _whole(value: Any, name: str) -> str:
+    if type(value) is not int:
+        raise MalformedEvent(f"{name} must be the id, text or a whole number; found {_shown(value)}")
+    return str(value)
 
 
-def _label(found: Any, told: str) -> bytes:
-    if isinstance(found, bool):
-        return b"1" if found else b"0"
-    if not (finite(found) or isinstance(found, str | list)):
-        raise MalformedEvent(f"{told} must be the label, a finite number, text or a list; found {_shown(found)}")
+def _label(value: Any, name: str) -> bytes:
+    if isinstance(value, bool):
+        return b"1" if value else b"0"
+    if not (finite(value) or isinstance(value, str | list)):
+        raise MalformedEvent(f"{name} must be the label, a finite number, text or a list; found {_shown(value)}")
     try:
-        return encode(found)
+        return encode(value)
     except (TypeError, ValueError) as wrong:
-        raise MalformedEvent(f"{told} must be the label, but has no JSON form: {wrong}") from None
+        raise MalformedEvent(f"{name} must be the label, but has no JSON form: {wrong}") from None
 
 
-def _seconds(found: Any, told: str) -> int:
-    return round(_number(found, told) * 1_000)
+def _seconds(value: Any, name: str) -> int:
+    return round(_number(value, name) * 1_000)
 
 
 def _parts(unit: str) -> Callable[[Any, str], int]:
     in_a_ms = IN_A_MS[unit]
-    return lambda found, told: int(_number(found, told) // in_a_ms)
+    return lambda value, name: int(_number(value, name) // in_a_ms)
 
 
-def _number(found: Any, told: str) -> int | float:
-    if type(found) is int:
-        return found
-    if not finite(found) or abs(found) > FARTHEST:
-        raise MalformedEvent(f"{told} must be the time, a number; found {_shown(found)}")
-    return float(found)
+def _number(value: Any, name: str) -> int | float:
+    if type(value) is int:
+        return value
+    if not finite(value) or abs(value) > FARTHEST:
+        raise MalformedEvent(f"{name} must be the time, a number; found {_shown(value)}")
+    return float(value)
 
 
-def _iso(found: Any, told: str) -> int:
+def _iso(value: Any, name: str) -> int:
     try:
-        time = msgspec.convert(found, datetime)
+        time = msgspec.convert(value, datetime)
     except msgspec.ValidationError:
         time = None
     if time is None or time.tzinfo is None:
-        raise MalformedEvent(f"{told} must be the time, RFC 3339 with an offset; found {_shown(found)}")
-    return ms(time)
+        raise MalformedEvent(f"{name} must be the time, RFC 3339 with an offset; found {_shown(value)}")
+    return epoch_ms(time)
 
 
-def _shown(found: Any) -> str:
-    """Show what was found, cut: a container by its kind alone, for its text may be as long as the event."""
-    if isinstance(found, dict | list):
-        return "an object" if isinstance(found, dict) else "a list"
-    if isinstance(found, str | bytes):
-        return repr(found[:SHOWN])
-    shown = "nothing" if found is None else repr(found)
+def _shown(value: Any) -> str:
+    """Return a refused value for a message, cut; a container by its kind, as its text may be as long as the event."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    if isinstance(value, str | bytes):
+        return repr(value[:SHOWN])
+    shown = "nothing" if value is None else repr(value)
     return shown[:SHOWN]
 
 

@@ -1,15 +1,15 @@
 """Protobuf values, by a message class or by a registry's schemas; needs the extra `registry`.
 
-Owns what a message becomes in JSON: fields by their names in the .proto, those without presence always there, enums by
-name, whole numbers as numbers, a Timestamp ms since 1970, bytes base64 text, other well-known types as Protobuf's own
-JSON has them. Does not know which fields matter.
+Owns what a message becomes in JSON: fields have their names of the .proto, and those without presence are always there;
+enums are names, whole numbers are numbers, a Timestamp is ms since 1970, bytes are base64 text, other well-known types
+are as in Protobuf's own JSON. Does not know which fields matter.
 """
 
 from base64 import b64decode
 from typing import Any
 
 from streams.errors import ConfigError, MalformedEvent
-from streams.formats.content import MOST_NESTED, Fields, Format, again
+from streams.formats.content import MOST_NESTED, Fields, Format, as_json
 from streams.formats.registry import Known, Registry, framed
 
 try:
@@ -42,11 +42,11 @@ def protobuf(*, message: type[Message] | None = None, registry: Registry | None 
         ConfigError: not exactly one of the two.
     """
     if (message is None) == (registry is None):
-        raise ConfigError("protobuf: give either a message class or a registry")
+        raise ConfigError("protobuf: give exactly one of message and registry")
     if message is not None:
-        return Format(lambda value: _read(value, message), again)
+        return Format(lambda value: _read(value, message), as_json)
     known = Known(lambda number: _file(registry, number))  # type: ignore[arg-type]
-    return Format(lambda value: _framed(known, value), again)
+    return Format(lambda value: _framed(known, value), as_json)
 
 
 def _framed(known: Known[Any], value: bytes) -> Fields:
@@ -101,10 +101,10 @@ def _indexes(value: bytes) -> tuple[list[int], bytes]:
 
 def _varint(value: bytes, at: int) -> tuple[int, int]:
     number = 0
-    for place, byte in enumerate(value[at : at + VARINT_BYTES]):
-        number |= (byte & 0x7F) << 7 * place
+    for seven_bits, byte in enumerate(value[at : at + VARINT_BYTES]):
+        number |= (byte & 0x7F) << 7 * seven_bits
         if byte < 0x80:
-            return (number >> 1) ^ -(number & 1), at + place + 1
+            return (number >> 1) ^ -(number & 1), at + seven_bits + 1
     raise MalformedEvent("the path to a Protobuf message is cut short")
 
 
@@ -116,19 +116,19 @@ def _read(value: bytes, kind: type[Message]) -> Fields:
 
 
 def _fields(message: Any) -> Fields:
-    found: Fields = {}
+    fields: Fields = {}
     for field in message.DESCRIPTOR.fields:
         if field.has_presence and not message.HasField(field.name):
             continue
         value = getattr(message, field.name)
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
             of = field.message_type.fields_by_name["value"]
-            found[field.name] = {_key(key): _value(of, value[key]) for key in value}
+            fields[field.name] = {_key(key): _value(of, value[key]) for key in value}
         elif field.is_repeated:
-            found[field.name] = [_value(field, item) for item in value]
+            fields[field.name] = [_value(field, item) for item in value]
         else:
-            found[field.name] = _value(field, value)
-    return found
+            fields[field.name] = _value(field, value)
+    return fields
 
 
 def _key(key: Any) -> str:

@@ -1,8 +1,8 @@
-"""A schema registry over HTTP, as Confluent's API has it, and the frame that names an event's schema.
+"""A schema registry over HTTP, by Confluent's API, and the frame that names an event's schema.
 
 Owns the requests, their secrets and what an answer means: an unknown schema is the event's fault, an unreachable
-registry nobody's, a refused user the configuration's. Keeps every schema that it was given; does not know what is in
-one. Needs no library: a schema is asked for once.
+registry is retried, a refused user is a mistake in the configuration. Keeps every schema that it received. Does not
+know what is in a schema. Needs no client library, because each schema is requested only once.
 """
 
 import json
@@ -22,7 +22,7 @@ import msgspec
 from streams.errors import ConfigError, MalformedEvent, Unreachable
 
 ANSWER_S = 10.0
-UNKNOWN_S = 10.0  # an unknown schema is not asked for again so long: a feed full of it would wait for each event
+UNKNOWN_S = 10.0  # an unknown schema is requested again only after so long: else each event of it would wait
 MOST_UNKNOWN = 10_000
 FRAME_BYTES = 5
 MISSING = {40401, 40402, 40403}  # the registry's codes for: no such subject, version, schema
@@ -38,7 +38,7 @@ class Reference(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A schema as the registry gives it."""
+    """A schema as the registry answers."""
 
     text: str = msgspec.field(name="schema")
     kind: str = msgspec.field(name="schemaType", default="AVRO")
@@ -46,7 +46,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Schema(NamedTuple):
-    """A schema's text, and before it those that it imports, as (name, text), each after its own imports."""
+    """A schema's kind and text, and those that it imports, as (name, text), each after its own imports."""
 
     kind: str
     text: str
@@ -57,7 +57,7 @@ class Registry:
     """One registry by URL, with a `user` and `password`, or a bearer `token`; `ca` is a file of trusted certificates.
 
     Raises:
-        ConfigError: the URL, the certificates, or a secret together with another or over plain HTTP's URL.
+        ConfigError: the URL or the certificates cannot be used, a secret is in the URL, or a user and a token are set.
     """
 
     def __init__(
@@ -71,20 +71,20 @@ class Registry:
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
-            raise ConfigError("a registry's URL is http(s)://HOST[:PORT][/PATH]; user and password go beside it")
+            raise ConfigError("a registry's URL must be http(s)://HOST[:PORT][/PATH]; user and password are arguments")
         if (user is None) != (password is None) or (user is not None and token is not None):
-            raise ConfigError("a registry takes a user and its password, or a token")
+            raise ConfigError("a registry takes user and password, or a token")
         self._url = url.rstrip("/")
         self._authorization = _authorization(user, password, token)
         self._trust = _trust(ca) if parts.scheme == "https" else None
 
     def schema(self, number: int, form: str = "") -> Schema:
-        """Ask for a schema by its id, and for all that it imports; `form` is the registry's `format`.
+        """Request a schema by its id, and all that it imports; `form` is the API's parameter `format`.
 
         Raises:
-            MalformedEvent: there is none of this id.
+            MalformedEvent: no schema has this id.
             Unreachable: the registry does not answer.
-            ConfigError: it refuses us, or is no registry.
+            ConfigError: it refuses us, or is not a registry.
         """
         answer = self._ask(f"/schemas/ids/{number}", form)
         imports: dict[str, str] = {}
@@ -94,9 +94,9 @@ class Registry:
     def _import(self, answer: Answer, form: str, imports: dict[str, str]) -> None:
         for name, subject, version in ((r.name, r.subject, r.version) for r in answer.references):
             if name not in imports:
-                found = self._ask(f"/subjects/{quote(subject, safe='')}/versions/{version}", form)
-                self._import(found, form, imports)
-                imports[name] = found.text
+                imported = self._ask(f"/subjects/{quote(subject, safe='')}/versions/{version}", form)
+                self._import(imported, form, imports)
+                imports[name] = imported.text
 
     def _ask(self, path: str, form: str) -> Answer:
         request = Request(f"{self._url}{path}{'?format=' + form if form else ''}")
@@ -138,7 +138,11 @@ class Known(Generic[T]):
         self._unknown: dict[int, tuple[float, str]] = {}
 
     def __call__(self, number: int) -> T:
-        """Give what was made of a schema; raises what making it raised."""
+        """Return what was made of a schema.
+
+        Raises:
+            MalformedEvent: no schema has this id, or what making it raises.
+        """
         if number in self._made:
             return self._made[number]
         until, reason = self._unknown.get(number, (float("-inf"), ""))
@@ -158,7 +162,7 @@ def framed(value: bytes) -> tuple[int, bytes]:
     """Split a value in the registry's wire format: a zero, the schema's id in four bytes, the rest.
 
     Raises:
-        MalformedEvent: it is not.
+        MalformedEvent: it is not in this format.
     """
     if len(value) < FRAME_BYTES or value[0]:
         raise MalformedEvent(f"not in the registry's wire format, a zero and a schema id: begins with {value[:5]!r}")

@@ -101,7 +101,11 @@ class TestFields:
             ({"t": "a..b"}, "t must be a field's name"),
             ({"label": "y."}, "label must be a field's name"),
             ({"id": TIMESTAMP}, "not TIMESTAMP"),
+            ({"id": None}, "id must be a field's name"),
+            ({"label": KEY}, "label must be a field's name"),
             ({"t_unit": "min"}, "one of s, ms, us, ns, iso"),
+            ({"format": "json"}, "format must be json, msgpack, or"),
+            ({"format": stdlib}, "format must be json, msgpack, or"),
         ],
     )
     def test_names_that_cannot_be(self, named: dict[str, Any], reason: str) -> None:

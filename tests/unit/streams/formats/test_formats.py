@@ -54,7 +54,7 @@ class TestAvro:
 
     def test_a_schema_or_a_registry(self) -> None:
         for make in (avro, protobuf):
-            with pytest.raises(ConfigError, match="either"):
+            with pytest.raises(ConfigError, match="exactly one of"):
                 make()
 
 
