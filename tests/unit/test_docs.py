@@ -1,0 +1,97 @@
+"""The documentation: it names every setting with its default, and whatever it points to exists."""
+
+import json
+import re
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from deploy.config import SECTIONS
+from deploy.feed import Feed
+from deploy.pipeline import Pipeline
+from learners.evaluation.gate import Promotion
+from learners.online.settings import Online
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+README = ROOT / "README.md"
+PAGES = [README, *sorted(DOCS.rglob("*.md"))]
+TODAY = [page for page in PAGES if not page.is_relative_to(DOCS / "log")]  # the log's old entries name what is gone
+FOLDERS = ("benchmarks", "compressors", "deploy", "docs", "examples", "learners", "streams", "tests")
+NONE = "–"
+
+
+def id_of(page: Path) -> str:
+    """Name a test's page."""
+    return page.relative_to(ROOT).as_posix()
+
+
+def without_code(page: Path) -> str:
+    """Return a page's text without its blocks of code."""
+    fenced = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"^(?: {4}|\t).*$", "", fenced, flags=re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what `#…` can point to in a page, by GitHub's rule."""
+    headings = re.findall(r"^#+ (.+)$", without_code(page), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def tables(page: Path) -> dict[str, dict[str, str]]:
+    """Return the first two cells of each row of a page's tables, by section; `section.key` belongs to its section."""
+    found: dict[str, dict[str, str]] = {}
+    for part in re.split(r"^##? ", page.read_text(encoding="utf-8"), flags=re.MULTILINE):
+        title = re.findall(r"`\[?(\w+)\]?`", part.partition("\n")[0])
+        for key, cell in re.findall(r"^\| `([\w.]+)` \| (.*?) \|", part, flags=re.MULTILINE):
+            section, _, name = key.rpartition(".")
+            found.setdefault(section or title[0], {})[name] = cell
+    return found
+
+
+def shown(value: Any) -> str:
+    """Return a default as the page writes it."""
+    if value is None or value in (MISSING, msgspec.NODEFAULT):
+        return NONE
+    return f"`{value:.10g}`" if isinstance(value, float) else f"`{json.dumps(value)}`"
+
+
+def test_every_setting_is_documented_with_its_default_and_no_other() -> None:
+    documented = tables(DOCS / "settings.md")
+    for section, kind in SECTIONS.items():
+        expected = {field.name: shown(field.default) for field in msgspec.structs.fields(kind)}
+        assert documented.pop(section) == expected, section
+    for python in (Feed, Online, Promotion):
+        assert documented.pop(python.__name__) == {one.name: shown(one.default) for one in fields(python)}
+    assert list(documented.pop("Pipeline")) == [field.name for field in fields(Pipeline)]
+    assert not documented
+
+
+@pytest.mark.parametrize("page", PAGES, ids=id_of)
+def test_every_link_to_a_file_or_heading_leads_there(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", without_code(page)):
+        if re.match(r"\w+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", TODAY, ids=id_of)
+def test_every_file_and_folder_that_is_named_exists(page: Path) -> None:
+    for name in re.findall(r"`([\w./-]+)`", without_code(page)):
+        if name.startswith(tuple(f"{folder}/" for folder in FOLDERS)):
+            assert (ROOT / name).exists(), name
+
+
+def test_every_page_is_in_the_index() -> None:
+    linked = set(re.findall(r"\]\((\w[\w-]*\.md)\)", (DOCS / "index.md").read_text(encoding="utf-8")))
+    assert linked == {page.name for page in DOCS.glob("*.md")} - {"index.md"}
+
+
+def test_the_readme_is_a_front_page() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 130
