@@ -4,7 +4,6 @@ Owns the replay, a fold over commits, and when a candidate is made. Does not jud
 """
 
 import copy
-import time
 from collections import deque
 
 import torch
@@ -16,6 +15,7 @@ from deploy.engine import find
 from deploy.learning.candidates import compress, make_learner
 from deploy.pipeline import Pipeline
 from deploy.registry.commits import backwards
+from deploy.registry.follow import Follower
 from deploy.registry.kinds import CANDIDATES, COMMITS, DISTILLER
 from deploy.registry.records import By, Candidate, DistillerNote
 from deploy.registry.registry import Registry
@@ -25,22 +25,21 @@ from learners.online.batches import Encoder, Inputs, join, labels
 from streams.join.store import Store
 
 
-class DistillerRole:
-    """Follows the commits and makes one candidate for each that is due."""
+class DistillerRole(Follower):
+    """Takes the commits in their order, and makes one candidate for each that says that one is due."""
 
     def __init__(self, pipeline: Pipeline, store: Store, registry: Registry, *, engines: bool = False) -> None:
         """With `engines`, each candidate gets one that is proven, or the reason why torch runs it."""
-        self._pipeline, self._store, self._registry = pipeline, store, registry
+        super().__init__(pipeline.name, store)
+        self._pipeline, self._registry = pipeline, registry
         self._learner = make_learner(pipeline)
         self._encoder = Encoder(pipeline.features, pipeline.encode)
         self._replay: deque[tuple[Inputs, Tensor]] = deque()
         self._commit, self._candidate, self._engines = -1, registry.last(CANDIDATES), engines
 
-    def step(self, block_ms: int) -> bool:
-        """Take the next commit, if there is one."""
+    def _take(self) -> bool:
         commit = self._registry.record(COMMITS, self._commit + 1)
         if commit is None:
-            time.sleep(block_ms / 1000)
             return False
         if commit.void:
             self._remember_again(commit.number)
@@ -49,8 +48,10 @@ class DistillerRole:
         if commit.due is not None:
             self._make(commit)
         self._commit = commit.number
-        self._store.put(self._pipeline.name, DISTILLER.entry(DistillerNote(self._commit, self._candidate)))
         return True
+
+    def _notes(self) -> dict[str, bytes]:
+        return DISTILLER.entry(DistillerNote(self._commit, self._candidate))
 
     def _remember_again(self, last: int) -> None:
         """Take the newest samples up to a commit that made others void."""

@@ -3,8 +3,7 @@
 Owns that one decision. Does not know samples or models.
 """
 
-import time
-
+from deploy.registry.follow import Follower
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, CONDUCTOR, VERDICTS
 from deploy.registry.records import Candidate, Champion, ConductorNote
 from deploy.registry.registry import Registry
@@ -27,31 +26,33 @@ def promote(verdict: Verdict, candidate: Candidate, number: int) -> Champion:
     )
 
 
-class ConductorRole:
-    """Takes the candidates in their order: refused ones pass, a proven one becomes champion."""
+class ConductorRole(Follower):
+    """Takes the candidates in their order, as they are decided: a proven one becomes the next champion."""
 
     def __init__(self, feed: str, store: Store, registry: Registry) -> None:
-        self._feed, self._store, self._registry = feed, store, registry
-        self._done, self._version = -1, registry.last(CHAMPIONS)
+        super().__init__(feed, store)
+        self._registry = registry
+        self._candidate, self._version = -1, registry.last(CHAMPIONS)
 
-    def step(self, block_ms: int) -> bool:
-        """Take the next candidate that is decided, if there is one."""
-        candidate = self._registry.record(CANDIDATES, self._done + 1)
-        verdict = self._registry.record(VERDICTS, self._done + 1)
+    def _take(self) -> bool:
+        """Take the next candidate, if it is decided: refused when it was made, or by its verdict."""
+        candidate = self._registry.record(CANDIDATES, self._candidate + 1)
+        verdict = self._registry.record(VERDICTS, self._candidate + 1)
         if candidate is None or (verdict is None and candidate.refused is None):
-            time.sleep(block_ms / 1000)
             return False
         if verdict is not None and verdict.decision is Decision.PROVEN and not self._promote(verdict, candidate):
             return True  # another conductor was faster, perhaps with this very candidate: look again
-        self._done = candidate.number
-        self._store.put(self._feed, CONDUCTOR.entry(ConductorNote(self._done, self._version)))
+        self._candidate = candidate.number
         return True
 
-    def _promote(self, verdict: Verdict, candidate: Candidate) -> bool:
-        """Make the candidate the next champion, unless it was one before; False if that number was taken meanwhile.
+    def _notes(self) -> dict[str, bytes]:
+        return CONDUCTOR.entry(ConductorNote(self._candidate, self._version))
 
-        The champions that were looked through end just before the number that is taken next: what another conductor
-        made meanwhile has that number.
+    def _promote(self, verdict: Verdict, candidate: Candidate) -> bool:
+        """Make the candidate the next champion, unless it was one before.
+
+        Return False if another conductor has taken that number meanwhile. It cannot have made a champion that is missed
+        here: the number that is tried follows the last champion that was looked at.
         """
         champions = list(self._registry.records(CHAMPIONS))
         self._version = champions[-1].number

@@ -11,6 +11,7 @@ import torch
 from deploy.engine import load
 from deploy.pipeline import Pipeline
 from deploy.registry.commits import taken_back
+from deploy.registry.follow import Follower
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, EVALUATOR, METRICS, VERDICTS
 from deploy.registry.records import EvaluatorNote, MetricName, Metrics, Row, Trial
 from deploy.registry.registry import Registry
@@ -20,25 +21,26 @@ from learners.online.batches import Encoder
 from streams.errors import RegistryError
 from streams.join.store import Store
 
-METRICS_EVERY_S = 0.5  # metrics are for people
+METRICS_EVERY_S = 0.5  # metrics are for people, who need them no more often
 
 
-class EvaluatorRole:
-    """Follows one feed's commits from the first; its state is a fold over them."""
+class EvaluatorRole(Follower):
+    """Takes one feed's commits from the first one on; its state is a fold over them."""
 
     def __init__(
         self, pipeline: Pipeline, window_ms: int, store: Store, registry: Registry, *, engines: bool = True
     ) -> None:
         """With `engines`, what is judged is run as it will be served; without, by torch."""
-        self._pipeline, self._store, self._registry = pipeline, store, registry
+        super().__init__(pipeline.name, store)
+        self._pipeline, self._registry = pipeline, registry
         encoder, rate = Encoder(pipeline.features, pipeline.encode), pipeline.online.intercept_rate
         frozen = first_version(pipeline, registry, engines=engines)
         self._evaluator = Evaluator(pipeline.task, encoder, pipeline.promotion, rate, window_ms, frozen)
         self._commit, self._candidate, self._verdict, self._engines = -1, -1, -1, engines
-        self._measured_at, self._stale = 0.0, False
         self._metrics: dict[str, bytes] = {}
+        self._measured, self._measured_at_s = -1, 0.0
 
-    def step(self, block_ms: int) -> bool:
+    def _take(self) -> bool:
         """Take the next candidate and the next commit, if there is one."""
         started = self._start_candidate()
         commit = self._registry.record(COMMITS, self._commit + 1)
@@ -47,13 +49,7 @@ class EvaluatorRole:
                 self._evaluator.expect(taken_back(self._registry, commit))
             self._write(self._evaluator.take(commit))
             self._commit = commit.number
-        if started or commit is not None:
-            self._note()
-            return True
-        if self._stale and time.monotonic() - self._measured_at > METRICS_EVERY_S:
-            self._note()
-        time.sleep(block_ms / 1000)
-        return False
+        return started or commit is not None
 
     def _start_candidate(self) -> bool:
         candidate = self._registry.record(CANDIDATES, self._candidate + 1)
@@ -72,18 +68,16 @@ class EvaluatorRole:
             self._registry.create(VERDICTS, verdict.candidate, verdict)
             self._verdict = verdict.candidate
 
-    def _note(self) -> None:
+    def _notes(self) -> dict[str, bytes]:
         running = self._evaluator.running
         trial = None
         if running:
             number, gate = running
             trial = Trial(number, gate.samples, gate.log_wealth, gate.log_needed)
-        self._stale = time.monotonic() - self._measured_at <= METRICS_EVERY_S
-        if not self._stale:
-            self._measured_at = time.monotonic()
+        if self._measured < self._commit and time.monotonic() - self._measured_at_s > METRICS_EVERY_S:
+            self._measured, self._measured_at_s = self._commit, time.monotonic()
             self._metrics = METRICS.entry(metrics(self._evaluator))
-        note = EvaluatorNote(self._commit, self._candidate, self._verdict, trial)
-        self._store.put(self._pipeline.name, EVALUATOR.entry(note) | self._metrics)
+        return EVALUATOR.entry(EvaluatorNote(self._commit, self._candidate, self._verdict, trial)) | self._metrics
 
 
 def first_version(pipeline: Pipeline, registry: Registry, *, engines: bool = True) -> Answer:

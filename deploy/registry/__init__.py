@@ -4,6 +4,7 @@ kinds.py       every name under which something is written down, and what it mea
 records.py     what roles write down for each other
 registry.py    records that are created once, blobs by digest
 storage.py     bytes that are created once, durably
+follow.py      a role that takes record after record, and notes how far it is
 commits.py     the commits read newest first, and a state rebuilt from them
 learned.py     every sample learned once, none missing
 """

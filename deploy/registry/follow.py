@@ -1,0 +1,39 @@
+"""What the distiller, the evaluator and the conductor share: take the next record, else wait, then note how far one is.
+
+Owns these three steps. Does not know what a record is, or what is made of it.
+"""
+
+import time
+from abc import ABC, abstractmethod
+
+from streams.join.store import Store
+
+
+class Follower(ABC):
+    """A role that takes the registry's records one after the other; its notes on the feed's board say how far it is."""
+
+    def __init__(self, feed: str, store: Store) -> None:
+        self._feed, self._store = feed, store
+        self._noted: dict[str, bytes] = {}
+
+    def step(self, block_ms: int) -> bool:
+        """Take the next record, or wait `block_ms` if there is none; return whether there was one.
+
+        Waiting is sleeping: a new file in the registry wakes nobody.
+        """
+        taken = self._take()
+        notes = self._notes()
+        if notes != self._noted:
+            self._store.put(self._feed, notes)
+            self._noted = notes
+        if not taken:
+            time.sleep(block_ms / 1000)
+        return taken
+
+    @abstractmethod
+    def _take(self) -> bool:
+        """Take the next record; return False if there is none yet."""
+
+    @abstractmethod
+    def _notes(self) -> dict[str, bytes]:
+        """Return the notes as they should be on the board now, by name."""
