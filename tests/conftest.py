@@ -11,12 +11,18 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from redis import Redis
 
 from deploy.embedded.servers import Service, start_broker, start_store
 from streams.join.store import Store
 
 SECOND = {"external", "redis", "redis cluster", "valkey cluster"}  # parameters: other than one embedded server
+
+
+# On a busy machine an example may take any time.
+settings.register_profile("untimed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

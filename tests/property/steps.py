@@ -17,7 +17,7 @@ WINDOW, KEEP, AHEAD = 100, 50, 10**13
 TPS = [("p", 0), ("o", 0), ("o", 1)]
 NAMES = ["p:0", "o:0", "o:1"]
 FEEDS, TOKENS = itertools.count(), itertools.count()
-REAL = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+REAL = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 RULES = Rules(WINDOW, KEEP, 0, AHEAD)

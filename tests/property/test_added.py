@@ -14,7 +14,7 @@ from tests.property import test_join_order as joins
 from tests.property import test_verify as verifies
 from tests.property.oracle import Oracle
 from tests.property.steps import NAMES, REAL, WINDOW, Plan
-from tests.property.test_verify import MANY, Turn, World
+from tests.property.test_verify import Turn, World
 
 ADDED = ["p:1", "o:2", "p:2"]
 TPS = [("p", 1), ("o", 2), ("p", 2)]
@@ -94,7 +94,7 @@ turns = st.lists(
 )
 
 
-@settings(MANY, max_examples=300)
+@settings(max_examples=300)
 @given(rules=verifies.policies, turns=turns)
 def test_no_order_of_events_makes_a_difference_without_an_explanation(
     rules: Rules, turns: list[tuple[Turn, bool]]

@@ -65,7 +65,7 @@ def same(ours: tuple[Tensor, Tensor | None], theirs: tuple[Tensor, Tensor | None
             torch.testing.assert_close(a, b, **({} if near else {"rtol": 0, "atol": 0}))  # type: ignore[arg-type]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data(), settings_of())
 def test_with_float_inputs_it_is_plain_attention_with_rounded_weights(
     data: st.DataObject, drawn: tuple[dict[str, Any], int]
@@ -85,7 +85,7 @@ def test_with_float_inputs_it_is_plain_attention_with_rounded_weights(
     same(form(*inputs, **named), plain(*inputs, **named), near=True)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data(), settings_of(), st.sampled_from([Quantize(), Quantize("int4", "row"), Quantize("int3", "float", 3)]))
 def test_it_is_served_as_it_was_trained_whatever_the_call(
     data: st.DataObject, drawn: tuple[dict[str, Any], int], step: Quantize

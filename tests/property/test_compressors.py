@@ -36,7 +36,7 @@ def scaled(rows: int, columns: int, scales: list[float], seed: int) -> Tensor:
     return values * picked[:, None]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.integers(0, 40), WIDTHS, WIDTHS, st.lists(SCALES, min_size=1, max_size=3), st.booleans(), st.integers(2, 8),
     st.floats(0, 0.99), st.integers(0, 999),
@@ -57,7 +57,7 @@ def test_the_artifact_answers_as_the_training_form_whatever_the_scales(
     torch.testing.assert_close(theirs, ours, rtol=0, atol=0, equal_nan=True)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 20), WIDTHS, st.lists(SCALES, min_size=1, max_size=3), st.integers(1, 127), st.integers(0, 999))
 def test_quantized_rows_are_whole_within_levels_and_half_a_step_off(
     rows: int, columns: int, scales: list[float], levels: int, seed: int
@@ -92,7 +92,7 @@ def test_packed_floats_come_back(values: list[float], kind: str) -> None:
     assert torch.equal(packing.unpack(parts, given_values.shape, dtype), given_values)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     WIDTHS, WIDTHS, st.lists(SCALES, min_size=1, max_size=3), st.integers(2, 8), st.none() | st.integers(2, 80),
     st.integers(0, 999),
@@ -108,7 +108,7 @@ def test_groups_of_any_size_round_by_half_a_step_at_most(
     assert bool(((back.double() - weight.double()).abs() <= each * 0.50001 + 1e-38).all())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.sampled_from([prune_amount, LAMP, prune_threshold]), st.floats(0, 0.99)), max_size=6),
     st.integers(0, 99),
@@ -129,7 +129,7 @@ def test_masks_only_lose_entries_and_an_amount_is_reached(
             assert math.isclose(sparsity(form).overall, max(before, round(value * size) / size))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6), SCALES), min_size=1, max_size=4), st.floats(0, 0.999),
     st.floats(0, 0.999), st.integers(0, 999),
@@ -173,7 +173,7 @@ torch.manual_seed(0)
 PACKED = pack(training_form(tiny(), RECIPE), {"note": "é"})
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.integers(0, len(PACKED) - 1), st.integers(1, 255))
 def test_no_altered_byte_passes(place: int, change: int) -> None:
     altered = bytearray(PACKED)
@@ -183,7 +183,7 @@ def test_no_altered_byte_passes(place: int, change: int) -> None:
             read(bytes(altered))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=300))
 def test_no_other_bytes_pass(data: bytes) -> None:
     for given_bytes in (data, data + PACKED, PACKED[:8] + data):

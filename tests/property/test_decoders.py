@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streams.errors import MalformedEvent
@@ -21,7 +21,6 @@ from streams.formats.protobuf import protobuf
 from tests.clicks import CLICK, CLICKED, click_class, clicked, written
 from tests.hostile import BIG_BYTES, HUGE, KINDS, SEED_MS, hostile
 
-untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 FORMATS: dict[str, Format] = {
     "json": json,
     "msgpack": msgpack,
@@ -88,14 +87,12 @@ def test_each_format_reads_its_seed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@untimed
 @given(value=st.binary(max_size=300), key=st.none() | st.binary(max_size=8))
 def test_any_bytes(name: str, value: bytes, key: bytes | None) -> None:
     check(name, value, key)
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@untimed
 @given(data=st.data())
 def test_a_good_event_with_some_bytes_changed(name: str, data: st.DataObject) -> None:
     value = bytearray(SEEDS[name])
@@ -105,7 +102,6 @@ def test_a_good_event_with_some_bytes_changed(name: str, data: st.DataObject) ->
     check(name, bytes(value))
 
 
-@untimed
 @given(objects)
 @example({"at": 1e300, "id": "\0{}"})
 def test_any_object_as_json(value: dict[str, Any]) -> None:
@@ -113,7 +109,6 @@ def test_any_object_as_json(value: dict[str, Any]) -> None:
     check("json", stdlib.dumps(value, ensure_ascii=False).encode(errors="surrogatepass"))
 
 
-@untimed
 @given(objects)
 def test_any_object_as_messagepack(value: dict[str, Any]) -> None:
     try:
@@ -124,7 +119,6 @@ def test_any_object_as_messagepack(value: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@untimed
 @given(st.randoms(use_true_random=False))
 def test_hostile_events_by_the_json_reader(kind: str, rng: Any) -> None:
     evil = hostile(rng, 1, big_bytes=BIG_BYTES // 100, kinds=[kind])

@@ -35,9 +35,8 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 @settings(
     max_examples=30,
-    deadline=None,
     phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_whatever_happens_all_is_learned_once_and_the_state_is_a_fold(
     embedded_store: Store,

@@ -32,7 +32,7 @@ def layer(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor]:
     return weight, mask, slope
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(layer(), st.floats(0, 1))
 def test_a_swap_keeps_the_sparsity_and_what_is_large(given_layer: tuple[Tensor, Tensor, Tensor], share: float) -> None:
     weight, mask, slope = given_layer
@@ -54,7 +54,7 @@ def test_a_swap_keeps_the_sparsity_and_what_is_large(given_layer: tuple[Tensor, 
     assert stayed.sum() + grown.sum() == mask.sum()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(layer(), st.floats(0, 1), st.integers(1, 7))
 def test_a_swap_among_neighbours_keeps_their_numbers(
     given_layer: tuple[Tensor, Tensor, Tensor], share: float, of: int
@@ -83,7 +83,7 @@ def learner(step: Prune, every: int) -> Learner:
 
 
 @pytest.mark.parametrize("step", [AMOUNT, PATTERN])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(sizes=st.lists(st.integers(1, 40), min_size=8, max_size=12), put_back=st.sets(st.integers(0, 7)))
 def test_a_learner_put_back_anywhere_refreshes_as_one_that_never_stopped(
     step: Prune, sizes: list[int], put_back: set[int]

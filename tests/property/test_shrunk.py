@@ -53,7 +53,7 @@ def begun(model: Callable[[], nn.Module], recipe: Recipe, every: int) -> Learner
 
 
 @pytest.mark.parametrize("model", [small.net, Deep])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     amount=st.sampled_from([0.25, 0.5, 0.9]),
     rest=st.sampled_from(RESTS),

@@ -4,7 +4,7 @@ import json
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -15,7 +15,6 @@ from tests.property.oracle import Oracle
 
 WINDOW, KEEP, TICK = 100, 50, 7
 NAMES = ["p:0", "p:1", "o:0", "o:1"]
-MANY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 absent = st.sampled_from([("", 0), ("0", 0), ("-0.5", 1)])
 policies = st.builds(
@@ -104,7 +103,7 @@ class World:
         return verify(history, samples, waiting)
 
 
-@settings(MANY, max_examples=400)
+@settings(max_examples=400)
 @given(rules=policies, turns=turns)
 def test_no_order_of_events_makes_a_difference_without_an_explanation(rules: Rules, turns: list[Turn]) -> None:
     """Late, early, idle, ended, copied, used again: the join is right, so the verifier must not say otherwise."""
@@ -131,7 +130,7 @@ def in_order(rules: Rules, plan: list[tuple[int, int, int, int]]) -> World:
     return world
 
 
-@settings(MANY, max_examples=100)
+@settings(max_examples=100)
 @given(rules=policies, plan=calm, data=st.data())
 def test_a_sample_that_is_missing_doubled_or_changed_is_seen(
     rules: Rules, plan: list[tuple[int, int, int, int]], data: st.DataObject

@@ -83,7 +83,7 @@ def test_without_training_they_stay(learned: nn.Module, recipe: str) -> None:
         assert torch.equal(kept, learned.state_dict()[name])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.lists(st.floats(0.01, 100), min_size=4, max_size=4),
     st.lists(st.sampled_from([-1.0, 1.0]), min_size=4, max_size=4),

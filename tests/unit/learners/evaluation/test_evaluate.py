@@ -88,7 +88,7 @@ def test_only_predictions_after_all_that_was_known_count_and_none_before_its_win
 
 
 @given(st.randoms(use_true_random=False))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_order_in_which_labels_arrive_does_not_matter(random: object) -> None:
     chosen = small.samples(400)
     fresh = chosen[100:]
