@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+import msgspec
 from msgspec import Struct
 
 from deploy.registry.kinds import (
@@ -56,6 +57,11 @@ class Progress(Struct, frozen=True):
     distiller: DistillerNote | None
     evaluator: EvaluatorNote | None
     conductor: ConductorNote | None
+
+    def reached(self) -> object:
+        """Return what is equal in two looks between which nothing was read, joined, learned or decided."""
+        joined = [({tp: at.next for tp, at in shard.partitions.items()}, shard.counters) for shard in self.shards]
+        return joined, msgspec.structs.replace(self, shards=[])
 
     def settled(self, outcomes: dict[str, int]) -> bool:
         """Tell whether nothing is outstanding for these outcomes (next offsets) and for all that was answered."""

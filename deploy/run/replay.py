@@ -13,12 +13,11 @@ from itertools import groupby
 
 from deploy.monitor import Monitor
 from deploy.pipeline import FeedEvent
-from streams.errors import Stalled
+from deploy.run.stall import until
 from streams.kafka import Sink, Tp
 from streams.kafka.records import tp_name
 
 POLL_S = 0.001
-STALL_S = 120.0
 
 
 class Replay:
@@ -47,15 +46,15 @@ class Replay:
         """Publish slice by slice; yield while waiting and after each slice, so that the caller can look around.
 
         Raises:
-            Stalled: a slice took longer than `STALL_S`.
+            Stalled: nothing moves any more, and a slice is not finished.
         """
         for _, group in self._slices:
             events = list(group)
             self.at_ms, self._began_ms = events[-1].t_ms, self._began_ms or events[0].t_ms
             if self._publish(events, "requests"):
-                yield from self._wait(lambda: monitor.answered(self.ends["requests"]))
+                yield from self._wait(monitor, lambda: monitor.answered(self.ends["requests"]))
             self._publish(events, "outcomes")
-            yield from self._wait(lambda: monitor.settled(self.ends["outcomes"]))
+            yield from self._wait(monitor, lambda: monitor.settled(self.ends["outcomes"]))
             yield
 
     def share(self, ends_ms: int | None) -> float | None:
@@ -77,10 +76,7 @@ class Replay:
     def _tp(self, topic: str, key: bytes) -> Tp:
         return Tp(topic, zlib.crc32(key) % self._partitions[topic])
 
-    def _wait(self, done: Callable[[], bool]) -> Iterator[None]:
-        began = time.monotonic()
-        while not done():
+    def _wait(self, monitor: Monitor, done: Callable[[], bool]) -> Iterator[None]:
+        for _ in until(done, monitor, f"the loop does not finish the slice at event time {self.at_ms} ms"):
             time.sleep(POLL_S)
             yield
-            if time.monotonic() - began > STALL_S:
-                raise Stalled(f"the loop did not finish a slice within {STALL_S:.0f} s, at event time {self.at_ms} ms")

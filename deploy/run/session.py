@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -28,16 +29,16 @@ from deploy.run.partitions import Partitions, Say, begin
 from deploy.run.rate import Rate
 from deploy.run.replay import Replay
 from deploy.run.restore import restore
+from deploy.run.stall import until
 from deploy.run.summary import BATCHES, Published, Speeds, refused_requests, speeds
 from learners.online.batches import Encoder, Inputs
-from streams.errors import ConfigError, ShadowstreamError, Unreachable
+from streams.errors import ConfigError, Unreachable
 from streams.join.policy import JoinPolicy
 from streams.join.store import Store
 from streams.kafka import Sink
 from streams.outputs.samples import number
 
 LOOK_EVERY_S = 0.25
-CLOSE_S = 60.0
 
 
 @contextmanager
@@ -183,14 +184,13 @@ class Session:
     def _close(self, replay: Replay) -> Iterator[View]:
         for shard in range(self.settings.join.shards):
             self._store.close_feed(self.pipeline.name, shard)
-        began = time.monotonic()
-        while not self._closed(self.monitor.progress(), replay):
-            if time.monotonic() - began > CLOSE_S:
-                raise ShadowstreamError(f"the feed's windows did not close within {CLOSE_S:.0f} s")
+        closed = partial(self._closed, replay)
+        for _ in until(closed, self.monitor, "the feed's windows do not close"):
             yield self.look()
             time.sleep(0.1)
 
-    def _closed(self, now: Progress, replay: Replay) -> bool:
+    def _closed(self, replay: Replay) -> bool:
+        now = self.monitor.progress()
         if any(s.counters["waiting"] or s.counters["early"] for s in now.shards):
             return False
         metrics, learned = self.monitor.metrics(), now.learner.learned if now.learner else 0
