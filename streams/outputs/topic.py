@@ -7,7 +7,6 @@ committed. A broker that shows aborted records to everybody (the embedded one do
 records count as written, because positions are taken from what can be read.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from typing import NamedTuple
@@ -15,18 +14,16 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from streams.errors import BrokerUnreachable, HistoryChanged
+from streams.errors import HistoryChanged
 from streams.events import Record
 from streams.join.store import NOTHING, StoredSample
 from streams.kafka import Sink, Source, Tp
 from streams.kafka.broker import Broker
+from streams.kafka.scan import scan
 from streams.outputs.samples import number
 from streams.outputs.writer import Output, Target
 
 VOID = "void"
-ANSWER_S = 20.0
-POLL_MS = 200
-POLL_RECORDS = 1_000
 
 
 class _Head(Struct):
@@ -135,18 +132,6 @@ def backwards(source: Source, tp: Tp) -> Iterator[Record]:
     length = 2
     while end > start:
         begin = max(start, end - length)
-        yield from reversed(_between(source, tp, begin, end))
+        records = [record for part in scan(source, {tp: (begin, end)}) for record in part.records]
+        yield from reversed(records)
         end, length = begin, length * 2
-
-
-def _between(source: Source, tp: Tp, start: int, end: int) -> list[Record]:
-    records: list[Record] = []
-    deadline = time.monotonic() + ANSWER_S
-    source.seek(tp, start)
-    while source.position(tp) < end:
-        if time.monotonic() > deadline:
-            where = f"{tp.topic}/{tp.partition}"
-            raise BrokerUnreachable(f"{where}: no record from {source.position(tp)} to {end} in {ANSWER_S:.0f} s")
-        for polled in source.poll(POLL_MS, POLL_RECORDS):
-            records += [record for record in polled.records if record.offset < end]
-    return records
