@@ -20,7 +20,8 @@ from typing import IO, Self
 from deploy.embedded import keeper
 from deploy.embedded.programs import BROKER, HOST, STORE, Program, external
 
-START_S = 60.0  # Apache Kafka takes 4 s on idle cores; ours about a tenth of one
+START_S = 300.0  # against a hang alone: Apache Kafka takes 4 s on idle cores, ours about a tenth of one
+ANSWER_S = 10.0  # to one request, before it is asked again
 PORT_TRIES = 5
 LOG_LINES = 15
 NOTHING = "(nothing)"  # stands for the last lines of an empty log
@@ -115,7 +116,7 @@ def _locked_log(program: Program, folder: Path) -> IO[bytes]:
     Two stores on one append-only file would ruin it. A server that is just ending, because its parent was killed, is
     waited for.
     """
-    deadline = time.monotonic() + keeper.GRACE_S + 2
+    deadline = time.monotonic() + 3 * keeper.GRACE_S
     try:
         (folder / program.name).mkdir(parents=True, exist_ok=True)
         log = (folder / f"{program.name}.log").open("ab")
@@ -161,7 +162,7 @@ def free_port() -> int:
 def _answers(program: Program, service: Service, deadline: float) -> bool:
     """Wait for the answer; return False if the server ends or the deadline passes before it comes."""
     while service.exit_code is None and time.monotonic() < deadline:
-        with suppress(OSError), socket.create_connection((HOST, service.port), timeout=1.0) as client:
+        with suppress(OSError), socket.create_connection((HOST, service.port), timeout=ANSWER_S) as client:
             client.sendall(program.request)
             if program.answer in client.recv(64):
                 return service.exit_code is None

@@ -16,7 +16,7 @@ from streams.kafka.broker import Broker
 from streams.kafka.connection import context
 from streams.kafka.internals import get_sasl_mechanism
 
-PROBE_S = 3.0
+PROBE_S = 10.0
 HANDSHAKE, AUTHENTICATE = 17, 36  # Kafka's numbers of the requests
 ILLEGAL_SASL_STATE = 34
 WRONG_HOST = (62, 64)  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH

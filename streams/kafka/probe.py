@@ -17,7 +17,7 @@ from streams.events import Record
 from streams.kafka.connection import CONNECT_MS
 from streams.kafka.records import Tp
 
-PROBE_MS = 500  # for one batch that exists; a probe that ends too early only rejects a batch in more pieces
+PROBE_MS = 2_000  # for one batch that exists; a probe that ends too early only rejects a batch in more pieces
 
 
 class Probe:

@@ -12,7 +12,7 @@ from streams.errors import ConfigError
 from streams.redis.address import FILES, Address
 
 REDIS_PORT = 6379
-LOOK_S = 1.0  # a store that accepts us sends nothing, so its refusal is waited for only so long
+LOOK_S = 5.0  # a store that accepts us sends nothing, so its refusal is waited for only so long
 
 
 def options(at: Address) -> dict[str, Any]:
