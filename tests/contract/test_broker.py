@@ -13,6 +13,7 @@ from streams.kafka import Sink, Source, Tp, crc, ensure_topics, partition_counts
 from tests.conftest import Running
 from tests.contract.brokers import T, drain, fresh, needs, values, write
 
+HANG_S = 300.0
 Y1970_MS, Y2100_MS = 0, 4_102_444_800_000
 
 
@@ -69,7 +70,7 @@ def test_offsets_are_committed_for_a_group_without_joining_it(broker: Running, s
         assert source.committed() == {}
         drain(source, 4)
         source.commit({tps[0]: 4})
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + HANG_S
         while source.committed() != {tps[0]: 4}:
             assert time.monotonic() < deadline
 
@@ -78,7 +79,7 @@ def test_offsets_are_committed_for_a_group_without_joining_it(broker: Running, s
 def test_every_codec_is_read(broker: Running, codec: str | None) -> None:
     tps = fresh(broker)
     with closing(KafkaProducer(bootstrap_servers=broker.address, compression_type=codec)) as producer:
-        producer.send(tps[0].topic, b"x" * 1_000, b"k", partition=0).get(10)
+        producer.send(tps[0].topic, b"x" * 1_000, b"k", partition=0).get(HANG_S)
     with closing(Source(broker.address, tps)) as source:
         assert values(drain(source, 1)) == [b"x" * 1_000]
 
@@ -95,7 +96,7 @@ def test_event_times_far_from_now_are_kept(broker: Running, sink: Sink, t_ms: in
 def test_a_record_of_another_s_making_has_its_timestamp_for_event_time(broker: Running) -> None:
     tps = fresh(broker)
     with closing(KafkaProducer(bootstrap_servers=broker.address)) as producer:
-        producer.send(tps[0].topic, b"v", b"k", partition=0, timestamp_ms=Y1970_MS).get(10)
+        producer.send(tps[0].topic, b"v", b"k", partition=0, timestamp_ms=Y1970_MS).get(HANG_S)
     with closing(Source(broker.address, tps)) as source:
         assert [record.t_ms for record in drain(source, 1)[0].records] == [Y1970_MS]
 

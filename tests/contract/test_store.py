@@ -17,6 +17,8 @@ from streams.join.store import Store
 from tests.contract.stores import TPS, Stage, join, look, numbers, pairs
 from tests.services.redis import Cluster, identity, slot, until
 
+HANG_S = 300.0
+
 
 def insist(store: Store, feed: str, shard: int, step: Step) -> None:
     """Send a step until it is answered, as a joiner would."""
@@ -53,7 +55,7 @@ def joining(store: Store, feed: str) -> Iterator[list[ShardState]]:
             yield found
         finally:
             over.set()
-        assert steps.result(60) > 0
+        assert steps.result(HANG_S) > 0
         found.append(look(store, feed, 0))
         assert (found[0].seq, numbers(store, feed, 0)) == (steps.result() * 5, [*range(1, steps.result() * 5 + 1)])
 
@@ -104,7 +106,7 @@ def test_shards_on_several_nodes_are_read_waited_for_and_trimmed(stage: Stage) -
         for shard in range(3):  # whichever has it wakes us
             waiting = pool.submit(stage.store.wait, feed, last, 5_000)
             last[shard] = join(stage.store, feed, shard, 1).last_id
-            waiting.result(60)
+            waiting.result(HANG_S)
 
 
 def test_waiting_in_vain_does_not_spin(stage: Stage) -> None:

@@ -24,7 +24,7 @@ from learners.commits import commit as commits
 from tests.conftest import Running
 
 PIPELINE = Path(__file__).parent / "slice" / "pipeline.py"
-TIMEOUT_S = 800  # against a hang alone
+TIMEOUT_S = 1_500  # against a hang alone
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ Its docstring is its name in the summary. Owns no process: what is broken is the
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -50,8 +49,9 @@ def clock_an_hour_off(world: World) -> None:
     off["FAULTS_CLOCK_S"] = str(world.random.choice([-3_600, 3_600]))
     before = {name: os.environ.get(name) for name in off}
     os.environ.update(off)
+    joiners = world.workers[:-1]
     joiner_killed(world)
-    time.sleep(0.2)
+    until(lambda: any(joiner.exit_code is not None for joiner in joiners))
     world.check()
     os.environ.update({name: value or "" for name, value in before.items()})
 

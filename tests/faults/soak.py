@@ -32,6 +32,7 @@ from tests.faults.memory import FLAT_MB, Memory
 from tests.faults.steady import Steady, has_outcome, label_of
 
 SHARDS = PARTITIONS = JOINERS = 2
+HANG_S = 300.0
 FEED = """
 from shadowstream import Feed, fields
 
@@ -124,7 +125,7 @@ class Soak:
         self.join.wait()
 
     def _wait_for_shards(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + HANG_S
         while True:
             try:
                 self.shards()
@@ -171,7 +172,7 @@ def soak(world: Soak, seconds: float, every_s: float = 5.0) -> dict[str, Any]:
         "doubled": sum(max(0, count - 1) for count in counts),
         "wrong": wrong + sum(counts[n] for n in range(len(counts)) if n >= published or not has_outcome(n)),
         "balanced": audit(world.shards()).holds,
-        "exit_code": world.join.wait(60),
+        "exit_code": world.join.wait(HANG_S),
         "growth_mb": {name: round(mb, 2) for name, mb in growth.items()},
         "flat": reached is not None and all(mb <= FLAT_MB for mb in growth.values()),
     }

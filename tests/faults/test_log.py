@@ -14,11 +14,12 @@ from deploy.operate import actions as operate
 from streams.audit.equations import audit
 from streams.errors import LogReplaced, LostRange, PositionError
 from streams.join.store import Store
-from streams.kafka import Tp, ensure_topics
+from streams.kafka import Source, Tp, ensure_topics
 from tests.faults.brokers import Lasting
 from tests.faults.verdict import audited, samples, verdict
 from tests.faults.world import NAME, PARTITIONS, SHARDS, TOPICS, World
 from tests.services.kafka import command
+from tests.services.redis import until
 
 WAIT_S = 300.0  # against a hang alone
 TRANSACTIONAL = 1 << 4  # in a batch's attributes: it may have been aborted
@@ -40,6 +41,13 @@ def wait(world: World, holds: Callable[[], object]) -> None:
         world.run(0.1)
 
 
+def wait_for_records(world: World, tp: Tp, count: int) -> None:
+    """Wait until the load has published so many records beyond every shard's position; the join is not running."""
+    end = max(at.next for at in positions(world, tp)) + count
+    with closing(Source(world.broker.address, [tp])) as source:
+        until(lambda: source.ends()[tp] >= end)
+
+
 def positions(world: World, tp: Tp) -> list[Any]:
     """Each shard's position in a partition."""
     with closing(Store(world.store.direct)) as store:
@@ -54,6 +62,11 @@ def ended(world: World, kind: type[PositionError]) -> str:
     return str(raised.value)
 
 
+def counted(world: World, counter: str) -> int:
+    with closing(Store(world.store.direct)) as store:
+        return sum(store.shard(NAME, shard).counters[counter] for shard in range(SHARDS))
+
+
 def balanced(world: World) -> bool:
     with closing(Store(world.store.direct)) as store:
         return audit([store.shard(NAME, shard) for shard in range(SHARDS)]).holds
@@ -64,7 +77,7 @@ def test_a_flipped_byte_is_a_rejected_range_and_the_rest_is_joined(world: World)
     tp = Tp(TOPICS[0], 0)
     wait(world, lambda: positions(world, tp)[0].next > 200)
     world.leave()
-    time.sleep(1.0)
+    wait_for_records(world, tp, 150)
     flip(world.broker.segments(*tp), max(at.next for at in positions(world, tp)))
     world.enter(back=False)
     world.end()
@@ -81,7 +94,7 @@ def flip(segments: list[Path], after: int) -> None:
         data, at = segment.read_bytes(), 0
         while at + 61 < len(data):
             offset, size = int.from_bytes(data[at : at + 8], "big"), 12 + int.from_bytes(data[at + 8 : at + 12], "big")
-            if offset > after and not data[at + 22] & TRANSACTIONAL:
+            if offset > after and at + size <= len(data) and not data[at + 22] & TRANSACTIONAL:
                 with segment.open("r+b") as file:
                     file.seek(at + size - 3)
                     file.write(bytes([data[at + size - 3] ^ 0x10]))
@@ -94,7 +107,7 @@ def test_what_retention_takes_unread_is_accepted_by_hand_and_counted(world: Worl
     tp = Tp(TOPICS[0], 1)
     wait(world, lambda: positions(world, tp)[0].next > 200)
     world.leave()
-    time.sleep(2.0)
+    wait_for_records(world, tp, 300)
     before = max(at.next for at in positions(world, tp)) + 150
     with closing(KafkaAdminClient(bootstrap_servers=world.broker.address)) as admin:
         admin.delete_records({TopicPartition(*tp): before})
@@ -136,13 +149,11 @@ def test_a_topic_made_anew_under_load_stops_the_feed(world: World) -> None:
 
 def test_outcomes_that_stop_for_longer_than_idle_correct_their_negatives(tmp_path: Path) -> None:
     with World(tmp_path, 6, idle_s=0.5, emit="at_close") as world:
-        world.run(2.0)
+        wait(world, lambda: counted(world, "joined") > 500)
+        before = counted(world, "negative")
         world.load.quiet.set()
-        world.run(4.0)
+        wait(world, lambda: counted(world, "negative") > before + 3_000)
         world.load.quiet.clear()
-        world.run(2.0)
         world.end()
         verdict(world)
-        with closing(Store(world.store.direct)) as store:
-            corrected = sum(store.shard(NAME, shard).counters["corrected"] for shard in range(SHARDS))
-        assert corrected > 500
+        assert counted(world, "corrected") > 500

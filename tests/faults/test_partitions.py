@@ -21,9 +21,11 @@ from deploy.operate.audit import inspect
 from streams.audit.verify import Verdict
 from streams.errors import Unreachable
 from streams.join.store import Store
+from streams.kafka import Source, Tp
 from tests.conftest import command
 from tests.faults.verdict import verdict
 from tests.faults.world import SHARDS, TOPICS, WAIT_S, World
+from tests.services.redis import until as wait_for
 
 SLACK_S = 3_600.0
 
@@ -57,6 +59,13 @@ def until(world: World, holds: Callable[[Store], bool]) -> None:
                 pass
 
 
+def filled(world: World) -> bool:
+    """Whether every partition holds something."""
+    tps = [Tp(topic, n) for topic, count in zip(TOPICS, world.load.partitions, strict=True) for n in range(count)]
+    with closing(Source(world.broker.address, tps)) as source:
+        return all(source.ends().values())
+
+
 def read(world: World, store: Store) -> bool:
     """Whether every shard has read something of every partition there is."""
     tps = [f"{topic}:{n}" for topic, count in zip(TOPICS, world.load.partitions, strict=True) for n in range(count)]
@@ -65,7 +74,7 @@ def read(world: World, store: Store) -> bool:
 
 
 def test_partitions_added_twice_under_load_lose_and_double_nothing(world: World) -> None:
-    world.run(2.0)
+    until(world, lambda _: len(world.load.predictions) > 2_000)
     added(world, predictions=2, outcomes=5)
     until(world, lambda store: read(world, store))
     os.kill(world.workers[0].pid, signal.SIGKILL)
@@ -79,7 +88,7 @@ def test_partitions_added_twice_under_load_lose_and_double_nothing(world: World)
 
 @pytest.mark.parametrize("world", [0.0], indirect=True)
 def test_without_slack_what_comes_too_late_is_explained(world: World) -> None:
-    world.run(2.0)
+    until(world, lambda _: len(world.load.predictions) > 2_000)
     added(world, predictions=4, outcomes=4)
     until(world, lambda store: read(world, store))
     world.end()
@@ -88,7 +97,7 @@ def test_without_slack_what_comes_too_late_is_explained(world: World) -> None:
 
 def test_a_store_that_has_forgotten_them_gets_them_again(world: World) -> None:
     """As one that went back to before they were added, but for what came of them: that is then a duplicate."""
-    world.run(2.0)
+    until(world, lambda _: len(world.load.predictions) > 2_000)
     added(world, predictions=3, outcomes=3)
     until(world, lambda store: read(world, store))
     for shard in range(SHARDS):
@@ -99,9 +108,9 @@ def test_a_store_that_has_forgotten_them_gets_them_again(world: World) -> None:
 
 
 def test_the_end_of_the_feed_does_not_leave_out_a_partition_just_added(world: World) -> None:
-    world.run(2.0)
+    until(world, lambda _: len(world.load.predictions) > 2_000)
     added(world, predictions=3, outcomes=4)
-    world.run(0.5)
+    wait_for(lambda: filled(world))
     world.load.stop()
     settings = msgspec.structs.replace(world.settings, redis=world.store.direct)
     operate.end_feed(world.folder / "feed.py", settings, why="a test", ask=lambda _: True)
@@ -111,10 +120,10 @@ def test_the_end_of_the_feed_does_not_leave_out_a_partition_just_added(world: Wo
 
 
 def test_a_join_started_with_more_partitions_goes_on_with_them(world: World) -> None:
-    world.run(2.0)
+    until(world, lambda _: len(world.load.predictions) > 2_000)
     world.leave()
     added(world, predictions=5, outcomes=2)
-    time.sleep(1.0)
+    wait_for(lambda: filled(world))
     world.enter(back=False)
     until(world, lambda store: read(world, store))
     world.end()

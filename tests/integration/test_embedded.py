@@ -23,7 +23,7 @@ from streams.errors import BrokerUnreachable, ConfigError, StoreUnreachable, Unr
 
 PATIENCE_S = 300.0  # against a hang alone
 PARENT = """
-import json, os, sys, time
+import json, os, subprocess, sys, time
 from pathlib import Path
 import psutil
 from redis import Redis
@@ -37,11 +37,13 @@ with start_broker(Path(sys.argv[1])), start_store(Path(sys.argv[1])) as store:
     children = [child.pid for child in psutil.Process().children(recursive=True)]
     if sys.argv[2] == "fork" and os.fork() == 0:
         sleep()
+    canary = subprocess.Popen(["sleep", "600"]) if sys.argv[2] == "canary" else None
     try:
         print(json.dumps(children), flush=True)
         {way}
     except KeyboardInterrupt:
-        time.sleep(0.3)  # whatever the interrupt would have ended, it has ended by now
+        if canary:
+            canary.wait()  # what the interrupt reaches, it has ended by now
         print(Redis.from_url(store.address).ping(), flush=True)
         raise
 """
@@ -56,8 +58,8 @@ def run_parent(tmp_path: Path) -> Iterator[Run]:
     """Start a process that starts both servers and then goes the way given; give it and all below it."""
     families: list[Family] = []
 
-    def run(way: str, fork: str = "no fork") -> Family:
-        command = [sys.executable, "-c", PARENT.replace("{way}", way), str(tmp_path), fork]
+    def run(way: str, beside: str = "nothing") -> Family:
+        command = [sys.executable, "-c", PARENT.replace("{way}", way), str(tmp_path), beside]
         quiet = subprocess.DEVNULL
         parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=quiet, text=True, start_new_session=True)
         assert parent.stdout is not None
@@ -130,7 +132,7 @@ def test_children_end_though_a_forked_copy_of_their_parent_lives(run_parent: Run
 
 
 def test_an_interrupt_of_the_terminal_leaves_the_servers_up_until_we_stop_them(tmp_path: Path, run_parent: Run) -> None:
-    parent, children = run_parent("sleep()")
+    parent, children = run_parent("sleep()", "canary")
     assert parent.pid not in {os.getsid(child.pid) for child in children}, "Ctrl-Z and a hang-up miss them as well"
     os.killpg(parent.pid, signal.SIGINT)  # what a terminal sends: to the whole foreground group
     said, _ = parent.communicate(timeout=PATIENCE_S)
@@ -169,7 +171,7 @@ def test_the_broker_tells_clients_its_own_address(tmp_path: Path) -> None:
         host, port = broker.address.split(":")
         assert host == "127.0.0.1"
         metadata = b"\x00\x03\x00\x00" + b"\x00\x00\x00\x07" + b"\xff\xff" + b"\x00\x00\x00\x00"
-        with socket.create_connection((host, int(port)), timeout=5) as client:
+        with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as client:
             client.sendall(len(metadata).to_bytes(4, "big") + metadata)
             reply = client.recv(4096)
         # length, correlation id, one broker: id, host, port
@@ -237,7 +239,7 @@ def test_a_command_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 
 def test_two_stores_never_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deploy.embedded.keeper.GRACE_S", -2.0)  # wait for no ending predecessor
+    monkeypatch.setattr("deploy.embedded.keeper.GRACE_S", 0.0)  # wait for no ending predecessor
     with start_store(tmp_path), pytest.raises(StoreUnreachable, match="another store is running in"):
         start_store(tmp_path)
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 def run(name: str, rows: int) -> dict[str, list[float]]:
     """Give the printed rows of numbers by their names."""
     command = [sys.executable, str(ROOT / "examples" / "compress" / name), "--rows", str(rows)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1_500, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     lines = (re.match(r"(\S.*?\S) {2,}([-\d][-\d.,e+× ]*)$", line) for line in done.stdout.splitlines())
     return {m[1]: [float(part.rstrip("×").replace(",", "")) for part in m[2].split()] for m in lines if m}

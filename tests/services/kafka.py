@@ -22,7 +22,7 @@ from streams.errors import BrokerUnreachable
 from streams.kafka import ensure_topics
 
 VARIABLE = "SHADOWSTREAM_TEST_KAFKA_CMD"
-START_TRIES = 10  # each waits five seconds
+START_TRIES = 60  # each waits five seconds; against a hang alone
 LAUNCHES = 4
 
 
