@@ -34,10 +34,10 @@ from deploy.registry.records import (
     Metrics,
     Row,
     ServerNote,
-    Trial,
+    TrialNote,
 )
 from deploy.registry.registry import Registry
-from learners.evaluation.evaluate import Verdict
+from learners.evaluation.trial import Verdict
 from streams.audit.equations import OFFSETS
 from streams.join.step import ShardState
 from streams.join.store import Store
@@ -174,7 +174,7 @@ class View(Struct, frozen=True, kw_only=True):
     counters: dict[str, int] = {}
     learned: int
     metrics: Metrics | None
-    trial: Trial | None
+    trial: TrialNote | None
     champions: list[Champion]
     engines: tuple[str, ...] = ()
     candidates: list[Candidate]

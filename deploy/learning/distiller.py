@@ -4,7 +4,6 @@ Owns the replay, a fold over commits, and when a candidate is made. Does not jud
 """
 
 import copy
-from collections import deque
 
 import torch
 from torch import Tensor
@@ -21,7 +20,7 @@ from deploy.registry.records import By, Candidate, DistillerNote
 from deploy.registry.registry import Registry
 from learners.commits import commit as commits
 from learners.commits.commit import Commit
-from learners.online.batches import Encoder, Inputs, join, labels
+from learners.online.batches import Encoder, Newest, join, labels
 from streams.join.store import Store
 
 
@@ -34,7 +33,7 @@ class DistillerRole(Follower):
         self._pipeline, self._registry = pipeline, registry
         self._learner = make_learner(pipeline)
         self._encoder = Encoder(pipeline.features, pipeline.encode)
-        self._replay: deque[tuple[Inputs, Tensor]] = deque()
+        self._replay: Newest[Tensor] = Newest(pipeline.online.replay)
         self._commit, self._candidate, self._engines = -1, registry.last(CANDIDATES), engines
 
     def _take(self) -> bool:
@@ -60,23 +59,20 @@ class DistillerRole(Follower):
             found.append(commit)
             if sum(len(one.samples) for one in found) >= self._pipeline.online.replay:
                 break
-        self._replay.clear()
+        self._replay = Newest(self._pipeline.online.replay)
         for commit in reversed(found):
             self._remember(commit)
 
     def _remember(self, commit: Commit) -> None:
         samples = commit.read()
         if samples:
-            self._replay.append((self._encoder.inputs(samples), labels(samples)))
-        size = sum(len(target) for _, target in self._replay)
-        while self._replay and size - len(self._replay[0][1]) >= self._pipeline.online.replay:
-            size -= len(self._replay.popleft()[1])
+            self._replay.add(self._encoder.inputs(samples), labels(samples))
 
     def _make(self, commit: Commit) -> None:
         if any(made.commit == commit.number for made in self._registry.records(CANDIDATES)):
             return
         self._learner.load(commits.unpack_state(self._registry.get(str(commit.state))))
-        data = Data(join([x for x, _ in self._replay]), torch.cat([y for _, y in self._replay]))
+        data = Data(join(self._replay.inputs), torch.cat(list(self._replay.rows)))
         student = copy.deepcopy(self._learner.shadow.mean).requires_grad_(True)
         made, figures = compress(self._pipeline, student, self._learner.teacher.mean, data, self._learner.shapes)
         candidate = Candidate(

@@ -13,10 +13,11 @@ from deploy.pipeline import Pipeline
 from deploy.registry.commits import taken_back
 from deploy.registry.follow import Follower
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, EVALUATOR, METRICS, VERDICTS
-from deploy.registry.records import EvaluatorNote, MetricName, Metrics, Row, Trial
+from deploy.registry.records import EvaluatorNote, MetricName, Metrics, Row, TrialNote
 from deploy.registry.registry import Registry
-from learners.evaluation.evaluate import Answer, Evaluator, Verdict, answers
+from learners.evaluation.evaluate import Answer, Evaluator
 from learners.evaluation.scores import Scores
+from learners.evaluation.trial import Trial, Verdict, answers
 from learners.online.batches import Encoder
 from streams.errors import RegistryError
 from streams.join.store import Store
@@ -69,11 +70,7 @@ class EvaluatorRole(Follower):
             self._verdict = verdict.candidate
 
     def _notes(self) -> dict[str, bytes]:
-        running = self._evaluator.running
-        trial = None
-        if running:
-            number, gate = running
-            trial = Trial(number, gate.samples, gate.log_wealth, gate.log_needed)
+        trial = noted(self._evaluator.trial) if self._evaluator.trial else None
         if self._measured < self._commit and time.monotonic() - self._measured_at_s > METRICS_EVERY_S:
             self._measured, self._measured_at_s = self._commit, time.monotonic()
             self._metrics = METRICS.entry(metrics(self._evaluator))
@@ -92,6 +89,11 @@ def first_version(pipeline: Pipeline, registry: Registry, *, engines: bool = Tru
     model = load(registry, first.artifact, first.engine, pipeline.model, engines=engines)
     offset = torch.tensor(first.offset)
     return lambda inputs: answers(model, inputs) + offset
+
+
+def noted(trial: Trial) -> TrialNote:
+    """Return what the board says of a candidate under test."""
+    return TrialNote(trial.number, trial.gate.samples, trial.gate.log_wealth, trial.gate.log_needed)
 
 
 def metrics(evaluator: Evaluator) -> Metrics:

@@ -25,7 +25,7 @@ from deploy.registry.records import (
 )
 from learners.commits import commit as commits
 from learners.commits.commit import Commit
-from learners.evaluation.evaluate import Verdict
+from learners.evaluation.trial import Verdict
 
 T = TypeVar("T", bound=Struct)
 

@@ -105,7 +105,7 @@ class DistillerNote(Struct, frozen=True):
     candidate: int
 
 
-class Trial(Struct, frozen=True, array_like=True):
+class TrialNote(Struct, frozen=True, array_like=True):
     """A candidate's test so far: samples compared, and the natural logarithms of its wealth and of what proof needs."""
 
     candidate: int
@@ -120,7 +120,7 @@ class EvaluatorNote(Struct, frozen=True):
     commit: int
     candidate: int
     verdict: int
-    trial: Trial | None
+    trial: TrialNote | None
 
 
 class MetricName(Struct, frozen=True):

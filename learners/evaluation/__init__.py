@@ -1,6 +1,7 @@
 """A candidate against what was served, on the same fresh samples.
 
-evaluate.py    the trial, in prediction order
+evaluate.py    every model's metrics, and a candidate put under test
+trial.py       the candidate's test, in prediction order
 gate.py        the promotion policy and its test
 scores.py      one model's metrics
 """

@@ -90,7 +90,7 @@ class Gate:
 
     def __init__(self, policy: Promotion, margin: float, bound: float, reverse_bound: float) -> None:
         """`margin` m in loss units; `bound`, `reverse_bound`: B_0 of each direction from unlabelled predictions."""
-        self._policy, self._margin = policy, margin
+        self._policy, self.margin = policy, margin
         self._for, self._against = Wealth(bound + max(margin, 0)), Wealth(reverse_bound + max(-margin, 0))
         self.decision, self.samples, self.log_wealth, self.gain = Decision.RUNNING, 0, 0.0, 0.0
 
@@ -109,9 +109,9 @@ class Gate:
         """
         if self.decision is not Decision.RUNNING or not len(differences):
             return self.decision
-        gains = differences - self._margin
-        wealth = self._for.path(gains, bounds + max(self._margin, 0))
-        against = self._against.path(-gains, reverse_bounds + max(-self._margin, 0))
+        gains = differences - self.margin
+        wealth = self._for.path(gains, bounds + max(self.margin, 0))
+        against = self._against.path(-gains, reverse_bounds + max(-self.margin, 0))
         proven = wealth >= self.log_needed
         futile = against >= -np.log(self._policy.futility)
         spent = np.arange(self.samples + 1, self.samples + len(gains) + 1) >= self._policy.horizon

@@ -25,8 +25,8 @@ from deploy.promotion.conductor import ConductorRole
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, VERDICTS, Kind
 from deploy.registry.records import Candidate, Champion, Figures
 from deploy.registry.registry import Registry
-from learners.evaluation.evaluate import Verdict
 from learners.evaluation.gate import Decision
+from learners.evaluation.trial import Verdict
 from streams.events import Prediction, read_sample
 from streams.join.joiner import Joiner
 from streams.join.store import Store

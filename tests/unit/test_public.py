@@ -24,7 +24,8 @@ from deploy.registry.records import Metrics
 from deploy.registry.registry import Registry
 from deploy.serving.champion import Served
 from learners.commits.commit import Commit, Run
-from learners.evaluation.evaluate import Evaluator, answers
+from learners.evaluation.evaluate import Evaluator
+from learners.evaluation.trial import answers
 from learners.online.batches import Encoder
 from shadowstream import (
     Binary,

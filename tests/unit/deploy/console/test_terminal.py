@@ -9,7 +9,7 @@ from deploy.console.picture import Snapshot, svg
 from deploy.console.terminal import Plain
 from deploy.console.view import draw, months, told, values
 from deploy.monitor import View
-from deploy.registry.records import MetricName, Trial
+from deploy.registry.records import MetricName, TrialNote
 from tests.unit.deploy.console.views import candidate, metrics, view
 
 
@@ -71,7 +71,7 @@ def test_lines_tell_of_a_candidate_when_it_is_made_and_when_it_is_decided() -> N
 
 def test_the_picture_is_of_a_moment_at_which_a_candidate_is_tested(tmp_path: Path) -> None:
     snapshot, picture = Snapshot(), tmp_path / "live-view.svg"
-    begun = view(share=0.4, trial=Trial(2, 0, 0.0, 3.9))
+    begun = view(share=0.4, trial=TrialNote(2, 0, 0.0, 3.9))
     for look in (view(trial=None, share=0.0), view(share=0.3), view(share=0.4, trial=None), begun, view(share=0.9)):
         snapshot.show(look)
     snapshot.write(picture)

@@ -1,9 +1,9 @@
 """A look at a loop, as it is in the middle of a run, and a shard of its join."""
 
 from deploy.monitor import View
-from deploy.registry.records import Candidate, Champion, Figures, MetricName, Metrics, Row, Trial
-from learners.evaluation.evaluate import Verdict
+from deploy.registry.records import Candidate, Champion, Figures, MetricName, Metrics, Row, TrialNote
 from learners.evaluation.gate import Decision
+from learners.evaluation.trial import Verdict
 from streams.join.step import COUNTERS, PartitionState, ShardState
 
 DAY_MS = 86_400_000
@@ -36,7 +36,7 @@ def view(**other: object) -> View:
         "lag_ms": 2_700_000,
         "learned": 21_408,
         "metrics": metrics(),
-        "trial": Trial(2, 1_280, 1.7, 3.9),
+        "trial": TrialNote(2, 1_280, 1.7, 3.9),
         "champions": [champion(0, None), champion(1, 0)],
         "candidates": [candidate(number) for number in range(4)],
         "verdicts": {0: verdict(0, Decision.PROVEN), 1: verdict(1, Decision.FUTILE)},

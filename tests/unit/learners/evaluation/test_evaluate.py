@@ -11,9 +11,10 @@ from msgspec import Raw
 from torch import Tensor, nn
 
 from learners.commits.commit import Commit, Run
-from learners.evaluation.evaluate import Evaluator, answers
+from learners.evaluation.evaluate import Evaluator
 from learners.evaluation.gate import Decision, Promotion
 from learners.evaluation.scores import Scores
+from learners.evaluation.trial import answers
 from learners.online.batches import Encoder
 from learners.tasks.binary import Binary
 from streams.events import Sample
@@ -81,8 +82,8 @@ def test_a_better_candidate_is_proven_and_a_worse_one_refused() -> None:
 def test_only_predictions_after_all_that_was_known_count_and_none_before_its_window_closed() -> None:
     chosen = small.samples(60)
     judge, _ = run([chosen[10:50], chosen[:10] + chosen[50:]], Oracle())
-    assert judge.running is not None
-    gate = judge.running[1]
+    assert judge.trial is not None
+    gate = judge.trial.gate
     # 50 to 59 are fresh; the watermark is at 59 h, and labels may come for 5 h: 50 to 53 are final
     assert gate.samples == 4
 
@@ -95,9 +96,9 @@ def test_the_order_in_which_labels_arrive_does_not_matter(random: object) -> Non
     plain, _ = run([chosen[:100], fresh], Oracle(0.2), ENDLESS)
     random.shuffle(fresh)  # type: ignore[attr-defined]
     shuffled, _ = run([chosen[:100], fresh], Oracle(0.2), ENDLESS)
-    assert plain.running is not None
-    assert shuffled.running is not None
-    ours, theirs = plain.running[1], shuffled.running[1]
+    assert plain.trial is not None
+    assert shuffled.trial is not None
+    ours, theirs = plain.trial.gate, shuffled.trial.gate
     assert ours.samples == theirs.samples
     assert ours.gain == pytest.approx(theirs.gain, abs=2e-2)  # the intercept's path differs, the samples do not
 
@@ -107,8 +108,8 @@ def test_a_newer_candidate_replaces_the_one_under_test() -> None:
     replaced = judge.start(8, Oracle())
     assert replaced is not None
     assert (replaced.candidate, replaced.decision) == (7, Decision.SUPERSEDED)
-    assert judge.running is not None
-    assert judge.running[0] == 8
+    assert judge.trial is not None
+    assert judge.trial.number == 8
 
 
 def test_the_candidates_intercept_is_what_it_would_have_been_at_serving() -> None:

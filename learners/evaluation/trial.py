@@ -1,0 +1,133 @@
+"""One candidate's test: its answers against those that were served, on fresh samples, in prediction order.
+
+Owns the candidate's own live intercept, and the order in which samples are compared. Does not know which samples are
+read, or what becomes of a verdict.
+"""
+
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from msgspec import Struct
+from torch import Tensor
+
+from learners.commits.commit import Commit
+from learners.evaluation.gate import Decision, Gate
+from learners.online.batches import Inputs
+from learners.online.intercept import Intercept
+from learners.tasks.task import Task
+from streams.events import Sample
+
+Model = Callable[..., Tensor]  # a network, or what runs one: inputs to raw outputs (N, K)
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """How a candidate's test ended, with its evidence.
+
+    `gain` is the mean of loss(champion) − loss(candidate) over the `samples` compared, `margin` what it must exceed,
+    both in the unit of the task's loss. `log_wealth` and `log_needed` are natural logarithms: of the evidence W, and of
+    the evidence that proves. `offset` (length K) is the candidate's intercept minus the champion's. `at_ms` is the
+    watermark and `commit` the number of the commit that decided.
+    """
+
+    candidate: int
+    decision: Decision
+    samples: int
+    log_wealth: float
+    log_needed: float
+    gain: float
+    margin: float
+    offset: tuple[float, ...]
+    at_ms: int
+    commit: int
+
+
+class Answered(NamedTuple):
+    """A fresh sample that waits until no earlier prediction can get a label any more; the order is that of prediction.
+
+    `output` (length K) is the candidate's raw output, `served` (length K) the champion's answer, intercept included.
+    The learner had taken `learned` samples when the champion answered.
+    """
+
+    t_ms: int
+    id: str
+    output: tuple[float, ...]
+    served: tuple[float, ...]
+    learned: int
+    label: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A candidate under test.
+
+    Only predictions after `known_until_ms` count: the candidate may have learned from earlier ones. `learned` samples
+    had been taken by the learner when the test began, and `intercept` is the candidate's live intercept then.
+    """
+
+    number: int
+    model: Model
+    task: Task
+    gate: Gate
+    intercept: Intercept
+    known_until_ms: int
+    learned: int
+    _intercepts: list[tuple[float, ...]] = field(default_factory=list)  # when the test began, and after each sample
+    _waiting: list[Answered] = field(default_factory=list)  # a heap
+
+    def __post_init__(self) -> None:
+        self._intercepts.append(self.intercept.value)
+
+    def follow(self, inputs: Inputs, samples: Sequence[Sample]) -> None:
+        """Answer the learner's next samples as the candidate, move its intercept, and keep the fresh ones."""
+        for output, sample in zip(answers(self.model, inputs).tolist(), samples, strict=True):
+            self._intercepts.append(self.intercept.follow(output, sample.label))
+            asked = sample.prediction
+            if asked.t > self.known_until_ms:
+                answered = Answered(asked.t, asked.id, tuple(output), asked.served, asked.learned, sample.label)
+                heapq.heappush(self._waiting, answered)
+
+    def judge(self, commit: Commit, final_ms: int) -> Verdict | None:
+        """Compare what was predicted before `final_ms`, whose labels are final; return the verdict once there is one.
+
+        `commit` is the last one that was followed.
+        """
+        ready = []
+        while self._waiting and self._waiting[0].t_ms < final_ms:
+            ready.append(heapq.heappop(self._waiting))
+        if not ready:
+            return None
+        ours = torch.tensor([one.output for one in ready]) + torch.tensor([self._when(one.learned) for one in ready])
+        theirs, target = torch.tensor([one.served for one in ready]), torch.tensor([one.label for one in ready])
+        differences = self.task.losses(theirs, target) - self.task.losses(ours, target)
+        bounds, reverse = self.task.worst_gap(ours, theirs), self.task.worst_gap(theirs, ours)
+        decision = self.gate.update(*(t.double().numpy() for t in (differences, bounds, reverse)))
+        return None if decision is Decision.RUNNING else self.verdict(decision, commit)
+
+    def verdict(self, decision: Decision, commit: Commit) -> Verdict:
+        """Return the verdict that ends the test after this commit."""
+        return Verdict(
+            candidate=self.number,
+            decision=decision,
+            samples=self.gate.samples,
+            log_wealth=self.gate.log_wealth,
+            log_needed=self.gate.log_needed,
+            gain=self.gate.gain,
+            margin=self.gate.margin,
+            offset=tuple(a - b for a, b in zip(self.intercept.value, commit.intercept, strict=True)),
+            at_ms=commit.watermark_ms,
+            commit=commit.number,
+        )
+
+    def _when(self, learned: int) -> tuple[float, ...]:
+        """Return the candidate's intercept of when the learner had taken so many samples, as the champion's then."""
+        return self._intercepts[max(0, min(learned - self.learned, len(self._intercepts) - 1))]
+
+
+def answers(model: Model, inputs: Inputs) -> Tensor:
+    """Return a model's raw outputs, shape (N, K)."""
+    with torch.inference_mode():
+        output: Tensor = model(*inputs)
+    return output
