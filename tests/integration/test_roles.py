@@ -1,6 +1,6 @@
 """Server, learner, distiller, evaluator and conductor on a real broker and store, step by step, in one process."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -29,8 +29,10 @@ from streams.events import Prediction, Record, Request, Sample, json_request
 from streams.join.step import Move, Rules, Step, outcome_entry, prediction_entry
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, ensure_topics
+from streams.kafka.scan import records
 from tests import small
 from tests.conftest import Running
+from tests.learned import until
 
 NUMBERS = count()
 
@@ -134,19 +136,18 @@ def serve_malformed_requests(
         fetch_wait_ms=10,
     )
     store = Store(store_server.address)
-    server, served = build("server", plan, feed, stack), 0
-    for _ in range(200):
+    server = build("server", plan, feed, stack)
+
+    def served() -> bool:
         server.step(50)
         (note,) = store.get(feed.name, "server")
-        served = msgspec.json.decode(note, type=ServerNote).requests[f"{topics.requests}:0"] if note else 0
-        if served == len(values):
-            break
-    assert served == len(values)
-    answers = [
-        msgspec.json.decode(r.value or b"", type=Prediction) for r in everything(broker.address, topics.predictions, 2)
-    ]
+        requests = msgspec.json.decode(note, type=ServerNote).requests if note else {}
+        return requests.get(f"{topics.requests}:0") == len(values)
+
+    until(served)
+    answers = [msgspec.json.decode(r.value or b"", type=Prediction) for r in in_log(broker.address, topics.predictions)]
     assert [(a.id, a.t, a.version) for a in answers] == [("id-0", 1_000, 0), ("id-3", 1_003, 0)]
-    letters = everything(broker.address, topics.dead, 7)
+    letters = in_log(broker.address, topics.dead)
     told = [{name: value.decode(errors="replace") for name, value in letter.headers} for letter in letters]
     assert [letter.key for letter in letters] == [f"{topics.requests}/0/{n}".encode() for n in (1, 2, 4, 5, 6, 7, 8)]
     assert [letter.value for letter in letters] == [(values[n] or b"")[:65_536] or None for n in (1, 2, 4, 5, 6, 7, 8)]
@@ -163,20 +164,18 @@ def serve_malformed_requests(
         assert reason in letter["reason"]
     assert refused_requests(config.Kafka(bootstrap=broker.address), topics) == 7
     again = build("server", plan, feed, stack)  # a server that was killed before it committed refuses them again
-    while len(everything(broker.address, topics.dead, 14)) < 14:
+
+    def refused_again() -> bool:
         again.step(50)
+        return len(in_log(broker.address, topics.dead)) == 14
+
+    until(refused_again)
     assert refused_requests(config.Kafka(bootstrap=broker.address), topics) == 7
 
 
-def everything(bootstrap_servers: str, topic: str, least: int) -> list[Record]:
-    source = Source(bootstrap_servers, [Tp(topic, 0)], fetch_wait_ms=10)
-    found: list[Record] = []
-    for _ in range(100):
-        found += [r for polled in source.poll(50, 100) for r in polled.records]
-        if len(found) >= least:
-            break
-    source.close()
-    return found
+def in_log(bootstrap_servers: str, topic: str) -> list[Record]:
+    with closing(Source(bootstrap_servers, [Tp(topic, 0)], fetch_wait_ms=10)) as source:
+        return list(records(source))
 
 
 def test_a_learner_that_dies_before_its_commit_learns_the_same_again(

@@ -6,19 +6,24 @@ from pathlib import Path
 from tests.slowest import MOST, slowest
 
 ROOT = Path(__file__).parents[2]
+IGNORE = "--ignore="
 PART = re.compile(r"^([a-z -]+): .*\n\t(?:nice -n 10 )?\$\(PYTEST\) (-m '\$\(MARK\)' )?(tests/.+)$", re.MULTILINE)
 
 
-def folders(prefix: str) -> set[str]:
-    """Return the folders that the Makefile's parts of this prefix run."""
-    parts = PART.findall((ROOT / "Makefile").read_text())
-    return {folder for names, _, run in parts if prefix in names for folder in run.split()}
+def runs(prefix: str, file: Path) -> int:
+    """Return how many of the Makefile's parts of this prefix run a file."""
+    parts = [run.split() for names, _, run in PART.findall((ROOT / "Makefile").read_text()) if prefix in names]
+    return sum(
+        any(file.is_relative_to(word) for word in run)
+        and not any(file.is_relative_to(word.removeprefix(IGNORE)) for word in run if word.startswith(IGNORE))
+        for run in parts
+    )
 
 
-def test_every_folder_of_tests_is_in_a_short_and_a_long_part() -> None:
-    found = {f"tests/{path.relative_to(ROOT / 'tests').parts[0]}" for path in (ROOT / "tests").rglob("test_*.py")}
-    assert folders("long-") == found
-    assert folders("short-") == found - {"tests/faults"}  # all of them are long
+def test_every_file_of_tests_is_in_one_short_and_one_long_part() -> None:
+    files = [path.relative_to(ROOT) for path in (ROOT / "tests").rglob("test_*.py")]
+    assert {runs("long-", file) for file in files} == {1}
+    assert {runs("short-", file) for file in files if "faults" not in file.parts} == {1}  # all faults are long
 
 
 def test_every_part_is_run_by_its_command() -> None:
