@@ -1,8 +1,8 @@
 """Dead letters: records that could not be read, kept with reason, position and bytes, and published again after a fix.
 
-Owns the form of a letter, and the mark that says that a position was replayed. The broker acknowledges a letter before
-a step counts it: a crash in between may write a letter twice, but never loses one. A position is the text
-"topic/partition/offset", the key of its letters; a mark is a further record with that key.
+Owns the form of a letter, and the mark of a position that was replayed. The broker acknowledges a letter before a step
+counts it: a crash in between may write a letter twice, but never loses one. A position is the text
+"topic/partition/offset", and the key of its letters; a mark is one more record with that key.
 """
 
 import re
@@ -17,11 +17,11 @@ from streams.errors import MalformedEvent
 from streams.events import Record, encode
 from streams.kafka import Sink, Tp, crc
 
-LETTER_BYTES = 1 << 16  # kept of a refused record's value, of its key, and of its headers
+LETTER_BYTES = 1 << 16  # at most so many are kept of a refused record's value, of its key, and of its headers
 REASON_CHARS = 2_000
 HEADER = "header:"  # prefix of the names of the refused record's own headers
 REPLAYED = "replayed"
-VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d[\d.]*")  # what differs from reason to reason
+VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d[\d.]*")  # what differs between two reasons of one kind
 TRANSACTION_LETTERS = 200  # replayed in one transaction
 
 
@@ -65,7 +65,7 @@ class DeadLetters:
 
 
 class StoredLetter(NamedTuple):
-    """A letter as it is read: `record` is what it keeps of the refused record (None: its bytes could not be read).
+    """A letter as read from its topic: `record` is what it keeps of the refused record (None: that could not be read).
 
     `size` is the length of the whole value, -1 where there was none. `cut` says that not all of the record was kept;
     then `crc` is the checksum of the whole. `at_ms` is when the letter was written.
@@ -92,7 +92,7 @@ class Refusal(NamedTuple):
 
 
 def refusals(records: Iterable[Record]) -> dict[str, Refusal]:
-    """Gather the records of the dead letters' topic by position; after a crash a position may have several letters."""
+    """Return the refusals in the records of the dead letters' topic, by position; a crash may have doubled a letter."""
     by_position: dict[str, Refusal] = {}
     marks: set[str] = set()
     for record in records:
@@ -106,7 +106,7 @@ def refusals(records: Iterable[Record]) -> dict[str, Refusal]:
 
 
 def read(record: Record) -> StoredLetter:
-    """Read a letter."""
+    """Return the letter in a record."""
     headers, position = dict(record.headers), (record.key or b"").decode()
     topic, partition, offset = position.rsplit("/", 2)
     tp, start = Tp(topic, int(partition)), int(offset)
@@ -189,13 +189,13 @@ def _whole(letter: StoredLetter, reread: Reread) -> Record | str:
         return letter.record
     original = reread(letter.tp, letter.start)
     if original is None or crc(original) != letter.crc:
-        gone = "is not there any more" if original is None else "holds another record now"
+        gone = "is not in the topic any more" if original is None else "has another record now"
         return f"the letter keeps {LETTER_BYTES} bytes of {letter.size}, and offset {letter.start} {gone}"
     return original
 
 
 class _About(msgspec.Struct, omit_defaults=True):
-    """What a letter tells of a record besides its value, key and headers; see `StoredLetter`."""
+    """What a letter keeps of a record besides its value, key and headers; see `StoredLetter`."""
 
     timestamp_ms: int
     bytes: int
@@ -207,7 +207,7 @@ _read_about = msgspec.json.Decoder(_About).decode
 
 
 def _original(record: Record) -> list[tuple[str, bytes]]:
-    """Return what a letter keeps of a record besides its value, as headers."""
+    """Return the headers in which a letter keeps a record's key, headers and sizes."""
     value, key, headers = record.value, record.key, record.headers
     size = -1 if value is None else len(value)
     own = list(_fitting(headers)) if headers else []
@@ -219,9 +219,10 @@ def _original(record: Record) -> list[tuple[str, bytes]]:
 
 
 def _fitting(headers: Sequence[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
-    room = LETTER_BYTES
+    """Yield the first headers, as many as fit into `LETTER_BYTES`."""
+    left_bytes = LETTER_BYTES
     for name, value in headers:
-        room -= len(name) + len(value or b"")
-        if room < 0:
+        left_bytes -= len(name) + len(value or b"")
+        if left_bytes < 0:
             return
         yield name, value

@@ -1,24 +1,24 @@
-"""Every error that Shadowstream raises on purpose: the one home of all but those of `compressors/errors.py`.
+"""Every error that Shadowstream raises on purpose, except those of `compressors/errors.py`.
 
-    ShadowstreamError            1   the exit code of the command line; what is below has its parent's, if not its own
+    ShadowstreamError            1   the number is the exit code; a class without one has its parent's
     ├── ConfigError              2   a TOML key, a pipeline.py or a command-line value is wrong
     ├── Unreachable              3   the broker or the store does not answer; retried
     │   ├── BrokerUnreachable
     │   └── StoreUnreachable
-    │       ├── StoreFull            it answers, but takes no more
+    │       ├── StoreFull            it answers, but its memory is full
     │       └── StoreWentBack        it went back to before a partition was added; the feed's run adds it again
-    ├── PositionError            4   log and store disagree; an operator must look, a retry would hide it
+    ├── PositionError            4   log and store disagree; not retried, because an operator must look
     │   ├── LogReplaced              the topic is not the one that the store has read
     │   ├── LostRange                retention removed records that were never read
     │   └── HistoryChanged           the sample stream no longer holds the position that was read
-    ├── StoreRefused             5   the store holds no such shard, another format, or may evict
+    ├── StoreRefused             5   the store has no such shard or another format, refuses the user, or may evict keys
     ├── BrokerRefused            6   the broker answers and refuses: user, TLS, rights, a fenced writer, a record
     │   └── RecordTooLarge
     ├── Unbalanced               7   an equation of the audit does not hold
     ├── Disagreement             8   the verifier found a difference that nothing explains
-    ├── MalformedEvent               one event; it goes to the dead letters with its reason, and no feed stops
+    ├── MalformedEvent               one event cannot be read; it goes to the dead letters, and the feed goes on
     ├── Overtaken                    another writer writes to the same output
-    ├── Unwritable                   the folder of an output takes no file
+    ├── Unwritable                   no file can be written to an output's folder
     ├── RegistryError                a record or blob of the registry is missing or damaged
     ├── CommitError                  a commit cannot be read, or does not follow the one before it
     ├── LostRace                     another learner wrote the next commit; retried
@@ -34,8 +34,8 @@ from typing import ClassVar
 class ShadowstreamError(Exception):
     """Base of all errors that Shadowstream raises on purpose; its text is for the user.
 
-    `exit_code` is what the command line ends with. `retry_helps` says whether the same call may succeed later: then a
-    role begins anew, else it ends with the error.
+    `exit_code` is the command line's. `retry_helps` says whether the same call may succeed later: then a role starts
+    again, else it ends with the error.
 
     >>> ConfigError.exit_code, ConfigError.retry_helps
     (2, False)
@@ -46,7 +46,7 @@ class ShadowstreamError(Exception):
 
 
 class ConfigError(ShadowstreamError):
-    """What the user wrote cannot work; the message names it and what would be right.
+    """A setting, a pipeline or an argument is wrong; the message names it and what would be right.
 
     >>> fields(id="user..id")
     Traceback (most recent call last):
@@ -72,7 +72,7 @@ class StoreUnreachable(Unreachable):
 
 
 class StoreFull(StoreUnreachable):
-    """The store takes no more; the step was refused as a whole, and a later one may pass."""
+    """The store's memory is full; the step was refused as a whole, and may pass later."""
 
 
 class StoreWentBack(StoreUnreachable):
@@ -90,7 +90,7 @@ class LogReplaced(PositionError):
 
 
 class LostRange(PositionError):
-    """The log starts after the next record to read."""
+    """The log starts after the next record to read: retention removed that one."""
 
 
 class HistoryChanged(PositionError):
@@ -98,7 +98,7 @@ class HistoryChanged(PositionError):
 
 
 class StoreRefused(ShadowstreamError):
-    """The store answers, but must not be used as it is."""
+    """The store answers, but cannot be used as it is; the message names what would be right."""
 
     exit_code = 5
 
@@ -126,7 +126,7 @@ class Disagreement(ShadowstreamError):
 
 
 class MalformedEvent(ShadowstreamError):
-    """One event that cannot be read; a reader raises it. Its text is the reason that goes to the dead letters.
+    """An event cannot be read; a reader raises it, and its text is the reason in the dead letters.
 
     >>> read = Json(dict[str, int])
     >>> read(b'{"clicks": "three"}')
@@ -140,7 +140,7 @@ class Overtaken(ShadowstreamError):
 
 
 class Unwritable(ShadowstreamError):
-    """The folder of an output takes no file; the message says which and why."""
+    """No file can be written to an output's folder; the message says which, and why."""
 
 
 class RegistryError(ShadowstreamError):
@@ -152,13 +152,13 @@ class CommitError(ShadowstreamError):
 
 
 class LostRace(ShadowstreamError):
-    """Another learner wrote the next commit; this one must begin again from there."""
+    """Another learner wrote the next commit; this one must start again from it."""
 
     retry_helps = True
 
 
 class NotFinite(ShadowstreamError):
-    """A loss or a gradient is not finite, and would make the weights useless for ever."""
+    """A loss or a gradient is not finite; a step with it would make the weights useless for ever."""
 
 
 class Stalled(ShadowstreamError):

@@ -1,8 +1,8 @@
-"""The events and their codec: what a user's feed brings, what we write, and what leaves the join.
+"""The events and their JSON: a user's records, predictions, and the samples that the join emits.
 
 Owns names, types and bytes. Does not know Kafka, Redis or models.
-Times are event times in integer milliseconds since 1970, UTC. `features` stays raw JSON on its whole way: only the
-model's owner decodes it.
+Times are event times in whole milliseconds since 1970, UTC. `features` stays raw JSON everywhere: only the pipeline
+that owns the model decodes it.
 """
 
 import math
@@ -85,11 +85,11 @@ class Outcome(Struct, frozen=True, gc=False):
 
 
 class Prediction(Struct, frozen=True, gc=False):
-    """The event that the server writes, and that *shadow-only* feeds bring.
+    """The event that the server writes for each request.
 
-    `output` is the artifact's raw output (logits; for regression the value) of length K, before the live `intercept`
-    (length K) was added; `learned` is the learner's sample count when that intercept was current; `version` is the
-    champion's.
+    `t` is the request's time. `output` is the artifact's raw output (logits; for regression the value) of length K,
+    before the live `intercept` (length K) was added; `learned` is how many samples the learner had learned when it sent
+    that intercept; `version` is the champion's.
     """
 
     id: str
@@ -107,11 +107,11 @@ class Prediction(Struct, frozen=True, gc=False):
 
 
 class Sample(Struct, frozen=True, gc=False):
-    """What the join emits, once per id and revision.
+    """What the join emits, once for each id and revision.
 
-    `kind` is joined (outcomes settled it), negative (the window closed without one: revision 0, and provisional) or
-    correction (an outcome came after that: revision 1). `t` is the prediction's time, `label_t` that of the outcome
-    that settled it, or the deadline.
+    `kind` is "joined" (an outcome came), "negative" (the window closed without one; revision 0, provisional) or
+    "correction" (an outcome came after a negative; revision 1). `t` is the prediction's time; `label_t` is the time of
+    the outcome that settled it, or the window's end.
     """
 
     id: str
@@ -127,16 +127,16 @@ Reader = Callable[[Record], T]
 
 
 def request_id(record: Record) -> str:
-    """Return an id for a request without one: a hash of where it is and what it says, so that it keeps it if re-served.
+    """Return an id for a request without a key: a hash of the record, so that it has the same id when served again.
 
-    The timestamp and value are hashed too, because offsets of a re-created topic repeat.
+    The timestamp and value are hashed too, because the offsets of a topic that was created again repeat.
     """
-    place = f"{record.topic}\0{record.partition}\0{record.offset}\0{record.timestamp_ms}\0".encode()
-    return blake2b(place + (record.value or b""), digest_size=12).hexdigest()
+    origin = f"{record.topic}\0{record.partition}\0{record.offset}\0{record.timestamp_ms}\0".encode()
+    return blake2b(origin + (record.value or b""), digest_size=12).hexdigest()
 
 
 def key_or_hash(record: Record) -> str:
-    """Return a request's id: the record's key where there is one, else a hash of the record, 24 hexadecimal digits.
+    """Return a request's id: the record's key where there is one, else a hash of the record in 24 hexadecimal digits.
 
     The hash is of topic, partition, offset, timestamp and value: the same record always has the same id.
 
@@ -157,7 +157,7 @@ def key_or_hash(record: Record) -> str:
 
 
 class Json(Generic[T]):
-    """A decoder of JSON into a type, such as a `msgspec.Struct`, for a reader: its failures are `MalformedEvent`s.
+    """A decoder of JSON into a type, such as a `msgspec.Struct`, for a reader; it raises `MalformedEvent`.
 
     >>> read = Json(dict[str, float])
     >>> read(b'{"price": 0.5}')
@@ -174,7 +174,7 @@ class Json(Generic[T]):
         """Decode one value.
 
         Raises:
-            MalformedEvent: not JSON, or not of the type; the message says where.
+            MalformedEvent: the record has no value, or it is not JSON, or not of the type; the message says where.
         """
         if value is None:
             raise MalformedEvent("the record has no value")
@@ -212,7 +212,7 @@ def json_outcome(record: Record) -> Outcome:
     """Read an outcome `{"label": 1}` whose id is the record's key, or `{"id": "a", "label": 1}`: the default reader.
 
     Raises:
-        MalformedEvent: not JSON, no label that is a number, no id, or a key that is not UTF-8.
+        MalformedEvent: it is not JSON, its label is not a number, it has no id, or its key is not UTF-8.
 
     >>> json_outcome(Record("ads.outcomes", 0, 7, 0, 1700000060000, None, b'{"id": "a1", "label": 1}'))
     Outcome(id='a1', t=1700000060000, label=1.0)
@@ -230,7 +230,7 @@ def read_prediction(record: Record) -> Event:
     """Read a prediction as the server writes it.
 
     Raises:
-        MalformedEvent: not such a prediction, or a number in it is not finite.
+        MalformedEvent: it is not such a prediction, or a number in it is not finite.
     """
     event = _prediction(record.value)
     if not math.isfinite(sum(event.output) + sum(event.intercept)):
@@ -239,7 +239,7 @@ def read_prediction(record: Record) -> Event:
 
 
 def labelled(outcome: Outcome) -> Event:
-    """Return a pipeline's outcome as the join takes it.
+    """Return a pipeline's outcome as an event of the join.
 
     Raises:
         MalformedEvent: the label is not finite.

@@ -86,8 +86,8 @@ class TestDeadLetters:
         done = letters.replay(world.path, world.settings, reason="large")
         assert done.done == []
         assert [why.rpartition(" offset ")[2] for _, why in done.refused] == [
-            "0 holds another record now",
-            "5 is not there any more",
+            "0 has another record now",
+            "5 is not in the topic any more",
         ]
 
     @pytest.mark.usefixtures("only_kafka")
