@@ -1,4 +1,4 @@
-"""Where things are and how large they are: one TOML file and the environment, checked key by key.
+"""The settings, addresses and sizes: one TOML file and the environment, checked key by key.
 
 Owns every setting's name, type, default and unit. Does not know who uses them. This is the only file that reads the
 environment: every key is also a variable `SHADOWSTREAM_<SECTION>_<KEY>` (`SHADOWSTREAM_KAFKA_BOOTSTRAP`), which wins
@@ -12,7 +12,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct
@@ -67,7 +67,7 @@ TOPIC_KEYS = ("requests", "predictions", "outcomes", "dead")
 class Serve(Struct, frozen=True, kw_only=True):
     """At most `max_batch` requests are scored in one micro-batch.
 
-    `engines`: a version is run by onnxruntime where it was proven to answer as its artifact does; false means by torch.
+    `engines`: onnxruntime runs a version where it was proven to answer as the artifact does; false: torch runs all.
     """
 
     max_batch: Count = 512
@@ -90,10 +90,10 @@ class Replay(Struct, frozen=True, kw_only=True):
 class Output(Struct, frozen=True, kw_only=True):
     """Where the samples of a join without a model go: `stream` leaves them in Redis, for a reader of yours.
 
-    `topic` belongs to `to = "topic"`; `{pipeline}` in it stands for the feed's name. The other keys belong to
-    `to = "parquet"`: `path` is a folder (a relative one starts at the current directory), and a file ends after so many
-    rows or seconds, whichever comes first. `labels` is the type of the column `label`; by default JSON text where
-    `join.reduce` makes lists, else numbers.
+    `topic` is for `to = "topic"`; `{pipeline}` in it stands for the feed's name. The other keys are for
+    `to = "parquet"`: `path` is a folder (a relative one starts at the current directory), and a file ends after
+    `rows_per_file` or `seconds_per_file`, whichever comes first. `labels` is the type of the column `label`: by default
+    JSON text where `join.reduce` makes lists, else numbers.
     """
 
     to: Literal["stream", "topic", "parquet"] = "stream"
@@ -185,10 +185,19 @@ def _typed(where: str, section: str, key: str, value: object, *, strict: bool) -
     try:
         typed = msgspec.convert(value, KEYS[section][key], strict=strict)
     except msgspec.ValidationError as wrong:
-        raise ConfigError(f"{where}{name}: {wrong}; found {_shown(name, value)}") from None
+        choices = ", ".join(map(repr, _choices(KEYS[section][key])))
+        expected = f"must be one of {choices}" if choices else str(wrong)
+        raise ConfigError(f"{where}{name}: {expected}; found {_shown(name, value)}") from None
     if isinstance(typed, float) and not math.isfinite(typed):
         raise ConfigError(f"{where}{name}: Expected a finite number; found {value!r}")
     return typed
+
+
+def _choices(kind: Any) -> list[object]:
+    """Return the values that a key takes, if its type lists them."""
+    if get_origin(kind) is Literal:
+        return list(get_args(kind))
+    return [choice for part in get_args(kind) for choice in _choices(part)]
 
 
 def _shown(name: str, value: object) -> str:
@@ -197,7 +206,7 @@ def _shown(name: str, value: object) -> str:
 
 
 def _unknown(name: str) -> str:
-    """Say which key is not known, and the nearest that is; keys of other sections count too."""
+    """Return the error for a key that is not known, with the nearest that is, of any section."""
     known = [*KEYS, *(f"{section}.{key}" for section, keys in KEYS.items() for key in keys)]
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
     return f"unknown key '{name}'; did you mean '{nearest}'?"

@@ -1,4 +1,4 @@
-"""What a user's feed.py says: how to read the two events of a join without a model; and loading such a file.
+"""What a user's feed.py defines: how to read the two events of a join without a model; and loading such a file.
 
 Owns the contract between a user's file and the join. Does not know where anything runs, nor what a model is.
 """
@@ -21,13 +21,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Feed:
-    """A feed that is joined without a model; a feed.py assigns it to `feed`.
+    """Two topics that are joined without a model; a feed.py assigns it to `feed`.
 
     `name`: letters, digits, "-" and "_". It is part of the topics' names (`NAME.predictions`, `NAME.outcomes`,
         `NAME.dead`; the section [topics] of the TOML file can change them) and of the keys in the store.
-    `prediction`, `outcome`: functions that make an `Event` of a `Record` of these topics; `fields` makes such. An
-        event's `body` is JSON: all that a sample should keep of a prediction, or the label of an outcome. A record for
-        which they raise an error goes to the dead letters, with the error as its reason.
+    `prediction`, `outcome`: functions that make an `Event` of a `Record` of these topics; `fields` makes such
+        functions. An event's `body` is JSON: all that a sample should keep of a prediction, or the label of an outcome.
+        A record for which they raise an error goes to the dead letters, with the error as its reason.
 
     Raises:
         ConfigError: the name has other characters, or a reader cannot be called.
@@ -51,7 +51,7 @@ class Feed:
         check(self, "prediction", "outcome")
 
     def readers(self, topics: Topics) -> Readers:
-        """Return what a joiner reads with; `topics` must have the feed's name filled in."""
+        """Return the topics and readers for a joiner; `topics` must have the feed's name filled in."""
         return Readers(
             predictions=topics.predictions,
             outcomes=topics.outcomes,
@@ -63,7 +63,7 @@ class Feed:
 
 @runtime_checkable
 class Joinable(Protocol):
-    """What has a feed in it that can be joined: a pipeline."""
+    """What contains a feed that can be joined: a pipeline."""
 
     def as_feed(self) -> Feed:
         """Return the feed."""
@@ -71,10 +71,10 @@ class Joinable(Protocol):
 
 
 def check(what: object, *callables: str) -> None:
-    """Check that parts of a Feed or Pipeline can be called, and that its name suits Kafka and Redis.
+    """Check that parts of a Feed or Pipeline can be called, and that Kafka and Redis allow its name.
 
     Raises:
-        ConfigError: it is not so; the text names the part and what it is.
+        ConfigError: one cannot, or its name is not allowed; the text names the part and its value.
     """
     kind, name = type(what).__name__, getattr(what, "name", None)
     for part in callables:
@@ -88,7 +88,7 @@ def load(path: Path) -> Feed:
     """Import a feed.py and return its `feed`, or a pipeline.py and return its pipeline's.
 
     Raises:
-        ConfigError: there is no such file, it does not import (the text has the line at fault), or it has neither.
+        ConfigError: there is no such file, it does not import (the text has the line at fault), or it defines neither.
     """
     module = imported(path, "feed")
     if isinstance(feed := getattr(module, "feed", None), Feed):
@@ -102,12 +102,12 @@ def attribute(module: ModuleType, path: Path, name: str, kind: type[T]) -> T:
     """Return a module's `name`.
 
     Raises:
-        ConfigError: the module has no such name, or it is no `kind`.
+        ConfigError: the module has no such name, or it is not a `kind`.
     """
     value = getattr(module, name, None)
     if not isinstance(value, kind):
-        have = f"`{name}` is of type {type(value).__name__}" if value is not None else f"there is no `{name}`"
-        raise ConfigError(f"{path}: needs a module-level `{name} = {kind.__name__}(...)`; {have}")
+        fault = f"`{name}` is of type {type(value).__name__}" if value is not None else f"there is no `{name}`"
+        raise ConfigError(f"{path}: needs a module-level `{name} = {kind.__name__}(...)`; {fault}")
     return value
 
 
@@ -127,10 +127,9 @@ def imported(path: Path, kind: str) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except ConfigError:
-        raise
     except Exception as wrong:
         frames = [f for f in traceback.extract_tb(wrong.__traceback__) if Path(f.filename).resolve() == path.resolve()]
         line = frames[-1].lineno if frames else getattr(wrong, "lineno", None)
-        raise ConfigError(f"{path}:{line}: {type(wrong).__name__}: {wrong}") from wrong
+        text = str(wrong) if isinstance(wrong, ConfigError) else f"{type(wrong).__name__}: {wrong}"
+        raise ConfigError(f"{path}:{line}: {text}") from wrong
     return module

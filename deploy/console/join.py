@@ -18,8 +18,8 @@ PLAIN_EVERY_S = 5.0
 
 
 def line(view: JoinView) -> str:
-    """Say where the join stands."""
-    rejected = f", {view.rejected:,} rejected" if view.rejected else ""
+    """Return one line: how far the join is."""
+    rejected = f", {view.rejected:,} rejected (`shadowstream dead list` shows why)" if view.rejected else ""
     return (
         f"{view.feed} at {day(view.at_ms)}: {view.events:,} events{rejected}, {view.waiting:,} waiting, "
         f"{view.samples:,} samples, {view.unread:,} unread, lag {view.lag_ms / 1_000:,.0f} s"
@@ -28,7 +28,7 @@ def line(view: JoinView) -> str:
 
 @contextmanager
 def shown(console: Console) -> Iterator[Callable[[str], None]]:
-    """Give what shows a line: in place in a terminal, now and then elsewhere."""
+    """Yield a function that shows a line: in place in a terminal, every `PLAIN_EVERY_S` elsewhere."""
     if console.is_terminal:
         with Live(console=console, refresh_per_second=4, transient=True) as live:
             yield lambda text: live.update(Text(text))

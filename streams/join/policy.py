@@ -41,10 +41,10 @@ class JoinPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def __post_init__(self) -> None:
         least = {"shards": 1, "joiners": 1, "batch_events": 1, "batch_bytes": 1 << 10, "stream_bound": 1}
-        for name, bound in (least | {"most_outcomes": 1}).items():
+        for name, bound in (least | {"most_outcomes": 1, "window_s": 0.001}).items():
             if getattr(self, name) < bound:
                 raise ConfigError(f"join.{name} must be at least {bound}, got {getattr(self, name)}")
-        for name in ("window_s", "keep_s", "slack_s", "max_ahead_s", "idle_s", "align_s"):
+        for name in ("keep_s", "slack_s", "max_ahead_s", "idle_s", "align_s"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"join.{name} must not be negative, got {getattr(self, name)}")
         if self.late == "correct" and self.absent != "negative":

@@ -1,4 +1,4 @@
-"""The settings: defaults, the file, the environment over it, and an error that names the place for everything else."""
+"""The settings: defaults, the file, the environment over it, and an error for everything else, naming where it is."""
 
 import io
 import traceback
@@ -110,6 +110,9 @@ def test_every_key_is_a_variable_too(data: st.DataObject) -> None:
         ("[replay]\nlead_s = -1\n", ["replay.lead_s", ">= 0", "found -1"]),
         ("[join]\nwindow_s = inf\n", ["join.window_s", "a finite number", "found inf"]),
         ("[join]\nshards = 0\n", ["join.shards", "at least 1", "got 0"]),
+        ("[join]\nwindow_s = 0\n", ["join.window_s", "at least 0.001", "got 0"]),
+        ("[join]\nreduce = 'mean'\n", ["join.reduce: must be one of 'first', 'last', 'sum', 'list'; found 'mean'"]),
+        ("[output]\nlabels = 'text'\n", ["output.labels: must be one of 'number', 'json'; found 'text'"]),
         ("[kafka]\nbootstrap = ['a', 'b']\n", ["kafka.bootstrap", "`str | null`", "`array`", "['a', 'b']"]),
         ("[kafka]\n\nbootstrap = a:1\n", ["not TOML", "line 3"]),
         ("[kafka]\n[kafka]\n", ["not TOML", "line 2"]),

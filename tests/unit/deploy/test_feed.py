@@ -1,4 +1,4 @@
-"""A user's feed.py: what is wrong with it is said with its name and line; a pipeline.py is a feed as well."""
+"""A user's feed.py: an error names the file, the line and what would be right; a pipeline.py is a feed as well."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_a_feed_is_loaded(tmp_path: Path) -> None:
         ("import no_such_thing", "feed.py:1: ModuleNotFoundError"),
         ("x = 1", "needs a module-level `feed = Feed(...)`; there is no `feed`"),
         ("feed = 3", "is of type int"),
-        (GOOD.replace("prediction=read", "prediction=3"), "Feed.prediction must be callable, got 3"),
+        (GOOD.replace("prediction=read", "prediction=3"), "feed.py:6: Feed.prediction must be callable, got 3"),
         (GOOD.replace("clicks", "my clicks"), "Feed.name must be letters, digits, '-' or '_', got 'my clicks'"),
         (GOOD.replace("clicks", "klické"), "Feed.name must be"),
         (GOOD.replace('"clicks"', "None"), "Feed.name must be"),
