@@ -7,7 +7,7 @@
     │   └── StoreUnreachable
     │       ├── StoreFull            it answers, but its memory is full
     │       └── StoreWentBack        it went back to before a partition was added; the feed's run adds it again
-    ├── PositionError            4   log and store disagree; not retried, because an operator must look
+    ├── PositionError            4   log and store disagree; an operator must look, for trying again would hide it
     │   ├── LogReplaced              the topic is not the one that the store has read
     │   ├── LostRange                retention removed records that were never read
     │   └── HistoryChanged           the sample stream no longer holds the position that was read
