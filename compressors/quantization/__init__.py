@@ -1,7 +1,7 @@
-"""Whole numbers for weights and inputs.
+"""Quantization: whole numbers in place of floats, for weights and inputs.
 
-quantize.py    the one rounding rule, and training through it
-layers.py      layers under masks and fake quantization
-attention.py   attention among them
+quantize.py    the one rounding rule, and how gradients pass through it
+layers.py      layers that compute under masks and fake quantization
+attention.py   nn.MultiheadAttention, as one of these layers
 int8.py        the layer that runs on int8 kernels
 """

@@ -1,6 +1,6 @@
-"""`nn.MultiheadAttention` compressed: its projections are products of rows, what lies between them stays in float.
+"""`nn.MultiheadAttention` compressed: its projections are quantized, the attention between them stays in float.
 
-Owns how attention is computed with compressed projections. N samples, L queries, S keys, H heads, E features.
+Owns how attention is computed with compressed projections. Shapes: N samples, L queries, S keys, H heads, E features.
 """
 
 from typing import Any
@@ -14,33 +14,33 @@ from compressors.quantization.layers import ShadowRows
 
 
 class ShadowMultiheadAttention(ShadowRows, nn.MultiheadAttention):
-    """Answers as torch's own does, with the weights as served; `out_proj` is a layer of its own.
+    """Attention that answers as torch's own does, with the weights as served; `out_proj` is a layer of its own.
 
-    Where query, key and value have one packed weight, each tensor among them that is another is multiplied by all of
-    it: self-attention takes one product, and cross attention computes more than it uses. `kernels` hold what runs in
-    the place of a weight when it is served.
+    If query, key and value share one packed weight (3E, E), each distinct tensor among them is multiplied by the whole
+    weight: self-attention takes one product, and cross-attention computes more than it uses. `kernels` holds the module
+    that replaces a weight when the model is served, by the weight's name.
     """
 
     kernels: nn.ModuleDict
 
     def begin(self, *args: Any, **named: Any) -> None:
-        """As for any layer."""
+        """Become compressed, as every layer does, with no kernels yet."""
         super().begin(*args, **named)
         self.kernels = nn.ModuleDict()
 
     def weight_names(self) -> tuple[str, ...]:
-        """Name the one packed weight (3E, E), or the three."""
+        """Return the name of the one packed weight (3E, E), or of the three of query, key and value."""
         return ("in_proj_weight",) if self._qkv_same_embed_dim else ("q_proj_weight", "k_proj_weight", "v_proj_weight")
 
     def bias_of(self, name: str) -> Tensor | None:
-        """Give the part of the bias that belongs to a weight."""
+        """Return the part of the bias that belongs to a weight, None if there is no bias."""
         if self.in_proj_bias is None:
             return None
         names = self.weight_names()
         return self.in_proj_bias.chunk(len(names))[names.index(name)]
 
     def serve(self, name: str, kernel: nn.Module) -> None:
-        """Let a kernel run in the place of a weight, which goes."""
+        """Replace a weight by a kernel; the weight is removed."""
         self.kernels[name] = kernel
         setattr(self, name, None)
 
@@ -55,7 +55,9 @@ class ShadowMultiheadAttention(ShadowRows, nn.MultiheadAttention):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend; `is_causal` says what `attn_mask` is, and changes nothing.
+        """Return the outputs, shaped as the query, and the attention weights if asked for.
+
+        `is_causal` only states that `attn_mask` is causal; it changes nothing.
 
         Raises:
             ValueError: a nested tensor, or `is_causal` without its mask.
@@ -70,30 +72,30 @@ class ShadowMultiheadAttention(ShadowRows, nn.MultiheadAttention):
         k, v = self._lengthened(k, self.bias_k), self._lengthened(v, self.bias_v)
         if mask is not None:
             mask = F.pad(mask, (0, k.shape[2] - mask.shape[3]))
-        found, shares = self._attended(q, k, v, mask, need_weights)
-        found = self.out_proj(found.transpose(1, 2).flatten(2))
+        out, shares = self._attended(q, k, v, mask, need_weights)
+        out = self.out_proj(out.transpose(1, 2).flatten(2))
         if not batched:
-            found = found.squeeze(0)
+            out = out.squeeze(0)
         elif not self.batch_first:
-            found = found.transpose(0, 1)
+            out = out.transpose(0, 1)
         if shares is not None:
             shares = shares.mean(1) if average_attn_weights else shares
             shares = shares if batched else shares.squeeze(0)
-        return found, shares
+        return out, shares
 
     def _projected(self, *inputs: Tensor) -> list[Tensor]:
-        """Give queries, keys and values in their inputs' layout, (..., E) each."""
+        """Return queries, keys and values in their inputs' layout, (..., E) each."""
         names = self.weight_names()
         if len(names) == len(inputs):
             return [self._product(x, name) for x, name in zip(inputs, names, strict=True)]
-        made = {at: self._product(x, *names) for at, x in {id(x): x for x in inputs}.items()}
-        return [made[id(x)].chunk(3, -1)[at] for at, x in enumerate(inputs)]
+        products = {key: self._product(x, *names) for key, x in {id(x): x for x in inputs}.items()}
+        return [products[id(x)].chunk(3, -1)[i] for i, x in enumerate(inputs)]
 
     def _product(self, x: Tensor, name: str) -> Tensor:
         return self.kernels[name](x) if name in self.kernels else self.product(x, name, self.bias_of(name))
 
     def _by_head(self, t: Tensor, batched: bool) -> Tensor:
-        """Give (N, H, L, E / H); N is 1 for a sample without a batch."""
+        """Return (N, H, L, E / H); N is 1 for a sample without a batch dimension."""
         t = t.reshape(*t.shape[:-1], self.num_heads, self.head_dim)
         if not batched:
             t = t.unsqueeze(0)
@@ -102,7 +104,7 @@ class ShadowMultiheadAttention(ShadowRows, nn.MultiheadAttention):
         return t.transpose(1, 2)
 
     def _added(self, attention: Tensor | None, padding: Tensor | None, q: Tensor, k: Tensor) -> Tensor | None:
-        """Give what both masks add to the scores, in a shape that fits (N, H, L, S)."""
+        """Return what both masks add to the scores, in a shape that broadcasts to (N, H, L, S)."""
         rows, heads, queries, keys = *q.shape[:3], k.shape[2]
         parts = []
         if attention is not None:
@@ -115,7 +117,7 @@ class ShadowMultiheadAttention(ShadowRows, nn.MultiheadAttention):
         return sum(parts[1:], parts[0]) if parts else None
 
     def _lengthened(self, t: Tensor, bias: Tensor | None) -> Tensor:
-        """Put the learned key or value, and the one of zeros, behind the others: (N, H, S + 0 to 2, E / H)."""
+        """Append the learned key or value, and the one of zeros, if there are any: (N, H, S + 0 to 2, E / H)."""
         more = [] if bias is None else [bias.view(1, self.num_heads, 1, -1).expand(len(t), -1, -1, -1)]
         more += [torch.zeros_like(t[:, :, :1])] if self.add_zero_attn else []
         return torch.cat([t, *more], 2) if more else t
@@ -132,10 +134,10 @@ class ShadowMultiheadAttention(ShadowRows, nn.MultiheadAttention):
 
 
 def _as_float(name: str, mask: Tensor, shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Give a mask to add: a bool one is True where nothing is attended to.
+    """Return a mask as numbers to add; a bool mask is True where nothing is attended to.
 
     Raises:
-        ValueError: it is neither bool nor float, or of another shape.
+        ValueError: the mask is neither bool nor float, or does not have this shape.
     """
     if mask.shape != shape or not (mask.is_floating_point() or mask.dtype == torch.bool):
         raise ValueError(f"{name} is bool or float of shape {shape}, got {mask.dtype} of {tuple(mask.shape)}")

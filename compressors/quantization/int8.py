@@ -1,7 +1,7 @@
 """The serving form of a Linear: real int8 multiplication, int32 sums, and a scale for each input row.
 
-Owns the kernel, its place in a model, the check that it is exact, and the exchange of it for another. Does not know
-files or training.
+Owns the kernel, where it goes in a model, the check that it is exact, and its exchange for another module. Does not
+know files or training.
 """
 
 import copy
@@ -21,9 +21,9 @@ from compressors.quantization.quantize import INPUT_LEVELS, quantize_rows, resca
 class Int8Linear(nn.Module):
     """A Linear that multiplies in int8 and sums in int32. Each input row has its own scale, so rows do not mix.
 
-    A row with a NaN or an infinity gives outputs that are not finite, and its batch mates what they would get anyway.
-    Both factors are copied into canonical strides, which `int8_product` needs.
-    Where the processor's int8 kernel is not exact, the same whole numbers are multiplied in float.
+    A row with a NaN or an infinity gets outputs that are not finite; the other rows of its batch are not affected.
+    Both factors are copied into canonical strides, which `int8_product` needs. If the processor's int8 kernel is not
+    exact, the same whole numbers are multiplied in float.
     """
 
     columns: Tensor
@@ -31,7 +31,7 @@ class Int8Linear(nn.Module):
     bias: Tensor | None
 
     def __init__(self, whole: Tensor, scale: Tensor, bias: Tensor | None) -> None:
-        """Take weights `whole` (O, I) int8, `scale` (O, 1) and `bias` (O,)."""
+        """Take the weight as whole numbers, `whole` (O, I) int8, with `scale` (O, 1) and `bias` (O,)."""
         super().__init__()
         kind = torch.int8 if int8_is_exact() else scale.dtype
         columns = torch.empty(whole.t().shape, dtype=kind).copy_(whole.t())
@@ -52,14 +52,15 @@ class Int8Linear(nn.Module):
 
 
 def fits(layer: nn.Module) -> bool:
-    """Tell whether a served layer's arithmetic is what the kernel does: whole rows, each with its scale."""
+    """Return whether a served layer computes as the kernel does: input rows of whole numbers, each with its scale."""
     return isinstance(layer, ShadowRows) and layer.spec is not None and layer.spec.inputs == "row"
 
 
 def with_kernels(model: nn.Module, whole: Mapping[str, tuple[Tensor, Tensor]]) -> nn.Module:
-    """Put kernels, in place, where served layers and attention's projections have them; `model` may be such a layer.
+    """Replace the layers and projections of attention that the kernel can run, in place; return the model.
 
-    `whole` are whole numbers (O, I) and scales (O, 1) by the weights' names in the model.
+    If the model is itself such a layer, the kernel is returned. `whole` has the whole numbers (O, I) and the scales
+    (O, 1) of weights, by their names in the model.
     """
     for name, factors in whole.items():
         path, _, own = name.rpartition(".")
@@ -77,9 +78,9 @@ def with_kernels(model: nn.Module, whole: Mapping[str, tuple[Tensor, Tensor]]) -
 
 
 def substitute(model: nn.Module, make: Callable[[Int8Linear], nn.Module]) -> nn.Module:
-    """Give a copy of a serving model with `make(layer)` in the place of each `Int8Linear`.
+    """Return a copy of a serving model with `make(layer)` in place of each `Int8Linear`.
 
-    A layer shared by two names stays shared. Other tensors are the model's own, not copies.
+    A layer with two names stays one layer. All other tensors are the model's own, not copies.
     """
     known: dict[int, object] = {id(t): t for t in (*model.parameters(), *model.buffers())}
     known |= {id(layer): make(layer) for layer in model.modules() if isinstance(layer, Int8Linear)}
@@ -88,10 +89,11 @@ def substitute(model: nn.Module, make: Callable[[Int8Linear], nn.Module]) -> nn.
 
 @cache
 def int8_is_exact() -> bool:
-    """Return whether `int8_product` sums large products right here.
+    """Return whether `int8_product` sums large products correctly on this processor.
 
-    x86 without VNNI adds pairs of products in saturating int16: oneDNN then gives silently wrong sums (seen with
-    ONEDNN_MAX_CPU_ISA=AVX2, torch 2.13). A vector, a column and a block may take different kernels, so all are tried.
+    x86 without VNNI adds pairs of products in saturating int16: oneDNN then returns wrong sums without an error (seen
+    with ONEDNN_MAX_CPU_ISA=AVX2, torch 2.13). A vector, a column and a block may take different kernels, so all three
+    are tried.
     """
     for rows, columns in ((1, 64), (64, 1), (64, 64)):
         for sign in (1, -1):

@@ -1,7 +1,7 @@
 """Compressed layers: how each kind computes under masks and fake quantization, as the artifact will.
 
-Owns the kinds but `nn.MultiheadAttention`, which is in `attention.py`. Does not know models, how masks are chosen, or
-files. A layer is compressed in its place: it keeps its parameters, their names, and its hooks.
+Owns every kind except `nn.MultiheadAttention`, which is in `attention.py`. Does not know models, how masks are chosen,
+or files. A layer is compressed in place: it keeps its parameters, their names, and its hooks.
 """
 
 from dataclasses import replace
@@ -14,20 +14,21 @@ from compressors.internals import matrices_as, matrix_names
 from compressors.quantization.quantize import QuantizedLinear, Rounded, Seen, row_scale, weight_levels
 from compressors.recipe import Kind, Quantize
 
-RANGE_RATE = 0.01  # of a static input range, by batch
+RANGE_RATE = 0.01  # share of the way that each batch moves a static input range
 
 
 def mask_name(weight: str) -> str:
-    """Name a weight's mask."""
+    """Return the name of a weight's mask."""
     return weight.replace("weight", "mask", 1)
 
 
 class Shadow(nn.Module):
-    """What compressed layers share. A weight's mask is a buffer of zeros and ones, named as the weight is.
+    """What compressed layers share. A weight's mask is a buffer of zeros and ones, named after the weight.
 
-    Masks have the weight's dtype: a bool one costs five times the multiplication. `spec` says how the layer is
-    quantized, None not at all; a `served` layer's weights are already what they will be. Static inputs have a buffer
-    `input_range`, the moving average of the largest magnitude of a batch; it stands still in eval mode.
+    Masks have the weight's dtype: multiplying by a bool mask takes five times as long. `spec` says how the layer is
+    quantized, None: not at all. The weights of a `served` layer are already masked and rounded. A layer with static
+    inputs has a buffer `input_range`, the moving average of each batch's largest magnitude; it changes in training mode
+    only.
     """
 
     kind: ClassVar[Kind]
@@ -52,23 +53,24 @@ class Shadow(nn.Module):
             self.register_buffer("input_range", torch.zeros(()))
 
     def weight_names(self) -> tuple[str, ...]:
-        """Name the parameters that are compressed."""
+        """Return the names of the parameters that are compressed."""
         return self.names
 
     def turned(self, t: Tensor) -> Tensor:
-        """Turn a tensor of a weight's shape so that outputs come first, (O, ...); and back."""
+        """Transpose a tensor of a weight's shape, if needed, so that outputs come first, (O, ...); or undo that."""
         return t.t() if self.transposed else t
 
     def weight_as_served(self, name: str = "weight") -> Tensor:
-        """Give a weight (O, ...) under its mask, rounded; gradients pass as if it were not."""
+        """Return a weight (O, ...) masked and rounded; gradients pass as if it were not rounded."""
         weight = self.turned(getattr(self, name))
         if self.served:
             return weight
-        shown: Tensor = Rounded.apply(weight, self.turned(getattr(self, mask_name(name))), self.spec)  # type: ignore[no-untyped-call]
-        return shown
+        mask = self.turned(getattr(self, mask_name(name)))
+        rounded: Tensor = Rounded.apply(weight, mask, self.spec)  # type: ignore[no-untyped-call]
+        return rounded
 
     def seen(self, x: Tensor) -> Tensor:
-        """Give the inputs as the layer will see them."""
+        """Return the inputs as the layer computes with them: rounded as `spec` says."""
         if self.spec is None or self.spec.inputs == "float":
             return x
         if self.spec.inputs == "static":
@@ -77,21 +79,21 @@ class Shadow(nn.Module):
             scale = self.input_range.clamp_min(1e-30) / 127
         else:
             scale = row_scale(x, min(self.row_dims, x.dim()))
-        shown: Tensor = Seen.apply(x, scale)  # type: ignore[no-untyped-call]
-        return shown
+        rounded: Tensor = Seen.apply(x, scale)  # type: ignore[no-untyped-call]
+        return rounded
 
     def _follow(self, largest: Tensor) -> None:
         self.input_range.copy_(torch.where(self.input_range == 0, largest, self.input_range.lerp(largest, RANGE_RATE)))
 
 
 class ShadowRows(Shadow):
-    """Layers that multiply rows by a matrix; a row is the last dimension."""
+    """A layer that multiplies rows by a matrix; a row is the last dimension."""
 
     kind = "linear"
     row_dims = 1
 
     def product(self, x: Tensor, name: str, bias: Tensor | None) -> Tensor:
-        """Map (..., I) to (..., O) as the artifact will; whole rows of whole numbers the fast way."""
+        """Map (..., I) to (..., O) as the artifact will; rows of whole numbers by the faster `QuantizedLinear`."""
         if self.served or self.spec is None or self.spec.inputs != "row":
             return nn.functional.linear(self.seen(x), self.weight_as_served(name), bias)
         weight, mask = self.turned(getattr(self, name)), self.turned(getattr(self, mask_name(name)))
@@ -109,7 +111,7 @@ class ShadowLinear(ShadowRows, nn.Linear):
 
 
 class ShadowTransposed(ShadowRows):
-    """GPT-2's Linear, `Conv1D` of transformers, whose weight is (I, O). No subclass of it: transformers is optional."""
+    """GPT-2's Linear, `Conv1D` of transformers, whose weight is (I, O). Not a subclass: transformers is optional."""
 
     transposed = True
     weight: Tensor
@@ -127,7 +129,7 @@ class ShadowConv1d(Shadow, nn.Conv1d):
     row_dims = 2
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute as the artifact will."""
+        """Return the outputs as the artifact will compute them."""
         out: Tensor = self._conv_forward(self.seen(x), self.weight_as_served(), self.bias)
         return out
 
@@ -139,7 +141,7 @@ class ShadowConv2d(Shadow, nn.Conv2d):
     row_dims = 3
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute as the artifact will."""
+        """Return the outputs as the artifact will compute them."""
         out: Tensor = self._conv_forward(self.seen(x), self.weight_as_served(), self.bias)
         return out
 
@@ -150,26 +152,26 @@ class ShadowEmbedding(Shadow, nn.Embedding):
     kind = "embedding"
 
     def forward(self, input: Tensor) -> Tensor:
-        """Look up (...) and give (..., D)."""
-        rows, at = super().forward(input), input.reshape(-1)
+        """Map indices (...) to rows (..., D)."""
+        rows, indices = super().forward(input), input.reshape(-1)
         if self.served:
             return rows
-        mask = self.mask[at].reshape(rows.shape).reshape(-1, rows.shape[-1])
-        shown: Tensor = Rounded.apply(rows.reshape(-1, rows.shape[-1]), mask, self.spec)  # type: ignore[no-untyped-call]
-        return shown.reshape(rows.shape)
+        mask = self.mask[indices].reshape(rows.shape).reshape(-1, rows.shape[-1])
+        rounded: Tensor = Rounded.apply(rows.reshape(-1, rows.shape[-1]), mask, self.spec)  # type: ignore[no-untyped-call]
+        return rounded.reshape(rows.shape)
 
 
 class ShadowRecurrent(Shadow, nn.RNNBase):
-    """LSTM, GRU and RNN: all their matrices, by gate row."""
+    """LSTM, GRU or RNN: all matrices are compressed, with a scale for each row of a gate."""
 
     kind = "recurrent"
 
     def weight_names(self) -> tuple[str, ...]:
-        """Name the parameters that are compressed."""
+        """Return the names of the parameters that are compressed."""
         return matrix_names(self)
 
     def forward(self, *inputs: Any) -> Any:
-        """Compute with the weights as they will be served."""
+        """Return what torch's own layer does, computed with the weights as they will be served."""
         with matrices_as(self, self.weight_as_served):
             return super().forward(*inputs)
 
@@ -183,4 +185,4 @@ class ShadowGRU(ShadowRecurrent, nn.GRU):
 
 
 class ShadowRNN(ShadowRecurrent, nn.RNN):
-    """A plain recurrent net."""
+    """A plain recurrent network."""
