@@ -1,6 +1,7 @@
-"""What can be seen from outside: how far each role is, what the join has counted, who is champion.
+"""What can be seen from outside: how far each role is, what the join has counted, which version serves.
 
-Owns reading. Changes nothing. The replay paces by it, the console and `status` show it.
+Owns reading the store and the registry for it, and changes neither. The replay takes its pace from it; the console and
+`status` show it. Does not know tables.
 """
 
 import time
@@ -49,7 +50,7 @@ NO_ROW = Row(0, {})
 
 
 class Progress(Struct, frozen=True):
-    """One look: the shards first, then the notes, so that a note is never behind what the shards show."""
+    """How far the shards and the roles are. The notes were read after the shards, so they are at least as new."""
 
     shards: list[ShardState]
     server: ServerNote | None
@@ -64,7 +65,7 @@ class Progress(Struct, frozen=True):
         return joined, msgspec.structs.replace(self, shards=[])
 
     def settled(self, outcomes: dict[str, int]) -> bool:
-        """Tell whether nothing is outstanding for these outcomes (next offsets) and for all that was answered."""
+        """Return whether all that was answered, and the outcomes before these offsets, went through the whole loop."""
         server, learner, distiller, evaluator, conductor = (
             self.server, self.learner, self.distiller, self.evaluator, self.conductor,
         )  # fmt: skip
@@ -88,9 +89,9 @@ class Monitor:
 
     def __init__(self, feed: str, shards: int, store: Store, registry: Registry) -> None:
         self._feed, self._shards, self._store, self._registry = feed, shards, store, registry
-        self._kept: dict[str, dict[int, Any]] = {}
-        self._seen: list[bytes | None] = []
-        self._looked = 0.0
+        self._read: dict[str, dict[int, Any]] = {}
+        self._last_notes: list[bytes | None] = []
+        self._looked_s = 0.0
 
     def progress(self) -> Progress:
         """Look at the shards and the notes."""
@@ -106,38 +107,39 @@ class Monitor:
         )
 
     def answered(self, requests: dict[str, int]) -> bool:
-        """Tell whether every request below `requests` (next offset by topic:partition) has been answered."""
+        """Return whether every request before these offsets, by `topic:partition`, has been answered."""
         server = SERVER.read(*self._store.get(self._feed, SERVER.name))
         return server is not None and all(server.requests.get(tp, 0) >= end for tp, end in requests.items())
 
     def settled(self, outcomes: dict[str, int]) -> bool:
-        """Tell whether nothing is outstanding for these outcomes (next offsets) and for all that was answered.
+        """Return `Progress.settled`.
 
-        Looks at the shards only when a note has changed, or now and then: that look costs the store ten times as much.
+        Reads the shards only when a note has changed, or after `LOOK_EVERY_S`: they cost the store ten times as much as
+        the notes. Returns False in between.
         """
         notes, now = self._notes(), time.monotonic()
-        if notes == self._seen and now - self._looked < LOOK_EVERY_S:
+        if notes == self._last_notes and now - self._looked_s < LOOK_EVERY_S:
             return False
-        self._seen, self._looked = notes, now
+        self._last_notes, self._looked_s = notes, now
         return self.progress().settled(outcomes)
 
     def _notes(self) -> list[bytes | None]:
         return self._store.get(self._feed, *(note.name for note in ROLES))
 
     def metrics(self) -> Metrics | None:
-        """Give the evaluator's last metrics."""
+        """Return the evaluator's last metrics."""
         return METRICS.read(*self._store.get(self._feed, METRICS.name))
 
     def candidates(self) -> list[Candidate]:
-        """Give all candidates."""
+        """Return all candidates."""
         return self._all(CANDIDATES)
 
     def champions(self) -> list[Champion]:
-        """Give all champions."""
+        """Return all versions that have served."""
         return self._all(CHAMPIONS)
 
     def verdict(self, candidate: int) -> Verdict | None:
-        """Give a candidate's verdict, if there is one yet."""
+        """Return a candidate's verdict, or None if there is none yet."""
         return self._record(VERDICTS, candidate)
 
     def _all(self, kind: Kind[T]) -> list[T]:
@@ -147,25 +149,26 @@ class Monitor:
         return records
 
     def _record(self, kind: Kind[T], number: int) -> T | None:
-        """Read a record once: it never changes."""
-        kept: dict[int, T] = self._kept.setdefault(kind.name, {})
-        if number not in kept and (record := self._registry.record(kind, number)) is not None:
-            kept[number] = record
-        return kept.get(number)
+        """Read a record, but only once: it never changes."""
+        records: dict[int, T] = self._read.setdefault(kind.name, {})
+        if number not in records and (record := self._registry.record(kind, number)) is not None:
+            records[number] = record
+        return records.get(number)
 
 
 class View(Struct, frozen=True, kw_only=True):
     """One look at the whole, for people. Times are milliseconds of event time.
 
-    `joined` events were read by the joiners, `served` requests were answered; `share` is the part of the feed that was
-    replayed. `counters` are the join's, over all shards.
+    The joiners have read `records`, and `served` requests were answered; `waiting` predictions have no outcome yet, and
+    `unread` samples are not learned yet. `lag_ms` is how far the join's watermark lags the newest event. `share` is the
+    part of the feed that was replayed. `counters` are the join's, over all shards.
     """
 
     name: str
     seconds: float = 0.0
     at_ms: int
     share: float | None = None
-    joined: int
+    records: int
     served: int
     events_per_second: float | None = None
     waiting: int
@@ -183,24 +186,24 @@ class View(Struct, frozen=True, kw_only=True):
 
     @property
     def events(self) -> int:
-        """All that were read."""
-        return self.joined + self.served
+        """How many were read, by joiners and server."""
+        return self.records + self.served
 
     @property
     def loss(self) -> MetricName:
-        """The task's loss, as far as it is known."""
+        """The name of the task's loss, "loss" until something was measured."""
         return self.metrics.names[0] if self.metrics else MetricName("loss", "")
 
 
 def counted(shards: Sequence[ShardState]) -> dict[str, int]:
-    """Return the counters of the join over all shards, and how many positions became what; `kinds.py` explains them."""
+    """Return the join's counters over all shards, and what the offsets held; `registry/kinds.py` explains them."""
     counters = {name: sum(shard.counters[name] for shard in shards) for name in COUNTERS}
-    partitions = [at for shard in shards for at in shard.partitions.values()]
-    return counters | {name: sum(getattr(at, name) for at in partitions) for name in OFFSETS}
+    partitions = [partition for shard in shards for partition in shard.partitions.values()]
+    return counters | {name: sum(getattr(one, name) for one in partitions) for name in OFFSETS}
 
 
 def look(feed: str, monitor: Monitor) -> View:
-    """Take one look at a feed, for people."""
+    """Return one look at a feed."""
     now, candidates = monitor.progress(), monitor.candidates()
     verdicts = {c.number: monitor.verdict(c.number) for c in candidates}
     counters = counted(now.shards)
@@ -209,7 +212,7 @@ def look(feed: str, monitor: Monitor) -> View:
     return View(
         name=feed,
         at_ms=at_ms,
-        joined=counters["records"],
+        records=counters["records"],
         served=now.server.served if now.server else 0,
         waiting=counters["waiting"],
         unread=sum(s.unread for s in now.shards),

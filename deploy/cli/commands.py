@@ -131,12 +131,13 @@ def _replay(path: Path, settings: config.Settings, *, fresh: bool, as_json: bool
             for view in session.play():
                 shown.show(view)
                 snapshot.show(view)
-        view, (equations, learned, now) = session.look(), session.audit()
+        view, balance = session.look(), session.balance()
         digest = view.champions[-1].artifact
         described = artifact.describe(session.registry.get(digest))
         speed = session.speeds()
-        report.show(console, view, equations, described, speed)
-        summary = summarize(view, learned, equations, now.shards, session.published(), described, speed)
+        summary = summarize(view, balance, session.published(), described, speed)
+        report.show(console, view, balance.equations, described, speed)
+        console.print(report.figures(summary))
     if picture:
         snapshot.write(picture)
     if as_json:

@@ -13,6 +13,7 @@ from deploy.console.counters import counters
 from deploy.console.view import day
 from deploy.operate.audit import Report
 from deploy.registry.commits import Rebuilt
+from deploy.registry.kinds import PARTITION_COUNTERS
 from streams.audit.equations import Audit, Equation
 from streams.audit.verify import Verdict
 from streams.join.store import Waiting
@@ -50,8 +51,8 @@ def _equations(audit: Audit) -> Table:
 
 
 def _partitions(audit: Audit) -> Table:
-    columns = ("start", "next", "records", "rejected", "holes", "lost")
-    table = Table("partition", *columns, "next - start = all of them")
+    columns = tuple(PARTITION_COUNTERS)
+    table = Table("partition", *columns, "next - start = the sum")
     for one in audit.partitions:
         holds = f"{_mark(one.equation)} {one.equation.difference:,}" if one.equation else "moving"
         table.add_row(escape(one.tp), *(f"{getattr(one, column):,}" for column in columns), holds)

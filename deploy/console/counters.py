@@ -1,4 +1,4 @@
-"""The counters of the join, each with what it means in the words of `kinds.py`.
+"""Counts, each under its name in `--json` and with its meaning, from `deploy/registry/kinds.py`.
 
 Owns which of them are shown where. Does not know how they were counted.
 """
@@ -7,22 +7,31 @@ from collections.abc import Mapping
 
 from rich.table import Table
 
-from deploy.registry.kinds import COUNTERS, POSITIONS
+from deploy.registry.kinds import COUNTERS, PARTITION_COUNTERS
 
-MEANINGS = COUNTERS | POSITIONS
-OUTSTANDING = ("waiting", "early", "late", "orphan", "rejected", "lost")
+MEANINGS = COUNTERS | PARTITION_COUNTERS
+OUTSTANDING = ("waiting", "early", "late", "orphan", "rejected", "lost")  # what became no sample, or not yet
+ENDED = (
+    "requests", "predictions", "outcomes", "samples", "unlabelled", "lost", "doubled", "candidates", "promotions",
+    "rollbacks",
+)  # fmt: skip
 
 
 def counters(counted: Mapping[str, int]) -> Table:
-    """Lay out all counters."""
-    table = Table("counter", title="counters of the join, over all shards")
-    table.add_column("count", justify="right")
-    table.add_column("what it counts")
-    for name, count in counted.items():
-        table.add_row(name, f"{count:,}", MEANINGS[name])
-    return table
+    """Lay out the join's counters."""
+    return table("counters of the join, over all shards", counted, MEANINGS)
 
 
 def outstanding(counted: Mapping[str, int]) -> Table:
     """Lay out the counters of what became no sample, or not yet."""
     return counters({name: counted[name] for name in OUTSTANDING})
+
+
+def table(title: str, counted: Mapping[str, int], meanings: Mapping[str, str]) -> Table:
+    """Lay out counts, each with its meaning."""
+    rows = Table("name", title=title)
+    rows.add_column("count", justify="right")
+    rows.add_column("what it counts")
+    for name, count in counted.items():
+        rows.add_row(name, f"{count:,}", meanings[name])
+    return rows

@@ -7,10 +7,12 @@ from rich.console import Console
 from rich.table import Table
 
 from compressors.artifact.format import Description
+from deploy.console.counters import ENDED, table
 from deploy.console.view import months, versions
 from deploy.monitor import View
+from deploy.registry.kinds import COUNTERS, RUN_FIGURES
 from deploy.registry.learned import Equation
-from deploy.run.summary import Speeds
+from deploy.run.summary import Speeds, Summary
 
 
 def size(described: Description) -> str:
@@ -21,6 +23,12 @@ def size(described: Description) -> str:
         f"compressed weights: {numbers}, {100 * described.sparsity:.0f} % of them zero; {described.bytes:,} bytes, "
         f"in float {described.float_bytes:,}: {smaller:.1f} times smaller"
     )
+
+
+def figures(summary: Summary) -> Table:
+    """Lay out what became of everything that was published, under the names that `--json` has."""
+    counts = {name: getattr(summary, name) for name in ENDED}
+    return table("what became of it all", counts, RUN_FIGURES | COUNTERS)
 
 
 def show(console: Console, view: View, equations: list[Equation], described: Description, speed: Speeds) -> None:

@@ -11,7 +11,7 @@ from datetime import datetime
 from rich.console import Console
 from rich.live import Live
 
-from deploy.console.view import day, draw, rate, told, values
+from deploy.console.view import day, draw, fate_line, rate, values
 from deploy.monitor import NO_ROW, View
 
 
@@ -26,7 +26,7 @@ class Plain:
         """Print what is new."""
         for candidate in view.candidates:
             decided = candidate.refused or candidate.number in view.verdicts
-            said = told(candidate, view) if decided else "distilled"
+            said = fate_line(candidate, view) if decided else "distilled"
             if self._said.get(candidate.number) != said:
                 self._said[candidate.number] = said
                 self._say(f"candidate {candidate.number} of {day(candidate.at_ms)}: {said}")

@@ -35,7 +35,7 @@ ENDED = {
 
 
 class Fate(NamedTuple):
-    """What became of a candidate, in words, and when; `loss` is how much its loss a sample differs from the served."""
+    """What became of a candidate, in words, and when; `loss` is by how much its loss differs from the served one's."""
 
     text: str
     style: str = ""
@@ -51,7 +51,7 @@ def day(t_ms: int) -> str:
 
 
 def cell(value: float | None) -> str:
-    """Return a metric in four digits."""
+    """Return a metric with four decimals."""
     return "-" if value is None else f"{value:.4f}"
 
 
@@ -61,12 +61,12 @@ def title_of(metric: MetricName) -> str:
 
 
 def rate(view: View) -> str:
-    """Return events a second."""
+    """Return events a second as text."""
     return "-" if view.events_per_second is None else f"{view.events_per_second:,.0f}"
 
 
 def fate_of(candidate: Candidate, view: View) -> Fate:
-    """Say what became of a candidate, with its test's evidence."""
+    """Return what became of a candidate, with its test's evidence."""
     if candidate.refused:
         return Fate(f"refused: {candidate.refused}", "dim")
     verdict, trial = view.verdicts.get(candidate.number), view.trial
@@ -92,7 +92,7 @@ def values(row: Mapping[str, float | None]) -> str:
     return ", ".join(f"{name} {cell(value)}" for name, value in row.items()) or "not measured yet"
 
 
-def told(candidate: Candidate, view: View) -> str:
+def fate_line(candidate: Candidate, view: View) -> str:
     """Return what became of a candidate as one line."""
     fate, loss = fate_of(candidate, view), view.loss
     date = f" on {fate.date}" if fate.date else ""
@@ -117,7 +117,7 @@ def draw(view: View) -> Panel:
 
 
 def _progress(view: View) -> Table:
-    """Lay out how far the feed is: the whole of a replay, or the date alone."""
+    """Lay out how far the feed is: a bar and the share of a replay, or the date alone."""
     head = Table.grid(padding=(0, 2), expand=view.share is not None)
     if view.share is None:
         head.add_row(Text("events up to", "dim"), day(view.at_ms))
@@ -131,7 +131,7 @@ def _progress(view: View) -> Table:
 def _facts(view: View) -> Table:
     facts = Table.grid(padding=(0, 3, 0, 0))
     for row in (
-        ("events", f"{view.joined + view.served:,}", "events a second", rate(view), "serving", _serving(view)),
+        ("events", f"{view.events:,}", "events a second", rate(view), "serving", _serving(view)),
         ("predictions answered", f"{view.served:,}", "samples learned", f"{view.learned:,}", *_promotions(view)),
         ("outcomes awaited", f"{view.waiting:,}", "samples to learn", f"{view.unread:,}", "", ""),
         ("the join lags by", f"{view.lag_ms / 3_600_000:.1f} h", "", "", "", ""),

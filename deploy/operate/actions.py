@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deploy.config import Settings
 from deploy.operate.attach import Place, note, opened
+from deploy.registry.kinds import ACCEPT_LOSS, END_OF_FEED
 from deploy.run.partitions import catch_up
 from streams.errors import ConfigError
 from streams.join.lost import accept, find
@@ -24,7 +25,7 @@ def end_feed(path: Path, settings: Settings, *, why: str, who: str | None = None
         ConfigError: there is no reason, or the answer was no.
     """
     with opened(path, settings) as place:
-        said = note("end-of-feed", who, why)
+        said = note(END_OF_FEED, who, why)
         catch_up(place.feed.name, place.settings, place.store)  # what is in partitions just added belongs to it
         windows = sum(place.store.shard(place.feed.name, shard).windows for shard in range(place.shards))
         _agreed(
@@ -55,7 +56,7 @@ def accept_loss(
         states = [place.store.shard(place.feed.name, shard) for shard in range(place.shards)]
         with place.source([tp]) as source:
             loss = find(states, source, tp, place.readers, place.rules)
-        said = note("accept-loss", who, why, partition=loss.tp, **{"from": loss.start, "to": loss.end})
+        said = note(ACCEPT_LOSS, who, why, partition=loss.tp, **{"from": loss.start, "to": loss.end})
         _agreed(ask, f"{loss.tp}: {loss.lost:,} of the positions {loss.start} to {loss.end} are lost. Go on without?")
         accept(place.store, place.feed.name, loss, place.rules, said)
     say(f"{loss.tp}: {loss.lost:,} counted as lost. Joiners that ended with exit code 4 must be started again")

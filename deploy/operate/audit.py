@@ -18,6 +18,7 @@ from deploy.operate.attach import Place, opened
 from deploy.operate.dead import letters
 from deploy.operate.emitted import emitted
 from deploy.registry.commits import Rebuilt, check
+from deploy.registry.kinds import END_OF_FEED
 from deploy.registry.learned import Learned, count_learned, learned_equations
 from learners.commits.commit import Quarantined
 from streams import dead
@@ -68,7 +69,7 @@ class Report(Struct, frozen=True, kw_only=True):
         if self.verdict and self.verdict.differing:
             raise Disagreement(f"{self.verdict.differing} differences between what was joined and the log joined again")
         if self.rebuilt and not self.rebuilt.equal:
-            raise Disagreement(f"the state of commit {self.rebuilt.last} is not what its history makes")
+            raise Disagreement(f"the state of commit {self.rebuilt.last} is not what its commits make")
 
 
 def inspect(
@@ -159,4 +160,4 @@ def _ranges(
 def _ended_ms(place: Place) -> int | None:
     """Return when an operator ended the feed."""
     notes = [msgspec.json.decode(one) for one in place.store.notes(place.feed.name, 0)]
-    return min((one["at_ms"] for one in notes if one.get("what") == "end-of-feed"), default=None)
+    return min((one["at_ms"] for one in notes if one.get("what") == END_OF_FEED), default=None)

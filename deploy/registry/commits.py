@@ -1,7 +1,7 @@
 """The learner's commits in the registry: read from the newest back, and a state rebuilt from them.
 
-Owns where a rebuild begins, and the comparison of a state with the one that its commits make. Does not know what is
-learned, nor what becomes of it. Everywhere here, samples that a later commit made void are left out.
+Owns where a rebuild begins, and the comparison of a state with the one that its commits make. Does not know how a model
+learns. Everywhere here, samples that a later commit made void are left out.
 """
 
 import hashlib
@@ -19,14 +19,14 @@ from streams.errors import CommitError, RegistryError
 from streams.events import Sample
 from streams.outputs.samples import number
 
-ALL = f"{1 << 62}-0"  # a position after every sample of a shard
+AFTER_ALL = f"{1 << 62}-0"  # a position in a sample stream, after every sample
 
 
 class Rebuilt(Struct, frozen=True, kw_only=True):
     """The state of commit `last`, rebuilt from that of commit `first`: how many samples it learned, and both digests.
 
-    `kept` is the digest of the state in the registry. `environments` are those in which the commits in between were
-    made, other than this one: equal bits are promised only if there are none.
+    `kept` is the digest of the state in the registry. `environments` are those other than this one in which the commits
+    were made: equal bits are promised only if there are none.
     """
 
     first: int
@@ -67,7 +67,7 @@ def rebuild(
     void: Mapping[str, str] | None = None,
     base: int | None = None,
 ) -> int:
-    """Bring a learner to the state of commit `last`; with `void`, to what is left of it if the next commit voids that.
+    """Bring a learner to the state of commit `last`, less the samples after the positions in `void`.
 
     Begin at the newest whole state of commit `base` or an earlier one, and return that commit's number.
 
@@ -81,7 +81,7 @@ def rebuild(
             break
         after.append((commit.number, bounds))
     else:
-        raise RegistryError(f"{registry.folder} holds no whole state to begin with: the feed was not created")
+        raise RegistryError(f"{registry.folder} holds no commit with a whole state, from which learning could go on")
     learner.load(commits.unpack_state(registry.get(state)))
     commits.fold(learner, (left(read(registry, n), bounds) for n, bounds in reversed(after)))
     expected = read(registry, last).learned
@@ -112,7 +112,7 @@ def taken_back(registry: Registry, commit: Commit) -> list[Sample]:
     kept = lowered({}, commit.void)
     voided: list[Sample] = []
     for before in backwards(registry, commit.number - 1):
-        if all(number(before.positions.get(shard, ALL)) <= kept[int(shard)] for shard in commit.void):
+        if all(number(before.positions.get(shard, AFTER_ALL)) <= kept[int(shard)] for shard in commit.void):
             break  # nothing of it is void, nor of an earlier commit
         samples = zip(places(before), before.read(), strict=True)
         voided += [sample for place, sample in samples if not is_left(place, kept)]

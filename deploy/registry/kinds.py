@@ -1,7 +1,8 @@
-"""Every name under which something is written down, and what it means: record kinds, board notes, the join's counters.
+"""Every name under which something is written down or reported, and what it means.
 
-Owns the names. Programs and people see the same ones: `audit --json`, the tables, the files and the board. The metrics
-of models are named by their task.
+Owns the names of record kinds, board notes, operators' notes, counters and a run's figures. The tables, `--json`, the
+registry's files and the board all have them from here. The metrics of models belong to their task, which names them:
+see `learners/tasks/`.
 """
 
 from collections.abc import Callable
@@ -25,7 +26,9 @@ from deploy.registry.records import (
 )
 from learners.commits import commit as commits
 from learners.commits.commit import Commit
+from learners.evaluation.evaluate import MODELS
 from learners.evaluation.trial import Verdict
+from learners.tasks.metrics import AUC, LOG_LOSS
 
 T = TypeVar("T", bound=Struct)
 
@@ -78,8 +81,12 @@ CANDIDATES = Kind(
 VERDICTS = Kind("verdicts", "how a candidate's test ended, with its evidence", msgspec.json.Decoder(Verdict).decode)
 CHAMPIONS = Kind("champion", "the versions that have served, in order", msgspec.json.Decoder(Champion).decode)
 KINDS: tuple[Kind[Any], ...] = (COMMITS, CANDIDATES, VERDICTS, CHAMPIONS)
-BLOBS = "blobs"  # artifacts, the learner's states, engines' templates and ranges, by their SHA-256
-ENGINES = "engines"  # which template belongs to an architecture, by its key: deploy/engine.py
+BLOBS = "blobs"
+ENGINES = "engines"
+FOLDERS = {
+    BLOBS: "artifacts, the learner's states, engines' templates and ranges, each under its SHA-256",
+    ENGINES: "which template belongs to an architecture, under the architecture's key (deploy/engine.py)",
+}
 
 SERVER = Note("server", "how far serving is, and which version serves", ServerNote)
 LEARNER = Note("learner", "how far learning is, and the live intercept", LearnerNote)
@@ -88,7 +95,14 @@ EVALUATOR = Note("evaluator", "the last commit, candidate and verdict, and the r
 CONDUCTOR = Note("conductor", "the last verdict handled, and the version that follows from it", ConductorNote)
 METRICS = Note("metrics", "how well each model did, in all and by month, by the task's metrics", Metrics)
 NOTES: tuple[Note[Any], ...] = (SERVER, LEARNER, DISTILLER, EVALUATOR, CONDUCTOR, METRICS)
-ATTEMPTS = "attempts"  # a note as well, of the attempts to get further than a commit: deploy/learning/attempts.py
+ATTEMPTS = "attempts"
+OWN_NOTES = {ATTEMPTS: "the learner's failed attempts to learn what follows a commit (deploy/learning/attempts.py)"}
+
+END_OF_FEED, ACCEPT_LOSS = "end-of-feed", "accept-loss"
+OPERATOR_NOTES = {
+    END_OF_FEED: "no more events come: the windows are closed",
+    ACCEPT_LOSS: "records that retention removed before they were read are counted as lost",
+}
 
 COUNTERS = {
     "predictions": "predictions read, duplicates and late ones included",
@@ -111,11 +125,46 @@ COUNTERS = {
     "corrected": "samples that were emitted again with another label",
     "restored": "samples that were emitted before the store lost its state",
 }
-POSITIONS = {
+PARTITION_COUNTERS = {
     "start": "the first offset that the join counts",
     "next": "the next offset to read",
     "records": "records read",
-    "rejected": "positions that could not be read; each has a dead letter",
+    "rejected": "offsets whose record could not be read; each has a dead letter",
     "holes": "offsets that hold no record: transactions' markers, and what compaction removed",
     "lost": "offsets that retention removed before they were read, accepted by an operator",
+}
+
+# What `join --json` reports besides counters.
+JOIN_FIGURES = {
+    "feed": "the feed's name",
+    "at_ms": "event time of the newest event, in milliseconds",
+    "lag_ms": "how far the watermark lags it, in milliseconds",
+    "events": "records read",
+    "samples": "samples emitted",
+    "unread": "samples that are not written yet, or not read where they stay in the stream",
+    "seconds": "how long the join has run",
+}
+
+# What `demo --json` and `run --replay --json` report besides counters.
+RUN_FIGURES = {
+    "requests": "requests that the replay published",
+    "samples": "samples learned",
+    "lost": "published events that appear in no other figure",
+    "doubled": "samples learned twice",
+    "metrics": "the task's metrics over all samples, by model and name; the models are the first one (frozen), the "
+    "same under the live intercept (frozen_live), what was served, and the shadow",
+    **{f"auc_{model}": f"{AUC} in `metrics`; null for a task without it" for model in MODELS},
+    **{f"logloss_{model}": f"{LOG_LOSS} in `metrics`; null for a task without it" for model in MODELS},
+    "candidates": "candidates distilled from the shadow",
+    "promotions": "versions that brought a candidate's artifact",
+    "rollbacks": "versions that brought an earlier version's artifact back",
+    "sparsity": "the share of the served artifact's compressed weights that are zero",
+    "artifact_bytes": "size of the served artifact",
+    "float_bytes": "size of the same model in float32",
+    "engine": "what runs the version that serves",
+    "speedup": "how many times as fast as its model in float32 torch that version is, by rows a call",
+    "seconds": "how long the run took",
+    "loop_seconds": "how long the replay took",
+    "events_per_second": "requests and outcomes published, by `loop_seconds`",
+    "balanced": "whether every equation of the audit holds",
 }

@@ -1,6 +1,7 @@
-"""The audit of what was learned: every sample once, none missing. Reads commits; trusts no counter of its own.
+"""What was learned, counted from the commits themselves: every sample once, none missing.
 
-Owns reading the commits' samples, and the equation between join and learner. The join's own are in `streams/audit/`.
+Owns reading the commits' samples, and the equation between join and learner. The join's own equations are in
+`streams/audit/`.
 """
 
 from collections import Counter
@@ -15,7 +16,7 @@ from deploy.registry.registry import Registry
 from learners.commits.commit import Quarantined
 from learners.commits.voids import places
 from streams.audit.equations import Equation
-from streams.audit.equations import equations as joined
+from streams.audit.equations import equations as join_equations
 from streams.join.step import ShardState
 
 __all__ = ["Equation", "Learned", "LearnedSample", "count_learned", "equations", "learned_equations", "read_sample"]
@@ -77,13 +78,13 @@ def equations(shards: Sequence[ShardState], learned: Learned) -> list[Equation]:
     for shard in shards:
         total.update({**shard.counters, "seq": shard.seq})
     partitions = {tp: at for shard in shards for tp, at in shard.partitions.items()}
-    counted = sum(at.records + at.rejected + at.holes + at.lost for shard in shards for at in shard.partitions.values())
+    offsets = sum(at.records + at.rejected + at.holes + at.lost for shard in shards for at in shard.partitions.values())
     return [
-        *joined(total),
+        *join_equations(total),
         *learned_equations(shards, learned),
         Equation(
             "positions = records + rejected + holes + lost",
             sum(at.next - at.start for at in partitions.values()),
-            counted,
+            offsets,
         ),
     ]

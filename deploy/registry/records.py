@@ -8,9 +8,10 @@ from msgspec import Struct
 
 
 class Figures(Struct, frozen=True, kw_only=True):
-    """An artifact's measured size and faithfulness. `sparsity`: zeros among the weights of the compressed layers.
+    """An artifact's measured size, and how far its answers are from the student's.
 
-    None stands for a number that is not finite; such a candidate is refused.
+    `sparsity` is the share of zeros among the weights of the compressed layers. None stands for a number that is not
+    finite; such a candidate is refused.
     """
 
     sparsity: float
@@ -77,8 +78,8 @@ class Champion(Struct, frozen=True, kw_only=True):
 class ServerNote(Struct, frozen=True):
     """How far serving is: next offsets by `topic:partition`, of requests read and predictions written.
 
-    `served` requests were answered since the server began. `engines`: a line for people on what runs the version; none
-    where engines are off.
+    `served` requests were answered since the server began. `engines` has a line for people on what runs the version,
+    none where engines are off.
     """
 
     requests: dict[str, int]
@@ -124,7 +125,7 @@ class EvaluatorNote(Struct, frozen=True):
 
 
 class MetricName(Struct, frozen=True):
-    """A metric of the task as people see it; "": it has no unit."""
+    """A metric of the task as people see it; `unit` is "" where it has none."""
 
     name: str
     unit: str

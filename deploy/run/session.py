@@ -17,20 +17,20 @@ from deploy.config import Settings
 from deploy.embedded.services import Services, provided
 from deploy.engine import load as load_engine
 from deploy.learning.bootstrap import bootstrap
-from deploy.monitor import Monitor, Progress, View, look
+from deploy.monitor import Monitor, View, look
 from deploy.pipeline import Pipeline, load
 from deploy.processes.actors import System
 from deploy.processes.roles import Plan
-from deploy.registry import learned as audit
 from deploy.registry.commits import backwards
 from deploy.registry.kinds import CHAMPIONS
+from deploy.registry.learned import count_learned, equations
 from deploy.registry.registry import Registry
 from deploy.run.partitions import Partitions, Say, begin
 from deploy.run.rate import Rate
 from deploy.run.replay import Replay
 from deploy.run.restore import restore
 from deploy.run.stall import until
-from deploy.run.summary import BATCHES, Published, Speeds, refused_requests, speeds
+from deploy.run.summary import BATCHES, Balance, Published, Speeds, refused_requests, speeds
 from learners.online.batches import Encoder, Inputs
 from streams.errors import ConfigError, Unreachable
 from streams.join.policy import JoinPolicy
@@ -164,10 +164,10 @@ class Session:
             yield from self._close(self.replay)
         self.loop_seconds = time.monotonic() - began
 
-    def audit(self) -> tuple[list[audit.Equation], audit.Learned, Progress]:
-        """Return the equations of join and learner, what was learned, and how far everything is."""
-        progress, learned = self.monitor.progress(), audit.count_learned(self.registry)
-        return audit.equations(progress.shards, learned), learned, progress
+    def balance(self) -> Balance:
+        """Return what the join has counted and what was learned, and the equations between them."""
+        shards, learned = self.monitor.progress().shards, count_learned(self.registry)
+        return Balance(shards, learned, equations(shards, learned))
 
     def published(self) -> Published:
         """Return what the replay has published, and how much of it the server refused.
@@ -209,7 +209,7 @@ class Session:
             seconds=now - self._began,
             at_ms=at_ms,
             share=replay.share(self.pipeline.feed_ends_ms) if replay else None,
-            events_per_second=self._rate.of(now, view.joined, view.served),
+            events_per_second=self._rate.of(now, view.records, view.served),
         )
 
     def _follow(self) -> None:

@@ -1,4 +1,7 @@
-"""The figures of a run at its end: what was counted, how good the models were, how fast the artifact is."""
+"""The figures of a run at its end: what was counted, how good the models were, how fast the artifact is.
+
+Owns computing them. What each means is said in `deploy/registry/kinds.py`.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -40,12 +43,12 @@ class Speed(Struct, frozen=True):
 
     @property
     def times(self) -> float:
-        """How many times as fast as float32 torch the served version is."""
+        """How many times as fast as the model in float32 torch the served version is."""
         return self.float_us / self.served_us
 
 
 class Speeds(Struct, frozen=True):
-    """How fast the served version is, and what runs it."""
+    """How fast the served version is, and what runs it; `proof` is how far that may be from the artifact's answers."""
 
     version: int
     by: str
@@ -54,7 +57,7 @@ class Speeds(Struct, frozen=True):
 
     @property
     def line(self) -> str:
-        """Say it in a line."""
+        """All of it as one line."""
         times = ", ".join(f"{one.times:.1f}" for one in self.by_rows)
         rows = ", ".join(str(one.rows) for one in self.by_rows)
         proof = "" if self.proof is None else f"; proof {self.proof:.4f}"
@@ -62,7 +65,7 @@ class Speeds(Struct, frozen=True):
 
 
 class Published(NamedTuple):
-    """What a replay has published, and in how many seconds; `refused` of the requests have a dead letter, no answer."""
+    """What a replay has published, and in how many seconds; `refused` requests got a dead letter and no answer."""
 
     requests: int
     outcomes: int
@@ -70,19 +73,16 @@ class Published(NamedTuple):
     seconds: float
 
 
-class Summary(Struct, frozen=True, kw_only=True):
-    """The last line of `demo --json`.
+class Balance(NamedTuple):
+    """What the join has counted by shard, what was learned, and the equations between them."""
 
-    `requests` were published; `predictions` and `outcomes` were read by the join; `samples` were learned; `unlabelled`
-    predictions got no outcome. `lost` events appear in no other figure, `doubled` samples were learned twice. `metrics`
-    holds the values of the task's metrics by model and name, over all samples: of the first model (`frozen`), of the
-    same under the live intercept (`frozen_live`), of what was `served`, and of the `shadow`. `auc_…` and `logloss_…`
-    repeat those of these names, and are null for a task without them.
-    `promotions` brought a candidate's artifact, `rollbacks` an earlier one's. `sparsity` is the share of the served
-    artifact's weights that are zero. `engine` is what runs the version, and `speedup` says, by rows a call, how many
-    times as fast as the model in float32 torch it is. `seconds` is the time of the whole run, `loop_seconds` that of
-    the replay.
-    """
+    shards: Sequence[ShardState]
+    learned: Learned
+    equations: list[Equation]
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """The last line of `demo --json`; `RUN_FIGURES` and `COUNTERS` in `deploy/registry/kinds.py` explain each field."""
 
     requests: int
     predictions: int
@@ -115,11 +115,11 @@ class Summary(Struct, frozen=True, kw_only=True):
 
 
 def summarize(
-    view: View, learned: Learned, equations: list[Equation], shards: Sequence[ShardState], published: Published,
-    described: artifact.Description, speed: Speeds,
-) -> Summary:  # fmt: skip
-    """Put the run's figures together; what is lost was published, and neither commits nor counters have it."""
-    counts, distinct = counted(shards), learned.samples - learned.doubled
+    view: View, balance: Balance, published: Published, described: artifact.Description, speed: Speeds
+) -> Summary:
+    """Put the run's figures together. `lost` is what was published, and neither commits nor counters have."""
+    counts, learned = counted(balance.shards), balance.learned
+    distinct = learned.samples - learned.doubled
     unanswered = published.requests - published.refused - distinct - counts["unlabelled"] - counts["waiting"]
     unused = published.outcomes - counts["rejected"] - distinct - sum(counts[k] for k in ("early", "late", "orphan"))
     total = view.metrics.total if view.metrics else {}
@@ -153,12 +153,12 @@ def summarize(
         seconds=view.seconds,
         loop_seconds=published.seconds,
         events_per_second=(published.requests + published.outcomes) / published.seconds,
-        balanced=all(e.holds for e in equations),
+        balanced=all(e.holds for e in balance.equations),
     )
 
 
 def refused_requests(broker: Broker, topics: Topics) -> int:
-    """Count the positions of the requests' topic that have a dead letter; a server that restarts may write it again."""
+    """Count the requests that have a dead letter, each once: a server that restarts may write its letter again."""
     with closing(Source(broker, [Tp(topics.dead, 0)])) as source:
         letters = [one.letter for one in refusals(records(source)).values()]
     refused = [letter for letter in letters if letter.tp.topic == topics.requests]

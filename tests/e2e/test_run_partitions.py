@@ -52,10 +52,10 @@ def test_what_is_published_in_added_partitions_is_served_joined_and_learned(
             admin.create_partitions({topics[kind]: count for kind, count in counts.items()})
         publish(broker.address, topics, counts, range(200, 600))
         learned(session, 600)
-        equations, total, progress = session.audit()
+        shards, total, equations = session.balance()
     assert all(equation.holds for equation in equations)
     assert (total.samples, total.doubled) == (600, 0)
-    assert {tp: at.records > 0 for tp, at in progress.shards[0].partitions.items()} == {
+    assert {tp: at.records > 0 for tp, at in shards[0].partitions.items()} == {
         f"grown.{kind}:{n}": True for kind in KINDS[1:] for n in range(counts[kind])
     }
     assert any("grown.requests has 4" in one for one in said)
@@ -77,6 +77,6 @@ def learned(session: Session, count: int) -> None:
     """Let it run until so many samples are learned and committed."""
     deadline = time.monotonic() + WAIT_S
     for view in session.live():
-        if session.audit()[1].samples >= count:
+        if session.balance().learned.samples >= count:
             return
         assert time.monotonic() < deadline, view

@@ -118,7 +118,7 @@ def soak(world: Loop, seconds: float, every_s: float = 5.0) -> dict[str, Any]:
     published = world.load.predictions
     samples = [audit.read_sample(one) for commit in backwards(world.session.registry) for one in commit.samples]
     labels = {int(one.id): one.label for one in samples}
-    equations, learned, _ = world.session.audit()
+    _, learned, equations = world.session.balance()
     growth = world.memory.growth_mb(max(reached or 0.0, seconds / 10))
     return {
         "minutes": round(seconds / 60, 2),

@@ -1,8 +1,12 @@
 """The tables at the end of a run."""
 
+import msgspec
+
 from compressors.artifact.format import Description
 from compressors.artifact.stored import Stored
-from deploy.console.report import size
+from deploy.console.report import figures, size
+from tests.unit.deploy.console.test_counters import lines
+from tests.unit.deploy.run.test_summary import summary
 
 
 def described(*kinds: str) -> Description:
@@ -22,3 +26,11 @@ def test_the_size_names_the_numbers_that_were_stored() -> None:
     )
     assert size(described("int8", "bfloat16")).startswith("compressed weights: bfloat16, int8, ")
     assert size(described()).startswith("compressed weights: none, ")
+
+
+def test_what_became_of_it_all_is_shown_under_the_names_of_the_json() -> None:
+    made = summary(refused=7)
+    rows = lines(figures(made))
+    assert {name: int(count) for name, count, _ in rows}.items() <= msgspec.to_builtins(made).items()
+    assert [name for name, _, _ in rows][:2] == ["requests", "predictions"]
+    assert all(meaning for _, _, meaning in rows)

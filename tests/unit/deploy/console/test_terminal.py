@@ -7,7 +7,7 @@ from rich.console import Console
 
 from deploy.console.picture import Snapshot, svg
 from deploy.console.terminal import Plain
-from deploy.console.view import draw, months, told, values
+from deploy.console.view import draw, fate_line, months, values
 from deploy.monitor import View
 from deploy.registry.records import MetricName, TrialNote
 from tests.unit.deploy.console.views import candidate, metrics, view
@@ -26,7 +26,7 @@ def test_a_candidate_takes_one_line_that_says_what_became_of_it() -> None:
     ]
     for part in ("refused: unlikely to win", "being tested", "e^1.7 of e^3.9", "waits for its test", "v1, for 14 days"):
         assert part in text
-    assert told(candidate(0), view()) == (
+    assert fate_line(candidate(0), view()) == (
         "became v1 on 2013-02-10: log loss -0.0086 nats a sample, evidence e^4.1 of e^3.9 after 2,112 samples"
     )
 
@@ -40,7 +40,7 @@ def test_metrics_are_named_as_the_task_names_them() -> None:
     assert "log loss" not in text
     for part in ("Huber loss, min²", "mean absolute error, min", "the same, live intercept  0.5290 0.6507"):
         assert " ".join(part.split()) in " ".join(text.split())
-    assert told(candidate(0), look).startswith("became v1 on 2013-02-10: Huber loss -0.0086 min² a sample")
+    assert fate_line(candidate(0), look).startswith("became v1 on 2013-02-10: Huber loss -0.0086 min² a sample")
     assert values(measured.total["served"].values) == "Huber loss 0.5127, mean absolute error 0.7102"
     out = StringIO()
     Console(file=out, width=200).print(months(measured))

@@ -28,7 +28,7 @@ def view(**other: object) -> View:
         "seconds": 41.0,
         "at_ms": BEGIN_MS + 23 * DAY_MS,
         "share": 0.065,
-        "joined": 45_210,
+        "records": 45_210,
         "served": 23_950,
         "events_per_second": 3_120.0,
         "waiting": 861,

@@ -5,8 +5,22 @@ import re
 from pathlib import Path
 
 import msgspec
+import pytest
 
-from deploy.registry.kinds import COUNTERS, KINDS, METRICS, NOTES, POSITIONS
+from deploy.registry.kinds import (
+    COUNTERS,
+    FOLDERS,
+    JOIN_FIGURES,
+    KINDS,
+    METRICS,
+    NOTES,
+    OPERATOR_NOTES,
+    OWN_NOTES,
+    PARTITION_COUNTERS,
+    RUN_FIGURES,
+)
+from deploy.run.join import JoinView
+from deploy.run.summary import Summary
 from streams.audit import equations
 from streams.join import step
 
@@ -24,13 +38,24 @@ def test_every_counter_of_the_join_has_its_meaning() -> None:
 
 def test_every_part_of_a_partition_s_equation_has_its_meaning() -> None:
     fields = {field.name for field in msgspec.structs.fields(equations.Partition)}
-    assert POSITIONS.keys() == fields - {"tp", "equation"}
+    assert PARTITION_COUNTERS.keys() == fields - {"tp", "equation"}
+
+
+@pytest.mark.parametrize(("printed", "figures"), [(Summary, RUN_FIGURES), (JoinView, JOIN_FIGURES)])
+def test_every_figure_that_a_command_prints_has_its_meaning(
+    printed: type[msgspec.Struct], figures: dict[str, str]
+) -> None:
+    """A field that is a counter is the counter of that name."""
+    fields = {field.name for field in msgspec.structs.fields(printed)}
+    assert figures.keys() == fields - COUNTERS.keys() - ({"rejected"} if printed is JoinView else set())
 
 
 def test_names_are_used_once_and_explained() -> None:
-    names = [*(kind.name for kind in KINDS), *(note.name for note in NOTES)]
-    assert len(set(names)) == len(names)
-    assert all([*(kind.means for kind in KINDS), *(note.means for note in NOTES), *COUNTERS.values()])
+    written = {kind.name: kind.means for kind in KINDS} | {note.name: note.means for note in NOTES}
+    written |= FOLDERS | OWN_NOTES
+    assert len(written) == len(KINDS) + len(NOTES) + len(FOLDERS) + len(OWN_NOTES)
+    meanings = [written, COUNTERS, PARTITION_COUNTERS, OPERATOR_NOTES, JOIN_FIGURES, RUN_FIGURES]
+    assert all(means for names in meanings for means in names.values())
 
 
 def test_a_note_that_another_version_wrote_otherwise_counts_as_absent() -> None:

@@ -2,7 +2,7 @@
 
 from compressors.artifact.format import Description
 from deploy.registry.learned import Learned
-from deploy.run.summary import Published, Speed, Speeds, Summary, summarize
+from deploy.run.summary import Balance, Published, Speed, Speeds, Summary, summarize
 from tests.unit.deploy.console.views import shard, view
 
 DESCRIBED = Description(
@@ -26,7 +26,7 @@ def summary(*, refused: int, late: int = 3) -> Summary:
     counters = {"predictions": 93, "outcomes": 78, "joined": 75, "unlabelled": 18, "late": late}
     learned = Learned(samples=75, doubled=0, shards={0: 75}, quarantined=[])
     shards, published = [shard(rejected=2, **counters)], Published(100, 80, refused, 2.0)
-    return summarize(view(), learned, [], shards, published, DESCRIBED, SPEEDS)
+    return summarize(view(), Balance(shards, learned, []), published, DESCRIBED, SPEEDS)
 
 
 def test_what_was_refused_is_not_lost() -> None:
