@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -50,6 +50,8 @@ from streams.outputs.samples import number
 from tests import small
 
 NUMBERS = count()
+FORKS = multiprocessing.get_context("forkserver")  # which imports torch once for all its processes
+FORKS.set_forkserver_preload([__name__])
 TPS = [("p", 0), ("o", 0)]
 BAD, LARGE, DEADLY = 666.0, 3e38, 13.0  # the encoder raises; the loss is not finite; the process dies
 NEVER = 1e9
@@ -111,10 +113,10 @@ class Feed:
         learner = make_learner(self.pipeline)
         return LearnerRole(self.name, self.policy.shards, self.store, self.registry, learner, rules)
 
-    def process(self, address: str) -> SpawnProcess:
+    def process(self, address: str) -> ForkServerProcess:
         """Start a learner in a process of its own."""
         args = (address, self.pipeline, self.policy.shards, self.registry.folder)
-        process = multiprocessing.get_context("spawn").Process(target=live, args=args)
+        process = FORKS.Process(target=live, args=args)
         process.start()
         return process
 

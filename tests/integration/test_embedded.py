@@ -40,6 +40,7 @@ with start_broker(Path(sys.argv[1])), start_store(Path(sys.argv[1])) as store:
     canary = subprocess.Popen(["sleep", "600"]) if sys.argv[2] == "canary" else None
     try:
         print(json.dumps(children), flush=True)
+        sys.stdin.readline()  # the test has found them
         {way}
     except KeyboardInterrupt:
         if canary:
@@ -61,10 +62,14 @@ def run_parent(tmp_path: Path) -> Iterator[Run]:
     def run(way: str, beside: str = "nothing") -> Family:
         command = [sys.executable, "-c", PARENT.replace("{way}", way), str(tmp_path), beside]
         quiet = subprocess.DEVNULL
-        parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=quiet, text=True, start_new_session=True)
+        pipe = subprocess.PIPE
+        parent = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=quiet, text=True, start_new_session=True)
+        assert parent.stdin is not None
         assert parent.stdout is not None
         families.append((parent, [psutil.Process(pid) for pid in json.loads(parent.stdout.readline())]))
         assert len(families[-1][1]) == 4, "a keeper and a server, twice"
+        parent.stdin.write("go\n")
+        parent.stdin.flush()
         return families[-1]
 
     yield run
