@@ -17,10 +17,11 @@ Dims = tuple[tuple[str, int], ...]  # names of tensors, and the dimension of eac
 
 @dataclass(frozen=True)
 class Kind:
-    """How one type of module is cut.
+    """How one type of module is cut: names of its tensors and of its size attributes.
 
-    `dim` holds the columns in its input and the units in its output. What has no `unit` is a *follower*, such as
-    BatchNorm: it has only columns, and what it gives on one depends on that column (LayerNorm: and on what is left).
+    `dim` is the dimension of the columns in its input and of the units in its output. A kind without a `unit` is a
+    *follower*, such as BatchNorm: it has columns only, and its output at a column depends on that column (in a
+    LayerNorm on the other remaining ones as well).
     """
 
     unit: Literal["neurons", "channels"] | None
@@ -41,7 +42,7 @@ _KINDS: dict[type, Kind] = {nn.Linear: _LINEAR, nn.BatchNorm1d: _BATCH_NORM, nn.
 
 
 def kind_of(module: nn.Module) -> Kind | None:
-    """Give how a module is cut, None where that is not known: a subclass may compute otherwise."""
+    """Return how a module is cut, None if that is unknown: a subclass may compute something else."""
     if type(module) in (nn.Conv1d, nn.Conv2d):
         return _conv(module)
     if isinstance(module, nn.LayerNorm) and type(module) is nn.LayerNorm:
@@ -52,7 +53,7 @@ def kind_of(module: nn.Module) -> Kind | None:
 
 
 def _conv(module: nn.Module) -> Kind | None:
-    """Units of a plain convolution; a depthwise one follows; other groups would have to stay equally large."""
+    """Return how a convolution is cut; a depthwise one follows. Other groups would have to stay equally large: None."""
     dim = -2 if isinstance(module, nn.Conv1d) else -3
     if module.groups == 1:
         return Kind("channels", dim, (_FEATURES,), ("in_channels",), _ROWS, ("out_channels",))
@@ -70,22 +71,22 @@ class Place:
 
     @property
     def size(self) -> int:
-        """How many there are."""
-        held = getattr(self.module, self._sizes[0])
-        return int(held[0] if isinstance(held, tuple) else held)
+        """The number of units, or of columns."""
+        size = getattr(self.module, self._sizes[0])
+        return int(size[0] if isinstance(size, tuple) else size)
 
     @property
     def _sizes(self) -> tuple[str, ...]:
         return self.kind.unit_sizes if self.side == "units" else self.kind.column_sizes
 
     def tensors(self) -> Iterator[tuple[Tensor, int]]:
-        """Give what is cut here, with the dimension that is."""
+        """Return the tensors that are cut, each with the dimension along which it is."""
         dims = self.kind.units if self.side == "units" else self.kind.columns
-        found = ((getattr(self.module, name), dim) for name, dim in dims)
-        return ((tensor, dim) for tensor, dim in found if tensor is not None)
+        pairs = ((getattr(self.module, name), dim) for name, dim in dims)
+        return ((tensor, dim) for tensor, dim in pairs if tensor is not None)
 
     def energy(self) -> Tensor:
-        """Sum of the squares of all parameters of each unit or column, (size,) in float64."""
+        """Return the sum of the squares of each unit's, or column's, parameters: (size,) in float64."""
         total = torch.zeros(self.size, dtype=torch.float64)
         for tensor, dim in self.tensors():
             if isinstance(tensor, nn.Parameter):
@@ -93,7 +94,7 @@ class Place:
         return total
 
     def cut(self, gone: Sequence[int]) -> None:
-        """Take these out, in place: tensors stay the same objects with less in them, and lose their gradients."""
+        """Remove these, in place: tensors stay the same objects with fewer entries, and lose their gradients."""
         keep = sorted(set(range(self.size)) - set(gone))
         for tensor, dim in self.tensors():
             tensor.grad = None
@@ -103,6 +104,6 @@ class Place:
             setattr(self.module, name, (len(keep),) if shaped else len(keep))
 
     def silence(self, gone: Sequence[int]) -> None:
-        """Zero these without taking them out."""
+        """Set these to zero without removing them."""
         for tensor, dim in self.tensors():
             tensor.data = tensor.data.index_fill(dim, torch.tensor(gone, device=tensor.device), 0)

@@ -1,7 +1,7 @@
 """What can be removed from a model, and what has to go together.
 
-Owns the forms of attention that are known, and the grouping: units that are read at the same column (as the two ends of
-a residual sum are) are one *group*; layers whose units are grouped are one *family*. Does not know what is worth
+Owns the known forms of attention, and the grouping: units that are read at the same column, as the two terms of a
+residual sum are, form one *group*; layers whose units are grouped form one *family*. Does not know what is worth
 keeping, or how anything is cut.
 """
 
@@ -20,10 +20,11 @@ Node = tuple[Source, int]  # one unit
 
 @dataclass(frozen=True)
 class Attention:
-    """Names in one way to write self-attention: the size of a head, the projections, and what counts heads or widths.
+    """The names that one implementation of self-attention uses.
 
-    A single projection holds queries, keys and values behind each other. Where several queries share a key, they and
-    it are one head.
+    `head` is the attribute with a head's size, `projections` are the submodules, `sizes` the attributes that count
+    heads or features. A single projection computes queries, keys and values, in this order. Queries that share a key
+    form one head with it.
     """
 
     head: str
@@ -41,20 +42,20 @@ ATTENTIONS = (
 
 @dataclass(frozen=True)
 class Family:
-    """Layers whose units go together: group g is `places[place][g]` (k,) at each place."""
+    """Layers whose units go together: group g has the units or columns `places[place][g]` (k,) at each place."""
 
     sources: tuple[Source, ...]
     places: Mapping[Place, Tensor]
 
     @property
     def count(self) -> int:
-        """How many groups there are; one unit of each source is in each."""
+        """The number of groups; each contains one unit of every source."""
         return len(next(iter(self.places.values())))
 
 
 def sources(stage: Stage) -> list[Source]:
-    """Give all heads, neurons and channels; the projections of known attention have heads, not neurons."""
-    heads = [found for module in stage.names for form in ATTENTIONS if (found := _heads(stage, module, form))]
+    """Return all heads, neurons and channels; the projections of known attention have heads, not neurons."""
+    heads = [source for module in stage.names for form in ATTENTIONS if (source := _heads(stage, module, form))]
     taken = {module for source in heads for module, _ in source.parts}
     return heads + [
         Source(stage.names[m], kind.unit, ((m, torch.arange(Place(m, "units", kind).size)[:, None]),), m)
@@ -73,8 +74,8 @@ def _heads(stage: Stage, module: nn.Module, form: Attention) -> Source | None:
     if any(width % (count * head) for width in widths):
         return None
     rows = [torch.arange(packed * width).view(packed, count, -1).transpose(0, 1).flatten(1) for width in widths]
-    sizes = ((name, held) for name in form.sizes if isinstance(held := getattr(module, name, None), int))
-    per_head = tuple((name, held // count) for name, held in sizes)
+    sizes = ((name, size) for name in form.sizes if isinstance(size := getattr(module, name, None), int))
+    per_head = tuple((name, size // count) for name, size in sizes)
     return Source(stage.names[module], "heads", tuple(zip(parts, rows, strict=True)), module, per_head)
 
 
@@ -84,21 +85,24 @@ def _units(stage: Stage, module: nn.Module) -> int:
 
 
 def families(stage: Stage, readers: Mapping[Source, Columns]) -> tuple[list[Family], dict[str, str]]:
-    """Give the families, and by name the sources that have none, with the reason; `readers` as `Stage.follow` says."""
-    found: dict[tuple[Source, ...], list[_Group]] = defaultdict(list)
+    """Return the families, and the sources that belong to none: by name, with the reason.
+
+    `readers` are those of `Stage.follow`.
+    """
+    by_sources: dict[tuple[Source, ...], list[_Group]] = defaultdict(list)
     for group in _groups(stage, readers):
-        found[tuple(dict.fromkeys(source for source, _ in group.nodes))].append(group)
-    seen = Counter(source for among in found for source in among)
-    good: list[Family] = []
+        by_sources[tuple(dict.fromkeys(source for source, _ in group.nodes))].append(group)
+    families_of = Counter(source for members in by_sources for source in members)
+    whole: list[Family] = []
     left: dict[str, str] = {}
-    for among, groups in found.items():
-        alike = all(_sizes(group) == _sizes(groups[0]) and len(group.nodes) == len(among) for group in groups)
-        if alike and all(seen[source] == 1 for source in among):
+    for members, groups in by_sources.items():
+        alike = all(_sizes(group) == _sizes(groups[0]) and len(group.nodes) == len(members) for group in groups)
+        if alike and all(families_of[source] == 1 for source in members):
             places = {place: torch.tensor([g.places[place] for g in groups]) for place in groups[0].places}
-            good.append(Family(among, places))
+            whole.append(Family(members, places))
         else:
-            left |= {source.name: "its units are not each read alone, or not all alike" for source in among}
-    return good, left
+            left |= {source.name: "its units are not each read alone, or not all alike" for source in members}
+    return whole, left
 
 
 @dataclass
@@ -112,27 +116,27 @@ def _sizes(group: _Group) -> dict[Place, int]:
 
 
 def _groups(stage: Stage, readers: Mapping[Source, Columns]) -> list[_Group]:
-    """Join all units that are read at one column, and gather what each group has where."""
-    at: dict[tuple[nn.Module, int], list[Node]] = defaultdict(list)
-    for source, found in readers.items():
-        for module, units in found.items():
+    """Join all units that are read at one column, and gather the places of each group."""
+    read_at: dict[tuple[nn.Module, int], list[Node]] = defaultdict(list)
+    for source, columns in readers.items():
+        for module, units in columns.items():
             for column, unit in enumerate(units.tolist()):
                 if unit >= 0:
-                    at[module, column].append((source, unit))
+                    read_at[module, column].append((source, unit))
     nodes = [(source, unit) for source in readers for unit in range(source.count)]
-    first = _join(nodes, at.values())
+    first = _join(nodes, read_at.values())
     groups = {node: _Group([], defaultdict(list)) for node in nodes if first[node] == node}
     for node in nodes:
         groups[first[node]].nodes.append(node)
         for module, index in node[0].parts:
             groups[first[node]].places[Place(module, "units", stage.kinds[module])] += index[node[1]].tolist()
-    for (module, column), by in at.items():
-        groups[first[by[0]]].places[Place(module, "columns", stage.kinds[module])].append(column)
+    for (module, column), read in read_at.items():
+        groups[first[read[0]]].places[Place(module, "columns", stage.kinds[module])].append(column)
     return list(groups.values())
 
 
 def _join(nodes: Iterable[Node], bonds: Iterable[Sequence[Node]]) -> dict[Node, Node]:
-    """Give for each node the first node that bonds, directly or not, tie it to."""
+    """Return for each node the first of the nodes to which bonds tie it, directly or not."""
     order = {node: i for i, node in enumerate(nodes)}
     to = {node: node for node in order}
 

@@ -1,6 +1,6 @@
-"""Getting between the modules of a model: answering in their place, and seeing what leaves for Python.
+"""Between the modules of a model: other code runs in their place, and reads of numbers by Python are noticed.
 
-Owns those means, all put back after use. Does not know what they are used for.
+Owns these means; all are undone after use. Does not know what they are used for.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,39 +16,39 @@ from compressors.internals import TO_PYTHON, TorchDispatchMode
 
 @contextmanager
 def instead(modules: Iterable[nn.Module], make: Callable[[nn.Module], Callable[..., Any]]) -> Iterator[None]:
-    """Let these modules answer with `make(module)` for a while."""
-    had = {module: vars(module).get("forward") for module in modules}
-    made = {module: make(module) for module in had}
+    """Let `make(module)` answer in place of each module's forward until the block ends."""
+    before = {module: vars(module).get("forward") for module in modules}
+    answers = {module: make(module) for module in before}
     try:
-        for module, forward in made.items():
+        for module, forward in answers.items():
             vars(module)["forward"] = forward
         yield
     finally:
-        for module, own in had.items():
+        for module, own in before.items():
             del vars(module)["forward"]
             if own is not None:
                 vars(module)["forward"] = own
 
 
-def tensors(held: Any) -> Iterator[Tensor]:
-    """Give all tensors in nested tuples, lists and mappings."""
-    if isinstance(held, Tensor):
-        yield held
-    elif isinstance(held, Mapping | list | tuple):
-        for part in held.values() if isinstance(held, Mapping) else held:
+def tensors(nested: Any) -> Iterator[Tensor]:
+    """Yield all tensors in nested tuples, lists and mappings."""
+    if isinstance(nested, Tensor):
+        yield nested
+    elif isinstance(nested, Mapping | list | tuple):
+        for part in nested.values() if isinstance(nested, Mapping) else nested:
             yield from tensors(part)
 
 
-def copied(held: Any) -> Any:
-    """Copy the tensors of a tuple or list, so that nobody writes into ours."""
-    if isinstance(held, Tensor):
-        return held.clone()
-    return type(held)(map(copied, held)) if type(held) in (list, tuple) else held
+def copied(nested: Any) -> Any:
+    """Return a copy of a tensor, or of nested tuples and lists of them, that may be written to."""
+    if isinstance(nested, Tensor):
+        return nested.clone()
+    return type(nested)(map(copied, nested)) if type(nested) in (list, tuple) else nested
 
 
 @contextmanager
 def step_by_step() -> Iterator[None]:
-    """Have attention computed step by step: fused kernels go past the modules, or skip what cannot matter."""
+    """Compute attention in single steps: fused kernels bypass the modules, or skip what does not change the result."""
     was = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -59,9 +59,10 @@ def step_by_step() -> Iterator[None]:
 
 
 class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Watches for numbers that leave for Python, where they may decide: of ids or masks (`any`), or `floats`.
+    """Notices when Python reads a tensor's number, as `if tensor:` does, and so may decide by it.
 
-    A float counts, and what is computed from one; storages are watched, so that views are too.
+    `any` is True after any such read, `floats` after one of a parameter, a float input, or what was computed from them.
+    Storages are watched, so views count as well.
     """
 
     def __init__(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -79,9 +80,9 @@ class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._keep(tensors(out))
         return out
 
-    def _keep(self, given: Iterable[Tensor]) -> None:
-        """Remember these, and hold them, so that no other storage takes their place."""
-        self._computed |= {_storage(t): t for t in given if t.numel()}
+    def _keep(self, computed: Iterable[Tensor]) -> None:
+        """Remember these tensors, and keep them alive: no other storage can then have the same address."""
+        self._computed |= {_storage(t): t for t in computed if t.numel()}
 
 
 def _storage(tensor: Tensor) -> int:

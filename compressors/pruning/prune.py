@@ -1,7 +1,7 @@
-"""Masks: which weights of a training form are zero. By amount, by threshold, by pattern, each under its own name.
+"""Masks: which weights of a training form are zero, chosen by amount, by threshold or by pattern.
 
-Owns choosing and counting. A mask only ever loses entries: a pruned weight stays pruned, whatever an optimizer's
-momentum or weight decay does to the parameter underneath. Of when to prune it knows only the schedule's formula.
+Owns the choice, the count, and the schedule's formula. A pruned weight stays pruned, whatever an optimizer's momentum
+or weight decay does to the parameter under the mask. Does not know when a step is due.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,11 @@ from compressors.steps import KINDS, Kind, Prune, Scope
 
 
 def prune(form: nn.Module, step: Prune) -> None:
-    """Carry out a step at once."""
+    """Carry out a prune step, with its full amount at once.
+
+    Raises:
+        ValueError: no layer of the step's kinds can be pruned, or a weight is not finite.
+    """
     if step.below is not None:
         prune_threshold(form, step.below, step.layers)
     elif step.kept:
@@ -25,24 +29,24 @@ def prune(form: nn.Module, step: Prune) -> None:
 
 
 def prune_amount(form: nn.Module, amount: float, scope: Scope = "all", kinds: Sequence[Kind] = KINDS) -> None:
-    """Mask the share `amount` of the weights that is smallest in magnitude, over all together or in each one.
+    """Mask the share `amount` of the weights: those smallest in magnitude, among "all" layers or within each "layer".
 
-    By "lamp" it is the share with the smallest scores over all together: a weight's square over the sum of those that
-    are left of its layer and as large (layer-adaptive magnitude pruning, arXiv 2010.07611). The largest of a layer has
-    a score of 1, so layers of small weights are not emptied.
+    With "lamp" they are those with the smallest scores among all layers: a weight's square, divided by the sum of the
+    squares in its layer that are not smaller (layer-adaptive magnitude pruning, arXiv 2010.07611). The largest weight
+    of each layer has the score 1, so no layer is emptied.
 
-    Already masked weights count first; a share below what is masked changes nothing. As
-    `torch.nn.utils.prune.global_unstructured(..., L1Unstructured, amount=amount)`, or `l1_unstructured` by layer, on
-    fresh masks.
+    Masked weights are part of the share; a share below what is masked changes nothing. On fresh masks the result is
+    that of `torch.nn.utils.prune.global_unstructured(..., L1Unstructured, amount=amount)`, or of `l1_unstructured` on
+    each layer.
 
     Raises:
-        ValueError: not 0 <= amount < 1, or a weight is not finite.
+        ValueError: not 0 <= amount < 1, no layer of these kinds can be pruned, or a weight is not finite.
     """
     if not 0 <= amount < 1:
         raise ValueError(f"amount is the share to remove, 0 <= amount < 1, got {amount}")
-    found = _prunable(form, kinds)
+    prunable = _prunable(form, kinds)
     score = _lamp if scope == "lamp" else _ranks
-    for together in [[weight] for weight in found] if scope == "layer" else [found]:
+    for together in [[weight] for weight in prunable] if scope == "layer" else [prunable]:
         ranks = torch.cat([score(weight).flatten() for weight in together])
         masked = max(round(amount * len(ranks)), int((ranks < 0).sum()))
         keep = torch.ones_like(ranks)
@@ -55,7 +59,8 @@ def prune_threshold(form: nn.Module, below: float, kinds: Sequence[Kind] = KINDS
     """Mask every weight with |w| < `below`.
 
     Raises:
-        ValueError: `below` is negative or not a number, or a weight is not finite.
+        ValueError: `below` is negative or not a number, no layer of these kinds can be pruned, or a weight is not
+            finite.
     """
     if not below >= 0:
         raise ValueError(f"the threshold is a magnitude, at least 0, got {below}")
@@ -64,12 +69,12 @@ def prune_threshold(form: nn.Module, below: float, kinds: Sequence[Kind] = KINDS
 
 
 def prune_pattern(form: nn.Module, kept: int, of: int, kinds: Sequence[Kind] = KINDS) -> None:
-    """Keep the `kept` largest of every `of` neighbours among an output's inputs (2:4: arXiv 2104.08378).
+    """Keep the `kept` largest of every `of` neighbours in an output's row of weights (2:4: arXiv 2104.08378).
 
-    A row's last neighbours may be fewer, and then more of them are kept.
+    If the last block of a row has fewer than `of` weights, it still keeps `kept` of them.
 
     Raises:
-        ValueError: a weight is not finite.
+        ValueError: no layer of these kinds can be pruned, or a weight is not finite.
     """
     for weight in _prunable(form, kinds):
         turned = weight.layer.turned
@@ -80,19 +85,19 @@ def prune_pattern(form: nn.Module, kept: int, of: int, kinds: Sequence[Kind] = K
 
 
 def neighbours(weight: Tensor, of: int, fill: float) -> Tensor:
-    """View a weight (O, ...) as blocks (B, `of`) of neighbours among an output's inputs; a row's last is filled up."""
+    """View a weight (O, ...) as blocks (B, `of`) of neighbours; `fill` completes the last block of each row."""
     rows = weight.flatten(1)
     return nn.functional.pad(rows, (0, -rows.shape[1] % of), value=fill).reshape(-1, of)
 
 
 def apart(blocks: Tensor, like: Tensor) -> Tensor:
-    """Undo `neighbours`."""
+    """Return blocks made by `neighbours` in the shape of `like` (O, ...)."""
     inputs = like[0].numel()
     return blocks.reshape(len(like), -1)[:, :inputs].reshape(like.shape)
 
 
 def cubic(start: float, final: float, step: int, steps: int) -> float:
-    """Sparsity due at `step` of `steps`: final + (start - final)(1 - step/steps)³ (Zhu & Gupta, arXiv 1710.01878)."""
+    """Return the sparsity due at `step`: final + (start - final)(1 - step/steps)³ (Zhu & Gupta, arXiv 1710.01878)."""
     if step >= steps:
         return final
     return final + (start - final) * (1 - step / steps) ** 3
@@ -100,29 +105,33 @@ def cubic(start: float, final: float, step: int, steps: int) -> float:
 
 @dataclass(frozen=True)
 class Sparsity:
-    """Share of masked weights: by weight, and over all that can be pruned."""
+    """The share of masked entries in each weight, by its name, and over all weights that can be pruned."""
 
     layers: dict[str, float]
     overall: float
 
 
 def sparsity(form: nn.Module, kinds: Sequence[Kind] = KINDS) -> Sparsity:
-    """Count the masked weights of layers of some kinds."""
+    """Return the share of masked weights in layers of these kinds.
+
+    Raises:
+        ValueError: no layer of these kinds can be pruned.
+    """
     counts = {w.name: (int((w.mask == 0).sum()), w.mask.numel()) for w in _prunable(form, kinds)}
     masked, total = (sum(column) for column in zip(*counts.values(), strict=True))
     return Sparsity({name: zeros / n for name, (zeros, n) in counts.items()}, masked / total)
 
 
 def _prunable(form: nn.Module, kinds: Sequence[Kind]) -> list[Weight]:
-    found = [weight for weight in weights(form).values() if weight.layer.prunable and weight.layer.kind in kinds]
-    if not found:
-        kind = f"no weight of {', '.join(kinds)} layers in this model can be pruned"
-        raise ValueError(f"{kind}: the recipe's prune steps name none of its layers")
-    return found
+    prunable = [weight for weight in weights(form).values() if weight.layer.prunable and weight.layer.kind in kinds]
+    if not prunable:
+        none = f"no weight of {', '.join(kinds)} layers in this model can be pruned"
+        raise ValueError(f"{none}: the recipe's prune steps name none of its layers")
+    return prunable
 
 
 def _ranks(weight: Weight) -> Tensor:
-    """|w|, and -1 where it is masked already."""
+    """Return |w|, and -1 for masked weights."""
     size = weight.value.detach().abs()
     if not bool(torch.isfinite(size).all()):
         raise ValueError(f"{weight.name!r} holds a weight that is not finite: it cannot be pruned")
@@ -130,7 +139,7 @@ def _ranks(weight: Weight) -> Tensor:
 
 
 def _lamp(weight: Weight) -> Tensor:
-    """w² over the sum of the layer's squares from there on, smallest first; -1 where it is masked already."""
+    """Return w² divided by the sum of the layer's squares that are not smaller, and -1 for masked weights."""
     ranks = _ranks(weight).flatten().double()  # float32's squares would leave its range
     rising, order = ranks.clamp(min=0).sort(stable=True)
     squares = rising.square()

@@ -1,7 +1,7 @@
-"""Mask refresh while a training form keeps learning: drop weights that became small, grow ones that would help most.
+"""Mask refresh while a training form keeps learning: drop weights that became small, grow those that would help most.
 
-Owns the swap (RigL, Evci et al., arXiv 1911.11134) and how the slopes of masked weights are had. Does not know when a
-refresh is due, what the loss is, or optimizers and averages: it tells what has grown.
+Owns the swap (RigL, Evci et al., arXiv 1911.11134) and how the slopes of masked weights are computed. Does not know
+when a refresh is due, what the loss is, or optimizers and averages: `refresh` returns what has grown, for their owner.
 """
 
 import math
@@ -25,12 +25,13 @@ class Swapped(NamedTuple):
 
 
 def swap(weight: Tensor, mask: Tensor, slope: Tensor, share: float, of: int = 0) -> Swapped:
-    """Mask the `share` of the kept weights that is smallest in magnitude; keep as many with the steepest `slope`.
+    """Drop the `share` of the kept weights that is smallest in magnitude; grow as many with the steepest `slope`.
 
-    RigL's update (arXiv 1911.11134, algorithm 1): the candidates to grow are all that are not kept then, so a weight
-    just dropped may come back at once, and then it keeps its value; it does so before one without any slope comes. A
-    weight that was masked starts at zero. As many are masked after as before; with `of`, also among every so many
-    neighbours in a row (a pattern N:`of`). Of equals the first in memory goes, or comes. Shapes are all (O, ...).
+    RigL's update (arXiv 1911.11134, algorithm 1): every weight that is masked after the drop may grow, so one just
+    dropped may come back at once, with its value; it does so before a weight without a slope grows. A weight that was
+    masked starts at zero. The number of masked weights stays the same; with `of`, also in each block of so many
+    neighbours in a row (a pattern N:`of`). Of equals, the first in memory is dropped, or grows. All shapes are
+    (O, ...).
 
     Raises:
         ValueError: not 0 <= share <= 1, or a weight or slope is not finite.
@@ -47,18 +48,18 @@ def swap(weight: Tensor, mask: Tensor, slope: Tensor, share: float, of: int = 0)
     due = kept & ~after
     gain = slope.abs().masked_fill(after, -1).masked_fill(due & (slope == 0), torch.finfo(slope.dtype).tiny)
     gain, due = (neighbours(gain, of, -1), neighbours(due, of, 0)) if of else (gain.reshape(1, -1), due.reshape(1, -1))
-    steepest = gain.argsort(dim=1, descending=True, stable=True).argsort(1)  # each one's place
+    steepest = gain.argsort(dim=1, descending=True, stable=True).argsort(1)  # the rank of each, 0 is the steepest
     after = after | apart(steepest < due.sum(1, keepdim=True), mask)
     return Swapped(after.to(mask.dtype), weight.masked_fill(after & ~kept, 0))
 
 
 def pattern(recipe: Recipe) -> int:
-    """Give the number of neighbours among which a swap keeps all patterns of the recipe, for `swap`; 0 without one."""
+    """Return the number of neighbours, `of` of `swap`, that keeps all the recipe's patterns N:M; 0 if it has none."""
     return math.gcd(*(step.kept[1] for step in recipe.steps if isinstance(step, Prune) and step.kept))
 
 
 def refreshed(form: nn.Module) -> dict[str, Weight]:
-    """Give the weights whose masks can be refreshed, by name: those that can be pruned, and that learn.
+    """Return the weights whose masks can be refreshed, by name: those that can be pruned and that learn.
 
     Raises:
         ValueError: not a training form.
@@ -67,40 +68,40 @@ def refreshed(form: nn.Module) -> dict[str, Weight]:
 
 
 def refresh(form: nn.Module, slopes: Mapping[str, Tensor], share: float, of: int = 0) -> dict[str, Tensor]:
-    """Swap within each weight that `refreshed` gives, in place, by the slopes of `dense_slopes`; `of` as for `swap`.
+    """Swap within each weight that `refreshed` returns, in place, by the slopes of `dense_slopes`; `of` as for `swap`.
 
-    Gives what has grown, by name: ones where a weight was masked and is not now.
+    Return what has grown, by the weight's name: True where an entry was masked and is not now.
 
     Raises:
         ValueError: not a training form, or what `swap` says.
     """
-    found = refreshed(form)
+    refreshable = refreshed(form)
     swapped = {}
-    for name, w in found.items():
+    for name, w in refreshable.items():
         turned = w.layer.turned
         mask, weight = swap(turned(w.value.detach()), turned(w.mask), turned(slopes[name]), share, of)
         swapped[name] = Swapped(turned(mask), turned(weight))
-    grown = {name: swapped[name].mask > w.mask for name, w in found.items()}
-    for name, w in found.items():
+    grown = {name: swapped[name].mask > w.mask for name, w in refreshable.items()}
+    for name, w in refreshable.items():
         w.mask.copy_(swapped[name].mask)
         w.value.detach().copy_(swapped[name].weight)
     return grown
 
 
 def dense_slopes(form: nn.Module, loss: Callable[[], Tensor]) -> dict[str, Tensor]:
-    """Slope of the loss in each weight that `refreshed` gives, masked parts included.
+    """Return the slope of the loss in each weight that `refreshed` returns, masked entries included, by name.
 
-    `loss` runs the form and gives one number. It sees the same values as ever: for its duration the masked weights are
-    zeros under masks of ones, which let their slopes through. The form's state and the random generator are left as
-    they were, whatever the forward moves or draws.
+    `loss` runs the form and returns one number, the same as ever: while it runs, masked weights are set to zero under
+    masks of ones, which let their slopes through. The form's state and the global random generator are left as they
+    were.
 
     Raises:
         ValueError: not a training form.
     """
-    found = refreshed(form)
+    refreshable = refreshed(form)
     with torch.random.fork_rng(devices=[]), _opened(form):
-        slopes = torch.autograd.grad(loss(), [weight.value for weight in found.values()], materialize_grads=True)
-    return dict(zip(found, slopes, strict=True))
+        slopes = torch.autograd.grad(loss(), [weight.value for weight in refreshable.values()], materialize_grads=True)
+    return dict(zip(refreshable, slopes, strict=True))
 
 
 @contextmanager

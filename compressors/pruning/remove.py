@@ -1,7 +1,8 @@
 """Removing groups of units, and the check that it was right.
 
-Owns the claim: on the example batch the smaller model answers as the larger one does when nothing hears those units.
-So what was followed wrongly is put back and reported, not served. Does not know how the units were chosen.
+Owns the check: on the example batch, the smaller model must answer as the larger one does when no layer can read those
+units. If they were traced wrongly, it does not; then all is put back, with a reason. Does not know how units are
+chosen.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,10 @@ from compressors.pruning.trace import TROUBLE, Stage
 
 
 def remove(stage: Stage, family: Family, gone: Sequence[int]) -> str | None:
-    """Cut these groups out, in place; or put everything back and say why. Called in eval mode, without gradients."""
+    """Cut the groups `gone` out, in place; or put everything back and return the reason.
+
+    To be called in eval mode and without gradients.
+    """
     if not gone:
         return f"the share to remove of its {family.count} units is less than one"
     places = {place: index[gone].flatten().tolist() for place, index in family.places.items()}
@@ -45,11 +49,11 @@ def remove(stage: Stage, family: Family, gone: Sequence[int]) -> str | None:
 
 
 def _save(modules: set[nn.Module]) -> Callable[[], None]:
-    held = [(t, t.data, t.grad) for m in modules for t in (*m.parameters(False), *m.buffers(False))]
+    tensors_before = [(t, t.data, t.grad) for m in modules for t in (*m.parameters(False), *m.buffers(False))]
     sizes = [(m, {name: v for name, v in vars(m).items() if isinstance(v, int | tuple)}) for m in modules]
 
     def restore() -> None:
-        for tensor, data, grad in held:
+        for tensor, data, grad in tensors_before:
             tensor.data = data
             tensor.grad = grad
         for module, attributes in sizes:
@@ -60,7 +64,7 @@ def _save(modules: set[nn.Module]) -> Callable[[], None]:
 
 @contextmanager
 def _silenced(places: dict[Place, list[int]]) -> Iterator[None]:
-    """Let nobody hear these units: readers have zero columns, and a LayerNorm norms the rest alone."""
+    """Let no layer read these units: readers have zero columns, and a LayerNorm normalizes the others alone."""
     norms: dict[nn.Module, list[int]] = {}
     for place, index in places.items():
         if isinstance(place.module, nn.LayerNorm):

@@ -1,7 +1,7 @@
-"""Shapes: how a pruned model's tensors differ in size from those of the plain one, as JSON, and how to take them on.
+"""Shapes: how a pruned model's sizes differ from the plain one's, as JSON, and how a fresh model is given them.
 
-Owns the record and the distrust of it: it comes out of a file that may be damaged or hostile. Does not know why sizes
-differ, or files. A record is {module's name: {"sizes": {attribute: number}, "tensors": {name: [dimensions]}}}.
+Owns the record and its checks: it is read from a file that may be damaged or hostile. Does not know why sizes differ,
+or files. A record is {module's name: {"sizes": {attribute: number}, "tensors": {name: [dimensions]}}}.
 """
 
 from collections.abc import Mapping
@@ -21,22 +21,22 @@ SIZES = frozenset(
 
 
 def shapes(plain: nn.Module, pruned: nn.Module) -> dict[str, Any]:
-    """Record every module whose sizes are not those of the plain model.
+    """Return the record of every module whose sizes are not those of the plain model.
 
     Raises:
-        ValueError: the models are not of one making, or differ in more than smaller sizes.
+        ValueError: the models' modules or tensors do not have the same names and types, or a size is larger.
     """
     known = dict(pruned.named_modules())
     if known.keys() != dict(plain.named_modules()).keys():
-        raise ValueError("these models are not of one making: their modules have other names")
-    found = {name: _record(module, known[name]) for name, module in plain.named_modules()}
-    found = {name: record for name, record in found.items() if record["sizes"] or record["tensors"]}
-    _check(plain, found)
-    return found
+        raise ValueError("the plain and the pruned model do not have the same modules: their names differ")
+    records = {name: _record(module, known[name]) for name, module in plain.named_modules()}
+    records = {name: record for name, record in records.items() if record["sizes"] or record["tensors"]}
+    _check(plain, records)
+    return records
 
 
 def reshape(fresh: nn.Module, record: Mapping[str, Any]) -> None:
-    """Give a freshly made model the recorded shapes, in place; what is reshaped is zero until a state is loaded.
+    """Apply recorded shapes to a freshly made model, in place; reshaped tensors are zero until a state is loaded.
 
     Raises:
         ValueError: not a record, an unknown module, attribute or tensor, or a size below 1 or above the model's own;
@@ -48,13 +48,15 @@ def reshape(fresh: nn.Module, record: Mapping[str, Any]) -> None:
         for attribute, size in entry["sizes"].items():
             setattr(module, attribute, (size,) if isinstance(getattr(module, attribute), tuple) else size)
         for tensor, dims in entry["tensors"].items():
-            held = getattr(module, tensor)
-            held.data = torch.zeros(dims, dtype=held.dtype, device=held.device)
+            own = getattr(module, tensor)
+            own.data = torch.zeros(dims, dtype=own.dtype, device=own.device)
 
 
 def _record(plain: nn.Module, pruned: nn.Module) -> dict[str, Any]:
     if type(plain) is not type(pruned):
-        raise ValueError(f"these models are not of one making: {type(plain).__name__} and {type(pruned).__name__}")
+        raise ValueError(
+            f"a module is a {type(plain).__name__} in the plain model, a {type(pruned).__name__} in the pruned"
+        )
     sizes = {name: _size(pruned, name) for name in sorted(SIZES) if _size(plain, name) != _size(pruned, name)}
     ours, theirs = _own(plain), _own(pruned)
     if ours.keys() != theirs.keys():
@@ -64,15 +66,15 @@ def _record(plain: nn.Module, pruned: nn.Module) -> dict[str, Any]:
 
 
 def _own(module: nn.Module) -> dict[str, Tensor]:
-    """Tensors of this module and of none inside it."""
+    """Return the tensors of this module, without those of its submodules."""
     return dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
 
 
 def _size(module: nn.Module, name: str) -> int | None:
-    """A size attribute; a LayerNorm's shape counts where it is one number."""
-    held = vars(module).get(name)
-    held = held[0] if isinstance(held, tuple) and len(held) == 1 else held
-    return held if type(held) is int else None
+    """Return a size attribute, None if there is none; the shape of a LayerNorm is one if it is a single number."""
+    value = vars(module).get(name)
+    value = value[0] if isinstance(value, tuple) and len(value) == 1 else value
+    return value if type(value) is int else None
 
 
 def _check(model: nn.Module, record: Any) -> None:
@@ -87,20 +89,20 @@ def _check(model: nn.Module, record: Any) -> None:
             _require(known is not None, f"shapes give {name!r} a size {attribute!r}, which it does not have")
             _require(_fits(size, known), f"shapes give {name!r} {attribute} {size!r}, not 1 to {known}")
         for tensor, dims in entry["tensors"].items():
-            held = _own(modules[name]).get(tensor)
-            _require(held is not None, f"shapes give {name!r} a tensor {tensor!r}, which it does not have")
-            _check_dims(f"{name}.{tensor}", dims, held)
+            own = _own(modules[name]).get(tensor)
+            _require(own is not None, f"shapes give {name!r} a tensor {tensor!r}, which it does not have")
+            _check_dims(f"{name}.{tensor}", dims, own)
         _require(_agree(modules[name], entry), f"shapes of {name!r} contradict each other: {entry}")
 
 
-def _check_dims(name: str, dims: Any, held: Tensor | None) -> None:
-    most = [] if held is None else list(held.shape)
+def _check_dims(name: str, dims: Any, own: Tensor | None) -> None:
+    most = [] if own is None else list(own.shape)
     fits = isinstance(dims, list) and len(dims) == len(most) and all(map(_fits, dims, most))
     _require(fits, f"shapes give {name} dimensions {dims!r}, not some within {most}")
 
 
 def _agree(module: nn.Module, entry: Mapping[str, Any]) -> bool:
-    """Whether each side's count is the same in all attributes and tensors that hold it."""
+    """Return whether all attributes and tensors that say how many units, or columns, there are say the same."""
     kind, own = kind_of(module), _own(module)
     for names, dims in ((kind.unit_sizes, kind.units), (kind.column_sizes, kind.columns)) if kind else ():
         counts = {entry["sizes"].get(name, _size(module, name)) for name in names}

@@ -1,7 +1,7 @@
 """Structured pruning: whole neurons, channels and heads are removed, so that tensors get smaller and the model faster.
 
-Owns the choice and the report. Does not know how units are followed (trace.py), grouped (groups.py), cut (cuts.py)
-or how that is checked (remove.py), nor how a model is retrained afterwards.
+Owns the choice and the report. Does not know how units are traced (trace.py), grouped (groups.py), cut (cuts.py) and
+checked (remove.py), or how a model is retrained afterwards.
 
 A group's importance is the L2 norm of all weights that would go with it: its rows where it is made, its columns where
 it is read, its entries in the norms between (DepGraph, Fang et al., arXiv 2301.12900). Each family loses the same share
@@ -24,7 +24,7 @@ from compressors.recipe import PruneStructured
 
 @dataclass(frozen=True)
 class Cut:
-    """How many units of which sort a layer had and has."""
+    """A layer that lost units: their sort, and how many it has before and after."""
 
     layer: str
     unit: str
@@ -34,10 +34,10 @@ class Cut:
 
 @dataclass(frozen=True)
 class Report:
-    """What was removed, how many parameters there were and are, and by name what was left and why.
+    """The layers that lost units, the model's number of parameters before and after, and by name what was left and why.
 
-    A model that cannot be followed at all is left under its own name, "". Of layers that are cut together, such as the
-    ends of a residual sum, each is listed. Several queries that share a key count as one head.
+    If no unit of the model can be traced, `left` has the reason under the name "", the model itself. Layers that are
+    cut together, such as the two terms of a residual sum, are each listed. Queries that share a key count as one head.
     """
 
     layers: tuple[Cut, ...]
@@ -49,9 +49,9 @@ class Report:
 def prune_structured(model: nn.Module, step: PruneStructured, inputs: tuple[Tensor, ...]) -> Report:
     """Remove the share `step.amount` of the units of each layer of a plain model, in place; at least one stays.
 
-    `inputs` is an example batch, called as `model(*inputs)`, a few rows are enough. Parameters stay the same objects,
-    modes and the global random generator as they were; the model's inputs and outputs keep their shapes. The same
-    model, step and inputs give the same result.
+    `inputs` is an example batch of a few rows, with which `model(*inputs)` is called. Parameters stay the same objects;
+    modes and the global random generator are left as they were; the model's inputs and outputs keep their shapes. The
+    same model, step and inputs give the same result.
 
     Raises:
         ValueError: a weight is not finite, or the model does not run on the inputs; nothing has been changed.
@@ -70,12 +70,12 @@ def prune_structured(model: nn.Module, step: PruneStructured, inputs: tuple[Tens
 
 
 def _prune(stage: Stage, step: PruneStructured) -> tuple[list[Cut], dict[str, str]]:
-    found = sources(stage)
-    readers, lost = stage.follow(found)
-    good, unlike = families(stage, readers)
+    all_sources = sources(stage)
+    readers, lost = stage.follow(all_sources)
+    whole, unlike = families(stage, readers)
     left = unlike | {source.name: why for source, why in lost.items()}
     cuts: list[Cut] = []
-    for family in good:
+    for family in whole:
         if not any(source.unit in step.units for source in family.sources):
             continue
         gone = _least(family, step.amount)
@@ -84,19 +84,19 @@ def _prune(stage: Stage, step: PruneStructured) -> tuple[list[Cut], dict[str, st
             left |= {source.name: reason for source in family.sources}
         else:
             cuts += [Cut(s.name, s.unit, family.count, family.count - len(gone)) for s in family.sources]
-    asked = {source.name for source in found if source.unit in step.units}
+    asked = {source.name for source in all_sources if source.unit in step.units}
     return cuts, {name: reason for name, reason in left.items() if name in asked}
 
 
 def _least(family: Family, amount: float) -> list[int]:
-    """Choose the groups with the smallest norms; of equal ones the first."""
+    """Return the groups with the smallest norms; of equal ones the first."""
     squares = sum(place.energy()[index].sum(1) for place, index in family.places.items())
     order = torch.as_tensor(squares).sqrt().argsort(stable=True)
     return sorted(order[: min(family.count - 1, round(amount * family.count))].tolist())
 
 
 def _others(stage: Stage) -> dict[str, str]:
-    """Name the layers with weights that have no units that we know how to remove."""
+    """Return the layers with weights whose units cannot be removed, by name, and the reasons."""
     left = {}
     for module, name in stage.names.items():
         if module in stage.shared:
@@ -127,7 +127,7 @@ def _count(model: nn.Module) -> int:
 
 @contextmanager
 def _quiet(model: nn.Module) -> Iterator[None]:
-    """Eval mode, no gradients, random numbers of its own; all is put back, also what a forward wrote into buffers."""
+    """Eval mode, no gradients, a forked random generator; modes and buffers are restored afterwards."""
     training = {module: module.training for module in model.modules()}
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     with torch.random.fork_rng(devices=[]), torch.no_grad():

@@ -1,11 +1,11 @@
 """Which columns read which units: found by running the model, not by reading its code.
 
-Owns the probing. Every module with weights replays what it said once, so that only what lies between is computed. Some
-units of one layer are replaced by NaN, which no arithmetic forgets (NaN propagation, Sharpe, arXiv 2507.23186); where
-it arrives, those units are read. Twice log2(n) such runs tell all n units apart: run k marks those whose k-th bit is
-set, then those whose is not; a column marked by both reads more than one. Each layer's units are counted from 0, so one
-set of runs does for all layers. What is found holds for the way that the inputs take through the model. Does not know
-what is removed, or why.
+Owns the tracing. Every module with weights replays the outputs that it once gave, so only the operations between
+modules are computed. Some units of a layer are replaced by NaN, which survives any arithmetic (NaN propagation, Sharpe,
+arXiv 2507.23186); where it arrives, those units are read. Two runs for each of the log2(n) bits tell n units apart: one
+marks the units whose index has the bit, one those whose index has not; a column marked by both reads more than one
+unit. Each layer's units are counted from 0, so the same runs serve all layers. The result holds for the path that these
+inputs take through the model. Does not know what is removed, or why.
 """
 
 import math
@@ -29,25 +29,25 @@ Columns = dict[nn.Module, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Units that are removed one by one: unit u is the outputs `index[u]` (n, k) of each of `parts`."""
+    """Units that can be removed one by one: unit u is the outputs `index[u]` of each of `parts`, `index` is (n, k)."""
 
     name: str
     unit: str
     parts: tuple[tuple[nn.Module, Tensor], ...]
     owner: nn.Module
-    sizes: tuple[tuple[str, int], ...] = ()  # attributes of the owner beside the parts' own, and their size by unit
+    sizes: tuple[tuple[str, int], ...] = ()  # more attributes of the owner, and the size of one unit in each
 
     @property
     def count(self) -> int:
-        """How many units there are."""
+        """The number of units."""
         return len(self.parts[0][1])
 
 
 class Stage:
-    """A model in eval mode whose modules with weights can be made to replay what they said of `inputs`.
+    """A model in eval mode whose modules with weights can replay their outputs for `inputs`.
 
     Raises:
-        Lost: the forward reads numbers and decides by them, so other data may take another way.
+        Lost: the forward reads numbers and decides by them, so other data may take another path.
     """
 
     def __init__(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -57,30 +57,31 @@ class Stage:
         self.kinds = {m: k for m in self.names if m not in self.shared and (k := kind_of(m))}
         others = (m for m in self.names if m not in self.kinds and next(m.children(), None) is None)
         self.stations = [*self.kinds, *(m for m in others if next(m.parameters(), None) is not None)]
-        self.said: dict[nn.Module, list[Any]] = {m: [] for m in self.stations}
+        self.outputs: dict[nn.Module, list[Any]] = {m: [] for m in self.stations}
         with instead(self.stations, self._listen), step_by_step(), Reads(model, inputs) as reads:
             model(*copied(inputs))
         if reads.floats or (reads.any and not all(map(self.called, self.kinds))):
-            raise Lost("its forward decides by the data, so what is read here tells nothing of other data")
+            raise Lost("its forward decides by the data, so what is found with these rows may not hold for others")
 
     def _listen(self, module: nn.Module) -> Callable[..., Any]:
         forward = module.forward
 
-        def heard(*args: Any, **kwargs: Any) -> Any:
+        def recorded(*args: Any, **kwargs: Any) -> Any:
             out = forward(*args, **kwargs)
-            self.said[module].append(copied(out))
+            self.outputs[module].append(copied(out))
             return out
 
-        return heard
+        return recorded
 
     def called(self, module: nn.Module) -> bool:
-        """Whether the forward came by."""
-        return bool(self.said[module])
+        """Return whether the forward called the module."""
+        return bool(self.outputs[module])
 
     def follow(self, sources: Iterable[Source]) -> tuple[dict[Source, Columns], dict[Source, str]]:
-        """Give for each source, for each module that reads it, what each column (F,) reads: a unit, or CLEAN.
+        """Return for each source, by each module that reads it, what each column (F,) reads: a unit, or CLEAN.
 
-        And which sources are lost, and why: their units arrive where they cannot be cut, or mixed, or not all of them.
+        The second value has the sources that are lost, and why: their units arrive where they cannot be cut, or mixed,
+        or not all of them arrive.
         """
         reached, lost = dict[Source, Columns](), dict[Source, str]()
         for source in sources:
@@ -88,15 +89,15 @@ class Stage:
                 reached[source] = self._reached(source)
             except Lost as why:
                 lost[source] = str(why)
-        found = self._all(reached)
+        readers = self._all(reached)
         for source in reached:
             try:
-                if source not in found:
-                    found |= self._tell_apart({source: reached[source]})
-                self._check(source, found[source])
+                if source not in readers:
+                    readers |= self._tell_apart({source: reached[source]})
+                self._check(source, readers[source])
             except Lost as why:
                 lost[source] = str(why)
-        return {source: columns for source, columns in found.items() if source not in lost}, lost
+        return {source: columns for source, columns in readers.items() if source not in lost}, lost
 
     def _reached(self, source: Source) -> Columns:
         if not all(self.called(module) for module, _ in source.parts):
@@ -107,15 +108,15 @@ class Stage:
         return {module: marked for module, marked in run.columns.items() if bool(marked.any())}
 
     def _all(self, reached: Mapping[Source, Columns]) -> dict[Source, Columns]:
-        """Tell the units of all sources apart at once, each counted from 0; give those sources for which that works.
+        """Tell the units of all sources apart at once, each counted from 0; return the sources for which this works.
 
         A column that reads units of several sources, as after a sum, is clear if they have the same number.
         """
         try:
-            found = self._tell_apart(reached)
+            readers = self._tell_apart(reached)
         except Lost:
             return {}
-        return {source: columns for source, columns in found.items() if not any(map(_mixed, columns.values()))}
+        return {source: columns for source, columns in readers.items() if not any(map(_mixed, columns.values()))}
 
     def _tell_apart(self, reached: Mapping[Source, Columns]) -> dict[Source, Columns]:
         codes = {source: torch.arange(source.count) for source in reached}
@@ -127,26 +128,28 @@ class Stage:
             for module, marked in on.items():
                 units[module] = units[module] | marked.long() << bit
                 mixed[module] = mixed[module] | marked & off[module]
-        told = {module: torch.where(mixed[module], MIXED, unit) for module, unit in units.items()}
+        units = {module: torch.where(mixed[module], MIXED, unit) for module, unit in units.items()}
         return {
-            source: {module: torch.where(marked, told[module], CLEAN) for module, marked in columns.items()}
+            source: {module: torch.where(marked, units[module], CLEAN) for module, marked in columns.items()}
             for source, columns in reached.items()
         }
 
-    def _check(self, source: Source, found: Columns) -> None:
-        for module, units in found.items():
+    def _check(self, source: Source, columns: Columns) -> None:
+        for module, units in columns.items():
             if _mixed(units):
                 raise Lost(f"its units are mixed before {self.names[module]!r} reads them")
-        read = {unit for units in found.values() for unit in units.tolist()} - {CLEAN}
+        read = {unit for units in columns.values() for unit in units.tolist()} - {CLEAN}
         if len(read) != source.count:
             raise Lost(f"of its {source.count} units {len(read)} are read by a layer that can be cut")
 
 
 class _Run:
-    """One forward in which the chosen (n,) units of each source are NaN; `columns` (F,) and `ends` say what they reach.
+    """One forward in which the chosen (n,) units of each source are NaN.
+
+    `columns` marks for each module the columns (F,) that they reach; `ends` names where they arrive and cannot be cut.
 
     Raises:
-        Lost: the forward failed, or took another way than it did before.
+        Lost: the forward failed, or called other layers than before.
     """
 
     def __init__(self, stage: Stage, chosen: Mapping[Source, Tensor]) -> None:
@@ -159,23 +162,23 @@ class _Run:
                 output = stage.model(*copied(stage.inputs))
         except TROUBLE as wrong:
             raise Lost(f"its forward cannot be followed: {wrong}") from wrong
-        if any(self._calls[m] != len(said) for m, said in stage.said.items()):
-            raise Lost("its forward takes another way when numbers are missing")
+        if any(self._calls[m] != len(outputs) for m, outputs in stage.outputs.items()):
+            raise Lost("its forward takes another path when numbers are missing")
         if any(map(_has_nan, tensors(output))):
             self.ends.add("the model's output")
 
     def _answer(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        said, kind = self._stage.said[module], self._stage.kinds.get(module)
-        if self._calls[module] == len(said):
+        outputs, kind = self._stage.outputs[module], self._stage.kinds.get(module)
+        if self._calls[module] == len(outputs):
             raise Lost("a layer is called once more when numbers are missing")
-        out = copied(said[self._calls[module]])
+        out = copied(outputs[self._calls[module]])
         self._calls[module] += 1
-        given = list(tensors((args, kwargs)))
+        inputs = list(tensors((args, kwargs)))
         if kind is None:
-            if any(map(_has_nan, given)):
+            if any(map(_has_nan, inputs)):
                 self.ends.add(f"{self._stage.names[module]!r} ({type(module).__name__})")
             return out
-        marked = given[0].isnan().movedim(kind.dim, 0).flatten(1).any(1).cpu()
+        marked = inputs[0].isnan().movedim(kind.dim, 0).flatten(1).any(1).cpu()
         self.columns[module] = self.columns.get(module, torch.zeros_like(marked)) | marked
         marks = marked.nonzero()[:, 0] if kind.unit is None else self._marks.get(module)
         return out if marks is None else out.index_fill(kind.dim, marks.to(out.device), math.nan)
@@ -190,7 +193,7 @@ def _has_nan(tensor: Tensor) -> bool:
 
 
 def _shared(model: nn.Module) -> dict[nn.Module, str]:
-    """Modules whose parameters are other modules' too, with one of those names."""
+    """Return the modules that share a parameter with others, each with the name of one of those."""
     owners: dict[nn.Parameter, list[tuple[str, nn.Module]]] = defaultdict(list)
     for name, module in model.named_modules():
         for parameter in module.parameters(recurse=False):
