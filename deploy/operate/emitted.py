@@ -14,7 +14,7 @@ from deploy.operate.attach import Place
 from deploy.registry.commits import backwards
 from deploy.registry.learned import read_sample
 from deploy.registry.registry import Registry
-from learners.commits.voids import places
+from learners.commits.voids import slots
 from streams.audit.verify import Emitted
 from streams.errors import ConfigError, HistoryChanged
 from streams.join.store import NOTHING
@@ -48,8 +48,8 @@ def _learned(registry: Registry, at: dict[int, str]) -> Found:
     newest = next(backwards(registry))
     at.update((int(shard), position) for shard, position in newest.positions.items())
     for commit in backwards(registry):
-        for (_, n), sample in zip(places(commit), commit.samples, strict=True):
-            yield n, _emitted(sample)
+        for slot, sample in zip(slots(commit), commit.samples, strict=True):
+            yield slot.number, _emitted(sample)
         for one in commit.quarantined:
             yield number(one.position), _emitted(one.sample)
 

@@ -13,7 +13,7 @@ from deploy.registry.kinds import COMMITS
 from deploy.registry.registry import Registry
 from learners.commits import commit as commits
 from learners.commits.commit import Commit
-from learners.commits.voids import Bounds, is_left, left, lowered, places
+from learners.commits.voids import Bounds, lowered, remaining, remains, slots
 from learners.online.learner import Learner
 from streams.errors import CommitError, RegistryError
 from streams.events import Sample
@@ -57,7 +57,7 @@ def read(registry: Registry, n: int) -> Commit:
 def backwards(registry: Registry, last: int | None = None) -> Iterator[Commit]:
     """Yield what is left of each commit, from `last` (by default the newest) back to the first."""
     for commit, bounds in _walk(registry, last, {}):
-        yield left(commit, bounds)
+        yield remaining(commit, bounds)
 
 
 def rebuild(
@@ -76,14 +76,14 @@ def rebuild(
     """
     after: list[tuple[int, Bounds]] = []
     for commit, bounds in _walk(registry, last, void or {}):
-        state = left(commit, bounds).state
+        state = remaining(commit, bounds).state
         if state is not None and commit.number <= (last if base is None else base):
             break
         after.append((commit.number, bounds))
     else:
         raise RegistryError(f"{registry.folder} holds no commit with a whole state, from which learning could go on")
     learner.load(commits.unpack_state(registry.get(state)))
-    commits.fold(learner, (left(read(registry, n), bounds) for n, bounds in reversed(after)))
+    commits.fold(learner, (remaining(read(registry, n), bounds) for n, bounds in reversed(after)))
     expected = read(registry, last).learned
     if not void and learner.learned != expected:
         raise CommitError(f"commit {last} ends at {expected} samples; the learner has {learner.learned}")
@@ -114,8 +114,8 @@ def taken_back(registry: Registry, commit: Commit) -> list[Sample]:
     for before in backwards(registry, commit.number - 1):
         if all(number(before.positions.get(shard, AFTER_ALL)) <= kept[int(shard)] for shard in commit.void):
             break  # nothing of it is void, nor of an earlier commit
-        samples = zip(places(before), before.read(), strict=True)
-        voided += [sample for place, sample in samples if not is_left(place, kept)]
+        samples = zip(slots(before), before.read(), strict=True)
+        voided += [sample for slot, sample in samples if not remains(slot, kept)]
     return voided
 
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 from deploy.registry.commits import backwards
 from deploy.registry.registry import Registry
 from learners.commits.commit import Quarantined
-from learners.commits.voids import places
+from learners.commits.voids import slots
 from streams.audit.equations import Equation
 from streams.audit.equations import equations as join_equations
 from streams.join.step import ShardState
@@ -53,7 +53,7 @@ def count_learned(registry: Registry) -> Learned:
     quarantined: list[Quarantined] = []
     for commit in backwards(registry):
         seen.update((sample.id, sample.revision) for sample in map(read_sample, commit.samples))
-        shards.update(shard for shard, _ in places(commit))
+        shards.update(slot.shard for slot in slots(commit))
         quarantined = commit.quarantined + quarantined
     doubled = seen.total() - len(seen)
     return Learned(samples=seen.total(), doubled=doubled, shards=dict(shards), quarantined=quarantined)

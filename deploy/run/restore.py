@@ -12,7 +12,7 @@ from msgspec import Struct
 from deploy.registry.commits import backwards
 from deploy.registry.registry import Registry
 from learners.commits.commit import Commit
-from learners.commits.voids import places
+from learners.commits.voids import slots
 from streams.join.policy import JoinPolicy
 from streams.join.step import Rules
 from streams.join.store import NOTHING, Store
@@ -53,7 +53,7 @@ def _ids(commits: Iterable[Commit], shards: Iterable[int], rules: Rules) -> dict
 
 
 def _settled(commit: Commit) -> Iterator[tuple[int, Settled]]:
-    for (shard, _), sample in zip(places(commit), commit.samples, strict=True):
-        yield shard, _decode(sample)
+    for slot, sample in zip(slots(commit), commit.samples, strict=True):
+        yield slot.shard, _decode(sample)
     for quarantined in commit.quarantined:
         yield quarantined.shard, _decode(quarantined.sample)

@@ -1,37 +1,84 @@
-"""What the next commit will hold, as it grows.
+"""The next commit, as it grows.
 
-Owns that samples, micro-batches, answers and places stay in step. Does not know how anything is learned.
+Owns what has been learned and read since the last commit, and that its samples, micro-batches and answers are in step.
+Does not know how anything is learned, or where commits are kept.
 """
 
-from collections.abc import Sequence
+import hashlib
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec import Raw
 
-from learners.commits.commit import Quarantined, Run
-from learners.commits.voids import Place, runs
+from learners.commits.commit import Commit, Due, Quarantined, Run, decode, fingerprint
+from learners.commits.voids import Slot, runs
+from learners.online.learner import Learner
 
 
 @dataclass
 class Draft:
-    """The samples since the last commit, in the order learned."""
+    """What follows the commit `last`: samples in the order learned, and how far each shard's stream was read.
 
+    `parent` is the digest of the last commit's bytes. `watermark_ms` is event time; `began_s` is when the draft began,
+    by `time.monotonic`.
+    """
+
+    last: Commit
+    parent: str
+    positions: dict[int, str]
+    watermark_ms: int
+    began_s: float = field(default_factory=time.monotonic)
     samples: list[Raw] = field(default_factory=list)
-    batches: list[int] = field(default_factory=list)
-    shadow: list[list[float]] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
-    latest_ms: int = 0
-    _places: list[Place] = field(default_factory=list)
+    _batches: list[int] = field(default_factory=list)
+    _shadow: list[list[float]] = field(default_factory=list)
+    _slots: list[Slot] = field(default_factory=list)
+    _latest_ms: int = 0
+
+    def add(self, slots: Sequence[Slot], samples: Sequence[bytes], shadow: list[list[float]], latest_ms: int) -> None:
+        """Add a micro-batch that was learned: N samples, the shadow's answers (N, K), the newest prediction's time."""
+        self._slots += slots
+        self.samples += map(Raw, samples)
+        self._batches.append(len(samples))
+        self._shadow += shadow
+        self._latest_ms = max(self._latest_ms, latest_ms)
 
     @property
     def runs(self) -> list[Run]:
-        """Which samples these are."""
-        return runs(self._places)
+        """Which samples were learned."""
+        return runs(self._slots)
 
-    def add(self, places: Sequence[Place], samples: Sequence[bytes], shadow: list[list[float]], latest_ms: int) -> None:
-        """Add a micro-batch that was learned."""
-        self._places += places
-        self.samples += map(Raw, samples)
-        self.batches.append(len(samples))
-        self.shadow += shadow
-        self.latest_ms = max(self.latest_ms, latest_ms)
+    def finish(self, learner: Learner, state: str | None, due: Due | None, void: Mapping[str, str]) -> Commit:
+        """Return the commit; `learner` has learned its samples, and `state` is the digest of its state, where kept."""
+        return Commit(
+            number=self.last.number + 1,
+            parent=self.parent,
+            learned=learner.learned,
+            samples=self.samples,
+            runs=self.runs,
+            batches=self._batches,
+            shadow=self._shadow,
+            intercept=learner.intercept.value,
+            positions={str(shard): position for shard, position in self.positions.items()},
+            watermark_ms=self.watermark_ms,
+            latest_ms=max(self.last.latest_ms, self._latest_ms),
+            due=due,
+            quarantined=self.quarantined,
+            void=dict(void),
+            fingerprint=fingerprint(),
+            state=state,
+        )
+
+
+def after(data: bytes, shards: Iterable[int], start: str) -> Draft:
+    """Return an empty draft that follows a commit, given by its bytes.
+
+    `start` is the position of a shard that no commit has read.
+
+    Raises:
+        CommitError: the bytes are not a commit, or of a newer format.
+    """
+    last = decode(data)
+    positions = {shard: last.positions.get(str(shard), start) for shard in shards}
+    return Draft(last, hashlib.sha256(data).hexdigest(), positions, last.watermark_ms)

@@ -1,68 +1,76 @@
-"""Voids: what is left of earlier commits after the store that had held their samples went back in time.
+"""Voids: what remains of earlier commits once a store that went back in time has lost some of their samples.
 
-Owns which samples a void takes back, and the commit without them. Does not know where commits are kept. A void in
-commit n takes back what commits before n hold of a shard behind a position; so commits are looked at newest first.
+A commit's `void` takes back every sample of a shard after a position that earlier commits hold; so commits are looked
+at newest first. Owns which samples a void takes back, and the commit without them. Does not know where commits are
+kept.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import compress
+from typing import NamedTuple
 
 import msgspec
 
 from learners.commits.commit import Commit, Run
 from streams.outputs.samples import number
 
-Place = tuple[int, int]  # a sample's shard, and its number there
-Bounds = dict[int, int]  # by shard, the number of the last sample that is left
+Bounds = dict[int, int]  # by shard, the number of the last sample that remains
+
+
+class Slot(NamedTuple):
+    """Which sample it is: its shard, and its number there, from 1."""
+
+    shard: int
+    number: int
 
 
 def lowered(bounds: Bounds, void: Mapping[str, str]) -> Bounds:
-    """Give what is left before a commit that says `void`, where later ones leave `bounds`."""
-    found = dict(bounds)
+    """Return the bounds of what remains before a commit with this `void`, `bounds` being those of the later commits."""
+    lower = dict(bounds)
     for shard, position in void.items():
-        found[int(shard)] = min(number(position), found.get(int(shard), number(position)))
-    return found
+        lower[int(shard)] = min(number(position), lower.get(int(shard), number(position)))
+    return lower
 
 
-def left(commit: Commit, bounds: Bounds) -> Commit:
-    """Give a commit without what is void: samples, positions, and a state that held such samples."""
-    positions = {shard: at for shard, at in commit.positions.items() if is_left((int(shard), number(at)), bounds)}
+def remaining(commit: Commit, bounds: Bounds) -> Commit:
+    """Return what remains of a commit. Its state does not, if any of its samples is void."""
+    positions = {shard: at for shard, at in commit.positions.items() if remains(Slot(int(shard), number(at)), bounds)}
     if len(positions) == len(commit.positions):
         return commit
-    stays = [is_left(place, bounds) for place in places(commit)]
-    kept = iter(stays)
-    sizes = [sum(next(kept) for _ in range(size)) for size in commit.batches]
+    stays = [remains(slot, bounds) for slot in slots(commit)]
+    of_batches = iter(stays)
+    sizes = [sum(next(of_batches) for _ in range(size)) for size in commit.batches]
     return msgspec.structs.replace(
         commit,
         samples=list(compress(commit.samples, stays)),
         shadow=list(compress(commit.shadow, stays)),
-        runs=runs(compress(places(commit), stays)),
+        runs=runs(compress(slots(commit), stays)),
         batches=[size for size in sizes if size],
-        quarantined=[one for one in commit.quarantined if is_left((one.shard, number(one.position)), bounds)],
+        quarantined=[one for one in commit.quarantined if remains(Slot(one.shard, number(one.position)), bounds)],
         positions=positions,
         state=None,
     )
 
 
-def is_left(place: Place, bounds: Bounds) -> bool:
-    """Tell whether a sample is left."""
-    return place[1] <= bounds.get(place[0], place[1])
+def remains(slot: Slot, bounds: Bounds) -> bool:
+    """Return whether a sample remains."""
+    return slot.number <= bounds.get(slot.shard, slot.number)
 
 
-def places(commit: Commit) -> Iterator[Place]:
-    """Give the place of each sample that was learned, in order."""
+def slots(commit: Commit) -> Iterator[Slot]:
+    """Yield the slot of each sample of a commit, in the order learned."""
     for run in commit.runs:
         for n in range(run.count):
-            yield run.shard, run.first + n
+            yield Slot(run.shard, run.first + n)
 
 
-def runs(learned: Iterable[Place]) -> list[Run]:
-    """Put places together that follow each other."""
-    found: list[Run] = []
-    for shard, n in learned:
-        last = found[-1] if found else None
-        if last and (last.shard, last.first + last.count) == (shard, n):
-            found[-1] = Run(shard, last.first, last.count + 1)
+def runs(slots: Iterable[Slot]) -> list[Run]:
+    """Return the slots in the same order, those that follow each other as one run."""
+    joined: list[Run] = []
+    for slot in slots:
+        last = joined[-1] if joined else None
+        if last and (last.shard, last.first + last.count) == slot:
+            joined[-1] = Run(last.shard, last.first, last.count + 1)
         else:
-            found.append(Run(shard, n, 1))
-    return found
+            joined.append(Run(slot.shard, slot.number, 1))
+    return joined
