@@ -1,1 +1,1 @@
-"""Measurements; nothing in the project imports this."""
+"""Benchmarks; nothing else in the project imports them."""

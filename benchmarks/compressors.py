@@ -1,8 +1,8 @@
 """Compressed models beside the same ones in float32 torch, torchao and ONNX Runtime int8: speed, bytes, quality.
 
-Owns the contenders and the tables. `python -m benchmarks.compressors flights digits mails`; one thread. What is not
-installed is skipped and said. MiniLM (`mails`) takes half an hour to train and compress: `--kept FOLDER` keeps weights
-and artifacts, and a later run with that folder only measures.
+Owns the contenders and the tables. `python -m benchmarks.compressors flights digits mails`, on one thread. What is not
+installed is skipped, and listed below the table. MiniLM (`mails`) takes half an hour to train and compress: `--kept
+FOLDER` keeps weights and artifacts, and a later run with that folder only measures.
 """
 
 import argparse
@@ -42,7 +42,7 @@ SAMPLES = 128
 
 @dataclass(frozen=True)
 class Case:
-    """A model, its data and task, how it is trained, and the recipe that it is compressed by."""
+    """A model, its data and task, how it is trained, and the recipe by which it is compressed."""
 
     make: Callable[[], nn.Module]
     data: Callable[[], models.Data]
@@ -69,25 +69,27 @@ CASES = {
         " -> prune(amount=0.35, scope=lamp, layers=(linear, embedding))"
         " -> distill(passes=1, batch=32, learning_rate=0.00005, temperature=2, schedule=cosine)"
         " -> quantize(int8)",
-        models.Data.every_fifth,  # the last fifth is another world, 4 % spam for 28 %: that is drift, not compression
+        models.Data.every_fifth,  # the last fifth has 4 % spam, not 28 %: a split by time would measure drift
     ),
 }  # fmt: skip
 
 
 def main() -> None:
     """Measure; print tables for people, then one JSON line for programs."""
-    asked = _arguments()
+    arguments = _arguments()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as nowhere:
-        kept = asked.kept or Path(nowhere)
+        kept = arguments.kept or Path(nowhere)
         kept.mkdir(parents=True, exist_ok=True)
-        told = {
-            name: measure(name, Recipe.parse(asked.recipe or CASES[name].recipe), asked.rows, asked.seconds, kept)
-            for name in asked.models
+        results = {
+            name: measure(
+                name, Recipe.parse(arguments.recipe or CASES[name].recipe), arguments.rows, arguments.seconds, kept
+            )
+            for name in arguments.models
         }
-    for name, one in told.items():
-        _show(name, one, asked.rows)
-    print(json.dumps({"benchmark": "compressors", "models": told}))
+    for name, one in results.items():
+        _show(name, one, arguments.rows)
+    print(json.dumps({"benchmark": "compressors", "models": results}))
 
 
 def measure(name: str, recipe: Recipe, rows: Sequence[int], seconds: float, kept: Path) -> dict[str, Any]:
@@ -101,25 +103,25 @@ def measure(name: str, recipe: Recipe, rows: Sequence[int], seconds: float, kept
     ours = load(artifact, case.make)
     inputs = tuple(t[:SAMPLES] for t in late.inputs)
     theirs = contenders(plain, ours)
-    found = fastest(
+    times = fastest(
         ours, inputs, rows, engines=[*theirs, *ENGINES], seconds=seconds, allowed=any_answer, clock=time.thread_time
     )
     alike = fastest(ours, inputs, rows[:1], seconds=0.01)  # which of our engines agree with the artifact
     agreeing = [name for name in alike.runs if f"{name} at {rows[0]} rows" not in alike.refused]
     return {
         "recipe": str(recipe),
-        "us": _times(found, [one.name for one in theirs], agreeing),
+        "us": _us(times, [one.name for one in theirs], agreeing),
         "bytes": {"artifact": len(artifact), "float32": len(save(dict(plain.state_dict())))},
         "accuracy": {
             "artifact": models.accuracy(models.answers(ours, late), late.labels),
-            **{name: _accuracy(run, late) for name, run in found.runs.items() if name in {one.name for one in theirs}},
+            **{name: _accuracy(run, late) for name, run in times.runs.items() if name in {one.name for one in theirs}},
         },
-        "left_out": dict(found.refused) | dict(alike.refused),
+        "left_out": dict(times.refused) | dict(alike.refused),
     }
 
 
 def _made(case: Case, recipe: Recipe, early: models.Data, weights: Path, artifact: Path) -> tuple[nn.Module, bytes]:
-    """Give the trained plain model and the artifact made of it, from their files where they are kept."""
+    """Return the trained plain model and the artifact made of it, read from their files where these exist."""
     torch.manual_seed(0)
     plain = case.make()
     if weights.exists():
@@ -128,13 +130,13 @@ def _made(case: Case, recipe: Recipe, early: models.Data, weights: Path, artifac
         models.fit(plain, early, passes=case.passes, learning_rate=case.learning_rate)
         save_model(plain, str(weights))
     if not artifact.exists():
-        told = Rows(early.inputs, early.labels.float())
-        artifact.write_bytes(compress(plain, recipe, told, case.task, progress=_progress).artifact)
+        known = Rows(early.inputs, early.labels.float())
+        artifact.write_bytes(compress(plain, recipe, known, case.task, progress=_progress).artifact)
     return plain.eval().requires_grad_(False), artifact.read_bytes()
 
 
 def contenders(plain: nn.Module, ours: nn.Module) -> list[Engine]:
-    """Give the other ways to run the plain model, and onnxruntime's int8 of the artifact's network."""
+    """Return the other ways to run the plain model, and onnxruntime's int8 of the artifact's network."""
     small = substitute(ours, FloatLinear)
     return [
         Engine(name=FLOAT, prepare=lambda model, inputs: plain),
@@ -167,9 +169,9 @@ def _ort_int8(plain: nn.Module, inputs: Sequence[Tensor]) -> Run:
     from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415 may be missing
 
     with tempfile.TemporaryDirectory() as folder:
-        given, made = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-        given.write_bytes(_export(plain, inputs))
-        quantize_dynamic(given, made, per_channel=True, weight_type=QuantType.QInt8)
+        plain_file, made = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        plain_file.write_bytes(_export(plain, inputs))
+        quantize_dynamic(plain_file, made, per_channel=True, weight_type=QuantType.QInt8)
         return Session(made.read_bytes(), ())
 
 
@@ -177,10 +179,10 @@ def _export(plain: nn.Module, inputs: Sequence[Tensor]) -> bytes:
     return export_onnx(plain, tuple(t[:4] for t in inputs))
 
 
-def _times(found: Fastest, theirs: Sequence[str], ours: Sequence[str]) -> dict[str, dict[int, float]]:
-    """Microseconds a call by way and rows; `artifact` is the fastest of the engines that answer as it does."""
+def _us(measured: Fastest, theirs: Sequence[str], ours: Sequence[str]) -> dict[str, dict[int, float]]:
+    """Return microseconds a call by way and rows; `artifact` is the fastest engine that answers as it does."""
     us: dict[str, dict[int, float]] = {}
-    for one in found.timings:
+    for one in measured.timings:
         us.setdefault(one.engine, {})[one.rows] = one.us
     best = {n: min(us[name][n] for name in ours if n in us.get(name, {})) for n in us["torch"]}
     return {"artifact": best} | {name: us[name] for name in theirs if name in us} | {f"engine {n}": us[n] for n in ours}
@@ -192,16 +194,16 @@ def _accuracy(run: Run, data: models.Data) -> float:
         return models.accuracy(torch.cat([run(*part) for part in parts]), data.labels)
 
 
-def _show(name: str, told: dict[str, Any], rows: Sequence[int]) -> None:
-    table = Table("way", *(f"{n} rows" for n in rows), "accuracy", "bytes", title=f"{name}: {told['recipe']}")
-    for way, us in told["us"].items():
-        cells = (f"{us[n]:,.0f} µs, {told['us'][FLOAT][n] / us[n]:.2f}x" if n in us else "" for n in rows)
-        accuracy = told["accuracy"].get(way)
-        size = told["bytes"].get("float32" if way == FLOAT else way)
+def _show(name: str, results: dict[str, Any], rows: Sequence[int]) -> None:
+    table = Table("way", *(f"{n} rows" for n in rows), "accuracy", "bytes", title=f"{name}: {results['recipe']}")
+    for way, us in results["us"].items():
+        cells = (f"{us[n]:,.0f} µs, {results['us'][FLOAT][n] / us[n]:.2f}x" if n in us else "" for n in rows)
+        accuracy = results["accuracy"].get(way)
+        size = results["bytes"].get("float32" if way == FLOAT else way)
         table.add_row(way, *cells, "" if accuracy is None else f"{accuracy:.4f}", "" if size is None else f"{size:,}")
     Console(width=150).print(table)
-    for way, why in told["left_out"].items():
-        print(f"left out: {way}: {why}")
+    for way, why in results["left_out"].items():
+        print(f"not measured: {way}: {why}")
 
 
 def _progress(step: str, done: int, steps: int) -> None:
@@ -216,8 +218,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("models", choices=CASES, nargs="*", default=["flights", "digits"])
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 8, 64, 512])
     parser.add_argument("--seconds", type=float, default=0.3)
-    parser.add_argument("--recipe", help="another one than the model's own")
-    parser.add_argument("--kept", type=Path, help="a folder for weights and artifacts")
+    parser.add_argument("--recipe", help="a recipe instead of the model's own")
+    parser.add_argument("--kept", type=Path, help="a folder that keeps weights and artifacts")
     return parser.parse_args()
 
 

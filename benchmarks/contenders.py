@@ -1,6 +1,6 @@
-"""The rows of the join's benchmark: which processes each is, and running one of them over filled or growing topics.
+"""The rows of the join's benchmark: which processes each has, and running one of them over filled or growing topics.
 
-Owns child processes, cores, and the moment all begin together. Does not know what a row does inside.
+Owns child processes, cores, and their common start. Does not know what a row's processes do.
 """
 
 import json
@@ -30,10 +30,10 @@ SHARDS = 2  # of the feed `ours.FEED`; they lie on two nodes
 
 
 class Row(NamedTuple):
-    """A line of the table. `joiners` says how many of our joiners there are; `script` and `package` are a peer's.
+    """A row of the table: so many of our `joiners`, or a peer's `script`, which imports `package`.
 
-    With several `shards` the store is a cluster of three nodes. Everything that a row needs runs on so many `cores`
-    together: its processes, its store, the broker.
+    With several `shards` the store is a cluster of three nodes. All that a row needs shares its `cores`: its processes,
+    its store, the broker.
     """
 
     title: str
@@ -67,7 +67,7 @@ ROWS = (
 
 
 class Result(NamedTuple):
-    """What a run told: when the first event and the last sample were there, the events, who was seen when."""
+    """What a run measured: the times of the first event and the last sample, how many events, and when each id came."""
 
     began_s: float
     ended_s: float
@@ -77,7 +77,7 @@ class Result(NamedTuple):
 
     @property
     def events_a_second(self) -> float:
-        """Both topics' events by the time they took."""
+        """The events of both topics, divided by the time that they took."""
         return self.events / (self.ended_s - self.began_s)
 
 
@@ -86,20 +86,21 @@ class Failed(Exception):
 
 
 def why_not(row: Row, python: str | None) -> str | None:
-    """Say why a row cannot run here, if it cannot."""
+    """Return why a row cannot run here; None if it can."""
     if not row.script:
-        return None if row.cores <= len(os.sched_getaffinity(0)) else "there is one core"
+        return None if row.cores <= len(os.sched_getaffinity(0)) else "this machine has one core"
     if not python:
-        return "no --peers-python was given"
-    found = subprocess.run([python, "-c", f"import {row.package}"], capture_output=True, text=True)
-    last = (found.stderr.strip().splitlines() or ["?"])[-1]
-    return None if found.returncode == 0 else f"{python} cannot import {row.package}: {last}"
+        return "it needs --peers-python"
+    tried = subprocess.run([python, "-c", f"import {row.package}"], capture_output=True, text=True)
+    last = (tried.stderr.strip().splitlines() or ["?"])[-1]
+    return None if tried.returncode == 0 else f"{python} cannot import {row.package}: {last}"
 
 
 class Arena:
     """Runs rows over one pair of topics.
 
-    `task` holds bootstrap, predictions, outcomes, partitions, and pairs; or, where not all are pairs, events.
+    `task` has the keys bootstrap, predictions, outcomes, partitions and pairs; where not all events are pairs, events
+    instead.
     """
 
     def __init__(self, task: dict[str, Any], broker: Service, redis_cmd: str | None, python: str | None) -> None:
@@ -108,7 +109,7 @@ class Arena:
 
     @contextmanager
     def running(self, row: Row, *, watch: bool) -> Iterator["Crew"]:
-        """Start a row's processes, each on its core, in a folder and on a store of its own, and let them go."""
+        """Start a row's processes, each on its core, with a folder and store of the row's own; then stop them."""
         cores = self._cores[: row.cores]
         _confine(self._broker, cores)
         with tempfile.TemporaryDirectory(prefix="join-", ignore_cleanup_errors=True) as folder:
@@ -128,7 +129,7 @@ class Arena:
 
     @contextmanager
     def _store(self, row: Row, folder: Path, cores: Sequence[int]) -> Iterator[Address]:
-        """Start a row's store, which rewrites no log: nobody trims the samples here."""
+        """Start a row's store, which does not rewrite its log: no samples are trimmed here."""
         with ExitStack() as stack:
             if row.shards > 1:
                 cluster = Cluster("redis" if self._redis_cmd else "valkey", folder / "nodes")
@@ -179,13 +180,13 @@ def _process(command: Sequence[str], task: dict[str, Any], core: int) -> subproc
 
 
 class Crew:
-    """A row's processes; a context manager that ends them. With `first`, the first one alone has the result."""
+    """A row's processes; a context manager that ends them. With `first`, the result is the first process's alone."""
 
     def __init__(self, processes: list[subprocess.Popen[bytes]], folder: Path, *, first: bool = False) -> None:
         self._processes, self._folder, self._first = processes, folder, first
 
     def go(self) -> None:
-        """Wait until all are ready, then let all begin."""
+        """Wait until all are ready, then start all."""
         for process in self._processes:
             if not process.stdout or not any(line.strip() == b"ready" for line in iter(process.stdout.readline, b"")):
                 raise Failed(self._last_words())
@@ -195,21 +196,21 @@ class Crew:
                 process.stdin.flush()
 
     def result(self) -> Result:
-        """Wait for the end; joiners that shared the work give one result.
+        """Wait for the end; the results of joiners that shared the work are added up.
 
         Raises:
-            Failed: one ended without a result, or not in time; its last words.
+            Failed: one ended without a result, or too late; the text is the last line of its log.
         """
-        told = [self._told(process) for process in self._processes[: 1 if self._first else None]]
+        results = [self._result_of(process) for process in self._processes[: 1 if self._first else None]]
         return Result(
-            min(t["began_s"] for t in told),
-            max(t["ended_s"] for t in told),
-            sum(t["events"] for t in told),
-            sum(t["rejected"] for t in told),
-            dict(told[0]["seen"]),
+            min(t["began_s"] for t in results),
+            max(t["ended_s"] for t in results),
+            sum(t["events"] for t in results),
+            sum(t["rejected"] for t in results),
+            dict(results[0]["seen"]),
         )
 
-    def _told(self, process: subprocess.Popen[bytes]) -> Any:
+    def _result_of(self, process: subprocess.Popen[bytes]) -> Any:
         try:
             process.wait(LIMIT_S)
         except subprocess.TimeoutExpired:
@@ -220,8 +221,8 @@ class Crew:
         return json.loads(path.read_text())
 
     def _last_words(self) -> str:
-        said = [line for log in self._folder.glob("*.log") for line in log.read_text(errors="replace").splitlines()]
-        return said[-1] if said else "it ended without a word"
+        lines = [line for log in self._folder.glob("*.log") for line in log.read_text(errors="replace").splitlines()]
+        return lines[-1] if lines else "it ended, and its log is empty"
 
     def __enter__(self) -> "Crew":
         return self

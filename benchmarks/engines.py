@@ -1,7 +1,7 @@
-"""What each engine takes for the examples' models, one thread, beside the same net in plain float32.
+"""How long each engine takes for the examples' models on one thread, compared with the same net in plain float32.
 
 Owns the table. Does not know how engines are chosen or why one is refused (compressors/engines/fastest.py).
-`python -m benchmarks.engines flights --rows 1 8 64 512`; models are untrained, which changes no time.
+`python -m benchmarks.engines flights --rows 1 8 64 512`; the models are untrained, which does not change the time.
 """
 
 import argparse
@@ -29,18 +29,18 @@ SAMPLES = 512
 
 def main() -> None:
     """Measure one model; print a table for people, then one JSON line for programs."""
-    asked = _arguments()
+    arguments = _arguments()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    make, data = MODELS[asked.model]
-    plain, inputs = make().eval().requires_grad_(False), tuple(t[: asked.samples] for t in data().inputs)
-    engines = [one for one in ENGINES if not asked.engines or one.name in asked.engines]
-    found = measured(plain, inputs, asked.rows, engines, asked.seconds)
-    print(table(found, asked.rows))
-    for name, why in found.refused.items():
-        print(f"left out: {name}: {why}")
-    line = {"benchmark": "engines", "model": asked.model, "chosen": found.chosen, "refused": found.refused}
-    print(json.dumps(line | {"us": [one._asdict() for one in found.timings]}))
+    make, data = MODELS[arguments.model]
+    plain, inputs = make().eval().requires_grad_(False), tuple(t[: arguments.samples] for t in data().inputs)
+    engines = [one for one in ENGINES if not arguments.engines or one.name in arguments.engines]
+    times = measured(plain, inputs, arguments.rows, engines, arguments.seconds)
+    print(table(times, arguments.rows))
+    for name, why in times.refused.items():
+        print(f"not measured: {name}: {why}")
+    line = {"benchmark": "engines", "model": arguments.model, "chosen": times.chosen, "refused": times.refused}
+    print(json.dumps(line | {"us": [one._asdict() for one in times.timings]}))
 
 
 def _arguments() -> argparse.Namespace:
@@ -58,22 +58,22 @@ def _arguments() -> argparse.Namespace:
 def measured(
     plain: nn.Module, inputs: Sequence[Tensor], rows: Sequence[int], engines: Sequence[Engine], seconds: float
 ) -> Fastest:
-    """Measure the engines on the net's serving form, and the plain net as one of them, whatever it answers."""
+    """Measure the engines on the net's serving form, and the plain net beside them, whatever they answer."""
     baseline = Engine(name="plain float32", prepare=lambda model, inputs: plain)
     ours = served(copy.deepcopy(plain))
-    clock = time.thread_time  # what others do on this machine then hardly shows, and there is one thread
+    clock = time.thread_time  # so that other processes hardly matter; there is one thread
     return fastest(ours, inputs, rows, engines=[baseline, *engines], seconds=seconds, allowed=any_answer, clock=clock)
 
 
 def any_answer(parity: Parity) -> str | None:
-    """Refuse nothing: a benchmark wants every time."""
+    """Refuse nothing: a benchmark measures every engine."""
     return None
 
 
-def table(found: Fastest, rows: Sequence[int]) -> str:
-    """Give a line for each engine: microseconds a batch, and times the speed of plain float32."""
-    us = {(one.engine, one.rows): one.us for one in found.timings}
-    names = list(dict.fromkeys(one.engine for one in found.timings))
+def table(times: Fastest, rows: Sequence[int]) -> str:
+    """Return a line for each engine: microseconds a batch, and its speed as a multiple of plain float32's."""
+    us = {(one.engine, one.rows): one.us for one in times.timings}
+    names = list(dict.fromkeys(one.engine for one in times.timings))
     lines = ["".join(["engine".ljust(20), *(f"{n:>18}" for n in sorted(rows))])]
     for name in names:
         cells = (_cell(us.get((name, n)), us["plain float32", n]) for n in sorted(rows))

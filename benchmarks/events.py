@@ -1,6 +1,6 @@
-"""The benchmark's events: their bytes, their order, and putting them into topics at once or at a steady pace.
+"""The benchmark's events: their bytes, their order, and publishing them at once or at a steady pace.
 
-Owns the load. Does not know who reads it. As a program (`python -m benchmarks.events JSON`) it is the paced producer.
+Owns the load. Does not know who reads it. As a program (`python -m benchmarks.events JSON`) it publishes at a pace.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from kafka import KafkaProducer
 
 OUTCOME_BYTES = 60
-REACH = 1_000  # an outcome comes at most so many places away from where its prediction came
+REACH = 1_000  # an outcome is at most so many pairs away from its prediction's place in the order
 
 
 class Item(NamedTuple):
@@ -28,24 +28,24 @@ class Item(NamedTuple):
 
 
 def name(number: int) -> str:
-    """Give a pair's id."""
+    """Return a pair's id."""
     return f"id-{number:08d}"
 
 
 def prediction(number: int, t_ms: int, size_bytes: int) -> bytes:
-    """Give a prediction's JSON, filled up to the size; the features are its last field."""
+    """Return a prediction's JSON of `size_bytes`; the features are its last field."""
     head = f'{{"id":"{name(number)}","t":{t_ms},"version":1,"output":[0.125],"intercept":[0.0],"learned":7,"features":"'
     return (head + "x" * (size_bytes - len(head) - 2) + '"}').encode()
 
 
 def outcome(number: int) -> bytes:
-    """Give an outcome's JSON."""
+    """Return an outcome's JSON."""
     head = f'{{"id":"{name(number)}","label":{number % 2},"from":"'
     return (head + "y" * (OUTCOME_BYTES - len(head) - 2) + '"}').encode()
 
 
 def pairs(count: int, size_bytes: int, t_ms: int) -> Iterator[Item]:
-    """Give all predictions, a millisecond apart, then all outcomes in a shuffled but bounded order."""
+    """Yield all predictions, a millisecond apart, then all outcomes, shuffled within `REACH`."""
     for n in range(count):
         yield Item(False, n, name(n).encode(), prediction(n, t_ms + n, size_bytes))
     random = Random(1)
@@ -59,7 +59,7 @@ def producer(bootstrap: str, **settings: Any) -> Any:
 
 
 def fill(bootstrap: str, topics: tuple[str, str], partitions: int, items: Iterable[Item]) -> None:
-    """Put events into the two topics, a pair's both into one partition number, and wait until all are acknowledged."""
+    """Publish events, both of a pair to the same partition number, and wait until all are acknowledged."""
     client = producer(bootstrap, linger_ms=50, batch_size=1 << 18, max_request_size=1 << 27)
     sent = []
     for item in items:
@@ -78,7 +78,7 @@ def _acknowledged(client: Any, sent: list[Any]) -> None:
 
 
 def paced(task: dict[str, Any]) -> dict[str, float]:
-    """Send pairs at a steady rate for a while; give when each pair's later event was sent."""
+    """Send pairs at a steady rate; return when each pair's later event was sent, in seconds since 1970."""
     client = producer(task["bootstrap"], linger_ms=1)
     gap_s, lag = 2 / task["events_a_second"], task["events_a_second"] // 4  # half a second, in pairs
     sent: dict[str, float] = {}
@@ -102,5 +102,5 @@ def _prediction(task: dict[str, Any]) -> Any:
 
 
 if __name__ == "__main__":
-    told = json.loads(sys.argv[1])
-    Path(told["file"]).write_text(json.dumps(paced(told)))
+    task_ = json.loads(sys.argv[1])
+    Path(task_["file"]).write_text(json.dumps(paced(task_)))

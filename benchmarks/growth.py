@@ -1,6 +1,6 @@
-"""What an event costs while more and more predictions wait, and what each takes of the store's memory.
+"""What an event costs with ever more predictions waiting, and how much of the store's memory each takes.
 
-Owns steps made by hand, straight into the store; no Kafka. The number that waits stays while it is measured.
+Owns steps made by hand and sent straight to the store; there is no Kafka. While it is measured, as many wait.
 """
 
 import statistics
@@ -21,7 +21,7 @@ from streams.join.step import Move, Rules, Step, outcome_entry, prediction_entry
 from streams.join.store import Store
 
 FEED, EVENTS, STEPS, CLOSES = "growth", 2_000, 20, 256
-OLDEST = (STEPS + 1) * CLOSES  # what will be closed is not joined before
+OLDEST = (STEPS + 1) * CLOSES  # the oldest are closed, and so must not be joined before
 START_MS = 1_360_000_000_000
 DAY_MS = 86_400_000
 RULES = Rules(30 * DAY_MS, 7 * DAY_MS, 0, DAY_MS)
@@ -37,7 +37,7 @@ class Growing:
         self._choices: list[int] = []
         self.opened = self.closed = self.joined = 0
         store.create(FEED, 1, [("p", 0), ("o", 0)])
-        store.shard(FEED, 0)  # the script is there before memory is measured
+        store.shard(FEED, 0)  # loads the script before memory is measured
 
     @property
     def waiting(self) -> int:
@@ -45,40 +45,40 @@ class Growing:
         return self.opened - self.closed - self.joined
 
     def check(self) -> None:
-        """Make sure that the store did what was timed."""
+        """Check that the store did what was timed."""
         count = self._store.shard(FEED, 0).counters
-        found, wanted = (count["waiting"], count["unlabelled"]), (self.waiting, self.closed)
-        if found != wanted:
-            raise SystemExit(f"{found} wait and were closed, not {wanted}")
+        counted, wanted = (count["waiting"], count["unlabelled"]), (self.waiting, self.closed)
+        if counted != wanted:
+            raise SystemExit(f"waiting and closed are {counted}, not {wanted}")
 
     def open(self) -> float:
-        """Open as many predictions as a step takes."""
+        """Open as many predictions as a step takes; return the seconds."""
         numbers = range(self.opened, self.opened + EVENTS)
         self.opened += EVENTS
         self._choices += numbers
         return self._step("p", numbers)
 
     def choose(self) -> None:
-        """Choose among all that wait, but for the oldest, what will be joined."""
+        """Choose what will be joined among all that wait, except the oldest."""
         there = range(OLDEST, self.opened)
         self._choices = self._random.sample(there, min(len(there), STEPS * EVENTS))
 
     def join(self) -> float:
-        """Settle as many as a step takes, at random."""
+        """Settle as many as a step takes, at random; return the seconds."""
         self._random.shuffle(self._choices)
         chosen, self._choices = self._choices[:EVENTS], self._choices[EVENTS:]
         self.joined += len(chosen)
         return self._step("o", chosen)
 
     def lift(self) -> None:
-        """Lift the watermark over the windows of the oldest; the step that does it closes the first of them."""
+        """Move the watermark past the windows of the oldest; the step that does so closes the first of them."""
         t_ms = START_MS + self.closed + OLDEST + RULES.window_ms
         for tp in ("p", "o"):
             self._timed(Step(uuid.uuid4().hex, RULES, [self._move(tp, 0, t_ms)]))
         self.closed += CLOSES
 
     def close(self) -> float:
-        """Close the windows that are due, as many as one step takes, with no event."""
+        """Close as many due windows as one step takes, without an event; return the seconds."""
         self.closed += CLOSES
         return self._timed(Step(uuid.uuid4().hex, RULES))
 
@@ -114,7 +114,7 @@ def add(step: Step, id_: str, t_ms: int, payload: str) -> None:
 
 
 class Cost(NamedTuple):
-    """At one size: microseconds an event to open, to join, to close, and bytes of the store for each that waits."""
+    """At one size: microseconds an event to open, to join, to close, and the store's bytes for each that waits."""
 
     waiting: int
     open_us: float
@@ -124,7 +124,7 @@ class Cost(NamedTuple):
 
 
 def run(folder: Path, redis_cmd: str | None, sizes: Sequence[int], payload_bytes: int) -> dict[str, Any]:
-    """Measure at each size, each in a store of its own, step by step in turn."""
+    """Measure at each size, each in a store of its own, a step of each in turn."""
     with ExitStack() as stack:
         shards = {
             size: _filled(stack, start_store(folder / str(size), redis_cmd), size, payload_bytes)
@@ -144,7 +144,7 @@ def run(folder: Path, redis_cmd: str | None, sizes: Sequence[int], payload_bytes
 
 
 def _filled(stack: ExitStack, started: Service, size: int, payload_bytes: int) -> tuple[Growing, float]:
-    """Let so many predictions wait; give the shard, and the bytes that each of them takes."""
+    """Open predictions until `size` of them wait; return the shard, and the bytes that each takes."""
     service = stack.enter_context(started)
     store = stack.enter_context(closing(Store(service.address)))
     client = stack.enter_context(closing(Redis.from_url(service.address)))
@@ -153,7 +153,7 @@ def _filled(stack: ExitStack, started: Service, size: int, payload_bytes: int) -
     while growing.waiting < size:
         growing.open()
     entry_bytes = (_used(client) - empty) / growing.opened
-    while client.info("persistence")["aof_rewrite_in_progress"]:  # whose copies of pages are not the join's cost
+    while client.info("persistence")["aof_rewrite_in_progress"]:  # its copies of pages are not the join's cost
         time.sleep(0.5)
     print(f"{size:,} wait", file=sys.stderr, flush=True)
     return growing, entry_bytes

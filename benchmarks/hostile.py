@@ -1,4 +1,4 @@
-"""A good feed alone, and the same with hostile events mixed in: what an event of each costs one joiner.
+"""What an event costs one joiner: of a good feed, and of the same feed with hostile events mixed in.
 
 Owns the comparison. The hostile events are those of the tests.
 """
@@ -21,12 +21,12 @@ from streams.kafka import ensure_topics
 from tests.hostile import mixed
 
 LARGEST_BYTES = 10_000_000
-RARELY = 0.0003  # how often one of the large kinds comes, to once for each other: 20 of 10 MB in a million
+RARELY = 0.0003  # how often one of the large kinds comes for once that another does: 20 of 10 MB in a million
 AT_LEAST = 0.5
 
 
 class Filled(NamedTuple):
-    """Two topics and what is in them."""
+    """Two topics, and what is in them; `refused` of the `events` belong into the dead letters."""
 
     task: dict[str, Any]
     events: int
@@ -35,13 +35,13 @@ class Filled(NamedTuple):
 
 
 class Counted:
-    """Events on their way into topics, counted."""
+    """Makes the events of two topics, and counts them."""
 
     def __init__(self) -> None:
         self.events = self.refused = self.bytes_ = 0
 
     def items(self, good: int, evil: int) -> Iterator[Item]:
-        """Make a feed, all of it in one partition a topic."""
+        """Yield a feed's events, of `good` pairs and `evil` hostile events, for one partition of each topic."""
         for outcome, made in mixed(Random(4), good, evil, LARGEST_BYTES, RARELY):
             self.events += 1
             self.refused += made.refused
@@ -50,7 +50,7 @@ class Counted:
 
 
 def run(broker: Service, redis_cmd: str | None, good: int, evil: int, rounds: int) -> dict[str, Any]:
-    """Join both feeds, one after the other, as often as asked for."""
+    """Join both feeds in turn, `rounds` times."""
     ensure_topics(broker.address, {DEAD: 1})
     feeds = {"clean": _filled(broker.address, good, 0), "mixed": _filled(broker.address, good, evil)}
     times: dict[str, list[float]] = {kind: [] for kind in feeds}
@@ -58,9 +58,9 @@ def run(broker: Service, redis_cmd: str | None, good: int, evil: int, rounds: in
         for kind, feed in feeds.items():
             times[kind].append(_seconds(feed, broker, redis_cmd))
             print(f"{kind}: {times[kind][-1]:.1f} s", file=sys.stderr, flush=True)
-    told = {kind: _told(feed, times[kind]) for kind, feed in feeds.items()}
-    ratio = told["clean"]["us_an_event"] / told["mixed"]["us_an_event"]
-    return told | {"good_pairs": good, "hostile": evil, "speed_ratio": ratio, "reached": ratio >= AT_LEAST}
+    costs = {kind: _cost(feed, times[kind]) for kind, feed in feeds.items()}
+    ratio = costs["clean"]["us_an_event"] / costs["mixed"]["us_an_event"]
+    return costs | {"good_pairs": good, "hostile": evil, "speed_ratio": ratio, "reached": ratio >= AT_LEAST}
 
 
 def _filled(bootstrap: str, good: int, evil: int) -> Filled:
@@ -84,7 +84,7 @@ def _seconds(feed: Filled, broker: Service, redis_cmd: str | None) -> float:
     return result.ended_s - result.began_s
 
 
-def _told(feed: Filled, seconds: Iterable[float]) -> dict[str, float]:
+def _cost(feed: Filled, seconds: Iterable[float]) -> dict[str, float]:
     took = statistics.median(seconds)
     return {
         "events": feed.events,

@@ -1,11 +1,11 @@
-"""How fast the join is: against raw polls and its peers, as it grows, and under hostile events.
+"""How fast the join is: compared with raw polls and its peers, with many predictions waiting, and with hostile events.
 
     python -m benchmarks.join --peers-python PATH      events a second and latency; a table, then one JSON line
     python -m benchmarks.join --growth                 cost and memory with 10^4 to 10^7 predictions waiting
     python -m benchmarks.join --hostile                a million hostile events in a good feed
 
-The peers live in an environment of their own (benchmarks/requirements.txt). Where a peer's sample counts as there when
-the peer's own process sees it, ours counts when another process can read it from the store, synced to disk.
+The peers live in an environment of their own (benchmarks/requirements.txt). A peer's sample counts as joined once the
+peer's own process sees it; ours once another process can read it from the store, synced to disk.
 
 Owns the command line and the tables. Does not know how anything is measured.
 """
@@ -29,10 +29,10 @@ NOTHING = "-"
 
 def main() -> None:
     """Measure what was asked for; print tables for people, then one JSON line for programs."""
-    asked = _arguments()
+    arguments = _arguments()
     machine = {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()}
     with tempfile.TemporaryDirectory(prefix="join-", ignore_cleanup_errors=True) as folder:
-        result = _growth(asked, Path(folder)) if asked.growth else _with_broker(asked, Path(folder))
+        result = _growth(arguments, Path(folder)) if arguments.growth else _with_broker(arguments, Path(folder))
     print(json.dumps({"benchmark": "join", "machine": machine, **result}))
 
 
@@ -48,64 +48,66 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--paced-a-second", type=int, default=2_000, help="events, while latency is measured")
     parser.add_argument("--paced-s", type=float, default=15.0)
-    parser.add_argument("--only", nargs="+", default=[], help="rows whose titles hold one of these words")
+    parser.add_argument("--only", nargs="+", default=[], help="only rows whose titles contain one of these words")
     parser.add_argument("--waiting", type=int, nargs="+", default=[10**n for n in (4, 5, 6, 7)], help="for --growth")
     parser.add_argument("--payload-bytes", type=int, default=40, help="for --growth")
     parser.add_argument("--hostile-events", type=int, default=1_000_000)
     return parser.parse_args()
 
 
-def _with_broker(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    servers = {"broker": _kind(asked.kafka_cmd, "--kafka-cmd"), "store": _kind(asked.redis_cmd, "--redis-cmd")}
-    with start_broker(folder, asked.kafka_cmd) as broker:
-        if asked.hostile:
+def _with_broker(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    servers = {"broker": _kind(arguments.kafka_cmd, "--kafka-cmd"), "store": _kind(arguments.redis_cmd, "--redis-cmd")}
+    with start_broker(folder, arguments.kafka_cmd) as broker:
+        if arguments.hostile:
             from benchmarks import hostile  # noqa: PLC0415 its events are the tests', which an installation lacks
 
-            found = hostile.run(broker, asked.redis_cmd, asked.pairs, asked.hostile_events, asked.rounds)
-            _show("Hostile events", ["feed", *found["mixed"]], [[k, *found[k].values()] for k in ("clean", "mixed")])
+            result = hostile.run(
+                broker, arguments.redis_cmd, arguments.pairs, arguments.hostile_events, arguments.rounds
+            )
+            _show("Hostile events", ["feed", *result["mixed"]], [[k, *result[k].values()] for k in ("clean", "mixed")])
         else:
-            found = speed.run(_bench(asked, broker))
-            _show_speed(found)
+            result = speed.run(_bench(arguments, broker))
+            _show_speed(result)
     print(f"broker: {servers['broker']}; store: {servers['store']}")
-    return servers | found
+    return servers | result
 
 
 def _kind(command: str | None, option: str) -> str:
     return f"the command {Path(command.split()[0]).name}" if command else f"the embedded one (no {option})"
 
 
-def _bench(asked: argparse.Namespace, broker: Service) -> speed.Bench:
+def _bench(arguments: argparse.Namespace, broker: Service) -> speed.Bench:
     return speed.Bench(
         broker=broker,
-        redis_cmd=asked.redis_cmd,
-        peers_python=asked.peers_python,
-        pairs=asked.pairs,
-        sizes_bytes=tuple(asked.sizes_bytes),
-        rounds=asked.rounds,
-        paced_a_second=asked.paced_a_second,
-        paced_s=asked.paced_s,
-        only=tuple(asked.only),
+        redis_cmd=arguments.redis_cmd,
+        peers_python=arguments.peers_python,
+        pairs=arguments.pairs,
+        sizes_bytes=tuple(arguments.sizes_bytes),
+        rounds=arguments.rounds,
+        paced_a_second=arguments.paced_a_second,
+        paced_s=arguments.paced_s,
+        only=tuple(arguments.only),
     )
 
 
-def _show_speed(found: dict[str, Any]) -> None:
-    for size, rows in found["sizes_bytes"].items():
+def _show_speed(result: dict[str, Any]) -> None:
+    for size, rows in result["sizes_bytes"].items():
         heads = ["", "events/s", "x raw poll()", "x one joiner", "x Quix", "p50 ms", "p99 ms"]
         keys = ("events_a_second", "times_raw", "times_one", "times_quix", "p50_ms", "p99_ms")
         _show(f"{size} bytes a prediction", heads, [[title, *(row[k] for k in keys)] for title, row in rows.items()])
-    for title, why in found["skipped"].items():
+    for title, why in result["skipped"].items():
         print(f"not measured: {title}: {why}")
 
 
-def _growth(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    found = growth.run(folder, asked.redis_cmd, asked.waiting, asked.payload_bytes)
+def _growth(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    result = growth.run(folder, arguments.redis_cmd, arguments.waiting, arguments.payload_bytes)
     heads = ["waiting", "open us", "join us", "close us", "bytes an entry"]
-    rows = [list(cost.values()) for cost in found["costs"]]
-    _show("Growth", heads, [*rows, ["most / least", *found["most_to_least"].values(), None]])
-    print(f"bound: {found['bound_bytes']} bytes an entry (twice the payload of {found['payload_bytes']}, plus 120)")
-    store = _kind(asked.redis_cmd, "--redis-cmd")
+    rows = [list(cost.values()) for cost in result["costs"]]
+    _show("Growth", heads, [*rows, ["most / least", *result["most_to_least"].values(), None]])
+    print(f"bound: {result['bound_bytes']} bytes an entry (twice the payload of {result['payload_bytes']}, plus 120)")
+    store = _kind(arguments.redis_cmd, "--redis-cmd")
     print(f"store: {store}")
-    return {"store": store, "growth": found}
+    return {"store": store, "growth": result}
 
 
 def _show(title: str, heads: list[str], rows: list[list[Any]]) -> None:

@@ -1,7 +1,7 @@
 """Our side of the benchmark, each part a process of its own: raw polls, a joiner, a reader of samples.
 
-Owns how a joiner is put together for a measurement (`make_joiner`, the one place to change with the project). Does not
-know what else runs.
+Owns how a joiner is made for a measurement (`make_joiner`, the one function to change with the project). Does not know
+what else runs.
 """
 
 import itertools
@@ -30,7 +30,7 @@ BLOCK_MS = 50
 
 
 def make_joiner(task: dict[str, Any], tps: list[Tp]) -> Joiner:
-    """Put a joiner together, of predictions as our server writes them, or of any JSON by field names."""
+    """Make a joiner of predictions as our server writes them, or of any JSON by field names."""
     source, store, sink = Source(task["bootstrap"], tps), make_store(task), Sink(task["bootstrap"])
     by_name = task.get("reader") == "fields"
     readers = Readers(
@@ -49,15 +49,15 @@ def make_store(task: dict[str, Any]) -> Store:
 
 
 def partitions(task: dict[str, Any], own: list[int]) -> list[Tp]:
-    """Give the named partitions of both topics."""
+    """Return the partitions of both topics with these numbers."""
     return [Tp(task[side], n) for side in ("predictions", "outcomes") for n in own]
 
 
 def raw(tally: Tally) -> None:
-    """Poll, count, nothing else: what the client library allows."""
+    """Poll and count, nothing else: the most that the client library allows."""
     task = tally.task
     source = Source(task["bootstrap"], partitions(task, task["own"]))
-    consumer = KafkaConsumer(**source._settings)  # the client as it comes, with our settings
+    consumer = KafkaConsumer(**source._settings)  # the plain client with our settings
     consumer.assign([TopicPartition(*tp) for tp in source.tps])
     for tp in source.tps:
         consumer.seek(TopicPartition(*tp), 0)
@@ -65,17 +65,17 @@ def raw(tally: Tally) -> None:
     tally.begin()
     count = 0
     while count < task["events"]:
-        found = consumer.poll(timeout_ms=BLOCK_MS, max_records=POLICY.batch_events)
-        count += sum(map(len, found.values()))
+        polled = consumer.poll(timeout_ms=BLOCK_MS, max_records=POLICY.batch_events)
+        count += sum(map(len, polled.values()))
         if task["watch"]:
-            for record in itertools.chain.from_iterable(found.values()):
+            for record in itertools.chain.from_iterable(polled.values()):
                 if record.topic == task["outcomes"]:
                     tally.joined(record.key.decode())
     tally.end(count)
 
 
 def join(tally: Tally) -> None:
-    """Join until all of the own partitions has been applied in the store."""
+    """Join until the store has applied all events of this process's partitions."""
     task = tally.task
     tps = partitions(task, task["own"])
     joiner = make_joiner(task, tps)
@@ -92,7 +92,7 @@ def join(tally: Tally) -> None:
 
 
 def read(tally: Tally) -> None:
-    """Read samples as a learner does, waiting where there is none."""
+    """Read samples as a learner does, waiting for more."""
     samples = Samples(make_store(tally.task), FEED, tally.task["shards"])
     tally.await_go()
     tally.begin()

@@ -1,6 +1,6 @@
-"""Speed and latency of every row, interleaved: A B C, A B C; medians, and the median of each round's ratios.
+"""Speed and latency of every row, in turn (A B C, A B C): medians, and the median of the rounds' ratios.
 
-Owns the two phases and their arithmetic. Does not know how a row runs.
+Owns the two measurements and their arithmetic. Does not know how a row runs.
 """
 
 import json
@@ -20,12 +20,12 @@ from benchmarks.ours import DEAD
 from deploy.embedded.servers import Service
 from streams.kafka import ensure_topics
 
-SETTLE_S = 5.0  # from "go" to the first paced event: a consumer group forms, a peer makes its topics
-WARM_S = 2.0  # of the paced events, not counted
+SETTLE_S = 5.0  # from "go" to the first paced event: in this time consumer groups form and peers create their topics
+WARM_S = 2.0  # latencies of the first paced events are not counted
 
 
 class Bench(NamedTuple):
-    """What is asked for. `partitions` is of each topic."""
+    """What to measure, and with what; `partitions` is the number of each topic's."""
 
     broker: Service
     redis_cmd: str | None
@@ -88,7 +88,7 @@ def _throughput(arena: Arena, row: Row) -> float:
 
 
 def _latencies(bench: Bench, row: Row, size_bytes: int) -> list[float]:
-    """Give each pair's time in ms from the sending of its later event to its appearance."""
+    """Return each pair's latency in ms: from the sending of its later event to its sample."""
     task = _topics(bench, int(bench.paced_a_second * bench.paced_s / 2))
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         load = task | {"size_bytes": size_bytes, "events_a_second": bench.paced_a_second, "file": file.name}
@@ -109,8 +109,8 @@ def _summary(row: Row, rates: dict[str, list[float]], delays_ms: list[float]) ->
     cuts = statistics.quantiles(delays_ms, n=100) if len(delays_ms) > 1 else [float("nan")] * 99
 
     def times(other: Row) -> float | None:
-        found = rates.get(other.name)
-        return statistics.median(a / b for a, b in zip(own, found, strict=False)) if found else None
+        others = rates.get(other.name)
+        return statistics.median(a / b for a, b in zip(own, others, strict=False)) if others else None
 
     return {
         "events_a_second": statistics.median(own),

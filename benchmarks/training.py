@@ -1,6 +1,6 @@
-"""What a training step costs under masks and under fake quantization, beside a plain one, in turn on one thread.
+"""What a training step costs with masks and with fake quantization, compared with a plain one, on one thread.
 
-Owns the table. `python -m benchmarks.training`; aims: masks at most 1.3 times a plain step, int8 at most 2 times.
+Owns the table. `python -m benchmarks.training`. The aim: masks at most 1.3 times a plain step, int8 at most 2 times.
 """
 
 import json
@@ -28,20 +28,20 @@ ROUNDS = 60
 def main() -> None:
     """Measure; print a table for people, then one JSON line for programs."""
     torch.set_num_threads(1)
-    table, told = Table("network", "rows", *RECIPES), {}
+    table, us_a_step = Table("network", "rows", *RECIPES), {}
     for name, (make, x) in NETS.items():
         steps = {kind: _step(make(), recipe, x) for kind, recipe in RECIPES.items()}
         took: dict[str, list[float]] = {kind: [] for kind in steps}
-        for _ in range(ROUNDS):  # in turn, so that a noisy moment hits all
+        for _ in range(ROUNDS):  # in turn, so that a slow moment affects all alike
             for kind, step in steps.items():
                 began = time.thread_time()
                 step()
                 took[kind].append(time.thread_time() - began)
         us = {kind: 1e6 * sorted(times)[ROUNDS // 2] for kind, times in took.items()}
-        told[name] = us
+        us_a_step[name] = us
         table.add_row(name, str(len(x)), *(f"{t:,.0f} µs, {t / us['plain']:.2f}" for t in us.values()))
     Console().print(table)
-    print(json.dumps({"benchmark": "training", "us_a_step": told}))
+    print(json.dumps({"benchmark": "training", "us_a_step": us_a_step}))
 
 
 def _step(model: nn.Module, recipe: Recipe | None, x: Tensor) -> Callable[[], None]:

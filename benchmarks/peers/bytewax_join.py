@@ -18,24 +18,24 @@ class Counting(StatelessSinkPartition[Any]):
         self._tally = tally
 
     def write_batch(self, items: list[Any]) -> None:
-        """Count each."""
+        """Count each item."""
         for key, _ in items:
             self._tally.joined(key)
 
 
 class Count(DynamicSink[Any]):
-    """Makes the counting sink of each worker."""
+    """Makes each worker's counting sink."""
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> Counting:
-        """Make one."""
+        """Make a worker's sink."""
         return Counting(self._tally)
 
 
 def main() -> None:
-    """Join until all pairs are there."""
+    """Join until all pairs are joined."""
     tally = Tally()
     flow = Dataflow("join")
 

@@ -5,7 +5,7 @@ from typing import Any
 import pathway as pw
 from tally import Tally
 
-COMMIT_MS = 20  # how often an input's rows are let go; the default, 1,500, would be the latency
+COMMIT_MS = 20  # how often an input passes its rows on; the default of 1,500 would dominate the latency
 
 
 class Prediction(pw.Schema):
@@ -24,7 +24,7 @@ class Outcome(pw.Schema):
 
 
 def main() -> None:
-    """Join until all pairs are there."""
+    """Join until all pairs are joined."""
     tally = Tally()
     settings = {
         "bootstrap.servers": tally.task["bootstrap"],

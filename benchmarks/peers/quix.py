@@ -10,7 +10,7 @@ HOUR_MS = 3_600_000
 
 
 def main() -> None:
-    """Join until all pairs are there."""
+    """Join until all pairs are joined."""
     tally = Tally()
     task = tally.task
     app = Application(

@@ -1,7 +1,7 @@
-"""What a contender tells of itself: when it began, when it had joined all, and when it saw which id.
+"""What a contender reports: when it began, when it had joined all, and when it saw which id.
 
-Owns the talk with the parent: "ready" and "go" on the standard streams, the result in a file. Imports only the standard
-library, for it also runs in the peers' environment.
+Owns the exchange with the parent: "ready" and "go" on the standard streams, the result in a file. Imports only the
+standard library, because it also runs in the peers' environment.
 """
 
 import json
@@ -13,7 +13,10 @@ from typing import Any, NoReturn
 
 
 class Tally:
-    """One contender's run. `task` holds bootstrap, predictions, outcomes, pairs, folder and whether to `watch` ids."""
+    """One contender's run. `task` has the keys bootstrap, predictions, outcomes, pairs, folder and watch.
+
+    `watch` says whether to note when each id came.
+    """
 
     def __init__(self) -> None:
         self.task: dict[str, Any] = json.loads(sys.argv[1])
@@ -22,16 +25,16 @@ class Tally:
         self._seen: list[tuple[str, float]] = []
 
     def await_go(self) -> None:
-        """Say that all is imported and connected; wait until the parent says to begin."""
+        """Report that all is imported and connected, and wait until the parent says to begin."""
         print("ready", flush=True)
         sys.stdin.readline()
 
     def begin(self) -> None:
-        """The first event is here; later calls do nothing."""
+        """Note the time of the first event; later calls do nothing."""
         self.began_s = self.began_s or time.time()
 
     def joined(self, id_: str) -> None:
-        """A sample is here; the last one ends the process."""
+        """Count a sample; the last one ends the process."""
         self._joined += 1
         if self.task["watch"]:
             self._seen.append((id_, time.time()))
@@ -39,7 +42,7 @@ class Tally:
             self.end(2 * self._joined)
 
     def end(self, events: int, rejected: int = 0) -> NoReturn:
-        """Leave the result and the process, whatever threads there are."""
+        """Write the result and end the process, whatever threads there are."""
         result = {"began_s": self.began_s, "ended_s": time.time(), "events": events, "rejected": rejected}
         result |= {"seen": self._seen}
         path = Path(self.task["folder"], f"{os.getpid()}.part")
