@@ -8,12 +8,16 @@ from typing import Any
 
 import msgspec
 import pytest
+from typer.main import get_command
 
+from deploy.cli.commands import app
 from deploy.config import SECTIONS
 from deploy.feed import Feed
 from deploy.pipeline import Pipeline
 from learners.evaluation.gate import Promotion
 from learners.online.settings import Online
+from streams.errors import ShadowstreamError
+from streams.redis.rights import rule
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -68,6 +72,26 @@ def test_every_setting_is_documented_with_its_default_and_no_other() -> None:
         assert documented.pop(python.__name__) == {one.name: shown(one.default) for one in fields(python)}
     assert list(documented.pop("Pipeline")) == [field.name for field in fields(Pipeline)]
     assert not documented
+
+
+def test_every_command_is_documented() -> None:
+    page = (DOCS / "operating.md").read_text(encoding="utf-8")
+    for name in get_command(app).commands:  # type: ignore[attr-defined]
+        assert re.search(rf"`(shadowstream )?{name}\b", page), name
+
+
+def test_every_exit_code_is_documented() -> None:
+    codes, classes = set(), [ShadowstreamError]
+    while classes:
+        one = classes.pop()
+        codes.add(str(one.exit_code))
+        classes += one.__subclasses__()
+    documented = re.findall(r"^\| (\d+) \|", (DOCS / "failures.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert set(documented) == codes | {"0", "130"}
+
+
+def test_the_documented_rights_are_those_that_are_needed() -> None:
+    assert rule("shadowstream", cluster=False) in " ".join((DOCS / "operating.md").read_text(encoding="utf-8").split())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=id_of)
