@@ -27,10 +27,10 @@ short-parts long-parts: $(VENV)/ready
 	$(PYTEST) -m '$(MARK)' tests/integration
 
 short-pure long-pure: $(VENV)/ready
-	nice -n 10 $(PYTEST) -m '$(MARK)' tests/unit tests/property --ignore=tests/unit/compressors
+	nice -n 5 $(PYTEST) -m '$(MARK)' tests/unit tests/property --ignore=tests/unit/compressors
 
 short-factory long-factory: $(VENV)/ready
-	nice -n 10 $(PYTEST) -m '$(MARK)' tests/unit/compressors
+	nice -n 5 $(PYTEST) -m '$(MARK)' tests/unit/compressors
 
 long-faults: $(VENV)/ready
 	$(PYTEST) tests/faults

@@ -7,7 +7,7 @@ from tests.slowest import MOST, slowest
 
 ROOT = Path(__file__).parents[2]
 IGNORE = "--ignore="
-PART = re.compile(r"^([a-z -]+): .*\n\t(?:nice -n 10 )?\$\(PYTEST\) (-m '\$\(MARK\)' )?(tests/.+)$", re.MULTILINE)
+PART = re.compile(r"^([a-z -]+): .*\n\t(?:nice -n 5 )?\$\(PYTEST\) (-m '\$\(MARK\)' )?(tests/.+)$", re.MULTILINE)
 
 
 def runs(prefix: str, file: Path) -> int:
