@@ -1,6 +1,6 @@
-"""Learning from a teacher.
+"""Distillation, and the training loop that it shares with retraining.
 
-distill.py     what a teacher adds to the loss, and how far it is believed
+distill.py     the loss that a teacher adds, and how far the teacher is trusted
 hidden.py      hidden states and attention maps of two models, compared
-train.py       one training step of a recipe, pruned on the way
+train.py       one training step of a recipe, with pruning during it
 """

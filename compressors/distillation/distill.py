@@ -1,9 +1,9 @@
-"""Distillation: what a teacher adds to the real labels' loss, and how far it is believed.
+"""Distillation: the loss that a teacher adds to that of the real labels, and how far the teacher is trusted.
 
 Owns the blend of losses, decoupled distillation, and the trust in the teacher. Does not know tasks (their losses are
-handed in), the training loop (`train`), how hidden states are had (`hidden`), or where the replay comes from.
-Loss (Hinton et al., arXiv 1503.02531): a w T² soft(teacher, student, T) + (1 - a w) hard(student, label), and
-h w hidden(teacher, student) added where asked for; a = alpha, w = trust, T = temperature, h = `Distill.hidden`.
+passed in), the training loop (train.py), how hidden states are read (hidden.py), or where the data comes from.
+Loss (Hinton et al., arXiv 1503.02531): a w T² soft(teacher, student, T) + (1 - a w) hard(student, label), plus
+h w hidden(teacher, student) if h > 0; a = alpha, w = trust, T = temperature, h = `Distill.hidden`.
 """
 
 from collections.abc import Sequence
@@ -13,23 +13,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compressors.data import Data, Losses
-from compressors.distillation.hidden import Hints, look, still
+from compressors.distillation.hidden import Hints, evaluating, observe
 from compressors.recipe import Distill
 
-TRUST_BLOCK = 2_000  # a trust per sample would see the label: 0.4659 against 0.4630 with a good teacher
-TRUST_SPAN = 0.05  # nats by which a teacher may be worse before nothing of it is believed
-ROWS = 8_192  # rows answered at once where nothing is learned
+TRUST_BLOCK = 2_000  # rows; trust by row would leak the label: a loss of 0.4659, not 0.4630, with a good teacher
+TRUST_SPAN = 0.05  # nats: a teacher whose mean loss is this much above the student's is not trusted at all
+ROWS = 8_192  # rows in one forward without gradients
 TARGET_WEIGHT, OTHERS_WEIGHT = 1.0, 8.0  # DKD's alpha and beta: arXiv 2203.08679, CIFAR-100; its authors' defaults
 
 
 class Teaching:
-    """A teacher's lesson on data: the loss of any rows of it, for the student that the lesson was made for.
+    """The lesson of a teacher: the student's loss on any rows of the data, with the teacher's part in it.
 
-    Making it asks both models once about all rows, to know how far to believe the teacher.
+    The constructor runs both models once on all rows, to find how far the teacher is trusted.
 
     Raises:
-        ValueError: the teacher's answers are not finite or not of the student's shape, or hidden states are asked for
-            that a model does not show.
+        ValueError: the teacher's answers are not finite or do not have the student's shape, or a model does not show
+            the hidden states that the step needs.
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module, data: Data, losses: Losses, step: Distill) -> None:
@@ -48,11 +48,11 @@ class Teaching:
 
     @property
     def extra(self) -> Sequence[nn.Parameter]:
-        """What must be learned beside the student, and is of no use later: the projections of its hidden states."""
+        """The parameters to train along with the student, not needed afterwards: projections of its hidden states."""
         return [*self._hints.parameters()] if self._hints else []
 
     def losses(self, rows: Tensor) -> Tensor:
-        """Loss of each of the rows, through the student."""
+        """Return the loss of each of the rows (n,), with gradients in the student."""
         inputs, label = self._data.at(rows)
         output, distance = self._read(inputs)
         share = self._step.alpha * self._trust[rows]
@@ -62,14 +62,14 @@ class Teaching:
     def _read(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor | None]:
         if self._hints is None:
             return self._student(*inputs), None
-        output, ours = look(self._student, inputs)
-        with still(self._teacher):
-            _, theirs = look(self._teacher, inputs)
+        output, ours = observe(self._student, inputs)
+        with evaluating(self._teacher):
+            _, theirs = observe(self._teacher, inputs)
         return output, self._hints(ours, theirs)
 
 
 def blend(losses: Losses, teacher: Tensor, student: Tensor, label: Tensor, share: Tensor, step: Distill) -> Tensor:
-    """Loss of each row (N,); `share` (N,) is alpha times the trust."""
+    """Return the loss of each row (N,); `share` (N,) is alpha times the trust."""
     if step.decoupled:
         soft = decoupled(teacher, student, label, step.temperature)
     else:
@@ -78,11 +78,11 @@ def blend(losses: Losses, teacher: Tensor, student: Tensor, label: Tensor, share
 
 
 def decoupled(teacher: Tensor, student: Tensor, label: Tensor, temperature: float) -> Tensor:
-    """Decoupled distillation (DKD, Zhao et al., arXiv 2203.08679) of each row, without the factor T².
+    """Return each row's loss of decoupled distillation (DKD, Zhao et al., arXiv 2203.08679), without the factor T².
 
-    alpha KL(b_T ‖ b_S) + beta KL(q_T ‖ q_S): b is the split between the label's class and all others, q the
-    distribution among the others alone. With beta = 1 - (teacher's p of the label) it would be Hinton's KL. Logits are
-    (N, K), labels (N,). Of two classes no distribution is left among the others, and the second part is zero.
+    alpha KL(b_T ‖ b_S) + beta KL(q_T ‖ q_S): b is the distribution between the label's class and all others together, q
+    the one among the others. With beta = 1 - (teacher's p of the label) it would be Hinton's KL. Logits are (N, K),
+    labels (N,). With two classes only one other is left, and the second part is zero.
 
     Raises:
         ValueError: K < 2, as in a binary task with one logit or in regression.
@@ -98,7 +98,7 @@ def decoupled(teacher: Tensor, student: Tensor, label: Tensor, temperature: floa
 
 
 def _split(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    """Give log b (N, 2) and log q (N, K - 1)."""
+    """Return log b (N, 2) and log q (N, K - 1)."""
     of_label = F.one_hot(label.long(), logits.shape[1]).bool()
     others = logits[~of_label].view(len(logits), -1)
     pair = torch.stack([logits[of_label], others.logsumexp(1)], 1)
@@ -110,15 +110,15 @@ def _kl(teacher: Tensor, student: Tensor) -> Tensor:
 
 
 def trust(teacher: Tensor, student: Tensor) -> Tensor:
-    """How far to believe the teacher on each row, from both models' losses (N,) in the order of time.
+    """Return how far the teacher is trusted on each row (N,), in [0, 1], from both models' losses (N,), oldest first.
 
-    Equal within blocks of about 2,000 rows: clip(1 - (teacher's mean - student's mean) / 0.05, 0, 1).
+    The trust is the same for all rows of a block of about 2,000: clip(1 - (teacher's mean - student's mean) / 0.05).
     """
     blocks = (teacher - student).tensor_split(max(1, len(teacher) // TRUST_BLOCK))
     return torch.cat([(1 - b.mean() / TRUST_SPAN).clamp(0, 1).expand(len(b)) for b in blocks])
 
 
 def answers(model: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
-    """Answer all rows (N, K) in eval mode, learning nothing; the mode is put back."""
-    with still(model):
+    """Return the outputs (N, K) of all rows, in eval mode and without gradients; the mode is restored."""
+    with evaluating(model):
         return torch.cat([model(*part) for part in zip(*(torch.split(t, ROWS) for t in inputs), strict=True)])

@@ -1,21 +1,20 @@
-"""What happens inside a model between input and answer, and how far it is from what happens inside another one.
+"""Hidden states and attention maps of a model, and their distance from another model's.
 
-Owns how hidden states and attention maps are had, which of two models' layers are compared, and the distances. Does not
-know the rest of the loss, or who trains. Shapes: N rows, S positions, D width, H heads.
+Owns how they are read, which layers of two models are compared, and the distances. Does not know the rest of the loss,
+or who trains. Shapes: N rows, S positions, D features, H heads.
 
-How a model shows its inside, whatever wraps it:
+A model shows its hidden states in one of two ways:
 
-- A plain module names submodules of its own, in two attributes that are tuples of names as in `get_submodule`, either
-  of them may be absent: `hidden_layers`, each of which gives (N, ..., D), and `attention_layers`, each of which gives
-  (N, H, S, S) or (N, S, S). Of a tuple the hidden state is the first and the attention map the second member, as in
-  `nn.MultiheadAttention`. They count in the order in which they run.
-- Otherwise the outermost Hugging Face model in it (known by `config.output_hidden_states`) is asked with
-  `output_hidden_states=True` and `output_attentions=True`, as far as its forward takes them; the embeddings, which it
-  gives as the first hidden state, are left out. Its fused attentions give no maps: load it with
-  `attn_implementation="eager"` to have them. One of encoder and decoder answers otherwise: name its layers.
+- It names submodules in two attributes, tuples of names as for `get_submodule`; one of them may be missing. Those in
+  `hidden_layers` return (N, ..., D), those in `attention_layers` return (N, H, S, S) or (N, S, S). If a layer returns a
+  tuple, the first member is the hidden state and the second the attention map, as in `nn.MultiheadAttention`. Layers
+  count in the order in which they run.
+- Otherwise the outermost Hugging Face model in it (one with `config.output_hidden_states`) is called with
+  `output_hidden_states=True` and `output_attentions=True`, if its forward takes them. Its first hidden state, the
+  embeddings, is left out. Fused attention returns no maps: load the model with `attn_implementation="eager"`. A model
+  with encoder and decoder returns its states under other names: name its layers.
 
-Hidden states, or attention maps, that only one of the two models shows are not compared. Padding counts as any
-position does.
+What only one of the two models shows is not compared. Padding counts like any other position.
 """
 
 import inspect
@@ -28,22 +27,22 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-SMALLEST = 1e-8  # of a student's attention: what dropout or padding made zero costs a finite number and teaches nothing
+SMALLEST = 1e-8  # of a student's attention: what dropout or padding made zero has a finite loss and no gradient
 
 
 @dataclass
 class States:
-    """One pass's hidden states and attention maps, each from the first layer to the last."""
+    """The hidden states and the attention maps of one forward, each from the first layer to the last."""
 
     hidden: list[Tensor] = field(default_factory=list)
     attention: list[Tensor] = field(default_factory=list)
 
 
-def look(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, States]:
-    """Give the model's answer, and what it showed on the way.
+def observe(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, States]:
+    """Return the model's outputs, and its states during that forward.
 
     Raises:
-        ValueError: it shows nothing, or names a layer that it lacks or that gives no tensor.
+        ValueError: the model shows no states, or names a layer that it lacks or that does not return a tensor.
     """
     states = States()
     hooks = _by_name(model, states) or _by_asking(model, states)
@@ -61,36 +60,36 @@ def look(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, States]:
 
 
 @contextmanager
-def still(model: nn.Module) -> Iterator[None]:
-    """In eval mode and without gradients; the mode is put back."""
-    was = model.training
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put the model in eval mode and turn gradients off until the block ends."""
+    training = model.training
     model.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        model.train(was)
+        model.train(training)
 
 
 def layer_map(student: int, teacher: int) -> tuple[int, ...]:
-    """Which of the `teacher` layers each of the `student` ones is compared with, from 0.
+    """Return for each of `student` layers the index of the one, of `teacher` layers, that it is compared with.
 
-    Uniform, the last one with the last: g(m) = m N/M of TinyBERT (Jiao et al., arXiv 1909.10351), rounded up.
+    Evenly spaced, the last one with the last: g(m) = m N/M of TinyBERT (Jiao et al., arXiv 1909.10351), rounded up.
     """
     return tuple(-(-layer * teacher // student) - 1 for layer in range(1, student + 1))
 
 
 def hidden_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared difference in each row, (N,): MSE(H_S W, H_T) of TinyBERT (arXiv 1909.10351), W applied."""
+    """Return each row's mean squared difference (N,): MSE(H_S W, H_T) of TinyBERT (arXiv 1909.10351), W applied."""
     _same("hidden states", student, teacher)
     return (student - teacher).square().flatten(1).mean(1)
 
 
 def attention_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """KL(teacher ‖ student) of what each position attends to, mean over positions and heads, (N,).
+    """Return each row's KL(teacher ‖ student) of what a position attends to, the mean over positions and heads (N,).
 
-    MiniLM's (Wang et al., arXiv 2002.10957), here over every layer that is shown. Where the numbers of heads differ,
-    the maps are first averaged over them, which leaves them distributions.
+    From MiniLM (Wang et al., arXiv 2002.10957), which compares the last layer only. If the numbers of heads differ, the
+    maps are first averaged over the heads, and remain distributions.
     """
     if student.shape != teacher.shape:
         student, teacher = (maps.mean(1) if maps.dim() == 4 else maps for maps in (student, teacher))
@@ -100,19 +99,19 @@ def attention_distance(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class Hints(nn.Module):
-    """The distance between two models' insides: over hidden states and over attention maps, each the mean over layers.
+    """The distance between two models' states: of hidden states plus of attention maps, each the mean over layers.
 
-    Holds what it learns: for each compared layer of another width than its teacher's a projection, linear and without
-    bias (TinyBERT's W_h). Made by looking once at both models on `inputs`; the projections' start is drawn from the
-    global random generator.
+    Its parameters are projections, linear and without bias (TinyBERT's W_h), one for each compared layer whose number
+    of features differs from its teacher's. The constructor observes both models on `inputs`, and draws the projections
+    from the global random generator.
 
     Raises:
-        ValueError: the two have neither hidden states nor attention maps in common, or `look` says why.
+        ValueError: the two show neither hidden states nor attention maps in common, or as `observe`.
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         super().__init__()
-        ours, theirs = (_look_still(model, inputs) for model in (student, teacher))
+        ours, theirs = (_states(model, inputs) for model in (student, teacher))
         hidden = _pairs(ours.hidden, theirs.hidden)
         if not hidden and not _pairs(ours.attention, theirs.attention):
             raise ValueError(
@@ -121,7 +120,7 @@ class Hints(nn.Module):
         self.projections = nn.ModuleList(_projection(s.shape[-1], t.shape[-1]) for s, t in hidden)
 
     def forward(self, ours: States, theirs: States) -> Tensor:
-        """Distance of each row, (N,)."""
+        """Return the distance of each row (N,)."""
         hidden = zip(self.projections, _pairs(ours.hidden, theirs.hidden), strict=True)
         parts = [
             [hidden_distance(project(s), t) for project, (s, t) in hidden],
@@ -131,7 +130,7 @@ class Hints(nn.Module):
 
 
 def _pairs(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """Each of the student's layers with its teacher's."""
+    """Return each of the student's layers with the teacher's that it is compared with."""
     if not theirs:
         return []
     return [(one, theirs[i]) for one, i in zip(ours, layer_map(len(ours), len(theirs)), strict=True)]
@@ -141,9 +140,9 @@ def _projection(student: int, teacher: int) -> nn.Module:
     return nn.Identity() if student == teacher else nn.Linear(student, teacher, bias=False)
 
 
-def _look_still(model: nn.Module, inputs: tuple[Tensor, ...]) -> States:
-    with still(model):
-        return look(model, inputs)[1]
+def _states(model: nn.Module, inputs: tuple[Tensor, ...]) -> States:
+    with evaluating(model):
+        return observe(model, inputs)[1]
 
 
 def _same(what: str, student: Tensor, teacher: Tensor) -> None:
@@ -153,41 +152,41 @@ def _same(what: str, student: Tensor, teacher: Tensor) -> None:
 
 
 def _by_name(model: nn.Module, states: States) -> list[RemovableHandle]:
-    """Hook the submodules that the model names."""
+    """Hook the submodules that the model names; return the hooks."""
     hooks = []
-    for attribute, place, kept in (("hidden_layers", 0, states.hidden), ("attention_layers", 1, states.attention)):
+    for attribute, member, kept in (("hidden_layers", 0, states.hidden), ("attention_layers", 1, states.attention)):
         for name in getattr(model, attribute, ()):
             try:
                 layer = model.get_submodule(name)
             except AttributeError as wrong:
                 raise ValueError(f"{attribute} names {name!r}, which the model does not have") from wrong
-            hooks.append(layer.register_forward_hook(_keep(f"{attribute}: {name!r}", place, kept)))
+            hooks.append(layer.register_forward_hook(_keep(f"{attribute}: {name!r}", member, kept)))
     return hooks
 
 
-def _keep(where: str, place: int, kept: list[Tensor]) -> Callable[[nn.Module, Any, Any], None]:
+def _keep(layer: str, member: int, kept: list[Tensor]) -> Callable[[nn.Module, Any, Any], None]:
     def hook(_: nn.Module, __: Any, output: Any) -> None:
-        found = output[place] if isinstance(output, tuple) and len(output) > place else output
-        if not isinstance(found, Tensor):
-            raise ValueError(f"{where} gives {type(found).__name__} where a tensor is looked for")
-        if found.is_nested:
+        state = output[member] if isinstance(output, tuple) and len(output) > member else output
+        if not isinstance(state, Tensor):
+            raise ValueError(f"{layer} returns {type(state).__name__}, not a tensor")
+        if state.is_nested:
             raise ValueError(
-                f"{where} gives a nested tensor: make its TransformerEncoder with enable_nested_tensor=False"
+                f"{layer} returns a nested tensor: make its TransformerEncoder with enable_nested_tensor=False"
             )
-        kept.append(found)
+        kept.append(state)
 
     return hook
 
 
 def _by_asking(model: nn.Module, states: States) -> list[RemovableHandle]:
-    """Hook the outermost Hugging Face model: the question before its forward, its output after."""
-    found = (m for m in model.modules() if hasattr(getattr(m, "config", None), "output_hidden_states"))
-    asked = next(found, None)
+    """Hook the outermost Hugging Face model: one hook asks for its states, one reads them; return the hooks."""
+    models = (m for m in model.modules() if hasattr(getattr(m, "config", None), "output_hidden_states"))
+    asked = next(models, None)
     if asked is None:
         return []
     takes = inspect.signature(asked.forward).parameters
-    anything = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in takes.values())
-    question = {name: True for name in ("output_hidden_states", "output_attentions") if anything or name in takes}
+    takes_any = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in takes.values())
+    question = {name: True for name in ("output_hidden_states", "output_attentions") if takes_any or name in takes}
 
     def ask(_: nn.Module, args: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         return args, named | question

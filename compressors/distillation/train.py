@@ -1,7 +1,7 @@
-"""The training of one step of a recipe: shuffled passes over the replay, with the pruning that is due on the way.
+"""The training of one step of a recipe: shuffled passes over the data, with pruning as the ramp demands it.
 
-Owns the loop: its draws, its optimizer and the ramp of sparsity. Does not know what a teacher adds to the loss
-(`distill`), how masks are chosen (`prune`), the other steps of the chain, or what becomes of the student.
+Owns the loop: its random draws, its optimizer and the ramp of sparsity. Does not know what a teacher adds to the loss
+(distill.py), how masks are chosen (prune.py), the other steps of the recipe, or what becomes of the student.
 """
 
 import math
@@ -19,29 +19,29 @@ from compressors.pruning.prune import cubic, prune_amount, sparsity
 from compressors.recipe import STEP_NAMES, Distill, Prune, Retrain
 from compressors.steps import Schedule
 
-RAMP = 0.5  # share of the steps over which the sparsity rises, where a prune step gives none
-RISE = 0.1  # share of the steps over which the rate of a cosine rises
-PRUNE_EVERY = 16  # steps between two stages of the ramp; choosing the masks costs a few steps
+RAMP = 0.5  # share of the steps over which the sparsity rises, unless the prune step says another
+RISE = 0.1  # share of the steps over which the learning rate of schedule "cosine" rises
+PRUNE_EVERY = 16  # steps between two stages of the ramp; choosing masks takes as long as a few steps
 
 Progress = Callable[[int, int], object]
 
 
 class Lesson(Protocol):
-    """Where the student's loss comes from."""
+    """What the student learns from: it computes the student's loss."""
 
     @property
     def extra(self) -> Sequence[nn.Parameter]:
-        """What must be learned beside the student."""
+        """The parameters to train along with the student."""
         ...
 
     def losses(self, rows: Tensor) -> Tensor:
-        """Loss of each of the rows, through the student."""
+        """Return the loss of each of the rows (n,), with gradients in the student."""
         ...
 
 
 @dataclass(frozen=True)
 class Labels:
-    """The lesson of the real labels alone."""
+    """The lesson of the real labels, without a teacher."""
 
     student: nn.Module
     data: Data
@@ -49,7 +49,7 @@ class Labels:
     extra: Sequence[nn.Parameter] = ()
 
     def losses(self, rows: Tensor) -> Tensor:
-        """Loss of each of the rows."""
+        """Return the loss of each of the rows (n,), with gradients in the student."""
         inputs, label = self.data.at(rows)
         return self.task.losses(self.student(*inputs), label)
 
@@ -65,21 +65,23 @@ def train(
     ramps: Sequence[Prune] = (),
     progress: Progress | None = None,
 ) -> nn.Module:
-    """Carry out `step` on `student`, in place; it ends in eval mode, and at the sparsities of `ramps`.
+    """Carry out `step` on `student`, in place; return it in eval mode and with the sparsities of `ramps`.
 
-    A `Retrain` learns from the labels alone and asks no teacher; a `Distill` needs one. `ramps` are prune steps with an
-    amount, each for layers of its own: from what is masked now their sparsity rises to it, over the first share of the
-    steps; layers that are sparse enough keep their masks. `progress(done, steps)` is called after each of them. The
-    same inputs and seed give the same bits; the global random generator is left as it was.
+    A `Retrain` learns from the labels alone; a `Distill` needs the teacher. `ramps` are prune steps with an amount,
+    each for layers of its own: over the first share of the steps their sparsity rises from the present one to the
+    amount; layers that are already as sparse keep their masks. `progress(done, steps)` is called after each training
+    step. The same inputs and seed give the same bits; the global random generator is left as it was.
 
     Raises:
-        ValueError: no data, no teacher for a `Distill`, a ramp without an amount or on a model that is no training
-            form, a teacher's answers or a loss that are not finite, or what `Teaching` says.
+        ValueError: no data, nothing to train, no teacher for a `Distill`, a ramp without an amount or on a model that
+            is not a training form, a loss that is not finite, or as `Teaching`.
     """
     if len(data.labels) == 0:
         raise ValueError(f"{STEP_NAMES[type(step)]} needs at least one sample")
     if not any(weight.requires_grad for weight in student.parameters()):
-        raise ValueError(f"{STEP_NAMES[type(step)]}: no parameter of the model requires a gradient, nothing can learn")
+        raise ValueError(
+            f"{STEP_NAMES[type(step)]}: no parameter of the model requires a gradient, so none can be trained"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         batches = list(_batches(len(data.labels), step))
@@ -100,7 +102,7 @@ def train(
 
 
 def rate(schedule: Schedule, steps: int, step: int) -> float:
-    """Give the share of the learning rate that is due at `step` of `steps`."""
+    """Return the share of the learning rate that is due at `step` of `steps`."""
     if schedule == "constant":
         return 1.0
     rise = max(1, round(RISE * steps))
@@ -113,7 +115,7 @@ def _lesson(student: nn.Module, data: Data, losses: Losses, step: Retrain, teach
     if not isinstance(step, Distill):
         return Labels(student, data, losses)
     if teacher is None:
-        raise ValueError("distill needs a teacher; the step that learns from labels alone is retrain")
+        raise ValueError("distill needs a teacher; retrain is the step that learns from the labels alone")
     return Teaching(student, teacher, data, losses, step)
 
 
@@ -131,7 +133,7 @@ def _batches(rows: int, step: Retrain) -> Iterator[Tensor]:
 
 
 def _stages(student: nn.Module, ramp: Prune, steps: int) -> dict[int, float]:
-    """Which sparsity is due before which step; the last stage is the amount. None if it is there."""
+    """Return the sparsities due, by the step before which they are; empty if the amount is reached already."""
     if ramp.amount is None:
         raise ValueError(f"only an amount can rise over the steps of a training, got {ramp}")
     start = sparsity(student, ramp.layers).overall

@@ -11,7 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from compressors.data import Data
-from compressors.distillation.hidden import Hints, States, attention_distance, hidden_distance, layer_map, look, still
+from compressors.distillation.hidden import (
+    Hints,
+    States,
+    attention_distance,
+    evaluating,
+    hidden_distance,
+    layer_map,
+    observe,
+)
 from compressors.distillation.train import train
 from compressors.recipe import Distill
 from tests.unit.compressors.problems import Squared
@@ -93,7 +101,7 @@ X = (torch.tensor([[0, 1, 2], [3, 4, 0]]),)
 
 def test_a_plain_model_shows_the_layers_that_it_names() -> None:
     model = Attends()
-    output, states = look(model, X)
+    output, states = observe(model, X)
     assert torch.equal(output, model(*X))
     assert [tuple(h.shape) for h in states.hidden] == [(2, 3, 8), (2, 3, 8)]
     assert [tuple(a.shape) for a in states.attention] == [(2, 2, 3, 3)]
@@ -159,7 +167,7 @@ class Wrapped(nn.Module):
 
 def test_a_hugging_face_model_is_asked_through_what_wraps_it() -> None:
     model = Wrapped(Face(8, depth=3, heads=4))
-    output, states = look(model, X)
+    output, states = observe(model, X)
     assert torch.equal(output, model(*X))
     assert [tuple(h.shape) for h in states.hidden] == [(2, 3, 8)] * 3
     assert [tuple(a.shape) for a in states.attention] == [(2, 4, 3, 3)] * 3
@@ -184,7 +192,7 @@ def test_two_models_of_any_shapes_are_compared() -> None:
     torch.manual_seed(0)
     student, teacher = Wrapped(Face(4, depth=2, heads=2)), Wrapped(Face(8, depth=4, heads=4))
     hints = Hints(student, teacher, X)
-    ours, theirs = look(student, X)[1], look(teacher, X)[1]
+    ours, theirs = observe(student, X)[1], observe(teacher, X)[1]
     weights = [*hints.parameters()]
     assert [tuple(w.shape) for w in weights] == [(8, 4), (8, 4)]
     torch.testing.assert_close(hints(ours, theirs), reference(ours, theirs, weights, [1, 3]))
@@ -193,7 +201,7 @@ def test_two_models_of_any_shapes_are_compared() -> None:
 def test_equal_widths_need_no_projection_and_equal_models_have_no_distance() -> None:
     model = Wrapped(Face(4, depth=2, heads=2))
     hints = Hints(model, model, X)
-    states = look(model, X)[1]
+    states = observe(model, X)[1]
     assert [*hints.parameters()] == []
     assert hints(states, states).tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
 
@@ -201,7 +209,7 @@ def test_equal_widths_need_no_projection_and_equal_models_have_no_distance() -> 
 def test_what_only_one_model_shows_is_not_compared() -> None:
     student, teacher = FusedFace(4, depth=2, heads=2), Attends(4)
     hints = Hints(student, teacher, X)
-    ours, theirs = look(student, X)[1], look(teacher, X)[1]
+    ours, theirs = observe(student, X)[1], observe(teacher, X)[1]
     assert ours.attention == []
     hidden = sum(hidden_distance(s, t) for s, t in zip(ours.hidden, theirs.hidden, strict=True))
     torch.testing.assert_close(hints(ours, theirs), hidden / 2)
@@ -216,19 +224,19 @@ def test_models_that_show_nothing_in_common_are_refused() -> None:
 
 def test_models_that_show_nothing_are_refused() -> None:
     with pytest.raises(ValueError, match="Embedding shows no hidden states: name its layers"):
-        look(nn.Embedding(5, 2), X)
+        observe(nn.Embedding(5, 2), X)
     with pytest.raises(ValueError, match="Wrapped shows no hidden states"):
-        look(Wrapped(TupleFace(4, 1, 1)), X)
+        observe(Wrapped(TupleFace(4, 1, 1)), X)
 
 
 def test_layers_that_are_not_there_or_give_no_tensor_are_refused() -> None:
     model = Attends()
     model.hidden_layers = ("nowhere",)
     with pytest.raises(ValueError, match="hidden_layers names 'nowhere'"):
-        look(model, X)
+        observe(model, X)
     model.hidden_layers, model.attention_layers = (), ("out",)
-    with pytest.raises(ValueError, match="attention_layers: 'out' gives tuple where a tensor"):
-        look(model, X)
+    with pytest.raises(ValueError, match="attention_layers: 'out' returns tuple, not a tensor"):
+        observe(model, X)
     assert not any(m._forward_hooks for m in model.modules())
 
 
@@ -237,7 +245,7 @@ def test_a_nested_tensor_is_refused() -> None:
     model.hidden_layers = ("layers.0",)  # type: ignore[assignment]
     padding = torch.tensor([[False, False, True], [False, False, False]])
     with pytest.raises(ValueError, match="enable_nested_tensor=False"), torch.no_grad():
-        look(model, (torch.randn(2, 3, 8), None, padding))  # type: ignore[arg-type]
+        observe(model, (torch.randn(2, 3, 8), None, padding))  # type: ignore[arg-type]
 
 
 def test_states_of_other_lengths_are_refused() -> None:
@@ -254,9 +262,9 @@ class Fails(nn.Module):
         raise KeyError
 
 
-def test_a_still_model_is_put_back_even_after_an_error() -> None:
+def test_a_models_mode_is_restored_even_after_an_error() -> None:
     model = Fails().train()
-    with pytest.raises(KeyError), still(model):
+    with pytest.raises(KeyError), evaluating(model):
         model(*X)
     assert model.training
     assert torch.is_grad_enabled()
@@ -281,7 +289,7 @@ def test_real_hugging_face_models_are_compared_and_trained(attention: str) -> No
     torch.manual_seed(0)
     student, teacher = Bert(4, depth=2, heads=2), Bert(8, depth=4, heads=4)
     hints = Hints(student, teacher, X)
-    ours, theirs = look(student.eval(), X)[1], look(teacher.eval(), X)[1]
+    ours, theirs = observe(student.eval(), X)[1], observe(teacher.eval(), X)[1]
     assert [len(ours.attention), len(theirs.attention)] == ([2, 4] if attention == "eager" else [0, 0])
     torch.testing.assert_close(hints(ours, theirs), reference(ours, theirs, [*hints.parameters()], [1, 3]))
     data = Data(X, teacher(*X)[:, 0].detach())
