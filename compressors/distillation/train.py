@@ -1,7 +1,7 @@
 """The training of one step of a recipe: shuffled passes over the data, with pruning as the ramp demands it.
 
 Owns the loop: its random draws, its optimizer and the ramp of sparsity. Does not know what a teacher adds to the loss
-(distill.py), how masks are chosen (prune.py), the other steps of the recipe, or what becomes of the student.
+(distill.py), how masks are chosen (prune.py), the steps before and after, or what becomes of the student.
 """
 
 import math
