@@ -77,9 +77,10 @@ class Pipeline:
     """A feed and the model that learns from it; a pipeline.py assigns it to `pipeline`.
 
     `name`: letters, digits, "-" and "_"; part of the topics' names and of the keys in the store.
-    `model`: makes a new network, which maps the encoded inputs to outputs of shape (N, K); K is `task.outputs`.
+    `model`: makes a new network, untrained, which maps the encoded inputs to outputs of shape (N, K); K is
+        `task.outputs`.
     `features`: a type that msgspec can decode, usually a `msgspec.Struct`; a request's JSON is decoded into it.
-    `encode`: turns N of these into the model's positional inputs, tensors whose first dimension is N.
+    `encode`: turns N of these into the model's positional inputs: a tuple of tensors whose first dimension is N.
 
     The rest has defaults:
 
@@ -87,9 +88,10 @@ class Pipeline:
     `request`, `outcome`: functions that make a `Request` or an `Outcome` of a `Record`. By default a request's value is
         the features and its key the id (`json_request`), and an outcome's value is `{"label": ...}` (`json_outcome`).
     `recipe`: how the served model is compressed (80 % of the weights pruned by LAMP, int8, distilled).
-    `online`: how the models learn from each sample.
+    `online`: how teacher and shadow learn from each sample.
     `promotion`: when candidates are made, and what they must prove.
-    `history`: returns labelled rows, of which the first version is trained; without it, that is untrained.
+    `history`: returns labelled rows, oldest first, on which the first version is trained; without it, that version is
+        untrained.
     `feed`: returns a recorded feed in order of time, for a replay; `feed_ends_ms` is the time of its last event, for
         the progress bar.
     `seed`: of every random choice.

@@ -1,7 +1,7 @@
 """Samples in, better weights out.
 
-tasks/         binary, classes, regression: each owns its target, loss, metrics and their names
+tasks/         binary, classes, regression: what a label is, the loss, and the metrics with their names
 online/        teacher and shadow learning from each sample
-commits/       the learner's history, of which its state is a fold
-evaluation/    a candidate against what was served, and the gate between them
+commits/       the learner's history, from which its state can be rebuilt
+evaluation/    a candidate against what was served, and the test that it must pass
 """

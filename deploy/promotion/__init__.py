@@ -1,5 +1,5 @@
 """Candidates to champions.
 
-evaluator.py   commits into verdicts and metrics
-conductor.py   a proven verdict into the next champion
+evaluator.py   tests each candidate on the commits that follow it; measures what was served
+conductor.py   makes a proven candidate the next champion
 """

@@ -1,6 +1,6 @@
-"""The conductor role: turns verdicts into champions, by creating the next `champion/n` only if it is absent.
+"""The conductor role: makes each proven candidate the next champion, by creating `champion/n` only if it is absent.
 
-Owns that one decision. Does not know samples or models.
+Owns that one decision. Does not know samples, or how a candidate is tested.
 """
 
 from deploy.registry.follow import Follower
@@ -13,7 +13,7 @@ from streams.join.store import Store
 
 
 def promote(verdict: Verdict, candidate: Candidate, number: int) -> Champion:
-    """Return the champion record that a proven verdict makes."""
+    """Return the record of the candidate as version `number`; its verdict is the evidence."""
     return Champion(
         number=number,
         artifact=candidate.artifact,

@@ -1,6 +1,6 @@
-"""The evaluator role: follows the commits, tests each candidate's artifact, writes verdicts and metrics.
+"""The evaluator role: takes the commits, tests each candidate's artifact, and writes verdicts and metrics.
 
-Owns reading and writing. Does not know the test (learners.gate) or what becomes of a verdict.
+Owns reading and writing. Does not know how a candidate is judged (learners/evaluation/), or what becomes of a verdict.
 """
 
 import math
@@ -26,12 +26,18 @@ METRICS_EVERY_S = 0.5  # metrics are for people, who need them no more often
 
 
 class EvaluatorRole(Follower):
-    """Takes one feed's commits from the first one on; its state is a fold over them."""
+    """Takes one feed's commits, from the first one on: a new evaluator comes to the same state, so none is kept."""
 
     def __init__(
         self, pipeline: Pipeline, window_ms: int, store: Store, registry: Registry, *, engines: bool = True
     ) -> None:
-        """With `engines`, what is judged is run as it will be served; without, by torch."""
+        """With `engines`, a candidate is run as it will be served; without, by torch.
+
+        A label may come for `window_ms` after its prediction.
+
+        Raises:
+            RegistryError: there is no version 0.
+        """
         super().__init__(pipeline.name, store)
         self._pipeline, self._registry = pipeline, registry
         encoder, rate = Encoder(pipeline.features, pipeline.encode), pipeline.online.intercept_rate
@@ -78,7 +84,7 @@ class EvaluatorRole(Follower):
 
 
 def first_version(pipeline: Pipeline, registry: Registry, *, engines: bool = True) -> Answer:
-    """Return what answers as version 0 does, without the live intercept.
+    """Return a function that answers as version 0 does, without the live intercept.
 
     Raises:
         RegistryError: there is no version 0.
@@ -97,7 +103,7 @@ def noted(trial: Trial) -> TrialNote:
 
 
 def metrics(evaluator: Evaluator) -> Metrics:
-    """Return what has been measured so far."""
+    """Return the metrics of every model so far."""
     total = evaluator.totals()
     return Metrics(
         tuple(MetricName(metric.name, metric.unit) for metric in total["served"].metrics),
@@ -107,7 +113,7 @@ def metrics(evaluator: Evaluator) -> Metrics:
 
 
 def rows(models: dict[str, Scores]) -> dict[str, Row]:
-    """Return what is written down of each model; JSON has no NaN."""
+    """Return each model's metrics as they are written down; None stands for NaN, which JSON does not have."""
     return {
         who: Row(scores.count, {name: None if math.isnan(value) else value for name, value in scores.values.items()})
         for who, scores in models.items()

@@ -1,8 +1,8 @@
-"""Commits: the learner's history, from which its state is a fold.
+"""Commits: the learner's history. Learned again in their order, they make the same state, bit for bit.
 
-Owns the commit's contents and bytes, and the fold. Does not know where commits are kept. A commit holds the samples
-since the one before in the order learned, the micro-batches' sizes, every other input, and the position that was read.
-Which samples a later commit makes void is in `voids.py`.
+A commit holds what was learned since the one before: the samples in the order learned, the sizes of the micro-batches,
+every other input, and the position reached in each shard. `voids.py` says what a later commit takes back. Owns a
+commit's contents and bytes, and learning it again. Does not know where commits are kept.
 """
 
 import platform
@@ -22,14 +22,14 @@ FORMAT = 2
 
 
 class Due(Struct, frozen=True):
-    """An input beside the samples: a candidate is due, why, and since which event time."""
+    """Why a candidate is to be made of the state after this commit, and the event time at which that was due."""
 
     reason: str
     at_ms: int
 
 
 class Run(Struct, frozen=True, array_like=True):
-    """`count` samples of one shard, learned one after the other, the first of which has the number `first` there."""
+    """`count` samples of one shard, learned one after the other: their numbers there are `first` and those after it."""
 
     shard: int
     first: int
@@ -46,13 +46,18 @@ class Quarantined(Struct, frozen=True, kw_only=True):
 
 
 class Commit(Struct, frozen=True, kw_only=True):
-    """One step of the learner's history.
+    """What the learner learned since the commit before, and how far it had read.
 
-    `runs` say which samples these are; `shadow` holds the shadow's answer (K,) to each before it trained on it;
-    `positions` the stream position of each shard; `latest_ms` the largest prediction time learned so far; `state` the
-    digest of the whole state after this commit, where it is kept; `parent` the digest of the bytes of the commit
-    before. `void` takes back what earlier commits hold of a shard behind a position: the store no longer had it.
-    `learned` counts what is left.
+    `parent`: the digest of the bytes of the commit before.
+    `samples`, `runs`: the samples in the order learned, each a `Sample` as JSON, and which ones they are.
+    `batches`: the number of samples of each micro-batch.
+    `shadow`: the shadow's answer (K,) to each sample before it trained on it.
+    `intercept`: the live intercept (K,) after the last sample.
+    `positions`: by shard, the position in its stream of the last sample that was read.
+    `watermark_ms`, `latest_ms`: the join's watermark, and the newest prediction learned so far, both in event time.
+    `void`: by shard, a position after which the samples of earlier commits are taken back: the store had lost them.
+    `learned`: the number of samples of all commits so far, without those taken back.
+    `state`: the digest of the whole state after this commit, where it is kept.
     """
 
     format: int = FORMAT
@@ -74,12 +79,12 @@ class Commit(Struct, frozen=True, kw_only=True):
     state: str | None = None
 
     def read(self) -> list[Sample]:
-        """Decode the samples."""
+        """Return the samples, decoded."""
         return [read_sample(bytes(raw)) for raw in self.samples]
 
 
 def fingerprint() -> str:
-    """Name the environment: bits are promised equal for an equal fingerprint."""
+    """Return the name of this environment. The same commits make the same bits where it is the same."""
     threads, cpu = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
     return (
         f"torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()} {cpu}, {threads} threads"
@@ -90,15 +95,15 @@ _encoder, _decoder = msgspec.json.Encoder(), msgspec.json.Decoder(Commit)
 
 
 def encode(commit: Commit) -> bytes:
-    """Give the commit's bytes."""
+    """Return the commit's bytes (JSON)."""
     return _encoder.encode(commit)
 
 
 def decode(data: bytes) -> Commit:
-    """Read a commit.
+    """Return the commit that `encode` made the bytes of.
 
     Raises:
-        CommitError: the bytes are not a commit, or of a newer format.
+        CommitError: the bytes are not a commit, or have a newer format.
     """
     try:
         commit = _decoder.decode(data)
@@ -110,7 +115,7 @@ def decode(data: bytes) -> Commit:
 
 
 def fold(learner: Learner, commits: Iterable[Commit]) -> None:
-    """Take commits in order: the same samples in the same micro-batches."""
+    """Learn commits in their order: the same samples in the same micro-batches."""
     for commit in commits:
         samples, start = commit.read(), 0
         for size in commit.batches:
@@ -119,7 +124,7 @@ def fold(learner: Learner, commits: Iterable[Commit]) -> None:
 
 
 def pack_state(state: Mapping[str, Tensor]) -> bytes:
-    """Give a state's bytes (safetensors); a tensor under two names, as a tied weight or its mask, is written twice."""
+    """Return a state's bytes (safetensors); a tensor that has two names, such as a tied weight, is written twice."""
     last = {v.data_ptr(): k for k, v in state.items()}
     return safetensors.torch.save(
         {k: v.contiguous() if last[v.data_ptr()] == k else v.clone() for k, v in state.items()}
@@ -127,5 +132,5 @@ def pack_state(state: Mapping[str, Tensor]) -> bytes:
 
 
 def unpack_state(data: bytes) -> dict[str, Tensor]:
-    """Read a state's bytes."""
+    """Return the state that `pack_state` made the bytes of."""
     return safetensors.torch.load(data)

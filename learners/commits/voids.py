@@ -33,7 +33,7 @@ def lowered(bounds: Bounds, void: Mapping[str, str]) -> Bounds:
 
 
 def remaining(commit: Commit, bounds: Bounds) -> Commit:
-    """Return what remains of a commit. Its state does not, if any of its samples is void."""
+    """Return what remains of a commit: its whole state only where nothing of it is void."""
     positions = {shard: at for shard, at in commit.positions.items() if remains(Slot(int(shard), number(at)), bounds)}
     if len(positions) == len(commit.positions):
         return commit

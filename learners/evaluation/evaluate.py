@@ -45,7 +45,7 @@ class Evaluator:
         self.months: dict[str, dict[str, Scores]] = {}
 
     def expect(self, void: Iterable[Sample]) -> None:
-        """Be told of samples that were taken back and will be learned again: each counts once, as it first came."""
+        """Do not count these samples again: they were counted, then taken back, and will be learned again."""
         self._returning.update((sample.id, sample.revision) for sample in void)
 
     def take(self, commit: Commit) -> Verdict | None:
@@ -107,10 +107,10 @@ class Evaluator:
                 month[who].add(output[chosen], target[chosen])
 
     def _begin(self, number: int, model: Model, last: Commit) -> Trial:
-        """Begin a test after the commit `last`.
+        """Return the test that begins after the commit `last`.
 
-        The intercept starts where the newest samples bring it; the gate's first bound is what the two models' newest
-        answers differ by at most.
+        The candidate's intercept starts where the newest samples bring it; the gate starts with the largest bounds of
+        the two models' newest answers.
         """
         samples = [sample for batch in self._newest.rows for sample in batch]
         outputs = answers(model, join(self._newest.inputs))

@@ -1,7 +1,8 @@
-"""The promotion gate: an always-valid sequential test that may be looked at after every sample.
+"""The promotion gate: a sequential test that stays valid however often it is looked at, so after every sample.
 
-Owns the policy and the test W (window claim) of one candidate. Does not know models, samples or versions: it is fed
-loss differences in prediction order. Sources: Choe & Ramdas, arXiv 2110.00115; Mineiro, arXiv 2210.11133; Ville 1939.
+Owns the policy, and the test of one candidate. Does not know models, samples or versions: it is given differences of
+losses in prediction order. The claim that is tested: over the samples compared, the candidate's mean loss is lower than
+the champion's by more than the margin. Sources: Choe & Ramdas, arXiv 2110.00115; Mineiro, arXiv 2210.11133; Ville 1939.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-BETS = 0.9 * 2.0 ** -np.arange(10)  # the mixture's bets; they never rise, which is what makes W valid under drift
+BETS = 0.9 * 2.0 ** -np.arange(10)  # shares that are staked; they never rise, and so the test holds under drift
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,7 @@ class Promotion:
 
 
 class Decision(StrEnum):
-    """Where a candidate stands."""
+    """How a candidate's test ended, or that it runs."""
 
     RUNNING = "running"
     PROVEN = "proven"
@@ -69,14 +70,19 @@ class Decision(StrEnum):
 
 
 class Wealth:
-    """log W of one direction: G_j += log(1 + 0.9·2^-j (d - m) / B), B the running bound, W = mean_j exp G_j."""
+    """The evidence W for one direction: what ten players own on average, each of whom began with 1 and always bets.
+
+    A sample gains g = d − m: its difference of losses d less the margin m. Player j stakes the share λ_j = 0.9 · 2^−j
+    of what it owns: log G_j ← log G_j + log(1 + λ_j g / B), where B is the largest bound so far. W is the mean of the
+    G_j. If the mean of the expected gains is never above 0, W ever reaches 1/α with a chance of at most α (Ville 1939).
+    """
 
     def __init__(self, bound: float) -> None:
         self._bound = max(bound, 1e-6)
         self._logs = np.zeros(len(BETS))
 
     def path(self, gains: Floats, bounds: Floats) -> Floats:
-        """Bet on `gains` = d - m (n,), each at least minus its bound b + max(m, 0) (n,); returns log W after each."""
+        """Bet on the next gains g (n,), each at least minus its bound (n,); return log W after each (n,)."""
         running = np.maximum.accumulate(np.maximum(bounds, self._bound))
         logs = self._logs + np.cumsum(np.log1p(BETS * (gains / running)[:, None]), axis=0)
         self._bound, self._logs = float(running[-1]), logs[-1]
@@ -86,26 +92,34 @@ class Wealth:
 
 
 class Gate:
-    """Test W of one candidate: proven when W ≥ 1/α_k; the role-swapped process at `futility` stops for futility."""
+    """The test of one candidate.
+
+    It is proven when the evidence W that it gains more than the margin reaches 1 / level, and futile when the evidence
+    for the opposite reaches 1 / futility. `samples` were compared so far; `gain` is their mean of loss(champion) −
+    loss(candidate), in the unit of the task's loss like the `margin`; `log_wealth` is log W, a natural logarithm.
+    """
 
     def __init__(self, policy: Promotion, margin: float, bound: float, reverse_bound: float) -> None:
-        """`margin` m in loss units; `bound`, `reverse_bound`: B_0 of each direction from unlabelled predictions."""
+        """`bound` is the largest loss(candidate) − loss(champion) that is expected before any label is known.
+
+        `reverse_bound` is the same with the roles swapped. Both grow when a sample's own bound is larger.
+        """
         self._policy, self.margin = policy, margin
         self._for, self._against = Wealth(bound + max(margin, 0)), Wealth(reverse_bound + max(-margin, 0))
         self.decision, self.samples, self.log_wealth, self.gain = Decision.RUNNING, 0, 0.0, 0.0
 
     @property
     def log_needed(self) -> float:
-        """The log W that proves: log 1/α_k."""
+        """The log W that proves: log(1 / level)."""
         return float(-np.log(self._policy.level))
 
     def update(self, differences: Floats, bounds: Floats, reverse_bounds: Floats) -> Decision:
-        """Take the next samples in prediction order; what comes after the deciding one is not looked at.
+        """Take the next n samples in prediction order; those after the one that decides do not count.
 
         Args:
-            differences: d = loss(champion) - loss(candidate), shape (n,).
-            bounds: b of each sample, known before its label: d ≥ -b.
-            reverse_bounds: the same with the roles swapped: d ≤ reverse b.
+            differences: d = loss(champion) − loss(candidate), shape (n,).
+            bounds: b of each sample, known before its label, shape (n,): d ≥ −b.
+            reverse_bounds: the same with the roles swapped, shape (n,): d ≤ reverse b.
         """
         if self.decision is not Decision.RUNNING or not len(differences):
             return self.decision

@@ -1,6 +1,6 @@
 """How well one model answered, by each metric of its task.
 
-Does not know whose answers they are, nor what a metric means.
+Does not know whose answers they are, or what a metric means.
 """
 
 from torch import Tensor
@@ -9,7 +9,7 @@ from learners.tasks.metrics import Metric
 
 
 class Scores:
-    """One model's metrics, the mean loss first, over `count` answers; two of them add up."""
+    """One model's metrics over `count` answers, the mean loss first. The scores of two parts add up."""
 
     def __init__(self, metrics: tuple[Metric, ...], count: int = 0) -> None:
         self.metrics, self.count = metrics, count
@@ -31,5 +31,5 @@ class Scores:
 
     @property
     def values(self) -> dict[str, float]:
-        """The value of each metric by its name."""
+        """The value of each metric, by its name."""
         return {metric.name: metric.value for metric in self.metrics}

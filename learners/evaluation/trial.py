@@ -45,10 +45,10 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
 
 class Answered(NamedTuple):
-    """A fresh sample that waits until no earlier prediction can get a label any more; the order is that of prediction.
+    """A fresh sample. It waits until no earlier prediction can get a label any more: the order is that of prediction.
 
     `output` (length K) is the candidate's raw output, `served` (length K) the champion's answer, intercept included.
-    The learner had taken `learned` samples when the champion answered.
+    `learned` is how many samples the learner had taken when the champion answered.
     """
 
     t_ms: int
@@ -63,8 +63,8 @@ class Answered(NamedTuple):
 class Trial:
     """A candidate under test.
 
-    Only predictions after `known_until_ms` count: the candidate may have learned from earlier ones. `learned` samples
-    had been taken by the learner when the test began, and `intercept` is the candidate's live intercept then.
+    Only predictions after `known_until_ms` count: the candidate may have learned from earlier ones. `learned` is how
+    many samples the learner had taken when the test began. `intercept` is the candidate's own, from then on.
     """
 
     number: int
@@ -90,9 +90,9 @@ class Trial:
                 heapq.heappush(self._waiting, answered)
 
     def judge(self, commit: Commit, final_ms: int) -> Verdict | None:
-        """Compare what was predicted before `final_ms`, whose labels are final; return the verdict once there is one.
+        """Compare the answers to predictions before `final_ms`, whose labels are final; return the verdict, if any.
 
-        `commit` is the last one that was followed.
+        `commit` is the one whose samples were followed last.
         """
         ready = []
         while self._waiting and self._waiting[0].t_ms < final_ms:
@@ -122,7 +122,7 @@ class Trial:
         )
 
     def _when(self, learned: int) -> tuple[float, ...]:
-        """Return the candidate's intercept of when the learner had taken so many samples, as the champion's then."""
+        """Return the candidate's intercept after so many samples of the learner: it knew what the champion's knew."""
         return self._intercepts[max(0, min(learned - self.learned, len(self._intercepts) - 1))]
 
 

@@ -1,7 +1,7 @@
-"""Learning online: a dense float teacher and the compressed shadow take each micro-batch, test first, then train.
+"""Learning online: a dense float teacher and the compressed shadow answer each micro-batch, then train on it.
 
 Owns both networks and the live intercept: the state that commits rebuild. Does not know Redis, Kafka, optimizers or
-files. Given the base state, the seed and the micro-batches, the bits are the same in the same environment.
+files. In one environment, the same state, seed and micro-batches always make the same bits.
 """
 
 import copy
@@ -31,10 +31,10 @@ T = TypeVar("T")
 
 
 class Learner:
-    """Teacher and shadow over one history of samples; `learned` counts the samples taken.
+    """Teacher, shadow and live intercept; `learned` counts the samples that they have taken.
 
-    `shapes` is what `compressors/pruning/shapes.py` records of the shadow where it has lost units: by `shrink`, or in
-    the state that was loaded. It is empty before, and where the recipe removes none.
+    `shapes` is what `compressors/pruning/shapes.py` records of a shadow that has lost whole units. It is empty until
+    `shrink`, or `load` of such a state, and for ever where the recipe removes no units.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Learner:
         self.learned = 0
 
     def study(self, inputs: Inputs, target: Tensor) -> None:
-        """Train the teacher on history, in shuffled passes; its average and the shadow's weights start from there.
+        """Train the teacher on history, in shuffled passes; its average and the shadow's weights begin with the result.
 
         Raises:
             ValueError: the shadow has lost units already.
@@ -73,21 +73,25 @@ class Learner:
         """Make the shadow anew: the studied teacher without the units that the recipe removes, chosen by the rows.
 
         Raises:
-            ConfigError: there are none to remove; says why.
+            ConfigError: there are no units to remove; the message says why.
         """
         model = copy.deepcopy(self.teacher.model)
         self._begin(model, units.remove(model, self._recipe, data, self._task, self.teacher.mean, self._seed))
 
     def _begin(self, model: nn.Module, shapes: dict[str, Any]) -> None:
-        """Make the shadow of a plain model that has these shapes."""
+        """Make the shadow of a plain model with these shapes."""
         masked = self._recipe.first(Prune) or self._recipe.first(Quantize)
         self.shadow = Network(training_form(model, self._recipe) if masked else model, self._spec)
         self.shapes = shapes
 
     def learn(self, samples: Sequence[Sample]) -> Tensor:
-        """Take one micro-batch; returns the shadow's answers (N, K) before it trained on them.
+        """Learn one micro-batch of N samples; return the shadow's answers (N, K) of before.
 
-        After an error, whatever it is, the state is good for nothing: load another.
+        After an error, whichever it is, the state is half changed: load another one.
+
+        Raises:
+            ConfigError: the recipe removes units, and the shadow still has them.
+            NotFinite: a loss, a gradient or the intercept is not finite.
         """
         if self._recipe.first(PruneStructured) and not self.shapes:
             raise ConfigError(f"the recipe '{self._recipe}' removes units: shrink the shadow first, or load a state")
@@ -107,18 +111,18 @@ class Learner:
         return output
 
     def _refresh_due(self, count: int) -> bool:
-        """Tell whether `count` more samples reach or pass a multiple of `refresh_every`: by the history alone."""
+        """Return whether `count` more samples reach a multiple of `refresh_every`: the history alone decides."""
         every = self._spec.refresh_every
         return every > 0 and (self.learned + count) // every > self.learned // every
 
     def batches(self, samples: Sequence[T]) -> list[Sequence[T]]:
-        """Cut what has come into micro-batches of at most `batch`, as equal as can be."""
+        """Cut samples into micro-batches of at most `batch`, as equal in size as possible."""
         parts = -(-len(samples) // self._spec.batch)
         bounds = [round(i * len(samples) / parts) for i in range(parts + 1)] if parts else []
         return [samples[a:b] for a, b in pairwise(bounds)]
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that learning goes on from, by name."""
+        """Return everything that learning goes on from, by name."""
         out = {f"teacher.{k}": v for k, v in self.teacher.state().items()}
         out |= {f"shadow.{k}": v for k, v in self.shadow.state().items()}
         out["intercept"] = torch.tensor(self.intercept.value, dtype=torch.float64)
@@ -126,10 +130,10 @@ class Learner:
         return out | ({"shapes": units.pack(self._recipe, self.shapes)} if self.shapes else {})
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Take a state that `state` gave, and the shapes that its shadow has.
+        """Go on from a state that `state` returned.
 
         Raises:
-            ConfigError: these are not what the recipe makes, or not of this model.
+            ConfigError: its shadow has other shapes than the recipe makes of this model.
         """
         shapes = units.unpack(self._recipe, state.get("shapes"))
         if shapes != self.shapes:

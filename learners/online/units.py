@@ -1,7 +1,7 @@
-"""Whole units that a recipe removes from the shadow: once, from the studied teacher; and what a state records of that.
+"""Whole units that a recipe removes from the shadow, once, after the teacher has studied; and how a state records that.
 
-Owns the smaller model and the record's bytes. Does not know optimizers or averages. A state's record is JSON,
-{"steps": the prune_structured steps as text, "shapes": what `compressors.pruning.shapes` records}.
+Owns the smaller model, and the record: JSON, {"steps": the prune_structured steps as text, "shapes": what
+`compressors.pruning.shapes` records}. Does not know optimizers or averages.
 """
 
 import copy
@@ -20,10 +20,10 @@ from streams.errors import ConfigError
 
 
 def remove(model: nn.Module, recipe: Recipe, data: Data, task: Task, teacher: nn.Module, seed: int) -> dict[str, Any]:
-    """Take the first part of the chain on a plain model, in place; gives its shapes. `teacher` is the model as it was.
+    """Remove the recipe's units from a plain model, in place; return its new shapes. `teacher` is the model as it was.
 
     Raises:
-        ConfigError: there are no units to remove; says why.
+        ConfigError: there are no units to remove; the message says why.
     """
     removed, _ = remove_units(model, recipe.split()[0], data, task, teacher, seed)
     if not (smaller := shapes(teacher, model)):
@@ -32,10 +32,10 @@ def remove(model: nn.Module, recipe: Recipe, data: Data, task: Task, teacher: nn
 
 
 def smaller(plain: nn.Module, shapes: dict[str, Any]) -> nn.Module:
-    """Give a copy of a plain model in other shapes, all zero where these differ.
+    """Return a copy of a plain model in other shapes; a weight whose shape differs is all zero.
 
     Raises:
-        ConfigError: they are of another model.
+        ConfigError: the shapes are those of another model.
     """
     model = copy.deepcopy(plain)
     try:
@@ -46,24 +46,25 @@ def smaller(plain: nn.Module, shapes: dict[str, Any]) -> nn.Module:
 
 
 def pack(recipe: Recipe, shapes: dict[str, Any]) -> Tensor:
-    """Give the record as a tensor of bytes."""
+    """Return the record as a tensor of bytes."""
     text = json.dumps({"steps": _steps(recipe), "shapes": shapes}, sort_keys=True)
     return torch.tensor(list(text.encode()), dtype=torch.uint8)
 
 
 def unpack(recipe: Recipe, record: Tensor | None) -> dict[str, Any]:
-    """Give the shapes of a state's shadow; none, if it has those of its teacher and the recipe removes no unit.
+    """Return the shapes of a state's shadow; {} if it has no record: then its shapes are those of its teacher.
 
     Raises:
-        ConfigError: the recipe removes other units than those that the state's shadow lacks.
+        ConfigError: the state's shadow has lost units by other steps than the recipe's.
     """
-    told: dict[str, Any] = json.loads(bytes(record.tolist())) if record is not None else {"steps": "", "shapes": {}}
-    if told["steps"] != _steps(recipe):
+    removed: dict[str, Any] = json.loads(bytes(record.tolist())) if record is not None else {"steps": "", "shapes": {}}
+    if removed["steps"] != _steps(recipe):
         raise ConfigError(
-            f"the state's shadow lost units by '{told['steps'] or 'no step'}', but the recipe now has "
-            f"'{_steps(recipe) or 'no such step'}': what is removed stays removed; put these steps back, or begin anew"
+            f"the state's shadow lost units by '{removed['steps'] or 'no step'}', but the recipe now has "
+            f"'{_steps(recipe) or 'no such step'}': what is removed stays removed; put these steps back, or begin a "
+            "new feed"
         )
-    shapes: dict[str, Any] = told["shapes"]
+    shapes: dict[str, Any] = removed["shapes"]
     return shapes
 
 

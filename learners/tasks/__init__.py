@@ -1,6 +1,6 @@
-"""What a model answers, and what is measured of it.
+"""What is predicted: what a label is, the loss, and what is measured.
 
-task.py        the contract: target, loss, slope, bounds and metrics
+task.py        the contract: labels, loss, slope, bounds and metrics
 metrics.py     streaming metrics, with their names and units
 binary.py      yes or no
 classes.py     one of K classes
