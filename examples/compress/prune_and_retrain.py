@@ -1,8 +1,8 @@
-"""Step 1: remove weights, then let what is left learn again. A small CNN on handwritten digits.
+"""Step 1: remove weights, then train the others further. A small CNN on handwritten digits.
 
-Shows four ways to prune a net that has learned, how much each costs at once, how much of it comes back when the rest is
-trained further under the same masks, and what the artifact takes. Zeros make a file smaller and a call no faster;
-channels that are removed as a whole make both smaller.
+Shows five ways to prune a trained net: how much accuracy each costs at once, how much returns when the other weights
+train further under the same masks, and the artifact's bytes. Zeros make the file smaller but calls no faster; whole
+channels that are removed make the file smaller and calls faster.
 
     python examples/compress/prune_and_retrain.py [--images mnist] [--rows 600]
 """
@@ -31,10 +31,10 @@ def main(images: str, rows: int) -> None:
             f"{name:28} {once.accuracy:>12.2f} {after.accuracy:>14.2f} {control - after.accuracy:>8.2f} "
             f"{after.bytes:>9,.0f} {size / after.bytes:>8.1f}×"
         )
-    print("\nloss: of accuracy, against the float net that was trained on for as long")
+    print("\nloss: in accuracy, compared with the float net after as much further training")
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    given = asked(__doc__)
-    main(given.images, given.rows)
+    arguments = asked(__doc__)
+    main(arguments.images, arguments.rows)

@@ -1,7 +1,7 @@
 """Step 2: fewer bits for each weight, with and without training through the rounding. A small CNN on digits.
 
-Shows what rounding to int8, int4 and bfloat16 costs when it is done to a net that has learned, what training with fake
-quantization gives back, that the artifact answers as the form that was trained (parity), and both steps in one chain.
+Shows what rounding a trained net to int8, int4 and bfloat16 costs, how much training with fake quantization regains,
+that the artifact answers as the training form does (parity), and pruning and quantization in one recipe.
 
     python examples/compress/quantize_and_retrain.py [--images mnist] [--rows 600]
 """
@@ -38,11 +38,11 @@ def main(images: str, rows: int) -> None:
             f"{name:30} {made.accuracy:>12.2f} {like - made.accuracy:>8.2f} {made.bytes:>9,.0f} "
             f"{size / made.bytes:>8.1f}× {made.parity:>9.1e}"
         )
-    print("\nloss: of accuracy, against the float net that was trained as long")
+    print("\nloss: in accuracy, compared with the float net that was trained as long")
     print("parity: the largest difference between artifact and training form, as a share of the largest output")
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    given = asked(__doc__)
-    main(given.images, given.rows)
+    arguments = asked(__doc__)
+    main(arguments.images, arguments.rows)

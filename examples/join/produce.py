@@ -1,4 +1,4 @@
-"""A day of impressions, one every two seconds, and a click for one in seven: `python produce.py BROKER`."""
+"""Publishes a day of impressions, one every two seconds, and clicks for one in seven: `python produce.py HOST:PORT`."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ def publish(sink: Sink, topic: str, at_ms: int, event: dict[str, object]) -> Non
 
 
 def main(bootstrap: str) -> None:
-    """Publish all, in order of time, as a live feed would."""
+    """Publish all events to a broker at host:port, impressions and clicks as they would come."""
     with closing(Sink(bootstrap)) as sink:
         for n in range(IMPRESSIONS):
             shown_ms = START_MS + n * EACH_MS
