@@ -1,12 +1,12 @@
-"""The artifact: one safetensors file that is served.
+"""The artifact: one safetensors file, which is served.
 
 make.py        a trained form into an artifact, measured
-format.py      the file, packed, checked and loaded
-stored.py      one weight as it is stored
-packing.py     whole numbers and sparse weights as bytes
+format.py      the file: packed, checked and loaded
+stored.py      one compressed weight as it is stored
+packing.py     numbers as bytes, in few bits and without their zeros
 manifest.py    where an artifact comes from, and what was measured
-parity.py      does the artifact answer as its training form does
-folder.py      artifacts in folders, by digest
+parity.py      whether the artifact answers as its training form does
+folder.py      artifacts in folders, also for Hugging Face's from_pretrained
 """
 
 from compressors.artifact.format import Description, describe, floats, load, pack, with_manifest

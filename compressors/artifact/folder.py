@@ -1,7 +1,7 @@
-"""Artifacts in plain folders, to hand on and to take back; in Hugging Face's layout where the model is one of theirs.
+"""Artifacts in plain folders, for exchange; also in Hugging Face's layout if the model is one of theirs.
 
-Owns the names in the folder and that a file is there whole or not at all. Does not know registries, networks or what is
-in an artifact beyond its own description.
+Owns the names of the files, and that each is written as a whole or not at all. Does not know registries or networks, or
+of an artifact more than its description.
 """
 
 import json
@@ -44,10 +44,10 @@ def push(data: bytes, folder: Path, factory: Callable[[], nn.Module] | None = No
     >>> pushed == small.description
     True
     """
-    told = artifact.describe(data)
+    description = artifact.describe(data)
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / ARTIFACT, data)
-    _write(folder / DESCRIPTION, json.dumps(asdict(told), indent=1).encode())
+    _write(folder / DESCRIPTION, json.dumps(asdict(description), indent=1).encode())
     model = factory() if factory else None
     config: Any = getattr(model, "config", None)
     if model is not None and hasattr(config, "to_json_string"):
@@ -57,7 +57,7 @@ def push(data: bytes, folder: Path, factory: Callable[[], nn.Module] | None = No
             _write(
                 folder / WEIGHTS, save({name: t.contiguous().clone() for name, t in state.items()}, {"format": "pt"})
             )
-    return told
+    return description
 
 
 def pull(folder: Path) -> bytes:
@@ -79,7 +79,7 @@ def pull(folder: Path) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as wrong:
-        raise ArtifactError(f"{folder} holds no {ARTIFACT}: {wrong.strerror}") from wrong
+        raise ArtifactError(f"{folder} has no {ARTIFACT}: {wrong.strerror}") from wrong
     artifact.describe(data)
     return data
 

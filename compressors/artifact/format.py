@@ -1,8 +1,9 @@
 """The artifact: one safetensors file with compressed weights, made from a training form and loaded to be served.
 
 Owns the format (version 3) and its checks. Does not know registries, training, engines or who serves. Nothing is
-unpickled. The metadata's one entry `shadowstream` is JSON; its first member `digest` is the SHA-256 of the whole file
-with these 64 digits as zeros, so that no byte can change unseen. It guards against accidents, not against a forger.
+unpickled. The file's metadata has one entry, `shadowstream`, the head: JSON whose first member `digest` is the SHA-256
+of the whole file with these 64 digits as zeros, so no byte can change unnoticed. It protects against accidents, not
+against a forger.
 """
 
 import json
@@ -18,7 +19,7 @@ from safetensors.torch import save as write_tensors
 from torch import Tensor, nn
 
 from compressors.artifact.manifest import as_read, origin
-from compressors.artifact.stored import Stored, parts_of, stored, value_of, zeros
+from compressors.artifact.stored import Stored, Whole, parts_of, stored, value_of, zeros
 from compressors.errors import ArtifactError
 from compressors.form import Weight, find, kind_of, left, open_encoders, shadow, weights
 from compressors.pruning.shapes import reshape
@@ -26,16 +27,16 @@ from compressors.quantization.int8 import with_kernels
 from compressors.quantization.layers import Shadow, mask_name
 
 FORMAT = 3
-READ = (2, FORMAT)  # 2 has neither transposed weights nor those of attention
+READ = (2, FORMAT)  # the formats that can be read; 2 has no transposed weights and none of attention
 _BLANK = "0" * 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What an artifact says of itself. `manifest` is what its maker gave; `weights` are the compressed ones.
+    """What an artifact says of itself. `weights` are the compressed ones, `manifest` is what its maker added.
 
-    `sparsity` is the share of zeros among them, `sparsity_all` among all numbers; `left` says by module what stayed in
-    float, and why; `float_bytes` is the size of the same model in float.
+    `sparsity` is the share of zeros among the compressed weights, `sparsity_all` among all numbers; `left` has the
+    modules that stayed in float, with the reason; `float_bytes` is the size in bytes of the same model in float.
     """
 
     digest: str
@@ -50,7 +51,7 @@ class Description:
 
     @property
     def emptied(self) -> tuple[str, ...]:
-        """The weights of which nothing is left: such a layer gives its bias, whatever comes in."""
+        """The weights that are all zero: such a layer returns its bias, whatever its input."""
         return tuple(name for name, one in self.weights.items() if one.sparsity == 1)
 
 
@@ -61,36 +62,36 @@ def pack(
     shapes: Mapping[str, Any] | None = None,
     float_bytes: int | None = None,
 ) -> bytes:
-    """Convert a training form to an artifact. Equal models and manifests give equal bytes.
+    """Return the artifact of a training form. Equal models and manifests have equal bytes.
 
-    Where whole units were removed, `shapes` is what `pruning/shapes.py` has recorded of that, the form may be a plain
-    model, and `float_bytes` is what the model took before.
+    If whole units were removed, `shapes` is their record by `compressors/pruning/shapes.py`, `float_bytes` the size of
+    the model before, and the form may be a plain model.
 
     Raises:
         ValueError: not a training form, a number that is not finite, or a manifest that is not JSON.
     """
-    found = find(form) if shapes else weights(form)
+    compressed = find(form) if shapes else weights(form)
     rest = {name: t.detach().contiguous().clone() for name, t in _rest(form).items()}
     tensors = {f"plain/{name}": t for name, t in rest.items()}
-    told = {}
-    for name, weight in found.items():
+    entries = {}
+    for name, weight in compressed.items():
         parts = parts_of(weight)
         tensors |= {f"weight/{name}/{part}": t for part, t in parts.items()}
-        told[name] = stored(form, weight, parts)
+        entries[name] = stored(form, weight, parts)
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise ValueError(f"{name} holds a number that is not finite: this model cannot be packed")
-    head = {"digest": _BLANK, "format": FORMAT, "weights": {name: asdict(one) for name, one in told.items()}}
+            raise ValueError(f"{name} has a number that is not finite: this model cannot be packed")
+    head = {"digest": _BLANK, "format": FORMAT, "weights": {name: asdict(one) for name, one in entries.items()}}
     head |= {
         "shapes": dict(shapes or {}),
         "left": left(form),
-        "figures": _figures(found, rest, told, float_bytes),
+        "figures": _figures(compressed, rest, entries, float_bytes),
     }
     return _sealed(tensors, head, manifest)
 
 
 def with_manifest(data: bytes, manifest: Mapping[str, Any]) -> bytes:
-    """Give the artifact that `pack` would have made with another manifest; nothing is packed again.
+    """Return the artifact that `pack` would have made with another manifest; nothing is packed again.
 
     Raises:
         ArtifactError: as `load`.
@@ -100,8 +101,8 @@ def with_manifest(data: bytes, manifest: Mapping[str, Any]) -> bytes:
 
 
 def _sealed(tensors: dict[str, Tensor], head: Mapping[str, Any], manifest: Mapping[str, Any]) -> bytes:
-    told = {**head, "digest": _BLANK, "manifest": as_read(manifest)}
-    blank = write_tensors(tensors, {"shadowstream": json.dumps(told, allow_nan=False)})
+    blank_head = {**head, "digest": _BLANK, "manifest": as_read(manifest)}
+    blank = write_tensors(tensors, {"shadowstream": json.dumps(blank_head, allow_nan=False)})
     return blank.replace(_BLANK.encode(), sha256(blank).hexdigest().encode(), 1)
 
 
@@ -127,11 +128,11 @@ def load(data: bytes, factory: Callable[[], nn.Module]) -> nn.Module:
         model = factory()
     try:
         reshape(model, head["shapes"])
-        told = _told(head)
-        state, whole = _state(data, told)
-        _serve(model, told)
+        entries = _weights(head)
+        state, whole = _state(data, entries)
+        _serve(model, entries)
         model.load_state_dict(state)
-        model = with_kernels(model, {used: whole[name] for name in whole for used in told[name].inputs})
+        model = with_kernels(model, {used: whole[name] for name in whole for used in entries[name].inputs})
     except (SafetensorError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as wrong:
         maker = origin(head["manifest"])
         made = f"; it was made from {maker}" if maker else ""
@@ -156,39 +157,42 @@ def describe(data: bytes) -> Description:
     'torch.nn.modules.linear:Linear'
     """
     head = _head(data)
-    told = {name: head[name] for name in ("digest", "format", "left", "manifest")}
-    return Description(bytes=len(data), weights=_told(head), **told, **head["figures"])
+    members = {name: head[name] for name in ("digest", "format", "left", "manifest")}
+    return Description(bytes=len(data), weights=_weights(head), **members, **head["figures"])
 
 
 def floats(data: bytes) -> dict[str, Tensor]:
-    """Give the state of the plain model that answers as the artifact does, but for how layers see their inputs.
+    """Return the state of a plain model that answers as the artifact does, except that inputs are not rounded.
 
     Raises:
         ArtifactError: as `load`.
     """
-    told = _told(_head(data))
+    entries = _weights(_head(data))
     try:
-        return _state(data, told)[0]
+        return _state(data, entries)[0]
     except (SafetensorError, KeyError, ValueError) as wrong:
         raise ArtifactError(f"the artifact is not whole: {wrong}") from wrong
 
 
-def _told(head: Mapping[str, Any]) -> dict[str, Stored]:
+def _weights(head: Mapping[str, Any]) -> dict[str, Stored]:
     return {name: Stored.read(one) for name, one in head["weights"].items()}
 
 
-def _state(data: bytes, told: Mapping[str, Stored]) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]:
-    """Read all tensors by their names in the model, in float, and the whole numbers of those that have them."""
+def _state(data: bytes, entries: Mapping[str, Stored]) -> tuple[dict[str, Tensor], dict[str, Whole]]:
+    """Return all tensors in float, by their names in the model, and the weights that have whole numbers as these."""
     tensors = read_tensors(data)
     state = {name.removeprefix("plain/"): t for name, t in tensors.items() if name.startswith("plain/")}
-    whole: dict[str, tuple[Tensor, Tensor]] = {}
-    for name, one in told.items():
-        state |= dict.fromkeys(one.inputs, value_of(name, one, tensors, whole))
+    whole: dict[str, Whole] = {}
+    for name, entry in entries.items():
+        value, numbers = value_of(name, entry, tensors)
+        state |= dict.fromkeys(entry.inputs, value)
+        if numbers is not None:
+            whole[name] = numbers
     return state, whole
 
 
 def _rest(form: nn.Module) -> dict[str, Tensor]:
-    """Give the state that is neither a compressed weight nor a mask, by name."""
+    """Return the state that is neither a compressed weight nor a mask, by name."""
     layers = {path: layer for path, layer in form.named_modules(remove_duplicate=False) if isinstance(layer, Shadow)}
     own = {n for layer in layers.values() for n in layer.weight_names()}
     own |= {mask_name(n) for n in own}
@@ -200,32 +204,35 @@ def _rest(form: nn.Module) -> dict[str, Tensor]:
     return {name: t for name, t in form.state_dict().items() if not compressed(name)}
 
 
-def _serve(model: nn.Module, told: Mapping[str, Stored]) -> None:
-    """Make the layers see their inputs as they were trained to."""
-    for one in told.values():
-        for name, inputs in one.inputs.items():
+def _serve(model: nn.Module, entries: Mapping[str, Stored]) -> None:
+    """Make the layers round their inputs as in training."""
+    for entry in entries.values():
+        for name, inputs in entry.inputs.items():
             layer = model.get_submodule(name.rpartition(".")[0])
             if kind_of(layer):
-                shadow(layer).begin(one.spec(inputs), served=True)
+                shadow(layer).begin(entry.spec(inputs), served=True)
     open_encoders(model)
 
 
 def _figures(
-    found: Mapping[str, Weight], rest: Mapping[str, Tensor], told: Mapping[str, Stored], float_bytes: int | None
+    compressed: Mapping[str, Weight],
+    rest: Mapping[str, Tensor],
+    entries: Mapping[str, Stored],
+    float_bytes: int | None,
 ) -> dict[str, Any]:
-    counts = {name: weight.value.numel() for name, weight in found.items()}
-    none = sum(told[name].sparsity * n for name, n in counts.items())
-    compressed, others = sum(counts.values()), sum(t.numel() for t in rest.values())
-    size = sum(t.numel() * t.element_size() for t in (*rest.values(), *(w.value for w in found.values())))
+    counts = {name: weight.value.numel() for name, weight in compressed.items()}
+    pruned = sum(entries[name].sparsity * n for name, n in counts.items())
+    numbers, others = sum(counts.values()), sum(t.numel() for t in rest.values())
+    size = sum(t.numel() * t.element_size() for t in (*rest.values(), *(w.value for w in compressed.values())))
     return {
         "float_bytes": float_bytes or size,
-        "sparsity": none / max(1, compressed),
-        "sparsity_all": (none + sum(map(zeros, rest.values()))) / (compressed + others),
+        "sparsity": pruned / max(1, numbers),
+        "sparsity_all": (pruned + sum(map(zeros, rest.values()))) / (numbers + others),
     }
 
 
 def _head(data: bytes) -> dict[str, Any]:
-    """Check the bytes and read their JSON head: the format first, so that a newer one is called newer."""
+    """Return the head of an artifact, checked: its format before its digest, so that a newer one is called newer."""
     try:
         end = 8 + int.from_bytes(data[:8], "little")
         head: dict[str, Any] = json.loads(json.loads(data[8:end])["__metadata__"]["shadowstream"])
@@ -234,7 +241,9 @@ def _head(data: bytes) -> dict[str, Any]:
         raise ArtifactError(f"not an artifact, or its head is damaged ({len(data)} bytes): {wrong!r}") from wrong
     if form not in READ:
         age = "newer than" if form > FORMAT else "older than"
-        raise ArtifactError(f"artifact format {form} is {age} what this version of Shadowstream reads {READ}")
+        raise ArtifactError(
+            f"artifact format {form} is {age} the formats that this version of Shadowstream reads: {READ}"
+        )
     if sha256(data.replace(digest.encode(), _BLANK.encode(), 1)).hexdigest() != digest:
         raise ArtifactError(
             f"the artifact is truncated or altered: its {len(data)} bytes do not have the digest {digest}"

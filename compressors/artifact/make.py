@@ -1,7 +1,7 @@
-"""A trained form becomes an artifact: packed, loaded again, compared, measured, and sealed with what was found.
+"""A trained form becomes an artifact: packed, loaded again, compared, measured, and sealed with the results.
 
-Owns the order of these steps and what is refused. Does not know how the form was trained, or who asks: `compress` and
-the loop make their artifacts here.
+Owns the order of these steps and what is refused. Does not know how the form was trained, or who calls: `compress` and
+the loop both make their artifacts here.
 """
 
 import math
@@ -51,8 +51,8 @@ def make(
     """Make the artifact of a training form that went through the recipe, and measure both on `held`.
 
     `plain` is the model before the recipe, `factory` makes one like it; form and plain are in eval mode. `manifest` is
-    what the artifact says beside what is measured here. `shapes` is what `compressors.pruning.shapes` recorded where
-    units were removed. Warn of layers that the recipe emptied, on behalf of the caller's caller.
+    what the artifact says besides what is measured here. `shapes` is the record of `compressors/pruning/shapes.py` if
+    units were removed. Layers that the recipe emptied cause a warning, located at the caller's caller.
 
     Raises:
         ValueError: as `pack`.

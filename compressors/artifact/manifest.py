@@ -1,7 +1,7 @@
-"""What an artifact says of where it comes from: the model's factory, versions, and what was measured.
+"""What an artifact says of its origin: the model's factory, versions, and what was measured.
 
 Owns these entries of the manifest. Does not know the artifact's format. A factory's name is for people to read: nothing
-is ever imported by it, for then a file would choose what code is run.
+is imported by it, because then a file would decide what code is run.
 """
 
 import copy
@@ -22,18 +22,18 @@ from compressors.artifact.parity import Parity
 def made_by(
     model: nn.Module, factory: Callable[..., nn.Module] | None, arguments: Mapping[str, Any] | None
 ) -> tuple[Callable[[], nn.Module], dict[str, Any]]:
-    """Give what makes the model anew, and its entries: "module:qualname", and the arguments where they are known.
+    """Return a function that makes a model like this one, and the entries of the manifest that name it.
 
-    If neither factory nor arguments are given, that is a copy, and the class is named; one of them alone goes with no
-    arguments, or with the class.
+    Those are "module:qualname" of the factory, by default of the model's class, and the arguments, by default none.
+    Without a factory and arguments the function copies the model.
 
     Raises:
-        ValueError: what they make has other names or shapes than the model.
+        ValueError: the factory's model has tensors of other names or shapes.
     """
-    make, told = factory or type(model), name_of(factory or type(model))
+    make, entries = factory or type(model), name_of(factory or type(model))
     if factory is None and arguments is None:
-        return lambda: copy.deepcopy(model), told
-    told["arguments"] = dict(arguments or {})
+        return lambda: copy.deepcopy(model), entries
+    entries["arguments"] = dict(arguments or {})
     with torch.random.fork_rng(devices=[]):
         made = make(**(arguments or {}))
     theirs, ours = ({name: tuple(t.shape) for name, t in m.state_dict().items()} for m in (made, model))
@@ -41,40 +41,40 @@ def made_by(
         if ours.get(name) != theirs.get(name):
             there, here = (shapes.get(name, "missing") for shapes in (theirs, ours))
             what = f"its {name} is {there}, not {here}"
-            raise ValueError(f"{origin(told)} makes another model than the one given: {what}")
-    return partial(make, **(arguments or {})), told
+            raise ValueError(f"{origin(entries)} makes another model than the one to compress: {what}")
+    return partial(make, **(arguments or {})), entries
 
 
 def name_of(factory: Callable[..., nn.Module]) -> dict[str, Any]:
-    """Name a class or function."""
+    """Return the entry that names a class or function."""
     named: Any = factory if hasattr(factory, "__qualname__") else type(factory)
     return {"factory": f"{named.__module__}:{named.__qualname__}"}
 
 
 def origin(manifest: Mapping[str, Any]) -> str | None:
-    """Say in a word what made the model, as "module:qualname(width=64)"; None if it is not known."""
+    """Return what made the model, as in "module:qualname(width=64)"; None if it is not known."""
     if (factory := manifest.get("factory")) is None:
         return None
-    given = manifest.get("arguments")
-    told = ", ".join(f"{k}={v!r}" for k, v in given.items()) if isinstance(given, Mapping) else "..."
-    return f"{factory}({told})"
+    named = manifest.get("arguments")
+    arguments = ", ".join(f"{k}={v!r}" for k, v in named.items()) if isinstance(named, Mapping) else "..."
+    return f"{factory}({arguments})"
 
 
 def versions(model: nn.Module) -> dict[str, str]:
-    """Give the versions of Python, of Shadowstream, and of the installed packages that the model's modules are from."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python, torch, Shadowstream, and the packages that the model's modules come from."""
+    installed = {"python": platform.python_version()}
     packages = {type(module).__module__.partition(".")[0] for module in model.modules()}
     for name in sorted(packages | {"torch", "shadowstream"}):
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
-            continue  # a file of the user's own has none
-    return found
+            continue  # a user's own module is not a package
+    return installed
 
 
 class Quality(NamedTuple):
-    """Losses on the held-out rows: means of the plain model and of the artifact, and the standard error of their
-    difference; NaN or infinite where the losses are.
+    """Losses on `rows` held-out rows: the means of the plain model and of the artifact, and the standard error of their
+    difference. They are NaN or infinite if a loss is.
     """
 
     loss_before: float
@@ -90,7 +90,7 @@ class Quality(NamedTuple):
 
 
 def measured(agreement: Parity, quality: Quality) -> dict[str, Any]:
-    """Return the entries of what was measured; None stands for a number that is not finite."""
+    """Return the entries of what was measured; a number that is not finite becomes None."""
     return {
         name: {key: finite(value) for key, value in figures._asdict().items()}
         for name, figures in (("parity", agreement), ("quality", quality))
@@ -98,10 +98,10 @@ def measured(agreement: Parity, quality: Quality) -> dict[str, Any]:
 
 
 def joined(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """Join what we write before anything is measured with what a user adds.
+    """Return one manifest of what is known before anything is measured, `ours`, and what a user adds, `theirs`.
 
     Raises:
-        ValueError: they have a name in common, or it is not JSON.
+        ValueError: a user's name is one of ours, or the manifest is not JSON.
     """
     if taken := [name for name in theirs if name in (*ours, "arguments", "parity", "quality")]:
         raise ValueError(f"manifest: {', '.join(taken)} is written by compress itself; choose another name")
@@ -109,7 +109,7 @@ def joined(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]
 
 
 def as_read(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a manifest as it will be read again.
+    """Return a manifest as JSON will return it.
 
     Raises:
         ValueError: it is not JSON.
@@ -117,7 +117,7 @@ def as_read(manifest: Mapping[str, Any]) -> dict[str, Any]:
     try:
         read: dict[str, Any] = json.loads(json.dumps(dict(manifest), allow_nan=False))
     except (TypeError, ValueError) as wrong:
-        raise ValueError(f"a manifest, with the factory's arguments, is JSON: {wrong}") from wrong
+        raise ValueError(f"a manifest, with the factory's arguments, must be JSON: {wrong}") from wrong
     return read
 
 

@@ -1,6 +1,6 @@
-"""Numbers as bytes: whole numbers in as few bits as they need, and of sparse tensors only what is not zero.
+"""Numbers as bytes: whole numbers in as few bits as they need, and sparse tensors without their zeros.
 
-Owns the choice between dense and sparse, whichever is smaller, and its inverse. Does not know layers or files.
+Owns the choice between dense and sparse, whichever is smaller, and the way back. Does not know layers or files.
 """
 
 from collections.abc import Mapping
@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-VIEWS = {torch.bfloat16: torch.int16}  # numpy has no bfloat16: its bits pass through as they are
+VIEWS = {torch.bfloat16: torch.int16}  # numpy has no bfloat16: its bits are taken as whole numbers
 
 
 def pack(values: Tensor, bits: int | None = None) -> dict[str, Tensor]:
-    """Give `{"dense"}`, or `{"where", "nonzero"}` with a bit for each number and the nonzero ones.
+    """Return the numbers as `{"dense"}`, or as `{"where", "nonzero"}`: a bit for each number, and those that are not 0.
 
-    With `bits` (2 to 8) the numbers are whole and symmetric, and take that many bits each.
+    With `bits` (2 to 8) the numbers are whole and symmetric, and take so many bits each.
     """
     flat = values.contiguous().view(VIEWS.get(values.dtype, values.dtype)).numpy().ravel()
     where, nonzero = np.packbits(flat != 0), flat[flat != 0]
@@ -26,7 +26,7 @@ def pack(values: Tensor, bits: int | None = None) -> dict[str, Tensor]:
 
 
 def unpack(parts: Mapping[str, Tensor], shape: torch.Size, dtype: torch.dtype, bits: int | None = None) -> Tensor:
-    """Undo `pack`; `dtype` is what was packed.
+    """Return the tensor that `pack` packed; `dtype` is its type.
 
     Raises:
         KeyError: a part is missing.
@@ -39,16 +39,16 @@ def unpack(parts: Mapping[str, Tensor], shape: torch.Size, dtype: torch.dtype, b
     else:
         packed, flat = parts["where"].numpy(), np.zeros(size, dtype=kind)
         if packed.size != -(-size // 8):
-            raise ValueError(f"{packed.size} bytes of places for {size} numbers")
+            raise ValueError(f"{packed.size} bytes say which of {size} numbers are not zero")
         where = np.unpackbits(packed, count=size).astype(bool)
         flat[where] = _lengthen(parts["nonzero"].numpy(), int(where.sum()), bits)
     if flat.size != size or flat.dtype != kind:
-        raise ValueError(f"{flat.size} numbers of {flat.dtype} where {size} of {kind} belong")
+        raise ValueError(f"{flat.size} numbers of {flat.dtype}, expected {size} of {kind}")
     return torch.from_numpy(flat).view(dtype).reshape(shape)
 
 
 def _shorten(whole: np.ndarray, bits: int | None) -> np.ndarray:
-    """Write int8 numbers in `bits` bits each, two's complement, the highest bit first."""
+    """Return int8 numbers packed in `bits` bits each, two's complement, the highest bit first."""
     if bits is None or bits == 8:
         return whole
     each = np.unpackbits(whole.astype(np.int8).view(np.uint8)[:, None], axis=1)[:, 8 - bits :]

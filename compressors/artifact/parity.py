@@ -1,6 +1,6 @@
-"""Parity: does the artifact answer as its training form does? If not, the candidate is refused.
+"""Parity: whether the artifact answers as its training form does. If it does not, it is refused.
 
-Owns the comparison and the rule. Does not know what the two models are.
+Owns the comparison and its bounds. Does not know what the two models are.
 """
 
 import math
@@ -14,9 +14,11 @@ LARGEST, MEAN, CHANGED = 0.05, 1e-3, 2e-3
 
 
 class Parity(NamedTuple):
-    """Differences of two outputs (N, K) as shares of the first one's largest magnitude, and of rows decided otherwise.
+    """How far two models' outputs (N, K) are apart.
 
-    A decision is the sign of the output where K = 1, else the largest of the K. What is not finite gives NaN.
+    `largest` and `mean` are of the absolute differences, as shares of the first outputs' largest magnitude. `changed`
+    is the share of rows with another decision: the output's sign if K = 1, else the largest of the K. All are NaN if a
+    difference is not finite.
     """
 
     largest: float
@@ -24,10 +26,10 @@ class Parity(NamedTuple):
     changed: float
 
     def refusal(self, mean: float = MEAN, who: str = "artifact and training form") -> str | None:
-        """Say why the two do not agree, or None if they do. `mean` is the bound of the mean difference.
+        """Return why the two do not agree, None if they do. `mean` bounds the mean difference.
 
-        The bounds let a row here and there move by an int8 step (1/127 of a layer's range), as where a last bit rounds
-        an input the other way, and hardly any on average: a wrong weight does not pass.
+        The bounds let single rows move by an int8 step (1/127 of a layer's range), as happens when a last bit rounds an
+        input the other way, but hardly move the average: a wrong weight does not pass.
         """
         for name, value, most in zip(self._fields, self, (LARGEST, mean, CHANGED), strict=True):
             if not value <= most:  # NaN is refused too
@@ -36,7 +38,7 @@ class Parity(NamedTuple):
 
 
 def parity(a: Callable[..., Tensor], b: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Parity:
-    """Run both, in eval mode, on the same rows.
+    """Return the parity of two models, in eval mode, on the same rows.
 
     Raises:
         ValueError: the outputs' shapes differ, or there are no rows.

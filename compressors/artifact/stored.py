@@ -1,11 +1,11 @@
-"""A compressed weight in an artifact: which tensors hold it, what is said of it, and its values again.
+"""A compressed weight in an artifact: the tensors that hold it, the entry that describes it, and its value from both.
 
-Owns a weight's parts, between its layer and the file. Does not know the file's format, nor how numbers become bytes.
+Owns the way of a weight between its layer and the file. Does not know the file's format, or how numbers become bytes.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +19,11 @@ from compressors.steps import Inputs, Quantize
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """One compressed weight: its shape, how its numbers are written, and what they take.
+    """One compressed weight: its shape, how its numbers are stored, the share of zeros, and its size in bytes.
 
-    `inputs` says how the layer that uses it sees its inputs, under the weight's name there: one that is shared has
-    several. A `transposed` one is (inputs, outputs); its numbers are written the other way round, as all others are.
+    `inputs` says how the layer that uses the weight rounds its inputs, by the weight's name in that layer; a shared
+    weight has several. The shape of a `transposed` weight is (inputs, outputs); its numbers are stored as (outputs,
+    inputs), like all others.
     """
 
     shape: tuple[int, ...]
@@ -34,17 +35,24 @@ class Stored:
     transposed: bool = False
 
     @classmethod
-    def read(cls, given: Mapping[str, Any]) -> "Stored":
-        """Read what `asdict` gave, by way of JSON."""
-        return cls(**{**given, "shape": tuple(given["shape"])})
+    def read(cls, entry: Mapping[str, Any]) -> "Stored":
+        """Return the weight that an entry describes: what `asdict` returned, read from JSON."""
+        return cls(**{**entry, "shape": tuple(entry["shape"])})
 
     def spec(self, inputs: Inputs = "float") -> Quantize | None:
-        """Say how the weight is quantized, None if it is not."""
+        """Return how the weight is quantized, None if it is not."""
         return None if self.weights.startswith("float") else Quantize(self.weights, inputs, self.group)
 
 
+class Whole(NamedTuple):
+    """A weight as whole numbers (O, ...) in int8, and its scales (O, G), one for each group of an output."""
+
+    numbers: Tensor
+    scale: Tensor
+
+
 def parts_of(weight: Weight) -> dict[str, Tensor]:
-    """Give the tensors that hold a weight, by the last part of their names."""
+    """Return the tensors that hold a weight, by the last part of their names."""
     value, spec = weight.layer.turned(weight.value.detach() * weight.mask), weight.layer.spec
     if spec is None:
         return pack(value)
@@ -55,7 +63,7 @@ def parts_of(weight: Weight) -> dict[str, Tensor]:
 
 
 def stored(form: nn.Module, weight: Weight, parts: Mapping[str, Tensor]) -> Stored:
-    """Describe a weight of a training form and its parts."""
+    """Return the entry of a weight of a training form, which is held by these parts."""
     spec, state = weight.layer.spec, form.state_dict(keep_vars=True)
     used = [name for name, value in state.items() if value is weight.value]
     layers = {name: cast(Shadow, form.get_submodule(name.rpartition(".")[0])) for name in used}
@@ -70,21 +78,21 @@ def stored(form: nn.Module, weight: Weight, parts: Mapping[str, Tensor]) -> Stor
     )
 
 
-def value_of(name: str, one: Stored, tensors: Mapping[str, Tensor], whole: dict[str, tuple[Tensor, Tensor]]) -> Tensor:
-    """Give a weight in float; its whole numbers (O, ...) and scales, where it has them, are put into `whole`."""
-    prefix, spec = f"weight/{name}/", one.spec()
-    shape = torch.Size(reversed(one.shape) if one.transposed else one.shape)
+def value_of(name: str, entry: Stored, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Whole | None]:
+    """Return a weight in float, and as whole numbers if it is stored so."""
+    prefix, spec, whole = f"weight/{name}/", entry.spec(), None
+    shape = torch.Size(reversed(entry.shape) if entry.transposed else entry.shape)
     parts = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
     if spec is None:
-        value = unpack(parts, shape, getattr(torch, one.weights))
+        value = unpack(parts, shape, getattr(torch, entry.weights))
     elif spec.weights == "bfloat16":
         value = unpack(parts, shape, torch.bfloat16).to(torch.float32)
     else:
-        whole[name] = unpack(parts, shape, torch.int8, spec.bits), parts["scale"]
-        value = from_whole(*whole[name], spec)
-    return value.t().contiguous() if one.transposed else value
+        whole = Whole(unpack(parts, shape, torch.int8, spec.bits), parts["scale"])
+        value = from_whole(*whole, spec)
+    return value.t().contiguous() if entry.transposed else value, whole
 
 
 def zeros(tensor: Tensor) -> int:
-    """Count them."""
+    """Return the number of zeros."""
     return tensor.numel() - int(tensor.count_nonzero())

@@ -60,7 +60,7 @@ def test_a_hugging_face_model_has_its_own_layout_beside(tmp_path: Path) -> None:
 
 
 def test_what_is_not_an_artifact_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"holds no artifact\.safetensors: No such file"):
+    with pytest.raises(ArtifactError, match=r"has no artifact\.safetensors: No such file"):
         pull(tmp_path)
     push(made(), tmp_path)
     path = tmp_path / "artifact.safetensors"

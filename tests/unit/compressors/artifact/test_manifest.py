@@ -131,8 +131,8 @@ def test_the_generator_is_left_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("told", "said"),
     [
-        ({"note": {1, 2}}, "is JSON: Object of type set"),
-        ({"note": math.nan}, "is JSON: "),
+        ({"note": {1, 2}}, "must be JSON: Object of type set"),
+        ({"note": math.nan}, "must be JSON: "),
         ({"versions": {}, "quality": 1}, "manifest: versions, quality is written by compress itself"),
     ],
 )
@@ -140,7 +140,7 @@ def test_what_cannot_be_told_is_refused(told: dict[str, Any], said: str) -> None
     with pytest.raises(ValueError, match=said):
         compress(Net(), "quantize(int8)", kink_rows(50), Squared(), manifest=told)
     if "note" in told:
-        with pytest.raises(ValueError, match="is JSON: "):
+        with pytest.raises(ValueError, match="must be JSON: "):
             artifact.with_manifest(packed({}), told)
 
 
