@@ -36,7 +36,7 @@ app.add_typer(cli_compress.app)
 
 
 def show_version(wanted: bool) -> None:
-    """Print the version and end."""
+    """Print the version and exit."""
     if wanted:
         print(f"shadowstream {version('shadowstream')}")  # noqa: T201 this is the output
         raise typer.Exit
@@ -53,7 +53,7 @@ def shadowstream(
 
 @app.command()
 def demo(picture: Picture = None, as_json: AsJson = False) -> None:
-    """Run the flights example: eleven months of real flights through the whole loop, on embedded services, afresh."""
+    """Run the flights example from its start, on embedded services: eleven months of real flights in minutes."""
     path = example("flights")
     embedded = {"kafka": config.Kafka(), "redis": config.Redis(), "ray": config.Ray()}
     settings = msgspec.structs.replace(config.load(path.with_name("shadowstream.toml")), **embedded)
@@ -64,11 +64,15 @@ def demo(picture: Picture = None, as_json: AsJson = False) -> None:
 def run(
     pipeline: PipelineFile,
     config_file: ConfigFile = None,
-    replay: Annotated[bool, typer.Option(help="Publish the pipeline's recorded feed, report, and end.")] = False,
-    fresh: Annotated[bool, typer.Option(help="Delete what the registry holds of this pipeline first.")] = False,
+    replay: Annotated[
+        bool, typer.Option(help="Publish the pipeline's recorded feed, report the results, and end.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option(help="First delete all that earlier runs of this pipeline have learned.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a pipeline against the addresses in its TOML, embedded where none is given, until Ctrl-C."""
+    """Run a pipeline until Ctrl-C. Kafka, Redis and Ray are embedded where its TOML file names none."""
     settings = load(pipeline, config_file)
     if replay:
         _replay(pipeline, settings, fresh=fresh, as_json=as_json)
@@ -81,15 +85,16 @@ def run(
 
 @app.command()
 def join(
-    feed: Annotated[Path, typer.Argument(help="A feed.py, or a pipeline.py whose feed is meant.")],
+    feed: Annotated[Path, typer.Argument(help="A feed.py, or a pipeline.py to join its feed.")],
     config_file: ConfigFile = None,
-    fresh: Annotated[bool, typer.Option(help="Delete what the registry's folder holds of this feed first.")] = False,
+    fresh: Annotated[bool, typer.Option(help="First delete all that this feed has in the registry's folder.")] = False,
     rewind: Annotated[
-        bool, typer.Option(help="The store went back in time: mark what it no longer holds as outdated, and go on.")
+        bool,
+        typer.Option(help="Mark as outdated what was written and a store restored from an older copy no longer knows."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Join a feed without a model: labelled samples to a Redis stream, a Kafka topic or Parquet files, once each."""
+    """Join a feed without a model; each labelled sample goes once to a Redis stream, a Kafka topic or Parquet."""
     console, settings = Console(stderr=as_json), load(feed, config_file)
     with joining(feed, settings, lambda text: console.print(text, highlight=False), fresh=fresh, back=rewind) as run:
         with shown(console) as show:
@@ -108,7 +113,7 @@ def show_status(
     config_file: ConfigFile = None,
     picture: Picture = None,
 ) -> None:
-    """Show how far a running pipeline is, which version serves, what became of each candidate, and what waits."""
+    """Show how far a running pipeline is, which version serves, and what became of each candidate."""
     view = status(pipeline, load(pipeline, config_file))
     Console().print(draw(view), outstanding(view.counters))
     if picture:
@@ -126,7 +131,7 @@ def example(name: str) -> Path:
 
 def _replay(path: Path, settings: config.Settings, *, fresh: bool, as_json: bool, picture: Path | None = None) -> None:
     console, snapshot = Console(stderr=as_json), Snapshot()
-    with running(path, settings, console.print, fresh=fresh) as session:
+    with running(path, settings, console.print, fresh=fresh, replay=True) as session:
         with screen(console) as shown:
             for view in session.play():
                 shown.show(view)

@@ -19,11 +19,12 @@ WIDE = 160  # columns where no terminal says how many there are; recipes are lon
 
 @app.command()
 def compress(
-    pipeline: Annotated[Path, typer.Argument(help="The pipeline.py: its model, history and task are used.")],
+    pipeline: Annotated[Path, typer.Argument(help="The pipeline.py; its model, history and task are used.")],
     recipe: Annotated[
-        str | None, typer.Option(help="Such as 'prune(amount=0.6) -> quantize(int8) -> distill'; else the pipeline's.")
+        str | None,
+        typer.Option(help="Such as 'prune(amount=0.6) -> quantize(int8) -> distill'; default: the pipeline's."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The artifact's file; else NAME.safetensors here.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write; default: NAME.safetensors.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a pipeline's model on its history, put it through a recipe, and write the artifact."""
@@ -40,21 +41,24 @@ def compress(
 
 @app.command()
 def advise(
-    pipeline: Annotated[Path, typer.Argument(help="The pipeline.py: its model, history and task are used.")],
+    pipeline: Annotated[Path, typer.Argument(help="The pipeline.py; its model, history and task are used.")],
     budget: Annotated[
         str,
-        typer.Option(help="Such as 'latency_us=50, bytes=20000, loss=0.005, minutes=5, rows=64'; none is no bound."),
+        typer.Option(help="Such as 'latency_us=50, bytes=20000, loss=0.005, minutes=5, rows=64'; default: no bound."),
     ] = "",
     recipe: Annotated[
-        list[str] | None, typer.Option(help="A recipe to try; may be repeated. Else the usual ones.")
+        list[str] | None, typer.Option(help="A recipe to try; may be repeated. Default: the usual recipes.")
     ] = None,
-    notes: Annotated[Path | None, typer.Option(help="What was tried; a later call goes on from it.")] = None,
+    notes: Annotated[
+        Path | None,
+        typer.Option(help="A file for the results so far; a later call continues from it."),
+    ] = None,
     picture: Annotated[
-        Path | None, typer.Option(help="Draw loss against latency and size, to advice.svg, say.")
+        Path | None, typer.Option(help="Draw loss against latency and size to this file, such as advice.svg.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Try recipes on a pipeline's model, each measured on this machine, and name the one to take; Ctrl-C ends early."""
+    """Try recipes on a pipeline's model, measure each on this machine, and name the best. Ctrl-C ends early."""
     console = Console(stderr=as_json)
     if not console.is_terminal:
         console = Console(stderr=as_json, width=WIDE)

@@ -14,7 +14,7 @@ from deploy.console import dead as dead_view
 from deploy.operate import actions, audit, dead
 
 app = typer.Typer()
-letters = typer.Typer(no_args_is_help=True, help="What could not be read: list it, look at it, bring it back.")
+letters = typer.Typer(no_args_is_help=True, help="Records that could not be read: list, show, publish again.")
 app.add_typer(letters, name="dead")
 
 
@@ -24,12 +24,16 @@ def show_audit(
     config_file: ConfigFile = None,
     verify: Annotated[bool, typer.Option("--verify", help="Join the log again in plain Python and compare.")] = False,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Learn all commits again and compare the learner's last state with it.")
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="Learn all commits again and compare with the learner's last state.",
+        ),
     ] = False,
-    waiting: Annotated[int, typer.Option(help="How many of those that wait longest to list.")] = 10,
+    waiting: Annotated[int, typer.Option(help="How many of the ids that have waited longest to list.")] = 10,
     as_json: AsJson = False,
 ) -> None:
-    """Check that every position was counted and every count balances, by shard and partition."""
+    """Check that no event was lost or counted twice: every equation of the counters, by shard and partition."""
     report = audit.inspect(feed, settings(feed, config_file), compare=verify, rebuild=rebuild, waiting=waiting)
     audit_view.show(Console(stderr=as_json), report)
     if as_json:
@@ -39,20 +43,20 @@ def show_audit(
 
 @app.command(name="end-of-feed")
 def end_of_feed(feed: FeedFile, why: Why, who: Who = None, config_file: ConfigFile = None, yes: Yes = False) -> None:
-    """Say that no more events come: every window closes, and what runs, ends."""
+    """Declare that no more events come: every window closes, and a running join ends when all is written."""
     actions.end_feed(feed, settings(feed, config_file), why=why, who=who, ask=_ask(yes))
 
 
 @app.command(name="accept-loss")
 def accept_loss(
     feed: FeedFile,
-    partition: Annotated[str, typer.Option(help="TOPIC:NUMBER, as the error named it.")],
+    partition: Annotated[str, typer.Option(help="TOPIC:PARTITION, as the error message names it.")],
     why: Why,
     who: Who = None,
     config_file: ConfigFile = None,
     yes: Yes = False,
 ) -> None:
-    """Go on after records that retention removed before they were read; they are counted as lost."""
+    """Go on although Kafka's retention removed records before they were read; they are counted as lost."""
     say = Console(stderr=True).print
     actions.accept_loss(
         feed, settings(feed, config_file), partition, why=why, who=who, ask=_ask(yes), say=lambda text: say(text)
@@ -63,10 +67,10 @@ def accept_loss(
 def list_letters(
     feed: FeedFile,
     config_file: ConfigFile = None,
-    limit: Annotated[int, typer.Option(help="How many of the newest to list.")] = 50,
+    limit: Annotated[int, typer.Option(help="How many records to list, the newest ones.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List what was refused: by reason, then the newest."""
+    """Count the records that could not be read by reason, and list the newest."""
     listing = dead.listed(feed, settings(feed, config_file), limit)
     if as_json:
         print_json(listing)
@@ -77,22 +81,22 @@ def list_letters(
 @letters.command()
 def show(
     feed: FeedFile,
-    position: Annotated[str, typer.Argument(help="TOPIC/PARTITION/OFFSET.")],
+    position: Annotated[str, typer.Argument(help="TOPIC/PARTITION/OFFSET, as `dead list` shows it.")],
     config_file: ConfigFile = None,
 ) -> None:
-    """Show all that is kept of one refused position."""
+    """Show all that is kept of one record that could not be read."""
     dead_view.show_one(Console(), dead.letter(feed, settings(feed, config_file), position))
 
 
 @letters.command()
 def replay(
     feed: FeedFile,
-    positions: Annotated[list[str] | None, typer.Argument(help="TOPIC/PARTITION/OFFSET, several.")] = None,
-    reason: Annotated[str | None, typer.Option(help="All whose reason holds this text.")] = None,
+    positions: Annotated[list[str] | None, typer.Argument(help="TOPIC/PARTITION/OFFSET, one or more.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Publish all records whose reason contains this text.")] = None,
     config_file: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """After a fix: publish refused records again, each once."""
+    """Publish records again, each once, after the cause was fixed."""
     replayed = dead.replay(feed, settings(feed, config_file), reason=reason, positions=tuple(positions or ()))
     if as_json:
         print_json(replayed)

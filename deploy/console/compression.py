@@ -1,7 +1,6 @@
 """How an artifact and an advice look, and the bars that one sees while they are made.
 
-Owns words and layout. Does not know how a model is compressed, or how recipes are
-chosen.
+Owns words and layout. Does not know how a model is compressed, or how recipes are chosen.
 """
 
 import math

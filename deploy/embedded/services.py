@@ -1,7 +1,7 @@
-"""Broker and store of one run: started where the settings name none, watched, ended with us, found by other processes.
+"""Broker and store of one run: started where the settings name none, watched, and ended with us.
 
-Owns the feed's folder as far as embedded services need it, and the file there that has their addresses. Does not know
-what runs on them.
+Owns the feed's folder as far as embedded services need it, and the file there by which other processes find them. Does
+not know what runs on them.
 """
 
 import shutil
@@ -25,28 +25,27 @@ ADDRESSES = "embedded.json"
 class Addresses(Struct, frozen=True):
     """The addresses of a run's embedded services; never one of the user's, which may contain a password."""
 
-    bootstrap: str | None
-    store: str | None
+    bootstrap: str | None = None
+    store: str | None = None
 
 
-def with_running(settings: Settings, folder: Path) -> Settings:
-    """Return the settings with the addresses of the embedded services of the run that uses this folder."""
-    running = msgspec.json.decode((folder / ADDRESSES).read_bytes(), type=Addresses)
-    return _with(settings, running)
+def embedded_addresses(folder: Path) -> Addresses:
+    """Return the addresses of the services that the last run in this folder embedded; they may have ended."""
+    path = folder / ADDRESSES
+    return msgspec.json.decode(path.read_bytes(), type=Addresses) if path.is_file() else Addresses()
 
 
 @contextmanager
 def provided(
     settings: Settings, folder: Path, say: Callable[[str], None], *, fresh: bool, mark: str = ADDRESSES
 ) -> Iterator["Services"]:
-    """Start what the settings leave to be embedded; leaving the `with` ends it.
+    """Start the services that have no address in the settings; leaving the `with` ends them.
 
-    `fresh` first deletes the folder's contents; a file or folder called `mark` in it shows that it holds a feed.
+    `fresh` first deletes the folder's contents; the file `mark` in it shows that it holds a feed.
 
     Raises:
         ConfigError: the folder holds a feed whose log is gone.
-        Unreachable: a service did not start; or one that was started here has ended, where the `with` ends with an
-            `Unreachable`.
+        Unreachable: a service did not start, or one that was started here has ended.
     """
     _prepare(settings, folder, fresh=fresh, mark=mark)
     with ExitStack() as stack:
@@ -63,7 +62,7 @@ def provided(
         addresses = Addresses(broker, store)
         (folder / ADDRESSES).write_bytes(msgspec.json.encode(addresses))
         services = Services(
-            settings=_with(settings, addresses),
+            settings=with_embedded(settings, addresses),
             fetch_wait_ms=KAFKA_FETCH_WAIT_MS if broker is None else EMBEDDED_FETCH_WAIT_MS,
             _started=started,
         )
@@ -86,7 +85,7 @@ class Services:
     _started: list[Service]
 
     def check(self) -> None:
-        """Look whether the services started here are running.
+        """Check that the services started here are running.
 
         Raises:
             Unreachable: one has ended.
@@ -102,14 +101,14 @@ def _prepare(settings: Settings, folder: Path, *, fresh: bool, mark: str) -> Non
         shutil.rmtree(folder, ignore_errors=True)
     if settings.kafka.bootstrap is None and (folder / mark).exists():
         raise ConfigError(
-            f"{folder} holds a feed whose log was in an embedded broker, which is gone; --fresh deletes the feed and "
-            "begins anew, kafka.bootstrap names a broker that lasts"
+            f"{folder} holds a feed whose log is gone: an embedded broker keeps nothing. --fresh deletes the feed and "
+            "begins anew; a broker that lasts is named by kafka.bootstrap"
         )
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def _with(settings: Settings, embedded: Addresses) -> Settings:
-    """Return the settings with the addresses of what they leave to be embedded."""
+def with_embedded(settings: Settings, embedded: Addresses) -> Settings:
+    """Return the settings with the addresses of the services for which they have none."""
     kafka, redis = settings.kafka, settings.redis
     if redis.embedded:
         redis = msgspec.structs.replace(redis, url=embedded.store)

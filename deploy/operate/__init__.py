@@ -1,10 +1,10 @@
 """What is done to a feed from another process.
 
-attach.py      where the feed is
+attach.py      the feed: its file, settings and clients
 status.py      how far it is
 audit.py       whether everything is there: the equations, and the log joined again
 actions.py     end it, accept a loss
 emitted.py     what was emitted
-dead.py        what was refused, and bringing it back
+dead.py        records that could not be read, and publishing them again
 compressing.py a pipeline's model compressed, without a feed
 """

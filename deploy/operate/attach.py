@@ -1,4 +1,4 @@
-"""Where a feed is: its file, settings, folder and clients, for the commands that operate on it from another process.
+"""A feed seen from another process: its file, settings, folder and clients, for the commands that operate on it.
 
 Owns finding the services, also those that a run embeds. Does not know what is done with them.
 """
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.config import Settings
-from deploy.embedded.services import ADDRESSES, with_running
+from deploy.embedded.services import Addresses, embedded_addresses, with_embedded
 from deploy.feed import Feed, load
 from deploy.registry.kinds import COMMITS
 from deploy.registry.registry import Registry
-from streams.errors import ConfigError
+from streams.errors import BrokerUnreachable, ConfigError, Unreachable
 from streams.join.batch import Readers
 from streams.join.step import Rules
 from streams.join.store import Store
@@ -25,8 +25,8 @@ from streams.kafka.broker import Broker
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """A feed, with every address in `settings`."""
+class Attached:
+    """A feed that a command operates on; `settings` have every address."""
 
     feed: Feed
     settings: Settings
@@ -35,74 +35,87 @@ class Place:
 
     @property
     def shards(self) -> int:
-        """How many there are."""
+        """How many shards there are."""
         return self.settings.join.shards
 
     @property
     def registry(self) -> Registry | None:
-        """The learner's commits, where the feed is learned."""
+        """The feed's registry, None where nothing has been learned."""
         return Registry(self.folder) if COMMITS.path(self.folder, 0).exists() else None
 
     @property
     def broker(self) -> Broker:
-        """Where the log is."""
+        """The broker that has the log."""
         return self.settings.kafka
 
     @property
     def rules(self) -> Rules:
-        """The policy's rules."""
+        """The join policy's rules."""
         return Rules.of(self.settings.join)
 
     @property
     def readers(self) -> Readers:
-        """What reads the log."""
+        """What reads the events of the log."""
         return self.feed.readers(self.settings.topics.named(self.feed.name))
 
     @property
     def tps(self) -> list[Tp]:
-        """The partitions that are joined."""
+        """The partitions that the join reads."""
         return [Tp(*tp) for tp in self.store.partitions(self.feed.name)]
 
     @property
     def dead_letters(self) -> Tp:
-        """The one partition that they are in."""
+        """The one partition of the dead letters' topic that has letters."""
         return Tp(self.readers.dead_letters, 0)
 
     def samples(self, shard: int) -> Tp:
-        """Give the partition of the samples' topic that a shard is written to."""
+        """Return the partition of the samples' topic that a shard is written to."""
         return Tp(self.settings.output.topic.replace("{pipeline}", self.feed.name), shard)
 
     def source(self, tps: Sequence[Tp]) -> "closing[Source]":
-        """Read partitions; closed at the end of a `with`."""
+        """Return a source of these partitions for a `with`, which closes it."""
         return closing(Source(self.broker, tps))
 
 
 @contextmanager
-def opened(path: Path, settings: Settings) -> Iterator[Place]:
-    """Open a feed.py or pipeline.py that runs, or ran on services that last.
+def attach(path: Path, settings: Settings) -> Iterator[Attached]:
+    """Connect to the feed of a feed.py or pipeline.py that runs, or that ran on services that last.
 
     Raises:
-        ConfigError: a service is not given, and nothing that runs here has embedded one.
+        ConfigError: a service has no address, and no run in this folder has embedded one.
+        Unreachable: a service does not answer; the text says so where it was embedded in a run that has ended.
     """
     feed = load(path)
     folder = Path(settings.registry.path).resolve() / feed.name
-    if (folder / ADDRESSES).is_file():
-        settings = with_running(settings, folder)
-    elif settings.kafka.bootstrap is None or settings.redis.embedded:
+    embedded = embedded_addresses(folder)
+    settings = with_embedded(settings, embedded)
+    if settings.kafka.bootstrap is None or settings.redis.embedded:
         raise ConfigError(
-            f"{folder} holds no feed: run it from here, or give kafka.bootstrap and redis.url of where it runs"
+            f"{folder} holds no feed that runs on embedded services: use the working directory of the run, or set "
+            "kafka.bootstrap and redis.url as the run has them"
         )
     with closing(Store(settings.redis)) as store:
-        yield Place(feed=feed, settings=settings, folder=folder, store=store)
+        try:
+            yield Attached(feed=feed, settings=settings, folder=folder, store=store)
+        except Unreachable as wrong:
+            if not _was_embedded(wrong, embedded):
+                raise
+            raise type(wrong)(f"{wrong}. It was embedded in a run, and has ended with it") from wrong
+
+
+def _was_embedded(wrong: Unreachable, embedded: Addresses) -> bool:
+    """Return whether the service that does not answer is one that a run has embedded."""
+    address = embedded.bootstrap if isinstance(wrong, BrokerUnreachable) else embedded.store
+    return address is not None
 
 
 def note(what: str, who: str | None, why: str, **more: object) -> str:
-    """Give an operator's note as JSON; `who` is the user of this machine where it is not given.
+    """Return an operator's note as JSON; without `who` it names the user of this machine.
 
     Raises:
         ConfigError: there is no reason.
     """
     if not why.strip():
-        raise ConfigError("--why must say why: it is kept with the feed")
+        raise ConfigError("--why needs a reason: it is kept with the feed")
     said = {"what": what, **more, "who": who or getpass.getuser(), "why": why, "at_ms": int(time.time() * 1_000)}
     return json.dumps(said, ensure_ascii=False)

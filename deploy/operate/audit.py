@@ -1,6 +1,6 @@
 """The audit of a feed that runs, or ran, in another process: every equation, what waits, and the log joined again.
 
-Owns gathering it all. Does not know how it looks.
+Owns gathering the parts of the report. Does not know tables.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from deploy import pipeline
 from deploy.config import Settings
 from deploy.learning.candidates import make_learner
 from deploy.monitor import counted
-from deploy.operate.attach import Place, opened
+from deploy.operate.attach import Attached, attach
 from deploy.operate.dead import letters
 from deploy.operate.emitted import emitted
 from deploy.registry.commits import Rebuilt, check
@@ -32,17 +32,17 @@ from streams.kafka import Tp
 from streams.kafka.records import tp_name
 
 EVERYTHING = 1 << 40  # windows: more than there are
-LOOKS = 3  # at the store and the commits, which cannot be read in one moment
-IN_LINE = 10_000  # windows of each shard among which the oldest are sought: the line is in order of arrival
+LOOKS = 3  # at the store and the commits, which are not read in the same moment
+IN_LINE = 10_000  # windows of each shard among which the oldest are sought: a shard keeps them in order of arrival
 
 
 class Report(Struct, frozen=True, kw_only=True):
     """All that `audit --json` prints.
 
-    `counters` are the join's over all shards; `deploy/registry/kinds.py` explains them. `rejected` counts refused
-    positions by kind of reason; `notes` are what operators did, as JSON. `learning` holds the equations of a feed that
-    is learned, `quarantined` the samples that could not be. `verdict` is there with `--verify`, `rebuilt` with
-    `--rebuild`.
+    `counters` are the join's over all shards; `deploy/registry/kinds.py` explains them. `rejected` counts records
+    that could not be read, by kind of reason; `notes` are what operators did, as JSON. `learning` holds the equations
+    of a feed that is learned, `quarantined` the samples that could not be. `verdict` is there with `--verify`,
+    `rebuilt` with `--rebuild`.
     """
 
     feed: str
@@ -57,7 +57,7 @@ class Report(Struct, frozen=True, kw_only=True):
     rebuilt: Rebuilt | None = None
 
     def check(self) -> None:
-        """Raise what the audit found.
+        """Raise an error for the first thing that is wrong.
 
         Raises:
             Unbalanced: an equation does not hold.
@@ -80,61 +80,63 @@ def inspect(
     `waiting` is how many of the predictions and outcomes that wait longest are reported.
 
     Raises:
-        ConfigError: the feed is not found, or what is asked for is not there to be compared.
-        LogReplaced: a topic is another one than was read.
+        ConfigError: the feed was never run here, or there is nothing to compare with.
+        LogReplaced: a topic is not the one that was read.
     """
-    with opened(path, settings) as place:
-        refused = letters(place)
-        states, equations, commits = _learning(place)
+    with attach(path, settings) as attached:
+        refused = letters(attached)
+        states, equations, commits = _learning(attached)
         return Report(
-            feed=place.feed.name,
+            feed=attached.feed.name,
             audit=audit(states),
             counters=counted(states),
-            waiting=sorted(_waiting(place, max(waiting, IN_LINE)))[:waiting],
-            notes=sorted({one for shard in range(place.shards) for one in place.store.notes(place.feed.name, shard)}),
+            waiting=sorted(_waiting(attached, max(waiting, IN_LINE)))[:waiting],
+            notes=sorted(
+                {one for shard in range(attached.shards) for one in attached.store.notes(attached.feed.name, shard)}
+            ),
             rejected=dead.reasons(refused.values()),
-            verdict=_verdict(place, states, refused) if compare else None,
+            verdict=_verdict(attached, states, refused) if compare else None,
             learning=equations,
             quarantined=commits.quarantined if commits else [],
-            rebuilt=_rebuilt(path, place) if rebuild else None,
+            rebuilt=_rebuilt(path, attached) if rebuild else None,
         )
 
 
-def _learning(place: Place) -> tuple[list[ShardState], list[Equation], Learned | None]:
+def _learning(attached: Attached) -> tuple[list[ShardState], list[Equation], Learned | None]:
     """Return the shards and what was learned of them; look again where the learner has committed in between."""
     for _ in range(LOOKS):
-        states = look(place.store, place.feed.name, place.shards)
-        if not place.registry:
+        states = look(attached.store, attached.feed.name, attached.shards)
+        if not attached.registry:
             return states, [], None
-        commits = count_learned(place.registry)
+        commits = count_learned(attached.registry)
         equations = learned_equations(states, commits)
         if all(one.holds for one in equations):
             break
     return states, equations, commits
 
 
-def _rebuilt(path: Path, place: Place) -> Rebuilt:
-    if not place.registry:
-        raise ConfigError("--rebuild is for a pipeline.py that runs: there are no commits")
+def _rebuilt(path: Path, attached: Attached) -> Rebuilt:
+    if not attached.registry:
+        raise ConfigError("--rebuild needs commits, and there are none: the feed is joined without a model")
     torch.set_num_threads(1)  # as the learner does
-    return check(make_learner(pipeline.load(path)), place.registry)
+    return check(make_learner(pipeline.load(path)), attached.registry)
 
 
-def _waiting(place: Place, most: int) -> list[Waiting]:
-    """Return what waits: of each shard the first `most` in line."""
-    return [one for shard in range(place.shards) for one in place.store.waiting(place.feed.name, shard, most)]
+def _waiting(attached: Attached, most: int) -> list[Waiting]:
+    """Return the predictions and outcomes that wait, of each shard the first `most`."""
+    return [one for shard in range(attached.shards) for one in attached.store.waiting(attached.feed.name, shard, most)]
 
 
-def _verdict(place: Place, states: Sequence[ShardState], refused: dict[str, dead.Refusal]) -> Verdict:
-    tps = [tp for tp in place.tps if tp_name(tp) in known(states)]
-    with place.source(tps) as source:
+def _verdict(attached: Attached, states: Sequence[ShardState], refused: dict[str, dead.Refusal]) -> Verdict:
+    tps = [tp for tp in attached.tps if tp_name(tp) in known(states)]
+    with attached.source(tps) as source:
         ranges, removed = _ranges(states, source.starts(), source.ends())
-        idle_ms = round(place.settings.join.idle_s * 1_000)
-        joined = Joined(states, place.rules, idle_ms, _ended_ms(place), removed)
+        idle_ms = round(attached.settings.join.idle_s * 1_000)
+        joined = Joined(states, attached.rules, idle_ms, _ended_ms(attached), removed)
         positions = dead.refused_positions(refused.values())
-        history = History(joined, read_log(source, place.readers, place.rules, ranges, positions))
-    waiting = {one.id for one in _waiting(place, EVERYTHING) if one.state.startswith("prediction")}
-    return verify(history, emitted(place), waiting)
+        history = History(joined, read_log(source, attached.readers, attached.rules, ranges, positions))
+    waiting = {one.id for one in _waiting(attached, EVERYTHING) if one.state.startswith("prediction")}
+    return verify(history, emitted(attached), waiting)
 
 
 def _ranges(
@@ -157,7 +159,7 @@ def _ranges(
     return ranges, removed
 
 
-def _ended_ms(place: Place) -> int | None:
+def _ended_ms(attached: Attached) -> int | None:
     """Return when an operator ended the feed."""
-    notes = [msgspec.json.decode(one) for one in place.store.notes(place.feed.name, 0)]
+    notes = [msgspec.json.decode(one) for one in attached.store.notes(attached.feed.name, 0)]
     return min((one["at_ms"] for one in notes if one.get("what") == END_OF_FEED), default=None)

@@ -1,4 +1,4 @@
-"""A pipeline's model trained on its history and put through recipes, and what an artifact's file says of itself.
+"""A pipeline's model trained on its history and put through recipes, and the description of an artifact's file.
 
 Owns the way from a pipeline's file to the library's calls. Does not know Kafka, Redis or Ray, how a step of a recipe
 works, or how results look.
@@ -30,7 +30,7 @@ from streams.errors import ConfigError
 def compress_pipeline(path: Path, recipe: str | None, out: Path | None, progress: Progress) -> tuple[Path, Compressed]:
     """Train the pipeline's model on its history, compress it, and write the artifact; return the artifact's path too.
 
-    `recipe` is the pipeline's own if it is not given, `out` is `NAME.safetensors` in the working directory.
+    Without `recipe` the pipeline's own is used; without `out` the file is `NAME.safetensors` in the working directory.
 
     Raises:
         ConfigError: no history; a recipe that cannot be read or does not suit the model.
@@ -51,7 +51,8 @@ def compress_pipeline(path: Path, recipe: str | None, out: Path | None, progress
 def advise_pipeline(
     path: Path, budget: str, recipes: Sequence[str], notes: Path | None, progress: Progress, tried: Said
 ) -> Advice:
-    """Train the pipeline's model on its history and try recipes on it, the usual ones if none are given.
+    """Train the pipeline's model on its history and try recipes on it, the usual ones if `recipes` is
+    empty.
 
     Raises:
         ConfigError: no history; a budget or a recipe that cannot be read.
@@ -109,12 +110,14 @@ def _trained(pipeline: Pipeline, progress: Progress) -> tuple[nn.Module, Data]:
 
 
 def read(path: Path) -> Description:
-    """Return what an artifact's file says of itself.
+    """Return the description of an artifact's file.
 
     Raises:
         ConfigError: no such file, or not an artifact that this version reads.
     """
     try:
         return artifact.describe(path.read_bytes())
-    except (OSError, ArtifactError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except ArtifactError as error:
         raise ConfigError(f"{path}: {error}") from error

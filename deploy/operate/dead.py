@@ -1,7 +1,7 @@
-"""What could not be read: listed, looked at, and published again after a fix.
+"""Records that could not be read: listed, shown, and published again after a fix.
 
-Owns finding and choosing the letters of a feed. Does not know how they look. What a letter is, and what replaying
-means, is `streams/dead.py`'s.
+Owns finding and choosing the dead letters of a feed. What a letter is, and how it is published again, is
+`streams/dead.py`'s. Does not know tables.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from deploy.config import Settings
-from deploy.operate.attach import Place, opened
+from deploy.operate.attach import Attached, attach
 from streams import dead
 from streams.errors import ConfigError
 from streams.kafka import Sink
@@ -23,7 +23,7 @@ class Row(Struct, frozen=True, kw_only=True):
     """One refused position, as `dead list --json` prints it.
 
     `t` is the event's time, `at` when it was refused; `bytes` is -1 where there was no value; `copies` is how many
-    letters tell of it.
+    letters it has.
     """
 
     position: str
@@ -37,7 +37,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
 
 class Listing(Struct, frozen=True):
-    """What `dead list --json` prints: positions by kind of reason, how many there are, and the newest of them."""
+    """What `dead list --json` prints: counts of positions by kind of reason, their number, and the newest of them."""
 
     reasons: dict[str, int]
     positions: int
@@ -56,16 +56,16 @@ class Replayed(Struct, frozen=True):
     before: int
 
 
-def letters(place: Place) -> dict[str, dead.Refusal]:
-    """Read all dead letters, by position."""
-    with place.source([place.dead_letters]) as source:
+def letters(attached: Attached) -> dict[str, dead.Refusal]:
+    """Read all dead letters, by TOPIC/PARTITION/OFFSET."""
+    with attached.source([attached.dead_letters]) as source:
         return dead.refusals(records(source))
 
 
 def listed(path: Path, settings: Settings, limit: int = 50) -> Listing:
     """List what was refused: by reason, and the newest `limit` positions."""
-    with opened(path, settings) as place:
-        by_position = letters(place)
+    with attach(path, settings) as attached:
+        by_position = letters(attached)
     newest = sorted(by_position.values(), key=lambda at: at.letter.at_ms)[max(0, len(by_position) - limit) :]
     return Listing(dead.reasons(by_position.values()), len(by_position), [row(at) for at in newest])
 
@@ -76,26 +76,26 @@ def letter(path: Path, settings: Settings, position: str) -> dead.Refusal:
     Raises:
         ConfigError: there is no such letter.
     """
-    with opened(path, settings) as place:
-        return _at(letters(place), position)
+    with attach(path, settings) as attached:
+        return _at(letters(attached), position)
 
 
 def replay(path: Path, settings: Settings, *, reason: str | None = None, positions: Sequence[str] = ()) -> Replayed:
     """Publish refused records again, each once: those at `positions`, or those whose reason contains `reason`.
 
     Raises:
-        ConfigError: neither was given, or a position has no letter.
+        ConfigError: both or neither are set, or a position has no letter.
     """
     if (reason is None) == (not positions):
-        raise ConfigError("say which: --reason TEXT, or positions as TOPIC/PARTITION/OFFSET; not both")
-    with opened(path, settings) as place, closing(_sink(place)) as sink:
-        by_position = letters(place)  # after the sink, which has ended what an earlier replay left open
+        raise ConfigError("choose records by --reason TEXT, or by TOPIC/PARTITION/OFFSET, not both")
+    with attach(path, settings) as attached, closing(_sink(attached)) as sink:
+        by_position = letters(attached)  # after the sink, which has ended what an earlier replay left open
         chosen = [_at(by_position, one) for one in dict.fromkeys(positions)] or [
             at for at in by_position.values() if reason is not None and reason in at.letter.reason
         ]
         fresh = [at.letter for at in chosen if not at.replayed]
-        with place.source(sorted({letter.tp for letter in fresh})) as source:
-            again = dead.replay(fresh, place.readers.dead_letters, sink, source.read)
+        with attached.source(sorted({letter.tp for letter in fresh})) as source:
+            again = dead.replay(fresh, attached.readers.dead_letters, sink, source.read)
     return Replayed(again.done, again.refused, before=len(chosen) - len(fresh))
 
 
@@ -114,13 +114,13 @@ def row(at: dead.Refusal) -> Row:
     )
 
 
-def _sink(place: Place) -> Sink:
-    return Sink(place.broker, transactional_id=f"{place.feed.name}.replay")
+def _sink(attached: Attached) -> Sink:
+    return Sink(attached.broker, transactional_id=f"{attached.feed.name}.replay")
 
 
 def _at(by_position: dict[str, dead.Refusal], position: str) -> dead.Refusal:
     if position not in by_position:
-        raise ConfigError(f"there is no dead letter of {position!r}; `shadowstream dead list` shows which there are")
+        raise ConfigError(f"there is no dead letter of {position!r}; `shadowstream dead list` lists them")
     return by_position[position]
 
 

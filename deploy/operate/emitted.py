@@ -1,6 +1,6 @@
 """The samples that a join emitted, wherever they went: commits, a topic, Parquet files, or still the stream.
 
-Owns finding them there. Does not judge them.
+Owns reading them from there. Does not know what they should be.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from deploy.operate.attach import Place
+from deploy.operate.attach import Attached
 from deploy.registry.commits import backwards
 from deploy.registry.learned import read_sample
 from deploy.registry.registry import Registry
@@ -23,30 +23,31 @@ from streams.outputs.samples import number
 from streams.outputs.topic import VOID, position_of
 
 PAGE = 1_000
-Found = Iterator[tuple[int, Emitted]]  # each sample with its number in its shard
+Samples = Iterator[tuple[int, Emitted]]  # each sample with its number in its shard
+Ends = dict[int, str]  # by shard, the position in its stream of the last sample that was read
 
 
-def emitted(place: Place) -> Found:
-    """Yield every sample that the join emitted: those that went on, then those that are still in the stream.
+def emitted(attached: Attached) -> Samples:
+    """Yield every sample that the join emitted: those that were written elsewhere, then those still in the stream.
 
     Raises:
-        ConfigError: a reader of the stream has taken samples, and they are nowhere to be found.
+        ConfigError: a reader of the stream has taken samples, and wrote them nowhere that is known.
         HistoryChanged: the store does not hold the position at which the others end.
     """
-    at = dict.fromkeys(range(place.shards), NOTHING)
-    if place.registry:
-        yield from _learned(place.registry, at)
+    ends = dict.fromkeys(range(attached.shards), NOTHING)
+    if attached.registry:
+        yield from _in_commits(attached.registry, ends)
     else:
-        yield from WRITTEN[place.settings.output.to](place, at)
-    for shard, position in at.items():
-        while page := place.store.read(place.feed.name, shard, position, PAGE):
-            yield from ((number(one.position), _emitted(one.sample)) for one in page)
+        yield from WRITTEN[attached.settings.output.to](attached, ends)
+    for shard, position in ends.items():
+        while page := attached.store.read(attached.feed.name, shard, position, PAGE):
+            yield from ((number(entry), _emitted(sample)) for entry, sample in page)
             position = page[-1].position
 
 
-def _learned(registry: Registry, at: dict[int, str]) -> Found:
+def _in_commits(registry: Registry, ends: Ends) -> Samples:
     newest = next(backwards(registry))
-    at.update((int(shard), position) for shard, position in newest.positions.items())
+    ends.update((int(shard), position) for shard, position in newest.positions.items())
     for commit in backwards(registry):
         for slot, sample in zip(slots(commit), commit.samples, strict=True):
             yield slot.number, _emitted(sample)
@@ -54,10 +55,11 @@ def _learned(registry: Registry, at: dict[int, str]) -> Found:
             yield number(one.position), _emitted(one.sample)
 
 
-def _left(place: Place, at: dict[int, str]) -> Found:
-    for shard in at:
+def _in_stream(attached: Attached, ends: Ends) -> Samples:
+    """Yield nothing: all samples are still in the stream, or else it raises."""
+    for shard in ends:
         try:
-            place.store.read(place.feed.name, shard, NOTHING, 1)
+            attached.store.read(attached.feed.name, shard, NOTHING, 1)
         except HistoryChanged:
             raise ConfigError(
                 f"a reader took samples from the stream of shard {shard}, and only it knows them: output.to must be "
@@ -66,36 +68,31 @@ def _left(place: Place, at: dict[int, str]) -> Found:
     yield from ()
 
 
-def _topic(place: Place, at: dict[int, str]) -> Found:
-    """Read the topic; a record of kind void takes back what is after its position."""
-    found: dict[int, list[tuple[str, bytes]]] = {shard: [] for shard in at}
-    for shard in at:
-        with place.source([place.samples(shard)]) as source:
+def _in_topic(attached: Attached, ends: Ends) -> Samples:
+    """Yield the samples of the topic; a record of kind void takes back those after its position."""
+    for shard in ends:
+        samples: list[tuple[str, bytes]] = []
+        with attached.source([attached.samples(shard)]) as source:
             for record in records(source):
-                position, shown = position_of(record), found[shard]
+                position = position_of(record)
                 if dict(record.headers).get("kind") == VOID.encode():
-                    shown[:] = [one for one in shown if number(one[0]) <= number(position)]
+                    samples = [(at, sample) for at, sample in samples if number(at) <= number(position)]
                 else:
-                    shown.append((position, record.value or b""))
-    yield from _those(found, at)
+                    samples.append((position, record.value or b""))
+        for position, sample in samples:
+            ends[shard] = position
+            yield number(position), _emitted(sample)
 
 
-def _parquet(place: Place, at: dict[int, str]) -> Found:
+def _in_parquet(attached: Attached, ends: Ends) -> Samples:
     table: Callable[..., Any] = import_module("pyarrow.parquet").read_table
     names = ["id", "revision", "kind", "label", "position"]
-    for shard in at:
-        for path in sorted((Path(place.settings.output.path) / f"shard={shard}").glob("*.parquet")):
+    for shard in ends:
+        for path in sorted((Path(attached.settings.output.path) / f"shard={shard}").glob("*.parquet")):
             for row in table(path, columns=names, partitioning=None).to_pylist():
                 label = msgspec.json.decode(row["label"]) if isinstance(row["label"], str) else row["label"]
-                at[shard] = row["position"]
-                yield number(at[shard]), Emitted(row["id"], row["revision"], row["kind"], label)
-
-
-def _those(found: dict[int, list[tuple[str, bytes]]], at: dict[int, str]) -> Found:
-    for shard, samples in found.items():
-        for position, sample in samples:
-            at[shard] = position
-            yield number(position), _emitted(sample)
+                ends[shard] = row["position"]
+                yield number(ends[shard]), Emitted(row["id"], row["revision"], row["kind"], label)
 
 
 def _emitted(sample: bytes | str) -> Emitted:
@@ -103,4 +100,6 @@ def _emitted(sample: bytes | str) -> Emitted:
     return Emitted(one.id, one.revision, one.kind, one.label)
 
 
-WRITTEN: dict[str, Callable[[Place, dict[int, str]], Found]] = {"stream": _left, "topic": _topic, "parquet": _parquet}
+WRITTEN: dict[str, Callable[[Attached, Ends], Samples]] = {
+    "stream": _in_stream, "topic": _in_topic, "parquet": _in_parquet,
+}  # fmt: skip

@@ -1,13 +1,13 @@
-"""How far a feed is that runs in another process.
+"""How far a pipeline is that runs in another process.
 
-Does not know how that is shown.
+Owns finding it. Does not know tables.
 """
 
 from pathlib import Path
 
 from deploy.config import Settings
 from deploy.monitor import Monitor, View, look
-from deploy.operate.attach import opened
+from deploy.operate.attach import attach
 from streams.errors import ConfigError
 
 
@@ -15,9 +15,11 @@ def status(path: Path, settings: Settings) -> View:
     """Look once at a running pipeline.
 
     Raises:
-        ConfigError: the registry's folder holds nothing of this pipeline, or its services are not known.
+        ConfigError: the registry's folder holds nothing of this pipeline, or its services have no address.
     """
-    with opened(path, settings) as place:
-        if place.registry is None:
-            raise ConfigError(f"{place.folder} holds nothing that was learned; `shadowstream run {path}` begins it")
-        return look(place.feed.name, Monitor(place.feed.name, place.shards, place.store, place.registry))
+    with attach(path, settings) as attached:
+        if attached.registry is None:
+            raise ConfigError(
+                f"{attached.folder} holds nothing that was learned; start it by `shadowstream run {path}`"
+            )
+        return look(attached.feed.name, Monitor(attached.feed.name, attached.shards, attached.store, attached.registry))

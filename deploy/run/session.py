@@ -39,13 +39,14 @@ from streams.kafka import Sink
 from streams.outputs.samples import number
 
 LOOK_EVERY_S = 0.25
+FIRST_VERSION = str(CHAMPIONS.path(Path(), 0))  # in a feed's folder: without it nothing was ever served
 
 
 @contextmanager
-def running(path: Path, settings: Settings, say: Say, *, fresh: bool) -> Iterator["Session"]:
+def running(path: Path, settings: Settings, say: Say, *, fresh: bool, replay: bool = False) -> Iterator["Session"]:
     """Start everything that a pipeline needs; leaving the `with` ends what was started here.
 
-    `fresh` first deletes what the registry's folder holds of the pipeline.
+    `fresh` first deletes all that the registry's folder holds of the pipeline; `replay` says that `play` will follow.
 
     Raises:
         ConfigError: the pipeline or its settings cannot work.
@@ -53,12 +54,12 @@ def running(path: Path, settings: Settings, say: Say, *, fresh: bool) -> Iterato
         StoreRefused: the store holds another feed of this name, or must not be used.
     """
     began, pipeline = time.monotonic(), load(path)
-    _check(settings.join)
+    _check(pipeline, settings.join, replay=replay)
     torch.set_num_threads(1)  # the networks are small, and the actors take the cores
     folder = Path(settings.registry.path).resolve() / pipeline.name
     say("starting broker, store and actors")
     with (
-        provided(settings, folder, lambda _: None, fresh=fresh, mark=CHAMPIONS.name) as services,
+        provided(settings, folder, lambda _: None, fresh=fresh, mark=FIRST_VERSION) as services,
         closing(Store(services.settings.redis)) as store,
     ):
         settings, registry = services.settings, Registry(folder)
@@ -90,8 +91,10 @@ def first_version(pipeline: Pipeline, registry: Registry, say: Say, *, engines: 
     bootstrap(pipeline, registry, engines=engines)
 
 
-def _check(join: JoinPolicy) -> None:
+def _check(pipeline: Pipeline, join: JoinPolicy, *, replay: bool) -> None:
     """Refuse what the parts cannot do together."""
+    if replay and pipeline.feed is None:
+        raise ConfigError(f"pipeline {pipeline.name!r} has no recorded feed to replay; set Pipeline(feed=...)")
     if join.absent == "negative" or join.reduce == "list":
         raise ConfigError(
             "join.absent = 'negative' and join.reduce = 'list' are for `shadowstream join` alone: the learner "

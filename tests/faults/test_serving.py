@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from deploy import config
 from deploy.learning.bootstrap import bootstrap
-from deploy.operate.attach import Place, opened
+from deploy.operate.attach import Attached, attach
 from deploy.operate.audit import inspect
 from deploy.pipeline import load
 from deploy.processes.roles import Plan
@@ -52,15 +52,15 @@ FIGURES = Figures(**dict.fromkeys(Figures.__struct_fields__, 0))
 class Serving:
     """Servers of one feed, each a process; requests and outcomes for them; champions to swap to."""
 
-    def __init__(self, folder: Path, place: Place, stack: ExitStack, seed: int) -> None:
-        self.place, self.random, self.folder = place, Random(seed), folder
+    def __init__(self, folder: Path, attached: Attached, stack: ExitStack, seed: int) -> None:
+        self.attached, self.random, self.folder = attached, Random(seed), folder
         self.registry = Registry(folder / "roles")
         self._plan = Plan(
-            pipeline=folder / "pipeline.py", settings=place.settings, registry=self.registry.folder, fetch_wait_ms=5
+            pipeline=folder / "pipeline.py", settings=attached.settings, registry=self.registry.folder, fetch_wait_ms=5
         )
-        self.sink = stack.enter_context(closing(Sink(place.broker)))
+        self.sink = stack.enter_context(closing(Sink(attached.broker)))
         self.processes: list[subprocess.Popen[bytes]] = []
-        self.topics = place.settings.topics.named(place.feed.name)
+        self.topics = attached.settings.topics.named(attached.feed.name)
         self.asked = 0
 
     def ask(self, count: int) -> None:
@@ -88,7 +88,7 @@ class Serving:
 
     def answers(self) -> list[Prediction]:
         """Read all that was served."""
-        with self.place.source([Tp(self.topics.predictions, 0)]) as source:
+        with self.attached.source([Tp(self.topics.predictions, 0)]) as source:
             return [msgspec.json.decode(record.value or b"", type=Prediction) for record in in_log(source)]
 
     def wait(self, holds: Callable[[list[Prediction]], object]) -> list[Prediction]:
@@ -110,12 +110,12 @@ def serving(broker: Running, embedded_store_url: str, tmp_path: Path) -> Iterato
         registry=config.Registry(path=str(tmp_path / "joined")),
     )
     with ExitStack() as stack:
-        place = stack.enter_context(opened(path, settings))
-        made = Serving(tmp_path, place, stack, seed=5)
+        attached = stack.enter_context(attach(path, settings))
+        made = Serving(tmp_path, attached, stack, seed=5)
         topics = made.topics
         joined = (topics.predictions, topics.outcomes)
         ensure_topics(broker.address, dict.fromkeys((topics.requests, topics.dead, *joined), 1))
-        place.store.create(place.feed.name, 1, [Tp(topic, 0) for topic in joined])
+        attached.store.create(attached.feed.name, 1, [Tp(topic, 0) for topic in joined])
         assert bootstrap(load(path), made.registry)
         yield made
         for process in made.processes:
@@ -159,9 +159,11 @@ def joined_once(serving: Serving) -> None:
         process.kill()
         process.wait()
     found = serving.answers()
-    place, answered = serving.place, {one.id: one.version for one in reversed(found)}
-    with place.source(place.tps) as source:
-        joiner = Joiner(place.feed.name, place.settings.join, source, place.store, serving.sink, place.readers)
+    attached, answered = serving.attached, {one.id: one.version for one in reversed(found)}
+    with attached.source(attached.tps) as source:
+        joiner = Joiner(
+            attached.feed.name, attached.settings.join, source, attached.store, serving.sink, attached.readers
+        )
         left = len(found) + serving.asked
         while left > 0:
             left -= joiner.step(100)
@@ -170,9 +172,9 @@ def joined_once(serving: Serving) -> None:
     counted = state.counters
     assert (counted["opened"], counted["joined"]) == (serving.asked, serving.asked)
     assert counted["prediction_duplicate"] == len(found) - serving.asked
-    samples = [read_sample(body) for _, body in place.store.read(place.feed.name, 0, "0-0", 3 * REQUESTS)]
+    samples = [read_sample(body) for _, body in attached.store.read(attached.feed.name, 0, "0-0", 3 * REQUESTS)]
     assert {one.prediction.id: one.prediction.version for one in samples} == answered
-    inspect(serving.folder / "pipeline.py", place.settings, compare=True).check()
+    inspect(serving.folder / "pipeline.py", attached.settings, compare=True).check()
 
 
 class Frozen(Registry):

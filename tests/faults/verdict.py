@@ -7,7 +7,7 @@ from collections import Counter
 
 import pyarrow.parquet as pq
 
-from deploy.operate.attach import opened
+from deploy.operate.attach import attach
 from deploy.operate.audit import inspect
 from deploy.operate.dead import letters
 from streams import dead
@@ -37,9 +37,9 @@ def verdict(world: World) -> dict[str, int]:
 def audited(world: World) -> int:
     """See that the equations hold, the verifier agrees, and every refused position has a letter; counts those."""
     inspect(world.path, world.settings, compare=True).check()
-    with opened(world.path, world.settings) as place:
-        found = dead.refused_positions(letters(place).values())
-        shards = [place.store.shard(place.feed.name, shard) for shard in range(place.shards)]
+    with attach(world.path, world.settings) as attached:
+        found = dead.refused_positions(letters(attached).values())
+        shards = [attached.store.shard(attached.feed.name, shard) for shard in range(attached.shards)]
     rejected = sum(at.rejected for shard in shards for at in shard.partitions.values())
     assert rejected == len(found), f"{rejected} rejected, letters of {len(found)}"
     return rejected

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from deploy.config import Output, Registry, Settings
-from deploy.operate.attach import Place, opened
+from deploy.operate.attach import Attached, attach
 from deploy.operate.audit import inspect
 from streams.events import Prediction, Record, encode
 from streams.join.joiner import Joiner
@@ -52,12 +52,12 @@ class World:
             self.settings, topics=msgspec.structs.replace(self.settings.topics, partitions=partitions)
         )
         self.reads(STRICT)
-        self.place: Place = self.undo.enter_context(opened(self.path, self.settings))
-        names = (self.place.readers.predictions, self.place.readers.outcomes)
+        self.attached: Attached = self.undo.enter_context(attach(self.path, self.settings))
+        names = (self.attached.readers.predictions, self.attached.readers.outcomes)
         topics, tps = dict.fromkeys(names, partitions), [Tp(name, n) for name in names for n in range(partitions)]
-        samples = {self.place.samples(0).topic: self.place.shards} if to == "topic" else {}
-        ensure_topics(broker, topics | samples | {self.place.readers.dead_letters: partitions})
-        self.place.store.create(self.name, self.place.shards, tps)
+        samples = {self.attached.samples(0).topic: self.attached.shards} if to == "topic" else {}
+        ensure_topics(broker, topics | samples | {self.attached.readers.dead_letters: partitions})
+        self.attached.store.create(self.name, self.attached.shards, tps)
         self.sink = self.undo.enter_context(closing(Sink(broker)))
         self.asked, self.told = tps[:partitions], tps[partitions:]
 
@@ -79,8 +79,8 @@ class World:
     def join(self, records: int) -> None:
         """Let a fresh joiner handle so many records."""
         deadline = time.monotonic() + 300
-        with opened(self.path, self.settings) as place, place.source(place.tps) as source:
-            joiner = Joiner(self.name, self.settings.join, source, place.store, self.sink, place.readers)
+        with attach(self.path, self.settings) as attached, attached.source(attached.tps) as source:
+            joiner = Joiner(self.name, self.settings.join, source, attached.store, self.sink, attached.readers)
             while records > 0:
                 assert time.monotonic() < deadline
                 records -= joiner.step(50)
@@ -89,10 +89,10 @@ class World:
         assert records == 0
 
     def count(self, counter: str) -> int:
-        return sum(self.place.store.shard(self.name, n).counters[counter] for n in range(self.place.shards))
+        return sum(self.attached.store.shard(self.name, n).counters[counter] for n in range(self.attached.shards))
 
     def in_log(self, tp: Tp) -> list[Record]:
-        with self.place.source([tp]) as source:
+        with self.attached.source([tp]) as source:
             return list(records(source))
 
 
@@ -111,4 +111,4 @@ def yes(_: str) -> bool:
 
 
 def shards(world: World) -> list[Any]:
-    return [world.place.store.shard(world.name, n) for n in range(world.place.shards)]
+    return [world.attached.store.shard(world.name, n) for n in range(world.attached.shards)]

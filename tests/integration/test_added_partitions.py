@@ -35,7 +35,7 @@ def world(broker: Running, embedded_store_url: str, tmp_path: Path) -> Iterator[
 
 def test_the_end_of_the_feed_waits_for_a_partition_that_nobody_had_noticed(world: World) -> None:
     operate.end_feed(world.path, world.settings, why=WHY, ask=lambda _: True)
-    assert world.asked[0] in world.place.tps
+    assert world.asked[0] in world.attached.tps
     world.join(10)
     found = audited(world)
     assert (found["verdict"]["agreed"], world.count("joined")) == (20, 20)
@@ -45,7 +45,7 @@ def test_what_retention_took_of_an_added_partition_is_lost_and_not_skipped(world
     tp = world.asked[0]
     with closing(KafkaAdminClient(bootstrap_servers=world.settings.kafka.bootstrap)) as admin:
         admin.delete_records({TopicPartition(*tp): 4})
-    catch_up(world.name, world.settings, world.place.store)
+    catch_up(world.name, world.settings, world.attached.store)
     with pytest.raises(LostRange, match="the next offset is 0, but the log starts at 4"):
         world.join(6)
     where = f"{tp.topic}:{tp.partition}"

@@ -33,8 +33,8 @@ class TestAudit:
         world.join(63)
         if to != "stream":
             with ExitStack() as stack:
-                writer = Writer(world.place.store, world.name, outputs(world.name, world.settings, stack))
-                while any(world.place.store.shard(world.name, n).unread for n in range(2)):
+                writer = Writer(world.attached.store, world.name, outputs(world.name, world.settings, stack))
+                while any(world.attached.store.shard(world.name, n).unread for n in range(2)):
                     writer.step(10)
                     writer.flush()
             world.report(*range(20, 25))
@@ -69,7 +69,7 @@ class TestAudit:
         world.predict(1)
         world.join(1)
         tp = f"{world.told[0].topic}:0"
-        world.place.store.step(world.name, 0, Step("t", world.place.rules, [Move(tp, 0, 1)]))
+        world.attached.store.step(world.name, 0, Step("t", world.attached.rules, [Move(tp, 0, 1)]))
         monkeypatch.setattr("deploy.cli.operate.settings", lambda *_: world.settings)
         with pytest.raises(Unbalanced) as ended:
             app(["audit", str(world.path)], standalone_mode=False)
@@ -83,10 +83,10 @@ class TestAudit:
         world.predict(*range(9))
         world.report(*range(9))
         world.join(18)
-        there = {n: world.place.store.read(world.name, n, "0-0", 99) for n in range(2)}
+        there = {n: world.attached.store.read(world.name, n, "0-0", 99) for n in range(2)}
         addresses = {"bootstrap": world.settings.kafka.bootstrap, "store": world.settings.redis.url}
         registry = commits_of(world, [sample for part in there.values() for _, sample in part[:3]], there)
-        (world.place.folder / "embedded.json").write_text(json.dumps(addresses))
+        (world.attached.folder / "embedded.json").write_text(json.dumps(addresses))
         world.settings = msgspec.structs.replace(world.settings, kafka=Broker(), redis=Address())
         assert audited(world)["verdict"]["agreed"] == 9
         learned = audit.count_learned(registry)
@@ -106,14 +106,14 @@ class TestAudit:
         world.predict(*range(40))
         world.report(*range(40))
         world.join(80)
-        world.place.store.trim(world.name, 0, world.place.store.shard(world.name, 0).last_id)
+        world.attached.store.trim(world.name, 0, world.attached.store.shard(world.name, 0).last_id)
         with pytest.raises(ConfigError, match=r"a reader took samples .* 'topic' or 'parquet'"):
             audited(world)
 
 
 def commits_of(world: World, samples: list[bytes], there: dict[int, Any], number: int = 0) -> Commits:
     """Write a commit as the learner does, and trim, with the position of the third sample of each shard."""
-    registry = Commits(world.place.folder)
+    registry = Commits(world.attached.folder)
     commit = Commit(
         number=number,
         parent="",
@@ -130,7 +130,7 @@ def commits_of(world: World, samples: list[bytes], there: dict[int, Any], number
     )
     registry.create(COMMITS, number, commit)
     for shard, part in there.items():
-        world.place.store.trim(world.name, shard, part[2][0])
+        world.attached.store.trim(world.name, shard, part[2][0])
     return registry
 
 

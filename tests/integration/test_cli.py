@@ -6,9 +6,16 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from deploy.cli import main as cli
+from deploy.config import Settings
+from deploy.embedded.services import ADDRESSES, Addresses, provided
+from deploy.registry.kinds import CHAMPIONS
+from deploy.registry.registry import Registry
+from deploy.run.session import FIRST_VERSION
+from streams.redis import Address
 
 ROOT = Path(__file__).parents[2]
 GOOD = """
@@ -95,15 +102,52 @@ def test_status_of_nothing_and_a_file_that_is_not_there(
     code, err = run(capsys, monkeypatch, "run", "nowhere.py")
     assert code == 2
     assert "no such file: nowhere.py" in err
+    assert "no such file: ." in run(capsys, monkeypatch, "run", ".")[1]
+    assert "nowhere: No such file or directory\n" in run(capsys, monkeypatch, "inspect", "nowhere")[1]
 
 
 def test_an_embedded_feed_is_not_continued_by_accident(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (project / ".shadowstream" / "small" / "champion").mkdir(parents=True)
+    registry = Registry(project / ".shadowstream" / "small")
+    registry.write(CHAMPIONS, 0, b"{}")
     code, err = run(capsys, monkeypatch, "run", "pipeline.py")
     assert code == 2
     assert "--fresh" in err
+
+
+def test_a_run_that_never_began_does_not_stop_the_next(project: Path) -> None:
+    Registry(project)
+    settings = msgspec.structs.replace(Settings(), redis=Address(url="redis://127.0.0.1:1"))
+    with provided(settings, project, lambda _: None, fresh=False, mark=FIRST_VERSION) as services:
+        assert services.settings.kafka.bootstrap
+
+
+def test_a_replay_without_a_feed_is_refused_before_anything_starts(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "from dataclasses import replace\nfrom tests import small\npipeline = replace(small.pipeline, feed=None)\n"
+    (project / "pipeline.py").write_text(text)
+    code, err = run(capsys, monkeypatch, "run", "pipeline.py", "--replay")
+    assert code == 2
+    assert "pipeline 'small' has no recorded feed to replay" in err
+    assert not (project / ".shadowstream").exists()
+
+
+def test_a_service_that_ended_with_the_run_that_embedded_it_is_said(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = project / ".shadowstream" / "small"
+    folder.mkdir(parents=True)
+    addresses = Addresses("127.0.0.1:1", "redis://127.0.0.1:1/0")
+    (folder / ADDRESSES).write_bytes(msgspec.json.encode(addresses))
+    code, err = run(capsys, monkeypatch, "audit", "pipeline.py")
+    assert code == 3
+    assert "It was embedded in a run, and has ended with it" in err
+    (folder / ADDRESSES).write_bytes(msgspec.json.encode(Addresses(store=addresses.store)))
+    code, err = run(capsys, monkeypatch, "audit", "pipeline.py")
+    assert code == 2
+    assert "holds no feed" in err
 
 
 def test_a_wrong_argument_is_a_usage_error(

@@ -49,7 +49,7 @@ class TestDeadLetters:
         world = make(partitions=2)
         record = Record(*world.told[1], 7, T, T, None, b"\xff\x00", (("h", b"\xfe"),))
         one = Letter(world.told[1], 7, 8, "[no] good", record)
-        dead = DeadLetters(world.sink, world.place.readers.dead_letters)
+        dead = DeadLetters(world.sink, world.attached.readers.dead_letters)
         dead.put([one, one])
         dead.put([Letter(world.told[0], 3, 9, "a flipped byte", None), one])
         dead.flush()
@@ -80,7 +80,7 @@ class TestDeadLetters:
         world.report(1)
         record = Record(*world.told[0], 0, T, T, b"id1", b"x" * 70_000)
         gone = record._replace(offset=5)
-        dead = DeadLetters(world.sink, world.place.readers.dead_letters)
+        dead = DeadLetters(world.sink, world.attached.readers.dead_letters)
         dead.put([Letter(world.told[0], r.offset, r.offset + 1, "large", r) for r in (record, gone)])
         dead.flush()
         done = letters.replay(world.path, world.settings, reason="large")
@@ -101,7 +101,7 @@ class TestDeadLetters:
                 super().flush()
                 raise BrokerUnreachable("the broker went away between record and mark")
 
-        breaking = Breaking(world.place.broker, transactional_id=f"{world.name}.replay")
+        breaking = Breaking(world.attached.broker, transactional_id=f"{world.name}.replay")
         with monkeypatch.context() as patch:
             patch.setattr(letters, "_sink", lambda _: breaking)
             with pytest.raises(BrokerUnreachable):

@@ -33,13 +33,15 @@ def test_the_end_of_a_feed_closes_its_windows_and_says_who_and_why(make: Make) -
     world.predict(*range(10))
     world.report(*range(4))
     world.join(14)
-    for why, ask, said in (("", yes, "--why"), (WHY, lambda _: False, "nothing was done")):
+    for why, ask, said in (("", yes, "--why"), (WHY, lambda _: False, "nothing was changed")):
         with pytest.raises(ConfigError, match=said):
             operate.end_feed(world.path, world.settings, why=why, ask=ask)
     assert not any(state.ending for state in shards(world))
     operate.end_feed(world.path, world.settings, why=WHY, who="we", ask=yes)
-    with world.place.source(world.place.tps) as source:
-        joiner = Joiner(world.name, world.settings.join, source, world.place.store, world.sink, world.place.readers)
+    with world.attached.source(world.attached.tps) as source:
+        joiner = Joiner(
+            world.name, world.settings.join, source, world.attached.store, world.sink, world.attached.readers
+        )
         deadline = time.monotonic() + 300
         while any(state.windows for state in joiner.shards):
             assert time.monotonic() < deadline
@@ -60,7 +62,7 @@ class TestAcceptedLoss:
         return said[0]
 
     def delete(self, world: World, before: int) -> None:
-        with closing(KafkaAdminClient(bootstrap_servers=world.place.broker.servers)) as admin:
+        with closing(KafkaAdminClient(bootstrap_servers=world.attached.broker.servers)) as admin:
             admin.delete_records({TopicPartition(*world.asked[0]): before})
 
     def test_without_a_loss_it_is_refused(self, make: Make) -> None:
@@ -72,7 +74,7 @@ class TestAcceptedLoss:
         with pytest.raises(ConfigError, match="--partition must be one of"):
             self.accept(world, Tp("elsewhere", 0))
         tp = f"{world.told[0].topic}:0"
-        world.place.store.step(world.name, 0, Step("t", world.place.rules, [Move(tp, 0, 3, holes=3)]))
+        world.attached.store.step(world.name, 0, Step("t", world.attached.rules, [Move(tp, 0, 3, holes=3)]))
         with pytest.raises(LogReplaced, match="it was replaced"):
             self.accept(world, world.told[0])
 
@@ -85,7 +87,7 @@ class TestAcceptedLoss:
         self.delete(world, 22)
         with pytest.raises(LostRange):
             world.join(1)
-        with pytest.raises(ConfigError, match="nothing was done"):
+        with pytest.raises(ConfigError, match="nothing was changed"):
             self.accept(world, world.asked[0], ask=lambda _: False)
         assert "12 counted as lost" in self.accept(world, world.asked[0])
         world.report(*range(30))
@@ -117,8 +119,10 @@ class TestAcceptedLoss:
             self.apply(world, shard, end)
         self.delete(world, start)
         self.accept(world, world.asked[0])
-        with world.place.source(world.place.tps) as source:
-            joiner = Joiner(world.name, world.settings.join, source, world.place.store, world.sink, world.place.readers)
+        with world.attached.source(world.attached.tps) as source:
+            joiner = Joiner(
+                world.name, world.settings.join, source, world.attached.store, world.sink, world.attached.readers
+            )
             deadline = time.monotonic() + 300
             while any(state.partitions[f"{world.asked[0].topic}:0"].next < 30 for state in joiner.shards):
                 assert time.monotonic() < deadline
@@ -131,13 +135,13 @@ class TestAcceptedLoss:
 
     def apply(self, world: World, shard: int, end: int) -> None:
         """Bring one shard to a position by itself."""
-        with world.place.source(world.asked) as source:
+        with world.attached.source(world.asked) as source:
             for polled in scan(source, {world.asked[0]: (0, end)}):
-                rules: Rules = world.place.rules
-                batch = decode(polled, world.place.readers, 3, rules, LAST_TIME_MS)
+                rules: Rules = world.attached.rules
+                batch = decode(polled, world.attached.readers, 3, rules, LAST_TIME_MS)
                 step = Step(f"{shard}.{polled.start}", rules)
                 fill(step, shard, 3, batch, polled.start)
-                world.place.store.step(world.name, shard, step)
+                world.attached.store.step(world.name, shard, step)
 
 
 def test_a_feed_that_is_not_there_is_said(tmp_path: Path) -> None:
@@ -151,7 +155,7 @@ def test_status_finds_a_feed_where_the_other_commands_do(make: Make) -> None:
     world = make()
     with pytest.raises(ConfigError, match="holds nothing that was learned"):
         status(world.path, world.settings)
-    bootstrap(replace(small.pipeline, name=world.name, history=None), Registry(world.place.folder))
+    bootstrap(replace(small.pipeline, name=world.name, history=None), Registry(world.attached.folder))
     world.predict(*range(5))
     world.join(5)
     view = status(world.path, world.settings)
