@@ -1,8 +1,8 @@
 """Samples to candidates.
 
-bootstrap.py   history into the first version
-learner.py     sample streams into commits
-attempts.py    failures counted where they outlive the process
-candidates.py  a pipeline's learner, its history, and a student into an artifact
-distiller.py   a due commit into a candidate
+bootstrap.py   makes the first version, of the history
+learner.py     learns the samples and writes commits
+attempts.py    counts failures, so that a sample that always fails is found
+candidates.py  what these share: a pipeline's learner, its history, a student as an artifact
+distiller.py   makes a candidate when a commit says that one is due
 """

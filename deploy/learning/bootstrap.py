@@ -1,6 +1,6 @@
-"""The first version: train on history, distil, and lay down commit 0 and champion 0, from which everything follows.
+"""The first version: train on the history, distil, and create commit 0 and champion 0, from which everything follows.
 
-Owns that one step, once a registry. Does not know Kafka, Redis or Ray.
+Owns that step, which is done once in a registry. Does not know Kafka, Redis or Ray.
 """
 
 from compressors.artifact import format as artifact
@@ -18,11 +18,12 @@ from streams.errors import ConfigError
 
 
 def bootstrap(pipeline: Pipeline, registry: Registry, *, engines: bool = False) -> bool:
-    """Create commit 0 and champion 0; return False if they are there already.
+    """Create commit 0 and champion 0; return False if there is a champion already.
 
-    With `engines`, the version gets one that is proven on the history; its template serves later versions, too.
+    With `engines`, the version gets an engine that is proven on the history; later versions use its template, too.
 
-    Without history nothing tells which weights matter, so nothing is pruned before the first candidate.
+    Without a history the version is untrained, and nothing is pruned before the first candidate: what matters is
+    not known yet.
 
     Raises:
         ConfigError: the recipe removes units, and there is no history to choose them by.

@@ -24,7 +24,7 @@ ROWS_AT_ONCE = 4_096  # rows of the history that are encoded together
 
 
 def make_learner(pipeline: Pipeline) -> Learner:
-    """Return the pipeline's untrained learner; its state is then loaded or learned."""
+    """Return the pipeline's learner, untrained: a state is to be loaded, or learned from the history."""
     encoder = Encoder(pipeline.features, pipeline.encode)
     return Learner(pipeline.model, pipeline.task, encoder, pipeline.recipe, pipeline.online, pipeline.seed)
 
@@ -33,7 +33,7 @@ def history(pipeline: Pipeline) -> Data | None:
     """Return all rows of the pipeline's history, oldest first; None if it has none.
 
     Raises:
-        MalformedEvent: a label that is not the task's.
+        MalformedEvent: a label is not the task's.
     """
     if pipeline.history is None:
         return None
@@ -53,7 +53,7 @@ def _chunks(rows: Iterator[Labelled]) -> Iterator[Sequence[Labelled]]:
 
 
 def provenance(pipeline: Pipeline, model: nn.Module) -> dict[str, Any]:
-    """Return what an artifact of the pipeline's model says of itself before anything is measured."""
+    """Return what an artifact of the pipeline's model says of its making; figures are added when they are measured."""
     made_from = {"pipeline": pipeline.name, "recipe": pipeline.recipe.to_dict(), "versions": versions(model)}
     return made_from | name_of(pipeline.model) | {"arguments": {}}
 
@@ -63,18 +63,18 @@ def compress(
 ) -> tuple[Made, Figures]:
     """Distil the teacher into the student, a training form, on the older rows; measure its artifact on the newest.
 
-    `shapes` is what the learner recorded of the student's, whose units are removed already. The figures are those of a
-    candidate's record.
+    `shapes` is the learner's record of the student's shapes, whose units are removed already. The figures are those of
+    a candidate's record. An artifact that is refused is returned as well, with the reason.
 
     Raises:
-        ValueError: as `compressors.compress.compress`, but an artifact that is refused is returned, and says why.
+        ValueError: as `compressors.compress.compress`.
     """
     began_s = time.perf_counter()
-    replay, held = data.split()
+    replay, held_out = data.split()
     carry_out(student, pipeline.recipe.split()[1], replay, pipeline.task, teacher=teacher, seed=pipeline.seed)
     made = make(
-        pipeline.recipe, student, teacher.eval(), pipeline.model, held, pipeline.task, provenance(pipeline, teacher),
-        shapes,
+        pipeline.recipe, student, teacher.eval(), pipeline.model, held_out, pipeline.task,
+        provenance(pipeline, teacher), shapes,
     )  # fmt: skip
     return made, _figures(made, time.perf_counter() - began_s)
 

@@ -1,6 +1,7 @@
-"""The distiller role: makes the candidates that commits say are due: teacher → student → int8 artifact → parity.
+"""The distiller role: makes a candidate of the learner's state after each commit that says that one is due.
 
-Owns the replay, a fold over commits, and when a candidate is made. Does not judge it.
+Owns the replay, which holds the newest samples of the commits, and when a candidate is made. Does not know how a
+candidate is judged.
 """
 
 import copy
@@ -28,7 +29,7 @@ class DistillerRole(Follower):
     """Takes the commits in their order, and makes one candidate for each that says that one is due."""
 
     def __init__(self, pipeline: Pipeline, store: Store, registry: Registry, *, engines: bool = False) -> None:
-        """With `engines`, each candidate gets one that is proven, or the reason why torch runs it."""
+        """With `engines`, each candidate gets an engine that is proven, or the reason why torch runs it."""
         super().__init__(pipeline.name, store)
         self._pipeline, self._registry = pipeline, registry
         self._learner = make_learner(pipeline)
@@ -53,14 +54,14 @@ class DistillerRole(Follower):
         return DISTILLER.entry(DistillerNote(self._commit, self._candidate))
 
     def _remember_again(self, last: int) -> None:
-        """Take the newest samples up to a commit that made others void."""
-        found: list[Commit] = []
+        """Fill the replay with what remains up to the commit `last`, which made samples void."""
+        newest: list[Commit] = []
         for commit in backwards(self._registry, last):
-            found.append(commit)
-            if sum(len(one.samples) for one in found) >= self._pipeline.online.replay:
+            newest.append(commit)
+            if sum(len(one.samples) for one in newest) >= self._pipeline.online.replay:
                 break
         self._replay = Newest(self._pipeline.online.replay)
-        for commit in reversed(found):
+        for commit in reversed(newest):
             self._remember(commit)
 
     def _remember(self, commit: Commit) -> None:

@@ -1,0 +1,87 @@
+"""A commit grows as a draft; what a later commit takes back is taken out of it."""
+
+import hashlib
+
+import msgspec
+from msgspec import Raw
+
+from learners.commits import commit as commits
+from learners.commits.commit import Commit, Quarantined, Run
+from learners.commits.draft import Draft, after
+from learners.commits.voids import Slot, lowered, remaining, remains, runs, slots
+from tests import small
+
+START = "0-0"
+FIRST = Commit(
+    number=0,
+    parent="",
+    learned=0,
+    samples=[],
+    runs=[],
+    batches=[],
+    shadow=[],
+    intercept=(0.0,),
+    positions={},
+    watermark_ms=5,
+    latest_ms=0,
+    fingerprint="",
+    state="a digest",
+)
+
+
+def grown() -> tuple[Draft, Commit]:
+    """Return a draft that follows FIRST, and the commit that it becomes: samples of shards 0, 1, 0 in two batches."""
+    draft, learner = after(commits.encode(FIRST), range(2), START), small.learner()
+    samples = [b'"a"', b'"b"', b'"c"', b'"d"', b'"e"']
+    draft.add([Slot(0, 1), Slot(0, 2), Slot(1, 1)], samples[:3], [[0.1], [0.2], [0.3]], latest_ms=9)
+    draft.add([Slot(0, 3), Slot(0, 4)], samples[3:], [[0.4], [0.5]], latest_ms=7)
+    draft.quarantined.append(Quarantined(shard=0, position="5-e", reason="a test", sample="{}"))
+    draft.positions |= {0: "5-e", 1: "1-a"}
+    learner.learned = 5
+    return draft, draft.finish(learner, "another digest", None, {})
+
+
+def test_a_draft_becomes_the_commit_of_what_was_added_in_the_order_learned() -> None:
+    draft, commit = grown()
+    assert draft.began_s > 0
+    assert (commit.number, commit.learned, commit.watermark_ms, commit.latest_ms) == (1, 5, 5, 9)
+    assert commit.parent == hashlib.sha256(commits.encode(FIRST)).hexdigest()
+    assert commit.samples == [Raw(b'"%c"' % letter) for letter in b"abcde"]
+    assert commit.runs == [Run(0, 1, 2), Run(1, 1, 1), Run(0, 3, 2)]
+    assert (commit.batches, commit.shadow) == ([3, 2], [[0.1], [0.2], [0.3], [0.4], [0.5]])
+    assert commit.positions == {"0": "5-e", "1": "1-a"}
+
+
+def test_a_draft_begins_where_the_commit_before_ended() -> None:
+    _, commit = grown()
+    draft = after(commits.encode(commit), range(3), START)
+    assert draft.positions == {0: "5-e", 1: "1-a", 2: START}
+    assert (draft.last.number, draft.samples, draft.runs, draft.watermark_ms) == (1, [], [], 5)
+
+
+def test_slots_and_runs_are_each_others_inverse() -> None:
+    chosen = [Slot(0, 1), Slot(0, 2), Slot(1, 3), Slot(0, 3), Slot(0, 5)]
+    assert runs(chosen) == [Run(0, 1, 2), Run(1, 3, 1), Run(0, 3, 1), Run(0, 5, 1)]
+    assert list(slots(msgspec.structs.replace(FIRST, runs=runs(chosen)))) == chosen
+
+
+def test_what_is_void_is_taken_out_of_a_commit_and_its_state_with_it() -> None:
+    _, commit = grown()
+    rest = remaining(commit, {0: 1})
+    assert rest.samples == [Raw(b'"a"'), Raw(b'"c"')]
+    assert (rest.batches, rest.shadow) == ([2], [[0.1], [0.3]])
+    assert rest.runs == [Run(0, 1, 1), Run(1, 1, 1)]
+    assert (rest.positions, rest.quarantined, rest.state) == ({"1": "1-a"}, [], None)
+
+
+def test_a_commit_of_which_nothing_is_void_is_the_same() -> None:
+    _, commit = grown()
+    assert remaining(commit, {0: 5, 1: 1}) is commit
+
+
+def test_an_earlier_void_may_leave_less_and_never_more() -> None:
+    bounds = lowered(lowered({}, {"0": "4-d"}), {"0": "7-x", "1": "2-b"})
+    assert bounds == {0: 4, 1: 2}
+    assert lowered(bounds, {"0": "3-c"}) == {0: 3, 1: 2}
+    assert [remains(Slot(0, n), bounds) for n in (4, 5)] == [True, False]
+    assert remains(Slot(2, 99), bounds)
