@@ -1,6 +1,6 @@
-"""Choosing a recipe: tries many, each measured on this machine, and names one with its reason.
+"""The choice of a recipe: many are tried, each measured on this machine, and one is picked with its reason.
 
-Owns what is picked and why, the front, and the recipes that are usual. Does not know how a search goes, or tables.
+Owns the choice, the Pareto front, and the usual recipes. Does not know how the search proceeds, or how results look.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,9 +17,10 @@ from compressors.recipe import Prune, PruneStructured, Quantize, Recipe, Retrain
 
 
 class Advice(NamedTuple):
-    """The last trial of each recipe, the front among them, the pick (None: none fits), and why it is that.
+    """What `advise` returns: `trials` has the last trial of each recipe, `pick` the one to take, `why` the reason.
 
-    `plain` is the model as it is, on torch.
+    `pick` is None if no trial fits the budget. `front` has the trials that no other one beats in loss, bytes and
+    latency at once. `complete` is False if the search was ended early. `plain` is the original model, run by torch.
     """
 
     trials: list[Trial]
@@ -78,9 +79,10 @@ def advise(
 
 
 def usual(training: Retrain) -> list[Recipe]:
-    """Give the recipes that are worth a try on most models.
+    """Return the recipes that are worth a try on most models, trained by `training`.
 
-    Some sparsities with some widths of numbers and half of the units removed, each retrained; 8 and 16 bits without.
+    They combine sparsities, numbers of 4, 8, 16 and 32 bits, and the removal of half of the units; 8 and 16 bits are
+    also tried without training.
     """
     smaller: list[Step] = [PruneStructured(amount=0.5), training]
     chains: list[list[Step]] = [[], smaller]
@@ -92,10 +94,15 @@ def usual(training: Retrain) -> list[Recipe]:
     return [Recipe(Quantize("int8")), Recipe(Quantize("bfloat16")), *trained]
 
 
-def choose(trials: Iterable[Trial], budget: Budget) -> tuple[Trial | None, str]:
-    """Pick a trial and say why: of those that fit and are within one standard error of the best, the fastest."""
+def choose(trials: Sequence[Trial], budget: Budget) -> tuple[Trial | None, str]:
+    """Return the trial to take, and the reason: the fastest of those that fit and are near the lowest loss.
+
+    Near is within one standard error. The trial is None if none fits.
+    """
     sound = [t for t in trials if not t.refused]
     fitting = [t for t in sound if fits(t, budget)]
+    if not trials:
+        return None, "the search ended before a recipe was tried"
     if not fitting:
         return None, _nearest(sound, budget)
     share = max(t.share for t in fitting)
@@ -108,18 +115,18 @@ def choose(trials: Iterable[Trial], budget: Budget) -> tuple[Trial | None, str]:
 
 
 def front(trials: Iterable[Trial]) -> list[Trial]:
-    """Give the trials that no other one beats in loss, bytes and latency at once, the lowest loss first."""
+    """Return the trials that no other one beats in loss, bytes and latency at once, the lowest loss first."""
     sound = sorted((t for t in trials if not t.refused), key=lambda t: (t.loss, t.latency_us, t.bytes))
     return [t for t in sound if not any(_beats(other, t) for other in sound)]
 
 
 def _nearest(sound: Sequence[Trial], budget: Budget) -> str:
     if not sound:
-        return "no recipe could be carried out on this model"
-    least = min(t.bytes for t in sound), min(t.latency_us for t in sound), min(t.loss for t in sound)
+        return "no recipe could be carried out on this model; the trials say why"
+    smallest, fastest_us = min(t.bytes for t in sound), min(t.latency_us for t in sound)
     return (
-        f"nothing fits {budget}: the smallest takes {least[0]:,} bytes, the fastest {least[1]:.0f} µs, and the lowest "
-        f"loss is {least[2]:+.4f}"
+        f"no recipe fits the budget ({budget}): the smallest takes {smallest:,} bytes, the fastest {fastest_us:.0f} "
+        f"µs, and the lowest loss is {min(t.loss for t in sound):+.4f}"
     )
 
 

@@ -1,6 +1,6 @@
-"""The advisor's trials as a picture: loss against latency and against bytes, with the front and the pick.
+"""The advisor's trials as a plot: loss against latency and against bytes, with the front and the pick.
 
-Owns the drawing (the extra `advisor`: matplotlib). Does not know how trials came about.
+Owns the plot, which needs the extra `advisor` (matplotlib). Does not know how trials are made.
 """
 
 import math
@@ -11,11 +11,12 @@ from compressors.advisor.search import Trial
 
 
 def draw(advice: Advice, path: Path) -> None:
-    """Draw to a file whose ending says how: .png, .svg, .pdf.
+    """Draw the trials to a file; its ending names the format: .png, .svg or .pdf.
 
     Raises:
-        ImportError: matplotlib is not installed; the text says how to.
+        ImportError: matplotlib is not installed; the message says how to install it.
         ValueError: an ending that matplotlib does not know.
+        OSError: the file cannot be written.
     """
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 an extra
@@ -26,7 +27,7 @@ def draw(advice: Advice, path: Path) -> None:
     for axes, name, unit in zip(figure.subplots(1, 2), ("latency_us", "bytes"), ("µs a call", "bytes"), strict=True):
         for trials, marker, label in (
             ([t for t in sound if t not in advice.front], "o", "tried"),
-            (sorted(advice.front, key=lambda t: getattr(t, name)), "s", "nothing is better in all"),
+            (sorted(advice.front, key=lambda t: getattr(t, name)), "s", "no other is better in all"),
             ([advice.pick] if advice.pick else [], "*", "the pick"),
             ([advice.plain], "x", "the model as it is"),
         ):

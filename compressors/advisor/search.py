@@ -1,7 +1,7 @@
-"""The search for a recipe: successive halving, what a trial measures, and the notes by which a search goes on.
+"""The search for a recipe: successive halving, what a trial measures, and the notes from which a search is resumed.
 
-Owns the budget, the trials and their order (Jamieson & Talwalkar, arXiv 1502.07943: the better half goes on, on 1/27,
-1/9, 1/3 and all of the rows). Does not know which one is picked in the end, or how a recipe is carried out.
+Owns the budget, the trials and their order (Jamieson & Talwalkar, arXiv 1502.07943: all recipes are tried on 1/27 of
+the rows, then the better half on 1/9, 1/3 and all). Does not know which one is picked, or how a recipe is carried out.
 """
 
 import copy
@@ -22,17 +22,17 @@ from compressors.artifact.make import bytes_of
 from compressors.compress import compress
 from compressors.data import Data, Losses
 from compressors.engines.engine import Engine
-from compressors.engines.fastest import fastest
+from compressors.engines.fastest import Timing, fastest
 from compressors.errors import EmptiedWarning, OutOfTime
 from compressors.recipe import Recipe
 
 RUNGS = (1 / 27, 1 / 9, 1 / 3, 1.0)
-KEPT = 0.5  # of the recipes on a rung go on to the next; keeping a quarter lost 0.003 to 0.004 nats on flights
+KEPT = 0.5  # share of the recipes that goes on to the next rung; a quarter costs 0.003 to 0.004 nats on flights
 HELD_OUT = 0.1  # the newest share of the rows, on which every trial is measured
-SAMPLES = 64  # rows, at least, on which an engine must agree
-TIMED_S = 0.05  # for each engine
+SAMPLES = 64  # least number of rows on which an engine must agree
+TIMED_S = 0.05  # seconds for which each engine is timed
 
-Said = Callable[[int, int, float], object]  # trials done, of how many, seconds left by what one took
+Said = Callable[[int, int, float], object]  # trials done, of how many, and an estimate of the seconds left
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +68,17 @@ class Budget:
         if self.rows < 1:
             raise ValueError(f"budget.rows must be at least 1, got {self.rows}")
 
+    def __str__(self) -> str:
+        """Return the bounds that are set, as in "bytes=20000, loss=0.005"."""
+        return ", ".join(f"{name}={bound}" for name, bound in asdict(self).items() if bound is not None)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One recipe tried on a share of the rows; `refused` says why it came to nothing.
+    """One recipe tried on a `share` of the rows; `refused` is the reason if it failed.
 
-    `loss` is above the model's own, by held-out rows; `error` its standard error. `latency_us` is that of the `engine`
-    that was fastest.
+    `loss` is the mean loss on the held-out rows minus the original model's, `error` the standard error of this
+    difference. `engine` was the fastest, and `latency_us` is its time for a call in microseconds.
     """
 
     recipe: str
@@ -88,7 +92,7 @@ class Trial:
 
 
 class Search:
-    """One search; `newest` has the last trial of each recipe, `plain` what the model itself takes."""
+    """One search: `newest` has the last trial of each recipe, `plain` the measures of the original model."""
 
     def __init__(
         self,
@@ -102,101 +106,105 @@ class Search:
     ) -> None:
         self._model, self._losses, self._budget, self._seed = model, losses, budget, seed
         self._notes, self._began, self._tried = _Notes(notes, _key(model, data, seed)), time.monotonic(), 0
-        self._engines, self._timed = engines, dict[str, tuple[str, float]]()
-        self._rest, self._held = data.split(HELD_OUT)
+        self._engines, self._timed = engines, dict[str, Timing]()
+        self._learned, self._held_out = data.split(HELD_OUT)
         self.newest: dict[str, Trial] = {}
         self.plain = self._once("", 1.0, self._plainly)
 
     def climb(self, recipes: list[Recipe], said: Said | None) -> None:
-        """Try the recipes on the first rung, and the better ones on the next.
+        """Try the recipes on the first rung, and the better ones on the next, up to all rows.
 
         Raises:
-            OutOfTime: before all were tried.
+            OutOfTime: the budget's minutes are over.
         """
         sizes = [len(recipes)]
         for _ in RUNGS[1:]:
             sizes.append(max(1, math.ceil(sizes[-1] * KEPT)))
         work, done = sum(size * share for size, share in zip(sizes, RUNGS, strict=True)), 0.0
         for at, share in enumerate(RUNGS):
-            found = []
+            tried: list[tuple[Trial, Recipe]] = []
             for recipe in recipes:
-                found.append((self._try(recipe, share), recipe))
+                tried.append((self._try(recipe, share), recipe))
                 done += share
                 self._tried += 1
                 if said:
                     said(self._tried, sum(sizes), (time.monotonic() - self._began) * max(0.0, work / done - 1))
-            good = [pair for pair in found if not pair[0].refused]
-            fit = [pair for pair in good if fits(pair[0], self._budget, loss=False)] or good
-            fit.sort(key=lambda pair: pair[0].loss)
-            recipes = [recipe for _, recipe in fit[: sizes[at + 1]]] if share < 1 else []
+            recipes = self._better(tried)[: sizes[at + 1]] if share < 1 else []
+
+    def _better(self, tried: list[tuple[Trial, Recipe]]) -> list[Recipe]:
+        """Return the recipes that were not refused, the lowest loss first: those that fit the budget, else all."""
+        sound = sorted(((t, recipe) for t, recipe in tried if not t.refused), key=lambda pair: pair[0].loss)
+        fitting = [recipe for trial, recipe in sound if fits(trial, self._budget, loss=False)]
+        return fitting or [recipe for _, recipe in sound]
 
     def _try(self, recipe: Recipe, share: float) -> Trial:
-        known = self._once(str(recipe), share, lambda: self._measured(recipe, share))
-        self.newest[known.recipe] = known
-        return known
+        trial = self._once(str(recipe), share, lambda: self._measured(recipe, share))
+        self.newest[trial.recipe] = trial
+        return trial
 
     def _once(self, recipe: str, share: float, measure: Callable[[], Trial]) -> Trial:
-        if (known := self._notes.get(recipe, share)) is None:
-            known = measure()
-            self._notes.put(known)
-        return known
+        if (trial := self._notes.get(recipe, share)) is None:
+            trial = measure()
+            self._notes.put(trial)
+        return trial
 
     def _plainly(self) -> Trial:
-        engine, took = _latency(copy.deepcopy(self._model).eval(), self._held.inputs, self._budget.rows, ())
-        return Trial(recipe="", share=1.0, loss=0.0, bytes=bytes_of(self._model), latency_us=took, engine=engine)
+        timed = _time(copy.deepcopy(self._model).eval(), self._held_out.inputs, self._budget.rows, ())
+        size = bytes_of(self._model)
+        return Trial(recipe="", share=1.0, loss=0.0, bytes=size, latency_us=timed.us, engine=timed.engine)
 
     def _measured(self, recipe: Recipe, share: float) -> Trial:
         minutes = self._budget.minutes
         if minutes is not None and time.monotonic() - self._began > 60 * minutes:
             raise OutOfTime
-        size = len(self._rest.labels)
-        part = self._rest.between(size - max(1, round(share * size)), size)  # the newest
+        size = len(self._learned.labels)
+        newest = self._learned.between(size - max(1, round(share * size)), size)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", EmptiedWarning)  # the loss tells
-                made = compress(self._model, recipe, part, self._losses, held=self._held, seed=self._seed)
+                warnings.simplefilter("ignore", EmptiedWarning)  # the loss shows it
+                made = compress(self._model, recipe, newest, self._losses, held=self._held_out, seed=self._seed)
         except ValueError as wrong:
             return Trial(recipe=str(recipe), share=share, refused=str(wrong))
-        engine, took = self._time(made.model)
+        timed = self._timing(made.model)
         return Trial(
             recipe=str(recipe),
             share=share,
             loss=made.loss_after - made.loss_before,
             error=made.loss_error,
             bytes=len(made.artifact),
-            latency_us=took,
-            engine=engine,
+            latency_us=timed.us,
+            engine=timed.engine,
         )
 
-    def _time(self, model: nn.Module) -> tuple[str, float]:
-        """Measure once for each set of layers: the same operations on other numbers take as long."""
+    def _timing(self, model: nn.Module) -> Timing:
+        """Time a model, once for all with the same layers: the same operations on other numbers take as long."""
         tensors = [(name, tuple(t.shape), t.dtype) for name, t in (*model.named_parameters(), *model.named_buffers())]
         layers = f"{tensors} {[type(layer) for layer in model.modules()]}"
         if layers not in self._timed:
-            self._timed[layers] = _latency(model, self._held.inputs, self._budget.rows, self._engines)
+            self._timed[layers] = _time(model, self._held_out.inputs, self._budget.rows, self._engines)
         return self._timed[layers]
 
 
-def _latency(model: nn.Module, held: tuple[Tensor, ...], rows: int, engines: Sequence[Engine]) -> tuple[str, float]:
-    """Give the engine that is fastest on one thread for a call with `rows` rows, and its microseconds."""
-    inputs, threads = tuple(t[: max(SAMPLES, rows)] for t in held), torch.get_num_threads()
+def _time(model: nn.Module, inputs: tuple[Tensor, ...], rows: int, engines: Sequence[Engine]) -> Timing:
+    """Return the timing of the engine that is fastest on one thread for a call with `rows` rows."""
+    samples, threads = tuple(t[: max(SAMPLES, rows)] for t in inputs), torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        found = fastest(model, inputs, (rows,), engines=engines, seconds=TIMED_S)
+        timings = fastest(model, samples, (rows,), engines=engines, seconds=TIMED_S).timings
     finally:
         torch.set_num_threads(threads)
-    return found.chosen[rows], min(one.us for one in found.timings)
+    return min(timings, key=lambda timing: timing.us)
 
 
 def fits(trial: Trial, budget: Budget, *, loss: bool = True) -> bool:
-    """Tell whether a trial is within the budget; `loss`: in its loss too."""
+    """Return whether a trial is within the budget; without `loss`, whatever its loss is."""
     bounds: list[tuple[Any, Any]] = [(trial.latency_us, budget.latency_us), (trial.bytes, budget.bytes)]
     bounds += [(trial.loss, budget.loss)] if loss else []
     return all(bound is None or value <= bound for value, bound in bounds)
 
 
 class _Notes:
-    """A file of trials, one JSON line each, under the key of what they were made with."""
+    """A file of trials, one JSON line each; `key` stands for the model, data and seed that they were made with."""
 
     def __init__(self, path: Path | None, key: str) -> None:
         self._path, self._key = path, key
@@ -208,7 +216,7 @@ class _Notes:
                     trial = msgspec.convert(note, Trial)
                     self._known[trial.recipe, trial.share] = trial
             except (msgspec.DecodeError, msgspec.ValidationError, KeyError, AttributeError):
-                continue  # a line that a crash cut short is tried again
+                continue  # the line is damaged, as by a crash while it was written; the trial is made again
 
     def get(self, recipe: str, share: float) -> Trial | None:
         return self._known.get((recipe, share))
@@ -220,7 +228,7 @@ class _Notes:
 
 
 def _key(model: nn.Module, data: Data, seed: int) -> str:
-    known = sha256(str(seed).encode())
+    hashed = sha256(str(seed).encode())
     for tensor in (*model.state_dict().values(), *data.inputs, data.labels):
-        known.update(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
-    return known.hexdigest()[:16]
+        hashed.update(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return hashed.hexdigest()[:16]

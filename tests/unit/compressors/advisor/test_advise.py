@@ -66,14 +66,14 @@ def test_nothing_on_the_front_is_beaten_and_all_else_is(figures: Sequence[tuple[
 
 def test_the_search_ends_on_all_rows_with_its_best_and_can_be_drawn(tmp_path: Path) -> None:
     said: list[tuple[int, int, float]] = []
-    told = advise(net(), product_rows(), Squared(), Budget(), RECIPES, engines=(), said=lambda *at: said.append(at))
-    assert told.complete
-    assert {t.recipe for t in told.trials} == {str(r) for r in RECIPES}
-    assert sorted({t.share for t in told.trials}) == list(RUNGS)
-    assert told.pick in told.front
+    advice = advise(net(), product_rows(), Squared(), Budget(), RECIPES, engines=(), said=lambda *at: said.append(at))
+    assert advice.complete
+    assert {t.recipe for t in advice.trials} == {str(r) for r in RECIPES}
+    assert sorted({t.share for t in advice.trials}) == list(RUNGS)
+    assert advice.pick in advice.front
     assert said[-1] == (11, 11, 0.0)
     for name in ("a.svg", "a.png"):
-        draw(told, tmp_path / name)
+        draw(advice, tmp_path / name)
         assert (tmp_path / name).stat().st_size > 1_000
 
 
@@ -84,10 +84,10 @@ def test_a_search_that_was_stopped_gives_the_best_so_far_and_goes_on(tmp_path: P
         if done == 3:
             raise KeyboardInterrupt
 
-    told = advise(net(), product_rows(), Squared(), Budget(), RECIPES, engines=(), notes=notes, said=stop)
-    assert not told.complete
-    assert len(told.trials) == 3
-    assert told.pick is not None
+    advice = advise(net(), product_rows(), Squared(), Budget(), RECIPES, engines=(), notes=notes, said=stop)
+    assert not advice.complete
+    assert len(advice.trials) == 3
+    assert advice.pick is not None
     with notes.open("ab") as out:
         out.write(b'{"recipe": "cut sho')
     tried = notes.read_bytes().count(b"\n")
@@ -109,22 +109,23 @@ def test_an_artifact_is_timed_on_the_engine_that_is_fastest_once_for_each_set_of
         asked.append(model)
         return model
 
-    told = advise(
+    advice = advise(
         net(), product_rows(), Squared(), Budget(rows=8), RECIPES, engines=[Engine(name="same", prepare=prepare)]
     )
-    assert {t.engine for t in told.trials} <= {"same", "torch"}
+    assert {t.engine for t in advice.trials} <= {"same", "torch"}
     assert len(asked) == 2, "whole rows in int8, and rounded weights in float; which ones takes as long"
-    assert (told.plain.engine, told.plain.loss) == ("torch", 0)
-    assert told.plain.bytes == 4 * sum(p.numel() for p in net().parameters())
+    assert (advice.plain.engine, advice.plain.loss) == ("torch", 0)
+    assert advice.plain.bytes == 4 * sum(p.numel() for p in net().parameters())
 
 
 def test_time_that_is_up_ends_it() -> None:
-    told = advise(net(), product_rows(), Squared(), Budget(minutes=1e-9), RECIPES, engines=())
-    assert (told.complete, told.trials, told.pick) == (False, [], None)
+    advice = advise(net(), product_rows(), Squared(), Budget(minutes=1e-9), RECIPES, engines=())
+    assert (advice.complete, advice.trials, advice.pick) == (False, [], None)
+    assert advice.why == "the search ended before a recipe was tried"
 
 
 def test_a_recipe_that_comes_to_nothing_is_kept_with_its_reason() -> None:
-    told = advise(
+    advice = advise(
         net(),
         product_rows(),
         Squared(),
@@ -132,9 +133,9 @@ def test_a_recipe_that_comes_to_nothing_is_kept_with_its_reason() -> None:
         [Recipe.parse("prune(amount=0.5, layers=conv)"), RECIPES[0]],
         engines=(),
     )
-    refused = [t for t in told.trials if t.refused]
+    refused = [t for t in advice.trials if t.refused]
     assert [("no compressed layer" in t.refused, t.loss) for t in refused] == [(True, math.inf)]
-    assert told.pick is not None
+    assert advice.pick is not None
 
 
 @pytest.mark.parametrize(
