@@ -1,4 +1,4 @@
-"""One event in the binary formats, for the tests of readers: an ad that was clicked, by Avro and by Protobuf."""
+"""One event in the binary formats, for tests of readers: a clicked ad, in Avro and in Protobuf."""
 
 from datetime import UTC, datetime
 from decimal import Decimal

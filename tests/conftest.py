@@ -1,4 +1,4 @@
-"""Real brokers and stores for the tests: the embedded ones, and others where the environment names a command for them.
+"""Real brokers and stores for the tests: the embedded ones, and those for which the environment names a command.
 
 `SHADOWSTREAM_TEST_KAFKA_CMD` and `SHADOWSTREAM_TEST_REDIS_CMD` are called as `CMD DATA_DIR PORT` and run a server in
 the foreground. Where one is missing its tests are skipped; under `CI=true` they fail.
@@ -26,7 +26,7 @@ settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the long tests that their folder or their parameters show."""
+    """Mark tests as long by their folder and their parameters."""
     for item in items:
         if "unit" in item.path.parts:
             continue  # no unit test starts a server; "redis" is an import's name there
@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Running(NamedTuple):
-    """A server for the tests: which one, where it answers, and where it keeps its files."""
+    """A server for the tests: its kind, its address, and the folder of its files."""
 
     kind: str
     address: str
@@ -46,7 +46,7 @@ class Running(NamedTuple):
 
 
 def command(variable: str, kind: str) -> str | None:
-    """Give the command for an external server, None for an embedded one; a missing one skips, or fails under CI."""
+    """Return an external server's command, None for an embedded server; without one skip the test, under CI fail it."""
     found = os.environ.get(variable) if kind == "external" else None
     if kind == "external" and not found:
         if os.environ.get("CI") == "true":
@@ -74,7 +74,7 @@ def store_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="session")
 def embedded_store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an embedded store for the tests that need no other."""
+    """The address of an embedded store, for tests that need no other."""
     with start_store(tmp_path_factory.mktemp("store")) as service:
         yield service.address
 
@@ -89,7 +89,7 @@ def embedded_store(embedded_store_url: str) -> Iterator[Store]:
 
 @pytest.fixture(scope="session")
 def embedded_redis(embedded_store_url: str) -> Iterator[Redis]:
-    """A bare client of that store."""
+    """A plain Redis client of that store."""
     client = Redis.from_url(embedded_store_url)
     yield client
     client.close()
@@ -97,5 +97,5 @@ def embedded_redis(embedded_store_url: str) -> Iterator[Redis]:
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
-    """Networks here are tiny: threads that wait for each other cost more than they give."""
+    """Networks here are tiny: several threads would lose more time waiting for each other than they save."""
     torch.set_num_threads(1)

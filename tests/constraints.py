@@ -31,7 +31,7 @@ def pins(lines: Iterable[str]) -> Iterator[tuple[str, str | None]]:
 
 
 def wanted(project: dict[str, list[str]]) -> Iterator[Requirement]:
-    """Yield what the lists of requirements ask for, but for our own extras."""
+    """Yield what the lists of requirements ask for, except our own extras."""
     for listed in project.values():
         yield from (one for one in map(Requirement, listed) if one.name != "shadowstream")
 

@@ -19,7 +19,7 @@ SEED_MS = 1_360_000_000_000
 
 
 class Hostile(NamedTuple):
-    """One value, what kind of attack it is, and whether it must be refused; `id` is that of one that must not."""
+    """A value, its kind of attack, and whether it must be refused; `id` is its id if it must be read."""
 
     kind: str
     value: bytes | None
@@ -42,7 +42,7 @@ def hostile(
 def mixed(
     rng: Random, good: int, evil: int, big_bytes: int = BIG_BYTES, rarely: float = RARELY
 ) -> Iterator[tuple[bool, Hostile]]:
-    """Give (whether for the outcomes, event) of a feed: `good` pairs, of kind "", and `evil` events anywhere between.
+    """Yield (whether it is an outcome, event) of a feed: `good` pairs, of kind "", and `evil` events between them.
 
     What must be refused goes to either topic; what must be read has its outcome, and its pair joins if it is on time.
     """
@@ -63,7 +63,7 @@ def mixed(
 
 
 def event(id: object = "evil", at: object = SEED_MS, x: object = 1) -> bytes:
-    """Write a good event, but for what it is given."""
+    """Return a good event's bytes, with some parts replaced."""
     return json.dumps({"id": id, "at": at, "x": x}).encode()
 
 

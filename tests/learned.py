@@ -73,7 +73,7 @@ PIPELINE = replace(small.pipeline, encode=encode, online=ONLINE, recipe=RECIPE)
 
 
 def spoilt(sample: Sample, x: float) -> Sample:
-    """Give the sample with poisonous features."""
+    """Return the sample with poisonous features."""
     features = Raw(msgspec.json.encode(small.Point((x, x, 0.0, 0.0))))
     return msgspec.structs.replace(sample, prediction=msgspec.structs.replace(sample.prediction, features=features))
 
@@ -121,7 +121,7 @@ class Feed:
         return process
 
     def join(self, shard: int = 0, most: int = 1_000_000) -> None:
-        """Join the next events of the log, from where the shard stands: each prediction, then its outcome."""
+        """Join the next events of the log after the shard's last ones: each prediction, then its outcome."""
         start = self.store.shard(self.name, shard).partitions["p:0"].next
         part = self.log[start : start + most]
         if not part:
@@ -160,7 +160,7 @@ class Feed:
         assert not role._draft.samples
 
     def check(self, role: LearnerRole, poison: Sequence[str] = ()) -> None:
-        """Everything was learned once, the equations hold, and the state is what its history makes, from anywhere."""
+        """Check that all was learned once, the equations hold, and any part of the commits leads to the state."""
         found = audit.count_learned(self.registry)
         ids = [one.id for commit in backwards(self.registry) for one in commit.read()]
         assert sorted(ids) == sorted(one.id for one in self.log if one.id not in poison)
@@ -173,7 +173,7 @@ class Feed:
         self.check_rebuilt(role)
 
     def check_rebuilt(self, role: LearnerRole) -> None:
-        """The live state, from the first commit and from each whole state."""
+        """Check the live state against a rebuild from the first commit, and from each commit with a whole state."""
         last, live = self.registry.last(COMMITS), encoded.pack_state(role._learner.state())
         for base in range(last + 1):
             if read_commit(self.registry, base).state is not None:
@@ -183,7 +183,7 @@ class Feed:
         assert check_rebuild(make_learner(self.pipeline), self.registry).equal
 
     def check_refreshed(self, role: LearnerRole) -> None:
-        """The live masks are not those of commit 0, and as sparse; shadow and average have the same."""
+        """Check that the live masks differ from commit 0's, are as sparse, and are the same in shadow and average."""
         shadow, first = role._learner.shadow, self.state(0)
         for name, weight in weights(shadow.model).items():
             begun = first[f"shadow.model.{mask_name(name)}"]
@@ -192,11 +192,11 @@ class Feed:
             assert weight.mask.sum() == begun.sum()
 
     def state(self, commit: int) -> dict[str, Tensor]:
-        """Give the whole state that a commit keeps."""
+        """Return the whole state that a commit keeps."""
         return encoded.unpack_state(self.registry.get(str(read_commit(self.registry, commit).state)))
 
     def check_parents(self) -> None:
-        """Each commit follows the bytes of the one before it."""
+        """Check that each commit names the checksum of the one before it."""
         parent = ""
         for n in range(self.registry.last(COMMITS) + 1):
             data = self.registry.read(COMMITS, n)
@@ -205,14 +205,14 @@ class Feed:
             parent = hashlib.sha256(data).hexdigest()
 
     def check_trim(self) -> None:
-        """No stream was trimmed beyond the newest commit, whatever it holds now that it may have gone back."""
+        """Check that no stream was trimmed beyond the newest commit, even if the store has gone back since."""
         newest = read_commit(self.registry, self.registry.last(COMMITS))
         for shard, position in newest.positions.items():
             state = self.store.shard(self.name, int(shard))
             assert state.seq - state.unread <= number(position)
 
     def check_position(self) -> None:
-        """Every stream still has the position of the newest commit."""
+        """Check that every stream still has the position of the newest commit."""
         newest = read_commit(self.registry, self.registry.last(COMMITS))
         for shard, position in newest.positions.items():
             assert self.store.holds(self.name, int(shard), position)
@@ -247,7 +247,7 @@ def snapshot(redis: Redis, feed: str, shard: int) -> dict[str, bytes | None]:
 
 
 def put_back(redis: Redis, then: dict[str, bytes | None]) -> None:
-    """Take a shard back to then."""
+    """Take a shard back to a snapshot."""
     redis.delete(*then)
     for key, data in then.items():
         if data is not None:

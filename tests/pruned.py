@@ -1,4 +1,4 @@
-"""Models whose units are removed: the removal with what holds for every model, and a net to remove from."""
+"""Models whose units are removed: the removal, with checks for every model, and a net to remove from."""
 
 import json
 from collections.abc import Callable

@@ -30,7 +30,7 @@ def cnn() -> nn.Module:
 
 
 def encoder() -> nn.Module:
-    """Rows of three tokens: a layer then has more rows than the batch."""
+    """Return a net on rows of three tokens, so that a layer has more rows than the batch."""
     return nn.Sequential(
         nn.Linear(8, 16), nn.GELU(), nn.LayerNorm(16), nn.Linear(16, 8), nn.Flatten(), nn.Linear(24, 2)
     )

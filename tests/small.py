@@ -1,4 +1,4 @@
-"""A small pipeline and samples of it, for tests: four numbers, and whether a hidden line lies below them."""
+"""A small pipeline and its samples, for tests: four numbers, and on which side of a hidden line they are."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -44,7 +44,7 @@ def history() -> Iterator[Labelled]:
 
 
 def feed(days: int = 3, every_min: int = 10) -> Iterator[FeedEvent]:
-    """A request every ten minutes; its outcome 30 minutes to 5 hours later, one in ten never."""
+    """Yield a request every ten minutes, and 30 minutes to 5 hours later its outcome; one in ten has none."""
     rng = np.random.default_rng(1)
     events = []
     for i in range(days * 24 * 60 // every_min):
@@ -74,7 +74,7 @@ def learner(seed: int = 0) -> Learner:
 
 
 def samples(n: int, seed: int = 0, start: int = 0) -> list[Sample]:
-    """Samples an hour apart that version 0 answered with 0 and no intercept."""
+    """Return samples an hour apart, which version 0 answered with 0 and no intercept."""
     rng = np.random.default_rng(seed)
     found = []
     for i in range(start, start + n):

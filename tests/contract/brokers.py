@@ -1,4 +1,4 @@
-"""What the tests of every broker share: what one of them cannot do, and feeds to do it with."""
+"""What the tests of all brokers share: what each broker cannot do, and topics to write and read."""
 
 import itertools
 import time
@@ -13,7 +13,7 @@ CANNOT: dict[str, dict[str, str]] = {
     "tansu": {
         "aborted transactions": "shows them to read_committed readers",
         "refusals": "takes every record, of any size and time",
-        "out of range": "answers a fetch behind the end with nothing, not with an error; `at_end` still tells",
+        "out of range": "answers a fetch beyond the end with nothing, not with an error; `at_end` still notices",
         "delete records": "closes the connection",
         "added partitions": "does not know the request",
         "files": "keeps its log in memory: there is none to damage, and nothing after a restart",
@@ -25,28 +25,28 @@ NUMBER = itertools.count()
 
 
 def needs(broker: Running, ability: str) -> None:
-    """Skip the test where the broker cannot do it, and say why."""
+    """Skip the test, with the reason, where the broker cannot do it."""
     name = NAMES[broker.kind]
     if ability in CANNOT[name]:
         pytest.skip(f"{name} {CANNOT[name][ability]}")
 
 
 def fresh(broker: Running, partitions: int = 1) -> list[Tp]:
-    """Make a topic; give its partitions."""
+    """Create a topic; return its partitions."""
     topic = f"contract{next(NUMBER)}"
     ensure_topics(broker.address, {topic: partitions})
     return [Tp(topic, n) for n in range(partitions)]
 
 
 def write(sink: Sink, tp: Tp, count: int, first: int = 0) -> None:
-    """Write records k<n>, v<n> and wait for the broker's word."""
+    """Write records k<n>, v<n>, and wait until the broker has acknowledged them."""
     for n in range(first, first + count):
         sink.send(tp, key=b"k%d" % n, value=b"v%d" % n, t_ms=T + n)
     sink.flush()
 
 
 def drain(source: Source, positions: int) -> list[Polled]:
-    """Poll until the source has moved on by so many positions."""
+    """Poll until the source has passed so many offsets."""
     found: list[Polled] = []
     deadline = time.monotonic() + 300  # for a broker that never answers
     while sum(p.end - p.start for p in found) < positions:
@@ -56,5 +56,5 @@ def drain(source: Source, positions: int) -> list[Polled]:
 
 
 def values(found: list[Polled]) -> list[bytes]:
-    """Give the records' values in the order in which they came."""
+    """Return the records' values in the order in which they came."""
     return [record.value or b"" for polled in found for record in polled.records]

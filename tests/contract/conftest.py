@@ -21,7 +21,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 def stage(place: Place) -> Iterator[Stage]:
-    """The place, its name, and a client."""
+    """A running store, its name, and a client."""
     place.ready()
     with closing(Store(place.address)) as store:
         yield Stage(place.kind + " cluster" * isinstance(place, Cluster), place, store)

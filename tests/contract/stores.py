@@ -1,4 +1,4 @@
-"""What the tests of every store share: what one of them cannot do, steps to send, and a shard's whole content."""
+"""What the tests of all stores share: what each store cannot do, steps to send, and a shard's whole content."""
 
 import itertools
 from typing import NamedTuple
@@ -26,14 +26,14 @@ NUMBER = itertools.count()
 
 
 class Stage(NamedTuple):
-    """A running store by its name, and a client of it."""
+    """A running store, its name, and a client of it."""
 
     name: str
     place: Place
     store: Store
 
     def needs(self, ability: str) -> Cluster:
-        """Skip the test where the store cannot do it, and say why."""
+        """Skip the test, with the reason, where the store cannot do it."""
         if ability in CANNOT[self.name]:
             pytest.skip(f"{self.name} {CANNOT[self.name][ability]}")
         assert isinstance(self.place, Cluster)
@@ -50,7 +50,7 @@ class Stage(NamedTuple):
 
 
 def pairs(state: ShardState, count: int) -> Step:
-    """Make the step that joins the next so many pairs of a shard."""
+    """Return the step that joins the next `count` pairs of a shard."""
     step = Step(f"token{next(NUMBER)}", RULES)
     for tp, at in sorted(state.partitions.items(), reverse=True):
         outcome = tp == "o:0"
@@ -70,15 +70,15 @@ def join(store: Store, feed: str, shard: int, count: int) -> ShardState:
 
 
 def look(store: Store, feed: str, shard: int) -> ShardState:
-    """Give a shard's state but for the clock."""
+    """Return a shard's state without the clock."""
     return timeless(store.shard(feed, shard))
 
 
 def timeless(state: ShardState) -> ShardState:
-    """Drop the clock, which no two looks share."""
+    """Return a state without the clock, which differs from look to look."""
     return replace(state, now_ms=0)
 
 
 def numbers(store: Store, feed: str, shard: int) -> list[int]:
-    """Give the numbers of all samples in a shard's stream."""
+    """Return the numbers of all samples in a shard's stream."""
     return [int(entry.partition("-")[0]) for entry, _ in store.read(feed, shard, "0-0", 1_000_000)]

@@ -1,4 +1,4 @@
-"""What every broker must do for us: records, positions, ends, groups, topics. `brokers.CANNOT` lists the exceptions."""
+"""What every broker must do: records, offsets, ends, groups, topics. `brokers.CANNOT` lists the exceptions."""
 
 import time
 from collections.abc import Iterator
@@ -129,7 +129,7 @@ def test_a_position_behind_the_end_is_a_replaced_log(broker: Running, sink: Sink
 def test_a_topic_deleted_and_refilled_is_recognised(
     broker: Running, sink: Sink, admin: KafkaAdminClient, refilled: int
 ) -> None:
-    """Shorter than before: the end tells. Longer: the last record read has another checksum."""
+    """A shorter log is recognised by its end, a longer one by the checksum of the record last read."""
     (tp,) = fresh(broker)
     write(sink, tp, 5)
     with closing(Source(broker.address, [tp])) as source:

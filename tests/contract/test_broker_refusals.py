@@ -1,4 +1,4 @@
-"""Records that a broker refuses, bytes that nobody can read, and a broker that dies while it is written to."""
+"""Records that a broker refuses, bytes that nobody can read, and a broker that dies during a write."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

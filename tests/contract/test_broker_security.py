@@ -1,4 +1,4 @@
-"""TLS, users and rights on a real Apache Kafka: who is let in, and what a refusal says. Tansu knows none of them.
+"""TLS, users and rights on a real Apache Kafka: who may connect, and what a refusal says. Tansu has none of these.
 
 One broker with four listeners: an open one, whose user ANONYMOUS may do everything and grants the rest, and one each of
 SASL_SSL, SASL_PLAINTEXT and SSL, the last asking for a certificate of ours.
@@ -38,7 +38,7 @@ Grant = Callable[[str, str, str], None]
 
 
 class Guarded(NamedTuple):
-    """The broker's addresses, and the files that let one in."""
+    """The broker's addresses, and the certificates that it accepts."""
 
     open: str
     sasl_ssl: str

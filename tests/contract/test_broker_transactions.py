@@ -1,4 +1,4 @@
-"""Transactions: all or none is seen, a zombie is fenced, and markers are holes."""
+"""Transactions: readers see all or nothing, a zombie is fenced, and markers are holes."""
 
 from contextlib import closing, suppress
 
@@ -11,7 +11,7 @@ from tests.contract.brokers import T, drain, fresh, needs, values
 
 
 class Broken(Exception):
-    """What goes wrong inside a transaction."""
+    """Raised inside a transaction."""
 
 
 def send(sink: Sink, tp: Tp, value: bytes) -> None:

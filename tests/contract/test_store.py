@@ -1,4 +1,4 @@
-"""What every store must do for us, alone or as a cluster, also when it fails. `stores.CANNOT` lists the exceptions."""
+"""What every store must do, alone or as a cluster, also when it fails. `stores.CANNOT` lists the exceptions."""
 
 import itertools
 import threading
@@ -21,7 +21,7 @@ HANG_S = 300.0
 
 
 def insist(store: Store, feed: str, shard: int, step: Step) -> None:
-    """Send a step until it is answered, as a joiner would."""
+    """Send a step until the store answers it, as a joiner does."""
 
     def sent() -> bool:
         try:

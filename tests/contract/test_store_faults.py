@@ -1,4 +1,4 @@
-"""The map over the client's errors is complete: each class has an entry, its own or a base's, or is in `DEFAULTED`."""
+"""The map of the client's errors is complete: each class or a base of it has an entry, or it is in `DEFAULTED`."""
 
 import inspect
 

@@ -1,4 +1,4 @@
-"""Getting into a store: users, exactly the rights that we name, TLS; and no secret shows on the way."""
+"""Connecting to a store: users, exactly the rights that we name, TLS; and no message shows a secret."""
 
 import re
 import traceback
@@ -26,7 +26,7 @@ UNSEEN = {"asking"}  # only where a slot moves; test_store.py has that, without 
 
 
 def told(error: BaseException) -> str:
-    """Give an error as a log shows it, and see that it shows no secret."""
+    """Return an error as a log shows it, after checking that it shows no secret."""
     assert SECRET not in "".join(traceback.format_exception(error))
     return str(error)
 
@@ -39,7 +39,7 @@ def refusal(at: Address, call: Callable[[Store], object] = Store.check) -> str:
 
 @pytest.fixture
 def user(stage: Stage) -> Iterator[Address]:
-    """A user with the rights that we say we need."""
+    """A user with exactly the rights that `rule` names."""
     cluster = isinstance(stage.place, Cluster)
     grant(stage, *rule(USER, cluster=cluster).split()[3:], f">{SECRET}")
     yield replace(stage.place.address, username=USER, password=SECRET)
@@ -53,7 +53,7 @@ def grant(stage: Stage, *rules: str) -> None:
 
 
 def everything(store: Store, feed: str) -> None:
-    """Call all that a store has."""
+    """Call everything that a store can do."""
     store.check()
     store.create(feed, 2, TPS)
     state = join(store, feed, 0, 5)
@@ -137,7 +137,7 @@ def test_a_wrong_kind_of_store_is_told(stage: Stage) -> None:
 
 
 class Secured(NamedTuple):
-    """A server with TLS, who signed it, and who signed somebody else."""
+    """A server with TLS, the authority that signed its certificate, and another authority."""
 
     port: int
     ours: Authority

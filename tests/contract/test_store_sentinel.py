@@ -1,4 +1,4 @@
-"""A store behind a Sentinel: the master is found, and the next one when it dies. The Sentinel is Valkey's."""
+"""A store with a Sentinel: the master is found, and the next one after it dies. The Sentinel is Valkey's."""
 
 from collections.abc import Iterator
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""A shard of which a part is missing, or a part of a step was done: it is refused, because its counters cannot tell."""
+"""A shard that lost a part, or has half a step: it is refused, because its counters cannot be right."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_a_shard_that_lost_one_of_its_keys_is_seen(stage: Stage, key: str) -> No
 
 
 def test_samples_of_half_a_step_are_seen_and_not_trimmed_to(stage: Stage) -> None:
-    """Found by chaos, seed 5: a reader had taken samples of a torn step, and the refusal did not say of which shard."""
+    """Found by chaos, seed 5: a reader had taken samples of half a step, and the refusal did not name the shard."""
     feed = stage.feed()
     state = join(stage.store, feed, 0, 3)
     ahead = f"{state.seq + 2}-7"
@@ -38,7 +38,7 @@ def test_samples_of_half_a_step_are_seen_and_not_trimmed_to(stage: Stage) -> Non
 
 
 def test_a_log_torn_amid_a_step_and_read_twice_is_seen(stage: Stage) -> None:
-    """Found by chaos, seed 12: Redis 7.0 drops the torn step but leaves its MULTI, and a second start does a part."""
+    """Found by chaos, seed 12: Redis 7.0 drops the half step but leaves its MULTI; a second start applies a part."""
     feed = stage.feed()
     state = join(stage.store, feed, 0, 5)
     node = stage.place.node_of(feed, 0)
@@ -63,6 +63,6 @@ def test_a_log_torn_amid_a_step_and_read_twice_is_seen(stage: Stage) -> None:
 
 
 def counted(key: str) -> bytes:
-    """Give the command with which every step begins, as it stands in a log."""
+    """Return the command with which every step begins, as the store's log has it."""
     words = [b"HINCRBY", key.encode(), b"steps", b"1"]
     return b"*4\r\n" + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)

@@ -1,4 +1,4 @@
-"""`shadowstream join` as a user runs it: embedded or given services, workers killed, the end of the feed, Ctrl-C."""
+"""`shadowstream join` as a user runs it: embedded or external services, workers killed, end of the feed, Ctrl-C."""
 
 import json
 import os
@@ -104,7 +104,7 @@ class Command:
 
 @pytest.fixture
 def started() -> Iterator[list[Command]]:
-    """What must not outlive its test."""
+    """Whatever a test starts; it is stopped when the test ends."""
     commands: list[Command] = []
     yield commands
     for command in commands:

@@ -1,4 +1,4 @@
-"""The whole loop as a user runs it, on a slice of real flights: everything counted, also when every actor is killed."""
+"""The whole loop as a user runs it, on some days of real flights: all is counted, also when every actor is killed."""
 
 import json
 import os
@@ -79,7 +79,7 @@ def test_a_slice_of_the_year(broker: Running, store_server: Running, published: 
 
 
 def check_that_nothing_knew_its_future(registry: Registry) -> None:
-    """No answer was given by a version, or under an intercept, that had learned an outcome published after it."""
+    """Check that no version or intercept that served a request had learned an outcome published after it."""
     history = [commits.decode(data) for data in read_all(registry, COMMITS)]
     samples = [sample for commit in history for sample in commit.read()]
     known_until = [0, *accumulate((s.label_t for s in samples), max)]  # by how many samples were learned

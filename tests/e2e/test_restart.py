@@ -1,4 +1,4 @@
-"""A run whose store is emptied ends and says so; started again, it rebuilds the store; everything is learned once."""
+"""A run whose store is emptied ends with an error; started again, it rebuilds the store and learns everything once."""
 
 import json
 import os
@@ -30,7 +30,7 @@ PATIENCE_S = 300.0  # against a hang alone
 
 
 class Run:
-    """`shadowstream run` in a process, against services that last."""
+    """`shadowstream run` in a process, with services that outlive it."""
 
     def __init__(self, name: str, folder: Path, broker: str, store: str) -> None:
         self.name, self.folder, self.registry = name, folder, Registry(folder / name)

@@ -1,4 +1,4 @@
-"""The faults: each is a function of the world that breaks something, and leaves it running again.
+"""The faults: each is a function of the world that breaks something, and repairs it again.
 
 Its docstring is its name in the summary. Owns no process: what is broken is the world's.
 """
@@ -44,7 +44,7 @@ def joiner_frozen(world: World) -> None:
 
 
 def clock_an_hour_off(world: World) -> None:
-    """A joiner's clock is an hour ahead, or behind."""
+    """A joiner's clock is an hour fast, or an hour slow."""
     off = {"PYTHONPATH": f"{CLOCKS}:{os.environ.get('PYTHONPATH', '')}"}
     off["FAULTS_CLOCK_S"] = str(world.random.choice([-3_600, 3_600]))
     before = {name: os.environ.get(name) for name in off}
@@ -66,7 +66,7 @@ def connections_dropped(world: World) -> None:
 
 
 def replies_lost(world: World) -> None:
-    """The store does what it is asked, and the answers get lost."""
+    """The store does what it is asked to, but its answers are lost."""
     assert isinstance(world.store, One)
     world.store.proxy.swallow(world.random.randrange(1, 6))
     world.run(0.5)
@@ -88,7 +88,7 @@ def store_went_back(world: World) -> None:
 
 
 def replica_lagged(world: World) -> None:
-    """SIGKILL of the store; a replica that lags behind takes over."""
+    """SIGKILL of the store; a lagging replica takes over."""
     assert isinstance(world.store, One)
     world.store.fail_over(lambda: world.run(world.random.uniform(0.1, 1.0)))
 
@@ -119,7 +119,7 @@ def out_of_memory(world: World) -> None:
 
 
 def outcomes_paused(world: World) -> None:
-    """Predictions go on past their windows, outcomes do not come."""
+    """Predictions go on past the end of their windows, but no outcomes come."""
     world.load.quiet.set()
     world.run(1.0)
     world.load.quiet.clear()
@@ -132,7 +132,7 @@ def broker_killed(world: World) -> None:
 
 
 def broker_dropped(world: World) -> None:
-    """Connections to the broker break, and answers get lost."""
+    """Connections to the broker break, and its answers are lost."""
     assert isinstance(world.broker, Lasting)
     world.broker.proxy.drop()
     world.broker.proxy.swallow(world.random.randrange(1, 6))
@@ -141,7 +141,7 @@ def broker_dropped(world: World) -> None:
 
 
 def letters_down(world: World) -> None:
-    """Many malformed events, the dead letters' topic takes nothing, and a joiner is killed before it does."""
+    """Many malformed events while the dead letters' topic accepts nothing, and a joiner is killed meanwhile."""
     assert isinstance(world.broker, Lasting)
     world.load.burst(world.malformed)
     world.broker.proxy.unwritable.set()
@@ -168,6 +168,6 @@ ONCE: list[Fault] = [flushed]  # all is joined again, which takes longer and lon
 
 
 def possible(world: World) -> list[Fault]:
-    """Give the faults that can come again and again in a world."""
+    """Return the faults that can come repeatedly in a world."""
     store = ALONE if isinstance(world.store, One) else NODES
     return ANY + store + (LASTING if isinstance(world.broker, Lasting) else [])

@@ -1,4 +1,4 @@
-"""The broker of a fault run: Apache Kafka, which lasts, or the embedded one, which forgets when it ends.
+"""The broker of a fault run: Apache Kafka, which keeps its log, or the embedded one, which loses it when it ends.
 
 Owns the broker, and the proxy between it and the join. `address` is for the load, `joined` for the join.
 """
@@ -18,7 +18,7 @@ PROPERTIES = (
 
 
 class Lasting:
-    """Apache Kafka, with a listener of the join's own behind a proxy."""
+    """Apache Kafka, which the join reaches through a proxy, by a listener of its own."""
 
     largest = LARGEST
 
@@ -31,16 +31,16 @@ class Lasting:
         self.address = self._kafka.address
 
     def restart(self) -> None:
-        """SIGKILL, and start it again where it was."""
+        """Kill it (SIGKILL), and start it again on the same port and files."""
         self._kafka.kill()
         self._kafka.start()
 
     def segments(self, topic: str, partition: int) -> list[Path]:
-        """Give the files of a partition's log."""
+        """Return the files of a partition's log."""
         return sorted((self._kafka.folder / "data" / "log" / f"{topic}-{partition}").glob("*.log"))
 
     def stop(self) -> None:
-        """End."""
+        """Stop it."""
         self.proxy.close()
         self._kafka.close()
 
@@ -55,5 +55,5 @@ class Passing:
         self.address = self.joined = self._service.address
 
     def stop(self) -> None:
-        """End."""
+        """Stop it."""
         self._service.stop()

@@ -25,7 +25,7 @@ from tests.faults.world import World
 def chaos(
     world: World, seconds: float, faults: list[Fault] | None = None, say: Callable[[str], None] = print
 ) -> Counter[str]:
-    """Break things for so long (or each of `faults` once) and end the feed; gives what was survived."""
+    """Break things for so long (or by each of `faults` once), end the feed, and return what the join has survived."""
     survived: Counter[str] = Counter()
     kinds, until = possible(world), time.monotonic() + seconds
     world.run(2.0)
@@ -42,7 +42,7 @@ def chaos(
 
 
 def main() -> None:
-    """Run, and print what was survived."""
+    """Run, and print what the join has survived."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--minutes", type=float, default=10.0)
     options.add_argument("--seed", type=int, default=free_port())

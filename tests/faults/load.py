@@ -1,6 +1,6 @@
-"""The load of a fault run: predictions and outcomes in known numbers; copies, early, late and hostile ones among them.
+"""The load of a fault run: known numbers of predictions and outcomes, with copies, early, late and hostile ones.
 
-Owns what was published, and what must come of it. How it gets into the log is publish.py's.
+Owns what was published, and what must come of it; publish.py owns how it gets into the log.
 """
 
 import threading
@@ -55,7 +55,7 @@ class Load:
         self._thread.start()
 
     def burst(self, count: int) -> None:
-        """Publish so many malformed records as well, as fast as it goes."""
+        """Publish so many malformed records as well, as fast as possible."""
         self._burst += count
 
     def stop(self) -> None:
@@ -66,7 +66,7 @@ class Load:
             raise self._failed
 
     def expected(self) -> dict[str, float]:
-        """Give id → last label, by the policy's words."""
+        """Return id → last label, as the policy defines it."""
         labels: dict[str, float] = {}
         for key, t in self.predictions.items():
             when, label = self.outcomes.get(key, (0, 0))
@@ -111,7 +111,7 @@ class Load:
         return records
 
     def _strange(self) -> Records:
-        """Give something malformed, and a prediction of 1970."""
+        """Return something malformed, and a prediction of 1970."""
         n = len(self.ancient)
         large = n % HOSTILE_LARGE_EVERY == 5
         self.ancient.add(f"ancient-{n}")
@@ -127,7 +127,7 @@ class Load:
         return self._tp(self._random.randrange(2)), value, at_ms
 
     def _ghost(self, n: int) -> tuple[Tp, bytes, int]:
-        """Give what is never committed: a prediction of its own, or another label for one that is there."""
+        """Return what is never committed: a prediction of its own, or another label for an existing one."""
         if n % 2:
             return self._tp(0), encode({"id": f"ghost-{n}", "t": T}), self._now()
         key = f"id-{self._random.randrange(max(1, len(self.predictions)))}"

@@ -18,18 +18,18 @@ Processes = Callable[[], Mapping[str, list[psutil.Process]]]
 
 @dataclass
 class Series:
-    """One figure in bytes, at moments in seconds since the start."""
+    """A figure in bytes, over seconds since the start."""
 
     judged: bool
     at: list[float] = field(default_factory=list)
     bytes: list[int] = field(default_factory=list)
 
     def since(self, second: float) -> int:
-        """Give the figure at a moment, or the first after it."""
+        """Return the figure at a moment, or the first after it."""
         return next((size for at, size in zip(self.at, self.bytes, strict=True) if at >= second), self.bytes[-1])
 
     def growth_mb(self, settled: float) -> float:
-        """Give by how much the figure rose from a moment on to its end."""
+        """Return by how much the figure rose from a moment to the end."""
         return (self.bytes[-1] - self.since(settled)) / MB
 
 
@@ -42,11 +42,11 @@ class Memory:
 
     @property
     def seconds(self) -> float:
-        """How long it has been looking."""
+        """The seconds since the start."""
         return time.monotonic() - self._began
 
     def look(self, **more: int) -> None:
-        """Take one sample; `more` are figures that others know, in bytes, and all judged."""
+        """Take one sample; `more` are further figures in bytes, all judged."""
         for name, family in self._processes().items():
             for kind, size in _sizes(family).items():
                 self._note(f"{name} {kind}", size, judged=kind == "USS" and name not in self._unjudged)

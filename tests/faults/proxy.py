@@ -46,12 +46,12 @@ class Proxy:
         self.drop()
 
     def close(self) -> None:
-        """End."""
+        """Stop it."""
         self._server.close()
         self.drop()
 
     def requests(self) -> Passes:
-        """Give what judges a new connection's bytes on their way to the server: False breaks it."""
+        """Return a function that judges a new connection's bytes to the server; False breaks the connection."""
         return lambda _: True
 
     def _replies(self) -> Passes:
@@ -97,7 +97,7 @@ class KafkaProxy(Proxy):
         super().__init__(port)
 
     def requests(self) -> Passes:
-        """Follow the requests' lengths, which come before each, and look at its kind."""
+        """Follow the requests by the length before each, and judge each by its kind."""
         held = bytearray()
         left = 0  # of the request that is on its way
 

@@ -1,4 +1,4 @@
-"""What brings a fault run's records into the log: every codec, transactions, wrong clocks, until all is acknowledged.
+"""Publishes a fault run's records: with every codec, transactions and wrong clocks, until all are acknowledged.
 
 Owns a producer for each batch, as the next one may be of another kind. What may or may not have arrived is sent again,
 as any producer does. Knows nothing of what a record means.
@@ -21,7 +21,7 @@ RETRY_S = 0.2
 
 
 class Publisher:
-    """`largest`: of a record. `transactional_id`: None where the broker shows aborted records."""
+    """`largest` is a record's size in bytes; `transactional_id` is None where the broker shows aborted records."""
 
     def __init__(self, bootstrap: str, largest: int, transactional_id: str | None, random: Random) -> None:
         self._given = {"bootstrap_servers": bootstrap, "max_request_size": largest, "acks": "all"}
@@ -30,7 +30,7 @@ class Publisher:
         self.aborted = 0
 
     def publish(self, records: Sequence[tuple[Tp, bytes, int]], ghosts: Sequence[tuple[Tp, bytes, int]]) -> None:
-        """Publish (partition, value, timestamp in ms) until all is there; `ghosts` are what may be aborted."""
+        """Publish (partition, value, timestamp in ms) until all are acknowledged; `ghosts` are records to abort."""
         codec, whole = self._random.choice(CODECS), self._id is not None and self._random.random() < ABORTED
         while True:
             try:

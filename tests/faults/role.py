@@ -17,7 +17,7 @@ from deploy.serving import server
 
 
 def start(role: str, plan: Plan, log: Path, commit_s: float) -> "subprocess.Popen[bytes]":
-    """Start one."""
+    """Start a role."""
     told = msgspec.json.encode(plan, enc_hook=str).decode()
     command = [sys.executable, "-m", "tests.faults.role", role, told, str(commit_s)]
     with log.open("ab") as err:
@@ -25,7 +25,7 @@ def start(role: str, plan: Plan, log: Path, commit_s: float) -> "subprocess.Pope
 
 
 def main() -> None:
-    """Be one."""
+    """Run a role until killed."""
     torch.set_num_threads(1)
     server.COMMIT_EVERY_S = float(sys.argv[3])
     plan = msgspec.json.decode(sys.argv[2], type=Plan, dec_hook=lambda _, text: Path(text))

@@ -1,4 +1,4 @@
-"""A join under a steady load whose reader stands still: `make soak MINUTES=60`.
+"""A join under a steady load whose reader has stopped: `make soak MINUTES=60`.
 
 Memory must stay flat once `stream_bound` samples wait, while the broker's log takes the rest; then the reader starts,
 and everything published must come, once. The broker is shown, not judged: the embedded one keeps its log in memory, and
@@ -68,17 +68,17 @@ class Soak:
         self._stack.close()
 
     def shards(self) -> list[ShardState]:
-        """Look at every shard."""
+        """Return every shard's state."""
         return [self.store.shard("soak", shard) for shard in range(SHARDS)]
 
     def look(self) -> bool:
-        """Take a sample of all memory; gives whether the joiners have to wait for the reader."""
+        """Take a sample of all memory; return whether the joiners have to wait for the reader."""
         assert self.join.poll() is None, self.said()
         self.memory.look(used_memory=self._redis.info("memory")["used_memory"])
         return any(shard.unread > self._bound for shard in self.shards())
 
     def stand(self, seconds: float, every_s: float) -> float | None:
-        """Let the reader stand still for so long; gives when the bound was reached."""
+        """Let the reader stand still for so long; return when the bound was reached."""
         reached = None
         while self.memory.seconds < seconds:
             if self.look() and reached is None:
@@ -88,7 +88,7 @@ class Soak:
         return reached
 
     def read(self, every_s: float) -> Iterator[dict[str, Any]]:
-        """Stop the load, end the feed, and read all samples, dropping them behind."""
+        """Stop the load, end the feed, and read all samples, dropping each once it is read."""
         self.load.stop()
         for shard in range(SHARDS):
             self.store.close_feed("soak", shard)
@@ -102,7 +102,7 @@ class Soak:
                 assert self.join.poll() in (None, 0), self.said()
 
     def said(self) -> str:
-        """Give the end of what the join has told."""
+        """Return the end of the join's output."""
         return (self._folder / "err").read_text()[-2_000:]
 
     def _start(self) -> "subprocess.Popen[bytes]":
@@ -144,12 +144,12 @@ class Soak:
 
 
 def family(service: Service) -> list[psutil.Process]:
-    """Give the processes of a server."""
+    """Return the processes of a server."""
     return psutil.Process(service._process.pid).children(recursive=True)
 
 
 def soak(world: Soak, seconds: float, every_s: float = 5.0) -> dict[str, Any]:
-    """Stand still, catch up, compare; gives the figures."""
+    """Stop the reader, let it catch up, compare, and return the figures."""
     reached = world.stand(seconds, every_s)
     waiting = sum(shard.unread for shard in world.shards())
     began, counts, wrong = time.monotonic(), bytearray(), 0
@@ -179,12 +179,12 @@ def soak(world: Soak, seconds: float, every_s: float = 5.0) -> dict[str, Any]:
 
 
 def right(found: dict[str, Any]) -> bool:
-    """Tell whether nothing was lost, doubled or changed."""
+    """Return whether nothing was lost, doubled or changed."""
     return found["balanced"] and not (found["lost"] or found["doubled"] or found["wrong"] or found["exit_code"])
 
 
 def main() -> int:
-    """Run, and print what was found."""
+    """Run, and print the figures."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--minutes", type=float, default=60.0)
     options.add_argument("--rate", type=float, default=300.0, help="events a second")

@@ -1,4 +1,4 @@
-"""The whole loop under a steady load whose learner stands still (SIGSTOP): `make soak LOOP=--loop`.
+"""The whole loop under a steady load whose learner is stopped (SIGSTOP): `make soak LOOP=--loop`.
 
 The server goes on answering, so that the broker's log grows and nothing else may; then the learner goes on, and what it
 commits must be what was published, once. Everything of Ray's driver is in this process, with the load.
@@ -34,7 +34,7 @@ CATCH_UP_S = 900.0
 
 
 def pids() -> dict[str, int]:
-    """Give the process of each role."""
+    """Return the process of each role."""
     found = {one["Name"].rpartition("-")[0]: int(one["Address"].get("Pid") or one["Pid"]) for one in _alive()}
     return dict(sorted(found.items()))
 
@@ -77,7 +77,7 @@ class Loop:
         self._stack.close()
 
     def stand(self, seconds: float, every_s: float) -> float | None:
-        """Stop the learner, and look so long; gives when the bound was reached."""
+        """Stop the learner, and look for so long; return when the bound was reached."""
         os.kill(self.roles["learner"], signal.SIGSTOP)
         reached, looked = None, -every_s
         for view in self.session.live():
@@ -111,7 +111,7 @@ class Loop:
 
 
 def soak(world: Loop, seconds: float, every_s: float = 5.0) -> dict[str, Any]:
-    """Stand still, catch up, compare; gives the figures."""
+    """Stop the learner, let it catch up, compare, and return the figures."""
     reached = world.stand(seconds, every_s)
     began = time.monotonic()
     world.catch_up()

@@ -41,7 +41,7 @@ class Steady:
             raise self._failed
 
     def leave(self) -> None:
-        """End without more."""
+        """Stop without publishing more."""
         self._stop.set()
 
     def _run(self) -> None:
@@ -75,10 +75,10 @@ class Steady:
 
 
 def has_outcome(n: int) -> bool:
-    """Tell whether a prediction has an outcome: two of three."""
+    """Return whether a prediction has an outcome: two of three have."""
     return n % 3 != 0
 
 
 def label_of(n: int) -> int:
-    """Give the label of a prediction's outcome."""
+    """Return the label of a prediction's outcome."""
     return n % LABELS

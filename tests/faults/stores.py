@@ -1,6 +1,6 @@
-"""The store of a fault run: one server behind a proxy, or a cluster of three; what can be done to each.
+"""The store of a fault run: one server with a proxy before it, or a cluster of three; what can be done to each.
 
-Owns servers and the proxy before them. Does not know what they hold, but for the slots of a feed's shards.
+Owns servers and the proxy before them. Does not know what they hold, except the slots of a feed's shards.
 """
 
 import os
@@ -14,7 +14,7 @@ from tests.services.redis import Cluster, Server, identity, slot, until
 
 
 class One:
-    """One server; another that lags behind it can take its place."""
+    """One server; a lagging replica can take its place."""
 
     def __init__(self, kind: str, folder: Path) -> None:
         self.kind, self._folder, self._replicas = kind, folder, 0
@@ -24,16 +24,16 @@ class One:
 
     @property
     def direct(self) -> Address:
-        """Where it is without the proxy."""
+        """Its address without the proxy."""
         return self.server.address
 
     @property
     def servers(self) -> list[Server]:
-        """All that there are."""
+        """All servers."""
         return [self.server]
 
     def fail_over(self, lagging: Callable[[], None]) -> None:
-        """Have a replica take over that has heard nothing of what happened during `lagging`."""
+        """Let a replica take over that missed what happened during `lagging`."""
         replica, master = self._server(), self.server
         replica.run("REPLICAOF", "127.0.0.1", master.port)
         until(lambda: replica.redis.info("replication").get("master_link_status") == "up")
@@ -46,11 +46,11 @@ class One:
         self.proxy.lead(replica.port)
 
     def drop(self, feed: str, shard: int) -> None:
-        """Delete a shard, as an operator would of whom the store says that it is broken."""
+        """Delete a shard, as an operator does with one that the store refuses as broken."""
         drop(self.server, feed, shard)
 
     def stop(self) -> None:
-        """End."""
+        """Stop it."""
         self.proxy.close()
         self.server.stop()
 
@@ -66,12 +66,12 @@ class Three(Cluster):
 
     @property
     def direct(self) -> Address:
-        """Where it is."""
+        """Its address."""
         return self.address
 
     @property
     def servers(self) -> list[Server]:
-        """All that there are."""
+        """All servers."""
         return self.nodes
 
     def migrate(self, feed: str, shard: int, random: Random) -> None:
@@ -86,7 +86,7 @@ class Three(Cluster):
             node.run("CLUSTER SETSLOT", number, "NODE", identity(target))
 
     def drop(self, feed: str, shard: int) -> None:
-        """Delete a shard, as an operator would of whom the store says that it is broken."""
+        """Delete a shard, as an operator does with one that the store refuses as broken."""
         self.ready()
         drop(self.node_of(feed, shard), feed, shard)
 

@@ -1,4 +1,4 @@
-"""What can happen to a log under a join: a damaged batch, retention, a topic made anew, outcomes that stop."""
+"""What can happen to a log that is joined: a damaged batch, retention, a topic created again, outcomes that stop."""
 
 import re
 import time
@@ -42,20 +42,20 @@ def wait(world: World, holds: Callable[[], object]) -> None:
 
 
 def wait_for_records(world: World, tp: Tp, count: int) -> None:
-    """Wait until the load has published so many records beyond every shard's position; the join is not running."""
+    """Wait until the load has published so many records after every shard's next offset; the join is not running."""
     end = max(at.next for at in positions(world, tp)) + count
     with closing(Source(world.broker.address, [tp])) as source:
         until(lambda: source.ends()[tp] >= end)
 
 
 def positions(world: World, tp: Tp) -> list[Any]:
-    """Each shard's position in a partition."""
+    """Return each shard's next offset in a partition."""
     with closing(Store(world.store.direct)) as store:
         return [store.shard(NAME, shard).partitions[f"{tp.topic}:{tp.partition}"] for shard in range(SHARDS)]
 
 
 def ended(world: World, kind: type[PositionError]) -> str:
-    """Let the join run until it ends with an error of that kind, as it must; gives its words."""
+    """Let the join run until it ends with an error of that kind, as it must; return the error's text."""
     with pytest.raises(kind) as raised:
         world.run(WAIT_S)
     world.leave()
@@ -89,7 +89,7 @@ def test_a_flipped_byte_is_a_rejected_range_and_the_rest_is_joined(world: World)
 
 
 def flip(segments: list[Path], after: int) -> None:
-    """Damage the first batch behind an offset: one byte of its records, by whose checksum it is known."""
+    """Damage the first batch after an offset: one byte of its records, so that its checksum is wrong."""
     for segment in segments:
         data, at = segment.read_bytes(), 0
         while at + 61 < len(data):

@@ -38,7 +38,7 @@ def world(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[World]:
 
 
 def added(world: World, predictions: int, outcomes: int) -> None:
-    """Raise the counts, and publish there at once."""
+    """Add partitions, and publish to them at once."""
     with closing(KafkaAdminClient(bootstrap_servers=world.broker.address)) as admin:
         both = zip(TOPICS, world.load.partitions, (predictions, outcomes), strict=True)
         admin.create_partitions({topic: count for topic, have, count in both if count > have})
@@ -46,7 +46,7 @@ def added(world: World, predictions: int, outcomes: int) -> None:
 
 
 def until(world: World, holds: Callable[[Store], bool]) -> None:
-    """Let it run until something holds; a store that is not there does not count."""
+    """Let the join run until something holds; wait while the store does not answer."""
     deadline = time.monotonic() + WAIT_S
     with closing(Store(world.store.direct)) as store:
         while True:
@@ -60,14 +60,14 @@ def until(world: World, holds: Callable[[Store], bool]) -> None:
 
 
 def filled(world: World) -> bool:
-    """Whether every partition holds something."""
+    """Return whether every partition has records."""
     tps = [Tp(topic, n) for topic, count in zip(TOPICS, world.load.partitions, strict=True) for n in range(count)]
     with closing(Source(world.broker.address, tps)) as source:
         return all(source.ends().values())
 
 
 def read(world: World, store: Store) -> bool:
-    """Whether every shard has read something of every partition there is."""
+    """Return whether every shard has read records of every partition."""
     tps = [f"{topic}:{n}" for topic, count in zip(TOPICS, world.load.partitions, strict=True) for n in range(count)]
     states = [store.shard("chaos", shard) for shard in range(SHARDS)]
     return all(tp in state.partitions and state.partitions[tp].next > 0 for tp in tps for state in states)
@@ -96,7 +96,7 @@ def test_without_slack_what_comes_too_late_is_explained(world: World) -> None:
 
 
 def test_a_store_that_has_forgotten_them_gets_them_again(world: World) -> None:
-    """As one that went back to before they were added, but for what came of them: that is then a duplicate."""
+    """Like a store that went back to before they were added, but what came of them is kept: it is then a duplicate."""
     until(world, lambda _: len(world.load.predictions) > 2_000)
     added(world, predictions=3, outcomes=3)
     until(world, lambda store: read(world, store))

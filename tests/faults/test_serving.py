@@ -74,12 +74,12 @@ class Serving:
         self.asked += count
 
     def serve(self, commit_s: float = 0.5) -> int:
-        """Start one more server; gives its process id."""
+        """Start one more server; return its process id."""
         self.processes.append(role.start("server", self._plan, self.folder / "server.log", commit_s))
         return self.processes[-1].pid
 
     def swap(self) -> None:
-        """Make the next champion, which answers otherwise."""
+        """Create the next champion, whose answers differ."""
         number = self.registry.last(CHAMPIONS)
         last = self.registry.record(CHAMPIONS, number)
         assert last is not None
@@ -92,7 +92,7 @@ class Serving:
             return [msgspec.json.decode(record.value or b"", type=Prediction) for record in in_log(source)]
 
     def wait(self, holds: Callable[[list[Prediction]], object]) -> list[Prediction]:
-        """Wait until it holds of the answers."""
+        """Wait until a condition holds for the answers."""
         deadline = time.monotonic() + WAIT_S
         while not holds(found := self.answers()):
             assert time.monotonic() < deadline, (self.folder / "server.log").read_text()[-2_000:]
@@ -146,7 +146,7 @@ def test_servers_killed_and_frozen_with_champions_swapped_between(serving: Servi
 
 
 def versions(found: list[Prediction], count: int = 0) -> dict[str, set[int]]:
-    """Give by which versions each request was answered, or nothing before there are so many."""
+    """Return which versions answered each request; nothing before there are so many answers."""
     by: dict[str, set[int]] = {}
     for one in found:
         by.setdefault(one.id, set()).add(one.version)
@@ -154,7 +154,7 @@ def versions(found: list[Prediction], count: int = 0) -> dict[str, set[int]]:
 
 
 def joined_once(serving: Serving) -> None:
-    """Join it all: each request once, under the version that answered first, all else counted as duplicates."""
+    """Join everything: each request once, with the version that answered first; the rest are counted as duplicates."""
     for process in serving.processes:
         process.kill()
         process.wait()
@@ -178,7 +178,7 @@ def joined_once(serving: Serving) -> None:
 
 
 class Frozen(Registry):
-    """A registry that stops its user before the call number `at`, and lets another work meanwhile."""
+    """A registry that stops its user before call number `at`, while another works."""
 
     def __init__(self, folder: Path, at: int, meanwhile: Callable[[], None]) -> None:
         super().__init__(folder)

@@ -1,4 +1,4 @@
-"""The soak in short: the reader stands still until the joiners wait, then all must come. Memory is for `make soak`."""
+"""A short soak: the reader stands still until the joiners wait, then all must come. `make soak` judges memory."""
 
 from pathlib import Path
 

@@ -15,7 +15,7 @@ from tests.faults.world import World
 
 
 def verdict(world: World) -> dict[str, int]:
-    """Compare everything that was published with everything that was written; gives the counts.
+    """Compare everything that was published with everything that was written; return the counts.
 
     Raises:
         AssertionError: something was lost, doubled or changed.
@@ -35,7 +35,7 @@ def verdict(world: World) -> dict[str, int]:
 
 
 def audited(world: World) -> int:
-    """See that the equations hold, the verifier agrees, and every refused position has a letter; counts those."""
+    """Check that the equations hold, the verifier agrees, and every refused position has a letter; return how many."""
     inspect(world.path, world.settings, compare=True).check()
     with attach(world.path, world.settings) as attached:
         found = dead.refused_positions(letters(attached).values())

@@ -1,4 +1,4 @@
-"""A join as a user runs it, under load, with everything around it breakable; and what must hold when it has ended.
+"""A join as a user runs it, under load, with servers that can be broken; and what must hold when it has ended.
 
 Owns the servers, the workers, and what an operator would do. What can be done to the servers is theirs (stores.py,
 brokers.py), the faults are in breaks.py, and the comparison at the end in verdict.py.
@@ -122,7 +122,7 @@ class World:
 
     @property
     def samples(self) -> Path:
-        """Where they are written."""
+        """The folder of the samples."""
         return self.folder / "samples"
 
     @property
@@ -131,14 +131,14 @@ class World:
         return self.join.crew.workers
 
     def run(self, seconds: float) -> None:
-        """Let it run; what an operator would do, is done: a store that went back has its outputs taken back."""
+        """Let it run, and do what an operator would: take the outputs back after a store went back."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             self.check()
             time.sleep(0.1)
 
     def check(self) -> None:
-        """Start again who was killed."""
+        """Start again the workers that were killed."""
         try:
             self.join.check()
         except (HistoryChanged, StoreRefused) as wrong:
@@ -185,7 +185,7 @@ class World:
                 store.close_feed(NAME, shard)
 
     def _again(self, wrong: HistoryChanged | StoreRefused) -> None:
-        """Begin again where the store stands; that a shard is gone was a fault of ours, or is a failure.
+        """Begin again from the store's state; a shard that is gone is a failure, unless a fault of this run deleted it.
 
         A node that goes back to amid a slot's migration holds some keys of a shard, or none; a log that was cut amid a
         step, and is read twice, gives a part of that step.

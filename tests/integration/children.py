@@ -13,18 +13,18 @@ PRINTED = 200_000  # characters; a pipe holds 64 kB
 
 
 class Work(Struct, frozen=True):
-    """What a child is to do, and where it may write that it did."""
+    """What a child is to do, and the file in which it notes that it did."""
 
     task: str
     file: str
 
 
 class Lagging(PositionError):
-    """An error whose class streams.errors does not have."""
+    """An error whose class is not in streams.errors."""
 
 
 def do(work: Work) -> None:
-    """Fail, wait for the end, or have a child and wait with it."""
+    """Fail, wait for the end, or start a child and wait with it."""
     if work.task == "report":
         print("x" * PRINTED)
         raise Lagging("record 7 is gone")
@@ -39,7 +39,7 @@ def do(work: Work) -> None:
 
 
 def ending(work: Work) -> None:
-    """Leave a trace."""
+    """Note in the file that the child has ended."""
     Path(work.file).write_text("ended")
 
 

@@ -1,4 +1,4 @@
-"""The feeds of the operator's tests, on the broker of the test, and of the learner's, on a log that is given."""
+"""The feeds of the operator's tests, on the test's broker, and of the learner's, on a list of events."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,7 +16,7 @@ from tests.learned import Fed, Feed, begun
 
 @pytest.fixture
 def make(broker: Running, embedded_store_url: str, tmp_path: Path) -> Iterator[Make]:
-    """Makes a feed on the broker of the test."""
+    """Makes a feed on the test's broker."""
     with ExitStack() as stack:
 
         def made(**more: Any) -> World:
@@ -40,7 +40,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def fed(embedded_store: Store, first: Path, tmp_path: Path) -> Fed:
-    """Makes a feed whose log is given."""
+    """Makes a feed whose log is a list of events."""
 
     def made(log: list[Sample], shards: int = 1, store: Store = embedded_store) -> Feed:
         return Feed(store, first, tmp_path / "registry", log, shards)

@@ -1,6 +1,6 @@
 """A feed to join, on a real broker and store, and the means to fill it.
 
-A module of its own: pytest loads a test's module under another name than an import does, with another `NUMBER`.
+It is a module of its own, because pytest loads a test's module a second time, with another `NUMBER`.
 """
 
 import itertools
@@ -81,7 +81,7 @@ class Feed:
 
 
 def run(joiner: Joiner, records: int) -> None:
-    """Step until so many records have been handled."""
+    """Step until so many records were handled."""
     deadline = time.monotonic() + 300
     while records > 0:
         assert time.monotonic() < deadline
@@ -90,7 +90,7 @@ def run(joiner: Joiner, records: int) -> None:
 
 
 def balanced(feed: Feed) -> None:
-    """The positions' equation, per partition over all shards."""
+    """Check the equation of offsets, for each partition over all shards."""
     shards = [feed.store.shard(feed.name, shard) for shard in range(feed.policy.shards)]
     for tp in feed.tps:
         at = [shard.partitions[tp_name(tp)] for shard in shards]

@@ -112,7 +112,7 @@ class TestAudit:
 
 
 def commits_of(world: World, samples: list[bytes], there: dict[int, Any], number: int = 0) -> Commits:
-    """Write a commit as the learner does, and trim, with the position of the third sample of each shard."""
+    """Write a commit up to the third sample of each shard, and trim, as the learner does."""
     registry = Commits(world.attached.folder)
     commit = Commit(
         number=number,

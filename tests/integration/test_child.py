@@ -1,4 +1,4 @@
-"""A child process: takes its work, reports its error, and ends with its parent, whatever either is at."""
+"""A child process: takes its work, reports its error, and ends with its parent, whatever either is doing."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ LONG_S = 300.0  # against a hang alone
 
 
 class Started:
-    """Starts children, and remembers them."""
+    """Starts children, and keeps a list of them."""
 
     def __init__(self, folder: Path) -> None:
         self.file, self.log, self.children = folder / "file", folder / "log", list[Child[Work]]()

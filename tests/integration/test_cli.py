@@ -25,7 +25,7 @@ from tests.small import pipeline
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user's folder with a good pipeline.py, and where we stand."""
+    """A user's folder with a good pipeline.py, as the current directory."""
     (tmp_path / "pipeline.py").write_text(GOOD)
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -1,4 +1,4 @@
-"""The embedded stack: ready when started, readable when not, and gone when we are, whichever way we went."""
+"""The embedded servers: ready once started, with a clear error where they are not, and ended when their parent ends."""
 
 import json
 import os
@@ -56,7 +56,7 @@ Run = Callable[..., Family]
 
 @pytest.fixture
 def run_parent(tmp_path: Path) -> Iterator[Run]:
-    """Start a process that starts both servers and then goes the way given; give it and all below it."""
+    """Start a process that starts both servers and then ends in a given way; return it and all its children."""
     families: list[Family] = []
 
     def run(way: str, beside: str = "nothing") -> Family:
@@ -81,7 +81,7 @@ def run_parent(tmp_path: Path) -> Iterator[Run]:
 
 
 def all_gone(processes: list[psutil.Process]) -> bool:
-    """Wait for all to end."""
+    """Wait until all have ended."""
     deadline = time.monotonic() + PATIENCE_S
     while any(map(runs, processes)):
         if time.monotonic() > deadline:
@@ -91,7 +91,7 @@ def all_gone(processes: list[psutil.Process]) -> bool:
 
 
 def serves(process: psutil.Process, port: int) -> bool:
-    """Whether it is a store on this port; what ends while one looks is none."""
+    """Return whether a process is the store on this port; one that ends meanwhile is not."""
     try:
         return process.name() == "valkey-server" and str(port) in " ".join(process.cmdline())
     except psutil.NoSuchProcess:
@@ -99,7 +99,7 @@ def serves(process: psutil.Process, port: int) -> bool:
 
 
 def runs(process: psutil.Process) -> bool:
-    """Whether it has not ended; one that nobody has reaped yet has."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""The server with engines on, on a real broker and store: each version is answered by its own, to the last bit."""
+"""The server with engines on, on a real broker and store: each version answers by its own engine, to the last bit."""
 
 import time
 from collections.abc import Callable, Iterator

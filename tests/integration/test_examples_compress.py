@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(name: str, rows: int) -> dict[str, list[float]]:
-    """Give the printed rows of numbers by their names."""
+    """Return the printed rows of numbers by their names."""
     command = [sys.executable, str(ROOT / "examples" / "compress" / name), "--rows", str(rows)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1_500, cwd=ROOT)
     assert done.returncode == 0, done.stderr

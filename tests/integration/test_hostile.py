@@ -1,4 +1,4 @@
-"""Hostile events in a good feed, between real brokers and a real store: each is dead-lettered, and nothing else is."""
+"""Hostile events in a good feed, on a real broker and store: each becomes a dead letter, and nothing else does."""
 
 import json
 import time
@@ -23,7 +23,7 @@ LARGEST = 900_000  # what a topic takes that nobody configured, less the frame
 
 
 class Sent(NamedTuple):
-    """What was sent: by position what must be refused, the labels that must be, and how often each kind came."""
+    """What was sent: what must be refused by position, the labels that must come, and how often each kind was sent."""
 
     records: int
     refused: dict[bytes, str]
@@ -69,7 +69,7 @@ def drain(joiner: Joiner, records: int) -> None:
 
 
 def joined(feed: Feed) -> dict[str, int]:
-    """Give id → label of every sample, each of which is JSON that anyone's parser reads."""
+    """Return id → label of every sample, after checking that Python's own parser reads its JSON."""
     found: dict[str, int] = {}
     after = "0-0"
     while page := feed.store.read(feed.name, 0, after, 1_000):

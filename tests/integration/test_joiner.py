@@ -1,4 +1,4 @@
-"""The joiner between real brokers and real stores: what it counts, what it refuses, where it goes on."""
+"""The joiner on real brokers and stores: what it counts, what it refuses, where it resumes."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The learner on real stores that are killed, cut and emptied; beside a rival; killed itself."""
+"""The learner on real stores that are killed, cut and emptied; with a rival learner; and killed itself."""
 
 import os
 import time
@@ -29,7 +29,7 @@ from tests.services.redis import Server
 
 @pytest.fixture(params=["valkey", "redis"])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    """A store of one's own."""
+    """A store of the test's own."""
     server = Server(request.param, tmp_path)
     server.ready()
     yield server

@@ -134,7 +134,7 @@ class TestAcceptedLoss:
         assert asked["lost"] > 0
 
     def apply(self, world: World, shard: int, end: int) -> None:
-        """Bring one shard to a position by itself."""
+        """Bring one shard alone to an offset."""
         with world.attached.source(world.asked) as source:
             for polled in scan(source, {world.asked[0]: (0, end)}):
                 rules: Rules = world.attached.rules

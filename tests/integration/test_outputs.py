@@ -60,7 +60,7 @@ class Joined:
         store.create(self.name, self.policy.shards, [ASKED, TOLD])
 
     def step(self, tp: Tp, events: Mapping[int, bytes], later_ms: int = 0) -> None:
-        """Bring events, by the number of their id, to every shard."""
+        """Apply events, by the number of their id, to every shard."""
         start = self.next[tp]
         self.next[tp] += len(events)
         records = [
@@ -126,7 +126,7 @@ def published(address: str, name: str, shards: int) -> list[dict[str, Any]]:
 
 
 def check(found: list[dict[str, Any]], count: int) -> None:
-    """Every id and revision once, none missing."""
+    """Check that every id and revision is there exactly once."""
     seen = Counter((row["id"], row["revision"]) for row in found)
     assert set(seen.values()) == {1}
     assert set(seen) == {(f"id{n}", 0) for n in range(count)}

@@ -47,7 +47,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def registry(first: Path, tmp_path: Path) -> Registry:
-    """A copy of it of one's own."""
+    """A copy of it, of the test's own."""
     copied = Registry(tmp_path / "registry")
     original = Registry(first)
     for path in (first / "blobs").iterdir():
@@ -109,7 +109,7 @@ def test_malformed_requests_go_to_the_dead_letters_and_the_feed_goes_on(
 
 
 def picky(record: Record) -> Request:
-    """A user's reader with a mistake of its own."""
+    """A user's reader that itself has a mistake."""
     request = json_request(record)
     return request._replace(id=request.id[request.id.index("-") - 2 :])
 

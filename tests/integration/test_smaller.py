@@ -1,4 +1,4 @@
-"""A pipeline whose recipe removes units: a killed learner comes back; candidates keep the shapes; one serves."""
+"""A pipeline whose recipe removes units: a killed learner resumes; candidates keep the shapes; one serves."""
 
 from dataclasses import replace
 from functools import partial

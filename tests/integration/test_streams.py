@@ -1,4 +1,4 @@
-"""The store's adapter on real stores; the broker's has `tests/contract/`."""
+"""The store's adapter on real stores; the broker's is in `tests/contract/`."""
 
 import itertools
 from collections.abc import Iterator

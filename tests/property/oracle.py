@@ -1,4 +1,4 @@
-"""The join in plain Python: one shard, by the protocol's table, kept as simple as can be."""
+"""The join in plain Python: one shard, by the protocol's table, as simple as possible."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ Held = list[tuple[int, str]]  # outcomes as (time, label), distinct and sorted
 
 @dataclass
 class Entry:
-    """What is held of an id: `state` is waiting, early, provisional or done; done not before `until` is dropped."""
+    """What a shard keeps of an id: `state` is waiting, early, provisional or done; it may be dropped after `until`."""
 
     state: str
     t: int = 0
@@ -40,7 +40,7 @@ class Oracle:
     count: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
 
     def step(self, step: Step, elapsed_ms: int = 0) -> None:
-        """Apply a step; `elapsed_ms` is what the store's clock did since the last one."""
+        """Apply a step; `elapsed_ms` passed on the store's clock since the last one."""
         applies = [self.partitions[move.tp].next == move.start for move in step.moves]
         due = (self._closing() and self.windows) or self._due(self.windows, 1) or self._due(self.markers, 1)
         if step.token == self.token or not (any(applies) if step.moves else due or step.note):
@@ -70,7 +70,7 @@ class Oracle:
         self.markers = self.markers[len(dropped) :] + self.drops
 
     def add(self, tp: str, chain: str) -> None:
-        """Add a partition to the running feed: nothing closes further before it has been heard or claimed idle."""
+        """Add a partition to the running feed: no further window closes before it brings events or is claimed idle."""
         assert tp not in self.partitions
         self.partitions[tp] = PartitionState(-1, 0, -1, 0, 0, since_ms=self.watermark)
         self.chain = chain

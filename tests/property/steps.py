@@ -37,7 +37,7 @@ class Part(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A step to be: its parts, whether the feed ends before it with all read, and whether it is sent twice."""
+    """A planned step: its parts, whether the feed ends before it with all read, and whether it is sent twice."""
 
     parts: list[Part]
     closing: bool
@@ -91,14 +91,14 @@ def add(step: Step, key: str, t: int, label: int = 0) -> None:
 
 
 def all_read(state: ShardState, slack: int, rules: Rules = RULES) -> Step:
-    """Say that every partition has been read to its end."""
+    """Return a step by which every partition was read to its end."""
     step = blank(slack, rules)
     step.moves = [Move(name, at.next, at.next, ended=1) for name, at in state.partitions.items()]
     return step
 
 
 def make(state: ShardState, plan: Plan, slack: int, rules: Rules = RULES, names: Sequence[str] = NAMES) -> Step:
-    """Make a step from where the shard stands, each part off by `stale`, with one hole behind its events."""
+    """Return a step after the shard's last one: the parts start off by `stale`, with a hole after their events."""
     if plan.closing:
         return all_read(state, slack, rules)
     step = blank(slack, rules)
@@ -118,7 +118,7 @@ def make(state: ShardState, plan: Plan, slack: int, rules: Rules = RULES, names:
 def shard_step(
     batch: Scattered, shard: int, shards: int, state: ShardState, rules: Rules = SLACK, names: Sequence[str] = NAMES
 ) -> Step:
-    """One shard's step for a batch: it passes every position and applies its own events."""
+    """Return one shard's step for a batch: it passes every offset and applies its own events."""
     step = blank(rules.slack_ms, rules)
     for tp, name in enumerate(names):
         events = [event[1:] for event in batch if event[0] == tp]
@@ -133,7 +133,7 @@ def shard_step(
 
 
 def balanced(state: ShardState) -> None:
-    """The audit's equations within one shard."""
+    """Check the audit's equations within one shard."""
     c = state.counters
     assert c["predictions"] == c["opened"] + c["prediction_duplicate"] + c["prediction_too_late"]
     assert c["opened"] == c["joined"] + c["negative"] + c["unlabelled"] + c["waiting"]

@@ -1,4 +1,4 @@
-"""Partitions added to a running feed: the script against the oracle, and the verifier against what then may happen."""
+"""Partitions added to a running feed: the script against the oracle, and the verifier on what may then happen."""
 
 from random import Random
 from typing import NamedTuple
@@ -22,7 +22,7 @@ ALL = [*NAMES, *ADDED]
 
 
 class Moment(NamedTuple):
-    """A step to be, before which so many partitions are added; `again`: by a command that was killed on the way."""
+    """A planned step, before which so many partitions are added; `again`: that command is killed first."""
 
     plan: Plan
     added: int
@@ -35,7 +35,7 @@ moments = st.lists(st.builds(Moment, plans, st.sampled_from([0, 0, 0, 1, 2]), st
 
 
 def grow(store: Store, feed: str, oracle: Oracle, count: int, *, again: bool) -> ShardState:
-    """Add the next partitions; what is there already stays as it is."""
+    """Add the next partitions; those that exist stay as they are."""
     have = len(oracle.partitions) - len(NAMES)
     for _ in range(1 + again):
         store.add(feed, 1, TPS[: have + count])
@@ -74,7 +74,7 @@ def test_the_script_does_what_the_oracle_does(
 def test_labels_depend_on_the_set_of_events_alone(
     embedded_store: Store, feed: joins.Feed, rules: Rules, shards: int, size: int, seed: int
 ) -> None:
-    """Ids whose events move to other partitions half way."""
+    """Some ids' events move to other partitions halfway."""
     run, random = joins.Run(embedded_store, shards, replace(rules, slack_ms=10_000, most=64)), Random(seed)
     events = [event for part in joins.scattered(feed, 2, random) for event in part]
     random.shuffle(events)

@@ -1,4 +1,4 @@
-"""Attention over all its settings: compressed and served alike, and as plain torch with weights rounded by hand."""
+"""Attention with all its settings: the artifact answers as the training form, and as torch with rounded weights."""
 
 import copy
 from typing import Any

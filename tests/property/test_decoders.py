@@ -1,4 +1,4 @@
-"""Every decoder under any bytes: it gives an event whose body is one JSON value, or says why not, and nothing else.
+"""Every decoder on any bytes: it returns an event whose body is one JSON value, or raises why not, and nothing else.
 
 `bodies` and `FORMATS` are also what tests/fuzz/decoders.py runs on.
 """
@@ -54,7 +54,7 @@ objects = st.fixed_dictionaries(
 
 
 def check(name: str, value: bytes, key: bytes | None = b"k") -> int:
-    """Read a value by every reader of a format; each event must be sound. Gives how many there were."""
+    """Read a value by every reader of a format; each event must be sound. Return how many there were."""
     record = Record("clicks", 0, 0, SEED_MS, SEED_MS, key, value)
     return sum(_sound(read, record) for read in READERS[name])
 

@@ -1,4 +1,4 @@
-"""The join's script against a plain-Python oracle, step by step, and at its bounds."""
+"""The join's script against an oracle in plain Python, step by step, and at its limits."""
 
 import pytest
 from hypothesis import given, settings

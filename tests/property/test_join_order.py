@@ -1,4 +1,4 @@
-"""What holds of the join for any order of the same events, any batching, and any way that a store went back."""
+"""What holds for any order of the same events, any batching, and any way in which a store goes back."""
 
 import json
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ def feeds(most: int) -> st.SearchStrategy[Feed]:
 
 
 def expected(feed: Feed, rules: Rules) -> dict[str, object]:
-    """Give id → last label, by the policy's words."""
+    """Return id → last label, as the policy defines it."""
     labels: dict[str, object] = {}
     for key, t in feed.predictions.items():
         outcomes = sorted(feed.outcomes.get(key, set()))
@@ -99,7 +99,7 @@ class Run:
         balanced(self.states[shard])
 
     def labels(self) -> dict[str, object]:
-        """Id → last label; every (id, revision) once, a correction after its negative."""
+        """Return id → last label; check that each (id, revision) comes once, and a correction after its negative."""
         rows = [
             json.loads(body) for shard in self.shards for _, body in self.store.read(self.name, shard, "0-0", 1_000)
         ]
@@ -141,7 +141,7 @@ def test_labels_depend_on_the_set_of_events_alone(
 def test_an_outcome_after_its_window_corrects_the_negative(
     embedded_store: Store, events: Feed, at_close: bool, correct: bool, copies: int, size: int, seed: int
 ) -> None:
-    """Outcomes long after all windows have closed give the labels that they would have given in time."""
+    """Outcomes that come long after all windows have closed lead to the same labels as in time."""
     rules = Rules(WINDOW, 100_000, 2_000, AHEAD, int(at_close), "0", "first", 64, int(correct))
     run = Run(embedded_store, 2, rules)
     asked, told = scattered(events, copies, Random(seed))
@@ -167,7 +167,7 @@ def keys(feed: str) -> list[str]:
 def test_equal_stream_ids_mean_equal_prefixes(
     embedded_store: Store, embedded_redis: redis.Redis, trunk: list[Plan], branches: list[list[Plan]]
 ) -> None:
-    """The store goes back in time and on another way; no stream ID ever names two histories."""
+    """The store goes back in time and goes on differently; no stream ID ever names two different samples."""
     feed = fresh(embedded_store)
     prefixes: dict[str, tuple[bytes, ...]] = {}
     walk(embedded_store, feed, trunk, prefixes)

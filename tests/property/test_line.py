@@ -1,4 +1,4 @@
-"""How much later than due windows close where one partition is ahead: they leave in the order of their list.
+"""How much later than due windows close where one partition is ahead: they close in the order of their list.
 
 The list is in the order of steps, so a window waits for those before it. Nothing is lost by it, and no label depends on
 it; `docs/join.md` says what it costs.
@@ -20,14 +20,14 @@ RULES = Rules(WINDOW_MS, 10 * DAY_MS, 0, AHEAD, at_close=1, negative="0")
 
 
 class Late(NamedTuple):
-    """How much later than due a window closed: the watermark then, less its deadline, in ms."""
+    """How much later than due windows closed: the watermark then, minus the deadline, in ms."""
 
     most: int
     mean: float
 
 
 def run(store: Store, ahead_ms: int, hours: int) -> tuple[Late, Late, int]:
-    """Two partitions of predictions, the second ahead: how late the windows of each close, and the longest line."""
+    """Join two partitions, the second ahead; return how late the windows of each close, and the longest list."""
     feed = f"line{next(FEEDS)}"
     store.create(feed, 1, [("p", 0), ("p", 1)])
     late: dict[int, list[int]] = {0: [], 1: []}
@@ -62,7 +62,7 @@ def predictions(tp: int, numbers: range, shift: int) -> Step:
 
 
 def note(store: Store, feed: str, state: ShardState, after: str, late: dict[int, list[int]]) -> str:
-    """Note how late what the last step closed was; gives the last sample's place."""
+    """Note how late the windows were that the last step closed; return the last sample's position."""
     for entry, body in store.read(feed, 0, after, 1_000):
         row = json.loads(body)
         late[int(row["id"][0])].append(state.watermark_ms - (row["t"] + WINDOW_MS))

@@ -72,7 +72,7 @@ MUTANTS = [
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """A store of one's own, whose script may change."""
+    """A store of the test's own, whose script may change."""
     with start_store(tmp_path_factory.mktemp("mutants")) as service, closing(Store(service.address)) as made:
         yield made
 

@@ -72,7 +72,7 @@ AMOUNT, PATTERN = Prune(amount=0.6, scope="layer"), Prune(pattern="1:2")
 
 
 def learner(step: Prune, every: int) -> Learner:
-    """Make one whose shadow is pruned."""
+    """Make a learner whose shadow is pruned."""
     online = replace(small.pipeline.online, refresh_every=every, refresh_share=0.4)
     made = Learner(
         small.net, small.pipeline.task, Encoder(small.Point, small.encode), Recipe(step, Quantize()), online, 0

@@ -1,4 +1,4 @@
-"""A learner that lost units and is cut anyhow and put back at any time: its bits, and its shapes, are its history's."""
+"""A learner that lost units, with any batches and restored at any time: its bits and shapes follow from its samples."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +23,7 @@ RESTS = ("distill(passes=1)", "prune(amount=0.6, scope=layer) -> quantize(int8)"
 
 
 class Deep(nn.Module):
-    """Units that a norm, a residual sum and dropout lie between, and buffers that lose units too."""
+    """A net with a norm, a residual sum and dropout between its units, and buffers that lose units too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ def fresh(model: Callable[[], nn.Module], recipe: Recipe, every: int) -> Learner
 
 
 def begun(model: Callable[[], nn.Module], recipe: Recipe, every: int) -> Learner:
-    """Make one as a first version is made."""
+    """Make a learner as for a first version."""
     made = fresh(model, recipe, every)
     made.teacher.settle()
     made.shrink(ROWS)

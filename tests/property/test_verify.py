@@ -1,4 +1,4 @@
-"""The verifier against the oracle: whatever comes in whatever order, they agree; and it sees what is not right."""
+"""The verifier against the oracle: they agree on any events in any order; and it finds what is wrong."""
 
 import json
 from typing import Any, NamedTuple
@@ -85,7 +85,7 @@ class World:
         return move
 
     def rest(self) -> None:
-        """Let what is due close."""
+        """Let the due windows close."""
         for _ in range(30):
             self.take(Turn(0, []))
 
@@ -106,7 +106,7 @@ class World:
 @settings(max_examples=400)
 @given(rules=policies, turns=turns)
 def test_no_order_of_events_makes_a_difference_without_an_explanation(rules: Rules, turns: list[Turn]) -> None:
-    """Late, early, idle, ended, copied, used again: the join is right, so the verifier must not say otherwise."""
+    """Late, early, idle, ended, copied or used again: the join is right, so the verifier must find no difference."""
     world = World(rules, idle_ms=0)
     for turn in turns:
         world.take(turn)

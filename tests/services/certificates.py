@@ -1,4 +1,4 @@
-"""Certificates for a test's TLS: an authority, and what it signs, made by the `openssl` command.
+"""Certificates for a test's TLS: an authority, and what it signs, by the `openssl` command.
 
 Knows nothing of who uses them. A key and its certificate go into one PEM file, in that order, as Kafka wants them.
 """

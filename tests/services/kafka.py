@@ -1,7 +1,7 @@
 """One Apache Kafka of a test's own: killed and started again on its port, or with further listeners and an authorizer.
 
 Runs the command of `SHADOWSTREAM_TEST_KAFKA_CMD` as `CMD DATA_DIR PORT property=value ...`: what follows the port goes
-into the broker's server.properties and wins over what stands there.
+into the broker's server.properties and wins over what is there.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ LAUNCHES = 4
 
 
 def command() -> list[str]:
-    """Give the command, or skip the test; under CI fail it."""
+    """Return the command, or skip the test; under CI fail it."""
     told = os.environ.get(VARIABLE)
     if not told and os.environ.get("CI") == "true":
         pytest.fail(f"{VARIABLE} is not set")
@@ -37,7 +37,7 @@ def command() -> list[str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Find ports that nobody uses, each followed by one more; none of those that connections are given at random."""
+    """Find free ports, each followed by another one, outside the range from which connections get theirs."""
     found: list[int] = []
     while len(found) < count:
         port = random.randrange(10_000, 32_000, 2)
@@ -114,9 +114,9 @@ class Kafka:
         return True
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill it, as a crash would."""
         self._process.communicate(b"!" if self._process.poll() is None else None)
 
     def close(self) -> None:
-        """End it."""
+        """Stop it."""
         self._process.communicate()

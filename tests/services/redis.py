@@ -28,7 +28,7 @@ SLOTS = 16_384
 
 
 def until(holds: Callable[[], object]) -> None:
-    """Wait for something; a server that is not there yet counts as no."""
+    """Wait until something holds; while a server does not answer it does not."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         try:
@@ -63,7 +63,7 @@ class Server:
         return self
 
     def run(self, *words: str | bytes | int) -> Any:
-        """Run a command that has no function."""
+        """Run a command that the client has no function for."""
         return cast("Any", self.redis).execute_command(*words)
 
     def ready(self) -> None:
@@ -75,7 +75,7 @@ class Server:
         self._service = start(self._program, self.folder, self.port)
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill it, as a crash would."""
         self._service.kill()
 
     def stop(self) -> None:
@@ -83,7 +83,7 @@ class Server:
         self._service.stop()
 
     def back(self, between: Callable[[], None]) -> None:
-        """Go back to now after `between`, as a restored backup would; the append-only file is whole at any time."""
+        """Do `between`, then go back to before it, as a restored backup would; the append-only file is always whole."""
         then = self.folder / "then"
         shutil.copytree(self.folder / "store", then)
         between()
@@ -123,7 +123,7 @@ class Cluster:
         return Address(url=f"redis://127.0.0.1:{self.nodes[0].port}", cluster=True)
 
     def node_of(self, feed: str, shard: int) -> Server:
-        """Give the node that holds a shard now."""
+        """Return the node that holds a shard now."""
         port = self._port(slot(feed, shard))
         return next(node for node in self.nodes if node.port == port)
 
@@ -195,11 +195,11 @@ Place = Server | Cluster
 
 
 def slot(feed: str, shard: int) -> int:
-    """Give the slot of a shard's keys."""
+    """Return the slot of a shard's keys."""
     return int(key_slot(f"{feed}.{shard}".encode()))
 
 
 def identity(node: Server) -> str:
-    """Give a cluster node's own name."""
+    """Return a cluster node's own name."""
     said = node.run("CLUSTER MYID")
     return said.decode() if isinstance(said, bytes) else str(said)

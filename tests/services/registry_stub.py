@@ -1,6 +1,6 @@
-"""A schema registry for the tests: Confluent's HTTP API as far as a reader of events asks it, on a port of its own.
+"""A schema registry for the tests: the part of Confluent's HTTP API that a reader of events uses, on its own port.
 
-Holds schemas by id and by (subject, version); refuses whoever does not bring `authorization`, where it has one; answers
+Keeps schemas by id and by (subject, version); refuses requests without its `authorization`, where it has one; answers
 `failing` instead, where it is set; and counts the requests.
 """
 
@@ -45,7 +45,7 @@ class RegistryStub(ThreadingHTTPServer):
         self.socket, self.scheme = context.wrap_socket(self.socket, server_side=True), "https"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: clients here hang up on purpose."""
+        """Print nothing: clients here close connections on purpose."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""A constraints.txt that no installer can meet is found, and the one that we have is not."""
+"""A constraints.txt that no installer can meet is reported, and ours is not."""
 
 import pytest
 

@@ -14,7 +14,7 @@ flights = load(Path(__file__).parents[3] / "examples" / "flights" / "pipeline.py
 
 
 def feed() -> Iterator[FeedEvent]:
-    """The live feed's first days; what was predicted before their end, but known after it, never gets its outcome."""
+    """Yield the live feed's first days; a flight that arrives after their end never gets its outcome."""
     if flights.feed is None:
         raise ValueError("the flights example has lost its feed")
     return takewhile(lambda event: event.t_ms < UNTIL_MS, flights.feed())

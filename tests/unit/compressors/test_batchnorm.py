@@ -1,4 +1,4 @@
-"""BatchNorm beside compressed convolutions: its running statistics are those of the layers as they are served."""
+"""BatchNorm after compressed convolutions: its running statistics are those of the layers as they are served."""
 
 import copy
 
@@ -44,7 +44,7 @@ def statistics(model: nn.Module) -> dict[str, Tensor]:
 
 
 def measured(made: Compressed) -> dict[str, Tensor]:
-    """Give the mean and variance of what each norm of the artifact meets, over all data."""
+    """Return the mean and variance of each norm's inputs in the artifact, over all data."""
     model, (images,) = copy.deepcopy(made.model), data().inputs
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -1,4 +1,4 @@
-"""What an artifact says of where it comes from, and that nothing is imported by what it says."""
+"""What an artifact says about its origin, and that nothing is imported because of it."""
 
 import json
 import math
@@ -158,7 +158,7 @@ def test_another_model_is_told_from_what_it_was_made() -> None:
 @given(JSON, JSON)
 @settings(max_examples=30)
 def test_nothing_is_imported_by_a_name_in_a_file(factory: Any, arguments: Any) -> None:
-    """Whatever a stranger's manifest says, it is read, told and never run."""
+    """Whatever a stranger's manifest says is read and shown, and never run."""
     for name in (factory, "antigravity:fly"):
         told = {"factory": name, "arguments": arguments}
         data = packed(told)

@@ -1,4 +1,4 @@
-"""Hidden states and attention maps: how they are had, which are compared, and the distances by hand."""
+"""Hidden states and attention maps: how a model shows them, which are compared, and the distances by hand."""
 
 import copy
 import math
@@ -146,7 +146,7 @@ class FusedFace(Face):
 
 
 class TupleFace(Face):
-    """One that was told to return no ModelOutput."""
+    """One that returns a tuple, not a ModelOutput."""
 
     def forward(self, x: Tensor, **asked: bool) -> tuple[Tensor]:  # type: ignore[override]
         return (super().forward(x).logits,)

@@ -79,7 +79,7 @@ class Wrapped(nn.Module):
 
 
 class Clock:
-    """Time that passes only when somebody works."""
+    """A clock that moves only when an engine works."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -22,7 +22,7 @@ torch.set_num_threads(1)  # these nets are too small to share among threads, whi
 
 @contextmanager
 def ordinary_path() -> Iterator[None]:
-    """Keep plain torch from its fused attention, which differs in the last bits and leaves zeros at padding."""
+    """Keep torch from its fused attention, which differs in the last bits and leaves zeros at padding."""
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         yield
@@ -31,13 +31,13 @@ def ordinary_path() -> Iterator[None]:
 
 
 def by_hand(rows: Tensor, levels: int = 127) -> Tensor:
-    """Quantize each row and back, written as plainly as can be."""
+    """Quantize each row and back, in the plainest way."""
     scale = rows.abs().amax(-1, keepdim=True) / levels
     return torch.where(scale > 0, torch.round(rows / scale), torch.zeros(())) * scale
 
 
 def with_weights_of(form: nn.Module, plain: nn.Module) -> nn.Module:
-    """Give the plain model with the form's weights under their masks, rounded by hand to int8."""
+    """Return the plain model with the form's masked weights, rounded by hand to int8."""
     plain = copy.deepcopy(plain)
     with torch.no_grad():
         for name, weight in weights(form).items():

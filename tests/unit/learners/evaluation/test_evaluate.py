@@ -1,4 +1,4 @@
-"""The evaluator: only fresh samples, in prediction order, behind the watermark, each with what its server knew."""
+"""The evaluator: only fresh samples, in prediction order, up to the watermark, each with what its server knew."""
 
 from functools import partial
 

@@ -17,7 +17,7 @@ def gate(policy: Promotion = POLICY, margin: float = 0.0, bound: float = 0.5) ->
 
 
 def draw(rng: np.random.Generator, n: int, mean: float) -> tuple[Floats, Floats, Floats]:
-    """Differences within ±0.5 of the given mean, with that as their bound."""
+    """Return differences within ±0.5 of a mean, with that as their bound."""
     differences = rng.choice([-0.5, 0.5], size=n, p=[0.5 - mean, 0.5 + mean])
     return differences, np.full(n, 0.5), np.full(n, 0.5)
 

@@ -1,4 +1,4 @@
-"""The audit's equations: each is broken by its own counter, and partitions only count when all shards stand alike."""
+"""The audit's equations: each is broken by its own counter; those of partitions need all shards at the same offset."""
 
 import pytest
 from msgspec.structs import replace

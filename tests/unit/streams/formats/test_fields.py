@@ -1,4 +1,4 @@
-"""Readers from field names, over JSON and MessagePack: what they make of an event, what they refuse, in which words."""
+"""Readers from field names, for JSON and MessagePack: what they make of an event, what they refuse, and the reasons."""
 
 import json as stdlib
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Readers over formats with a schema: Avro and Protobuf, a missing extra."""
+"""Readers of formats with a schema, Avro and Protobuf; a missing extra."""
 
 import json as stdlib
 import subprocess

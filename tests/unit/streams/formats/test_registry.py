@@ -1,4 +1,4 @@
-"""A schema registry: what is asked of it, and what is said when it is in trouble."""
+"""A schema registry: what is requested of it, and the errors when it fails."""
 
 import json as stdlib
 from base64 import b64encode

@@ -1,4 +1,4 @@
-"""Fetched bytes into records: what our decoding gives is what the client's own gives, for any batches."""
+"""Fetched bytes into records: our decoding returns what the client's own does, for any batches."""
 
 import struct
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ batches = st.lists(st.tuples(messages, st.sampled_from([0, GZIP, SNAPPY, LZ4, ZS
 
 
 def packed(made: Sequence[tuple[Any, int]], magic: int = 2) -> bytes:
-    """Give the bytes of a log's part: batches one after the other, from offset 0."""
+    """Return the bytes of a part of a log: batches one after the other, from offset 0."""
     out, offset = bytearray(), 0
     for rows, codec in made:
         builder = MemoryRecordsBuilder(magic, codec, 1 << 20)
@@ -38,7 +38,7 @@ def packed(made: Sequence[tuple[Any, int]], magic: int = 2) -> bytes:
 
 
 def unpacked(kind: Any, data: bytes, start: int, most: int) -> tuple[list[Any], list[int]]:
-    """Take all in pieces; give the records and the position after each piece."""
+    """Take all in pieces; return the records and the next offset after each piece."""
     part = kind(start, TP, MemoryRecords(data), isolation_level=IsolationLevel.READ_COMMITTED)
     found: list[Any] = []
     at: list[int] = []
@@ -59,7 +59,7 @@ def same(data: bytes, start: int, most: int) -> None:
 
 
 def written(record: Any) -> int:
-    """Give a record's timestamp, which the oldest format has not."""
+    """Return a record's timestamp, which the oldest format lacks."""
     return -1 if record.timestamp is None else int(record.timestamp)
 
 

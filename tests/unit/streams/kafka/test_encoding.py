@@ -21,7 +21,7 @@ rows = st.lists(st.tuples(st.integers(0, 1 << 45), maybe_bytes, maybe_bytes, hea
 
 
 def written(records: MemoryRecordsBuilder) -> bytes:
-    """Give the batch's bytes but for the partition leader's epoch (-1 or 0), which a broker sets."""
+    """Return the batch's bytes without the partition leader's epoch (-1 or 0), which a broker sets."""
     data = records.buffer()
     return bytes(data[:12] + data[16:])
 
@@ -49,7 +49,7 @@ def test_a_full_batch_says_so() -> None:
 
 
 class TestSplit:
-    """A batch that the broker finds too large, in the client's own hands until every record is answered for."""
+    """A batch that the broker finds too large, split by the client itself until every record has an answer."""
 
     def parts(self, accumulator: RecordAccumulator, count: int) -> tuple[Batch, list[ProducerBatch]]:
         batch = Batch(TP, transactional=False)

@@ -1,4 +1,4 @@
-"""The map of the client's errors onto ours: complete, and what it does not name is worth a retry."""
+"""The map of the client's errors onto ours is complete, and errors that it does not name are retried."""
 
 import inspect
 

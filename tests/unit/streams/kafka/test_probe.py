@@ -1,4 +1,4 @@
-"""A question to a broker that goes away while it is asked: no answer is not the answer that there is nothing."""
+"""A question to a broker that goes away meanwhile: no answer does not mean that there are no records."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a topic's settings do to a join: refused, warned of, or fine."""
+"""What a topic's settings mean for a join: an error, a warning, or nothing."""
 
 import pytest
 
