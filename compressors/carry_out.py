@@ -1,4 +1,4 @@
-"""A recipe's steps, taken one after the other on a model: units removed, weights masked and rounded, models trained.
+"""A recipe's steps, carried out on a model one after the other: units removed, weights masked and rounded, trained.
 
 Owns the order in which steps take effect. Does not know how a step works, artifacts, or what is measured.
 """
@@ -17,9 +17,9 @@ from compressors.pruning.structured import Report, prune_structured
 from compressors.quantization.layers import Shadow
 from compressors.recipe import STEP_NAMES, Prune, PruneStructured, Quantize, Recipe, Retrain, Step
 
-EXAMPLE = 4  # rows by which units are followed
-CALIBRATION = 64  # batches that static ranges follow where no training follows them
-Progress = Callable[[str, int, int], object]  # a step's name, its training steps done, of how many
+EXAMPLE = 4  # rows with which units are traced through the model
+CALIBRATION = 64  # batches on which static input ranges are calibrated
+Progress = Callable[[str, int, int], object]  # a step's name, how many of its training steps are done, of how many
 
 
 def remove_units(
@@ -31,10 +31,10 @@ def remove_units(
     seed: int,
     progress: Progress | None = None,
 ) -> tuple[tuple[Report, ...], Recipe]:
-    """Take the steps before the first mask or rounding, in place on the plain model; return the rest of the recipe too.
+    """Carry out the steps before the first `prune` or `quantize`, in place on the plain model.
 
-    Those are the removals of units and the trainings before, between and after them. Of a recipe that removes no units
-    nothing is taken.
+    Those are the removals of units and the trainings before, between and after them. Nothing is done for a recipe that
+    removes no units. Return a report of each removal, and the rest of the recipe.
 
     Raises:
         ValueError: a weight is not finite, the model does not run on the rows, or a training diverged.
@@ -53,7 +53,7 @@ def remove_units(
 
 
 def why_left(removed: tuple[Report, ...]) -> str:
-    """Return the reasons for which units were left in the model."""
+    """Return the reasons why units were left in the model, as one text."""
     reasons = [f"{name or 'the model'}: {why}" for report in removed for name, why in report.left.items()]
     return "; ".join(reasons) or "the model has none of those that were asked for"
 
@@ -68,17 +68,17 @@ def carry_out(
     seed: int,
     progress: Progress | None = None,
 ) -> nn.Module:
-    """Take the steps on a training form made for the recipe, in place; return it in eval mode.
+    """Carry out the steps on the recipe's training form, in place; return it in eval mode.
 
-    Layers are rounded from their quantize step on. A prune step that rises does so over the next training step. For a
-    recipe that has neither, `form` is a plain model.
+    Layers are rounded from their quantize step on. A prune step with a ramp takes effect over the next training step.
+    If the recipe has neither prune nor quantize steps, `form` is a plain model.
 
     Raises:
-        ValueError: the form is a plain model but the recipe masks or rounds, a weight is not finite, or a training
+        ValueError: the form is a plain model but the recipe prunes or quantizes, a weight is not finite, or a training
             diverged.
     """
     if any(isinstance(step, Prune | Quantize) for step in recipe.steps):
-        weights(form)  # refuses a plain model, where these steps would find nothing to do
+        weights(form)  # refuses a plain model, on which these steps would do nothing
     specs = {layer: layer.spec for layer in form.modules() if isinstance(layer, Shadow)}
     for layer in specs:
         layer.spec = None
@@ -108,7 +108,7 @@ def _quantize(
 
 
 def calibrate(form: nn.Module, inputs: tuple[Tensor, ...], batch: int = 64) -> None:
-    """Let static input ranges follow the newest 64 batches, oldest first; nothing else changes. Ends in eval mode."""
+    """Calibrate static input ranges on the newest 64 batches, oldest first. The form ends in eval mode."""
     form.eval()
     for layer in form.modules():
         if isinstance(layer, Shadow) and layer.spec and layer.spec.inputs == "static":
@@ -121,9 +121,9 @@ def calibrate(form: nn.Module, inputs: tuple[Tensor, ...], batch: int = 64) -> N
 
 
 def _ramps(steps: tuple[Step, ...], training: int) -> tuple[Prune, ...]:
-    """Return the prune steps that rise over this training step, the last one of those for the same layers.
+    """Return the prune steps whose ramp is this training step, for each set of layers the last one.
 
-    Amounts for the same layers never fall, so the last one is where all end.
+    Amounts for the same layers never fall, so the last one is also the highest.
     """
     rising = {
         frozenset(step.layers): step
@@ -134,7 +134,7 @@ def _ramps(steps: tuple[Step, ...], training: int) -> tuple[Prune, ...]:
 
 
 def _ramp_end(steps: tuple[Step, ...], at: int) -> int | None:
-    """Return the index of the training step over which a prune step rises, None if it acts at once."""
+    """Return the index of the training step that is a prune step's ramp, None if the step acts at once."""
     step = steps[at]
     if not isinstance(step, Prune) or step.amount is None or step.ramp == 0:
         return None

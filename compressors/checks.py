@@ -1,6 +1,6 @@
-"""What is refused before anything is computed: a model, rows and a task that do not go together.
+"""What is refused before anything is computed: a model, rows and a task that do not fit each other.
 
-Owns the reasons. Does not know recipes, or whether a recipe suits the model.
+Owns these checks. Does not know recipes, or whether a recipe suits the model.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from compressors.distillation.distill import answers
 
 
 def check_model(model: nn.Module) -> None:
-    """Refuse parameters that are not float32: rounding, scales and artifacts are.
+    """Refuse parameters that are not float32, in which compression computes.
 
     Raises:
         ValueError: names one of them.
@@ -21,42 +21,42 @@ def check_model(model: nn.Module) -> None:
     other = {n: p.dtype for n, p in model.named_parameters() if p.is_floating_point() and p.dtype != torch.float32}
     for name, dtype in other.items():
         raise ValueError(
-            f"compression computes in float32, and {len(other)} of the model's parameters are not in it, as {name}, "
-            f"which is {dtype}: give model.float()"
+            f"compression computes in float32, but {len(other)} of the model's parameters have another type, such as "
+            f"{name}, which is {dtype}: pass model.float()"
         )
 
 
 def check_rows(data: Data, held: Data | None) -> None:
-    """Refuse rows that are not whole, or held-out rows of another kind than the data's.
+    """Refuse inputs and labels of different lengths, NaN in them, or held-out rows of other shapes than the data's.
 
     Raises:
         ValueError: says where.
     """
-    for name, given in (("data", data), ("held", held)):
-        if given is None:
+    for name, rows in (("data", data), ("held", held)):
+        if rows is None:
             continue
-        counts = [len(t) for t in (*given.inputs, given.labels)]
+        counts = [len(t) for t in (*rows.inputs, rows.labels)]
         if len(set(counts)) > 1:
             raise ValueError(f"{name}: inputs and labels have different numbers of rows: {counts}")
-        for at, t in enumerate(given.inputs):
-            _check_numbers(f"{name}: input {at}", t, lambda t: ~t.isnan(), "NaN")
-        _check_numbers(f"{name}: labels", given.labels, torch.isfinite, "not finite")
+        for i, t in enumerate(rows.inputs):
+            _check_numbers(f"{name}: input {i}", t, lambda t: ~t.isnan(), "NaN")
+        _check_numbers(f"{name}: labels", rows.labels, torch.isfinite, "not finite")
     if held is not None and (theirs := _kinds(held)) != (ours := _kinds(data)):
         raise ValueError(f"held has inputs with rows of {theirs}, data of {ours}: they must be alike")
 
 
 def check_task(model: nn.Module, data: Data, losses: Losses) -> None:
-    """Refuse outputs and labels that are not the task's, where it says what is: `outputs` (K) and `check(label)`.
+    """Refuse outputs and labels that are not the task's, if the task has `outputs`, its K, and `check(label)`.
 
     Raises:
         ValueError: the model's outputs are not (N, K).
-        Exception: what the task raises of a label that is not its own.
+        Exception: what the task's `check` raises for a label that is not one of its own.
     """
     wanted, check = getattr(losses, "outputs", None), getattr(losses, "check", None)
     if wanted is not None and len(data.labels):
         shape = answers(model, data.at(torch.arange(1)).inputs).shape
         if shape != (1, wanted):
-            raise ValueError(f"{losses} needs outputs (N, {wanted}), the model gives (N, {_listed(shape[1:])})")
+            raise ValueError(f"{losses} needs outputs (N, {wanted}), the model returns (N, {_listed(shape[1:])})")
     if check is not None:
         for label in set(data.labels.flatten().tolist()):
             check(label)

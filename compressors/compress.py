@@ -1,6 +1,6 @@
-"""A model through a recipe: checked, carried out on a copy, and made an artifact that answers as it was trained to.
+"""A model through a recipe: checked, carried out on a copy, and made an artifact that answers as the trained form does.
 
-Owns what a recipe needs before it begins and the result. Does not know how a step works, files, or who serves.
+Owns the checks before a recipe begins, and the result. Does not know how a step works, files, or who serves.
 """
 
 import copy

@@ -7,18 +7,18 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-HELD_OUT = 0.05  # the newest share of the rows, on which parity and losses are measured; no step learns from them
+HELD_OUT = 0.05  # the newest share of the rows: parity and losses are measured on it, no step learns from it
 
 
 class Losses(Protocol):
-    """What distillation needs of a task; outputs (N, K), labels and losses (N,)."""
+    """What compression needs of a task: its losses. Shapes: outputs (N, K), labels and losses (N,)."""
 
     def losses(self, output: Tensor, label: Tensor) -> Tensor:
         """Return the loss of each row."""
         ...
 
     def soft_losses(self, teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
-        """Return how far each row's answer is from the teacher's, without the factor T²."""
+        """Return each row's loss towards the teacher's outputs softened by `temperature` T, without the factor T²."""
         ...
 
 

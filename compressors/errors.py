@@ -3,18 +3,17 @@
     ValueError
     ├── ArtifactError            these bytes are not an artifact that this version, or this model, can run
     ├── EngineError              no engine but torch can run this model here
-    └── Refused                  the artifact does not answer as the training form does
+    └── Refused                  the artifact must not serve: its answers or losses are not what they should be
     ImportError
     └── UntestedTorch            this version of torch has private parts that were not tested
     RuntimeError
-    └── Lost                     structured pruning cannot follow these units through the model
+    └── Lost                     structured pruning cannot trace these units through the model
     Exception
     └── OutOfTime                the advisor's budget of minutes is used up; never reaches a user
     UserWarning
     └── EmptiedWarning           a prune step left nothing of a layer's weights
 
-Whoever uses `compressors` alone meets the first two as ValueErrors, and need not know Shadowstream's own errors.
-Imports nothing.
+A program that uses `compressors` alone can catch the first three as ValueError. Imports nothing.
 """
 
 
@@ -32,19 +31,24 @@ class EngineError(ValueError):
 
 
 class Refused(ValueError):
-    """The artifact does not answer as the training form does; the message has the recipe and the largest difference.
+    """The artifact must not serve; the message has the recipe and the reason.
 
-    >>> issubclass(Refused, ValueError)
-    True
+    Either the artifact does not answer as the training form does, or a loss on the held-out rows is not finite.
+
+    >>> import torch
+    >>> rows = Data((torch.ones(40, 1),), torch.full((40,), 3e38))
+    >>> compress(torch.nn.Linear(1, 1), "quantize(int8)", rows, Regression())
+    Traceback (most recent call last):
+    compressors.errors.Refused: quantize(int8): a loss on the held-out rows is not finite: ...
     """
 
 
 class UntestedTorch(ImportError):
-    """The installed torch was not tested; the message names its version and those that were."""
+    """The installed torch was not tested with Shadowstream; the message names its version and those that were."""
 
 
 class Lost(RuntimeError):
-    """These units cannot be followed; the message says why."""
+    """These units cannot be traced through the model; the message says why."""
 
 
 class OutOfTime(Exception):
@@ -52,4 +56,4 @@ class OutOfTime(Exception):
 
 
 class EmptiedWarning(UserWarning):
-    """A prune step left nothing of a layer's weights: it gives its bias whatever comes in, and cannot learn."""
+    """A prune step masked every weight of a layer: it returns its bias whatever its input, and cannot learn."""

@@ -1,7 +1,7 @@
 """The training form: a plain model whose layers carry masks and compute as the artifact will.
 
-Owns which layers are compressed, and finds their weights. Does not know how a layer computes, how masks are chosen, or
-files. What stays as it is, and why, is listed by `left`.
+Owns which layers are compressed, and finds their weights; `left` lists what stays in float, and why. Does not know how
+a layer computes, how masks are chosen, or files.
 """
 
 from collections.abc import Iterable, Iterator
@@ -27,8 +27,8 @@ from compressors.quantization.quantize import MOST_INPUTS
 from compressors.recipe import Kind, Recipe
 
 MOST_REASONS = 3  # in a message
-UNREAD = "the MultiheadAttention around it, which stays, reads its weight past the layer's forward"
-UNNAMED = "the recipe does not name its kind, or it shares its weight with such a layer or one that has it transposed"
+UNREAD = "it is part of a MultiheadAttention that stays in float, and never runs: that one reads its weight itself"
+UNNAMED = "no step of the recipe is for its kind, or it shares its weight with such a layer or a transposed one"
 
 SHADOWS: dict[type[nn.Module], type[Shadow]] = {
     nn.Linear: ShadowLinear,
@@ -45,7 +45,7 @@ BY_NAME: dict[str, type[Shadow]] = {"transformers.pytorch_utils.Conv1D": ShadowT
 
 
 class Weight(NamedTuple):
-    """One compressed weight: its name in the `state_dict`, the parameter, its mask, and its layer."""
+    """One weight to compress: its name in the `state_dict`, the parameter, its mask, and its layer."""
 
     name: str
     value: nn.Parameter
@@ -54,14 +54,14 @@ class Weight(NamedTuple):
 
 
 def training_form(model: nn.Module, recipe: Recipe) -> nn.Module:
-    """Turn a plain model into training form, in place, with nothing pruned yet; gives the model back.
+    """Turn a plain model into its training form, in place, with nothing pruned yet; return it.
 
     Parameters stay the same objects under the same names, so a plain `state_dict` fits except for the masks. A weight
     that two layers share has one mask.
 
     Raises:
-        ValueError: the model has no layer that the recipe, or one of its steps, compresses, or a weight that two layers
-            share would be stored in two ways.
+        ValueError: a prune or quantize step has no layer to act on, or a weight that two layers share would be stored
+            in two ways.
     """
     quantized, pruned = recipe.quantized(), recipe.pruned()
     for layer in _chosen(model, pruned | quantized.keys()):
@@ -94,7 +94,7 @@ def _numbers(weights: str, group: int | None) -> str:
 
 
 def _chosen(model: nn.Module, kinds: set[Kind]) -> list[nn.Module]:
-    """Give the layers to compress: not those that share a weight with one that is not, or that has it transposed."""
+    """Return the layers to compress: without those that share a weight with a layer that is not, or is transposed."""
     layers = {m: kind for m in model.modules() if (kind := kind_of(m)) and kind.kind in kinds and reason(m) is None}
     while True:
         unread = _unread(m for m in model.modules() if m not in layers)
@@ -111,26 +111,26 @@ def _chosen(model: nn.Module, kinds: set[Kind]) -> list[nn.Module]:
 
 
 def _unread(plain: Iterable[nn.Module]) -> set[nn.Module]:
-    """Give the layers that never run, for a plain MultiheadAttention reads their weights."""
+    """Return the layers that never run, because a plain MultiheadAttention reads their weights itself."""
     return {m.out_proj for m in plain if isinstance(m, nn.MultiheadAttention) and not isinstance(m, Shadow)}
 
 
 def kind_of(layer: nn.Module) -> type[Shadow] | None:
-    """Give what a plain layer becomes, None if it cannot be compressed: a subclass may compute otherwise."""
+    """Return what a plain layer becomes, None if it cannot be compressed: a subclass may compute something else."""
     kind = type(layer)
     return SHADOWS.get(kind) or BY_NAME.get(f"{kind.__module__}.{kind.__qualname__}")
 
 
 def shadow(layer: nn.Module) -> Shadow:
-    """Make a plain layer of a kind that can be compressed a shadow, in place; `begin` is next."""
+    """Turn a plain layer, of a kind that can be compressed, into a shadow, in place; `begin` must be called next."""
     layer.__class__ = cast(type[Shadow], kind_of(layer))
     return cast(Shadow, layer)
 
 
 def open_encoders(model: nn.Module) -> None:
-    """Let torch's encoders run their layers where these are compressed.
+    """Make torch's encoders run their layers one by one if some are compressed.
 
-    In eval mode they would hand the layers' weights to one fused operation, and leave zeros where a row is padding.
+    In eval mode they would otherwise pass the layers' weights to one fused operation, and return zeros for padding.
     """
     for module in model.modules():
         if any(isinstance(part, Shadow) for part in module.modules()):
@@ -141,7 +141,7 @@ def open_encoders(model: nn.Module) -> None:
 
 
 def reason(layer: nn.Module) -> str | None:
-    """Say why a layer stays as it is, or None if it can be compressed."""
+    """Return why a layer stays in float, None if it can be compressed."""
     if kind_of(layer) is None:
         return f"a {type(layer).__name__} is not compressed"
     for inputs in _inputs(layer):
@@ -161,26 +161,26 @@ def _inputs(layer: nn.Module) -> tuple[int, ...]:
 
 
 def weights(form: nn.Module) -> dict[str, Weight]:
-    """Give the compressed weights by their name in the `state_dict`, one that is shared only once.
+    """Return the weights to compress by their name in the `state_dict`; one that layers share appears once.
 
     Raises:
-        ValueError: there is none, so this is no training form.
+        ValueError: there are none: the model is not a training form.
     """
-    if not (found := find(form)):
+    if not (by_name := find(form)):
         raise ValueError("the model has no compressed layer; make its training form with training_form()")
-    return found
+    return by_name
 
 
 def find(model: nn.Module) -> dict[str, Weight]:
-    """As `weights`, for a model that need not have any."""
-    found: dict[nn.Parameter, Weight] = {}
+    """Return what `weights` does, for any model: nothing if it has no compressed layer."""
+    by_parameter: dict[nn.Parameter, Weight] = {}
     for weight in _each(model):
-        found.setdefault(weight.value, weight)
-    return {weight.name: weight for weight in found.values()}
+        by_parameter.setdefault(weight.value, weight)
+    return {weight.name: weight for weight in by_parameter.values()}
 
 
 def left(form: nn.Module) -> dict[str, str]:
-    """Give what stays in float, by module: those with parameters of their own that are not compressed, and why."""
+    """Return the modules that stay in float, by name, with the reason; they have parameters of their own."""
     unread = _unread(form.modules())
     return {
         name: reason(layer) or (UNREAD if layer in unread else UNNAMED)

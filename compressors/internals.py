@@ -1,7 +1,7 @@
-"""torch's private parts: every one that Shadowstream uses, and the versions that have them so.
+"""torch's private parts: every one that Shadowstream uses, and the versions of torch that were tested with them.
 
-Private parts may change in any release, so a version that was not tested is refused when this module is imported. Does
-not know what they are used for.
+Private parts may change in any release, so importing this module with an untested version fails. Does not know what
+they are used for.
 """
 
 import re
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from compressors.errors import UntestedTorch
 
-TESTED, UNTESTED = (2, 13), (2, 14)  # from and to before; pyproject.toml has the same bounds
+TESTED, UNTESTED = (2, 13), (2, 14)  # the first tested version, the next untested one; as in pyproject.toml
 
 
 def check(installed: str) -> None:
@@ -32,29 +32,29 @@ def check(installed: str) -> None:
 
 check(version("torch"))
 
-from torch.nn.modules.linear import NonDynamicallyQuantizableLinear  # noqa: E402 another version may not have these
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear  # noqa: E402 an untested version may lack it
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 __all__ = ["EXPORTER_LOGGER", "TO_PYTHON", "NonDynamicallyQuantizableLinear", "TorchDispatchMode"]
 
 TO_PYTHON = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.equal.default)
-"""The operators that give Python a tensor's number, as `.item()` and `if tensor:` do."""
+"""The operators by which Python reads a tensor's number, as `.item()` and `if tensor:` do."""
 
 EXPORTER_LOGGER = "torch.onnx._internal.exporter._registration"
-"""The logger that says which packages' operators the ONNX exporter does without."""
+"""The logger that names the packages whose operators the ONNX exporter misses."""
 
 
 def int8_product(a: Tensor, b: Tensor) -> Tensor:
     """Return the product (N, O) in int32 of int8 matrices (N, I) and (I, O), both contiguous.
 
-    Where a dimension of size 1 has another stride than that, as `.t()` leaves it and `.contiguous()` keeps it, the
-    result is uninitialized memory (torch 2.13, pytorch issue 195066).
+    If a dimension of size 1 has another stride than a contiguous matrix has, as after `.t()` even with `.contiguous()`,
+    the result is uninitialized memory (torch 2.13, pytorch issue 195066).
     """
     return torch._int_mm(a, b)
 
 
 def lerp_(means: list[Tensor], values: list[Tensor], share: float) -> None:
-    """Move each mean by `share` of the way to its value, in place, all in one operation."""
+    """Move each mean the share `share` of the way to its value, in place, all in one operation."""
     torch._foreach_lerp_(means, values, share)
 
 
@@ -65,7 +65,7 @@ def matrix_names(layer: nn.RNNBase) -> tuple[str, ...]:
 
 @contextmanager
 def matrices_as(layer: nn.RNNBase, matrix: Callable[[str], Tensor]) -> Iterator[None]:
-    """Let a recurrent layer compute with `matrix(name)` in the place of each of its matrices."""
+    """Let a recurrent layer compute with `matrix(name)` in place of each of its matrices until the block ends."""
     own, names = layer._flat_weights, set(matrix_names(layer))
     layer._flat_weights = [
         matrix(name) if name in names else weight for name, weight in zip(layer._flat_weights_names, own, strict=True)
@@ -79,9 +79,9 @@ def matrices_as(layer: nn.RNNBase, matrix: Callable[[str], Tensor]) -> Iterator[
 def is_batched(
     query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None, mask: Tensor | None, heads: int
 ) -> bool:
-    """Return whether attention's inputs have a dimension for rows.
+    """Return whether the inputs of attention have a batch dimension.
 
     Raises:
-        AssertionError: shapes that attention does not take, as `MultiheadAttention` says it.
+        AssertionError: attention does not take these shapes; torch's own message says why.
     """
     return bool(F._mha_shape_check(query, key, value, padding, mask, heads))  # type: ignore[attr-defined]

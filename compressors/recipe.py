@@ -123,15 +123,15 @@ class Recipe:
         return {kind for step in self.steps if isinstance(step, Prune) for kind in step.layers}
 
     def check(self, kinds: Set[Kind]) -> None:
-        """Refuse a model whose compressed layers are of these kinds, if a step finds none to act on.
+        """Refuse a model, whose compressed layers are of these kinds, if a step finds none to act on.
 
         Raises:
             ValueError: names the step.
         """
         for step in self.steps:
             if isinstance(step, Prune | Quantize) and kinds.isdisjoint(step.layers or ()):
-                found = ", ".join(sorted(kinds))
-                raise ValueError(f"{_text(step)} has nothing to act on: this model's compressed layers are {found}")
+                present = ", ".join(sorted(kinds))
+                raise ValueError(f"{_text(step)} has nothing to act on: this model's compressed layers are {present}")
 
     def split(self) -> tuple["Recipe", "Recipe"]:
         """Return the steps up to the last `prune_structured`, which are taken once, and those that every version takes.

@@ -51,8 +51,9 @@ class Prune:
 
     def __post_init__(self) -> None:
         _check_kinds("prune", self)
-        given = [name for name in ("amount", "below", "pattern") if getattr(self, name) is not None]
-        require(len(given) == 1, f"prune takes one of amount, below and pattern, got {given or 'none of them'}")
+        criteria = [name for name in ("amount", "below", "pattern") if getattr(self, name) is not None]
+        got = " and ".join(criteria) or "none of them"
+        require(len(criteria) == 1, f"prune takes one of amount, below and pattern, got {got}")
         amount, below, ramp = self.amount, self.below, self.ramp
         require(
             amount is None or 0 <= amount < 1,
@@ -60,9 +61,9 @@ class Prune:
         )
         require(below is None or 0 <= below < math.inf, f"prune.below is a magnitude, at least 0, got {below}")
         require(ramp is None or 0 <= ramp <= 1, f"prune.ramp is a share of the steps, 0 <= ramp <= 1, got {ramp}")
-        require(not ramp or amount is not None, f"prune.ramp goes with amount, not with {given[0]}, got {ramp}")
+        require(not ramp or amount is not None, f"prune.ramp goes with amount, not with {criteria[0]}, got {ramp}")
         require(self.scope in get_args(Scope), f"prune.scope must be all, layer or lamp, got {self.scope!r}")
-        require(self.scope == "all" or amount is not None, f"prune.scope goes with amount, not with {given[0]}")
+        require(self.scope == "all" or amount is not None, f"prune.scope goes with amount, not with {criteria[0]}")
         if self.pattern is not None:
             require(self.kept is not None, f"prune.pattern is N:M with 0 < N < M, such as '2:4', got {self.pattern!r}")
 
@@ -158,7 +159,7 @@ class Quantize:
 
     @property
     def bits(self) -> int:
-        """Bits of a weight."""
+        """The bits of one stored weight."""
         return 16 if self.weights == "bfloat16" else int(self.weights[3:])
 
 
@@ -238,8 +239,8 @@ def _check_kinds(name: str, step: Any) -> None:
     require(kinds and set(kinds) <= set(KINDS), f"{name}.layers are some of {', '.join(KINDS)}, got {step.layers}")
 
 
-def _require_whole(step: str, **given: object) -> None:
-    for name, value in given.items():
+def _require_whole(step: str, **settings: object) -> None:
+    for name, value in settings.items():
         require(type(value) is int, f"{step}.{name} must be a whole number, got {value!r}")
 
 

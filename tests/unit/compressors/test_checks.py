@@ -47,7 +47,9 @@ class Never(nn.Module):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("recipe", ["quantize(int8)", "prune_structured(amount=0.5)", "prune(amount=0.5) -> retrain"])
 def test_models_that_are_not_in_float32_are_refused_and_told_the_way(dtype: torch.dtype, recipe: str) -> None:
-    with pytest.raises(ValueError, match=rf"4 of .* not in it, as 0.weight, which is {dtype}: give model.float\(\)"):
+    with pytest.raises(
+        ValueError, match=rf"4 of .* have another type, such as 0.weight, which is {dtype}: pass model.float\(\)"
+    ):
         compress(net().to(dtype), recipe, rows(), Classes(3))
 
 
@@ -55,7 +57,7 @@ def test_a_pipelines_model_is_refused_too() -> None:
     def model() -> nn.Module:
         return net(outputs=1).double()
 
-    with pytest.raises(ValueError, match=r"give model.float\(\)"):
+    with pytest.raises(ValueError, match=r"pass model.float\(\)"):
         make_learner(Pipeline(name="double", model=model, features=small.Point, encode=small.encode))
 
 
@@ -81,7 +83,7 @@ def test_a_class_label_that_is_not_finite_is_no_class(label: float) -> None:
 
 @pytest.mark.parametrize("task", [Binary(), Classes(4), Regression()])
 def test_a_model_with_other_outputs_than_the_tasks_is_refused(task: Any) -> None:
-    with pytest.raises(ValueError, match=rf"needs outputs \(N, {task.outputs}\), the model gives \(N, 3\)"):
+    with pytest.raises(ValueError, match=rf"needs outputs \(N, {task.outputs}\), the model returns \(N, 3\)"):
         compress(net(), "quantize(int8)", rows(), task)
 
 
