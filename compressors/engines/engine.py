@@ -4,7 +4,7 @@ Owns the engines and the layers that they exchange. Does not know artifacts, not
 which one is chosen. N rows, I inputs, O outputs of a layer.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -153,6 +153,7 @@ class Session:
         )
         self._names = [one.name for one in self._made.get_inputs()]
         self._outputs = [self._made.get_outputs()[0].name]
+        self._run = getattr(self._made, "_sess", self._made).run  # without run's checks in Python: 2.5 of 47 µs
 
     def warm_up(self) -> None:
         """Answer a row of zeros: the first call allocates."""
@@ -161,14 +162,10 @@ class Session:
         }
         self._made.run(self._outputs, rows)
 
-    def _row(self) -> Iterator[tuple[str, list[int], type[np.generic]]]:
-        for one in self._made.get_inputs():
-            yield one.name, [1, *one.shape[1:]], DTYPES[one.type]
-
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Return the first output; an input too few or too many is an error of onnxruntime's."""
         rows = dict(zip(self._names, [t.numpy() for t in inputs], strict=True))
-        return torch.from_numpy(self._made.run(self._outputs, rows)[0])
+        return torch.from_numpy(self._run(self._outputs, rows, None)[0])
 
 
 ONNX = ("onnx", "onnxscript", "onnxruntime")

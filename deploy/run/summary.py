@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from msgspec import Struct
@@ -28,11 +28,11 @@ from streams.kafka.broker import Broker
 from streams.kafka.scan import records
 
 BATCHES = (1, 8, 64, 512)
-REPEATS = 200
+ROUNDS, CALLS = 21, 50
 
 
 class Speed(Struct, frozen=True):
-    """The median time of a call with `rows` rows on one thread: of the served version, and of its model in float32.
+    """The processor time of a call with `rows` rows on one thread: of the served version, and of its model in float32.
 
     The version is run as the server runs it, the model by torch.
     """
@@ -166,31 +166,27 @@ def refused_requests(broker: Broker, topics: Topics) -> int:
 
 
 def speeds(version: int, served: Running, plain: nn.Module, inputs: Inputs) -> Speeds:
-    """Time the version that serves and its model in float, in eval mode, in turn, on batches of `inputs`."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        timed = []
-        for rows in BATCHES:
-            part = tuple(t[torch.arange(rows) % len(t)] for t in inputs)
-            served_us, float_us = _medians([partial(_run, served, part), partial(_run, plain, part)])
-            timed.append(Speed(rows, served_us, float_us))
-        return Speeds(version, served.by, served.proof, timed)
-    finally:
-        torch.set_num_threads(threads)
+    """Time the version that serves and its model in float, in eval mode, on batches of `inputs`, on torch's threads."""
+    timed = []
+    for rows in BATCHES:
+        part = tuple(t[torch.arange(rows) % len(t)] for t in inputs)
+        served_us, float_us = _best([partial(served, *part), partial(plain, *part)])
+        timed.append(Speed(rows, served_us, float_us))
+    return Speeds(version, served.by, served.proof, timed)
 
 
-def _run(model: Callable[..., Tensor], inputs: Inputs) -> None:
-    with torch.inference_mode():
-        model(*inputs)
+@torch.inference_mode()
+def _best(contenders: list[Callable[[], Tensor]]) -> list[float]:
+    """Return each one's microseconds of processor time a call, in its best round: a disturbance only ever adds.
 
-
-def _medians(calls: list[Callable[[], Any]]) -> list[float]:
-    """Return the median microseconds of each call; they are timed in turn, so that a noisy moment affects them all."""
-    times: list[list[float]] = [[] for _ in calls]
-    for _ in range(REPEATS):
-        for call, taken in zip(calls, times, strict=True):
-            began = time.perf_counter_ns()
-            call()
-            taken.append((time.perf_counter_ns() - began) / 1000)
-    return [sorted(taken)[len(taken) // 2] for taken in times]
+    They take turns, so that a noisy moment affects them all, and a turn is many calls, so that none pays for the caches
+    that the other has filled.
+    """
+    rounds: list[list[float]] = [[] for _ in contenders]
+    for _ in range(ROUNDS):
+        for call, taken in zip(contenders, rounds, strict=True):
+            began = time.thread_time_ns()
+            for _ in range(CALLS):
+                call()
+            taken.append((time.thread_time_ns() - began) / 1000 / CALLS)
+    return [min(taken) for taken in rounds]
