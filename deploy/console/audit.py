@@ -20,12 +20,12 @@ from streams.join.store import Waiting
 
 
 def show(console: Console, report: Report) -> None:
-    """Print the report."""
+    """Print an audit's report."""
     console.print(_equations(report.audit), _partitions(report.audit), counters(report.counters))
     if report.waiting:
         console.print(_waiting(report.waiting))
     if report.audit.conflicts:
-        console.print(f"{report.audit.conflicts:,} predictions came again with another content: the first one counts")
+        console.print(f"{report.audit.conflicts:,} predictions came again with other content: the first one counts")
     for reason, count in report.rejected.items():
         console.print(f"rejected: {count:,} {reason}", markup=False, highlight=False)
     for one in report.learning:

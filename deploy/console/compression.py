@@ -1,4 +1,4 @@
-"""How an artifact and an advice look, and the bars that one sees while they are made.
+"""How an artifact and an advice look, and the progress bars while they are made.
 
 Owns words and layout. Does not know how a model is compressed, or how recipes are chosen.
 """
@@ -80,10 +80,10 @@ def show_advice(console: Console, advice: Advice) -> None:
         table.add_row(trial.recipe, f"{trial.share:.0%}", loss, *_costs(trial), trial.refused or mark)
     console.print(table)
     if not advice.complete:
-        console.print("ended early: this is the best so far; the same command with --notes goes on")
+        console.print("ended early: this is the best so far; with --notes, the same command continues")
     _line(console, f"{advice.pick.recipe}: {advice.why}" if advice.pick else advice.why)
     if advice.pick and Recipe.parse(advice.pick.recipe).first(PruneStructured):
-        console.print("a pipeline takes this recipe as it begins; one that runs keeps the units that its shadow has")
+        console.print("only a pipeline that begins anew can take this recipe: a shadow that learns keeps its units")
 
 
 def _costs(trial: Trial) -> tuple[str, str, str]:
@@ -110,11 +110,11 @@ class Bars:
         self._tasks: dict[str, TaskID] = {}
 
     def step(self, name: str, done: int, steps: int) -> None:
-        """Move a step's bar; 0 of 0 says that it has begun and nobody knows how long it takes."""
+        """Move a step's bar; 0 of 0 says that it has begun and will take an unknown time."""
         self._move(name, done, steps or None)
 
     def trial(self, done: int, trials: int, left_s: float) -> None:
-        """Move the search's bar; `left_s` are the seconds that are left by what a trial took."""
+        """Move the search's bar; `left_s` are the seconds left, estimated from the trials so far."""
         self._move("recipes", done, trials, f"about {left_s:.0f} s left")
 
     def _move(self, name: str, done: int, total: int | None, left: str = "") -> None:
@@ -125,7 +125,7 @@ class Bars:
 
 @contextmanager
 def bars(console: Console) -> Iterator[Bars]:
-    """Show bars until the block ends, and nothing where the console is no terminal."""
+    """Show progress bars until the block ends; show nothing where the console is not a terminal."""
     columns = (*Progress.get_default_columns()[:3], TextColumn("{task.fields[left]}"))
     with Progress(*columns, console=console, transient=True) as progress:
         yield Bars(progress)

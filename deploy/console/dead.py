@@ -15,12 +15,12 @@ ROW_BYTES = 16  # of a value shown in hex, a line
 
 
 def show_list(console: Console, listing: Listing) -> None:
-    """Print how many positions were refused by reason, and the newest of them."""
+    """Print how many records could not be read, by reason, and the newest of them."""
     console.print(_reasons(listing), _rows(listing))
 
 
 def show_one(console: Console, at: Refusal) -> None:
-    """Print all that is kept of one refused position."""
+    """Print all that is kept of one record that could not be read."""
     for key, value in msgspec.structs.asdict(row(at)).items():
         _line(console, f"{key}: {value}")
     if (record := at.letter.record) is not None:

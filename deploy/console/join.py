@@ -1,4 +1,4 @@
-"""What one sees of a join without a model: a live line in a terminal, plain lines elsewhere.
+"""What is shown of a join without a model: a live line in a terminal, plain lines elsewhere.
 
 Owns words and layout. Does not know where the figures come from.
 """

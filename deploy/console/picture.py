@@ -1,4 +1,4 @@
-"""The live view as a picture, for a page that shows what one sees.
+"""The live view as a picture, for documentation.
 
 Owns which moment of a run it shows, and the SVG. Does not know where the figures come from.
 """
@@ -12,7 +12,7 @@ from deploy.console.view import draw
 from deploy.monitor import View
 
 WIDTH = 104  # columns
-UNTIL = 0.5  # the part of a feed within which the moment lies
+UNTIL = 0.5  # the share of the feed after which no look is kept
 
 
 def svg(view: View) -> str:
@@ -30,7 +30,7 @@ class Snapshot:
         self.view: View | None = None
 
     def show(self, view: View) -> None:
-        """Take a look into account."""
+        """Keep this look if it shows more than the one that is kept."""
         tested = view.trial is not None and view.trial.samples > 0
         if self.view is None or (tested and (view.share or 0.0) <= UNTIL):
             self.view = view

@@ -32,7 +32,7 @@ def figures(summary: Summary) -> Table:
 
 
 def show(console: Console, view: View, equations: list[Equation], described: Description, speed: Speeds) -> None:
-    """Print the tables."""
+    """Print the models by month, the versions, the speed and size of what is served, and the audit."""
     if view.metrics:
         console.print(months(view.metrics))
     console.print(versions(view))

@@ -1,4 +1,4 @@
-"""What people see of a loop while it runs: a live view in a terminal, plain lines elsewhere.
+"""What is shown of a loop while it runs: a live view in a terminal, plain lines elsewhere.
 
 Owns which of the two, and when something is printed. Does not know where the figures come from.
 """
@@ -51,7 +51,7 @@ class Terminal:
         self._live = live
 
     def show(self, view: View) -> None:
-        """Draw it."""
+        """Draw the view again."""
         self._live.update(draw(view))
 
 

@@ -2,7 +2,7 @@
 
 The parent makes a `Child`, which runs `python -m MODULE`; the module calls `serve`. The work arrives as a line of JSON
 on standard input (a command line would show the passwords in it), and the pipe stays open: when it closes, or the
-parent is gone, the child gets a moment to end in order and then exits. Standard error is its log; what its code prints
+parent is gone, the child gets a moment to finish, and then exits. Standard error is its log; what its code prints
 goes there, too. Standard output carries one thing, the error that it ended with.
 """
 
@@ -24,7 +24,7 @@ from streams.errors import ShadowstreamError
 
 W = TypeVar("W", bound=Struct)
 LAST_BYTES = 4_096  # of a log, to find its last line in
-LATE_S = 2.0  # what a child's exit may take after its time to end in order
+LATE_S = 2.0  # what a child's exit may take after the time that it has to finish
 
 
 class Failure(Struct, frozen=True):
@@ -76,7 +76,7 @@ class Child(Generic[W]):
         return kind(failure.text)
 
     def leave(self) -> None:
-        """Ask it to end in order."""
+        """Ask it to finish and end."""
         if self._process.stdin:
             self._process.stdin.close()
 
@@ -97,7 +97,7 @@ class Child(Generic[W]):
 
 
 def serve(kind: type[W], do: Callable[[W], None], ending: Callable[[W], None], grace_s: float = 0.0) -> int:
-    """Be the child: read the work, do it, and return the exit code.
+    """Run as the child: read the work, do it, and return the exit code.
 
     `ending` is called with the work, in a thread of its own, when the parent wants the child to end or is gone; the
     process exits `grace_s` later, whatever `do` is at.

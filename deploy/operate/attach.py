@@ -100,7 +100,8 @@ def attach(path: Path, settings: Settings) -> Iterator[Attached]:
         except Unreachable as wrong:
             if not _was_embedded(wrong, embedded):
                 raise
-            raise type(wrong)(f"{wrong}. It was embedded in a run, and has ended with it") from wrong
+            text = str(wrong).rstrip(".")
+            raise type(wrong)(f"{text}; it was embedded in a run, and has ended with it") from wrong
 
 
 def _was_embedded(wrong: Unreachable, embedded: Addresses) -> bool:

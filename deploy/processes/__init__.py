@@ -1,6 +1,6 @@
 """Each role in a process of its own.
 
-roles.py       what each role is put together from
+roles.py       what each role is built from
 clients.py     a role's connections, and the joiner
 loop.py        a role's steps, begun anew where a retry helps
 actors.py      Ray: an actor for each role

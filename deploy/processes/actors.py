@@ -25,7 +25,7 @@ LOCAL: dict[str, Any] = {
 
 
 class Actor:
-    """One role. `run` lasts until `stop`; `ready` returns when the process has imported everything."""
+    """One role. `run` lasts until `stop`."""
 
     def __init__(self, role: str, plan: Plan) -> None:
         torch.set_num_threads(1)
@@ -33,7 +33,7 @@ class Actor:
         self._pipeline = load(plan.pipeline)
 
     def ready(self) -> None:
-        """Return."""
+        """Do nothing: a call of it returns once the process has imported everything."""
 
     def run(self) -> None:
         """Do the role's steps."""
@@ -79,13 +79,13 @@ class System:
         self._runs = {actor.run.remote(): role for role, actor in self._actors.items()}
 
     def reassign(self) -> None:
-        """Have the roles that read Kafka built again, so that they ask which partitions there are."""
+        """Have the roles that read Kafka built again, so that they take up new partitions."""
         for role, actor in self._actors.items():
             if role == SERVER or role.startswith(JOINER_PREFIX):
                 actor.begin_anew.remote()
 
     def check(self) -> None:
-        """Look whether a role has ended.
+        """Check that no role has ended.
 
         Raises:
             ShadowstreamError: one has ended with an error; that error.

@@ -1,4 +1,4 @@
-"""A role's connections to the broker and the store, closed together; and the joiner, which is put together from them.
+"""A role's connections to the broker and the store, closed together; and the joiner, which is built from them.
 
 Imports no model: the workers of a join without one use it, too.
 """

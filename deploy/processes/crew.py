@@ -1,4 +1,4 @@
-"""The worker processes of one join: started, watched, started again where they died, ended with us.
+"""The worker processes of one join: started, watched, started again where they died, ended with the join.
 
 No worker owns unique state, so the next one goes on from the store, the log and the output.
 """
@@ -51,7 +51,7 @@ class Crew:
                 raise worker.error()
 
     def change(self, works: list[Work]) -> None:
-        """End all workers in order, and start others, one for each of `works`."""
+        """Let all workers finish their step and end, and start others, one for each of `works`."""
         self._end()
         self._works = works
         self.__enter__()

@@ -12,7 +12,7 @@ from streams.errors import ShadowstreamError
 
 RETRY_S = 1.0
 Step = Callable[[int], object]  # waits at most so many milliseconds for something to do
-Builder = Callable[[ExitStack], Step]  # puts a role together; the stack closes its clients
+Builder = Callable[[ExitStack], Step]  # builds a role; the stack closes its clients
 
 
 class Loop:

@@ -1,4 +1,4 @@
-"""The roles, each put together from its parts: the one place that knows what every role needs.
+"""The roles, each built from its parts: the one file that knows what every role needs.
 
 Owns the wiring. Does not know where a role runs: `deploy/processes/actors.py` starts a process for each.
 """
@@ -49,7 +49,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 def build(role: str, plan: Plan, pipeline: Pipeline, stack: ExitStack) -> Role:
-    """Put a role together, to go on from what the store, the log and the registry say; `stack` closes its clients."""
+    """Build a role, which goes on from what the store, the log and the registry hold; `stack` closes its clients."""
     clients = Clients(plan.settings, plan.fetch_wait_ms, stack)
     if role.startswith(JOINER_PREFIX):
         return _joiner(clients, plan, pipeline, int(role.removeprefix(JOINER_PREFIX)))
@@ -65,8 +65,8 @@ def _server(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
     topics = plan.settings.topics.named(pipeline.name)
     registry = Registry(plan.registry)
     counts = partition_counts(plan.settings.kafka, (topics.requests, topics.predictions))
-    asked = [Tp(topics.requests, partition) for partition in range(counts[topics.requests])]
-    source = clients.source(asked, f"{pipeline.name}.server")
+    requests = [Tp(topics.requests, partition) for partition in range(counts[topics.requests])]
+    source = clients.source(requests, f"{pipeline.name}.server")
     for tp, offset in source.committed().items():
         source.seek(tp, offset)
     to = Answers(topics.predictions, counts[topics.predictions], clients.sink())

@@ -45,7 +45,7 @@ class Work(Struct, frozen=True, kw_only=True):
 
 
 def build(work: Work, loop: Loop, stack: ExitStack) -> Step:
-    """Put the worker's role together; `stack` closes its clients."""
+    """Build the worker's role; `stack` closes its clients."""
     clients = Clients(work.settings, work.fetch_wait_ms, stack)
     joined = feed.load(Path(work.feed))
     if work.role == WRITER:
@@ -54,7 +54,7 @@ def build(work: Work, loop: Loop, stack: ExitStack) -> Step:
 
 
 def _writer(name: str, settings: Settings, store: Store, loop: Loop, stack: ExitStack) -> Step:
-    """Return the writer's step, which ends the loop once all is written; a writer stopped in order flushes first."""
+    """Return the writer's step, which ends the loop once all is written; a writer that is stopped flushes first."""
     writer = Writer(store, name, outputs(name, settings, stack))
     stack.push(lambda kind, *_: writer.flush() if kind is None else None)
 

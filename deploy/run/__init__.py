@@ -5,7 +5,7 @@ join.py        a feed joined without a model: services, workers, end
 partitions.py  topics and shards: created, and grown while it runs
 replay.py      a recorded feed, held to event time
 stall.py       waiting for a loop that may be slow, but not for one that stands still
-restore.py     a lost store made anew from commits
+restore.py     a lost store rebuilt from commits
 rate.py        events a second
 summary.py     the figures at the end
 """

@@ -1,6 +1,6 @@
 """One join without a model: services, topics, the joiners and the writer of one feed, and the end.
 
-Owns the order in which these come and go. Does not know what a worker does, nor what an output is.
+Owns the order in which these are started and ended. Does not know what a worker does, nor what an output is.
 """
 
 import time
@@ -32,8 +32,8 @@ WAIT_S = 1.0  # between two tries to reach a store that does not answer
 def joining(path: Path, settings: Settings, say: Say, *, fresh: bool, back: bool = False) -> Iterator["Join"]:
     """Start the joiners and the writer of a feed; leaving the `with` ends what was started here.
 
-    `fresh` first deletes what the registry's folder holds of the feed. `back` takes the output back to what a store
-    that went back in time still holds (the command's `--rewind`).
+    `fresh` first deletes what the registry's folder holds of the feed. `back` is the command's `--rewind`: what was
+    written, but is no longer in a store that went back in time, is marked as outdated.
 
     Raises:
         ConfigError: the feed or its settings cannot work.
@@ -41,7 +41,7 @@ def joining(path: Path, settings: Settings, say: Say, *, fresh: bool, back: bool
         StoreRefused: the store holds another feed of this name, or must not be used.
         HistoryChanged: the output holds no sample where the store's streams begin.
     """
-    began, feed = time.monotonic(), load(path).name
+    began_s, feed = time.monotonic(), load(path).name
     folder = Path(settings.registry.path).resolve() / feed
     with (
         provided(settings, folder, say, fresh=fresh) as services,
@@ -63,23 +63,23 @@ def joining(path: Path, settings: Settings, say: Say, *, fresh: bool, back: bool
                 _partitions=partitions,
                 _works=works,
                 _say=say,
-                _began=began,
+                _began_s=began_s,
             )
 
 
 def _partitions(feed: str, settings: Settings, store: Store, say: Say) -> Partitions:
-    """Make topics and shards; a topic of samples must have a partition for each shard."""
+    """Create topics and shards; a topic of samples must have a partition for each shard."""
     samples, shards = settings.output.topic.replace("{pipeline}", feed), settings.join.shards
     others = {samples: shards} if settings.output.to == "topic" else {}
     made = begin(feed, settings, store, say, others)
     if others and made.counts[samples] != shards:
         have = f"the topic {samples!r} of the samples has {made.counts[samples]} partitions"
-        raise ConfigError(f"{have}, but each of the {shards} shards needs one: give output.topic")
+        raise ConfigError(f"{have}, but each of the {shards} shards needs one; set output.topic to another")
     return made
 
 
 def _check_outputs(feed: str, settings: Settings, store: Store, say: Say, *, back: bool) -> None:
-    """Open the outputs, so that what is wrong with them is reported before anything runs; take them `back`."""
+    """Open the outputs, so that faults in them are reported before anything runs; with `back`, rewind them."""
     if settings.output.to == "stream":
         return
     with ExitStack() as stack:
@@ -89,7 +89,7 @@ def _check_outputs(feed: str, settings: Settings, store: Store, say: Say, *, bac
 
 
 def _works(path: Path, settings: Settings, partitions: Partitions, fetch_wait_ms: int) -> list[Work]:
-    """Share the partitions out: those with one number go to one joiner, both topics alike."""
+    """Share the partitions out; those of one number, of both topics, go to the same joiner."""
     joiners = min(settings.join.joiners, partitions.most)
     roles = [JOINER] * joiners + [WRITER] * (settings.output.to != "stream")
     return [
@@ -141,10 +141,10 @@ class Join:
     _partitions: Partitions
     _works: Callable[[], list[Work]]
     _say: Say
-    _began: float
+    _began_s: float
 
     def check(self) -> None:
-        """Start again the workers that were killed, and hand out partitions that were added.
+        """Start workers that were killed again, and distribute partitions that were added.
 
         Raises:
             ShadowstreamError: a worker ended with an error, or an embedded service did.
@@ -156,7 +156,7 @@ class Join:
                 self.crew.change(self._works())  # no worker owns what could be lost by starting all again
 
     def live(self) -> Iterator[JoinView]:
-        """Run until the feed was ended and all is written; yield a look every `LOOK_EVERY_S`.
+        """Run until the feed has ended and all is written; yield a look every `LOOK_EVERY_S`.
 
         Waits for a store that does not answer, as the workers do.
         """
@@ -168,21 +168,21 @@ class Join:
                 self._say(f"{wrong}; waiting for it")
                 time.sleep(WAIT_S)
                 continue
-            yield look(self.feed, shards, time.monotonic() - self._began)
+            yield look(self.feed, shards, time.monotonic() - self._began_s)
             if all(closed(shard) for shard in shards) and self.crew.written():
                 return
             time.sleep(LOOK_EVERY_S)
 
     def look(self) -> JoinView:
         """Return one look."""
-        return look(self.feed, self._states(), time.monotonic() - self._began)
+        return look(self.feed, self._states(), time.monotonic() - self._began_s)
 
     def _states(self) -> list[ShardState]:
         return [self._store.shard(self.feed, shard) for shard in range(self._shards)]
 
 
 def look(feed: str, shards: Sequence[ShardState], seconds: float) -> JoinView:
-    """Sum the shards up."""
+    """Return the sums over the shards."""
     positions = [at for shard in shards for at in shard.partitions.values()]
     at_ms, watermark_ms = max(at.t_ms for at in positions), min(shard.watermark_ms for shard in shards)
     counted = {

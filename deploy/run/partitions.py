@@ -1,4 +1,4 @@
-"""The partitions of a feed's topics: created where missing, watched while it runs, and given to the store's shards.
+"""The partitions of a feed's topics: created where missing, watched while it runs, and added to the store's shards.
 
 Owns the comparison of what the broker has with what the store joins. Does not know who reads the partitions.
 """
@@ -101,7 +101,7 @@ def begin(
 
 
 def catch_up(feed: str, settings: Settings, store: Store) -> None:
-    """Add to the shards, once, the partitions that only the broker has: what follows must cover them all."""
+    """Add to the shards, once, the partitions that only the broker has, so that what follows covers them, too."""
     topics = settings.topics.named(feed)
     joined = (topics.predictions, topics.outcomes)
     store.add(feed, settings.join.shards, _all(joined, partition_counts(settings.kafka, joined)))

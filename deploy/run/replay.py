@@ -3,7 +3,7 @@
 Owns the pace. Does not know what the events mean. The feed is cut into slices of event time, `lead_s` long. A slice's
 outcomes are published when its requests have been answered, and the next slice when nothing of this one is outstanding:
 all is served, joined, learned, committed, distilled, judged, promoted. So no answer knows an outcome of its own future,
-a slow machine gives the same figures as a fast one, and only the order of arrival within a slice is left to chance.
+a slow machine comes to the same figures as a fast one, and only the order of arrival within a slice is left to chance.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""A store that was lost, made anew from the commits, so that joiners can read the log again from its start.
+"""A lost store, rebuilt from the commits, so that joiners can read the log again from its start.
 
 Owns what a lost shard must know: the ids of all samples that were learned or quarantined, which are settled, and the
 position after which it goes on. Does not know how a shard keeps them.
@@ -30,7 +30,7 @@ _decode = msgspec.json.Decoder(Settled).decode
 
 
 def restore(store: Store, registry: Registry, feed: str, policy: JoinPolicy) -> dict[int, str]:
-    """Settle in the store what was learned of each shard that it lost; return their positions, for `Store.create`.
+    """Settle in the store what was learned of each shard that it lost; return by shard the position to go on after.
 
     Holds all their ids in memory meanwhile.
     """

@@ -1,6 +1,6 @@
 """One run of one pipeline: services, topics, shards, first version, actors, the replay if there is one, and the end.
 
-Owns the order in which these come and go. Does not know what is shown or how.
+Owns the order in which these are started and ended. Does not know tables, nor what is shown.
 """
 
 import time
@@ -53,7 +53,7 @@ def running(path: Path, settings: Settings, say: Say, *, fresh: bool, replay: bo
         Unreachable: a service does not answer.
         StoreRefused: the store holds another feed of this name, or must not be used.
     """
-    began, pipeline = time.monotonic(), load(path)
+    began_s, pipeline = time.monotonic(), load(path)
     _check(pipeline, settings.join, replay=replay)
     torch.set_num_threads(1)  # the networks are small, and the actors take the cores
     folder = Path(settings.registry.path).resolve() / pipeline.name
@@ -78,7 +78,7 @@ def running(path: Path, settings: Settings, say: Say, *, fresh: bool, replay: bo
                 _store=store,
                 _partitions=partitions,
                 _system=system,
-                _began=began,
+                _began_s=began_s,
             )
 
 
@@ -103,7 +103,7 @@ def _check(pipeline: Pipeline, join: JoinPolicy, *, replay: bool) -> None:
 
 
 def _partitions(feed: str, settings: Settings, store: Store, registry: Registry, say: Say) -> Partitions:
-    """Make topics and shards; a shard that the store has lost goes on after what was learned of it."""
+    """Create topics and shards; a shard that the store has lost goes on after what was learned of it."""
     topics, join = settings.topics.named(feed), settings.join
     restored = restore(store, registry, feed, join)
     for shard, position in restored.items():
@@ -114,8 +114,8 @@ def _partitions(feed: str, settings: Settings, store: Store, registry: Registry,
     made = begin(feed, settings, store, say, {topics.requests: topics.partitions}, restored)
     if join.joiners > made.most:
         raise ConfigError(
-            f"join.joiners = {join.joiners}, but predictions and outcomes have {made.most} partitions at most: at most "
-            "one joiner each; topics.partitions is how many new topics get"
+            f"join.joiners = {join.joiners}, but predictions and outcomes have {made.most} partitions at most, and "
+            "each has one joiner; topics.partitions sets the number for new topics"
         )
     return made
 
@@ -134,7 +134,7 @@ class Session:
     _store: Store
     _partitions: Partitions
     _system: System
-    _began: float
+    _began_s: float
     _rate: Rate = field(default_factory=Rate)
 
     def live(self) -> Iterator[View]:
@@ -150,7 +150,7 @@ class Session:
             ConfigError: the pipeline has no feed, or an empty one.
         """
         if self.pipeline.feed is None:
-            raise ConfigError("this pipeline has no feed to replay: give Pipeline(feed=...)")
+            raise ConfigError("this pipeline has no feed to replay; set Pipeline(feed=...)")
         topics = self.settings.topics.named(self.pipeline.name)
         names = {"requests": topics.requests, "outcomes": topics.outcomes}
         lead_s, counts = self.settings.replay.lead_s, self._partitions.counts
@@ -209,14 +209,14 @@ class Session:
         at_ms = replay.at_ms if replay else view.at_ms
         return msgspec.structs.replace(
             view,
-            seconds=now - self._began,
+            seconds=now - self._began_s,
             at_ms=at_ms,
             share=replay.share(self.pipeline.feed_ends_ms) if replay else None,
             events_per_second=self._rate.of(now, view.records, view.served),
         )
 
     def _follow(self) -> None:
-        """Have partitions that were added read, as soon as the store answers."""
+        """Have new partitions read, as soon as the store answers."""
         with suppress(Unreachable):
             if self._partitions.follow():
                 self._system.reassign()

@@ -143,7 +143,7 @@ def test_a_service_that_ended_with_the_run_that_embedded_it_is_said(
     (folder / ADDRESSES).write_bytes(msgspec.json.encode(addresses))
     code, err = run(capsys, monkeypatch, "audit", "pipeline.py")
     assert code == 3
-    assert "It was embedded in a run, and has ended with it" in err
+    assert "; it was embedded in a run, and has ended with it" in err
     (folder / ADDRESSES).write_bytes(msgspec.json.encode(Addresses(store=addresses.store)))
     code, err = run(capsys, monkeypatch, "audit", "pipeline.py")
     assert code == 2

@@ -1,5 +1,7 @@
 """A run's figures: what was published must be found again, whatever died in between."""
 
+import msgspec
+
 from compressors.artifact.format import Description
 from deploy.registry.learned import Learned
 from deploy.run.summary import Balance, Published, Speed, Speeds, Summary, summarize
@@ -21,12 +23,12 @@ DESCRIBED = Description(
 SPEEDS = Speeds(3, "mixed, by onnxruntime", 0.0019, [Speed(1, 20.0, 50.0), Speed(512, 200.0, 320.0)])
 
 
-def summary(*, refused: int, late: int = 3) -> Summary:
+def summary(*, refused: int, late: int = 3, **seen: object) -> Summary:
     """Return the figures of 100 requests, 7 of them unreadable, and 80 outcomes, 2 of them unreadable and 3 late."""
     counters = {"predictions": 93, "outcomes": 78, "joined": 75, "unlabelled": 18, "late": late}
     learned = Learned(samples=75, doubled=0, shards={0: 75}, quarantined=[])
     shards, published = [shard(rejected=2, **counters)], Published(100, 80, refused, 2.0)
-    return summarize(view(), Balance(shards, learned, []), published, DESCRIBED, SPEEDS)
+    return summarize(view(**seen), Balance(shards, learned, []), published, DESCRIBED, SPEEDS)
 
 
 def test_what_was_refused_is_not_lost() -> None:
@@ -37,6 +39,14 @@ def test_what_was_refused_is_not_lost() -> None:
 def test_what_is_found_nowhere_is_lost() -> None:
     assert summary(refused=6).lost == 1
     assert summary(refused=7, late=1).lost == 2
+
+
+def test_a_version_that_brings_an_earlier_artifact_back_is_a_rollback() -> None:
+    first, second = view().champions
+    back = msgspec.structs.replace(first, number=2)
+    made = summary(refused=7, champions=[first, second, back])
+    assert (made.promotions, made.rollbacks) == (1, 1)
+    assert summary(refused=7).rollbacks == 0
 
 
 def test_the_served_version_is_compared_with_float_torch() -> None:
