@@ -1,4 +1,4 @@
-"""The learner, its commits, and the intercept: state is a fold over commits, bit for bit."""
+"""The learner, its commits, and the intercept: learning the commits again makes the same state, bit for bit."""
 
 import copy
 import math
@@ -133,8 +133,8 @@ def refreshing(model: Callable[[], nn.Module] = small.net, recipe: Recipe = RECI
 
 
 def moments(learner: Learner, weight: Tensor) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = learner.shadow._optimizer.state[weight]
-    return {name: found[name] for name in ("exp_avg", "exp_avg_sq")}
+    state: dict[str, Tensor] = learner.shadow._optimizer.state[weight]
+    return {name: state[name] for name in ("exp_avg", "exp_avg_sq")}
 
 
 def test_masks_are_refreshed_when_a_multiple_is_crossed_and_what_grows_starts_as_if_new() -> None:

@@ -49,7 +49,7 @@ def sizes(model: nn.Module) -> list[tuple[int, ...]]:
     return [tuple(p.shape) for p in model.parameters()]
 
 
-def test_the_chain_is_split_behind_the_last_step_that_removes_units() -> None:
+def test_the_chain_is_split_after_the_last_step_that_removes_units() -> None:
     twice = Recipe.parse(f"prune_structured(amount=0.3) -> retrain -> prune_structured(amount=0.3) -> {REST}")
     assert tuple(map(str, twice.split())) == (
         "prune_structured(amount=0.3) -> retrain() -> prune_structured(amount=0.3)",
