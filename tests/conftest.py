@@ -47,12 +47,12 @@ class Running(NamedTuple):
 
 def command(variable: str, kind: str) -> str | None:
     """Return an external server's command, None for an embedded server; without one skip the test, under CI fail it."""
-    found = os.environ.get(variable) if kind == "external" else None
-    if kind == "external" and not found:
+    configured = os.environ.get(variable) if kind == "external" else None
+    if kind == "external" and not configured:
         if os.environ.get("CI") == "true":
             pytest.fail(f"{variable} is not set")
         pytest.skip(f"{variable} is not set")
-    return found
+    return configured
 
 
 def run(start: Callable[[Path, str | None], Service], kind: str, variable: str, folder: Path) -> Iterator[Running]:

@@ -38,10 +38,10 @@ def wanted(project: dict[str, list[str]]) -> Iterator[Requirement]:
 
 def faults(lines: Sequence[str], project: dict[str, list[str]]) -> list[str]:
     """Return what is wrong, a sentence each; `project` holds pyproject.toml's requirements by list."""
-    found = [f"{name!r} pins no version" for name, version in pins(lines) if version is None]
+    problems = [f"{name!r} pins no version" for name, version in pins(lines) if version is None]
     names = [name for name, version in pins(lines) if version is not None]
-    found += [f"{name} is pinned twice" for name in sorted({name for name in names if names.count(name) > 1})]
-    found += [
+    problems += [f"{name} is pinned twice" for name in sorted({name for name in names if names.count(name) > 1})]
+    problems += [
         f"{after!r} comes before {before!r} in the alphabet"
         for before, after in pairwise(lines)
         if after.lower() < before.lower()
@@ -50,20 +50,20 @@ def faults(lines: Sequence[str], project: dict[str, list[str]]) -> list[str]:
     for one in wanted(project):
         version = versions.get(canonicalize_name(one.name))
         if version is None:
-            found.append(f"pyproject.toml asks for {one}, which is not pinned")
+            problems.append(f"pyproject.toml asks for {one}, which is not pinned")
         elif not one.specifier.contains(version):
-            found.append(f"pyproject.toml asks for {one}, and {version} is pinned")
-    return found
+            problems.append(f"pyproject.toml asks for {one}, and {version} is pinned")
+    return problems
 
 
 def main() -> int:
     """Check the file; print what is wrong, and return the exit code."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = {"dependencies": project["dependencies"]} | project["optional-dependencies"]
-    found = faults((ROOT / "constraints.txt").read_text().splitlines(), asked)
-    for fault in found:
+    problems = faults((ROOT / "constraints.txt").read_text().splitlines(), asked)
+    for fault in problems:
         print(f"constraints.txt: {fault}")
-    return int(bool(found))
+    return int(bool(problems))
 
 
 if __name__ == "__main__":

@@ -161,14 +161,14 @@ class Feed:
 
     def check(self, role: LearnerRole, poison: Sequence[str] = ()) -> None:
         """Check that all was learned once, the equations hold, and any part of the commits leads to the state."""
-        found = audit.count_learned(self.registry)
+        counted = audit.count_learned(self.registry)
         ids = [one.id for commit in backwards(self.registry) for one in commit.read()]
         assert sorted(ids) == sorted(one.id for one in self.log if one.id not in poison)
-        assert sorted(audit.read_sample(one.sample).id for one in found.quarantined) == sorted(poison)
-        assert found.doubled == 0
+        assert sorted(audit.read_sample(one.sample).id for one in counted.quarantined) == sorted(poison)
+        assert counted.doubled == 0
         states = self.states
         assert joined(states).holds
-        for equation in audit.learned_equations(states, found):
+        for equation in audit.learned_equations(states, counted):
             assert equation.holds, equation
         self.check_rebuilt(role)
 

@@ -76,10 +76,10 @@ def learner(seed: int = 0) -> Learner:
 def samples(n: int, seed: int = 0, start: int = 0) -> list[Sample]:
     """Return samples an hour apart, which version 0 answered with 0 and no intercept."""
     rng = np.random.default_rng(seed)
-    found = []
+    rows = []
     for i in range(start, start + n):
         where, label = point(rng)
         t_ms = START_MS + i * HOUR_MS
         asked = Prediction(f"id-{i}", t_ms, 0, (0.0,), (0.0,), i, Raw(msgspec.json.encode(where)))
-        found.append(Sample(f"id-{i}", "joined", 0, t_ms, label, t_ms + HOUR_MS, asked))
-    return found
+        rows.append(Sample(f"id-{i}", "joined", 0, t_ms, label, t_ms + HOUR_MS, asked))
+    return rows

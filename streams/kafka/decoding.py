@@ -30,10 +30,10 @@ class Records(FetchedRecords):
 
     def take(self, n: int | None = None) -> list[Record]:
         """Take up to `n` records, in order."""
-        found: list[Record] = super().take(n)
-        if found:
-            self.next_fetch_offset = max(self.next_fetch_offset, found[-1].offset + 1)
-        return found
+        records: list[Record] = super().take(n)
+        if records:
+            self.next_fetch_offset = max(self.next_fetch_offset, records[-1].offset + 1)
+        return records
 
     def unpack(self, topic: str, partition: int, data: bytes) -> Iterator[Record]:
         """Return the records in the bytes of a fetch, in order."""

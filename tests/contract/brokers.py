@@ -47,14 +47,14 @@ def write(sink: Sink, tp: Tp, count: int, first: int = 0) -> None:
 
 def drain(source: Source, positions: int) -> list[Polled]:
     """Poll until the source has passed so many offsets."""
-    found: list[Polled] = []
+    polls: list[Polled] = []
     deadline = time.monotonic() + 300  # for a broker that never answers
-    while sum(p.end - p.start for p in found) < positions:
-        assert time.monotonic() < deadline, f"{positions} positions did not come: {found}"
-        found += source.poll(100, 1_000)
-    return found
+    while sum(p.end - p.start for p in polls) < positions:
+        assert time.monotonic() < deadline, f"{positions} positions did not come: {polls}"
+        polls += source.poll(100, 1_000)
+    return polls
 
 
-def values(found: list[Polled]) -> list[bytes]:
+def values(polls: list[Polled]) -> list[bytes]:
     """Return the records' values in the order in which they came."""
-    return [record.value or b"" for polled in found for record in polled.records]
+    return [record.value or b"" for polled in polls for record in polled.records]

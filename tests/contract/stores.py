@@ -43,8 +43,8 @@ class Stage(NamedTuple):
         """Create a feed, the first two shards of which lie on different nodes, if there are several."""
         while True:
             feed = f"feed{next(NUMBER)}"
-            held = {self.place.node_of(feed, shard).port for shard in range(shards)}
-            if len(held) >= min(shards, 2, len(self.place.nodes)):
+            ports = {self.place.node_of(feed, shard).port for shard in range(shards)}
+            if len(ports) >= min(shards, 2, len(self.place.nodes)):
                 self.store.create(feed, shards, TPS)
                 return feed
 

@@ -37,9 +37,9 @@ def test_records_come_back_with_positions_and_event_times(broker: Running, sink:
         sink.send(tps[0], key=None, value=b"2", t_ms=T + 1)
         assert sink.flush() == {tps[0]: 2}
         write(sink, tps[1], 3)
-        found = {p.tp: p for p in drain(source, 5)}
-        assert [(p.start, p.end, p.rejected) for p in found.values()] == [(0, 2, []), (0, 3, [])]
-        a, b = found[tps[0]].records
+        by_tp = {p.tp: p for p in drain(source, 5)}
+        assert [(p.start, p.end, p.rejected) for p in by_tp.values()] == [(0, 2, []), (0, 3, [])]
+        a, b = by_tp[tps[0]].records
         assert (a.key, a.value, a.t_ms, dict(a.headers)["more"]) == (b"a", b"1", T, b"x")
         assert (b.key, b.value, b.t_ms) == (None, b"2", T + 1)
         assert before_ms <= a.timestamp_ms <= time.time() * 1_000
@@ -180,10 +180,10 @@ def test_added_partitions_are_told_and_can_be_read(broker: Running, sink: Sink, 
 
 def test_settings_of_a_topic_are_told_where_the_broker_does(broker: Running) -> None:
     (tp,) = fresh(broker)
-    told = topic_settings(broker.address, [tp.topic])[tp.topic]
-    assert (told.retention_ms, told.retention_bytes) == (-1, -1)
+    settings = topic_settings(broker.address, [tp.topic])[tp.topic]
+    assert (settings.retention_ms, settings.retention_bytes) == (-1, -1)
     expected = (None, None) if broker.kind == "embedded" else (False, "CreateTime")
-    assert (told.compacted, told.timestamps) == expected
+    assert (settings.compacted, settings.timestamps) == expected
 
 
 def test_nobody_there_is_said_with_the_address() -> None:

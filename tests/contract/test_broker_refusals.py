@@ -92,9 +92,9 @@ def test_a_batch_with_a_flipped_byte_is_a_rejected_range(broker: Running, codec:
     data[first + 70] ^= 1  # a batch's records begin at byte 61
     log.write_bytes(data)
     with closing(Source(broker.address, [tp])) as source:
-        found = drain(source, 6)
-    assert values(found) == [b"v0", b"v1", b"v5"]
-    assert [(start, end) for polled in found for start, end, _ in polled.rejected] == [(2, 5)]
+        polls = drain(source, 6)
+    assert values(polls) == [b"v0", b"v1", b"v5"]
+    assert [(start, end) for polled in polls for start, end, _ in polled.rejected] == [(2, 5)]
 
 
 def test_a_broker_killed_while_written_to_loses_and_doubles_nothing(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def grant(guarded: Guarded) -> Iterator[Grant]:
 
 
 def scram(guarded: Guarded, user: str = "joiner", **other: Any) -> Broker:
-    given = {
+    keys = {
         "bootstrap": guarded.sasl_ssl,
         "security_protocol": "SASL_SSL",
         "ssl_cafile": guarded.ca,
@@ -108,7 +108,7 @@ def scram(guarded: Guarded, user: str = "joiner", **other: Any) -> Broker:
         "sasl_username": user,
         "sasl_password": PASSWORD,
     }
-    return Broker(**given | other)
+    return Broker(**keys | other)
 
 
 def test_who_has_the_password_and_the_rights_gets_in(guarded: Guarded, grant: Grant) -> None:
@@ -131,14 +131,14 @@ def test_a_certificate_of_ours_gets_in(guarded: Guarded, grant: Grant) -> None:
 
 
 def certified(guarded: Guarded, **other: Any) -> Broker:
-    given = {
+    keys = {
         "bootstrap": guarded.ssl,
         "security_protocol": "SSL",
         "ssl_cafile": guarded.ca,
         "ssl_certfile": guarded.ours,
         "ssl_password": KEY_PASSWORD,
     }
-    return Broker(**given | other)
+    return Broker(**keys | other)
 
 
 def test_who_is_not_let_in_is_told_why(guarded: Guarded) -> None:
@@ -196,10 +196,10 @@ def test_a_missing_right_is_named_with_the_command_that_grants_it(guarded: Guard
         flag = "--cluster" if resource == "cluster" else f"--{resource} {name}"
         with pytest.raises(BrokerRefused) as raised:
             call(*arguments)
-        told = str(raised.value)
-        assert f"user '{user}' may not {said}" in told
+        message = str(raised.value)
+        assert f"user '{user}' may not {said}" in message
         command = f"kafka-acls --add --allow-principal User:{user} --operation {operation} {flag}"
-        assert told.endswith(f"; an administrator can grant it: {command}")
+        assert message.endswith(f"; an administrator can grant it: {command}")
 
     with closing(Sink(guarded.open)) as sink:
         write(sink, TP, 1)

@@ -35,8 +35,8 @@ def test_what_is_committed_is_seen_at_its_positions(broker: Running) -> None:
         with sink.transaction():
             pass
     with closing(Source(broker.address, tps)) as source:
-        found = drain(source, 8)  # a transaction's end takes a position in each of its partitions
-        assert sorted(values(found)) == [b"0", b"0", b"1", b"1"]
+        polls = drain(source, 8)  # a transaction's end takes a position in each of its partitions
+        assert sorted(values(polls)) == [b"0", b"0", b"1", b"1"]
         assert [source.ends()[tp] for tp in tps] == [source.position(tp) for tp in tps] == [4, 4]
 
 
@@ -51,9 +51,9 @@ def test_aborted_records_are_holes(broker: Running) -> None:
         if broker.kind == "embedded":
             assert values(drain(source, 2)) == [b"aborted", b"committed"], "CANNOT names a defect that is gone"
         needs(broker, "aborted transactions")
-        found = drain(source, 4)
-        assert values(found) == [b"committed"]
-        assert (found[0].start, found[-1].end) == (0, 4)
+        polls = drain(source, 4)
+        assert values(polls) == [b"committed"]
+        assert (polls[0].start, polls[-1].end) == (0, 4)
 
 
 def test_a_refused_record_takes_its_transaction_with_it(broker: Running) -> None:

@@ -35,8 +35,8 @@ def insist(store: Store, feed: str, shard: int, step: Step) -> None:
 
 @contextmanager
 def joining(store: Store, feed: str) -> Iterator[list[ShardState]]:
-    """Join five pairs a step in shard 0, over and over, each step sent twice; gives what came of it at the end."""
-    found: list[ShardState] = []
+    """Join five pairs a step in shard 0, over and over, each step sent twice; yield a list for the last state."""
+    states: list[ShardState] = []
     over = threading.Event()
 
     def run() -> int:
@@ -52,12 +52,12 @@ def joining(store: Store, feed: str) -> Iterator[list[ShardState]]:
     with ThreadPoolExecutor(1) as pool:
         steps = pool.submit(run)
         try:
-            yield found
+            yield states
         finally:
             over.set()
         assert steps.result(HANG_S) > 0
-        found.append(look(store, feed, 0))
-        assert (found[0].seq, numbers(store, feed, 0)) == (steps.result() * 5, [*range(1, steps.result() * 5 + 1)])
+        states.append(look(store, feed, 0))
+        assert (states[0].seq, numbers(store, feed, 0)) == (steps.result() * 5, [*range(1, steps.result() * 5 + 1)])
 
 
 def answers(store: Store, feed: str) -> bool:

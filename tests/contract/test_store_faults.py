@@ -16,10 +16,10 @@ DEFAULTED = {  # never raised by what we call, or an answer that would come agai
     "NoSuchFieldsetError", "PubSubError", "RedisError", "ResponseError", "WatchError",
 }  # fmt: skip
 CLASSES = {
-    found.__name__: found
+    error.__name__: error
     for module in (exceptions, sentinel)
-    for found in vars(module).values()
-    if inspect.isclass(found) and issubclass(found, Exception)
+    for error in vars(module).values()
+    if inspect.isclass(error) and issubclass(error, Exception)
 }
 
 

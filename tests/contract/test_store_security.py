@@ -25,7 +25,7 @@ SCRIPTED = {*READS} - {"xrange", "xread"}  # called by scripts
 UNSEEN = {"asking"}  # only where a slot moves; test_store.py has that, without rights
 
 
-def told(error: BaseException) -> str:
+def without_secret(error: BaseException) -> str:
     """Return an error as a log shows it, after checking that it shows no secret."""
     assert SECRET not in "".join(traceback.format_exception(error))
     return str(error)
@@ -34,7 +34,7 @@ def told(error: BaseException) -> str:
 def refusal(at: Address, call: Callable[[Store], object] = Store.check) -> str:
     with pytest.raises(StoreRefused) as raised, closing(Store(at)) as store:
         call(store)
-    return told(raised.value)
+    return without_secret(raised.value)
 
 
 @pytest.fixture
@@ -113,10 +113,10 @@ def test_the_writes_that_are_checked_are_all_that_the_scripts_call() -> None:
     assert called - reads == {*WRITES}
 
 
-@pytest.mark.parametrize("given", [{"password": f"not {SECRET}"}, {"username": "nobody"}])
-def test_a_user_who_is_not_known_is_refused(stage: Stage, user: Address, given: dict[str, str]) -> None:
-    said = refusal(replace(user, **given))
-    assert f"user {given.get('username', USER)!r} is refused" in said
+@pytest.mark.parametrize("wrong", [{"password": f"not {SECRET}"}, {"username": "nobody"}])
+def test_a_user_who_is_not_known_is_refused(stage: Stage, user: Address, wrong: dict[str, str]) -> None:
+    said = refusal(replace(user, **wrong))
+    assert f"user {wrong.get('username', USER)!r} is refused" in said
     assert "check redis.username and redis.password" in said
 
 
@@ -214,4 +214,4 @@ def test_no_secret_shows(stage: Stage) -> None:
         assert SECRET not in repr(at)
         with pytest.raises(ShadowstreamError) as raised, closing(Store(at)) as store:
             store.check()
-        told(raised.value)
+        without_secret(raised.value)

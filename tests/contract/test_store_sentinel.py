@@ -47,8 +47,8 @@ def test_the_next_master_is_found_and_what_it_lacks_is_seen(watched: Watched) ->
 
 
 def test_a_sentinel_that_refuses_us_is_named(watched: Watched) -> None:
-    for given in ({}, {"sentinel_password": f"not {SECRET}"}):
-        with closing(Store(replace(watched.address, **given))) as store, pytest.raises(StoreRefused) as raised:
+    for keys in ({}, {"sentinel_password": f"not {SECRET}"}):
+        with closing(Store(replace(watched.address, **keys))) as store, pytest.raises(StoreRefused) as raised:
             store.check()
         assert "check redis.sentinel_username and redis.sentinel_password" in str(raised.value)
         assert SECRET not in str(raised.value)

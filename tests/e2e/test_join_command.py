@@ -73,8 +73,8 @@ class Command:
             time.sleep(0.02)
 
     def address(self, service: str) -> str:
-        found = json.loads((self.folder / ".shadowstream" / self.name / "embedded.json").read_text())
-        return str(found[service])
+        addresses = json.loads((self.folder / ".shadowstream" / self.name / "embedded.json").read_text())
+        return str(addresses[service])
 
     def family(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
@@ -142,8 +142,8 @@ def test_ctrl_c_and_then_another_run_on_a_broker_and_store_that_last(
     started: list[Command], broker: Running, embedded_store_url: str, tmp_path: Path
 ) -> None:
     name = f"ctrlc-{broker.kind}"
-    given = {"SHADOWSTREAM_KAFKA_BOOTSTRAP": broker.address, "SHADOWSTREAM_REDIS_URL": embedded_store_url}
-    command = Command(tmp_path, name, "topic", **given)
+    variables = {"SHADOWSTREAM_KAFKA_BOOTSTRAP": broker.address, "SHADOWSTREAM_REDIS_URL": embedded_store_url}
+    command = Command(tmp_path, name, "topic", **variables)
     started.append(command)
     command.publish(broker.address, range(6_000))
     with closing(Store(embedded_store_url)) as store:
@@ -153,7 +153,7 @@ def test_ctrl_c_and_then_another_run_on_a_broker_and_store_that_last(
         assert command.process.wait(PATIENCE_S) == 130, command.said()
         _, alive = psutil.wait_procs(family, timeout=PATIENCE_S)
         assert not alive
-        command = Command(tmp_path, name, "topic", **given)
+        command = Command(tmp_path, name, "topic", **variables)
         started.append(command)
         for shard in (0, 1):
             store.close_feed(name, shard)

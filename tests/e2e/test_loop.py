@@ -54,13 +54,13 @@ def result(process: "subprocess.Popen[bytes]", folder: Path) -> dict[str, Any]:
     return last
 
 
-def check(found: dict[str, Any], published: Counter[str]) -> None:
-    assert found["balanced"]
-    assert found["lost"] == found["doubled"] == 0
-    assert found["requests"] == published["requests"]
-    assert found["predictions"] >= published["requests"]
-    assert found["samples"] == found["outcomes"] == published["outcomes"]
-    assert found["unlabelled"] == published["requests"] - published["outcomes"]
+def check(summary: dict[str, Any], published: Counter[str]) -> None:
+    assert summary["balanced"]
+    assert summary["lost"] == summary["doubled"] == 0
+    assert summary["requests"] == published["requests"]
+    assert summary["predictions"] >= published["requests"]
+    assert summary["samples"] == summary["outcomes"] == published["outcomes"]
+    assert summary["unlabelled"] == published["requests"] - published["outcomes"]
 
 
 @pytest.mark.long
@@ -68,13 +68,13 @@ def test_a_slice_of_the_year(broker: Running, store_server: Running, published: 
     if (broker.kind == "embedded") != (store_server.kind == "embedded"):
         pytest.skip("embedded with embedded, real with real")
     addresses = {"SHADOWSTREAM_KAFKA_BOOTSTRAP": broker.address, "SHADOWSTREAM_REDIS_URL": store_server.address}
-    found = result(start(tmp_path, **(addresses if broker.kind == "external" else {})), tmp_path)
-    check(found, published)
-    assert found["predictions"] == published["requests"]
-    assert found["candidates"] >= 3
-    assert found["auc_served"] > 0.6
-    assert found["sparsity"] >= 0.5
-    assert found["artifact_bytes"] * 3 < found["float_bytes"]
+    summary = result(start(tmp_path, **(addresses if broker.kind == "external" else {})), tmp_path)
+    check(summary, published)
+    assert summary["predictions"] == published["requests"]
+    assert summary["candidates"] >= 3
+    assert summary["auc_served"] > 0.6
+    assert summary["sparsity"] >= 0.5
+    assert summary["artifact_bytes"] * 3 < summary["float_bytes"]
     check_that_nothing_knew_its_future(Registry(tmp_path / "slice"))
 
 

@@ -35,9 +35,9 @@ class Run:
     def __init__(self, name: str, folder: Path, broker: str, store: str) -> None:
         self.name, self.folder, self.registry = name, folder, Registry(folder / name)
         (folder / "pipeline.py").write_text(PIPELINE.format(name=name))
-        given = {"KAFKA_BOOTSTRAP": broker, "REDIS_URL": store, "REGISTRY_PATH": str(folder), "JOIN_SHARDS": "2"}
-        given |= {"LEARN_COMMIT_SAMPLES": "20", "LEARN_COMMIT_S": "0.2"}
-        self._environment = os.environ | {f"SHADOWSTREAM_{key}": value for key, value in given.items()}
+        keys = {"KAFKA_BOOTSTRAP": broker, "REDIS_URL": store, "REGISTRY_PATH": str(folder), "JOIN_SHARDS": "2"}
+        keys |= {"LEARN_COMMIT_SAMPLES": "20", "LEARN_COMMIT_S": "0.2"}
+        self._environment = os.environ | {f"SHADOWSTREAM_{key}": value for key, value in keys.items()}
         self._sink, self._rng = Sink(broker), np.random.default_rng(3)
 
     def start(self) -> None:
@@ -100,10 +100,10 @@ def test_a_store_that_was_emptied_is_made_anew(broker: Running, store_server: Ru
         assert "v0 serves, as before" in run.said()
         done = run.audit()
         assert done.returncode == 0, done.stderr.decode()
-        found = json.loads(done.stdout.splitlines()[-1])
-        assert (found["verdict"]["differing"], found["verdict"]["ids"]) == (0, 150)
-        assert found["rebuilt"]["kept"] == found["rebuilt"]["rebuilt"]
-        assert [one["left"] for one in found["learning"]] == [one["right"] for one in found["learning"]]
+        report = json.loads(done.stdout.splitlines()[-1])
+        assert (report["verdict"]["differing"], report["verdict"]["ids"]) == (0, 150)
+        assert report["rebuilt"]["kept"] == report["rebuilt"]["rebuilt"]
+        assert [one["left"] for one in report["learning"]] == [one["right"] for one in report["learning"]]
         assert audit.count_learned(run.registry).doubled == 0
     finally:
         run.end()

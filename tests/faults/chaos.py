@@ -49,24 +49,24 @@ def main() -> None:
     options.add_argument("--malformed", type=int, default=2_000, help="events each time the dead letters are down")
     options.add_argument("--down-s", type=float, default=2.0, help="for how long they are down")
     options.add_argument("--store", choices=["one", "cluster", "both"], default="both")
-    given = options.parse_args()
+    arguments = options.parse_args()
     kafka, redis = (os.environ.get(f"SHADOWSTREAM_TEST_{name}_CMD") is not None for name in ("KAFKA", "REDIS"))
     console, survived, counts = Console(), Counter[str](), Counter[str]()
-    console.print(f"seed {given.seed}, {given.minutes:g} minutes, {'external' if kafka else 'embedded'} broker")
+    console.print(f"seed {arguments.seed}, {arguments.minutes:g} minutes, {'external' if kafka else 'embedded'} broker")
     shares = {"one": ((False, 1.0),), "cluster": ((True, 1.0),), "both": ((False, 2 / 3), (True, 1 / 3))}
-    for cluster, share in shares[given.store]:
+    for cluster, share in shares[arguments.store]:
         store = f"{'redis' if redis else 'valkey'}{' cluster' if cluster else ''}"
         folder = Path(tempfile.mkdtemp(prefix="chaos-"))
         try:
             with World(
-                folder, given.seed, kafka=kafka, redis="redis" if redis else "valkey", cluster=cluster,
-                malformed=given.malformed, down_s=given.down_s,
+                folder, arguments.seed, kafka=kafka, redis="redis" if redis else "valkey", cluster=cluster,
+                malformed=arguments.malformed, down_s=arguments.down_s,
             ) as world:  # fmt: skip
                 console.rule(f"{store}, emit {world.policy.emit}")
-                survived += chaos(world, given.minutes * 60 * share)
+                survived += chaos(world, arguments.minutes * 60 * share)
                 counts.update(verdict(world))
         except BaseException:
-            console.print(f"failed with seed {given.seed}, {store}; all is in {folder}", style="bold red")
+            console.print(f"failed with seed {arguments.seed}, {store}; all is in {folder}", style="bold red")
             raise
         shutil.rmtree(folder)
     _summary(console, survived, counts)

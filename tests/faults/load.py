@@ -70,8 +70,8 @@ class Load:
         labels: dict[str, float] = {}
         for key, t in self.predictions.items():
             when, label = self.outcomes.get(key, (0, 0))
-            told = key in self.outcomes and (when <= t + self._window_ms or self._policy.late == "correct")
-            if told:
+            counts = key in self.outcomes and (when <= t + self._window_ms or self._policy.late == "correct")
+            if counts:
                 labels[key] = label
             elif self._policy.absent == "negative":
                 labels[key] = self._policy.negative_label
@@ -135,9 +135,9 @@ class Load:
 
     def _told(self, count: int) -> Records:
         self._later.sort()
-        told, self._later = self._later[:count], self._later[count:]
+        due, self._later = self._later[:count], self._later[count:]
         records = []
-        for _, key in told:
+        for _, key in due:
             t, label = self.outcomes[key]
             records += self._copies(1, encode({"id": key, "t": t, "label": label}))
         return records

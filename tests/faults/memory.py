@@ -54,7 +54,7 @@ class Memory:
             self._note(name, size, judged=True)
 
     def growth_mb(self, settled: float) -> dict[str, float]:
-        """Give what every judged figure grew from a moment on."""
+        """Return by how much every judged figure grew from a moment on."""
         return {name: one.growth_mb(settled) for name, one in self.series.items() if one.judged}
 
     def table(self, settled: float) -> Table:
@@ -76,7 +76,7 @@ class Memory:
 def _sizes(family: list[psutil.Process]) -> dict[str, int]:
     total = {"RSS": 0, "PSS": 0, "USS": 0}
     for process in family:
-        told = process.memory_full_info()
+        usage = process.memory_full_info()
         for kind in total:
-            total[kind] += getattr(told, kind.lower(), 0)  # macOS has no PSS
+            total[kind] += getattr(usage, kind.lower(), 0)  # macOS has no PSS
     return total

@@ -98,20 +98,20 @@ class KafkaProxy(Proxy):
 
     def requests(self) -> Passes:
         """Follow the requests by the length before each, and judge each by its kind."""
-        held = bytearray()
+        buffer = bytearray()
         left = 0  # of the request that is on its way
 
         def passes(data: bytes) -> bool:
             nonlocal left
             passed = min(left, len(data))
             left -= passed
-            held.extend(data[passed:])
-            while len(held) >= 6:
-                size, kind = int.from_bytes(held[:4], "big") + 4, int.from_bytes(held[4:6], "big")
+            buffer.extend(data[passed:])
+            while len(buffer) >= 6:
+                size, kind = int.from_bytes(buffer[:4], "big") + 4, int.from_bytes(buffer[4:6], "big")
                 if kind == PRODUCE and self.unwritable.is_set():
                     return False
-                left = max(0, size - len(held))
-                del held[:size]
+                left = max(0, size - len(buffer))
+                del buffer[:size]
             return True
 
         return passes

@@ -18,8 +18,8 @@ from deploy.serving import server
 
 def start(role: str, plan: Plan, log: Path, commit_s: float) -> "subprocess.Popen[bytes]":
     """Start a role."""
-    told = msgspec.json.encode(plan, enc_hook=str).decode()
-    command = [sys.executable, "-m", "tests.faults.role", role, told, str(commit_s)]
+    text = msgspec.json.encode(plan, enc_hook=str).decode()
+    command = [sys.executable, "-m", "tests.faults.role", role, text, str(commit_s)]
     with log.open("ab") as err:
         return subprocess.Popen(command, stderr=err)
 

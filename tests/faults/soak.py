@@ -107,7 +107,7 @@ class Soak:
 
     def _start(self) -> "subprocess.Popen[bytes]":
         (self._folder / "feed.py").write_text(FEED)
-        given = {
+        keys = {
             "KAFKA_BOOTSTRAP": self._broker.address,
             "REDIS_URL": self._store_service.address,
             "TOPICS_PARTITIONS": PARTITIONS,
@@ -115,7 +115,7 @@ class Soak:
             "JOIN_JOINERS": JOINERS,
             "JOIN_STREAM_BOUND": self._bound,
         }
-        environment = os.environ | {f"SHADOWSTREAM_{name}": str(value) for name, value in given.items()}
+        environment = os.environ | {f"SHADOWSTREAM_{name}": str(value) for name, value in keys.items()}
         command = [sys.executable, "-m", "deploy.cli.main", "join", "feed.py", "--json"]
         with (self._folder / "out").open("wb") as out, (self._folder / "err").open("wb") as err:
             return subprocess.Popen(command, cwd=self._folder, env=environment, stdout=out, stderr=err)
@@ -139,8 +139,8 @@ class Soak:
     def _processes(self) -> dict[str, list[psutil.Process]]:
         control = psutil.Process(self.join.pid)
         workers = sorted(control.children(recursive=True), key=lambda process: process.pid)
-        found = {"control": [control], "store": family(self._store_service), "broker": family(self._broker)}
-        return found | {f"joiner {n}": [worker] for n, worker in enumerate(workers)}
+        processes = {"control": [control], "store": family(self._store_service), "broker": family(self._broker)}
+        return processes | {f"joiner {n}": [worker] for n, worker in enumerate(workers)}
 
 
 def family(service: Service) -> list[psutil.Process]:
@@ -178,9 +178,11 @@ def soak(world: Soak, seconds: float, every_s: float = 5.0) -> dict[str, Any]:
     }
 
 
-def right(found: dict[str, Any]) -> bool:
+def right(figures: dict[str, Any]) -> bool:
     """Return whether nothing was lost, doubled or changed."""
-    return found["balanced"] and not (found["lost"] or found["doubled"] or found["wrong"] or found["exit_code"])
+    return figures["balanced"] and not (
+        figures["lost"] or figures["doubled"] or figures["wrong"] or figures["exit_code"]
+    )
 
 
 def main() -> int:
@@ -190,22 +192,22 @@ def main() -> int:
     options.add_argument("--rate", type=float, default=300.0, help="events a second")
     options.add_argument("--bound", type=int, default=20_000, help="join.stream_bound")
     options.add_argument("--loop", action="store_true", help="the whole loop, its learner stopped (soak_loop.py)")
-    given = options.parse_args()
+    arguments = options.parse_args()
     console = Console(stderr=True)
     kafka, redis = (os.environ.get(f"SHADOWSTREAM_TEST_{name}_CMD") for name in ("KAFKA", "REDIS"))
     broker = "Apache Kafka" if kafka else "the embedded broker"
-    console.print(f"{given.minutes:g} minutes at {given.rate:g} events/s on {broker}")
+    console.print(f"{arguments.minutes:g} minutes at {arguments.rate:g} events/s on {broker}")
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        what = (Path(folder), given.rate, given.bound, kafka, redis)
-        if given.loop:
+        what = (Path(folder), arguments.rate, arguments.bound, kafka, redis)
+        if arguments.loop:
             loop = stack.enter_context(soak_loop.Loop(*what))
-            found, memory = soak_loop.soak(loop, given.minutes * 60), loop.memory
+            figures, memory = soak_loop.soak(loop, arguments.minutes * 60), loop.memory
         else:
             world = stack.enter_context(Soak(*what))
-            found, memory = soak(world, given.minutes * 60), world.memory
-    console.print(memory.table(max(found["bound_reached_s"] or 0.0, given.minutes * 6)))
-    print(json.dumps(found))
-    return 0 if right(found) and found["flat"] else 1
+            figures, memory = soak(world, arguments.minutes * 60), world.memory
+    console.print(memory.table(max(figures["bound_reached_s"] or 0.0, arguments.minutes * 6)))
+    print(json.dumps(figures))
+    return 0 if right(figures) and figures["flat"] else 1
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ CATCH_UP_S = 900.0
 
 def pids() -> dict[str, int]:
     """Return the process of each role."""
-    found = {one["Name"].rpartition("-")[0]: int(one["Address"].get("Pid") or one["Pid"]) for one in _alive()}
-    return dict(sorted(found.items()))
+    pids = {one["Name"].rpartition("-")[0]: int(one["Address"].get("Pid") or one["Pid"]) for one in _alive()}
+    return dict(sorted(pids.items()))
 
 
 def _alive() -> list[Any]:
@@ -105,9 +105,9 @@ class Loop:
 
     def _processes(self) -> dict[str, list[psutil.Process]]:
         servers = {"store": self._store, "broker": self._broker}
-        found = {name: psutil.Process(one._process.pid).children(recursive=True) for name, one in servers.items()}
-        found["driver"] = [psutil.Process()]
-        return found | {role: [psutil.Process(pid)] for role, pid in self.roles.items()}
+        processes = {name: psutil.Process(one._process.pid).children(recursive=True) for name, one in servers.items()}
+        processes["driver"] = [psutil.Process()]
+        return processes | {role: [psutil.Process(pid)] for role, pid in self.roles.items()}
 
 
 def soak(world: Loop, seconds: float, every_s: float = 5.0) -> dict[str, Any]:

@@ -57,10 +57,10 @@ class Steady:
             self._failed = wrong
             raise
 
-    def _publish(self, sink: Sink, asked: range, told: range) -> None:
-        for n in asked:
+    def _publish(self, sink: Sink, predictions: range, outcomes: range) -> None:
+        for n in predictions:
             self._send(sink, 0, n, self._t(n), {"x": self._x(n)})
-        for n in told:
+        for n in outcomes:
             if n >= 0 and has_outcome(n):
                 self._send(sink, 1, n, self._t(n) + 1, {"label": label_of(n)})
         sink.flush()

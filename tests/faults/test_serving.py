@@ -94,10 +94,10 @@ class Serving:
     def wait(self, holds: Callable[[list[Prediction]], object]) -> list[Prediction]:
         """Wait until a condition holds for the answers."""
         deadline = time.monotonic() + WAIT_S
-        while not holds(found := self.answers()):
+        while not holds(answers := self.answers()):
             assert time.monotonic() < deadline, (self.folder / "server.log").read_text()[-2_000:]
             time.sleep(0.1)
-        return found
+        return answers
 
 
 @pytest.fixture
@@ -127,28 +127,28 @@ def serving(broker: Running, embedded_store_url: str, tmp_path: Path) -> Iterato
 def test_servers_killed_and_frozen_with_champions_swapped_between(serving: Serving) -> None:
     serving.ask(REQUESTS)
     first = serving.serve(commit_s=1e6)
-    serving.wait(lambda found: len(found) >= 512)
+    serving.wait(lambda answers: len(answers) >= 512)
     os.kill(first, signal.SIGSTOP)  # it has produced, and committed nothing
     serving.swap()
     second = serving.serve()
-    serving.wait(lambda found: versions(found, REQUESTS))
+    serving.wait(lambda answers: versions(answers, REQUESTS))
     os.kill(first, signal.SIGCONT)  # two servers of the same requests
     serving.ask(REQUESTS)
-    serving.wait(lambda found: len(found) - len(versions(found)) > REQUESTS)
+    serving.wait(lambda answers: len(answers) - len(versions(answers)) > REQUESTS)
     for victim in (first, second):
         os.kill(victim, signal.SIGKILL)
     serving.swap()
     serving.serve()
     serving.ask(REQUESTS)
-    found = serving.wait(lambda found: versions(found, 3 * REQUESTS))
-    assert max(len(several) for several in versions(found).values()) > 1
+    answers = serving.wait(lambda answers: versions(answers, 3 * REQUESTS))
+    assert max(len(several) for several in versions(answers).values()) > 1
     joined_once(serving)
 
 
-def versions(found: list[Prediction], count: int = 0) -> dict[str, set[int]]:
+def versions(answers: list[Prediction], count: int = 0) -> dict[str, set[int]]:
     """Return which versions answered each request; nothing before there are so many answers."""
     by: dict[str, set[int]] = {}
-    for one in found:
+    for one in answers:
         by.setdefault(one.id, set()).add(one.version)
     return by if len(by) >= count else {}
 
@@ -158,20 +158,20 @@ def joined_once(serving: Serving) -> None:
     for process in serving.processes:
         process.kill()
         process.wait()
-    found = serving.answers()
-    attached, answered = serving.attached, {one.id: one.version for one in reversed(found)}
+    answers = serving.answers()
+    attached, answered = serving.attached, {one.id: one.version for one in reversed(answers)}
     with attached.source(attached.tps) as source:
         joiner = Joiner(
             attached.feed.name, attached.settings.join, source, attached.store, serving.sink, attached.readers
         )
-        left = len(found) + serving.asked
+        left = len(answers) + serving.asked
         while left > 0:
             left -= joiner.step(100)
         (state,) = joiner.shards
         joiner.close()
     counted = state.counters
     assert (counted["opened"], counted["joined"]) == (serving.asked, serving.asked)
-    assert counted["prediction_duplicate"] == len(found) - serving.asked
+    assert counted["prediction_duplicate"] == len(answers) - serving.asked
     samples = [read_sample(body) for _, body in attached.store.read(attached.feed.name, 0, "0-0", 3 * REQUESTS)]
     assert {one.prediction.id: one.prediction.version for one in samples} == answered
     inspect(serving.folder / "pipeline.py", attached.settings, compare=True).check()

@@ -38,10 +38,10 @@ def audited(world: World) -> int:
     """Check that the equations hold, the verifier agrees, and every refused position has a letter; return how many."""
     inspect(world.path, world.settings, compare=True).check()
     with attach(world.path, world.settings) as attached:
-        found = dead.refused_positions(letters(attached).values())
+        refused = dead.refused_positions(letters(attached).values())
         shards = [attached.store.shard(attached.feed.name, shard) for shard in range(attached.shards)]
     rejected = sum(at.rejected for shard in shards for at in shard.partitions.values())
-    assert rejected == len(found), f"{rejected} rejected, letters of {len(found)}"
+    assert rejected == len(refused), f"{rejected} rejected, letters of {len(refused)}"
     return rejected
 
 

@@ -76,7 +76,7 @@ class World:
         self.excused: set[str] = set()  # what the store may say of a shard, by what was done to it
         self._kafka, self._redis, self._cluster = kafka, redis, cluster
         emit = self.random.choice(["at_once", "at_close"])
-        given: dict[str, Any] = {
+        keys: dict[str, Any] = {
             "shards": SHARDS,
             "joiners": JOINERS,
             "emit": emit,
@@ -89,7 +89,7 @@ class World:
             "batch_events": 500,
             "stream_bound": 5_000,
         }
-        self.policy = JoinPolicy(**given | join)
+        self.policy = JoinPolicy(**keys | join)
         self._stack, self._running = ExitStack(), ExitStack()
 
     def __enter__(self) -> "World":

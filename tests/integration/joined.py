@@ -73,11 +73,11 @@ class Feed:
 
     def letters(self, count: int) -> list[Record]:
         with closing(Source(self.broker, [Tp(self.topics[2], 0)])) as source:
-            found: list[Record] = []
+            records: list[Record] = []
             deadline = time.monotonic() + 300
-            while len(found) < count and time.monotonic() < deadline:
-                found += [record for polled in source.poll(100, 1_000) for record in polled.records]
-            return found
+            while len(records) < count and time.monotonic() < deadline:
+                records += [record for polled in source.poll(100, 1_000) for record in polled.records]
+            return records
 
 
 def run(joiner: Joiner, records: int) -> None:

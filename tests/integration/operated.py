@@ -59,7 +59,7 @@ class World:
         ensure_topics(broker, topics | samples | {self.attached.readers.dead_letters: partitions})
         self.attached.store.create(self.name, self.attached.shards, tps)
         self.sink = self.undo.enter_context(closing(Sink(broker)))
-        self.asked, self.told = tps[:partitions], tps[partitions:]
+        self.prediction_tps, self.outcome_tps = tps[:partitions], tps[partitions:]
 
     def reads(self, outcome: str) -> None:
         self.path.write_text(FEED.format(name=self.name, outcome=outcome))
@@ -67,12 +67,12 @@ class World:
     def predict(self, *numbers: int) -> None:
         for n in numbers:
             value = encode(Prediction(f"id{n}", T + n, 1, (0.5,), (0.0,), n, msgspec.Raw(b'{"x":%d}' % n)))
-            self.sink.send(self.asked[n % len(self.asked)], key=None, value=value, t_ms=T + n)
+            self.sink.send(self.prediction_tps[n % len(self.prediction_tps)], key=None, value=value, t_ms=T + n)
         self.sink.flush()
 
     def report(self, *numbers: int, spoilt: bytes = b"", **more: Any) -> None:
         for n in numbers:
-            value, tp = spoilt + b'{"label":%d}' % (n % 2), self.told[n % len(self.told)]
+            value, tp = spoilt + b'{"label":%d}' % (n % 2), self.outcome_tps[n % len(self.outcome_tps)]
             self.sink.send(tp, key=b"id%d" % n, value=value, t_ms=T + n + 1, **more)
         self.sink.flush()
 

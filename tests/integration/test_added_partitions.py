@@ -26,8 +26,8 @@ def world(broker: Running, embedded_store_url: str, tmp_path: Path) -> Iterator[
         made.report(*range(20))
         made.join(30)
         with closing(KafkaAdminClient(bootstrap_servers=broker.address)) as admin:
-            admin.create_partitions({made.asked[0].topic: 2})
-        made.asked = [Tp(made.asked[0].topic, 1)]
+            admin.create_partitions({made.prediction_tps[0].topic: 2})
+        made.prediction_tps = [Tp(made.prediction_tps[0].topic, 1)]
         made.sink = made.undo.enter_context(closing(Sink(broker.address)))  # whose metadata are new
         made.predict(*range(10, 20))
         yield made
@@ -35,14 +35,14 @@ def world(broker: Running, embedded_store_url: str, tmp_path: Path) -> Iterator[
 
 def test_the_end_of_the_feed_waits_for_a_partition_that_nobody_had_noticed(world: World) -> None:
     operate.end_feed(world.path, world.settings, why=WHY, ask=lambda _: True)
-    assert world.asked[0] in world.attached.tps
+    assert world.prediction_tps[0] in world.attached.tps
     world.join(10)
-    found = audited(world)
-    assert (found["verdict"]["agreed"], world.count("joined")) == (20, 20)
+    report = audited(world)
+    assert (report["verdict"]["agreed"], world.count("joined")) == (20, 20)
 
 
 def test_what_retention_took_of_an_added_partition_is_lost_and_not_skipped(world: World) -> None:
-    tp = world.asked[0]
+    tp = world.prediction_tps[0]
     with closing(KafkaAdminClient(bootstrap_servers=world.settings.kafka.bootstrap)) as admin:
         admin.delete_records({TopicPartition(*tp): 4})
     catch_up(world.name, world.settings, world.attached.store)
@@ -51,6 +51,6 @@ def test_what_retention_took_of_an_added_partition_is_lost_and_not_skipped(world
     where = f"{tp.topic}:{tp.partition}"
     operate.accept_loss(world.path, world.settings, where, why=WHY, ask=lambda _: True, say=lambda _: None)
     world.join(6)
-    found = audited(world)
-    assert [part["lost"] for part in found["audit"]["partitions"] if part["tp"] == where] == [4]
-    assert (found["verdict"]["differing"], world.count("joined")) == (0, 16)
+    report = audited(world)
+    assert [part["lost"] for part in report["audit"]["partitions"] if part["tp"] == where] == [4]
+    assert (report["verdict"]["differing"], world.count("joined")) == (0, 16)

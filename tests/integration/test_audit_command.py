@@ -39,13 +39,17 @@ class TestAudit:
                     writer.flush()
             world.report(*range(20, 25))
             world.join(5)
-        found = audited(world, waiting=3)
-        assert (found["verdict"]["agreed"], found["verdict"]["explained"], found["verdict"]["differing"]) == (41, {}, 0)
+        report = audited(world, waiting=3)
+        assert (report["verdict"]["agreed"], report["verdict"]["explained"], report["verdict"]["differing"]) == (
+            41,
+            {},
+            0,
+        )
         begin = 20 if to == "stream" else 25
-        assert [one[1] for one in found["waiting"]] == [f"id{n}" for n in range(begin, begin + 3)]
-        assert [one["equation"]["left"] for one in found["audit"]["partitions"]] == [
+        assert [one[1] for one in report["waiting"]] == [f"id{n}" for n in range(begin, begin + 3)]
+        assert [one["equation"]["left"] for one in report["audit"]["partitions"]] == [
             sum(at.records for at in (s.partitions[one["tp"]] for s in shards(world)))
-            for one in found["audit"]["partitions"]
+            for one in report["audit"]["partitions"]
         ]
 
     @pytest.mark.parametrize("broker", ["embedded"], indirect=True)
@@ -68,7 +72,7 @@ class TestAudit:
         world = make()
         world.predict(1)
         world.join(1)
-        tp = f"{world.told[0].topic}:0"
+        tp = f"{world.outcome_tps[0].topic}:0"
         world.attached.store.step(world.name, 0, Step("t", world.attached.rules, [Move(tp, 0, 1)]))
         monkeypatch.setattr("deploy.cli.operate.settings", lambda *_: world.settings)
         with pytest.raises(Unbalanced) as ended:

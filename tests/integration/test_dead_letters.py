@@ -29,29 +29,33 @@ class TestDeadLetters:
         assert (listing.positions, sum(listing.reasons.values())) == (3, 3)
         assert [row.bytes for row in listing.rows] == [12, 12, 100_011]
         world.reads(FIXED)
-        first = f"{world.told[0].topic}/0/2"
+        first = f"{world.outcome_tps[0].topic}/0/2"
         assert letters.replay(world.path, world.settings, positions=[first, first]).done == [first]
         assert len(letters.replay(world.path, world.settings, reason="not JSON").done) == 2
         assert letters.replay(world.path, world.settings, reason="not JSON").done == []
-        again = world.in_log(world.told[0])[5:]
+        again = world.in_log(world.outcome_tps[0])[5:]
         headers = [("t", b"%d" % (T + 3)), ("from", b"a test"), ("replayed", first.encode())]
         assert (again[0].key, again[0].value, list(again[0].headers)) == (b"id2", b'#{"label":0}', headers)
         assert again[2].value is not None
         assert len(again[2].value) == 100_011
         world.join(3)
         assert (world.count("joined"), world.count("outcome_duplicate")) == (5, 0)
-        found = audited(world)
-        assert (found["verdict"]["differing"], found["verdict"]["agreed"], sum(found["rejected"].values())) == (0, 6, 3)
+        report = audited(world)
+        assert (report["verdict"]["differing"], report["verdict"]["agreed"], sum(report["rejected"].values())) == (
+            0,
+            6,
+            3,
+        )
 
     def test_a_position_is_listed_once_however_many_letters_there_are(
         self, make: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         world = make(partitions=2)
-        record = Record(*world.told[1], 7, T, T, None, b"\xff\x00", (("h", b"\xfe"),))
-        one = Letter(world.told[1], 7, 8, "[no] good", record)
+        record = Record(*world.outcome_tps[1], 7, T, T, None, b"\xff\x00", (("h", b"\xfe"),))
+        one = Letter(world.outcome_tps[1], 7, 8, "[no] good", record)
         dead = DeadLetters(world.sink, world.attached.readers.dead_letters)
         dead.put([one, one])
-        dead.put([Letter(world.told[0], 3, 9, "a flipped byte", None), one])
+        dead.put([Letter(world.outcome_tps[0], 3, 9, "a flipped byte", None), one])
         dead.flush()
         shown = StringIO()
         console = Console(file=shown, width=200)
@@ -63,10 +67,10 @@ class TestDeadLetters:
         app(["dead", "list", str(world.path), "--json"], standalone_mode=False)
         assert json.loads(capsys.readouterr().out.splitlines()[-1]) == msgspec.to_builtins(listing)
         assert (rows["[no] good"].copies, rows["a flipped byte"].end) == (3, 9)
-        show_one(console, letters.letter(world.path, world.settings, f"{world.told[1].topic}/1/7"))
+        show_one(console, letters.letter(world.path, world.settings, f"{world.outcome_tps[1].topic}/1/7"))
         for part in ("reason: [no] good", "ff 00", "header h: b'\\xfe'", "key: None"):
             assert part in shown.getvalue()
-        lost = letters.replay(world.path, world.settings, positions=[f"{world.told[0].topic}/0/3"])
+        lost = letters.replay(world.path, world.settings, positions=[f"{world.outcome_tps[0].topic}/0/3"])
         assert [why for _, why in lost.refused] == [
             "its bytes could not be read, so there is no record to publish again"
         ]
@@ -78,10 +82,10 @@ class TestDeadLetters:
     def test_a_letter_that_was_cut_needs_its_record_in_the_topic(self, make: Make) -> None:
         world = make()
         world.report(1)
-        record = Record(*world.told[0], 0, T, T, b"id1", b"x" * 70_000)
+        record = Record(*world.outcome_tps[0], 0, T, T, b"id1", b"x" * 70_000)
         gone = record._replace(offset=5)
         dead = DeadLetters(world.sink, world.attached.readers.dead_letters)
-        dead.put([Letter(world.told[0], r.offset, r.offset + 1, "large", r) for r in (record, gone)])
+        dead.put([Letter(world.outcome_tps[0], r.offset, r.offset + 1, "large", r) for r in (record, gone)])
         dead.flush()
         done = letters.replay(world.path, world.settings, reason="large")
         assert done.done == []
@@ -106,6 +110,6 @@ class TestDeadLetters:
             patch.setattr(letters, "_sink", lambda _: breaking)
             with pytest.raises(BrokerUnreachable):
                 letters.replay(world.path, world.settings, reason="not JSON")
-        assert [record.offset for record in world.in_log(world.told[0])] == [0]
+        assert [record.offset for record in world.in_log(world.outcome_tps[0])] == [0]
         assert len(letters.replay(world.path, world.settings, reason="not JSON").done) == 1
-        assert len(world.in_log(world.told[0])) == 2
+        assert len(world.in_log(world.outcome_tps[0])) == 2

@@ -70,15 +70,15 @@ def drain(joiner: Joiner, records: int) -> None:
 
 def joined(feed: Feed) -> dict[str, int]:
     """Return id → label of every sample, after checking that Python's own parser reads its JSON."""
-    found: dict[str, int] = {}
+    labels: dict[str, int] = {}
     after = "0-0"
     while page := feed.store.read(feed.name, 0, after, 1_000):
         after = page[-1][0]
         for row in (json.loads(body) for _, body in page):
-            assert row["id"] not in found
+            assert row["id"] not in labels
             assert row["prediction"]["id"] == row["id"]
-            found[row["id"]] = row["label"]
-    return found
+            labels[row["id"]] = row["label"]
+    return labels
 
 
 def test_hostile_events_are_refused_and_the_good_feed_is_complete(
@@ -92,9 +92,9 @@ def test_hostile_events_are_refused_and_the_good_feed_is_complete(
         made = joiner(feed)
         drain(made, sent.records)
         (shard,) = made.shards
-        found = joined(feed)
-        assert {id: found[id] for id in sent.joining} == sent.joining
-        old = set(found) - set(sent.joining)
+        labels = joined(feed)
+        assert {id: labels[id] for id in sent.joining} == sent.joining
+        old = set(labels) - set(sent.joining)
         assert all(id.startswith("evil-") for id in old)
         letters = feed.letters(len(sent.refused))
         assert {letter.key for letter in letters} == set(sent.refused)
@@ -104,5 +104,5 @@ def test_hostile_events_are_refused_and_the_good_feed_is_complete(
         assert sum(at.records for at in counted) == 2 * (len(sent.joining) + sent.kinds[OLD])
         apart = sum(shard.counters[n] for n in ("prediction_too_late", "waiting", "unlabelled"))
         assert len(old) + apart == sent.kinds[OLD]
-        assert shard.counters["joined"] == len(found)
+        assert shard.counters["joined"] == len(labels)
         balanced(feed)

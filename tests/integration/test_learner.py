@@ -54,8 +54,8 @@ def cut(server: Server, most: int, random: Random) -> None:
 
 
 def persistence(server: Server) -> dict[str, Any]:
-    found: dict[str, Any] = server.redis.info("persistence")
-    return found
+    persistence: dict[str, Any] = server.redis.info("persistence")
+    return persistence
 
 
 class TestStoreThatWentBack:
@@ -274,8 +274,8 @@ def test_a_history_that_does_not_make_its_state_is_found(fed: Fed) -> None:
     first = read_commit(feed.registry, 1)
     other = msgspec.structs.replace(first, batches=[len(first.samples)])
     (feed.registry.folder / "commits" / "00000001.json").write_bytes(encode(other))
-    found = check_rebuild(make_learner(feed.pipeline), feed.registry)
-    assert (found.equal, found.first, found.last, found.learned) == (False, 0, 2, 60)
+    rebuilt = check_rebuild(make_learner(feed.pipeline), feed.registry)
+    assert (rebuilt.equal, rebuilt.first, rebuilt.last, rebuilt.learned) == (False, 0, 2, 60)
 
 
 def test_killed_at_any_moment(fed: Fed, embedded_store_url: str) -> None:

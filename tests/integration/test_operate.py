@@ -48,10 +48,10 @@ def test_the_end_of_a_feed_closes_its_windows_and_says_who_and_why(make: Make) -
             joiner.step(20)
         joiner.close()
     assert world.count("unlabelled") == 6
-    found = audited(world)
-    note = json.loads(found["notes"][0])
-    assert (len(found["notes"]), note["what"], note["who"], note["why"]) == (1, "end-of-feed", "we", WHY)
-    assert (found["verdict"]["agreed"], found["verdict"]["differing"]) == (10, 0)
+    report = audited(world)
+    note = json.loads(report["notes"][0])
+    assert (len(report["notes"]), note["what"], note["who"], note["why"]) == (1, "end-of-feed", "we", WHY)
+    assert (report["verdict"]["agreed"], report["verdict"]["differing"]) == (10, 0)
 
 
 class TestAcceptedLoss:
@@ -63,20 +63,20 @@ class TestAcceptedLoss:
 
     def delete(self, world: World, before: int) -> None:
         with closing(KafkaAdminClient(bootstrap_servers=world.attached.broker.servers)) as admin:
-            admin.delete_records({TopicPartition(*world.asked[0]): before})
+            admin.delete_records({TopicPartition(*world.prediction_tps[0]): before})
 
     def test_without_a_loss_it_is_refused(self, make: Make) -> None:
         world = make()
         world.predict(*range(5))
         world.join(5)
         with pytest.raises(ConfigError, match=r"nothing is lost of .*: the log starts at 0, and the next to read is 5"):
-            self.accept(world, world.asked[0])
+            self.accept(world, world.prediction_tps[0])
         with pytest.raises(ConfigError, match="--partition must be one of"):
             self.accept(world, Tp("elsewhere", 0))
-        tp = f"{world.told[0].topic}:0"
+        tp = f"{world.outcome_tps[0].topic}:0"
         world.attached.store.step(world.name, 0, Step("t", world.attached.rules, [Move(tp, 0, 3, holes=3)]))
         with pytest.raises(LogReplaced, match="it was replaced"):
-            self.accept(world, world.told[0])
+            self.accept(world, world.outcome_tps[0])
 
     @pytest.mark.usefixtures("only_kafka")
     def test_the_join_goes_on_behind_it_and_the_audit_holds(self, make: Make) -> None:
@@ -88,21 +88,21 @@ class TestAcceptedLoss:
         with pytest.raises(LostRange):
             world.join(1)
         with pytest.raises(ConfigError, match="nothing was changed"):
-            self.accept(world, world.asked[0], ask=lambda _: False)
-        assert "12 counted as lost" in self.accept(world, world.asked[0])
+            self.accept(world, world.prediction_tps[0], ask=lambda _: False)
+        assert "12 counted as lost" in self.accept(world, world.prediction_tps[0])
         world.report(*range(30))
         world.join(8 + 30)
-        found = audited(world)
-        assert {one["tp"]: one["lost"] for one in found["audit"]["partitions"]} == {
-            f"{world.asked[0].topic}:0": 12,
-            f"{world.told[0].topic}:0": 0,
+        report = audited(world)
+        assert {one["tp"]: one["lost"] for one in report["audit"]["partitions"]} == {
+            f"{world.prediction_tps[0].topic}:0": 12,
+            f"{world.outcome_tps[0].topic}:0": 0,
         }
-        assert json.loads(found["notes"][0])["partition"] == f"{world.asked[0].topic}:0"
-        assert (json.loads(found["notes"][0])["from"], json.loads(found["notes"][0])["to"]) == (10, 22)
-        assert found["verdict"]["differing"] == 0
-        assert found["verdict"]["explained"] == {"removed": 10}
+        assert json.loads(report["notes"][0])["partition"] == f"{world.prediction_tps[0].topic}:0"
+        assert (json.loads(report["notes"][0])["from"], json.loads(report["notes"][0])["to"]) == (10, 22)
+        assert report["verdict"]["differing"] == 0
+        assert report["verdict"]["explained"] == {"removed": 10}
         with pytest.raises(ConfigError, match="nothing is lost"):
-            self.accept(world, world.asked[0])
+            self.accept(world, world.prediction_tps[0])
 
     @pytest.mark.usefixtures("only_kafka")
     @pytest.mark.parametrize(("stand", "start"), [((4, 14, 9), 12), ((14, 0, 30), 8)])
@@ -111,32 +111,32 @@ class TestAcceptedLoss:
     ) -> None:
         world = make(shards=3)
         world.predict(*range(8))
-        world.sink.send(world.asked[0], key=None, value=b"{", t_ms=T)
+        world.sink.send(world.prediction_tps[0], key=None, value=b"{", t_ms=T)
         world.predict(*range(9, 13))
-        world.sink.send(world.asked[0], key=None, value=b"[", t_ms=T)
+        world.sink.send(world.prediction_tps[0], key=None, value=b"[", t_ms=T)
         world.predict(*range(14, 30))
         for shard, end in enumerate(stand):
             self.apply(world, shard, end)
         self.delete(world, start)
-        self.accept(world, world.asked[0])
+        self.accept(world, world.prediction_tps[0])
         with world.attached.source(world.attached.tps) as source:
             joiner = Joiner(
                 world.name, world.settings.join, source, world.attached.store, world.sink, world.attached.readers
             )
             deadline = time.monotonic() + 300
-            while any(state.partitions[f"{world.asked[0].topic}:0"].next < 30 for state in joiner.shards):
+            while any(state.partitions[f"{world.prediction_tps[0].topic}:0"].next < 30 for state in joiner.shards):
                 assert time.monotonic() < deadline
                 joiner.step(50)
             joiner.close()
-        found = audited(world, compare=False)["audit"]
-        asked = next(one for one in found["partitions"] if one["tp"] == f"{world.asked[0].topic}:0")
+        report = audited(world, compare=False)["audit"]
+        asked = next(one for one in report["partitions"] if one["tp"] == f"{world.prediction_tps[0].topic}:0")
         assert asked["equation"]["left"] == asked["equation"]["right"] == 30
         assert asked["lost"] > 0
 
     def apply(self, world: World, shard: int, end: int) -> None:
         """Bring one shard alone to an offset."""
-        with world.attached.source(world.asked) as source:
-            for polled in scan(source, {world.asked[0]: (0, end)}):
+        with world.attached.source(world.prediction_tps) as source:
+            for polled in scan(source, {world.prediction_tps[0]: (0, end)}):
                 rules: Rules = world.attached.rules
                 batch = decode(polled, world.attached.readers, 3, rules, LAST_TIME_MS)
                 step = Step(f"{shard}.{polled.start}", rules)

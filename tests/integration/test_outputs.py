@@ -108,7 +108,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 def published(address: str, name: str, shards: int) -> list[dict[str, Any]]:
     """Read the topic as its consumer: a void record takes back what is after its position."""
-    found: list[dict[str, Any]] = []
+    emitted: list[dict[str, Any]] = []
     for shard in range(shards):
         tp, kept = Tp(name, shard), cast("list[dict[str, Any]]", [])
         with closing(Source(address, [tp])) as source:
@@ -121,13 +121,13 @@ def published(address: str, name: str, shards: int) -> list[dict[str, Any]]:
                 assert (record.key, about["kind"]) == (row["id"].encode(), row["kind"])
                 assert (about["revision"], about["t"]) == (str(row["revision"]), str(row["t"]))
                 kept.append(row)
-        found += kept
-    return found
+        emitted += kept
+    return emitted
 
 
-def check(found: list[dict[str, Any]], count: int) -> None:
+def check(emitted: list[dict[str, Any]], count: int) -> None:
     """Check that every id and revision is there exactly once."""
-    seen = Counter((row["id"], row["revision"]) for row in found)
+    seen = Counter((row["id"], row["revision"]) for row in emitted)
     assert set(seen.values()) == {1}
     assert set(seen) == {(f"id{n}", 0) for n in range(count)}
 

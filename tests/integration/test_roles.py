@@ -148,7 +148,7 @@ def serve_malformed_requests(
     answers = [msgspec.json.decode(r.value or b"", type=Prediction) for r in in_log(broker.address, topics.predictions)]
     assert [(a.id, a.t, a.version) for a in answers] == [("id-0", 1_000, 0), ("id-3", 1_003, 0)]
     letters = in_log(broker.address, topics.dead)
-    told = [{name: value.decode(errors="replace") for name, value in letter.headers} for letter in letters]
+    headers = [{name: value.decode(errors="replace") for name, value in letter.headers} for letter in letters]
     assert [letter.key for letter in letters] == [f"{topics.requests}/0/{n}".encode() for n in (1, 2, 4, 5, 6, 7, 8)]
     assert [letter.value for letter in letters] == [(values[n] or b"")[:65_536] or None for n in (1, 2, 4, 5, 6, 7, 8)]
     reasons = (
@@ -160,7 +160,7 @@ def serve_malformed_requests(
         "950,000 bytes",
         "ValueError: substring not found",
     )
-    for letter, reason in zip(told, reasons, strict=True):
+    for letter, reason in zip(headers, reasons, strict=True):
         assert reason in letter["reason"]
     assert refused_requests(config.Kafka(bootstrap=broker.address), topics) == 7
     again = build("server", plan, feed, stack)  # a server that was killed before it committed refuses them again

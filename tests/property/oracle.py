@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from streams.join.step import COUNTERS, Move, PartitionState, Step
 
-Held = list[tuple[int, str]]  # outcomes as (time, label), distinct and sorted
+Outcomes = list[tuple[int, str]]  # outcomes as (time, label), distinct and sorted
 
 
 @dataclass
@@ -19,7 +19,7 @@ class Entry:
     state: str
     t: int = 0
     body: str = ""
-    held: Held = field(default_factory=list)
+    outcomes: Outcomes = field(default_factory=list)
     until: int = 0
 
 
@@ -58,13 +58,13 @@ class Oracle:
         closed = self.windows[:256] if self._closing() else self._due(self.windows, 256)
         dropped = self._due(self.markers, 512)
         for deadline, key in closed:
-            held = self.entries.get(key)
-            open_ = held and held.state in ("waiting", "early")
-            if held and open_ and held.t + self.rules.window_ms == deadline:
-                self._close(key, held)
+            entry = self.entries.get(key)
+            open_ = entry and entry.state in ("waiting", "early")
+            if entry and open_ and entry.t + self.rules.window_ms == deadline:
+                self._close(key, entry)
         for t, key in dropped:
-            held = self.entries.get(key)
-            if held and (held.state == "provisional" or (held.state == "done" and held.until <= t)):
+            entry = self.entries.get(key)
+            if entry and (entry.state == "provisional" or (entry.state == "done" and entry.until <= t)):
                 del self.entries[key]
         self.windows = self.windows[len(closed) :] + self.opens
         self.markers = self.markers[len(dropped) :] + self.drops
@@ -86,16 +86,16 @@ class Oracle:
         return t + self.rules.window_ms + self.rules.keep_ms < self.watermark
 
     def _prediction(self, key: str, t: int, body: str) -> None:
-        held = self.entries.get(key)
+        entry = self.entries.get(key)
         if self._too_late(t):
             self.count["prediction_too_late"] += 1
             return
-        if held and held.state != "early":
+        if entry and entry.state != "early":
             self.count["prediction_duplicate"] += 1
-            self.count["conflict"] += held.body not in ("", body)
+            self.count["conflict"] += entry.body not in ("", body)
             return
         deadline = t + self.rules.window_ms
-        outcomes = held.held if held else []
+        outcomes = entry.outcomes if entry else []
         on_time, late = [o for o in outcomes if o[0] <= deadline], [o for o in outcomes if o[0] > deadline]
         self.count["opened"] += 1
         self.count["early"] -= len(outcomes)
@@ -112,102 +112,102 @@ class Oracle:
 
     def _outcome(self, key: str, t: int, body: str) -> None:
         label = body.partition(',"label_t":')[0]
-        held = self.entries.get(key)
+        entry = self.entries.get(key)
         if self._too_late(t):
             self.count["outcome_too_late"] += 1
-        elif not held:
+        elif not entry:
             self.count["early"] += 1
-            self.entries[key] = Entry("early", t, held=[(t, label)])
+            self.entries[key] = Entry("early", t, outcomes=[(t, label)])
             self.opens.append((t + self.rules.window_ms, key))
-        elif held.state == "done":
+        elif entry.state == "done":
             self.count["outcome_duplicate"] += 1
-        elif held.state == "early":
-            self._insert(held, t, label, lambda _: "early")
-        elif held.state == "waiting":
-            self._settle(key, held, t, label)
-        elif t > held.t + self.rules.window_ms and not self.rules.correct:
+        elif entry.state == "early":
+            self._insert(entry, t, label, lambda _: "early")
+        elif entry.state == "waiting":
+            self._settle(key, entry, t, label)
+        elif t > entry.t + self.rules.window_ms and not self.rules.correct:
             self.count["late"] += 1
         else:
-            self._correct(key, held.t, [(t, label)], held.body)
+            self._correct(key, entry.t, [(t, label)], entry.body)
 
-    def _settle(self, key: str, held: Entry, t: int, label: str) -> None:
-        deadline = held.t + self.rules.window_ms
+    def _settle(self, key: str, entry: Entry, t: int, label: str) -> None:
+        deadline = entry.t + self.rules.window_ms
         if t <= deadline and not self.rules.at_close:
             self.count["used"] += 1
             self.count["waiting"] -= 1
-            self._join(key, held.t, [(t, label)], held.body)
+            self._join(key, entry.t, [(t, label)], entry.body)
         elif t > deadline and not self.rules.correct:
             self.count["late"] += 1
         else:
-            self._insert(held, t, label, lambda when: "used" if when <= deadline else "late")
+            self._insert(entry, t, label, lambda when: "used" if when <= deadline else "late")
 
-    def _insert(self, held: Entry, t: int, label: str, name: Callable[[int], str]) -> None:
-        if (t, label) in held.held:
+    def _insert(self, entry: Entry, t: int, label: str, name: Callable[[int], str]) -> None:
+        if (t, label) in entry.outcomes:
             self.count["outcome_duplicate"] += 1
             return
-        held.held = sorted([*held.held, (t, label)])
+        entry.outcomes = sorted([*entry.outcomes, (t, label)])
         self.count[name(t)] += 1
-        if len(held.held) > self.rules.most:
-            gone = held.held.pop(0 if self.rules.reduce == "last" else -1)
+        if len(entry.outcomes) > self.rules.most:
+            gone = entry.outcomes.pop(0 if self.rules.reduce == "last" else -1)
             self.count[name(gone[0])] -= 1
             self.count["capped"] += 1
 
-    def _reduced(self, held: Held) -> tuple[str, int]:
-        labels = [label for _, label in held]
+    def _reduced(self, outcomes: Outcomes) -> tuple[str, int]:
+        labels = [label for _, label in outcomes]
         match self.rules.reduce:
             case "first":
-                return labels[0], held[0][0]
+                return labels[0], outcomes[0][0]
             case "last":
-                return labels[-1], held[-1][0]
+                return labels[-1], outcomes[-1][0]
             case "sum":
-                return f"{sum(map(float, labels)):.17g}", held[-1][0]
-        return f"[{','.join(labels)}]", held[-1][0]
+                return f"{sum(map(float, labels)):.17g}", outcomes[-1][0]
+        return f"[{','.join(labels)}]", outcomes[-1][0]
 
     def _emit(self, key: str, kind: str, revision: int, settled: tuple[str, int], body: str) -> None:
         self.seq += 1
         label, label_t = settled
-        told = f'"label":{label},"label_t":{label_t},"id":{json.dumps(key)}'
-        sample = f'{{"kind":"{kind}","revision":{revision},{told},"t":{body[1:]}'
+        head = f'"label":{label},"label_t":{label_t},"id":{json.dumps(key)}'
+        sample = f'{{"kind":"{kind}","revision":{revision},{head},"t":{body[1:]}'
         self.samples.append((f"{self.seq}-{self.chain}", sample))
 
-    def _join(self, key: str, t: int, held: Held, body: str) -> None:
+    def _join(self, key: str, t: int, outcomes: Outcomes, body: str) -> None:
         self.count["joined"] += 1
-        self._emit(key, "joined", 0, self._reduced(held), body)
-        self._done(key, max(t, held[-1][0]))
+        self._emit(key, "joined", 0, self._reduced(outcomes), body)
+        self._done(key, max(t, outcomes[-1][0]))
 
-    def _correct(self, key: str, t: int, held: Held, body: str) -> None:
+    def _correct(self, key: str, t: int, outcomes: Outcomes, body: str) -> None:
         self.count["corrected"] += 1
-        self.count["used"] += len(held)
-        self._emit(key, "correction", 1, self._reduced(held), body)
-        self._done(key, max(t, held[-1][0]))
+        self.count["used"] += len(outcomes)
+        self._emit(key, "correction", 1, self._reduced(outcomes), body)
+        self._done(key, max(t, outcomes[-1][0]))
 
     def _done(self, key: str, t: int) -> None:
         until = t + self.rules.window_ms + self.rules.keep_ms
         self.entries[key] = Entry("done", until=until)
         self.drops.append((until, key))
 
-    def _close(self, key: str, held: Entry) -> None:
-        if held.state == "early":
-            self.count["early"] -= len(held.held)
-            self.count["orphan"] += len(held.held)
+    def _close(self, key: str, entry: Entry) -> None:
+        if entry.state == "early":
+            self.count["early"] -= len(entry.outcomes)
+            self.count["orphan"] += len(entry.outcomes)
             del self.entries[key]
             return
         self.count["waiting"] -= 1
-        deadline = held.t + self.rules.window_ms
-        on_time, late = [o for o in held.held if o[0] <= deadline], [o for o in held.held if o[0] > deadline]
+        deadline = entry.t + self.rules.window_ms
+        on_time, late = [o for o in entry.outcomes if o[0] <= deadline], [o for o in entry.outcomes if o[0] > deadline]
         if on_time:
-            self._join(key, held.t, on_time, held.body)
+            self._join(key, entry.t, on_time, entry.body)
         elif not self.rules.negative:
             self.count["unlabelled"] += 1
-            self._done(key, held.t)
+            self._done(key, entry.t)
         else:
             self.count["negative"] += 1
-            self._emit(key, "negative", 0, (self.rules.negative, deadline), held.body)
+            self._emit(key, "negative", 0, (self.rules.negative, deadline), entry.body)
             if late:
                 self.count["late"] -= len(late)
-                self._correct(key, held.t, late, held.body)
+                self._correct(key, entry.t, late, entry.body)
             else:
-                self.entries[key] = Entry("provisional", held.t, held.body)
+                self.entries[key] = Entry("provisional", entry.t, entry.body)
                 self.drops.append((deadline + self.rules.keep_ms, key))
 
     def _advance(self, step: Step, applies: list[bool], elapsed_ms: int) -> None:

@@ -68,9 +68,9 @@ def _sound(read: Reader[Event], record: Record) -> bool:
     assert id
     assert id.encode().decode() == id
     assert type(t_ms) is int
-    held = stdlib.loads(b'{"x":' + body + b"}", parse_constant=pytest.fail, parse_float=_finite)
-    assert list(held) == ["x"]
-    assert stdlib.loads(stdlib.dumps(held, allow_nan=False)) == held
+    document = stdlib.loads(b'{"x":' + body + b"}", parse_constant=pytest.fail, parse_float=_finite)
+    assert list(document) == ["x"]
+    assert stdlib.loads(stdlib.dumps(document, allow_nan=False)) == document
     msgspec.json.decode(b'{"x":{"x":[' + body + b"]}}")
     return True
 

@@ -64,16 +64,18 @@ def expected(feed: Feed, rules: Rules) -> dict[str, object]:
 
 def scattered(feed: Feed, copies: int, random: Random) -> tuple[Scattered, Scattered]:
     """Predictions and outcomes, every event one to `copies` times, in any order, outcomes in any partition."""
-    asked = [(0, f"id:{key}", t, 0) for key, t in feed.predictions.items() for _ in range(random.randint(1, copies))]
-    told = [
+    predictions = [
+        (0, f"id:{key}", t, 0) for key, t in feed.predictions.items() for _ in range(random.randint(1, copies))
+    ]
+    outcome_events = [
         (random.randint(1, 2), f"id:{key}", t, label)
         for key, outcomes in feed.outcomes.items()
         for t, label in outcomes
         for _ in range(random.randint(1, copies))
     ]
-    random.shuffle(asked)
-    random.shuffle(told)
-    return asked, told
+    random.shuffle(predictions)
+    random.shuffle(outcome_events)
+    return predictions, outcome_events
 
 
 class Run:
@@ -107,7 +109,7 @@ class Run:
         revisions: dict[str, list[int]] = {}
         for row in rows:
             revisions.setdefault(row["id"], []).append(row["revision"])
-        assert all(found == list(range(len(found))) for found in revisions.values())
+        assert all(numbers == list(range(len(numbers))) for numbers in revisions.values())
         return {row["id"]: row["label"] for row in rows}
 
 
@@ -123,8 +125,8 @@ def test_labels_depend_on_the_set_of_events_alone(
     rules = replace(rules, slack_ms=10_000, most=64)
     events = feed.draw(feeds(4 if rules.at_close else 1))
     run = Run(embedded_store, shards, rules)
-    asked, told = scattered(events, copies, Random(seed))
-    both = [*asked, *told]
+    predictions, outcome_events = scattered(events, copies, Random(seed))
+    both = [*predictions, *outcome_events]
     Random(seed).shuffle(both)
     run.take(both, size)
     run.end()
@@ -144,13 +146,13 @@ def test_an_outcome_after_its_window_corrects_the_negative(
     """Outcomes that come long after all windows have closed lead to the same labels as in time."""
     rules = Rules(WINDOW, 100_000, 2_000, AHEAD, int(at_close), "0", "first", 64, int(correct))
     run = Run(embedded_store, 2, rules)
-    asked, told = scattered(events, copies, Random(seed))
-    run.take(asked, size)
+    predictions, outcome_events = scattered(events, copies, Random(seed))
+    run.take(predictions, size)
     run.take([(tp, "none", 9_000, 0) for tp in range(3)], 3)
     for shard in run.shards:
         while run.states[shard].due:
             run._do(shard, blank(2_000, rules))
-    run.take(told, size)
+    run.take(outcome_events, size)
     run.end()
     assert {key: label for key, label in run.labels().items() if key != "none"} == expected(events, rules)
 

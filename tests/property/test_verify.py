@@ -146,7 +146,7 @@ def test_a_sample_that_is_missing_doubled_or_changed_is_seen(
         if wrong and wrong[0] == one and len(wrong) == 1:
             continue
         verdict = world.verdict([*samples[:at], *((number, each) for each in wrong), *samples[at + 1 :]])
-        assert [found.id for found in verdict.differences] == [one.id], wrong
+        assert [difference.id for difference in verdict.differences] == [one.id], wrong
         assert verdict.differing == 1
 
 

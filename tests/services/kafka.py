@@ -28,22 +28,22 @@ LAUNCHES = 4
 
 def command() -> list[str]:
     """Return the command, or skip the test; under CI fail it."""
-    told = os.environ.get(VARIABLE)
-    if not told and os.environ.get("CI") == "true":
+    configured = os.environ.get(VARIABLE)
+    if not configured and os.environ.get("CI") == "true":
         pytest.fail(f"{VARIABLE} is not set")
-    if not told:
+    if not configured:
         pytest.skip(f"{VARIABLE} is not set")
-    return shlex.split(told)
+    return shlex.split(configured)
 
 
 def free_ports(count: int) -> list[int]:
     """Find free ports, each followed by another one, outside the range from which connections get theirs."""
-    found: list[int] = []
-    while len(found) < count:
+    ports: list[int] = []
+    while len(ports) < count:
         port = random.randrange(10_000, 32_000, 2)
         with contextlib.suppress(OSError), _held(port), _held(port + 1):
-            found.append(port)
-    return found
+            ports.append(port)
+    return ports
 
 
 def _held(port: int) -> socket.socket:
@@ -68,8 +68,8 @@ class Kafka:
         self.address = f"127.0.0.1:{port}"
         every = [f"PLAINTEXT://{self.address}", *listeners]
         own = [f"listeners={','.join([*every, f'CONTROLLER://127.0.0.1:{port + 1}'])}"]
-        told = every if advertised is None else [every[0], *advertised]
-        own += [f"advertised.listeners={','.join(told)}"]
+        shown = every if advertised is None else [every[0], *advertised]
+        own += [f"advertised.listeners={','.join(shown)}"]
         self._command = [*command(), str(folder / "data"), str(port), *own, *properties]
         self.start()
 

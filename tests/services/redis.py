@@ -45,8 +45,8 @@ class Server:
 
     def __init__(self, kind: str, folder: Path, *settings: str) -> None:
         self.kind, self.folder, self.port = kind, folder, free_port()
-        told = command(VARIABLE, "external" if kind == "redis" else "embedded")
-        first = (lambda data, port: [*shlex.split(told), str(data), str(port)]) if told else STORE.command
+        configured = command(VARIABLE, "external" if kind == "redis" else "embedded")
+        first = (lambda data, port: [*shlex.split(configured), str(data), str(port)]) if configured else STORE.command
         self._program = replace(STORE, command=lambda data, port: [*first(data, port), *settings])
         self.redis = Redis(port=self.port)
         self.start()

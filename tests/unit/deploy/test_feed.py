@@ -72,7 +72,7 @@ def test_a_pipeline_is_a_feed_of_predictions_and_labels_that_suit_its_task(tmp_p
     assert feed.name == small.pipeline.name
     asked = record(encode(Prediction("a", 5, 0, (0.0,), (0.0,), 0, Raw(b"{}"))))
     assert feed.prediction(asked) == read_prediction(asked)
-    told = record(b'{"label":1}')
-    assert feed.outcome(told) == labelled(json_outcome(told))
+    outcome = record(b'{"label":1}')
+    assert feed.outcome(outcome) == labelled(json_outcome(outcome))
     with pytest.raises(MalformedEvent):
         feed.outcome(record(b'{"label":7}'))

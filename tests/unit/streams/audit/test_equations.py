@@ -19,10 +19,10 @@ def shard(next_: int = 30, *, records: int = 26, lost: int = 0, **counters: int)
 
 
 def test_what_balances_holds() -> None:
-    found = audit([shard(records=27)])
-    assert found.holds
-    assert not found.moving
-    assert [one.left for one in found.total] == [12, 10, 14, 8]
+    equations = audit([shard(records=27)])
+    assert equations.holds
+    assert not equations.moving
+    assert [one.left for one in equations.total] == [12, 10, 14, 8]
 
 
 @pytest.mark.parametrize("counter", sorted({*COUNTERS, "seq"} - {"conflict"}))  # which is a part of the duplicates
@@ -35,24 +35,28 @@ def test_every_counter_is_in_an_equation(counter: str) -> None:
 
 
 def test_one_shard_that_is_off_is_not_made_up_for_by_another() -> None:
-    found = audit([shard(records=27, waiting=3), shard(records=0, waiting=1)])
-    assert all(one.holds for one in found.total)
-    assert not found.holds
-    assert [[one.difference for one in lines] for lines in found.shards] == [[0, -1, 0, 0], [0, 1, 0, 0]]
+    equations = audit([shard(records=27, waiting=3), shard(records=0, waiting=1)])
+    assert all(one.holds for one in equations.total)
+    assert not equations.holds
+    assert [[one.difference for one in lines] for lines in equations.shards] == [[0, -1, 0, 0], [0, 1, 0, 0]]
 
 
 def test_a_partition_counts_all_shards_at_one_position() -> None:
     both = [shard(30, records=14), replace(shard(30), partitions={"p:0": PartitionState(0, 30, -1, 0, 0, 13)})]
-    found = audit(both)
-    assert (found.holds, found.partitions[0].records, found.partitions[0].equation is not None) == (True, 27, True)
+    equations = audit(both)
+    assert (equations.holds, equations.partitions[0].records, equations.partitions[0].equation is not None) == (
+        True,
+        27,
+        True,
+    )
     assert not audit([both[0], replace(both[1], partitions={"p:0": PartitionState(0, 30, -1, 0, 0, 12)})]).holds
 
 
 def test_shards_at_different_positions_are_moving_and_nothing_is_claimed() -> None:
-    found = audit([shard(30), shard(29)])
-    assert found.moving == ["p:0"]
-    assert found.partitions[0].equation is None
-    assert found.partitions[0].next == 29
+    equations = audit([shard(30), shard(29)])
+    assert equations.moving == ["p:0"]
+    assert equations.partitions[0].equation is None
+    assert equations.partitions[0].next == 29
 
 
 def test_every_left_side_is_there_once() -> None:

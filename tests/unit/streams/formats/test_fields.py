@@ -21,10 +21,10 @@ class TestFields:
         assert fields(id="ad_id", label="x")(record(b'{"ad_id":"a","x":2}')) == Event("a", T + 1, b"2")
 
     def test_ids_and_times_come_from_paths_keys_and_headers_too(self) -> None:
-        told = record(b'{"user":{"id":12},"at":5}', b"k\xc3\xa9", ("id", b"first"), ("id", b"last"), ("at", b"1360"))
-        assert fields(id="user.id", t="at")(told)[:2] == ("12", 5)
-        assert fields(id=KEY, t=TIMESTAMP, t_unit="iso")(told)[:2] == ("ké", T + 1)
-        assert fields(id=header("id"), t=header("at"), t_unit="s")(told)[:2] == ("last", 1_360_000)
+        source = record(b'{"user":{"id":12},"at":5}', b"k\xc3\xa9", ("id", b"first"), ("id", b"last"), ("at", b"1360"))
+        assert fields(id="user.id", t="at")(source)[:2] == ("12", 5)
+        assert fields(id=KEY, t=TIMESTAMP, t_unit="iso")(source)[:2] == ("ké", T + 1)
+        assert fields(id=header("id"), t=header("at"), t_unit="s")(source)[:2] == ("last", 1_360_000)
 
     @pytest.mark.parametrize(
         ("unit", "written"),

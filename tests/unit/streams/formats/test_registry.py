@@ -38,8 +38,8 @@ class TestRegistry:
         stub.add(("point", 1), stdlib.dumps(point))
         read = fields(id="x.x.x", format=avro(registry=Registry(stub.url)))
         for _ in range(3):
-            found = read(record(frame(300, b"\x0a")))
-            assert (found.id, found.body) == ("5", b'{"x":{"x":{"x":5}}}')
+            result = read(record(frame(300, b"\x0a")))
+            assert (result.id, result.body) == ("5", b'{"x":{"x":{"x":5}}}')
         assert stub.asked == ["/schemas/ids/300", "/subjects/a%2Fplace/versions/2", "/subjects/point/versions/1"]
 
     def test_protobuf_by_the_path_to_its_message(self, stub: RegistryStub) -> None:

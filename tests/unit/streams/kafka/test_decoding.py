@@ -40,12 +40,12 @@ def packed(made: Sequence[tuple[Any, int]], magic: int = 2) -> bytes:
 def unpacked(kind: Any, data: bytes, start: int, most: int) -> tuple[list[Any], list[int]]:
     """Take all in pieces; return the records and the next offset after each piece."""
     part = kind(start, TP, MemoryRecords(data), isolation_level=IsolationLevel.READ_COMMITTED)
-    found: list[Any] = []
+    records: list[Any] = []
     at: list[int] = []
     while part:
-        found += part.take(most)
+        records += part.take(most)
         at.append(part.next_fetch_offset)
-    return found, at
+    return records, at
 
 
 def same(data: bytes, start: int, most: int) -> None:
@@ -83,7 +83,7 @@ def test_a_flipped_byte_is_seen(rows: Any, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "t_ms"), [([], 5), ([("t", b"17")], 17), ([("t", b"-1")], 5), ([("t", None)], 5), ([("x", b"9")], 5)]
+    ("headers", "t_ms"), [([], 5), ([("t", b"17")], 17), ([("t", b"-1")], 5), ([("t", None)], 5), ([("x", b"9")], 5)]
 )
-def test_the_header_t_is_the_event_time(found: list[tuple[str, bytes | None]], t_ms: int) -> None:
-    assert event_time(5, found) == t_ms
+def test_the_header_t_is_the_event_time(headers: list[tuple[str, bytes | None]], t_ms: int) -> None:
+    assert event_time(5, headers) == t_ms

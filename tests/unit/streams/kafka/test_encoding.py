@@ -69,9 +69,9 @@ class TestSplit:
         batch, (head, tail) = self.parts(RecordAccumulator(), 5)
         head.complete(70, -1)
         tail.complete_exceptionally(client.MessageSizeTooLargeError(), lambda _: client.MessageSizeTooLargeError())
-        with pytest.raises(client.MessageSizeTooLargeError) as told:
+        with pytest.raises(client.MessageSizeTooLargeError) as raised:
             batch.end(Timer(1_000))
-        assert batch.record(told.value.index).key == b"k3"
+        assert batch.record(raised.value.index).key == b"k3"
 
     def test_no_word_is_no_end(self) -> None:
         batch, (head, _) = self.parts(RecordAccumulator(), 5)

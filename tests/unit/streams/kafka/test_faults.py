@@ -11,9 +11,9 @@ from streams.kafka.faults import DEFAULT, MAP, Access, fault, kind
 
 ACCESS = Access(Broker(bootstrap="here:1"), "Read", ["topic"], group="g", transactional_id="x")
 PUBLIC: dict[str, type[client.KafkaError]] = {
-    name: found
-    for name, found in inspect.getmembers(client, inspect.isclass)
-    if issubclass(found, client.KafkaError) and not name.startswith("_")
+    name: error
+    for name, error in inspect.getmembers(client, inspect.isclass)
+    if issubclass(error, client.KafkaError) and not name.startswith("_")
 }
 WORDS_OF_REFUSAL = ("Authorization", "Sasl", "Fenced", "TooLarge", "Unsupported", "Invalid", "Configuration", "Policy")
 CURED_BY_A_FRESH_CLIENT = {  # or by the broker itself; they sound like refusals and are worth a retry
@@ -30,10 +30,10 @@ CURED_BY_A_FRESH_CLIENT = {  # or by the broker itself; they sound like refusals
 @pytest.mark.parametrize("name", sorted(PUBLIC))
 def test_every_error_of_the_client_becomes_one_of_ours(name: str) -> None:
     error: type[Exception] = PUBLIC[name]
-    told = fault(error({}) if error is client.LogTruncationError else error(), ACCESS)
+    ours = fault(error({}) if error is client.LogTruncationError else error(), ACCESS)
     named = any(base in MAP for base in error.__mro__)
-    assert type(told) is (kind(error) if named else DEFAULT)
-    assert str(told).startswith("here:1: ")
+    assert type(ours) is (kind(error) if named else DEFAULT)
+    assert str(ours).startswith("here:1: ")
     if issubclass(error, client.RetriableError):
         assert not named
     sounds_refused = any(word in name for word in WORDS_OF_REFUSAL)
@@ -60,6 +60,6 @@ def test_every_error_of_the_client_becomes_one_of_ours(name: str) -> None:
     ],
 )
 def test_what_an_error_says(error: client.KafkaError, expected: type[Exception], said: str) -> None:
-    told = fault(error, ACCESS)
-    assert type(told) is expected
-    assert said in str(told)
+    ours = fault(error, ACCESS)
+    assert type(ours) is expected
+    assert said in str(ours)

@@ -8,23 +8,23 @@ from streams.kafka.retention import TopicSettings, check
 DAY_MS = 86_400_000
 
 
-def checked(**told: int | bool | str) -> list[str]:
+def checked(**known: int | bool | str) -> list[str]:
     """Check a join with a window of two days, that remembers for seven, with a day between its partitions."""
     day_s = 86_400.0
-    settings = {"bids": TopicSettings(**told)}  # type: ignore[arg-type]
+    settings = {"bids": TopicSettings(**known)}  # type: ignore[arg-type]
     return check(settings, window_s=2 * day_s, keep_s=7 * day_s, slack_s=0.5 * day_s, align_s=day_s)
 
 
 @pytest.mark.parametrize(
-    "told",
+    "known",
     [
         {},
         {"retention_ms": -1, "retention_bytes": -1, "compacted": False, "timestamps": "CreateTime"},
         {"retention_ms": 9 * DAY_MS + DAY_MS // 2, "timestamps": "LogAppendTime"},
     ],
 )
-def test_what_keeps_enough_or_says_nothing_is_fine(told: dict[str, int]) -> None:
-    assert checked(**told) == []
+def test_what_keeps_enough_or_says_nothing_is_fine(known: dict[str, int]) -> None:
+    assert checked(**known) == []
 
 
 def test_less_than_a_rebuild_needs_is_warned_of() -> None:
