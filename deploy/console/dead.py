@@ -16,6 +16,9 @@ ROW_BYTES = 16  # of a value shown in hex, a line
 
 def show_list(console: Console, listing: Listing) -> None:
     """Print how many records could not be read, by reason, and the newest of them."""
+    if not listing.positions:
+        console.print("no dead letters: every record could be read")
+        return
     console.print(_reasons(listing), _rows(listing))
 
 

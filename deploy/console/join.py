@@ -33,11 +33,12 @@ def shown(console: Console) -> Iterator[Callable[[str], None]]:
         with Live(console=console, refresh_per_second=4, transient=True) as live:
             yield lambda text: live.update(Text(text))
         return
-    last = [0.0]
+    shown_s = 0.0
 
     def show(text: str) -> None:
-        if time.monotonic() - last[0] >= PLAIN_EVERY_S:
-            last[0] = time.monotonic()
+        nonlocal shown_s
+        if time.monotonic() - shown_s >= PLAIN_EVERY_S:
+            shown_s = time.monotonic()
             console.print(text, highlight=False, soft_wrap=True)
 
     yield show

@@ -110,26 +110,43 @@ def start(program: Program, folder: Path, port: int | None = None) -> Service:
     raise program.error(failure)
 
 
+def in_use(folder: Path, *, wait: bool) -> bool:
+    """Return whether a server is running in a folder; with `wait`, one that is just ending does not count."""
+    for program in (BROKER, STORE):
+        if (path := folder / f"{program.name}.log").is_file():
+            with path.open("ab") as log:
+                if not _lock(log, 3 * keeper.GRACE_S if wait else 0.0):
+                    return True
+    return False
+
+
 def _locked_log(program: Program, folder: Path) -> IO[bytes]:
     """Open the log and lock it: the lock lasts as long as the server, which inherits the log as its output.
 
     Two stores on one append-only file would ruin it. A server that is just ending, because its parent was killed, is
     waited for.
     """
-    deadline = time.monotonic() + 3 * keeper.GRACE_S
     try:
         (folder / program.name).mkdir(parents=True, exist_ok=True)
         log = (folder / f"{program.name}.log").open("ab")
     except OSError as wrong:
         raise program.error(f"the {program.name} has no folder to run in: {wrong}") from None
+    if not _lock(log, 3 * keeper.GRACE_S):
+        log.close()
+        raise program.error(f"another {program.name} is running in {folder}")
+    return log
+
+
+def _lock(log: IO[bytes], wait_s: float) -> bool:
+    """Lock a log; return False if a server has it and does not end within `wait_s`."""
+    deadline = time.monotonic() + wait_s
     while True:
         try:
             fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return log
+            return True
         except BlockingIOError:
             if time.monotonic() > deadline:
-                log.close()
-                raise program.error(f"another {program.name} is running in {folder}") from None
+                return False
             time.sleep(0.05)
 
 

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from deploy.config import Settings
-from deploy.embedded.servers import Service, start_broker, start_store
+from deploy.embedded.servers import Service, in_use, start_broker, start_store
 from streams.errors import ConfigError, Unreachable
 
 EMBEDDED_FETCH_WAIT_MS = 5  # its long poll does not wake on new data
@@ -44,7 +44,7 @@ def provided(
     `fresh` first deletes the folder's contents; the file `mark` in it shows that it holds a feed.
 
     Raises:
-        ConfigError: the folder holds a feed whose log is gone.
+        ConfigError: another run uses the folder, or it holds a feed whose log is gone.
         Unreachable: a service did not start, or one that was started here has ended.
     """
     _prepare(settings, folder, fresh=fresh, mark=mark)
@@ -97,9 +97,14 @@ class Services:
 
 
 def _prepare(settings: Settings, folder: Path, *, fresh: bool, mark: str) -> None:
+    used = f"another run uses {folder}; end it first"
     if fresh:
+        if in_use(folder / "services", wait=True):
+            raise ConfigError(used)
         shutil.rmtree(folder, ignore_errors=True)
-    if settings.kafka.bootstrap is None and (folder / mark).exists():
+    elif settings.kafka.bootstrap is None and (folder / mark).exists():
+        if in_use(folder / "services", wait=False):
+            raise ConfigError(used)
         raise ConfigError(
             f"{folder} holds a feed whose log is gone: an embedded broker keeps nothing. --fresh deletes the feed and "
             "begins anew; a broker that lasts is named by kafka.bootstrap"

@@ -17,8 +17,10 @@ import psutil
 import pytest
 from redis import Redis
 
+from deploy.config import Settings
 from deploy.embedded.programs import BROKER, STORE, Program
-from deploy.embedded.servers import Service, start, start_broker, start_store
+from deploy.embedded.servers import Service, in_use, start, start_broker, start_store
+from deploy.embedded.services import ADDRESSES, provided
 from streams.errors import BrokerUnreachable, ConfigError, StoreUnreachable, Unreachable
 
 PATIENCE_S = 300.0  # against a hang alone
@@ -247,6 +249,20 @@ def test_two_stores_never_share_a_folder(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("deploy.embedded.keeper.GRACE_S", 0.0)  # wait for no ending predecessor
     with start_store(tmp_path), pytest.raises(StoreUnreachable, match="another store is running in"):
         start_store(tmp_path)
+
+
+def test_a_run_leaves_the_folder_of_another_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.embedded.keeper.GRACE_S", 0.0)
+    (tmp_path / ADDRESSES).touch()
+    with start_store(tmp_path / "services") as store:
+        for fresh in (True, False):
+            with (
+                pytest.raises(ConfigError, match="another run uses"),
+                provided(Settings(), tmp_path, print, fresh=fresh),
+            ):
+                pass
+        assert store.log.is_file()
+    assert not in_use(tmp_path / "services", wait=False)
 
 
 @pytest.mark.parametrize("killed", [True, False], ids=["killed", "ended by itself"])
