@@ -5,6 +5,7 @@ the foreground. Where one is missing its tests are skipped; under `CI=true` they
 """
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,9 @@ from streams.join.store import Store
 
 SECOND = {"external", "redis", "redis cluster", "valkey cluster"}  # parameters: other than one embedded server
 
+
+# A script's `make test &` ignores Ctrl-C, and so would all that a test starts in order to interrupt it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # On a busy machine an example may take any time.
 settings.register_profile("untimed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])

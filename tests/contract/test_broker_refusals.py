@@ -15,6 +15,8 @@ from tests.conftest import Running
 from tests.contract.brokers import T, drain, fresh, needs, values, write
 from tests.services.kafka import Kafka
 
+HANG_MS = 300_000
+
 
 def configure(broker: Running, topic: str, **settings: str) -> None:
     with closing(KafkaAdminClient(bootstrap_servers=broker.address)) as admin:
@@ -97,7 +99,11 @@ def test_a_batch_with_a_flipped_byte_is_a_rejected_range(broker: Running, codec:
     assert [(start, end) for polled in polls for start, end, _ in polled.rejected] == [(2, 5)]
 
 
-def test_a_broker_killed_while_written_to_loses_and_doubles_nothing(tmp_path: Path) -> None:
+@pytest.mark.long
+def test_a_broker_killed_while_written_to_loses_and_doubles_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.kafka.sink.ANSWER_MS", HANG_MS)  # a broker may take long to start again
     tp = Tp("killed", 0)
     with closing(Kafka(tmp_path)) as own:
         ensure_topics(own.address, {"killed": 1})
