@@ -71,7 +71,8 @@ def compress(
     """
     began_s = time.perf_counter()
     replay, held_out = data.split()
-    carry_out(student, pipeline.recipe.split()[1], replay, pipeline.task, teacher=teacher, seed=pipeline.seed)
+    _, every_version = pipeline.recipe.split()
+    carry_out(student, every_version, replay, pipeline.task, teacher=teacher, seed=pipeline.seed)
     made = make(
         pipeline.recipe, student, teacher.eval(), pipeline.model, held_out, pipeline.task,
         provenance(pipeline, teacher), shapes,

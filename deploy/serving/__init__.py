@@ -1,5 +1,5 @@
-"""Requests to predictions.
+"""Requests in, predictions out.
 
-server.py      the role: decode, score, answer
-champion.py    the newest champion, loaded and warm
+server.py      the role: reads requests, answers them, writes predictions
+champion.py    the newest champion, loaded; swapped between two micro-batches
 """

@@ -1,6 +1,6 @@
-"""The champion: the highest `champion/n`, loaded and warm.
+"""The champion that serves: the registry's newest version that is loaded.
 
-Owns loading and swapping. Does not know requests, or what an engine is. One version answers a whole micro-batch.
+Owns loading a version and swapping to it between two micro-batches. Does not know requests, or what an engine is.
 """
 
 import logging
@@ -18,11 +18,11 @@ from deploy.registry.registry import Registry
 from learners.online.batches import Inputs
 from streams.errors import RegistryError
 
-AT_ONCE_BYTES = 1_000_000  # an artifact of so many is loaded in 10 ms; a larger one in a thread, while others answer
+AT_ONCE_BYTES = 1_000_000  # loaded within 10 ms; a larger artifact in a thread, while the version before serves
 
 
 class Version(NamedTuple):
-    """A champion that can answer."""
+    """A loaded champion: its record, what runs it, and its offset (K,), which is added to the raw output."""
 
     record: Champion
     running: Running
@@ -30,7 +30,11 @@ class Version(NamedTuple):
 
 
 class Served:
-    """Follows the champion records and answers with the newest one that is loaded; with `engines`, as it was proven."""
+    """Answers with the newest champion that is loaded; with `engines`, by the engine for which it was proven.
+
+    Raises:
+        RegistryError: there is no champion.
+    """
 
     def __init__(self, registry: Registry, factory: Callable[[], nn.Module], *, engines: bool = True) -> None:
         self._registry, self._factory, self._engines = registry, factory, engines
@@ -40,7 +44,7 @@ class Served:
         self._take(self._load(registry.last(CHAMPIONS)))
 
     def refresh(self) -> bool:
-        """Swap to a newer champion, if there is one that is loaded; call between batches."""
+        """Swap to a newer champion if one is loaded, and return whether it is; to be called between two batches."""
         if self._coming is not None:
             if not self._coming.done():
                 return False
@@ -57,7 +61,7 @@ class Served:
         return True
 
     def answer(self, inputs: Inputs) -> Tensor:
-        """Return raw output plus the version's offset, shape (N, K)."""
+        """Return the raw output plus the version's offset, shape (N, K); the live intercept is not in it."""
         return self._running(*inputs) + self._offset
 
     @property
@@ -67,7 +71,7 @@ class Served:
 
     @property
     def engines(self) -> tuple[str, ...]:
-        """Say what runs this version, if engines are on."""
+        """A line that says what runs this version; empty where engines are off."""
         return (f"v{self._record.number}, {self._running.line}",) if self._engines else ()
 
     def _take(self, version: Version) -> None:

@@ -1,6 +1,7 @@
-"""The server role: requests in, predictions out, one champion a micro-batch.
+"""The server role: reads requests, answers each micro-batch by one champion, and writes predictions.
 
-Owns decoding, scoring and the order produce → acknowledged → position. Does not know how a champion comes to be.
+Owns that order: predictions are acknowledged by the broker before the requests' position is noted. Does not know how a
+champion is made.
 """
 
 import time
@@ -20,8 +21,8 @@ from streams.join.store import Store
 from streams.kafka import Polled, Sink, Source, Tp
 from streams.kafka.records import tp_name
 
-MOST_BYTES = 900_000
-COMMIT_EVERY_S = 1.0  # a re-served request makes the same id, so request offsets may lag
+MOST_BYTES = 900_000  # of a request's features: brokers take records of up to 1 MB by default
+COMMIT_EVERY_S = 1.0  # offsets may lag: a request that is served twice has the same id, and the join drops the second
 
 
 class Answers(NamedTuple):
@@ -33,7 +34,7 @@ class Answers(NamedTuple):
 
 
 class ServerRole:
-    """Serves one feed's requests; predictions go to the partition of the request, where there are as many."""
+    """Serves one feed's requests. A prediction goes to the partition with its request's number, modulo their count."""
 
     def __init__(
         self, pipeline: Pipeline, champion: Served, source: Source, to: Answers, dead: DeadLetters, store: Store,
@@ -46,7 +47,7 @@ class ServerRole:
         self._committed_at = time.monotonic()
 
     def step(self, block_ms: int) -> bool:
-        """Serve what has come; returns whether there was anything."""
+        """Serve the requests that have come; return whether there were any."""
         polled = self._source.poll(block_ms, self._max_batch)
         swapped = self._champion.refresh()
         if not polled and not swapped:
@@ -105,7 +106,11 @@ class ServerRole:
 
 
 def _bounded(request: Request) -> Request:
-    """Refuse what would make a prediction that brokers do not take: by default 1 MB a record."""
+    """Return the request.
+
+    Raises:
+        MalformedEvent: its prediction would be larger than the records that a broker takes.
+    """
     if len(request.features) > MOST_BYTES:
         raise MalformedEvent(f"features of {len(request.features):,} bytes; at most {MOST_BYTES:,} are served")
     return request

@@ -18,8 +18,8 @@ class Intercept:
         self.value: tuple[float, ...] = tuple(value) if value is not None else (0.0,) * task.outputs
 
     def follow(self, output: Sequence[float], label: float) -> tuple[float, ...]:
-        """Move by the label of one sample, the model's raw output to which has length K; return the new value."""
+        """Move by one sample's label; return the new value. `output` (length K) is the model's raw output to it."""
         served = [z + b for z, b in zip(output, self.value, strict=True)]
-        slope = self._task.residual(served, label)
-        self.value = tuple(b + self._rate * r for b, r in zip(self.value, slope, strict=True))
+        residual = self._task.residual(served, label)
+        self.value = tuple(b + self._rate * r for b, r in zip(self.value, residual, strict=True))
         return self.value

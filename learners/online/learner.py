@@ -55,7 +55,7 @@ class Learner:
         self.learned = 0
 
     def study(self, inputs: Inputs, target: Tensor) -> None:
-        """Train the teacher on history, in shuffled passes; its average and the shadow's weights begin with the result.
+        """Train the teacher on history, in shuffled passes; its average and the shadow's weights start at the result.
 
         Raises:
             ValueError: the shadow has lost units already.
@@ -95,7 +95,7 @@ class Learner:
         """
         if self._recipe.first(PruneStructured) and not self.shapes:
             raise ConfigError(f"the recipe '{self._recipe}' removes units: shrink the shadow first, or load a state")
-        torch.manual_seed(self._seed + self.learned)  # whatever the model draws is a function of its place in history
+        torch.manual_seed(self._seed + self.learned)  # so that learning the same again draws the same (dropout)
         inputs, target = self._encoder.inputs(samples), labels(samples)
         self.teacher.learn(inputs, target, self._task)
         due = self._refresh_due(len(samples))

@@ -25,7 +25,8 @@ def remove(model: nn.Module, recipe: Recipe, data: Data, task: Task, teacher: nn
     Raises:
         ConfigError: there are no units to remove; the message says why.
     """
-    removed, _ = remove_units(model, recipe.split()[0], data, task, teacher, seed)
+    removals, _ = recipe.split()
+    removed, _ = remove_units(model, removals, data, task, teacher, seed)
     if not (smaller := shapes(teacher, model)):
         raise ConfigError(f"the recipe '{recipe}' found no units to remove: {why_left(removed)}")
     return smaller
