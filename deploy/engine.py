@@ -8,6 +8,7 @@ fails, torch runs the artifact, and a line for people says so. Does not know Kaf
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import msgspec
 import torch
@@ -69,13 +70,21 @@ def _template(
 ) -> Template:
     """Return the template of an architecture: it is exported once, and then kept."""
     path = registry.folder / ENGINES / f"{key(model, inputs, arithmetic, signed=signed)}.json"
-    known = storage.read(path)
-    if known is not None:
-        return read(registry.get(msgspec.json.decode(known, type=Kept).template))
+    if (known := _kept(registry, path)) is not None:
+        return known
     made = export(model, inputs, arithmetic, signed=signed)
     path.parent.mkdir(exist_ok=True)
     storage.create(path, msgspec.json.encode(Kept(arithmetic, registry.put(made.pack()))))
     return made
+
+
+def _kept(registry: Registry, path: Path) -> Template | None:
+    """Return the template that a file names; None where the file or the template is missing or damaged."""
+    try:
+        data = storage.read(path)
+        return None if data is None else read(registry.get(msgspec.json.decode(data, type=Kept).template))
+    except (msgspec.DecodeError, RegistryError, EngineError):
+        return None
 
 
 # ── For those who answer ────────────────────────────────────────────────────────────────────────────────────────────
@@ -122,12 +131,13 @@ def load(registry: Registry, digest: str, engine: By, factory: Factory, *, engin
         ArtifactError: it is not of the factory's model.
     """
     model = artifact.load(registry.get(digest), factory)
-    if not engines or not isinstance(engine, Engine):
-        return Running(model, None, f"torch: {_line(engine or OLDER)}" if engines else "torch")
+    if not engines:
+        return Running(model, None, "torch")
+    if not isinstance(engine, Engine):
+        return Running(model, None, f"torch: {_line(engine or OLDER)}")
     try:
         ranges = _ranges(registry, engine.ranges)
         session = prepared(model, read(registry.get(engine.template)), ranges)
-        session.warm_up()
     except (EngineError, RegistryError) as wrong:
         return Running(model, None, f"torch: {_line(wrong)}")
     return Running(model, session, f"{engine.arithmetic}, by onnxruntime", engine.proof.mean)

@@ -14,7 +14,7 @@ from compressors.artifact.parity import Parity, parity
 from compressors.engines.arithmetic import AT_ONCE, Arithmetic, Range, arranged, signed_is_exact, watch, ways
 from compressors.engines.engine import Session
 from compressors.engines.fastest import near
-from compressors.engines.template import Template, export, session
+from compressors.engines.template import Template, export, first_line, runtime_errors, session
 from compressors.errors import EngineError
 
 FIRST = 64  # rows that show the order of the layers, and whether a sample has several rows
@@ -88,8 +88,8 @@ def proven(model: nn.Module, run: Callable[..., Tensor], rows: Sequence[Tensor])
     """
     try:
         proof = parity(_in_parts(model), _in_parts(run), rows)
-    except ValueError as wrong:
-        raise EngineError(str(wrong)) from wrong
+    except runtime_errors() as wrong:
+        raise EngineError(f"the rows of the proof cannot be answered: {first_line(wrong)}") from wrong
     if refusal := near(proof):
         raise EngineError(refusal)
     return proof

@@ -23,13 +23,9 @@ Run = Callable[..., Tensor]
 SLOW = ("SkipLayerNormFusion",)  # onnxruntime 1.32: its fused sum and norm take 14 times as long as the two apart
 MOST_BLOCK = 128  # inputs that share a scale in MatMulNBits; onnxruntime's int8 kernels end at 256
 LEAST_BLOCK = 16
-DTYPES: dict[str, type[np.generic]] = {
-    "tensor(float)": np.float32,
-    "tensor(double)": np.float64,
-    "tensor(int64)": np.int64,
-    "tensor(int32)": np.int32,
-    "tensor(bool)": np.bool_,
-}
+INTEGERS = {f"tensor({name})": np.dtype(name) for name in ("int8", "int16", "int32", "int64", "uint8")}
+FLOATS = {"tensor(float16)": np.float16, "tensor(float)": np.float32, "tensor(double)": np.float64}
+DTYPES = INTEGERS | {name: np.dtype(kind) for name, kind in FLOATS.items()} | {"tensor(bool)": np.dtype(np.bool_)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +100,7 @@ class NBitsLinear(nn.Module):
 
 
 def _whole(layer: Int8Linear) -> Tensor:
-    """Give the whole-number weights (O, I), in canonical strides."""
+    """Return the whole-number weights (O, I), in canonical strides."""
     return layer.columns.t().to(torch.int8).clone(memory_format=torch.contiguous_format)
 
 
@@ -156,7 +152,12 @@ class Session:
         self._run = getattr(self._made, "_sess", self._made).run  # without run's checks in Python: 2.5 of 47 µs
 
     def warm_up(self) -> None:
-        """Answer a row of zeros: the first call allocates."""
+        """Answer a row of zeros: the first call allocates.
+
+        Raises:
+            LookupError: an input has a type that torch and numpy do not share.
+            Exception: any of onnxruntime's errors.
+        """
         rows: dict[str, np.ndarray[Any, Any]] = {
             one.name: np.zeros([1, *one.shape[1:]], DTYPES[one.type]) for one in self._made.get_inputs()
         }

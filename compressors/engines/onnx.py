@@ -78,7 +78,7 @@ def guarded(out: Tensor, inputs: Sequence[Tensor]) -> Tensor:
     """Return outputs (N, ...) that are NaN where a row of a float input holds NaN or an infinity."""
     for t in inputs:
         if t.is_floating_point():
-            zero_or_nan = (t.flatten(1) * 0).sum(1)
+            zero_or_nan = (t.flatten(1) * 0).sum(1).to(out.dtype)
             out = out + zero_or_nan.reshape(-1, *(1 for _ in out.shape[1:]))
     return out
 

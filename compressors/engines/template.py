@@ -28,7 +28,10 @@ from compressors.engines.onnx import guarded, trace
 from compressors.errors import EngineError
 
 EXPORTER, RUNTIME = ("onnx", "onnxscript"), ("onnxruntime",)
-UNFIT = (ImportError, AttributeError, RuntimeError, ValueError, TypeError, LookupError, AssertionError)  # by exporters
+UNFIT = (  # what exporters raise
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError,
+    ValueError,
+)  # fmt: skip
 
 
 class Place(Struct, frozen=True):
@@ -62,15 +65,22 @@ class Template(Struct, frozen=True, kw_only=True):
 def key(model: nn.Module, inputs: Sequence[Tensor], arithmetic: Arithmetic, *, signed: bool) -> str:
     """Return 64 hex digits that are equal where an export would give the same template.
 
-    Of the model they cover its modules as text, their code where it is not torch's, and the shapes of its tensors; of
-    the inputs what a row is like; and the versions of the packages that export, to the minor one.
+    Of the model they cover its modules as text, their code where it is not torch's, the numbers and texts that they
+    hold, and the shapes of its tensors; of the inputs what a row is like; and the versions of the packages that export,
+    to the minor one.
     """
     kinds = sorted({type(module) for module in model.modules()}, key=lambda kind: kind.__qualname__)
     tensors = {name: (list(t.shape), str(t.dtype)) for name, t in tensors_of(model).items()}
     rows = [(list(t.shape[1:]), str(t.dtype)) for t in inputs]
     versions = [_minor(name) for name in ("torch", *EXPORTER, *RUNTIME)]
-    told = (str(model), [_code(kind) for kind in kinds], tensors, rows, arithmetic, signed, versions)
-    return sha256(msgspec.json.encode(told)).hexdigest()
+    plain = {name: _plain(module) for name, module in model.named_modules()}
+    covered = (str(model), [_code(kind) for kind in kinds], plain, tensors, rows, arithmetic, signed, versions)
+    return sha256(msgspec.json.encode(covered)).hexdigest()
+
+
+def _plain(module: nn.Module) -> list[str]:
+    """Return the numbers and texts that a module holds: an export makes them part of the graph."""
+    return sorted(f"{k}={v!r}" for k, v in vars(module).items() if isinstance(v, (bool, int, float, str)))
 
 
 def _code(kind: type) -> str:
@@ -126,7 +136,7 @@ def export(model: nn.Module, inputs: Sequence[Tensor], arithmetic: Arithmetic, *
         proto = trace(_Open(model, list(tensors)).eval(), inputs, tuple(tensors.values()))
         places = _emptied(proto.graph, tensors)
     except UNFIT as wrong:
-        raise EngineError(f"this model cannot be exported: {_first_line(wrong)}") from wrong
+        raise EngineError(f"this model cannot be exported: {first_line(wrong.__cause__ or wrong)}") from wrong
     return Template(arithmetic=arithmetic, signed=signed, places=places, onnx=proto.SerializeToString())
 
 
@@ -147,7 +157,7 @@ class _Open(nn.Module):
 def _guarded(out: Tensor, rows: Sequence[Tensor]) -> Tensor:
     """As `guarded`, by one product with zeros for rows of numbers: 0.5 µs where that takes 3 to 5."""
     for t in rows:
-        if t.is_floating_point() and t.dim() == 2 and out.dim() == 2:
+        if t.dtype == out.dtype == torch.float32 and t.dim() == out.dim() == 2:
             zeros = torch.zeros(t.shape[1], out.shape[1])
             out = torch.onnx.ops.symbolic("Gemm", (t, zeros, out), dtype=out.dtype, shape=out.shape)
         else:
@@ -166,8 +176,9 @@ def _emptied(graph: Any, tensors: Mapping[str, Tensor]) -> dict[str, Place]:
     for name, value in values.items():
         graph.input.remove(value)
         if value.name in used:
-            tensor = tensors[name].numpy()
-            places[name] = Place(value.name, tensor.shape, str(tensor.dtype))
+            tensor = tensors[name]
+            tensor.numpy()  # bfloat16 has no numpy type: a TypeError
+            places[name] = Place(value.name, tuple(tensor.shape), _type(tensor))
             kept = graph.initializer.add(name=value.name, dims=tensor.shape)
             kept.data_type, kept.data_location = value.type.tensor_type.elem_type, kept.EXTERNAL
             kept.external_data.add(key="location", value="tensors")  # a name that no file has
@@ -178,7 +189,7 @@ def _emptied(graph: Any, tensors: Mapping[str, Tensor]) -> dict[str, Place]:
 
 
 def session(template: Template, model: nn.Module) -> Session:
-    """Put the tensors of an arranged model into a template, and return what runs it; onnxruntime is all it needs.
+    """Put the tensors of an arranged model into a template, and return what runs it, warm; it needs onnxruntime alone.
 
     Raises:
         EngineError: a tensor is missing or misshapen, or this machine cannot run the template; says which and why.
@@ -187,32 +198,37 @@ def session(template: Template, model: nn.Module) -> Session:
         raise EngineError(missing)
     if template.signed and not signed_is_exact():
         raise EngineError("the template's weights are signed int8, which this processor does not multiply exactly")
-    tensors = {
-        name: t.detach().contiguous().numpy() for name, t in tensors_of(model).items() if name in template.places
-    }
-    for name, place in template.places.items():
-        _check(name, place, tensors.get(name))
-    given = {place.initializer: tensors[name] for name, place in template.places.items()}
+    tensors = tensors_of(model)
+    arrays = {place.initializer: _fitting(name, place, tensors.get(name)) for name, place in template.places.items()}
     try:
-        return Session(template.onnx, tensors=given)
+        made = Session(template.onnx, tensors=arrays)
+        made.warm_up()
     except runtime_errors() as wrong:
-        raise EngineError(f"onnxruntime refuses the template: {_first_line(wrong)}") from wrong
+        raise EngineError(f"onnxruntime refuses the template: {first_line(wrong)}") from wrong
+    return made
 
 
-def _check(name: str, place: Place, tensor: np.ndarray[Any, Any] | None) -> None:
+def _fitting(name: str, place: Place, tensor: Tensor | None) -> np.ndarray[Any, Any]:
     wanted = f"the template needs {place.type} {list(place.shape)}"
     if tensor is None:
         raise EngineError(f"{name} is missing: {wanted}")
-    if (tensor.shape, str(tensor.dtype)) != (place.shape, place.type):
-        raise EngineError(f"{name} is {tensor.dtype} {list(tensor.shape)}: {wanted}")
+    if (tuple(tensor.shape), _type(tensor)) != (place.shape, place.type):
+        raise EngineError(f"{name} is {_type(tensor)} {list(tensor.shape)}: {wanted}")
+    array: np.ndarray[Any, Any] = tensor.detach().contiguous().numpy()
+    return array
+
+
+def _type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def runtime_errors() -> tuple[type[Exception], ...]:
     """Return the errors of a session: of onnxruntime, whose own have no base, and of what does not fit its inputs."""
     module = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     own = [one for one in vars(module).values() if isinstance(one, type) and issubclass(one, Exception)]
-    return RuntimeError, ValueError, TypeError, *own
+    return RuntimeError, ValueError, TypeError, LookupError, *own
 
 
-def _first_line(wrong: Exception) -> str:
+def first_line(wrong: BaseException) -> str:
+    """Return an error's kind and the first line of its message, 200 characters at most."""
     return f"{type(wrong).__name__}: {str(wrong).partition(chr(10))[0]}"[:200]

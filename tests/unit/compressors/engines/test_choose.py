@@ -92,6 +92,14 @@ def test_a_model_that_cannot_be_exported_is_refused_with_the_reason() -> None:
         choose(served(Odd()), mixed_rows(100), mixed_rows(50))
 
 
+def test_rows_that_the_engine_cannot_answer_are_a_reason(kept: Kept) -> None:
+    def fails(*_: Tensor) -> Tensor:
+        raise TypeError("no such input\nand more")
+
+    with pytest.raises(EngineError, match=r"^the rows of the proof cannot be answered: TypeError: no such input$"):
+        proven(version(1), fails, mixed_rows(5))
+
+
 def test_a_layer_without_a_range_is_refused_by_name(kept: Kept) -> None:
     model = version(1)
     seen = watch(model, mixed_rows(50)).ranges

@@ -137,6 +137,15 @@ def test_a_tensor_that_does_not_fit_is_refused_by_name() -> None:
         session(template("float"), model)
 
 
+def test_a_tensor_of_a_type_that_numpy_lacks_is_refused() -> None:
+    model = copy.deepcopy(arrange("float"))
+    model.get_submodule("out").register_buffer("weight", torch.zeros(3, 33, dtype=torch.bfloat16))
+    with pytest.raises(EngineError, match=r"out\.weight is bfloat16 \[3, 33\]: the template needs float32 \[3, 33\]"):
+        session(template("float"), model)
+    with pytest.raises(EngineError, match=r"cannot be exported: .*BFloat16"):
+        export(model, mixed_rows(4), "float", signed=SIGNED)
+
+
 def test_signed_weights_are_refused_where_they_are_not_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     made, signed = arrange("row8", signed=True), template("row8", signed=True)
     monkeypatch.setattr(templates, "signed_is_exact", lambda: False)
@@ -180,6 +189,13 @@ def test_a_key_is_of_the_architecture_and_not_of_the_weights() -> None:
     assert len({ours, *others}) == 5
 
 
+def test_a_key_is_of_the_numbers_and_texts_that_modules_hold() -> None:
+    rows, model = mixed_rows(4), copy.deepcopy(arrange("float"))
+    ours = key(model, rows, "float", signed=SIGNED)
+    model.body.factor = 2.0  # type: ignore[union-attr]
+    assert key(model, rows, "float", signed=SIGNED) != ours
+
+
 # ── Other models ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -208,3 +224,27 @@ def test_convolutions_run_in_float_as_they_are() -> None:
     bad = image_rows(5)[0]
     bad[2, 0, 3, 3] = math.nan
     assert choice.run(bad).isfinite().all(1).tolist() == [True, True, False, True, True]
+
+
+KINDS = [torch.uint8, torch.int16, torch.int32, torch.bool, torch.float16, torch.float64]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_inputs_of_every_type_are_taken(kind: torch.dtype) -> None:
+    class Cast(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.body(x.float())
+            return out
+
+    torch.manual_seed(3)
+    model, rows = served(Cast()), torch.randint(0, 5, (60, 5)).to(kind)
+    made = arranged(model, "row8", {}, signed=SIGNED)
+    run = session(export(made, (rows[:4],), "row8", signed=SIGNED), made)
+    assert parity(model, run, (rows,)).mean < 1e-6
+    if kind.is_floating_point:
+        rows[3, 2] = math.nan
+        assert run(rows).isfinite().all(1).sum() == 59

@@ -1,14 +1,19 @@
 """The served champion: its engine answers as the evaluator's does, and nothing that fails beside it stops serving."""
 
 import logging
+import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import torch
+from torch import nn
 
 from compressors.artifact import format as artifact
+from compressors.data import Data
 from compressors.engines import choose as choosing
 from compressors.engines import template as templates
 from deploy import engine as engines
@@ -95,6 +100,40 @@ def test_a_second_version_exports_nothing(made: Registry, tmp_path: Path, monkey
     assert ours.template == other.template
 
 
+@pytest.mark.parametrize("damaged", ["blob", "file"])
+def test_a_template_that_is_missing_or_damaged_is_exported_again(
+    damaged: str, made: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exports: list[str] = []
+
+    def export(*args: Any, **how: Any) -> templates.Template:
+        exports.append(args[2])
+        return templates.export(*args, **how)
+
+    monkeypatch.setattr(engines, "export", export)
+    record, own = first(made), Registry(tmp_path)
+    shutil.copytree(made.folder / ENGINES, own.folder / ENGINES)
+    if damaged == "file":
+        for file in (own.folder / ENGINES).iterdir():
+            file.write_bytes(b"{")
+    found = engines.find(own, made.get(record.artifact), small.net, Data(ROWS, torch.zeros(100)))
+    assert isinstance(found, Engine)
+    assert found.arithmetic in exports
+    load(own, own.put(made.get(record.artifact)), found, small.net)(*ROWS)
+    exports.clear()
+    if damaged == "blob":
+        assert found == engines.find(own, made.get(record.artifact), small.net, Data(ROWS, torch.zeros(100)))
+        assert not exports
+
+
+def test_a_row_that_is_not_finite_gets_no_finite_answer(registry: Registry) -> None:
+    served = Served(registry, small.net)
+    for bad in (math.nan, math.inf, -math.inf):
+        rows = ROWS[0].clone()
+        rows[7, 1] = bad
+        assert served.answer((rows,)).isfinite().flatten().tolist() == [n != 7 for n in range(100)]
+
+
 def test_without_engines_torch_answers(registry: Registry) -> None:
     served = Served(registry, small.net, engines=False)
     assert torch.equal(served.answer(ROWS), by_torch(registry))
@@ -117,14 +156,29 @@ def test_a_record_of_an_older_release_is_read() -> None:
     assert CHAMPIONS.decode(old).engine is None
 
 
-@pytest.mark.parametrize("what", ["onnxruntime", "template", "ranges"])
+WHY = {
+    "onnxruntime": "not installed: onnxruntime",
+    "other": "0.weight is float32 [16, 4]: the template needs float32 [17, 4]",
+}
+
+
+class Wide(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(4, 17), nn.ReLU(), nn.Linear(17, 1))
+        self.requires_grad_(False)
+
+
+@pytest.mark.parametrize("what", ["onnxruntime", "template", "ranges", "other"])
 def test_what_is_missing_is_told_and_torch_answers(
     what: str, registry: Registry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     proof = Proof(largest=0, mean=0, changed=0, rows=1)
     engine = first(registry).engine
     assert isinstance(engine, Engine)
-    if what == "onnxruntime":
+    if what == "other":  # a template whose hidden layer is wider
+        wide = registry.put(templates.export(Wide().eval(), ROWS, "float", signed=False).pack())
+        engine = Engine(arithmetic="float", template=wide, ranges=None, proof=proof)
+    elif what == "onnxruntime":
         monkeypatch.setattr(templates, "find_spec", lambda name: None if name == what else name)
     else:
         bad = {"template": engine.template, "ranges": engine.ranges} | {what: "0" * 64}
@@ -134,7 +188,7 @@ def test_what_is_missing_is_told_and_torch_answers(
         served = Served(registry, small.net)
     assert torch.equal(served.answer(ROWS), by_torch(registry))
     assert served.engines[0].startswith("v1, torch: ")
-    assert ("not installed: onnxruntime" if what == "onnxruntime" else "0000 is missing") in served.engines[0]
+    assert WHY.get(what, "0000 is missing") in served.engines[0]
     assert sum("is run by torch" in message for message in caplog.messages) == 1
 
 
