@@ -1,4 +1,4 @@
-"""The command `shadowstream`, and what becomes of its errors.
+"""The command `shadowstream`, and how its errors are shown.
 
 Owns how an error ends: one line on standard error, and its exit code. Imports the commands only when it runs, so that
 an error of ours in an import ends like any other.

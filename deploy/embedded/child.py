@@ -1,4 +1,4 @@
-"""A child process of ours: it does one piece of work, keeps a log, and never outlives its parent.
+"""A child process that runs our code: it does one piece of work, keeps a log, and never outlives its parent.
 
 The parent makes a `Child`, which runs `python -m MODULE`; the module calls `serve`. The work arrives as a line of JSON
 on standard input (a command line would show the passwords in it), and the pipe stays open: when it closes, or the

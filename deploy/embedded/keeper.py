@@ -1,4 +1,4 @@
-"""The process between us and a program that is not ours, so that the program never outlives us, however we end.
+"""The process between a parent and a program that is not ours, so that the program never outlives the parent.
 
 Runs as `python keeper.py PARENT_PID COMMAND...` in a session of its own, which Ctrl-C in a terminal does not reach. Its
 standard input is a pipe that only the parent holds. When the pipe closes, or the parent is gone, the keeper sends

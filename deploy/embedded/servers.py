@@ -1,4 +1,4 @@
-"""The embedded broker and store: real servers as child processes, on free ports, that always end with us.
+"""The embedded broker and store: real servers as child processes, on free ports, that always end with this process.
 
 Owns starting, checking and ending them, their logs and ports. Does not know topics, feeds or clients: a server is ready
 when it answers one hand-written request. A keeper (`deploy/embedded/keeper.py`) makes sure that none outlives us.

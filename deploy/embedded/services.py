@@ -1,4 +1,4 @@
-"""Broker and store of one run: started where the settings name none, watched, and ended with us.
+"""Broker and store of one run: started where the settings name none, watched, and ended with this process.
 
 Owns the feed's folder as far as embedded services need it, and the file there by which other processes find them. Does
 not know what runs on them.
@@ -77,7 +77,7 @@ def provided(
 class Services:
     """Broker and store of a run; `provided` makes it. `settings` have every address.
 
-    The broker may hold back a fetch that finds nothing for `fetch_wait_ms`.
+    A fetch that finds nothing waits at the broker for `fetch_wait_ms` at most.
     """
 
     settings: Settings

@@ -2,7 +2,7 @@
 
 roles.py       what each role is built from
 clients.py     a role's connections, and the joiner
-loop.py        a role's steps, begun anew where a retry helps
+loop.py        a role's steps, and its retries
 actors.py      Ray: an actor for each role
 crew.py        the processes of a join without a model
 worker.py      one of them

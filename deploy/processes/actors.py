@@ -41,11 +41,11 @@ class Actor:
         self._loop.run(self._role, lambda stack: build(self._role, self._plan, self._pipeline, stack).step, block_ms)
 
     def begin_anew(self) -> None:
-        """Have the role built again after the step that it is in."""
+        """Have the role built again after its current step."""
         self._loop.begin_anew()
 
     def stop(self) -> None:
-        """End `run` after the step that it is in."""
+        """End `run` after the current step."""
         self._loop.stop()
 
 

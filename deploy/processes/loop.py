@@ -1,4 +1,4 @@
-"""A role's steps, one after the other: begun anew where a retry helps, until they are stopped.
+"""A role's steps, one after the other until they are stopped; the role is built again where a retry helps.
 
 Runs in Ray's actors and in the workers of a join alike, and imports neither Ray nor a model.
 """
@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from streams.errors import ShadowstreamError
 
 RETRY_S = 1.0
-Step = Callable[[int], object]  # waits at most so many milliseconds for something to do
+Step = Callable[[int], object]  # its argument: how many milliseconds it may wait for something to do
 Builder = Callable[[ExitStack], Step]  # builds a role; the stack closes its clients
 
 
@@ -43,9 +43,9 @@ class Loop:
                 self._stopped.wait(RETRY_S)
 
     def begin_anew(self) -> None:
-        """Have the role built again after the step that it is in."""
+        """Have the role built again after its current step."""
         self._anew.set()
 
     def stop(self) -> None:
-        """End `run` after the step that it is in."""
+        """End `run` after the current step."""
         self._stopped.set()

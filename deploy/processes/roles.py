@@ -39,7 +39,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """What a role's process needs to know.
 
     `pipeline` is the path of the pipeline.py, `registry` the feed's folder. The settings have every address, also those
-    of embedded services. A broker holds back a fetch that finds nothing for `fetch_wait_ms` at most.
+    of embedded services. A fetch that finds nothing waits at the broker for `fetch_wait_ms`
+    at most.
     """
 
     pipeline: Path

@@ -33,8 +33,8 @@ JOINER, WRITER = "joiner", "writer"
 class Work(Struct, frozen=True, kw_only=True):
     """What a worker does: `role` is JOINER or WRITER, `tps` are the partitions of a joiner.
 
-    `feed` is the path of the feed.py; `settings` have every address, also those of embedded services. A broker holds
-    back a fetch that finds nothing for `fetch_wait_ms` at most.
+    `feed` is the path of the feed.py; `settings` have every address, also those of embedded services. A fetch that
+    finds nothing waits at the broker for `fetch_wait_ms` at most.
     """
 
     role: str

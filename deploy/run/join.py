@@ -144,7 +144,7 @@ class Join:
     _began_s: float
 
     def check(self) -> None:
-        """Start workers that were killed again, and distribute partitions that were added.
+        """Replace workers that were killed, and distribute partitions that were added.
 
         Raises:
             ShadowstreamError: a worker ended with an error, or an embedded service did.

@@ -44,7 +44,7 @@ class Partitions:
         return max(self.counts[topic] for topic in self._joined)
 
     def follow(self) -> bool:
-        """Add to the shards the partitions that only the broker has; say, and return, whether a topic has grown.
+        """Add to the shards the partitions that only the broker has; return whether a topic has grown, and say so.
 
         Does nothing where the broker has not answered since the last call. Partitions that a store has forgotten,
         because it went back in time, are added again.

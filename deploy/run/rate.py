@@ -1,4 +1,4 @@
-"""Events a second of this run, from counters that it did not begin."""
+"""Events a second of this run, from counters that earlier runs began."""
 
 
 class Rate:

@@ -1,4 +1,4 @@
-"""The replay: a recorded feed, published as fast as the loop goes, held to event time.
+"""The replay: a recorded feed, published as fast as the loop keeps up, in the order of event time.
 
 Owns the pace. Does not know what the events mean. The feed is cut into slices of event time, `lead_s` long. A slice's
 outcomes are published when its requests have been answered, and the next slice when nothing of this one is outstanding:
