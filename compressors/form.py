@@ -75,7 +75,8 @@ def training_form(model: nn.Module, recipe: Recipe) -> nn.Module:
         _check_shared(shared, weight)
     if not find(model):
         reasons = [f"{name or 'the model'}: {why}" for name, why in left(model).items()][:MOST_REASONS]
-        raise ValueError(f"the model has no compressed layer ({'; '.join(reasons) or 'it has no parameters'})")
+        why = "; ".join(reasons) or "it has no parameters"
+        raise ValueError(f"the recipe compresses no layer of the model ({why})")
     recipe.check({layer.kind for layer in model.modules() if isinstance(layer, Shadow)})
     return model
 

@@ -209,7 +209,7 @@ def _call(text: str) -> Step:
     try:
         call = ast.parse(text, mode="eval").body
         if isinstance(call, ast.Name):
-            return _step(call.id, {})
+            call = ast.Call(call, [], [])
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
             raise SyntaxError
         named = {word.arg or "**": _literal(word.value) for word in call.keywords}

@@ -110,8 +110,8 @@ def choose(trials: Sequence[Trial], budget: Budget) -> tuple[Trial | None, str]:
     best = min(final, key=lambda t: t.loss)
     close = [t for t in final if t.loss <= best.loss + best.error]
     pick = min(close, key=lambda t: (t.latency_us, t.bytes))
-    reason = f"of {len(fitting)} that fit the budget, {len(close)} are within one standard error of the lowest loss"
-    return pick, f"{reason} ({best.loss:+.4f} ± {best.error:.4f}), and this one is the fastest of them"
+    counts = f"recipes that fit the budget: {len(fitting)}; within one standard error of the lowest loss"
+    return pick, f"{counts} ({best.loss:+.4f} ± {best.error:.4f}): {len(close)}; this one is the fastest of them"
 
 
 def front(trials: Iterable[Trial]) -> list[Trial]:

@@ -4,24 +4,38 @@ Owns the plot, which needs the extra `advisor` (matplotlib). Does not know how t
 """
 
 import math
+from importlib.util import find_spec
 from pathlib import Path
 
 from compressors.advisor.advise import Advice
 from compressors.advisor.search import Trial
 
+ENDINGS = (".png", ".svg", ".pdf")
 
-def draw(advice: Advice, path: Path) -> None:
-    """Draw the trials to a file; its ending names the format: .png, .svg or .pdf.
+
+def check(path: Path) -> None:
+    """Refuse a file that `draw` cannot draw to, before a search whose trials it is for.
 
     Raises:
         ImportError: matplotlib is not installed; the message says how to install it.
-        ValueError: an ending that matplotlib does not know.
+        ValueError: an ending that is not one of ENDINGS.
+    """
+    if find_spec("matplotlib") is None:
+        raise ImportError("a picture needs matplotlib: pip install 'shadowstream[advisor]'")
+    if path.suffix.lower() not in ENDINGS:
+        raise ValueError(f"a picture's file ends in {', '.join(ENDINGS)}, got {path}")
+
+
+def draw(advice: Advice, path: Path) -> None:
+    """Draw the trials to a file; its ending names the format.
+
+    Raises:
+        ImportError, ValueError: as `check`.
         OSError: the file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 an extra
-    except ImportError as wrong:
-        raise ImportError("a picture needs matplotlib: pip install 'shadowstream[advisor]'") from wrong
+    check(path)
+    from matplotlib.figure import Figure  # noqa: PLC0415 an extra
+
     figure = Figure(figsize=(11, 5), layout="constrained")
     sound = [t for t in advice.trials if not t.refused and math.isfinite(t.loss)]
     for axes, name, unit in zip(figure.subplots(1, 2), ("latency_us", "bytes"), ("µs a call", "bytes"), strict=True):

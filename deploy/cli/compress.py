@@ -62,6 +62,9 @@ def advise(
     console = Console(stderr=as_json)
     if not console.is_terminal:
         console = Console(stderr=as_json, width=WIDE)
+    if picture:
+        compressing.check_file(picture)
+        compression.check_picture(picture)
     with compression.bars(console) as bars:
         advice = compressing.advise_pipeline(pipeline, budget, recipe or [], notes, bars.step, bars.trial)
     compression.show_advice(console, advice)

@@ -34,9 +34,10 @@ def show(console: Console, description: Description) -> None:
         _line(console, f"every weight of {name} is zero: prune with scope=lamp or scope=layer keeps some")
     for name, why in description.left.items():
         _line(console, f"in float: {name or 'the model itself'} ({why})")
-    smaller = description.float_bytes / description.bytes
+    times = description.float_bytes / description.bytes
+    size = f"{times:.1f} times smaller" if times >= 1 else f"{1 / times:.1f} times larger"
     console.print(
-        f"{description.bytes:,} bytes, in float {description.float_bytes:,}: {smaller:.1f} times smaller; "
+        f"{description.bytes:,} bytes, in float {description.float_bytes:,}: {size}; "
         f"{description.sparsity:.1%} of the compressed weights are zero; format {description.format}, digest "
         f"{description.digest[:16]}"
     )
@@ -80,7 +81,7 @@ def show_advice(console: Console, advice: Advice) -> None:
         table.add_row(trial.recipe, f"{trial.share:.0%}", loss, *_costs(trial), trial.refused or mark)
     console.print(table)
     if not advice.complete:
-        console.print("ended early: this is the best so far; with --notes, the same command continues")
+        console.print("ended early, with the best so far; with --notes, the same command continues the search")
     _line(console, f"{advice.pick.recipe}: {advice.why}" if advice.pick else advice.why)
     if advice.pick and Recipe.parse(advice.pick.recipe).first(PruneStructured):
         console.print("only a pipeline that begins anew can take this recipe: a shadow that learns keeps its units")
@@ -90,11 +91,23 @@ def _costs(trial: Trial) -> tuple[str, str, str]:
     return ("", "", "") if trial.refused else (f"{trial.bytes:,}", f"{trial.latency_us:.0f}", trial.engine)
 
 
+def check_picture(path: Path) -> None:
+    """Refuse a file that cannot be drawn to.
+
+    Raises:
+        ConfigError: matplotlib is missing, or the file's ending is not that of a picture.
+    """
+    try:
+        picture.check(path)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(str(error)) from error
+
+
 def draw(advice: Advice, path: Path) -> None:
     """Draw the trials to a file.
 
     Raises:
-        ConfigError: matplotlib is missing or does not know the file's ending, or the file cannot be written.
+        ConfigError: matplotlib is missing, the file's ending is not that of a picture, or it cannot be written.
     """
     try:
         picture.draw(advice, path)

@@ -33,8 +33,9 @@ def compress_pipeline(path: Path, recipe: str | None, out: Path | None, progress
     Without `recipe` the pipeline's own is used; without `out` the file is `NAME.safetensors` in the working directory.
 
     Raises:
-        ConfigError: no history; a recipe that cannot be read or does not suit the model.
+        ConfigError: no history; a recipe that cannot be read or does not suit the model; a file that cannot be written.
     """
+    check_file(out)
     pipeline = pipelines.load(path)
     with _as_config_error():
         chain = Recipe.parse(recipe) if recipe is not None else pipeline.recipe
@@ -55,14 +56,25 @@ def advise_pipeline(
     empty.
 
     Raises:
-        ConfigError: no history; a budget or a recipe that cannot be read.
+        ConfigError: no history; a budget or a recipe that cannot be read; notes that cannot be written.
     """
+    check_file(notes)
     pipeline = pipelines.load(path)
     with _as_config_error():
         bounds = read_budget(budget)
         chains = [Recipe.parse(text) for text in recipes] or usual(pipeline.recipe.first(Retrain) or Distill())
         model, data = _trained(pipeline, progress)
         return advise(model, data, pipeline.task, bounds, chains, seed=pipeline.seed, notes=notes, said=tried)
+
+
+def check_file(path: Path | None) -> None:
+    """Refuse a file in a folder that does not exist, before the work whose result it is for.
+
+    Raises:
+        ConfigError: names the file.
+    """
+    if path is not None and not path.parent.is_dir():
+        raise ConfigError(f"cannot write {path}: there is no folder {path.parent}")
 
 
 @contextmanager

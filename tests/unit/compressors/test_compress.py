@@ -112,7 +112,7 @@ def test_a_quality_that_was_lost_is_said(learned: nn.Module) -> None:
         ("retrain -> distill", 100, r"retrain\(\) -> distill\(\) has no prune, .* nothing would become smaller"),
         ("quantize(int8)", 1, "at least two rows"),
         ("prune_structured(amount=0.5, units=heads)", 100, "found no units to remove: the model has none"),
-        ("prune(amount=0.5, layers=conv)", 100, "no compressed layer"),
+        ("prune(amount=0.5, layers=conv)", 100, "compresses no layer"),
     ],
 )
 def test_what_cannot_be_done_is_refused(learned: nn.Module, text: str, rows: int, said: str) -> None:
@@ -320,7 +320,7 @@ def test_what_is_left_of_a_layer_of_small_weights(scope: str, emptied: tuple[str
 
 
 def test_a_model_that_has_nothing_to_compress_is_refused_with_the_reason() -> None:
-    with pytest.raises(ValueError, match=r"no compressed layer \(0: a GroupNorm is not compressed\)"):
+    with pytest.raises(ValueError, match=r"compresses no layer of the model \(0: a GroupNorm is not compressed\)"):
         compress(nn.Sequential(nn.GroupNorm(2, 6)), "quantize(int8)", product_rows(), Squared())
 
 

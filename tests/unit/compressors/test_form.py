@@ -147,7 +147,7 @@ def test_what_is_left_in_float_is_listed() -> None:
 
 def test_a_single_linear_is_a_model_and_a_model_without_one_is_refused() -> None:
     assert isinstance(training_form(nn.Linear(3, 1), RECIPE), ShadowLinear)
-    with pytest.raises(ValueError, match="no compressed layer"):
+    with pytest.raises(ValueError, match="compresses no layer"):
         training_form(nn.LayerNorm(3), RECIPE)
 
 

@@ -106,6 +106,7 @@ def test_a_text_that_is_no_recipe_is_refused(text: str, said: str) -> None:
         ("prune(pattern='4:2')", "N:M with 0 < N < M"),
         ("prune(pattern='2:4', scope=layer)", "scope goes with amount"),
         ("prune()", "one of amount, below and pattern, got none"),
+        ("quantize(int8) -> prune", "one of amount, below and pattern, got none"),
         ("prune(amount=0.1, below=0.1)", "one of amount, below and pattern, got .*amount.*below"),
     ],
 )

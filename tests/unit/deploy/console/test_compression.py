@@ -1,6 +1,8 @@
 """The commands for models alone: a pipeline's file in, an artifact and tables out."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,8 @@ from rich.progress import Progress
 from typer.testing import CliRunner
 
 from deploy.cli.compress import app
-from deploy.console.compression import Bars, show_advice
-from deploy.operate.compressing import advise_pipeline, read_budget
+from deploy.console.compression import Bars, show, show_advice
+from deploy.operate.compressing import advise_pipeline, compress_pipeline, read_budget
 from streams.errors import ConfigError
 
 
@@ -44,7 +46,7 @@ def test_recipes_are_tried_and_one_is_named(pipeline: Path) -> None:
     show_advice(console, advice)
     shown = console.export_text()
     assert "the model as it is" in shown
-    assert "quantize(int8): of 1 that fit the budget" in shown
+    assert "quantize(int8): recipes that fit the budget: 1" in shown
     name = "training on 1,000 rows of history"
     assert steps == [(name, 0, 0), (name, 1, 1)]
     assert [(done, of) for done, of, _ in trials] == [(n, len(trials)) for n in range(1, len(trials) + 1)]
@@ -60,6 +62,32 @@ def test_bars_follow_the_steps() -> None:
         ("training", 1, 1), ("distill", 2, 3), ("recipes", 1, 4),
     ]  # fmt: skip
     assert progress.tasks[-1].fields["left"] == "about 20 s left"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compress", "--out", "{}/none/a.safetensors"], "cannot write .*: there is no folder .*none"),
+        (["advise", "--notes", "{}/none/notes"], "cannot write .*: there is no folder .*none"),
+        (["advise", "--picture", "{}/none/a.svg"], "cannot write .*: there is no folder .*none"),
+        (["advise", "--picture", "{}/a.txt"], "a picture's file ends in .png, .svg, .pdf, got .*a.txt"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(
+    pipeline: Path, arguments: list[str], message: str
+) -> None:
+    command, option, path = arguments
+    pipeline.write_text("raise RuntimeError('the work begins')")
+    ran = CliRunner().invoke(app, [command, str(pipeline), option, path.format(pipeline.parent)])
+    assert isinstance(ran.exception, ConfigError)
+    assert re.search(message, str(ran.exception))
+
+
+def test_an_artifact_larger_than_its_model_is_called_larger(pipeline: Path) -> None:
+    console = Console(width=200, record=True)
+    _, made = compress_pipeline(pipeline, "quantize(int8)", pipeline.with_name("a"), lambda *_: None)
+    show(console, replace(made.description, float_bytes=100))
+    assert re.search(r"bytes, in float 100: \d+\.\d times larger", console.export_text())
 
 
 @pytest.mark.parametrize(
