@@ -138,20 +138,20 @@ def test_lamp_is_its_formula_and_empties_no_layer(
     sizes: list[tuple[int, int, float]], first: float, then: float, seed: int
 ) -> None:
     form = training_form(nn.ModuleList(nn.Linear(i, o) for i, o, _ in sizes), RECIPE)
-    found = list(weights(form).values())
-    for weight, (i, o, scale) in zip(found, sizes, strict=True):
+    all_weights = list(weights(form).values())
+    for weight, (i, o, scale) in zip(all_weights, sizes, strict=True):
         with torch.no_grad():
             weight.value.copy_(scaled(o, i, [scale], seed))
-    total = sum(weight.mask.numel() for weight in found)
+    total = sum(weight.mask.numel() for weight in all_weights)
     for amount in sorted((first, then)):
-        scores = [score for weight in found for score in lamp(weight)]
+        scores = [score for weight in all_weights for score in lamp(weight)]
         LAMP(form, amount)
-        kept = torch.cat([weight.mask.flatten() for weight in found]).bool().tolist()
+        kept = torch.cat([weight.mask.flatten() for weight in all_weights]).bool().tolist()
         assert sum(kept) == total - round(amount * total)
-        gone, stay = ([score for score, k in zip(scores, kept, strict=True) if k == told] for told in (False, True))
+        gone, stay = ([score for score, k in zip(scores, kept, strict=True) if k == which] for which in (False, True))
         assert max(gone, default=0.0) <= min(stay, default=1.0) * (1 + 1e-9)
-        if sum(kept) >= len(found):
-            assert all(weight.mask.any() or not weight.value.any() for weight in found)
+        if sum(kept) >= len(all_weights):
+            assert all(weight.mask.any() or not weight.value.any() for weight in all_weights)
 
 
 def lamp(weight: Weight) -> list[float]:

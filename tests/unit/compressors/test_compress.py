@@ -201,10 +201,10 @@ def test_a_step_that_finds_nothing_and_a_weight_in_two_ways_are_refused(learned:
     with pytest.raises(ValueError, match=r"int4, layers=.'embedding',.. has nothing to act on: .* are linear"):
         compress(learned, "prune(amount=0.5) -> quantize(int4, layers=embedding)", product_rows(), Squared())
     x = torch.randint(0, 12, (20, 6))
-    told = Data((x,), x[:, 0].float())
+    data = Data((x,), x[:, 0].float())
     text = "quantize(int8, layers=embedding) -> quantize(int4, group=8, layers=linear)"
     with pytest.raises(ValueError, match=r"head.weight are one weight, .* embedding .* int8, .* int4 in groups of 8"):
-        compress(Decoder(), text, told, Classes(12))
+        compress(Decoder(), text, data, Classes(12))
 
 
 def test_a_tied_head_is_rounded_from_the_quantize_step_on_too() -> None:
@@ -264,23 +264,23 @@ class Decoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rows, length = x.shape
-        found = self.names(x) + self.places(torch.arange(length))
-        q, k, v = self.joint(self.before(found)).view(rows, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        hidden = self.names(x) + self.places(torch.arange(length))
+        q, k, v = self.joint(self.before(hidden)).view(rows, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         seen = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        found = found + self.out(seen.transpose(1, 2).reshape(rows, length, -1))
-        found = found + self.narrow(nn.functional.gelu(self.wide(self.after(found))))
-        logits: Tensor = self.head(found[:, -1])
+        hidden = hidden + self.out(seen.transpose(1, 2).reshape(rows, length, -1))
+        hidden = hidden + self.narrow(nn.functional.gelu(self.wide(self.after(hidden))))
+        logits: Tensor = self.head(hidden[:, -1])
         return logits
 
 
 def test_a_language_model_with_a_tied_head_keeps_what_it_knows() -> None:
     torch.manual_seed(0)
     x = torch.randint(0, 12, (3_000, 6))
-    told = Data((x,), x[:, -3].float())
+    data = Data((x,), x[:, -3].float())
     model, task = Decoder(), Classes(12)
-    train(model, told, task, Retrain(passes=4, batch=64, learning_rate=3e-3), 0)
+    train(model, data, task, Retrain(passes=4, batch=64, learning_rate=3e-3), 0)
     text = "prune(amount=0.5) -> quantize(int8) -> distill(passes=3, batch=64, learning_rate=0.001)"
-    made = compress(model, text, told, task)
+    made = compress(model, text, data, task)
     assert made.loss_before < 0.2
     assert made.loss_after < made.loss_before + 0.1
     assert set(made.description.weights["names.weight"].inputs.values()) == {"float", "row"}

@@ -138,11 +138,11 @@ def test_what_is_left_in_float_is_listed() -> None:
         "attention.k_proj_weight", "attention.v_proj_weight", "attention.out_proj.weight",
     }  # fmt: skip
     assert form.again is form.shared
-    told = left(form)
-    assert told["own"] == "a OwnAttention is not compressed"
-    assert told["own.out_proj"] == UNREAD
-    assert {"own", "own.out_proj", "block.norm1", "block.norm2"} == set(told)
-    assert not any(name.startswith(("shared", "again", "out")) for name in told)
+    in_float = left(form)
+    assert in_float["own"] == "a OwnAttention is not compressed"
+    assert in_float["own.out_proj"] == UNREAD
+    assert {"own", "own.out_proj", "block.norm1", "block.norm2"} == set(in_float)
+    assert not any(name.startswith(("shared", "again", "out")) for name in in_float)
 
 
 def test_a_single_linear_is_a_model_and_a_model_without_one_is_refused() -> None:
@@ -327,8 +327,8 @@ def test_an_amount_by_layer_is_reached_in_each() -> None:
 def test_only_the_kinds_that_are_named_are_pruned_or_quantized() -> None:
     model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 4))
     form = training_form(model, Recipe(Prune(amount=0.5), Quantize("int8", layers=("embedding",))))
-    found: dict[str, Weight] = weights(form)
-    assert [(w.layer.prunable, w.layer.spec is not None) for w in found.values()] == [(False, True), (True, False)]
+    by_name: dict[str, Weight] = weights(form)
+    assert [(w.layer.prunable, w.layer.spec is not None) for w in by_name.values()] == [(False, True), (True, False)]
     prune_amount(form, 0.5)
     assert sparsity(form).layers == {"1.weight": 0.5}
     assert left(training_form(nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 4)), Recipe(Prune(amount=0.5)))) == {

@@ -47,13 +47,13 @@ def pair(inputs: int = 10, outputs: int = 7) -> tuple[nn.Module, nn.Linear]:
 def test_it_is_masked_rounded_trained_and_served_as_a_linear_is(text: str, outputs: int) -> None:
     recipe, x = Recipe.parse(text), torch.randn(6, 3, 10)
     forms = [training_form(layer, recipe) for layer in pair(10, outputs)]
-    found = [weights(form)["weight"] for form in forms]
+    both = [weights(form)["weight"] for form in forms]
     for form in forms:
         for step in recipe.steps:
             if isinstance(step, Prune):
                 prune(form, step)
         form(x).square().sum().backward()
-    turned, straight = found
+    turned, straight = both
     assert turned.value.shape == turned.mask.shape == (10, outputs)
     assert torch.equal(turned.mask.t(), straight.mask)
     torch.testing.assert_close(turned.value.grad.t(), straight.value.grad)  # type: ignore[union-attr]
@@ -99,10 +99,10 @@ class Writer(nn.Module):
 def test_gpt2_keeps_what_it_knows_in_half_the_weights_of_a_byte_each() -> None:
     torch.manual_seed(0)
     x = torch.randint(0, 12, (3_000, 6))
-    told, model, task = Data((x,), x[:, -3].float()), Writer(), Classes(12)
-    train(model, told, task, Retrain(passes=4, batch=64, learning_rate=3e-3), 0)
+    data, model, task = Data((x,), x[:, -3].float()), Writer(), Classes(12)
+    train(model, data, task, Retrain(passes=4, batch=64, learning_rate=3e-3), 0)
     text = "prune(amount=0.5, scope=layer) -> quantize(int8) -> distill(passes=3, batch=64, learning_rate=0.001)"
-    made = compress(model, text, told, task)
+    made = compress(model, text, data, task)
     assert made.loss_before < 0.2
     assert made.loss_after < made.loss_before + 0.1
     assert made.parity.largest == 0
@@ -127,9 +127,9 @@ def test_a_refresh_keeps_the_pattern_along_the_inputs() -> None:
     form = training_form(nn.Sequential(Conv1D(8, 12)), recipe)
     prune(form, recipe.steps[0])  # type: ignore[arg-type]
     x = torch.randn(32, 12)
-    (found,) = weights(form).values()
-    before = found.mask.clone()
+    (weight,) = weights(form).values()
+    before = weight.mask.clone()
     grown = refresh(form, dense_slopes(form, lambda: form(x).square().mean()), 0.5, pattern(recipe))
-    assert bool(grown[found.name].any())
-    assert not torch.equal(found.mask, before)
-    assert bool((found.mask.t().reshape(8, 3, 4).sum(2) == 2).all())
+    assert bool(grown[weight.name].any())
+    assert not torch.equal(weight.mask, before)
+    assert bool((weight.mask.t().reshape(8, 3, 4).sum(2) == 2).all())

@@ -32,17 +32,17 @@ def test_the_versions_that_are_taken_are_those_of_the_project(installed: str) ->
 
 def private(source: str) -> set[str]:
     """Return the private names of torch that a module uses: of its modules, and of layers by names that torch gave."""
-    found = set()
+    names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "torch":
-            found |= {part for part in f"{node.module}.{node.names[0].name}".split(".") if part.startswith("_")}
+            names |= {part for part in f"{node.module}.{node.names[0].name}".split(".") if part.startswith("_")}
         elif isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
             whole = ast.unparse(node)
             if whole.split(".")[0] in ("torch", "nn", "F") or node.attr.startswith("_flat_weights"):
-                found.add(whole)
+                names.add(whole)
         elif isinstance(node, ast.Constant) and str(node.value).startswith("torch._"):
-            found.add(str(node.value))
-    return found
+            names.add(str(node.value))
+    return names
 
 
 def test_no_other_file_uses_what_torch_does_not_document() -> None:

@@ -81,8 +81,8 @@ def test_a_served_layer_with_static_inputs_answers_as_torchs_quantized_module(
     calibrate(form, (x,))
     ours = artifact.load(artifact.pack(form, {}), make)(x)
 
-    (found,) = weights(form).values()
-    value = found.value.detach()
+    (compressed,) = weights(form).values()
+    value = compressed.value.detach()
     _, scale = to_whole(value, INT8)
     packed = torch.quantize_per_channel(value, scale[:, 0].double(), torch.zeros(8).long(), 0, torch.qint8)
     theirs = reference()

@@ -44,10 +44,10 @@ def made() -> bytes:
 def test_what_was_pushed_is_pulled(tmp_path: Path) -> None:
     data, folder = made(), tmp_path / "a" / "b"
     for _ in range(2):
-        told = push(data, folder)
+        pushed = push(data, folder)
         assert pull(folder) == data
         assert sorted(p.name for p in folder.iterdir()) == ["artifact.json", "artifact.safetensors"]
-    assert json.loads((folder / "artifact.json").read_text())["digest"] == told.digest == describe(data).digest
+    assert json.loads((folder / "artifact.json").read_text())["digest"] == pushed.digest == describe(data).digest
 
 
 def test_a_hugging_face_model_has_its_own_layout_beside(tmp_path: Path) -> None:

@@ -107,20 +107,20 @@ def test_every_load_gives_the_same_bits_and_leaves_the_generator() -> None:
 def test_figures_are_counted_from_what_is_served() -> None:
     form = form_of(Net)
     data = pack(form, {"recipe": RECIPE.to_dict()})
-    told = describe(data)
+    description = describe(data)
     linear = [m for m in load(data, Net).modules() if isinstance(m, Int8Linear)]
     count = sum(m.columns.numel() for m in linear)
     zeros = sum(int((m.columns == 0).sum()) for m in linear)
-    pruned = [told.weights[name] for name in ("body.0.weight", "body.3.weight", "out.weight")]
+    pruned = [description.weights[name] for name in ("body.0.weight", "body.3.weight", "out.weight")]
     assert sum(one.sparsity * math.prod(one.shape) for one in pruned) == pytest.approx(zeros)
     assert zeros / count >= 0.8
-    assert set(told.weights) == {"place.weight", "body.0.weight", "body.3.weight", "out.weight"}
-    assert told.weights["place.weight"].inputs == {"place.weight": "float"}
-    assert told.float_bytes == 4 * sum(p.numel() for p in Net().parameters())
-    assert told.bytes == len(data) < told.float_bytes
-    assert told.left == {"body.1": "a LayerNorm is not compressed"}
-    assert Recipe.from_dict(told.manifest["recipe"]) == RECIPE
-    assert 0 < told.sparsity_all < told.sparsity < 0.8
+    assert set(description.weights) == {"place.weight", "body.0.weight", "body.3.weight", "out.weight"}
+    assert description.weights["place.weight"].inputs == {"place.weight": "float"}
+    assert description.float_bytes == 4 * sum(p.numel() for p in Net().parameters())
+    assert description.bytes == len(data) < description.float_bytes
+    assert description.left == {"body.1": "a LayerNorm is not compressed"}
+    assert Recipe.from_dict(description.manifest["recipe"]) == RECIPE
+    assert 0 < description.sparsity_all < description.sparsity < 0.8
 
 
 def test_sparse_weights_take_fewer_bytes_than_dense_ones() -> None:
@@ -153,8 +153,8 @@ class Mixed(nn.Module):
         self.names, self.memory, self.out = nn.Embedding(9, 4), nn.LSTM(6, 5, batch_first=True), nn.Linear(5, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        found = torch.relu(self.norm(self.conv(self.names(x).transpose(1, 2))))
-        out: Tensor = self.out(self.memory(found.transpose(1, 2))[0][:, -1])
+        hidden = torch.relu(self.norm(self.conv(self.names(x).transpose(1, 2))))
+        out: Tensor = self.out(self.memory(hidden.transpose(1, 2))[0][:, -1])
         return out
 
 
@@ -180,9 +180,9 @@ def test_every_recipe_and_kind_of_layer_survives(text: str) -> None:
     form.train()(x)
     data, again = pack(form.eval(), {}), load(pack(form, {}), Mixed)
     assert torch.equal(again(x), form(x))
-    told = describe(data)
-    assert set(told.left) >= {"norm"}
-    assert told.bytes == len(data)
+    description = describe(data)
+    assert set(description.left) >= {"norm"}
+    assert description.bytes == len(data)
 
 
 def test_few_bits_take_few_bytes() -> None:
@@ -318,8 +318,8 @@ def test_parity_counts_decisions_by_sign_or_by_the_largest() -> None:
 def test_parity_refuses_nan_and_other_shapes() -> None:
     good, bad = torch.ones(3, 1), torch.full((3, 1), math.nan)
     for a, b in ((good, bad), (bad, good), (bad, bad)):
-        told = parity(lambda _, a=a: a, lambda _, b=b: b, [good])
-        assert told.refusal() is not None
+        difference = parity(lambda _, a=a: a, lambda _, b=b: b, [good])
+        assert difference.refusal() is not None
     with pytest.raises(ValueError, match="equal shapes"):
         parity(lambda x: x, lambda x: x[:2], [good])
     with pytest.raises(ValueError, match="at least one row"):

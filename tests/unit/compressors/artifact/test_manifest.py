@@ -43,9 +43,9 @@ class Net(nn.Module):
         return out
 
 
-def packed(told: dict[str, Any]) -> bytes:
+def packed(manifest: dict[str, Any]) -> bytes:
     torch.manual_seed(0)
-    return artifact.pack(training_form(Net(), Recipe(Quantize("int8"))).eval(), told)
+    return artifact.pack(training_form(Net(), Recipe(Quantize("int8"))).eval(), manifest)
 
 
 def test_an_artifact_says_what_made_it_and_how_good_it_is() -> None:
@@ -54,16 +54,16 @@ def test_an_artifact_says_what_made_it_and_how_good_it_is() -> None:
         net, "quantize(int4)", kink_rows(300), Squared(), held=held, factory=Net, arguments={"width": 24},
         manifest={"note": "mine"},
     )  # fmt: skip
-    told = artifact.describe(made.artifact).manifest
-    assert told == made.description.manifest
-    assert list(told) == ["recipe", "factory", "arguments", "versions", "note", "parity", "quality"]
-    assert (told["factory"], told["arguments"], told["note"]) == (NAME, {"width": 24}, "mine")
-    assert told["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert torch.__version__.startswith(told["versions"]["torch"])
-    assert told["parity"] == made.parity._asdict()
+    manifest = artifact.describe(made.artifact).manifest
+    assert manifest == made.description.manifest
+    assert list(manifest) == ["recipe", "factory", "arguments", "versions", "note", "parity", "quality"]
+    assert (manifest["factory"], manifest["arguments"], manifest["note"]) == (NAME, {"width": 24}, "mine")
+    assert manifest["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert torch.__version__.startswith(manifest["versions"]["torch"])
+    assert manifest["parity"] == made.parity._asdict()
     (x,), y = held
     before, after = ((model(x)[:, 0] - y).square().detach() for model in (net, made.model))
-    assert told["quality"] == {
+    assert manifest["quality"] == {
         "loss_before": made.loss_before,
         "loss_after": made.loss_after,
         "loss_error": made.loss_error,
@@ -84,8 +84,8 @@ def test_an_artifact_says_what_made_it_and_how_good_it_is() -> None:
     ],
 )
 def test_what_is_known_of_the_factory_is_said(how: dict[str, Any], said: dict[str, Any]) -> None:
-    told = compress(Net(), "quantize(int8)", kink_rows(50), Squared(), **how).description.manifest
-    assert {name: told[name] for name in told if name in ("factory", "arguments")} == said
+    manifest = compress(Net(), "quantize(int8)", kink_rows(50), Squared(), **how).description.manifest
+    assert {name: manifest[name] for name in manifest if name in ("factory", "arguments")} == said
 
 
 def test_equal_models_and_manifests_give_equal_bytes() -> None:
@@ -99,10 +99,10 @@ def test_equal_models_and_manifests_give_equal_bytes() -> None:
 @given(JSON, JSON)
 @settings(max_examples=30)
 def test_a_manifest_put_in_later_gives_the_bytes_that_it_would_have_given_at_once(first: Any, then: Any) -> None:
-    data, told = packed({"any": first}), {"any": then}
-    again = artifact.with_manifest(data, told)
-    assert again == packed(told)
-    assert artifact.describe(again).manifest == told
+    data, manifest = packed({"any": first}), {"any": then}
+    again = artifact.with_manifest(data, manifest)
+    assert again == packed(manifest)
+    assert artifact.describe(again).manifest == manifest
     assert (artifact.describe(again).digest == artifact.describe(data).digest) == (again == data)
 
 
@@ -129,19 +129,19 @@ def test_the_generator_is_left_as_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("manifest", "said"),
     [
         ({"note": {1, 2}}, "must be JSON: Object of type set"),
         ({"note": math.nan}, "must be JSON: "),
         ({"versions": {}, "quality": 1}, "manifest: versions, quality is written by compress itself"),
     ],
 )
-def test_what_cannot_be_told_is_refused(told: dict[str, Any], said: str) -> None:
+def test_a_manifest_that_cannot_be_written_is_refused(manifest: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        compress(Net(), "quantize(int8)", kink_rows(50), Squared(), manifest=told)
-    if "note" in told:
+        compress(Net(), "quantize(int8)", kink_rows(50), Squared(), manifest=manifest)
+    if "note" in manifest:
         with pytest.raises(ValueError, match="must be JSON: "):
-            artifact.with_manifest(packed({}), told)
+            artifact.with_manifest(packed({}), manifest)
 
 
 def test_another_model_is_told_from_what_it_was_made() -> None:
@@ -160,12 +160,12 @@ def test_another_model_is_told_from_what_it_was_made() -> None:
 def test_nothing_is_imported_by_a_name_in_a_file(factory: Any, arguments: Any) -> None:
     """Whatever a stranger's manifest says is read and shown, and never run."""
     for name in (factory, "antigravity:fly"):
-        told = {"factory": name, "arguments": arguments}
-        data = packed(told)
+        manifest = {"factory": name, "arguments": arguments}
+        data = packed(manifest)
         assert artifact.load(data, Net)(torch.zeros(1, 8)).shape == (1, 1)
         with pytest.raises(ArtifactError, match="does not fit"):
             artifact.load(data, partial(Net, 17))
-        assert artifact.describe(data).manifest == json.loads(json.dumps(told))
+        assert artifact.describe(data).manifest == json.loads(json.dumps(manifest))
     assert "antigravity" not in sys.modules
 
 

@@ -141,8 +141,8 @@ class FusedFace(Face):
     """One whose attention gives no maps."""
 
     def forward(self, x: Tensor, output_hidden_states: bool = False, output_attentions: bool = False) -> Output:
-        found = super().forward(x, output_hidden_states)
-        return Output(found.logits, found.hidden_states, (None,) * len(self.layers))
+        output = super().forward(x, output_hidden_states)
+        return Output(output.logits, output.hidden_states, (None,) * len(self.layers))
 
 
 class TupleFace(Face):
@@ -160,8 +160,8 @@ class Wrapped(nn.Module):
         self.face = face
 
     def forward(self, x: Tensor) -> Tensor:
-        found = self.face(x)
-        logits: Tensor = found[0] if isinstance(found, tuple) else found.logits
+        output = self.face(x)
+        logits: Tensor = output[0] if isinstance(output, tuple) else output.logits
         return logits
 
 

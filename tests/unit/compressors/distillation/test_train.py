@@ -159,7 +159,7 @@ def test_the_teacher_is_left_as_it_was() -> None:
 
 def test_progress_is_told_after_each_step() -> None:
     seen: list[tuple[int, int]] = []
-    train(form(), kink_rows(10), Squared(), Retrain(batch=4, passes=2), 0, progress=lambda *told: seen.append(told))
+    train(form(), kink_rows(10), Squared(), Retrain(batch=4, passes=2), 0, progress=lambda *step: seen.append(step))
     assert seen == [(done, 6) for done in range(1, 7)]
 
 

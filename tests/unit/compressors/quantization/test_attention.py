@@ -174,8 +174,8 @@ def test_rows_of_a_served_encoder_do_not_see_each_other() -> None:
 
 def test_a_decoder_that_looks_at_an_encoder_is_compressed_whole() -> None:
     form = formed(Pair)
-    told = describe(data := pack(form, {}))
-    assert set(told.left) == {name for name, m in Pair().named_modules() if isinstance(m, nn.LayerNorm)}
+    description = describe(data := pack(form, {}))
+    assert set(description.left) == {name for name, m in Pair().named_modules() if isinstance(m, nn.LayerNorm)}
     assert sparsity(form).overall == pytest.approx(0.5, abs=0.01)
     assert {"both.decoder.layers.0.multihead_attn.in_proj_weight", "out.weight"} < set(sparsity(form).layers)
     inputs = torch.randn(4, 6, 16), torch.randn(4, 5, 16)
@@ -245,8 +245,8 @@ def test_onnxruntime_answers_as_a_served_encoder_does() -> None:
     names = [one.name for one in session.get_inputs()]
 
     def run(*inputs: Tensor) -> Tensor:
-        given = {name: t.numpy() for name, t in zip(names, inputs, strict=True)}
-        return torch.from_numpy(session.run(None, given)[0])
+        feed = {name: t.numpy() for name, t in zip(names, inputs, strict=True)}
+        return torch.from_numpy(session.run(None, feed)[0])
 
     for n in (1, 7):
         assert parity(served, run, padded_rows(n)).refusal() is None
