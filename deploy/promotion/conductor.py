@@ -41,7 +41,7 @@ class ConductorRole(Follower):
         if candidate is None or (verdict is None and candidate.refused is None):
             return False
         if verdict is not None and verdict.decision is Decision.PROVEN and not self._promote(verdict, candidate):
-            return True  # another conductor was faster, perhaps with this very candidate: look again
+            return True  # another conductor was faster: look again
         self._candidate = candidate.number
         return True
 
@@ -49,10 +49,10 @@ class ConductorRole(Follower):
         return CONDUCTOR.entry(ConductorNote(self._candidate, self._version))
 
     def _promote(self, verdict: Verdict, candidate: Candidate) -> bool:
-        """Make the candidate the next champion, unless it was one before.
+        """Make the candidate the next champion, unless it was one before; return False if that number is taken.
 
-        Return False if another conductor has taken that number meanwhile. It cannot have made a champion that is missed
-        here: the number that is tried follows the last champion that was looked at.
+        Then another conductor has made a champion meanwhile. It may be of this very candidate, so the caller looks
+        again: a champion made after the look has the number that is tried here, or a higher one.
         """
         champions = list(self._registry.records(CHAMPIONS))
         self._version = champions[-1].number

@@ -20,14 +20,14 @@ class Promotion:
     """When candidates are made, and what each must prove before it serves.
 
     `every_days`: the event time between two candidates, in days.
-    `alpha`: the expected number of false promotions a year, at most; `candidates_a_year` share it.
+    `alpha`: at most so many false promotions are expected in a year, if there are `candidates_a_year`, which share it.
     `margin`: by which share of the champion's mean loss a candidate must be better. Negative: it may be worse by less
         than that, so that a candidate that has learned the newest samples may replace an equal champion.
-    `futility`: the chance, at most, that a candidate which is good enough is given up early.
+    `futility`: a candidate that is better by the margin is given up early with a chance of at most this.
     `horizon`: after how many samples without proof a candidate is refused.
 
-    A candidate is proven when its test's evidence W reaches candidates_a_year / alpha (Ville 1939): `learners/
-    evaluation/gate.py` has the test and its sources.
+    A candidate is proven when the evidence W of its test reaches candidates_a_year / alpha (Ville 1939). The test and
+    its sources are in `learners/evaluation/gate.py`.
 
     Raises:
         ValueError: a number is out of its range.
@@ -63,10 +63,10 @@ class Decision(StrEnum):
     """How a candidate's test ended, or that it runs."""
 
     RUNNING = "running"
-    PROVEN = "proven"
-    FUTILE = "futile"
-    NOT_PROVEN = "not proven"
-    SUPERSEDED = "superseded"
+    PROVEN = "proven"  # it is better by the margin
+    FUTILE = "futile"  # it is not better by the margin
+    NOT_PROVEN = "not proven"  # neither was shown within the horizon
+    SUPERSEDED = "superseded"  # a newer candidate took its turn
 
 
 class Wealth:
