@@ -1,4 +1,4 @@
-"""The documentation: it names every setting with its default, and whatever it points to exists."""
+"""The documentation: it names every setting with its default, its examples load, and whatever it points to exists."""
 
 import json
 import re
@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from typer.main import get_command
 
+from deploy import config, feed, pipeline
 from deploy.cli.commands import app
 from deploy.config import SECTIONS
 from deploy.feed import Feed
@@ -43,6 +44,11 @@ def anchors(page: Path) -> set[str]:
     """Return what `#…` can point to in a page, by GitHub's rule."""
     headings = re.findall(r"^#+ (.+)$", without_code(page), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Return a page's blocks of code, each with its language."""
+    return re.findall(r"^```(\w+)$\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
 def tables(page: Path) -> dict[str, dict[str, str]]:
@@ -110,6 +116,30 @@ def test_every_file_and_folder_that_is_named_exists(page: Path) -> None:
     for name in re.findall(r"`([\w./-]+)`", without_code(page)):
         if name.startswith(tuple(f"{folder}/" for folder in FOLDERS)):
             assert (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=id_of)
+def test_every_example_is_accepted(page: Path, tmp_path: Path) -> None:
+    for language, code in blocks(page):
+        if language == "toml":
+            (tmp_path / "shadowstream.toml").write_text(code)
+            config.load(tmp_path / "shadowstream.toml", {})
+        else:
+            compile(code, id_of(page), "exec")
+
+
+def test_the_files_of_the_first_feed_load(tmp_path: Path) -> None:
+    python = [code for language, code in blocks(DOCS / "first-feed.md") if language == "python"]
+    file = tmp_path / "feed.py"
+    for code in python:
+        if "Feed(" in code:
+            file.write_text(code)
+            assert feed.load(file).name == "offers"
+        elif "Pipeline(" in code:
+            file.write_text(code)
+            loaded = pipeline.load(file)
+            assert loaded.model()(*loaded.encode([loaded.features(31.0, 4.0)])).shape == (1, 1)
+    assert len(python) == 4
 
 
 def test_every_page_is_in_the_index() -> None:
