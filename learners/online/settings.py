@@ -18,7 +18,7 @@ class Online:
         rows a step takes.
     `replay`: how many of the newest samples a candidate is distilled on.
     `refresh_every`, `refresh_share`: each time that another `refresh_every` samples are learned, this share of the
-        weights that each pruned layer keeps gives way to weights that were masked (RigL: Evci et al., arXiv
+        weights that each pruned layer keeps is masked, and as many masked ones grow (RigL: Evci et al., arXiv
         1911.11134). 0: the masks stay as they are.
 
     Raises:

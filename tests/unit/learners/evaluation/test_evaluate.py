@@ -150,10 +150,10 @@ def test_the_frozen_model_is_also_measured_under_the_intercept_that_each_predict
     judge.take(commit(0, chosen, len(chosen), chosen[-1].prediction.t))
     outputs = Oracle()(*Encoder(small.Point, small.encode).inputs(chosen)) + 0.01 * torch.arange(300)[:, None]
     expected.add(outputs, torch.tensor([s.label for s in chosen]))
-    found = judge.totals()["frozen_live"]
-    assert found.count == judge.totals()["served"].count == 300
-    assert found.values == pytest.approx(expected.values)
-    assert found.loss > judge.totals()["frozen"].loss
+    frozen_live = judge.totals()["frozen_live"]
+    assert frozen_live.count == judge.totals()["served"].count == 300
+    assert frozen_live.values == pytest.approx(expected.values)
+    assert frozen_live.loss > judge.totals()["frozen"].loss
 
 
 def test_a_candidate_needs_samples_before_it() -> None:

@@ -26,10 +26,10 @@ def test_wealth_is_the_formula() -> None:
     gains, bounds = np.array([0.3, -0.2, 0.5]), np.array([0.4, 0.9, 0.1])
     path = Wealth(0.5).path(gains, bounds)
     logs, bound = np.zeros(10), 0.5
-    for gain, b, found in zip(gains, bounds, path, strict=True):
+    for gain, b, log_wealth in zip(gains, bounds, path, strict=True):
         bound = max(bound, b)
         logs += np.log(1 + BETS * gain / bound)
-        assert found == pytest.approx(math.log(np.exp(logs).mean()))
+        assert log_wealth == pytest.approx(math.log(np.exp(logs).mean()))
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=8), st.integers(0, 2**32 - 1))

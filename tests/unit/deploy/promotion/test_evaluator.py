@@ -1,0 +1,75 @@
+"""The evaluator's notes: how far it is at once, metrics now and then, and the last metrics for certain."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import msgspec
+import pytest
+from msgspec import Raw
+
+from deploy.learning.bootstrap import bootstrap
+from deploy.promotion.evaluator import METRICS_EVERY_S, EvaluatorRole
+from deploy.registry.kinds import COMMITS, EVALUATOR, METRICS
+from deploy.registry.registry import Registry
+from learners.commits.commit import Commit, Run
+from streams.join.store import Store
+from tests import small
+
+PIPELINE = replace(small.pipeline, history=None)
+
+
+class Board:
+    """Keeps the newest note of each name, and counts how often some were put."""
+
+    def __init__(self) -> None:
+        self.notes: dict[str, bytes] = {}
+        self.puts = 0
+
+    def put(self, feed: str, notes: dict[str, bytes]) -> None:
+        self.notes |= notes
+        self.puts += 1
+
+    @property
+    def shown(self) -> tuple[int, int]:
+        """The last commit that was taken, and the number of samples in the metrics."""
+        note, metrics = EVALUATOR.read(self.notes["evaluator"]), METRICS.read(self.notes["metrics"])
+        assert note is not None
+        assert metrics is not None
+        return note.commit, metrics.total["served"].count
+
+
+def commit(registry: Registry, number: int) -> None:
+    """Have ten samples committed."""
+    samples = small.samples(10, start=10 * number)
+    made = Commit(
+        number=number,
+        parent="",
+        learned=10 * number,
+        samples=[Raw(msgspec.json.encode(sample)) for sample in samples],
+        runs=[Run(0, 10 * number - 9, 10)],
+        batches=[10],
+        shadow=[[0.0]] * 10,
+        intercept=(0.0,),
+        positions={},
+        watermark_ms=samples[-1].prediction.t,
+        latest_ms=samples[-1].prediction.t,
+        fingerprint="",
+    )
+    assert registry.create(COMMITS, number, made)
+
+
+def test_the_last_metrics_are_noted_though_no_commit_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry, board, now_s = Registry(tmp_path), Board(), [100.0]
+    assert bootstrap(PIPELINE, registry)
+    role = EvaluatorRole(PIPELINE, small.HOUR_MS, cast(Store, board), registry)
+    monkeypatch.setattr("time.monotonic", lambda: now_s[0])
+    commit(registry, 1)
+    commit(registry, 2)
+    assert [role.step(0) for _ in range(3)] == [True, True, True]
+    assert board.shown == (2, 0)  # measured at commit 0, and not again so soon
+    assert (role.step(0), board.puts) == (False, 3)
+    now_s[0] += METRICS_EVERY_S + 0.1
+    assert (role.step(0), board.puts) == (False, 4)
+    assert board.shown == (2, 20)
+    assert (role.step(0), board.puts) == (False, 4)
