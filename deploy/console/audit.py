@@ -13,7 +13,7 @@ from deploy.console.counters import counters
 from deploy.console.view import day
 from deploy.operate.audit import Report
 from deploy.registry.commits import Rebuilt
-from deploy.registry.kinds import PARTITION_COUNTERS
+from deploy.registry.kinds import PARTITION_COUNTERS, TERMS
 from streams.audit.equations import Audit, Equation
 from streams.audit.verify import Verdict
 from streams.join.store import Waiting
@@ -43,7 +43,8 @@ def show(console: Console, report: Report) -> None:
 
 
 def _equations(audit: Audit) -> Table:
-    table = Table("", "equation", "left", "right", "difference", title="by shard and in all")
+    caption = f"seq: {TERMS['seq']}"
+    table = Table("", "equation", "left", "right", "difference", title="by shard and in all", caption=caption)
     rows = [(f"shard {n}", one) for n, shard in enumerate(audit.shards) for one in shard]
     for where, one in [*rows, *(("all", one) for one in audit.total)]:
         table.add_row(where, f"{_mark(one)} {one.text}", f"{one.left:,}", f"{one.right:,}", f"{one.difference:,}")

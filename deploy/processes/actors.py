@@ -5,6 +5,8 @@ No actor owns unique state, so one that was killed goes on from the store, the l
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -52,26 +54,32 @@ class Actor:
 _Remote: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=2)(Actor)
 
 
-class System:
-    """The actors of one feed. A context manager: leaving it ends them, and Ray where it was started here.
+@contextmanager
+def started(plan: Plan, address: str | None) -> Iterator["System"]:
+    """Start a process for every role; they import what they need while the caller goes on.
 
-    `address` is that of a running Ray cluster; None starts a local one.
+    Leaving the `with` ends them, and Ray where it was started here: `address` is that of a running cluster, and None
+    starts a local one.
     """
-
-    def __init__(self, address: str | None) -> None:
-        self._address = address
-        self._actors: dict[str, Any] = {}
-        self._runs: dict[Any, str] = {}
-
-    def __enter__(self) -> "System":
-        local = LOCAL if self._address is None else {}
-        ray.init(address=self._address, logging_level=logging.ERROR, log_to_driver=True, **local)
-        return self
-
-    def start(self, plan: Plan) -> None:
-        """Start a process for every role; they import what they need while the caller goes on."""
+    local = LOCAL if address is None else {}
+    ray.init(address=address, logging_level=logging.ERROR, log_to_driver=True, **local)
+    try:
         now = time.time_ns()
-        self._actors = {role: _Remote.options(name=f"{role}-{now}").remote(role, plan) for role in names(plan)}
+        system = System({role: _Remote.options(name=f"{role}-{now}").remote(role, plan) for role in names(plan)})
+        try:
+            yield system
+        finally:
+            system.stop()
+    finally:
+        ray.shutdown()
+
+
+class System:
+    """The actors of one feed, by role; `started` makes it."""
+
+    def __init__(self, actors: dict[str, Any]) -> None:
+        self._actors = actors
+        self._runs: dict[Any, str] = {}  # empty until `run`
 
     def run(self) -> None:
         """Wait until every process is ready, and let the roles begin."""
@@ -100,9 +108,9 @@ class System:
             except ray.exceptions.RayActorError as wrong:
                 raise ShadowstreamError(f"the {self._runs[run]} ended: {wrong}") from None
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        """Let every role finish its step and end."""
         for actor in self._actors.values():
             actor.stop.remote()
         if self._runs:
             ray.wait(list(self._runs), num_returns=len(self._runs), timeout=5)
-        ray.shutdown()

@@ -1,8 +1,8 @@
 """Every name under which something is written down or reported, and what it means.
 
 Owns the names of record kinds, board notes, operators' notes, counters and a run's figures. The tables, `--json`, the
-registry's files and the board all have them from here. The metrics of models belong to their task, which names them:
-see `learners/tasks/`.
+registry's files and the board all have them from here. Two kinds of names live elsewhere: a task names its own metrics
+(`learners/tasks/`), and the verifier the reasons for a difference (`streams/audit/verify.py`).
 """
 
 from collections.abc import Callable
@@ -132,6 +132,15 @@ PARTITION_COUNTERS = {
     "rejected": "offsets whose record could not be read; each has a dead letter",
     "holes": "offsets that hold no record: transactions' markers, and what compaction removed",
     "lost": "offsets that retention removed before they were read, accepted by an operator",
+}
+
+# What else the equations of an audit name.
+TERMS = {
+    "seq": "samples emitted",
+    "learned": "samples in the commits",
+    "quarantined": "samples that could not be learned",
+    "unread": "samples that are still to be learned",
+    "positions": "offsets from the first that the join counts to the next to read, over all partitions",
 }
 
 # What `join --json` reports besides counters.

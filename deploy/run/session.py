@@ -19,7 +19,7 @@ from deploy.engine import load as load_engine
 from deploy.learning.bootstrap import bootstrap
 from deploy.monitor import Monitor, View, look
 from deploy.pipeline import Pipeline, load
-from deploy.processes.actors import System
+from deploy.processes.actors import System, started
 from deploy.processes.roles import Plan
 from deploy.registry.commits import backwards
 from deploy.registry.kinds import CHAMPIONS
@@ -65,8 +65,7 @@ def running(path: Path, settings: Settings, say: Say, *, fresh: bool, replay: bo
         settings, registry = services.settings, Registry(folder)
         plan = Plan(pipeline=path.resolve(), settings=settings, registry=folder, fetch_wait_ms=services.fetch_wait_ms)
         made = _partitions(pipeline.name, settings, store, registry, say)
-        with made as partitions, System(settings.ray.address) as system:
-            system.start(plan)
+        with made as partitions, started(plan, settings.ray.address) as system:
             first_version(pipeline, registry, say, engines=settings.serve.engines)
             system.run()
             yield Session(

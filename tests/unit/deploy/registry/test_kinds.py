@@ -18,11 +18,15 @@ from deploy.registry.kinds import (
     OWN_NOTES,
     PARTITION_COUNTERS,
     RUN_FIGURES,
+    TERMS,
 )
+from deploy.registry.learned import Learned
+from deploy.registry.learned import equations as equations_of_all
 from deploy.run.join import JoinView
 from deploy.run.summary import Summary
 from streams.audit import equations
 from streams.join import step
+from tests.unit.deploy.console.views import shard
 
 ROOT = Path(__file__).parents[4]
 
@@ -33,7 +37,14 @@ def test_every_counter_of_the_join_has_its_meaning() -> None:
     assert counted > {"joined", "orphan", "capped"}
     assert counted <= COUNTERS.keys()
     assert COUNTERS.keys() == set(step.COUNTERS)
-    assert {name for left, right in equations.EQUATIONS for name in (left, *right)} <= COUNTERS.keys() | {"seq"}
+
+
+def test_every_name_in_an_equation_has_its_meaning() -> None:
+    learned = Learned(samples=0, doubled=0, shards={}, quarantined=[])
+    texts = [one.text.removeprefix("shard 0: ") for one in equations_of_all([shard()], learned)]
+    names = {name for text in texts for name in re.findall(r"\w+", text)}
+    assert names <= COUNTERS.keys() | PARTITION_COUNTERS.keys() | TERMS.keys()
+    assert len(texts) == len(equations.EQUATIONS) + 2
 
 
 def test_every_part_of_a_partition_s_equation_has_its_meaning() -> None:
@@ -54,7 +65,7 @@ def test_names_are_used_once_and_explained() -> None:
     written = {kind.name: kind.means for kind in KINDS} | {note.name: note.means for note in NOTES}
     written |= FOLDERS | OWN_NOTES
     assert len(written) == len(KINDS) + len(NOTES) + len(FOLDERS) + len(OWN_NOTES)
-    meanings = [written, COUNTERS, PARTITION_COUNTERS, OPERATOR_NOTES, JOIN_FIGURES, RUN_FIGURES]
+    meanings = [written, COUNTERS, PARTITION_COUNTERS, OPERATOR_NOTES, TERMS, JOIN_FIGURES, RUN_FIGURES]
     assert all(means for names in meanings for means in names.values())
 
 
