@@ -21,7 +21,8 @@ LETTER_BYTES = 1 << 16  # at most so many are kept of a refused record's value, 
 REASON_CHARS = 2_000
 HEADER = "header:"  # prefix of the names of the refused record's own headers
 REPLAYED = "replayed"
-VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d[\d.]*")  # what differs between two reasons of one kind
+# what differs between two reasons of one kind: quoted values and numbers, but not the name of a field or header
+VALUES = re.compile(r"((?:field|header) '[^']*')|'[^']*'|\"[^\"]*\"|-?\d[\d.]*")
 TRANSACTION_LETTERS = 200  # replayed in one transaction
 
 
@@ -124,7 +125,8 @@ def reasons(refused: Iterable[Refusal]) -> dict[str, int]:
     """Count positions by kind of reason, the most frequent first; what differs from record to record is left out."""
     counts: Counter[str] = Counter()
     for one in refused:
-        counts[VALUES.sub("…", one.letter.reason)] += one.letter.end - one.letter.start
+        kind = VALUES.sub(lambda value: value[1] or "…", one.letter.reason)
+        counts[kind] += one.letter.end - one.letter.start
     return dict(counts.most_common())
 
 
