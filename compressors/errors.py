@@ -3,6 +3,7 @@
     ValueError
     ├── ArtifactError            these bytes are not an artifact that this version, or this model, can run
     ├── EngineError              no engine but torch can run this model here
+    │   └── Unexportable             nor elsewhere: it cannot be put into an ONNX file
     └── Refused                  the artifact must not serve: its answers or losses are not what they should be
     ImportError
     └── UntestedTorch            this version of torch has private parts that were not tested
@@ -28,6 +29,10 @@ class ArtifactError(ValueError):
 
 class EngineError(ValueError):
     """No engine but torch can run this model here; the message says why."""
+
+
+class Unexportable(EngineError):
+    """This model cannot be put into an ONNX file, whatever its weights; the message says why."""
 
 
 class Refused(ValueError):

@@ -21,7 +21,7 @@ from compressors.engines.arithmetic import Arithmetic, Range
 from compressors.engines.choose import choose, prepared
 from compressors.engines.engine import Session
 from compressors.engines.template import Template, export, key, read, runtime_errors
-from compressors.errors import EngineError
+from compressors.errors import EngineError, Unexportable
 from deploy.registry import storage
 from deploy.registry.kinds import ENGINES
 from deploy.registry.records import By, Engine, Proof
@@ -34,10 +34,11 @@ Factory = Callable[[], nn.Module]
 
 
 class Kept(Struct, frozen=True):
-    """A template in the registry, by its digest."""
+    """The digest of a template in the registry; None where the model cannot be exported, and `refused` says why."""
 
     arithmetic: str
-    template: str
+    template: str | None
+    refused: str = ""
 
 
 # ── For a new artifact ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -72,19 +73,35 @@ def _template(
     path = registry.folder / ENGINES / f"{key(model, inputs, arithmetic, signed=signed)}.json"
     if (known := _kept(registry, path)) is not None:
         return known
-    made = export(model, inputs, arithmetic, signed=signed)
-    path.parent.mkdir(exist_ok=True)
-    storage.create(path, msgspec.json.encode(Kept(arithmetic, registry.put(made.pack()))))
+    try:
+        made = export(model, inputs, arithmetic, signed=signed)
+    except Unexportable as wrong:  # so will be every later version
+        _keep(path, Kept(arithmetic, None, str(wrong)))
+        raise
+    _keep(path, Kept(arithmetic, registry.put(made.pack())))
     return made
 
 
+def _keep(path: Path, kept: Kept) -> None:
+    path.parent.mkdir(exist_ok=True)
+    storage.create(path, msgspec.json.encode(kept))
+
+
 def _kept(registry: Registry, path: Path) -> Template | None:
-    """Return the template that a file names; None where the file or the template is missing or damaged."""
+    """Return the template that a file names; None where the file or the template is missing or damaged.
+
+    Raises:
+        Unexportable: the model cannot be exported; says why, as the export did.
+    """
+    data = storage.read(path)
     try:
-        data = storage.read(path)
-        return None if data is None else read(registry.get(msgspec.json.decode(data, type=Kept).template))
+        kept = msgspec.json.decode(data or b"", type=Kept)
+        known = None if kept.template is None else read(registry.get(kept.template))
     except (msgspec.DecodeError, RegistryError, EngineError):
         return None
+    if known is None:
+        raise Unexportable(kept.refused)
+    return known
 
 
 # ── For those who answer ────────────────────────────────────────────────────────────────────────────────────────────

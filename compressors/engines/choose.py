@@ -36,7 +36,7 @@ class Choice(NamedTuple):
     ranges: Mapping[str, Range]
     proof: Parity
     rows: int
-    refused: Mapping[str, str]
+    refused: Mapping[Arithmetic, str]
     run: Session
 
 
@@ -56,7 +56,7 @@ def choose(model: nn.Module, seen: Sequence[Tensor], fresh: Sequence[Tensor], te
     """
     watched = watch(model, [t[:FIRST] for t in seen])
     fresh = tuple(t[:MOST_TOKENS] for t in fresh) if watched.tokens else tuple(fresh)
-    refused: dict[str, str] = {}
+    refused: dict[Arithmetic, str] = {}
     for way in ways(watched):
         try:
             ranges = _ranges(model, seen) if way == "mixed" else {}
@@ -68,7 +68,15 @@ def choose(model: nn.Module, seen: Sequence[Tensor], fresh: Sequence[Tensor], te
             refused[way] = str(wrong)
         else:
             return Choice(way, chosen, ranges, proof, len(fresh[0]), refused, run)
-    raise EngineError("; ".join(f"{way}: {why}" for way, why in refused.items()))
+    raise EngineError(_reasons(refused))
+
+
+def _reasons(refused: Mapping[Arithmetic, str]) -> str:
+    """Say why none was taken, each reason once."""
+    ways: dict[str, list[str]] = {}
+    for way, why in refused.items():
+        ways.setdefault(why, []).append(way)
+    return "; ".join(f"{', '.join(those)}: {why}" for why, those in ways.items())
 
 
 def prepared(model: nn.Module, template: Template, ranges: Mapping[str, Range]) -> Session:

@@ -8,11 +8,14 @@ where templates are kept.
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
 from hashlib import sha256
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from io import StringIO
 from typing import Any
 
 import msgspec
@@ -25,7 +28,7 @@ from torch.func import functional_call
 from compressors.engines.arithmetic import Arithmetic, signed_is_exact
 from compressors.engines.engine import Session
 from compressors.engines.onnx import guarded, trace
-from compressors.errors import EngineError
+from compressors.errors import EngineError, Unexportable
 
 EXPORTER, RUNTIME = ("onnx", "onnxscript"), ("onnxruntime",)
 UNFIT = (  # what exporters raise
@@ -127,17 +130,31 @@ def export(model: nn.Module, inputs: Sequence[Tensor], arithmetic: Arithmetic, *
     """Make the template of an arranged model. `inputs` are sample rows, (N, ...) each, to trace the model with.
 
     Raises:
-        EngineError: the exporter is not installed, or cannot export this model; says why.
+        Unexportable: the exporter fails with this model; says why.
+        EngineError: the exporter is not installed.
     """
     if missing := lacking(EXPORTER):
         raise EngineError(missing)
     tensors = tensors_of(model)
     try:
-        proto = trace(_Open(model, list(tensors)).eval(), inputs, tuple(tensors.values()))
+        with _silent():
+            proto = trace(_Open(model, list(tensors)).eval(), inputs, tuple(tensors.values()))
         places = _emptied(proto.graph, tensors)
     except UNFIT as wrong:
-        raise EngineError(f"this model cannot be exported: {first_line(wrong.__cause__ or wrong)}") from wrong
+        raise Unexportable(f"this model cannot be exported: {first_line(wrong.__cause__ or wrong)}") from wrong
     return Template(arithmetic=arithmetic, signed=signed, places=places, onnx=proto.SerializeToString())
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep the exporter's notes and the graphs that it prints from people: what it raises says enough."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with redirect_stderr(StringIO()):
+            yield
+    finally:
+        logging.disable(before)
 
 
 class _Open(nn.Module):

@@ -126,6 +126,32 @@ def test_a_template_that_is_missing_or_damaged_is_exported_again(
         assert not exports
 
 
+class Odd(nn.Sequential):
+    """Its graph depends on the values of its rows."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = super().forward(x)
+        return out if x.sum() > 0 else -out
+
+
+def test_a_model_that_cannot_be_exported_is_tried_once_and_served_by_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, odd = Registry(tmp_path), replace(small.pipeline, model=Odd)
+    assert bootstrap(odd, own, engines=True)
+    why = first(own).engine
+    assert isinstance(why, str)
+    assert "float, row8: this model cannot be exported: " in why
+    monkeypatch.setattr(engines, "export", lambda *_, **__: pytest.fail("it was exported again"))
+    data = Data((torch.randn(500, 4),), torch.zeros(500))
+    assert engines.find(own, own.get(first(own).artifact), Odd, data) == why
+    (line,) = Served(own, Odd).engines
+    assert line == f"v0, torch: {why[:200]}"
+
+
 def test_a_row_that_is_not_finite_gets_no_finite_answer(registry: Registry) -> None:
     served = Served(registry, small.net)
     for bad in (math.nan, math.inf, -math.inf):
