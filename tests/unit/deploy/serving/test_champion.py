@@ -126,14 +126,15 @@ def test_a_template_that_is_missing_or_damaged_is_exported_again(
         assert not exports
 
 
-class Odd(nn.Sequential):
+class Odd(nn.Module):
     """Its graph depends on the values of its rows."""
 
     def __init__(self) -> None:
-        super().__init__(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 1))
+        super().__init__()
+        self.body = small.net()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = super().forward(x)
+        out: torch.Tensor = self.body(x)
         return out if x.sum() > 0 else -out
 
 
