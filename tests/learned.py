@@ -30,7 +30,8 @@ from compressors.quantization.layers import mask_name
 from compressors.recipe import Distill, Prune, Quantize, Recipe
 from deploy.learning.bootstrap import bootstrap
 from deploy.learning.candidates import make_learner
-from deploy.learning.learner import CommitRules, LearnerRole
+from deploy.learning.learner import LearnerRole
+from deploy.learning.rules import CommitRules
 from deploy.pipeline import Pipeline
 from deploy.registry import learned as audit
 from deploy.registry.commits import backwards, rebuild

@@ -5,11 +5,11 @@ not know how a model learns (learners), how failures are counted (attempts.py) o
 """
 
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from deploy.learning.attempts import Attempts, Span
+from deploy.learning.rules import CommitRules
 from deploy.registry.commits import backwards, rebuild
 from deploy.registry.kinds import COMMITS, LEARNER
 from deploy.registry.records import LearnerNote
@@ -24,7 +24,6 @@ from streams.events import read_sample
 from streams.join.store import NOTHING, Store, StoredSample
 from streams.outputs.samples import number
 
-DAY_MS = 86_400_000
 STATE_EVERY = 32  # commits between whole states: the most that a restart learns again
 READ_AT_ONCE = 2_048  # samples of one shard
 DIED = "the process died of it"
@@ -34,7 +33,7 @@ class LearnerRole:
     """One feed's learner: the only reader of its sample streams."""
 
     def __init__(
-        self, feed: str, shards: int, store: Store, registry: Registry, learner: Learner, rules: "CommitRules"
+        self, feed: str, shards: int, store: Store, registry: Registry, learner: Learner, rules: CommitRules
     ) -> None:
         self._feed, self._shards, self._store, self._registry = feed, range(shards), store, registry
         self._learner, self._rules = learner, rules
@@ -176,24 +175,3 @@ class LearnerRole:
         positions = {str(shard): position for shard, position in draft.positions.items()}
         note = LearnerNote(learner.learned, learner.intercept.value, positions, draft.last.number, draft.watermark_ms)
         self._store.put(self._feed, LEARNER.entry(note) | self._attempts.note)
-
-
-class CommitRules:
-    """When a draft is committed: enough samples, enough time, a new day; and when a commit asks for a candidate."""
-
-    def __init__(self, samples: int, seconds: float, every_days: float) -> None:
-        self._samples, self._seconds, self._every_ms = samples, seconds, every_days * DAY_MS
-
-    def full(self, draft: Draft) -> bool:
-        """Return whether to commit now: at once where a sample is quarantined, and when a new day begins."""
-        if draft.quarantined or not draft.samples:
-            return bool(draft.quarantined)
-        new_day = draft.watermark_ms // DAY_MS > draft.last.watermark_ms // DAY_MS
-        return new_day or len(draft.samples) >= self._samples or time.monotonic() - draft.began_s >= self._seconds
-
-    def due(self, draft: Draft) -> Due | None:
-        """Return why a candidate is due, if it is: the watermark has passed a whole multiple of the step since 1970."""
-        before_ms, now_ms = draft.last.watermark_ms, draft.watermark_ms
-        if before_ms <= 0 or now_ms // self._every_ms == before_ms // self._every_ms:
-            return None
-        return Due("schedule", now_ms)

@@ -13,7 +13,8 @@ from msgspec import Struct
 from deploy.config import Settings
 from deploy.learning.candidates import make_learner
 from deploy.learning.distiller import DistillerRole
-from deploy.learning.learner import CommitRules, LearnerRole
+from deploy.learning.learner import LearnerRole
+from deploy.learning.rules import CommitRules
 from deploy.pipeline import Pipeline
 from deploy.processes.clients import Clients
 from deploy.promotion.conductor import ConductorRole

@@ -16,11 +16,11 @@ LOGIT_FLOOR = 9.21  # |logit| beyond this is a probability under 1e-4: served pr
 class Task(Protocol):
     """What is predicted: `Binary`, `Classes`, `Regression`, or a class of yours with these members.
 
-    Outputs have shape (N, K) and labels (N,), for N answers of a model with K outputs. The outputs are those served:
-    the model's raw output plus the live intercept.
+    Outputs have shape (N, K) and labels (N,), for N answers of a model with K outputs. A model is trained on its raw
+    outputs; what is measured and compared is what was served: the raw output plus the live intercept.
 
-    `losses` is what the models are trained on and what the gate compares; `residual` moves the live intercept;
-    `worst_gap` makes the gate's test valid; `soft_losses` distils the teacher into the student.
+    `losses` is what training lowers and what the gate compares; `soft_losses` distils the teacher into the student;
+    `residual` moves the live intercept; `worst_gap` makes the gate's test valid.
 
     >>> import torch
     >>> task: Task = Binary()

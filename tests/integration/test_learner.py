@@ -13,7 +13,8 @@ from redis import Redis
 
 from deploy.learning.candidates import make_learner
 from deploy.learning.distiller import DistillerRole
-from deploy.learning.learner import CommitRules, LearnerRole
+from deploy.learning.learner import LearnerRole
+from deploy.learning.rules import CommitRules
 from deploy.promotion.evaluator import EvaluatorRole
 from deploy.registry import learned as audit
 from deploy.registry.commits import check as check_rebuild

@@ -13,7 +13,8 @@ from deploy import config
 from deploy.learning.bootstrap import bootstrap
 from deploy.learning.candidates import make_learner
 from deploy.learning.distiller import DistillerRole
-from deploy.learning.learner import CommitRules, LearnerRole
+from deploy.learning.learner import LearnerRole
+from deploy.learning.rules import CommitRules
 from deploy.pipeline import Pipeline
 from deploy.processes.roles import Plan, build
 from deploy.promotion.conductor import ConductorRole

@@ -1,0 +1,58 @@
+"""When a draft is committed, and when a candidate is due."""
+
+import msgspec
+import pytest
+from msgspec import Raw
+
+from deploy.learning.rules import DAY_MS, CommitRules
+from learners.commits.commit import Commit, Due, Quarantined
+from learners.commits.draft import Draft
+
+NEVER_S = 1e9
+NOON_MS = 100 * DAY_MS + DAY_MS // 2
+LAST = Commit(
+    number=0, parent="", learned=0, samples=[], runs=[], batches=[], shadow=[], intercept=(0.0,), positions={},
+    watermark_ms=NOON_MS, latest_ms=0, fingerprint="",
+)  # fmt: skip
+
+
+def draft(samples: int = 1, after_ms: int = 0, last: Commit = LAST) -> Draft:
+    """Return a draft of so many samples, whose watermark has passed `after_ms` since noon."""
+    return Draft(last, "", {}, NOON_MS + after_ms, samples=[Raw(b"{}")] * samples)
+
+
+def test_a_draft_is_committed_when_it_has_enough_samples() -> None:
+    rules = CommitRules(3, NEVER_S, every_days=1)
+    assert [rules.full(draft(n)) for n in range(5)] == [False, False, False, True, True]
+
+
+def test_a_draft_is_committed_when_the_watermark_reaches_a_new_day_unless_it_is_empty() -> None:
+    rules = CommitRules(3, NEVER_S, every_days=1)
+    half = DAY_MS // 2
+    assert [rules.full(draft(1, after_ms)) for after_ms in (half - 1, half)] == [False, True]
+    assert not rules.full(draft(0, half))
+
+
+def test_a_draft_is_committed_when_it_is_old_enough() -> None:
+    young, old = draft(), draft()
+    old.began_s -= 1_000
+    rules = CommitRules(3, 900, every_days=1)
+    assert [rules.full(young), rules.full(old)] == [False, True]
+
+
+def test_a_quarantined_sample_is_committed_at_once() -> None:
+    only = draft(0)
+    only.quarantined.append(Quarantined(shard=0, position="1-a", reason="a test", sample="{}"))
+    assert CommitRules(3, NEVER_S, every_days=1).full(only)
+
+
+@pytest.mark.parametrize(("every_days", "after_ms"), [(1, DAY_MS // 2), (0.25, DAY_MS // 4), (101, DAY_MS // 2)])
+def test_a_candidate_is_due_at_each_multiple_of_the_step(every_days: float, after_ms: int) -> None:
+    rules = CommitRules(3, NEVER_S, every_days)
+    assert rules.due(draft(after_ms=after_ms - 1)) is None
+    assert rules.due(draft(after_ms=after_ms)) == Due("schedule", NOON_MS + after_ms)
+
+
+def test_no_candidate_is_due_before_anything_was_learned() -> None:
+    first = msgspec.structs.replace(LAST, watermark_ms=0)
+    assert CommitRules(3, NEVER_S, every_days=1).due(draft(last=first)) is None
