@@ -105,7 +105,7 @@ def compress(
     plain = copy.deepcopy(model).eval()
     for part in (rows, held):
         check_task(plain, part, losses)
-    again, source = made_by(plain, factory, arguments)
+    remake, source = made_by(plain, factory, arguments)
     manifest = joined({"recipe": recipe.to_dict(), **source, "versions": versions(plain)}, manifest or {})
     form = copy.deepcopy(model)
     removed, rest = remove_units(form, recipe, rows, losses, teacher or plain, seed, progress)
@@ -115,7 +115,7 @@ def compress(
     if rest.steps:
         form = training_form(form, rest)
         carry_out(form, rest, rows, losses, teacher=teacher or plain, seed=seed, progress=progress)
-    made = make(recipe, form, plain, again, held, losses, manifest, sizes)
+    made = make(recipe, form, plain, remake, held, losses, manifest, sizes)
     if refusal := made.refusal:
         raise Refused(f"{recipe}: {refusal}")
     return Compressed(

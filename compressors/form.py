@@ -96,19 +96,23 @@ def _numbers(weights: str, group: int | None) -> str:
 
 def _chosen(model: nn.Module, kinds: set[Kind]) -> list[nn.Module]:
     """Return the layers to compress: without those that share a weight with a layer that is not, or is transposed."""
-    layers = {m: kind for m in model.modules() if (kind := kind_of(m)) and kind.kind in kinds and reason(m) is None}
+    layers = {
+        m: becomes
+        for m in model.modules()
+        if (becomes := shadow_type(m)) and becomes.kind in kinds and reason(m) is None
+    }
     while True:
         unread = _unread(m for m in model.modules() if m not in layers)
         barred = {p for m in model.modules() if m not in layers for p in m.parameters(recurse=False)}
         turned, straight = (
-            {p for m, kind in layers.items() if kind.transposed is way for p in m.parameters(recurse=False)}
+            {p for m, becomes in layers.items() if becomes.transposed is way for p in m.parameters(recurse=False)}
             for way in (True, False)
         )
         barred |= turned & straight
         gone = {m for m in layers if m in unread or not barred.isdisjoint(m.parameters(recurse=False))}
         if not gone:
             return list(layers)
-        layers = {m: kind for m, kind in layers.items() if m not in gone}
+        layers = {m: becomes for m, becomes in layers.items() if m not in gone}
 
 
 def _unread(plain: Iterable[nn.Module]) -> set[nn.Module]:
@@ -116,15 +120,15 @@ def _unread(plain: Iterable[nn.Module]) -> set[nn.Module]:
     return {m.out_proj for m in plain if isinstance(m, nn.MultiheadAttention) and not isinstance(m, Shadow)}
 
 
-def kind_of(layer: nn.Module) -> type[Shadow] | None:
+def shadow_type(layer: nn.Module) -> type[Shadow] | None:
     """Return what a plain layer becomes, None if it cannot be compressed: a subclass may compute something else."""
-    kind = type(layer)
-    return SHADOWS.get(kind) or BY_NAME.get(f"{kind.__module__}.{kind.__qualname__}")
+    own = type(layer)
+    return SHADOWS.get(own) or BY_NAME.get(f"{own.__module__}.{own.__qualname__}")
 
 
 def shadow(layer: nn.Module) -> Shadow:
     """Turn a plain layer, of a kind that can be compressed, into a shadow, in place; `begin` must be called next."""
-    layer.__class__ = cast(type[Shadow], kind_of(layer))
+    layer.__class__ = cast(type[Shadow], shadow_type(layer))
     return cast(Shadow, layer)
 
 
@@ -143,7 +147,7 @@ def open_encoders(model: nn.Module) -> None:
 
 def reason(layer: nn.Module) -> str | None:
     """Return why a layer stays in float, None if it can be compressed."""
-    if kind_of(layer) is None:
+    if shadow_type(layer) is None:
         return f"a {type(layer).__name__} is not compressed"
     for inputs in _inputs(layer):
         if not 0 < inputs <= MOST_INPUTS:
@@ -158,7 +162,7 @@ def _inputs(layer: nn.Module) -> tuple[int, ...]:
         return (layer.in_features,)
     if isinstance(layer, nn.MultiheadAttention):
         return layer.embed_dim, layer.kdim, layer.vdim
-    return (cast(int, layer.nx),) if kind_of(layer) is ShadowTransposed else ()
+    return (cast(int, layer.nx),) if shadow_type(layer) is ShadowTransposed else ()
 
 
 def weights(form: nn.Module) -> dict[str, Weight]:

@@ -105,7 +105,7 @@ class Search:
         notes: Path | None,
     ) -> None:
         self._model, self._losses, self._budget, self._seed = model, losses, budget, seed
-        self._notes, self._began, self._tried = _Notes(notes, _key(model, data, seed)), time.monotonic(), 0
+        self._notes, self._began_s, self._tried = _Notes(notes, _key(model, data, seed)), time.monotonic(), 0
         self._engines, self._timed = engines, dict[str, Timing]()
         self._learned, self._held_out = data.split(HELD_OUT)
         self.newest: dict[str, Trial] = {}
@@ -122,20 +122,20 @@ class Search:
             sizes.append(max(1, math.ceil(sizes[-1] * KEPT)))
         work, done = sum(size * share for size, share in zip(sizes, RUNGS, strict=True)), 0.0
         for at, share in enumerate(RUNGS):
-            tried: list[tuple[Trial, Recipe]] = []
+            trials: list[Trial] = []
             for recipe in recipes:
-                tried.append((self._try(recipe, share), recipe))
+                trials.append(self._try(recipe, share))
                 done += share
                 self._tried += 1
                 if said:
-                    said(self._tried, sum(sizes), (time.monotonic() - self._began) * max(0.0, work / done - 1))
-            recipes = self._better(tried)[: sizes[at + 1]] if share < 1 else []
+                    said(self._tried, sum(sizes), (time.monotonic() - self._began_s) * max(0.0, work / done - 1))
+            recipes = self._better(trials)[: sizes[at + 1]] if share < 1 else []
 
-    def _better(self, tried: list[tuple[Trial, Recipe]]) -> list[Recipe]:
+    def _better(self, trials: list[Trial]) -> list[Recipe]:
         """Return the recipes that were not refused, the lowest loss first: those that fit the budget, else all."""
-        sound = sorted(((t, recipe) for t, recipe in tried if not t.refused), key=lambda pair: pair[0].loss)
-        fitting = [recipe for trial, recipe in sound if fits(trial, self._budget, loss=False)]
-        return fitting or [recipe for _, recipe in sound]
+        sound = sorted((t for t in trials if not t.refused), key=lambda t: t.loss)
+        fitting = [t for t in sound if fits(t, self._budget, loss=False)]
+        return [Recipe.parse(t.recipe) for t in fitting or sound]
 
     def _try(self, recipe: Recipe, share: float) -> Trial:
         trial = self._once(str(recipe), share, lambda: self._measured(recipe, share))
@@ -155,7 +155,7 @@ class Search:
 
     def _measured(self, recipe: Recipe, share: float) -> Trial:
         minutes = self._budget.minutes
-        if minutes is not None and time.monotonic() - self._began > 60 * minutes:
+        if minutes is not None and time.monotonic() - self._began_s > 60 * minutes:
             raise OutOfTime
         size = len(self._learned.labels)
         newest = self._learned.between(size - max(1, round(share * size)), size)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from compressors.artifact.manifest import as_read, origin
 from compressors.artifact.stored import Stored, Whole, parts_of, stored, value_of, zeros
 from compressors.errors import ArtifactError
-from compressors.form import Weight, find, kind_of, left, open_encoders, shadow, weights
+from compressors.form import Weight, find, left, open_encoders, shadow, shadow_type, weights
 from compressors.pruning.shapes import reshape
 from compressors.quantization.int8 import with_kernels
 from compressors.quantization.layers import Shadow, mask_name
@@ -209,7 +209,7 @@ def _serve(model: nn.Module, entries: Mapping[str, Stored]) -> None:
     for entry in entries.values():
         for name, inputs in entry.inputs.items():
             layer = model.get_submodule(name.rpartition(".")[0])
-            if kind_of(layer):
+            if shadow_type(layer):
                 shadow(layer).begin(entry.spec(inputs), served=True)
     open_encoders(model)
 

@@ -16,10 +16,10 @@ Dims = tuple[tuple[str, int], ...]  # names of tensors, and the dimension of eac
 
 
 @dataclass(frozen=True)
-class Kind:
+class CutRule:
     """How one type of module is cut: names of its tensors and of its size attributes.
 
-    `dim` is the dimension of the columns in its input and of the units in its output. A kind without a `unit` is a
+    `dim` is the dimension of the columns in its input and of the units in its output. A module without a `unit` is a
     *follower*, such as BatchNorm: it has columns only, and its output at a column depends on that column (in a
     LayerNorm on the other remaining ones as well).
     """
@@ -34,14 +34,14 @@ class Kind:
 
 _ROWS: Dims = (("weight", 0), ("bias", 0))
 _FEATURES = ("weight", 1)
-_LINEAR = Kind("neurons", -1, (_FEATURES,), ("in_features",), _ROWS, ("out_features",))
-_TRANSPOSED = Kind("neurons", -1, (("weight", 0),), ("nx",), (_FEATURES, ("bias", 0)), ("nf",))
-_BATCH_NORM = Kind(None, 1, (*_ROWS, ("running_mean", 0), ("running_var", 0)), ("num_features",))
-_LAYER_NORM = Kind(None, -1, _ROWS, ("normalized_shape",))
-_KINDS: dict[type, Kind] = {nn.Linear: _LINEAR, nn.BatchNorm1d: _BATCH_NORM, nn.BatchNorm2d: _BATCH_NORM}
+_LINEAR = CutRule("neurons", -1, (_FEATURES,), ("in_features",), _ROWS, ("out_features",))
+_TRANSPOSED = CutRule("neurons", -1, (("weight", 0),), ("nx",), (_FEATURES, ("bias", 0)), ("nf",))
+_BATCH_NORM = CutRule(None, 1, (*_ROWS, ("running_mean", 0), ("running_var", 0)), ("num_features",))
+_LAYER_NORM = CutRule(None, -1, _ROWS, ("normalized_shape",))
+_RULES: dict[type, CutRule] = {nn.Linear: _LINEAR, nn.BatchNorm1d: _BATCH_NORM, nn.BatchNorm2d: _BATCH_NORM}
 
 
-def kind_of(module: nn.Module) -> Kind | None:
+def cut_rule(module: nn.Module) -> CutRule | None:
     """Return how a module is cut, None if that is unknown: a subclass may compute something else."""
     if type(module) in (nn.Conv1d, nn.Conv2d):
         return _conv(module)
@@ -49,16 +49,16 @@ def kind_of(module: nn.Module) -> Kind | None:
         return _LAYER_NORM if len(module.normalized_shape) == 1 else None
     if type(module).__module__ == "transformers.pytorch_utils" and type(module).__name__ == "Conv1D":
         return _TRANSPOSED  # GPT-2's Linear, with the weight as (inputs, outputs)
-    return _KINDS.get(type(module))
+    return _RULES.get(type(module))
 
 
-def _conv(module: nn.Module) -> Kind | None:
+def _conv(module: nn.Module) -> CutRule | None:
     """Return how a convolution is cut; a depthwise one follows. Other groups would have to stay equally large: None."""
     dim = -2 if isinstance(module, nn.Conv1d) else -3
     if module.groups == 1:
-        return Kind("channels", dim, (_FEATURES,), ("in_channels",), _ROWS, ("out_channels",))
+        return CutRule("channels", dim, (_FEATURES,), ("in_channels",), _ROWS, ("out_channels",))
     depthwise = module.groups == module.in_channels == module.out_channels
-    return Kind(None, dim, _ROWS, ("in_channels", "out_channels", "groups")) if depthwise else None
+    return CutRule(None, dim, _ROWS, ("in_channels", "out_channels", "groups")) if depthwise else None
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Place:
 
     module: nn.Module
     side: Side
-    kind: Kind
+    rule: CutRule
 
     @property
     def size(self) -> int:
@@ -77,11 +77,11 @@ class Place:
 
     @property
     def _sizes(self) -> tuple[str, ...]:
-        return self.kind.unit_sizes if self.side == "units" else self.kind.column_sizes
+        return self.rule.unit_sizes if self.side == "units" else self.rule.column_sizes
 
     def tensors(self) -> Iterator[tuple[Tensor, int]]:
         """Return the tensors that are cut, each with the dimension along which it is."""
-        dims = self.kind.units if self.side == "units" else self.kind.columns
+        dims = self.rule.units if self.side == "units" else self.rule.columns
         pairs = ((getattr(self.module, name), dim) for name, dim in dims)
         return ((tensor, dim) for tensor, dim in pairs if tensor is not None)
 

@@ -58,9 +58,9 @@ def sources(stage: Stage) -> list[Source]:
     heads = [source for module in stage.names for form in ATTENTIONS if (source := _heads(stage, module, form))]
     taken = {module for source in heads for module, _ in source.parts}
     return heads + [
-        Source(stage.names[m], kind.unit, ((m, torch.arange(Place(m, "units", kind).size)[:, None]),), m)
-        for m, kind in stage.kinds.items()
-        if kind.unit and m not in taken
+        Source(stage.names[m], rule.unit, ((m, torch.arange(Place(m, "units", rule).size)[:, None]),), m)
+        for m, rule in stage.rules.items()
+        if rule.unit and m not in taken
     ]
 
 
@@ -80,8 +80,8 @@ def _heads(stage: Stage, module: nn.Module, form: Attention) -> Source | None:
 
 
 def _units(stage: Stage, module: nn.Module) -> int:
-    kind = stage.kinds.get(module)
-    return Place(module, "units", kind).size if kind and kind.unit else 0
+    rule = stage.rules.get(module)
+    return Place(module, "units", rule).size if rule and rule.unit else 0
 
 
 def families(stage: Stage, readers: Mapping[Source, Columns]) -> tuple[list[Family], dict[str, str]]:
@@ -129,9 +129,9 @@ def _groups(stage: Stage, readers: Mapping[Source, Columns]) -> list[_Group]:
     for node in nodes:
         groups[first[node]].nodes.append(node)
         for module, index in node[0].parts:
-            groups[first[node]].places[Place(module, "units", stage.kinds[module])] += index[node[1]].tolist()
+            groups[first[node]].places[Place(module, "units", stage.rules[module])] += index[node[1]].tolist()
     for (module, column), read in read_at.items():
-        groups[first[read[0]]].places[Place(module, "columns", stage.kinds[module])].append(column)
+        groups[first[read[0]]].places[Place(module, "columns", stage.rules[module])].append(column)
     return list(groups.values())
 
 

@@ -69,7 +69,7 @@ def _silenced(places: dict[Place, list[int]]) -> Iterator[None]:
     for place, index in places.items():
         if isinstance(place.module, nn.LayerNorm):
             norms[place.module] = index
-        elif place.side == "columns" and place.kind.unit:
+        elif place.side == "columns" and place.rule.unit:
             place.silence(index)
     with instead(norms, lambda module: partial(_norm_rest, module, norms[module])):
         yield

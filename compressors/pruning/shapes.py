@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compressors.pruning.cuts import kind_of
+from compressors.pruning.cuts import cut_rule
 
 SIZES = frozenset(
     {
@@ -103,8 +103,8 @@ def _check_dims(name: str, dims: Any, own: Tensor | None) -> None:
 
 def _agree(module: nn.Module, entry: Mapping[str, Any]) -> bool:
     """Return whether all attributes and tensors that say how many units, or columns, there are say the same."""
-    kind, own = kind_of(module), _own(module)
-    for names, dims in ((kind.unit_sizes, kind.units), (kind.column_sizes, kind.columns)) if kind else ():
+    rule, own = cut_rule(module), _own(module)
+    for names, dims in ((rule.unit_sizes, rule.units), (rule.column_sizes, rule.columns)) if rule else ():
         counts = {entry["sizes"].get(name, _size(module, name)) for name in names}
         counts |= {entry["tensors"].get(name, own[name].shape)[dim] for name, dim in dims if name in own}
         if len(counts) > 1:

@@ -103,9 +103,9 @@ def _others(stage: Stage) -> dict[str, str]:
             left[name] = f"its weight is also that of {stage.shared[module]!r}"
         elif isinstance(module, nn.MultiheadAttention):
             left[name] = "MultiheadAttention takes the size of a head from that of its input, so no head can go"
-        elif isinstance(module, nn.Conv1d | nn.Conv2d) and module.groups > 1 and module not in stage.kinds:
+        elif isinstance(module, nn.Conv1d | nn.Conv2d) and module.groups > 1 and module not in stage.rules:
             left[name] = f"its {module.groups} groups of channels would have to stay equally large"
-        elif module not in stage.kinds and _is_matrix(module):
+        elif module not in stage.rules and _is_matrix(module):
             left[name] = f"how to remove units of a {type(module).__name__} is not known"
     return left
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors.errors import Lost
-from compressors.pruning.cuts import kind_of
+from compressors.pruning.cuts import cut_rule
 from compressors.pruning.hooks import Reads, copied, instead, step_by_step, tensors
 
 TROUBLE = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
@@ -54,13 +54,13 @@ class Stage:
         self.model, self.inputs = model, inputs
         self.names = {module: name for name, module in model.named_modules()}
         self.shared = _shared(model)
-        self.kinds = {m: k for m in self.names if m not in self.shared and (k := kind_of(m))}
-        others = (m for m in self.names if m not in self.kinds and next(m.children(), None) is None)
-        self.stations = [*self.kinds, *(m for m in others if next(m.parameters(), None) is not None)]
+        self.rules = {m: rule for m in self.names if m not in self.shared and (rule := cut_rule(m))}
+        others = (m for m in self.names if m not in self.rules and next(m.children(), None) is None)
+        self.stations = [*self.rules, *(m for m in others if next(m.parameters(), None) is not None)]
         self.outputs: dict[nn.Module, list[Any]] = {m: [] for m in self.stations}
         with instead(self.stations, self._listen), step_by_step(), Reads(model, inputs) as reads:
             model(*copied(inputs))
-        if reads.floats or (reads.any and not all(map(self.called, self.kinds))):
+        if reads.floats or (reads.any and not all(map(self.called, self.rules))):
             raise Lost("its forward decides by the data, so what is found with these rows may not hold for others")
 
     def _listen(self, module: nn.Module) -> Callable[..., Any]:
@@ -168,20 +168,20 @@ class _Run:
             self.ends.add("the model's output")
 
     def _answer(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        outputs, kind = self._stage.outputs[module], self._stage.kinds.get(module)
+        outputs, rule = self._stage.outputs[module], self._stage.rules.get(module)
         if self._calls[module] == len(outputs):
             raise Lost("a layer is called once more when numbers are missing")
         out = copied(outputs[self._calls[module]])
         self._calls[module] += 1
         inputs = list(tensors((args, kwargs)))
-        if kind is None:
+        if rule is None:
             if any(map(_has_nan, inputs)):
                 self.ends.add(f"{self._stage.names[module]!r} ({type(module).__name__})")
             return out
-        marked = inputs[0].isnan().movedim(kind.dim, 0).flatten(1).any(1).cpu()
+        marked = inputs[0].isnan().movedim(rule.dim, 0).flatten(1).any(1).cpu()
         self.columns[module] = self.columns.get(module, torch.zeros_like(marked)) | marked
-        marks = marked.nonzero()[:, 0] if kind.unit is None else self._marks.get(module)
-        return out if marks is None else out.index_fill(kind.dim, marks.to(out.device), math.nan)
+        marks = marked.nonzero()[:, 0] if rule.unit is None else self._marks.get(module)
+        return out if marks is None else out.index_fill(rule.dim, marks.to(out.device), math.nan)
 
 
 def _mixed(units: Tensor) -> bool:

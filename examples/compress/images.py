@@ -70,7 +70,7 @@ def _images(table: tuple[Any, Any], most: int) -> Data:
     return Data((images,), torch.tensor(labels))
 
 
-def asked(text: str | None) -> argparse.Namespace:
+def read_arguments(text: str | None) -> argparse.Namespace:
     """Read an example's arguments: `images`, the name of a set, and `rows`."""
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", choices=SETS, default="digits", help="which set (default: digits)")

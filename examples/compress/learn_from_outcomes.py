@@ -1,9 +1,9 @@
 """Step 4: learn from real outcomes, when they arrive. Flights from New York, in 2013.
 
 Three copies of January's net predict each flight at its departure. One never learns. One learns from its own guesses:
-its target is what it believes more likely itself, which is known at once and teaches it nothing new. One waits for each
-flight to arrive, two hours or thirty, and learns what really happened. The table has the loss of the predictions as
-they were made at departure.
+its target is the outcome that it finds more likely, which is known at once and teaches it nothing new. One waits for
+each flight to arrive, two hours or thirty, and learns what really happened. The table has the loss of the predictions
+as they were made at departure.
 
     python examples/compress/learn_from_outcomes.py [--rows 100000]
 """
@@ -23,9 +23,8 @@ from deploy.learning.candidates import make_learner
 from learners.online.network import Network
 from shadowstream import FeedEvent
 
-SLICE_MS = (
-    2 * 3_600_000
-)  # what leaves within two hours is predicted together; then what arrived in that time is learned
+# All that leaves within two hours is predicted together; then all that arrived in that time is learned.
+SLICE_MS = 2 * 3_600_000
 WAYS = ["never learns", "own guesses", "real outcomes"]
 
 

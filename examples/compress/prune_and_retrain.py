@@ -8,7 +8,7 @@ channels that are removed make the file smaller and calls faster.
 """
 
 import torch
-from images import TRAINING, asked, folds, plain, tried
+from images import TRAINING, folds, plain, read_arguments, tried
 
 PRUNES = {
     "the 50 % smallest weights": "prune(amount=0.5)",
@@ -36,5 +36,5 @@ def main(images: str, rows: int) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    arguments = asked(__doc__)
+    arguments = read_arguments(__doc__)
     main(arguments.images, arguments.rows)

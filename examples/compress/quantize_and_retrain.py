@@ -7,7 +7,7 @@ that the artifact answers as the training form does (parity), and pruning and qu
 """
 
 import torch
-from images import TRAINING, asked, folds, plain, tried
+from images import TRAINING, folds, plain, read_arguments, tried
 
 INT4 = "quantize(int4, group=32, layers=linear)"  # convolutions keep float: fewer than 8 bits lose too much there
 RECIPES = {
@@ -44,5 +44,5 @@ def main(images: str, rows: int) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    arguments = asked(__doc__)
+    arguments = read_arguments(__doc__)
     main(arguments.images, arguments.rows)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from compressors.pruning.cuts import Place, kind_of
+from compressors.pruning.cuts import Place, cut_rule
 from compressors.pruning.groups import ATTENTIONS
 from compressors.pruning.shapes import SIZES, reshape, shapes
 from compressors.pruning.structured import Report, prune_structured
@@ -67,8 +67,8 @@ def test_models_of_another_making_have_no_shapes_between_them() -> None:
 def test_every_attribute_that_a_cut_changes_is_one_that_shapes_know() -> None:
     modules: list[nn.Module] = [nn.Linear(2, 2), nn.Conv1d(2, 2, 1), nn.Conv2d(2, 2, 1, groups=2)]
     modules += [nn.BatchNorm1d(2), nn.BatchNorm2d(2), nn.LayerNorm(2)]
-    kinds = [kind for module in modules if (kind := kind_of(module))]
-    assert len(kinds) == len(modules)
-    assert {name for kind in kinds for name in (*kind.unit_sizes, *kind.column_sizes)} <= SIZES
+    rules = [rule for module in modules if (rule := cut_rule(module))]
+    assert len(rules) == len(modules)
+    assert {name for rule in rules for name in (*rule.unit_sizes, *rule.column_sizes)} <= SIZES
     assert {name for form in ATTENTIONS for name in form.sizes} <= SIZES
-    assert Place(modules[0], "units", kinds[0]).size == 2
+    assert Place(modules[0], "units", rules[0]).size == 2
