@@ -59,7 +59,7 @@ def running(path: Path, settings: Settings, say: Say, *, fresh: bool, replay: bo
     folder = Path(settings.registry.path).resolve() / pipeline.name
     say("starting broker, store and actors")
     with (
-        provided(settings, folder, lambda _: None, fresh=fresh, mark=FIRST_VERSION) as services,
+        provided(settings, folder, say, fresh=fresh, mark=FIRST_VERSION) as services,
         closing(Store(services.settings.redis)) as store,
     ):
         settings, registry = services.settings, Registry(folder)
