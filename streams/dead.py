@@ -22,7 +22,7 @@ REASON_CHARS = 2_000
 HEADER = "header:"  # prefix of the names of the refused record's own headers
 REPLAYED = "replayed"
 # what differs between two reasons of one kind: quoted values and numbers, but not the name of a field or header
-VALUES = re.compile(r"((?:field|header) '[^']*')|'[^']*'|\"[^\"]*\"|-?\d[\d.]*")
+VALUES = re.compile(r"((?:field|header) '[^']*'|UTF-8)|'[^']*'|\"[^\"]*\"|-?\d[\d.]*")
 TRANSACTION_LETTERS = 200  # replayed in one transaction
 
 
