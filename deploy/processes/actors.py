@@ -19,6 +19,7 @@ from streams.errors import ShadowstreamError
 
 BLOCK_MS = {"distiller": 5, "evaluator": 5, "conductor": 5}  # between looks at the registry, whose files wake nobody
 BLOCK_OTHERS_MS = 20  # the broker or the store wakes these
+START_TRIES, TIMED_OUT = 5, "timed out during startup"
 LOCAL: dict[str, Any] = {
     "include_dashboard": False,
     "object_store_memory": 100 << 20,  # bytes; no event or model goes through Ray
@@ -54,6 +55,18 @@ class Actor:
 _Remote: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=2)(Actor)
 
 
+def _init(address: str | None) -> None:
+    """Connect to the cluster at `address`, or start a local one; Ray gives that 30 s, which a busy machine may pass."""
+    local = LOCAL if address is None else {}
+    for left in reversed(range(START_TRIES)):
+        try:
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=True, **local)
+            return
+        except Exception as wrong:  # Ray raises the bare class here
+            if not left or TIMED_OUT not in str(wrong):
+                raise
+
+
 @contextmanager
 def started(plan: Plan, address: str | None) -> Iterator["System"]:
     """Start a process for every role; they import what they need while the caller goes on.
@@ -61,8 +74,7 @@ def started(plan: Plan, address: str | None) -> Iterator["System"]:
     Leaving the `with` ends them, and Ray where it was started here: `address` is that of a running cluster, and None
     starts a local one.
     """
-    local = LOCAL if address is None else {}
-    ray.init(address=address, logging_level=logging.ERROR, log_to_driver=True, **local)
+    _init(address)
     try:
         now = time.time_ns()
         system = System({role: _Remote.options(name=f"{role}-{now}").remote(role, plan) for role in names(plan)})
