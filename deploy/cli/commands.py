@@ -154,4 +154,4 @@ def _replay(path: Path, settings: config.Settings, *, fresh: bool, as_json: bool
             f"{summary.promotions} promotions; {summary.seconds:.0f} s"
         )
     if not summary.balanced or summary.lost or summary.doubled:
-        raise ShadowstreamError("the audit does not balance")
+        raise ShadowstreamError("an equation does not hold, events are lost or samples doubled; the tables say which")

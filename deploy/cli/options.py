@@ -7,6 +7,14 @@ import msgspec
 import typer
 
 from deploy import config
+from deploy.operate.compressing import check_file
+
+
+def _writable(path: Path | None) -> Path | None:
+    """Return the path of a file to write."""
+    check_file(path)
+    return path
+
 
 FeedFile = Annotated[Path, typer.Argument(help="A pipeline.py or a feed.py.")]
 PipelineFile = Annotated[Path, typer.Argument(help="The file that defines the pipeline, such as pipeline.py.")]
@@ -15,7 +23,7 @@ ConfigFile = Annotated[
     typer.Option("--config", help="Settings; default: shadowstream.toml beside the pipeline or feed."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
-Picture = Annotated[Path | None, typer.Option(help="Write the live view to this file, as an SVG.")]
+Picture = Annotated[Path | None, typer.Option(callback=_writable, help="Write the live view to this file, as an SVG.")]
 Who = Annotated[str | None, typer.Option(help="Who does it; kept with the reason. Default: your user name.")]
 Why = Annotated[str, typer.Option(help="The reason, which is kept with the feed.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]

@@ -19,6 +19,7 @@ from compressors.artifact.format import Description
 from compressors.artifact.manifest import origin
 from compressors.artifact.stored import Stored
 from compressors.recipe import PruneStructured, Recipe
+from deploy.console.view import compared
 from streams.errors import ConfigError
 
 
@@ -34,10 +35,8 @@ def show(console: Console, description: Description) -> None:
         _line(console, f"every weight of {name} is zero: prune with scope=lamp or scope=layer keeps some")
     for name, why in description.left.items():
         _line(console, f"in float: {name or 'the model itself'} ({why})")
-    times = description.float_bytes / description.bytes
-    size = f"{times:.1f} times smaller" if times >= 1 else f"{1 / times:.1f} times larger"
     console.print(
-        f"{description.bytes:,} bytes, in float {description.float_bytes:,}: {size}; "
+        f"{compared(description.bytes, description.float_bytes)}; "
         f"{description.sparsity:.1%} of the compressed weights are zero; format {description.format}, digest "
         f"{description.digest[:16]}"
     )

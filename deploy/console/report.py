@@ -8,7 +8,7 @@ from rich.table import Table
 
 from compressors.artifact.format import Description
 from deploy.console.counters import ENDED, table
-from deploy.console.view import months, versions
+from deploy.console.view import compared, months, versions
 from deploy.monitor import View
 from deploy.registry.kinds import COUNTERS, RUN_FIGURES
 from deploy.registry.learned import Equation
@@ -18,17 +18,14 @@ from deploy.run.summary import Speeds, Summary
 def size(described: Description) -> str:
     """Return how an artifact's compressed weights are stored, and how large it is, as one line."""
     numbers = ", ".join(sorted({weight.weights for weight in described.weights.values()})) or "none"
-    smaller = described.float_bytes / described.bytes
-    return (
-        f"compressed weights: {numbers}, {100 * described.sparsity:.0f} % of them zero; {described.bytes:,} bytes, "
-        f"in float {described.float_bytes:,}: {smaller:.1f} times smaller"
-    )
+    sizes = compared(described.bytes, described.float_bytes)
+    return f"compressed weights: {numbers}, {100 * described.sparsity:.0f} % of them zero; {sizes}"
 
 
 def figures(summary: Summary) -> Table:
     """Lay out what became of everything that was published, under the names that `--json` has."""
     counts = {name: getattr(summary, name) for name in ENDED}
-    return table("what became of it all", counts, RUN_FIGURES | COUNTERS)
+    return table("what became of every event and candidate", counts, RUN_FIGURES | COUNTERS)
 
 
 def show(console: Console, view: View, equations: list[Equation], described: Description, speed: Speeds) -> None:

@@ -55,6 +55,13 @@ def cell(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
+def compared(stored_bytes: int, float_bytes: int) -> str:
+    """Return a stored size beside that in float, in words."""
+    times = float_bytes / stored_bytes
+    factor = f"{times:.1f} times smaller" if times >= 1 else f"{1 / times:.1f} times larger"
+    return f"{stored_bytes:,} bytes, in float {float_bytes:,}: {factor}"
+
+
 def title_of(metric: MetricName) -> str:
     """Return a metric's name with its unit."""
     return f"{metric.name}, {metric.unit}" if metric.unit else metric.name

@@ -68,13 +68,15 @@ def advise_pipeline(
 
 
 def check_file(path: Path | None) -> None:
-    """Refuse a file in a folder that does not exist, before the work whose result it is for.
+    """Refuse a path at which no file can be made, before the work whose result it is for.
 
     Raises:
         ConfigError: names the file.
     """
     if path is not None and not path.parent.is_dir():
         raise ConfigError(f"cannot write {path}: there is no folder {path.parent}")
+    if path is not None and path.is_dir():
+        raise ConfigError(f"cannot write {path}: it is a folder")
 
 
 @contextmanager

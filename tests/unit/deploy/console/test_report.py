@@ -1,5 +1,7 @@
 """The tables at the end of a run."""
 
+from dataclasses import replace
+
 import msgspec
 
 from compressors.artifact.format import Description
@@ -26,6 +28,7 @@ def test_the_size_names_the_numbers_that_were_stored() -> None:
     )
     assert size(described("int8", "bfloat16")).startswith("compressed weights: bfloat16, int8, ")
     assert size(described()).startswith("compressed weights: none, ")
+    assert size(replace(described(), float_bytes=500)).endswith("in float 500: 2.0 times larger")
 
 
 def test_what_became_of_it_all_is_shown_under_the_names_of_the_json() -> None:
