@@ -55,7 +55,7 @@ def remove_units(
 def why_left(removed: tuple[Report, ...]) -> str:
     """Return the reasons why units were left in the model, as one text."""
     reasons = [f"{name or 'the model'}: {why}" for report in removed for name, why in report.left.items()]
-    return "; ".join(reasons) or "the model has none of those that were asked for"
+    return "; ".join(reasons) or "the model has none of this kind"
 
 
 def carry_out(

@@ -57,6 +57,7 @@ def advise(
 
     Raises:
         ValueError: no recipes, or fewer than two rows. A recipe that fails is no error: its trial has the reason.
+        OSError: the notes cannot be read or written.
 
     >>> import torch
     >>> rows = Data((torch.eye(4).repeat(20, 1),), torch.tensor([0.0, 0.0, 1.0, 1.0]).repeat(20))

@@ -53,7 +53,7 @@ def cut_rule(module: nn.Module) -> CutRule | None:
 
 
 def _conv(module: nn.Module) -> CutRule | None:
-    """Return how a convolution is cut; a depthwise one follows. Other groups would have to stay equally large: None."""
+    """Return how a convolution is cut, None if it has groups but is not depthwise: those must stay equally large."""
     dim = -2 if isinstance(module, nn.Conv1d) else -3
     if module.groups == 1:
         return CutRule("channels", dim, (_FEATURES,), ("in_channels",), _ROWS, ("out_channels",))

@@ -87,7 +87,7 @@ def _units(stage: Stage, module: nn.Module) -> int:
 def families(stage: Stage, readers: Mapping[Source, Columns]) -> tuple[list[Family], dict[str, str]]:
     """Return the families, and the sources that belong to none: by name, with the reason.
 
-    `readers` are those of `Stage.follow`.
+    `readers` are those of `Stage.trace`.
     """
     by_sources: dict[tuple[Source, ...], list[_Group]] = defaultdict(list)
     for group in _groups(stage, readers):

@@ -71,7 +71,7 @@ def prune_structured(model: nn.Module, step: PruneStructured, inputs: tuple[Tens
 
 def _prune(stage: Stage, step: PruneStructured) -> tuple[list[Cut], dict[str, str]]:
     all_sources = sources(stage)
-    readers, lost = stage.follow(all_sources)
+    readers, lost = stage.trace(all_sources)
     whole, unlike = families(stage, readers)
     left = unlike | {source.name: why for source, why in lost.items()}
     cuts: list[Cut] = []

@@ -77,7 +77,7 @@ class Stage:
         """Return whether the forward called the module."""
         return bool(self.outputs[module])
 
-    def follow(self, sources: Iterable[Source]) -> tuple[dict[Source, Columns], dict[Source, str]]:
+    def trace(self, sources: Iterable[Source]) -> tuple[dict[Source, Columns], dict[Source, str]]:
         """Return for each source, by each module that reads it, what each column (F,) reads: a unit, or CLEAN.
 
         The second value has the sources that are lost, and why: their units arrive where they cannot be cut, or mixed,
@@ -161,7 +161,7 @@ class _Run:
             with instead(stage.stations, lambda module: partial(self._answer, module)), step_by_step():
                 output = stage.model(*copied(stage.inputs))
         except TROUBLE as wrong:
-            raise Lost(f"its forward cannot be followed: {wrong}") from wrong
+            raise Lost(f"its forward cannot be traced: {wrong}") from wrong
         if any(self._calls[m] != len(outputs) for m, outputs in stage.outputs.items()):
             raise Lost("its forward takes another path when numbers are missing")
         if any(map(_has_nan, tensors(output))):

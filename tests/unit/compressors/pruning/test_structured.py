@@ -1,4 +1,4 @@
-"""Structured pruning: what is removed is gone, what is kept answers as before, what cannot be followed is named."""
+"""Structured pruning: what is removed is gone, what is kept answers as before, what cannot be traced is named."""
 
 import pytest
 import torch
@@ -219,7 +219,7 @@ class Odd(nn.Module):
         return torch.stack(parts).sum(0)
 
 
-def test_what_cannot_be_followed_is_left_and_named_and_the_rest_goes() -> None:
+def test_what_cannot_be_traced_is_left_and_named_and_the_rest_goes() -> None:
     _, report = pruned(Odd, (torch.randn(3, 4),))
     assert {cut.layer for cut in report.layers} == {"gate", "up", "turned", "after"}
     for layer, why in {
@@ -277,7 +277,7 @@ class Hidden(nn.Module):
         return out
 
 
-def test_what_was_followed_wrongly_is_put_back() -> None:
+def test_what_was_traced_wrongly_is_put_back() -> None:
     model, report = pruned(Hidden, (torch.randn(16, 4),))
     assert "a way that was not found" in report.left["a"]
     assert all(map(torch.equal, model.state_dict().values(), seeded(Hidden).state_dict().values()))
