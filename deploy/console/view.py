@@ -27,6 +27,7 @@ NAMES = {
     "shadow": "shadow",
 }
 SHOWN = 10  # candidates in the live view
+NO_YEAR = slice(5, None)  # of a date
 ENDED = {
     Decision.FUTILE: "refused: unlikely to win",
     Decision.NOT_PROVEN: "refused: not proven in time",
@@ -118,9 +119,7 @@ def draw(view: View) -> Panel:
     if view.closing:
         parts += ["", Text("the feed has ended: its windows are being closed")]
     subtitle = f"running for {view.seconds:.0f} s" if view.seconds else None
-    return Panel(
-        Group(*parts), title=f"[bold]shadowstream[/bold] · {escape(view.name)}", subtitle=subtitle, padding=(1, 2)
-    )
+    return Panel(Group(*parts), title=f"[bold]shadowstream[/bold] · {escape(view.name)}", subtitle=subtitle, padding=1)
 
 
 def _progress(view: View) -> Table:
@@ -182,8 +181,9 @@ def _candidates(view: View) -> Table:
         justify: JustifyMethod = "right" if title in (change, "samples") else "left"
         table.add_column(Text(title, "dim"), justify=justify, no_wrap=title != "what became of it")
     for candidate in view.candidates[-SHOWN:]:
-        text, style, *others = fate_of(candidate, view)
-        table.add_row(str(candidate.number), day(candidate.at_ms), escape(text), *others, style=style)
+        text, style, date, *others = fate_of(candidate, view)
+        days = day(candidate.at_ms)[NO_YEAR], date[NO_YEAR]  # the line at the top has the year; 80 columns have no room
+        table.add_row(str(candidate.number), days[0], escape(text), days[1], *others, style=style)
     return table
 
 

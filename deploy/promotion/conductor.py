@@ -22,7 +22,7 @@ def promote(verdict: Verdict, candidate: Candidate, number: int) -> Champion:
         at_ms=verdict.at_ms,
         learned=candidate.learned,
         engine=candidate.engine,
-        evidence=f"W = e^{verdict.log_wealth:.1f} ≥ e^{verdict.log_needed:.1f} after {verdict.samples} samples",
+        evidence=f"e^{verdict.log_wealth:.1f} of e^{verdict.log_needed:.1f} after {verdict.samples:,} samples",
     )
 
 

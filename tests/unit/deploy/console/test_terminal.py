@@ -13,22 +13,26 @@ from deploy.registry.records import MetricName, TrialNote
 from tests.unit.deploy.console.views import candidate, metrics, view
 
 
-def drawn(look: View) -> str:
+def drawn(look: View, width: int = 104) -> str:
     out = StringIO()
-    Console(file=out, width=104).print(draw(look))
+    Console(file=out, width=width).print(draw(look))
     return out.getvalue()
 
 
 def test_a_candidate_takes_one_line_that_says_what_became_of_it() -> None:
     text = drawn(view())
-    assert [line.split() for line in text.splitlines() if "2013-02-01" in line] == [
-        ["│", "0", "2013-02-01", "became", "v1", "2013-02-10", "-0.0086", "e^4.1", "of", "e^3.9", "2,112", "│"]
+    assert [line.split() for line in text.splitlines() if "02-01 " in line] == [
+        ["│", "0", "02-01", "became", "v1", "02-10", "-0.0086", "e^4.1", "of", "e^3.9", "2,112", "│"]
     ]
     for part in ("refused: unlikely to win", "being tested", "e^1.7 of e^3.9", "waits for its test", "v1, for 14 days"):
         assert part in text
     assert fate_line(candidate(0), view()) == (
         "became v1 on 2013-02-10: log loss -0.0086 nats a sample, evidence e^4.1 of e^3.9 after 2,112 samples"
     )
+
+
+def test_in_80_columns_no_word_is_cut() -> None:
+    assert "…" not in drawn(view(), width=80)
 
 
 def test_metrics_are_named_as_the_task_names_them() -> None:

@@ -56,7 +56,7 @@ def champion(number: int, made_of: int | None) -> Champion:
     at_ms = BEGIN_MS + 9 * DAY_MS if number else 0
     return Champion(
         number=number, artifact=f"{number}" * 64, candidate=made_of, offset=(0.0,), at_ms=at_ms, learned=7_000 * number,
-        evidence="W = e^4.1 ≥ e^3.9 after 2112 samples" if number else "history",
+        evidence="e^4.1 of e^3.9 after 2,112 samples" if number else "history",
     )  # fmt: skip
 
 
