@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors.pruning.cuts import Place
-from compressors.pruning.trace import Columns, Source, Stage
+from compressors.pruning.trace import Columns, Part, Source, Stage
 
 Node = tuple[Source, int]  # one unit
 
@@ -58,7 +58,7 @@ def sources(stage: Stage) -> list[Source]:
     heads = [source for module in stage.names for form in ATTENTIONS if (source := _heads(stage, module, form))]
     taken = {module for source in heads for module, _ in source.parts}
     return heads + [
-        Source(stage.names[m], rule.unit, ((m, torch.arange(Place(m, "units", rule).size)[:, None]),), m)
+        Source(stage.names[m], rule.unit, (Part(m, torch.arange(Place(m, "units", rule).size)[:, None]),), m)
         for m, rule in stage.rules.items()
         if rule.unit and m not in taken
     ]
@@ -76,7 +76,7 @@ def _heads(stage: Stage, module: nn.Module, form: Attention) -> Source | None:
     rows = [torch.arange(packed * width).view(packed, count, -1).transpose(0, 1).flatten(1) for width in widths]
     sizes = ((name, size) for name in form.sizes if isinstance(size := getattr(module, name, None), int))
     per_head = tuple((name, size // count) for name, size in sizes)
-    return Source(stage.names[module], "heads", tuple(zip(parts, rows, strict=True)), module, per_head)
+    return Source(stage.names[module], "heads", tuple(map(Part, parts, rows)), module, per_head)
 
 
 def _units(stage: Stage, module: nn.Module) -> int:

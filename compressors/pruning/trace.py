@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,24 +23,33 @@ from compressors.pruning.cuts import cut_rule
 from compressors.pruning.hooks import Reads, copied, instead, step_by_step, tensors
 
 TROUBLE = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-CLEAN, MIXED = -1, -2
-Columns = dict[nn.Module, Tensor]
+"""What a forward may raise where numbers are missing or tensors were cut."""
+
+CLEAN, MIXED = -1, -2  # of a column: it reads no unit, or more than one
+Columns = dict[nn.Module, Tensor]  # what each column (F,) of a module reads
+
+
+class Part(NamedTuple):
+    """A module, and which of its outputs each of n units consists of: `index` is (n, k)."""
+
+    module: nn.Module
+    index: Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Units that can be removed one by one: unit u is the outputs `index[u]` of each of `parts`, `index` is (n, k)."""
+    """Units that can be removed one by one: unit u is the outputs `index[u]` of each of the parts."""
 
     name: str
     unit: str
-    parts: tuple[tuple[nn.Module, Tensor], ...]
+    parts: tuple[Part, ...]
     owner: nn.Module
     sizes: tuple[tuple[str, int], ...] = ()  # more attributes of the owner, and the size of one unit in each
 
     @property
     def count(self) -> int:
         """The number of units."""
-        return len(self.parts[0][1])
+        return len(self.parts[0].index)
 
 
 class Stage:
