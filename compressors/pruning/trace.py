@@ -30,15 +30,15 @@ Columns = dict[nn.Module, Tensor]  # what each column (F,) of a module reads
 
 
 class Part(NamedTuple):
-    """A module, and which of its outputs each of n units consists of: `index` is (n, k)."""
+    """A module, and which of its `outputs` (n, k), by index, each of n units consists of."""
 
     module: nn.Module
-    index: Tensor
+    outputs: Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Units that can be removed one by one: unit u is the outputs `index[u]` of each of the parts."""
+    """Units that can be removed one by one: unit u is the `outputs[u]` of each of the parts."""
 
     name: str
     unit: str
@@ -49,7 +49,7 @@ class Source:
     @property
     def count(self) -> int:
         """The number of units."""
-        return len(self.parts[0].index)
+        return len(self.parts[0].outputs)
 
 
 class Stage:
