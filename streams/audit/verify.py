@@ -196,7 +196,7 @@ class _Case:
 
     def _may_be(self, group: Result, t_ms: int) -> bool:
         seen = [one for part in self._outcomes.values() for one in part]
-        outcomes = [self._history.outcome(one, Leeway.OWN, self._shard)._replace(optional=True) for one in seen]
+        outcomes = [self._history.outcome(one, Leeway.ENDED, self._shard)._replace(optional=True) for one in seen]
         prediction = PredictionArrival(t_ms, self._shard.watermark_ms)
         return any(group == one for one in possible(prediction, [outcomes], self._rules, closed=True))
 
