@@ -150,6 +150,7 @@ class Session:
         self._names = [one.name for one in self._made.get_inputs()]
         self._outputs = [self._made.get_outputs()[0].name]
         self._run = getattr(self._made, "_sess", self._made).run  # without run's checks in Python: 2.5 of 47 µs
+        self._options = runtime.RunOptions()  # made once: 1.3 µs a run
 
     def warm_up(self) -> None:
         """Answer a row of zeros: the first call allocates.
@@ -165,8 +166,8 @@ class Session:
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Return the first output; an input too few or too many is an error of onnxruntime's."""
-        rows = dict(zip(self._names, [t.numpy() for t in inputs], strict=True))
-        return torch.from_numpy(self._run(self._outputs, rows, None)[0])
+        rows = dict(zip(self._names, map(Tensor.numpy, inputs), strict=True))
+        return torch.from_numpy(self._run(self._outputs, rows, self._options)[0])
 
 
 ONNX = ("onnx", "onnxscript", "onnxruntime")
