@@ -119,7 +119,7 @@ class Running:
     @property
     def line(self) -> str:
         """Say what answers, and how near it is to the artifact."""
-        return self.by if self.proof is None else f"{self.by}; proof {self.proof:.4f}"
+        return self.by if self.proof is None else f"{self.by}; {self.proof:.4f} from the artifact's answers"
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Return the raw outputs (N, K). If the engine fails where torch does not, torch goes on for good."""

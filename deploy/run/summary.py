@@ -60,7 +60,7 @@ class Speeds(Struct, frozen=True):
         """All of it as one line."""
         times = ", ".join(f"{one.times:.1f}" for one in self.by_rows)
         rows = ", ".join(str(one.rows) for one in self.by_rows)
-        proof = "" if self.proof is None else f"; proof {self.proof:.4f}"
+        proof = "" if self.proof is None else f"; {self.proof:.4f} from the artifact's answers"
         return f"v{self.version}, {self.by}: {times} times float32 torch at {rows} rows{proof}"
 
 
