@@ -6,7 +6,7 @@ Owns words and layout. Does not know where the letters are.
 import msgspec
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from deploy.operate.dead import Listing, Replayed, row
 from streams.dead import Refusal
@@ -54,7 +54,8 @@ def _reasons(listing: Listing) -> Table:
 
 
 def _rows(listing: Listing) -> Table:
-    table = Table("position", "reason", "event time", "bytes", "refused at", "copies", "replayed")
+    position = Column("position", overflow="fold")  # whole, however narrow the terminal: `dead show` takes it
+    table = Table(position, "reason", "event time", "bytes", "refused at", "copies", "replayed")
     for one in listing.rows:
         size = "-" if one.bytes < 0 else f"{one.bytes:,}"
         replayed = "✓" if one.replayed else ""
