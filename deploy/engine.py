@@ -98,6 +98,7 @@ def _kept(registry: Registry, path: Path) -> Template | None:
         kept = msgspec.json.decode(data or b"", type=Kept)
         known = None if kept.template is None else read(registry.get(kept.template))
     except (msgspec.DecodeError, RegistryError, EngineError):
+        path.unlink(missing_ok=True)  # so that the next export takes its place
         return None
     if known is None:
         raise Unexportable(kept.refused)
