@@ -24,7 +24,7 @@ short-whole long-whole: $(VENV)/ready
 	$(PYTEST) -m '$(MARK)' tests/e2e tests/contract
 
 short-parts long-parts: $(VENV)/ready
-	$(PYTEST) -m '$(MARK)' tests/integration
+	$(PYTEST) -m '$(MARK)' tests/integration tests/cases
 
 short-pure long-pure: $(VENV)/ready
 	nice -n 5 $(PYTEST) -m '$(MARK)' tests/unit tests/property --ignore=tests/unit/compressors
