@@ -6,6 +6,7 @@
     steps.py       the steps: prune, prune_structured, quantize, retrain, distill
     errors.py      every error that compression raises
     data.py        rows to learn and measure on, and what compression needs of a task
+    norms.py       training norms on any number of rows, and leaving frozen ones alone
     internals.py   torch's private parts, and the versions of torch that have them
     form.py        the training form of a model: layers under masks and fake quantization
     checks.py      refusals of models, rows and tasks that do not fit each other

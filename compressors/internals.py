@@ -32,10 +32,20 @@ def check(installed: str) -> None:
 
 check(version("torch"))
 
-from torch.nn.modules.linear import NonDynamicallyQuantizableLinear  # noqa: E402 an untested version may lack it
+from torch.nn.modules.batchnorm import _NormBase as Norm  # noqa: E402 an untested version may lack it
+from torch.nn.modules.instancenorm import _InstanceNorm as InstanceNorm  # noqa: E402
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
-__all__ = ["EXPORTER_LOGGER", "TO_PYTHON", "NonDynamicallyQuantizableLinear", "TorchDispatchMode"]
+__all__ = [
+    "EXPORTER_LOGGER",
+    "TO_PYTHON",
+    "InstanceNorm",
+    "NonDynamicallyQuantizableLinear",
+    "Norm",
+    "TorchDispatchMode",
+    "dims_of_one",
+]
 
 TO_PYTHON = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.equal.default)
 """The operators by which Python reads a tensor's number, as `.item()` and `if tensor:` do."""
@@ -61,6 +71,11 @@ def lerp_(means: list[Tensor], values: list[Tensor], share: float) -> None:
 def matrix_names(layer: nn.RNNBase) -> tuple[str, ...]:
     """Return the names of a recurrent layer's matrices."""
     return tuple(name for name in layer._flat_weights_names if name.startswith("weight"))
+
+
+def dims_of_one(norm: InstanceNorm) -> int:
+    """Return the number of dimensions of an instance norm's input without a batch."""
+    return int(norm._get_no_batch_dim())
 
 
 @contextmanager
