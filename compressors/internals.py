@@ -75,7 +75,7 @@ def matrix_names(layer: nn.RNNBase) -> tuple[str, ...]:
 
 def dims_of_one(norm: InstanceNorm) -> int:
     """Return the number of dimensions of an instance norm's input without a batch."""
-    return int(norm._get_no_batch_dim())
+    return int(norm._get_no_batch_dim())  # type: ignore[no-untyped-call]
 
 
 @contextmanager
