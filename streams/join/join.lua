@@ -12,7 +12,8 @@
 -- is slow here. Numbers are formatted by %.0f: `..` would round them to 14 digits.
 local FORMAT, CLOSE, DROP, CHUNK, ENTRY, ENTRY_BYTES = '3', 256, 512, 1000, 16, 4000
 local m, e, w, g, s = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local T, NEXT, LAST, CRC, RECORDS, REJECTED, HOLES, LOST, ENDED = 1, 2, 3, 4, 6, 7, 8, 9, 10 -- of a partition (5: start)
+local T, NEXT, LAST, CRC, RECORDS, REJECTED, HOLES, LOST, ENDED, HELD = 1, 2, 3, 4, 6, 7, 8, 9, 10, 12
+-- of a partition (5: start, 11: since)
 
 local meta, tps, notes = {}, {}, 0
 local fields = redis.call('HGETALL', m)
@@ -335,6 +336,7 @@ for i, move in ipairs(moves) do
     tp[ENDED] = (move[13] == 1 or (tp[ENDED] == 1 and move[3] == move[2])) and 1 or 0
     tp[NEXT], tp[T] = move[3], math.max(tp[T], move[6])
     if move[4] >= 0 then tp[LAST], tp[CRC] = move[4], move[5] end
+    if move[14] then tp[HELD] = move[14] end
     if move[4] == -2 then tp[LAST], tp[CRC] = -1, 0 end
     tp[RECORDS], tp[REJECTED] = tp[RECORDS] + move[7], tp[REJECTED] + move[8]
     tp[HOLES], tp[LOST] = tp[HOLES] + move[9], tp[LOST] + move[10]

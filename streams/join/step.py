@@ -27,7 +27,7 @@ class Move(Struct, array_like=True):
     `last` and `crc` are offset and checksum of the last record read (-1: there is none); `t_ms` is the largest event
     time (-1: there is none). `records`, `rejected`, `holes` and `lost` count offsets; shard 0 alone counts those that
     hold no event. `idle` claims that nothing more comes for now, `ended` that a feed that has ended was read to its
-    end.
+    end. `held` is what the shard is to keep of refused positions without a letter of their own (None: what it keeps).
     """
 
     tp: str
@@ -43,6 +43,7 @@ class Move(Struct, array_like=True):
     outcomes: int = 0
     idle: int = 0
     ended: int = 0
+    held: str | None = None
 
 
 class Rules(Struct, array_like=True, frozen=True):
@@ -119,6 +120,7 @@ class PartitionState(Struct, array_like=True, frozen=True):
     lost: int = 0
     ended: int = 0
     since_ms: int = 0
+    held: str = ""
 
 
 class ShardState(Struct, array_like=True, frozen=True):
