@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -52,6 +53,17 @@ TO_PYTHON = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.equal.de
 
 EXPORTER_LOGGER = "torch.onnx._internal.exporter._registration"
 """The logger that names the packages whose operators the ONNX exporter misses."""
+
+
+PLAINLY = torch._C._disabled_torch_function_impl
+"""A tensor class's `__torch_function__`: its operations arrive in `__torch_dispatch__` alone."""
+
+Kind = TypeVar("Kind", bound=Tensor)
+
+
+def without_numbers(kind: type[Kind], shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Kind:
+    """Return a tensor of a class that has a `__torch_dispatch__`, of this shape and type, but without memory."""
+    return torch.Tensor._make_wrapper_subclass(kind, shape, dtype=dtype, device=device)
 
 
 def int8_product(a: Tensor, b: Tensor) -> Tensor:

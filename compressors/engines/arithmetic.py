@@ -60,7 +60,12 @@ def _watching(model: nn.Module, ranges: dict[str, Range], tokens: list[bool]) ->
         tokens.append(x.dim() > 2)
 
     layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, Int8Linear)]
-    hooks = [layer.register_forward_pre_hook(lambda _, args, name=name: seen(name, args[0])) for name, layer in layers]
+    hooks = [
+        layer.register_forward_pre_hook(
+            lambda _, args, named, name=name: seen(name, *args, *named.values()), with_kwargs=True
+        )
+        for name, layer in layers
+    ]
     try:
         yield
     finally:
@@ -123,7 +128,7 @@ class _Whole(nn.Module):
         columns = whole if signed else (whole.int() + ZERO).to(torch.uint8)
         self.register_buffer("columns", columns.contiguous())
         self.register_buffer("scale", layer.scale.reshape(-1))
-        self.register_buffer("bias", layer.bias)
+        self.register_buffer("bias", layer.bias_tensor)
         zeros = torch.full((columns.shape[1],), ZERO, dtype=torch.uint8)
         self.register_buffer("weight_zero", None if signed else zeros)
 
@@ -149,15 +154,15 @@ class RowLinear(_Whole):
         self.register_buffer("one", torch.tensor(1.0))
         self.register_buffer("zero", torch.tensor(ZERO, dtype=torch.uint8))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Map (..., I) to (..., O)."""
-        rows = x.reshape(-1, self.columns.shape[0])
+        rows = input.reshape(-1, self.columns.shape[0])
         scale = row_scale(rows, 1)
         scaled = (rows, scale.reshape(-1), self.zero.expand(rows.shape[0]))
         whole = torch.onnx.ops.symbolic("QuantizeLinear", scaled, {"axis": 0}, dtype=torch.uint8, shape=rows.shape)
         out = self.product(whole, self.one, self.zero, None) * scale
         out = out if self.bias is None else out + self.bias
-        return out.reshape(*x.shape[:-1], self.columns.shape[1])
+        return out.reshape(*input.shape[:-1], self.columns.shape[1])
 
 
 class RangeLinear(_Whole):
@@ -176,7 +181,9 @@ class RangeLinear(_Whole):
         self.register_buffer("step", torch.tensor(largest / steps))
         self.register_buffer("zero", torch.tensor(zero, dtype=torch.uint8))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Map (..., I) to (..., O)."""
-        whole = torch.onnx.ops.symbolic("QuantizeLinear", (x, self.step, self.zero), dtype=torch.uint8, shape=x.shape)
+        whole = torch.onnx.ops.symbolic(
+            "QuantizeLinear", (input, self.step, self.zero), dtype=torch.uint8, shape=input.shape
+        )
         return self.product(whole, self.step, self.zero, self.bias)

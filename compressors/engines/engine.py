@@ -59,11 +59,13 @@ class FloatLinear(nn.Module):
         self.kind = kind
         weight = _whole(layer).float() * layer.scale.t()
         self.register_buffer("weight", weight.to(kind), persistent=False)
-        self.register_buffer("bias", None if layer.bias is None else layer.bias.to(kind), persistent=False)
+        self.register_buffer(
+            "bias", None if layer.bias_tensor is None else layer.bias_tensor.to(kind), persistent=False
+        )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Map (..., I) to (..., O)."""
-        return F.linear(x.to(self.kind), self.weight, self.bias).to(x.dtype)
+        return F.linear(input.to(self.kind), self.weight, self.bias).to(input.dtype)
 
 
 class NBitsLinear(nn.Module):
@@ -85,16 +87,16 @@ class NBitsLinear(nn.Module):
         padded = F.pad(_whole(layer), (0, blocks * self.block - self.inputs))
         self.register_buffer("packed", (padded.int() + 128).to(torch.uint8).reshape(-1, blocks, self.block))
         self.register_buffer("scale", layer.scale.t().repeat(1, blocks))
-        self.register_buffer("bias", layer.bias)
+        self.register_buffer("bias", layer.bias_tensor)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Map (..., I) to (..., O)."""
         return torch.onnx.ops.symbolic(
             "com.microsoft::MatMulNBits",
-            (x, self.packed, self.scale, None, None, self.bias),
+            (input, self.packed, self.scale, None, None, self.bias),
             {"K": self.inputs, "N": self.outputs, "bits": 8, "block_size": self.block, "accuracy_level": 4},
             dtype=torch.float32,
-            shape=(*x.shape[:-1], self.outputs),
+            shape=(*input.shape[:-1], self.outputs),
             version=1,
         )
 

@@ -45,13 +45,13 @@ class IntegerLinear(nn.Module):
         whole = layer.columns.to(torch.int8)
         self.register_buffer("columns", whole if signed else (whole.int() + ZERO).to(torch.uint8), persistent=False)
         self.register_buffer("scale", layer.scale, persistent=False)
-        self.register_buffer("bias", layer.bias, persistent=False)
+        self.register_buffer("bias", layer.bias_tensor, persistent=False)
         self.register_buffer("zero", torch.tensor(ZERO, dtype=torch.uint8), persistent=False)
         self.zeros = () if signed else (self.zero,)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Map (..., I) to (..., O)."""
-        rows = x.reshape(-1, self.columns.shape[0])
+        rows = input.reshape(-1, self.columns.shape[0])
         scale = row_scale(rows, 1)
         scaled = (rows, scale.reshape(-1), self.zero.expand(rows.shape[0]))
         whole = torch.onnx.ops.symbolic("QuantizeLinear", scaled, {"axis": 0}, dtype=torch.uint8, shape=rows.shape)
@@ -59,7 +59,7 @@ class IntegerLinear(nn.Module):
         sums = torch.onnx.ops.symbolic(
             "MatMulInteger", factors, dtype=torch.int32, shape=(rows.shape[0], self.columns.shape[1])
         )
-        return rescale(sums, scale, self.scale, self.bias).reshape(*x.shape[:-1], self.columns.shape[1])
+        return rescale(sums, scale, self.scale, self.bias).reshape(*input.shape[:-1], self.columns.shape[1])
 
 
 class Guarded(nn.Module):

@@ -3,13 +3,14 @@
 Owns how attention is computed with compressed projections. Shapes: N samples, L queries, S keys, H heads, E features.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compressors.internals import is_batched
+from compressors.quantization.int8_weight import in_float
 from compressors.quantization.layers import ShadowRows
 
 
@@ -40,9 +41,18 @@ class ShadowMultiheadAttention(ShadowRows, nn.MultiheadAttention):
         return self.in_proj_bias.chunk(len(names))[names.index(name)]
 
     def serve(self, name: str, kernel: nn.Module) -> None:
-        """Replace a weight by a kernel; the weight is removed."""
+        """Let a kernel multiply by a weight; the layer's weight is now the kernel's."""
         self.kernels[name] = kernel
-        setattr(self, name, None)
+        self.register_parameter(name, cast(nn.Parameter, kernel.weight))
+
+    def forget_served(self) -> None:
+        """Remove the weights that kernels have."""
+        for name in self.kernels:
+            self.register_parameter(name, None)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        in_float(self, destination, prefix, keep_vars)
 
     def forward(
         self,

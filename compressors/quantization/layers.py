@@ -4,6 +4,7 @@ Owns every kind except `nn.MultiheadAttention`, which is in `attention.py`. Does
 or files. A layer is compressed in place: it keeps its parameters, their names, and its hooks.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -14,12 +15,27 @@ from compressors.internals import matrices_as, matrix_names
 from compressors.quantization.quantize import QuantizedLinear, Rounded, Seen, row_scale, weight_levels
 from compressors.recipe import Kind, Quantize
 
+HALF = (torch.float16, torch.bfloat16)
 RANGE_RATE = 0.01  # share of the way that each batch moves a static input range
 
 
 def mask_name(weight: str) -> str:
     """Return the name of a weight's mask."""
     return weight.replace("weight", "mask", 1)
+
+
+def alone(product: Callable[..., Tensor], x: Tensor, *args: Any) -> Tensor:
+    """Return `product(x, *args)`, computed in float32 at least, in the type in which the plain layer would answer.
+
+    Autocast would sum whole numbers in 8 bits, and half precision has no scale as small as that of a row of zeros.
+    """
+    device = x.device.type
+    cast = torch.is_autocast_enabled(device)
+    if not cast and x.dtype not in HALF:
+        return product(x, *args)
+    with torch.autocast(device, enabled=False):
+        out = product(x.float() if x.dtype in HALF else x, *args)
+    return out.to(torch.get_autocast_dtype(device) if cast else x.dtype)
 
 
 class Shadow(nn.Module):
@@ -73,6 +89,7 @@ class Shadow(nn.Module):
         """Return the inputs as the layer computes with them: rounded as `spec` says."""
         if self.spec is None or self.spec.inputs == "float":
             return x
+        x = x.float() if x.dtype in HALF else x
         if self.spec.inputs == "static":
             if self.training and not self.served:
                 self._follow(x.detach().abs().amax())
@@ -96,18 +113,21 @@ class ShadowRows(Shadow):
         """Map (..., I) to (..., O) as the artifact will; rows of whole numbers by the faster `QuantizedLinear`."""
         if self.served or self.spec is None or self.spec.inputs != "row":
             return nn.functional.linear(self.seen(x), self.weight_as_served(name), bias)
+        return alone(self._whole_product, x, name, bias, self.spec.bits)
+
+    def _whole_product(self, x: Tensor, name: str, bias: Tensor | None, bits: int) -> Tensor:
         weight, mask = self.turned(getattr(self, name)), self.turned(getattr(self, mask_name(name)))
         rows = x if x.dim() == 2 else x.reshape(-1, weight.shape[1])
-        out: Tensor = QuantizedLinear.apply(rows, weight, mask, bias, weight_levels(self.spec.bits))  # type: ignore[no-untyped-call]
+        out: Tensor = QuantizedLinear.apply(rows, weight, mask, bias, weight_levels(bits))  # type: ignore[no-untyped-call]
         return out if x.dim() == 2 else out.reshape(*x.shape[:-1], len(weight))
 
 
 class ShadowLinear(ShadowRows, nn.Linear):
     """A Linear."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Map (..., I) to (..., O)."""
-        return self.product(x, "weight", self.bias)
+        return self.product(input, "weight", self.bias)
 
 
 class ShadowTransposed(ShadowRows):
@@ -128,9 +148,9 @@ class ShadowConv1d(Shadow, nn.Conv1d):
     kind = "conv"
     row_dims = 2
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return the outputs as the artifact will compute them."""
-        out: Tensor = self._conv_forward(self.seen(x), self.weight_as_served(), self.bias)
+        out: Tensor = self._conv_forward(self.seen(input), self.weight_as_served(), self.bias)
         return out
 
 
@@ -140,9 +160,9 @@ class ShadowConv2d(Shadow, nn.Conv2d):
     kind = "conv"
     row_dims = 3
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return the outputs as the artifact will compute them."""
-        out: Tensor = self._conv_forward(self.seen(x), self.weight_as_served(), self.bias)
+        out: Tensor = self._conv_forward(self.seen(input), self.weight_as_served(), self.bias)
         return out
 
 
@@ -170,10 +190,10 @@ class ShadowRecurrent(Shadow, nn.RNNBase):
         """Return the names of the parameters that are compressed."""
         return matrix_names(self)
 
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: Any, **named: Any) -> Any:
         """Return what torch's own layer does, computed with the weights as they will be served."""
         with matrices_as(self, self.weight_as_served):
-            return super().forward(*inputs)
+            return super().forward(*inputs, **named)
 
 
 class ShadowLSTM(ShadowRecurrent, nn.LSTM):
