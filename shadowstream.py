@@ -7,10 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from deploy.feed import Feed
-from streams.errors import ConfigError, MalformedEvent, ShadowstreamError
+from streams.errors import ConfigError, MalformedEvent, ShadowstreamError, Skipped
 from streams.events import Event, Json, Outcome, Record, Request, json_outcome, json_request, key_or_hash
-from streams.formats.content import json, msgpack
-from streams.formats.fields import KEY, TIMESTAMP, fields, header
+from streams.formats.content import json, json_schema, msgpack
+from streams.formats.fields import KEY, TIMESTAMP, fields, header, key
 
 if TYPE_CHECKING:
     from compressors.advisor.advise import advise
@@ -63,6 +63,7 @@ __all__ = [
     "Request",
     "Retrain",
     "ShadowstreamError",
+    "Skipped",
     "Task",
     "advise",
     "compress",
@@ -74,6 +75,8 @@ __all__ = [
     "json",
     "json_outcome",
     "json_request",
+    "json_schema",
+    "key",
     "key_or_hash",
     "load_artifact",
     "msgpack",

@@ -23,6 +23,7 @@ from streams.events import (
     Reader,
     Record,
     Request,
+    as_outcome,
     json_outcome,
     json_request,
     labelled,
@@ -85,8 +86,9 @@ class Pipeline:
     The rest has defaults:
 
     `task`: what is predicted, and its loss (`Binary`).
-    `request`, `outcome`: functions that make a `Request` or an `Outcome` of a `Record`. By default a request's value is
-        the features and its key the id (`json_request`), and an outcome's value is `{"label": ...}` (`json_outcome`).
+    `request`, `outcome`: functions that make a `Request` or an `Outcome` of a `Record`, or what `fields` returns. By
+        default a request's value is the features and its key the id (`json_request`), and an outcome's value is
+        `{"label": ...}` (`json_outcome`).
     `recipe`: how the served model is compressed (80 % of the weights pruned by LAMP, int8, distilled).
     `online`: how teacher and shadow learn from each sample.
     `promotion`: when candidates are made, and what they must prove.
@@ -121,8 +123,8 @@ class Pipeline:
     features: type
     encode: Callable[[Sequence[Any]], tuple[Tensor, ...]]
     task: Task = field(default_factory=Binary)
-    request: Reader[Request] = json_request
-    outcome: Reader[Outcome] = json_outcome
+    request: Reader[Request] | Reader[Event] = json_request
+    outcome: Reader[Outcome] | Reader[Event] = json_outcome
     recipe: Recipe = RECIPE
     online: Online = field(default_factory=Online)
     promotion: Promotion = field(default_factory=Promotion)
@@ -147,7 +149,7 @@ class Pipeline:
         return feeds.Feed(name=self.name, prediction=read_prediction, outcome=self._outcome)
 
     def _outcome(self, record: Record) -> Event:
-        outcome = self.outcome(record)
+        outcome = as_outcome(self.outcome(record))
         self.task.check(outcome.label)
         return labelled(outcome)
 

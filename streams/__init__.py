@@ -1,6 +1,7 @@
 """Events in, samples out.
 
     events.py      requests, predictions, outcomes and samples, and their JSON
+    texts.py       what the bytes of a key or header say
     errors.py      every error that a user meets, its exit code, and whether a retry helps
     dead.py        dead letters: what could not be read, and how it is brought back
     kafka/         the Kafka adapter

@@ -21,8 +21,9 @@ LETTER_BYTES = 1 << 16  # at most so many are kept of a refused record's value, 
 REASON_CHARS = 2_000
 HEADER = "header:"  # prefix of the names of the refused record's own headers
 REPLAYED = "replayed"
-# what differs between two reasons of one kind: quoted values and numbers, but not the name of a field or header
-VALUES = re.compile(r"((?:field|header) '[^']*'|UTF-8)|'[^']*'|\"[^\"]*\"|-?\d[\d.]*")
+# what differs between two reasons of one kind: quoted values and numbers, but not names, nor what would be right
+KEPT = r"(?:field|header) '[^']*'|key\('[^']*'|header\('[^']*'(?:, '[^']*')?|t_unit = '[^']*'|UTF-8|RFC 3339|ISO 8601"
+VALUES = re.compile(rf"({KEPT})|'[^']*'|\"[^\"]*\"|-?\d[\d.]*")
 TRANSACTION_LETTERS = 200  # replayed in one transaction
 
 

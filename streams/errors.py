@@ -17,6 +17,7 @@
     ├── Unbalanced               7   an equation of the audit does not hold
     ├── Disagreement             8   the verifier found a difference that nothing explains
     ├── MalformedEvent               one event cannot be read; it goes to the dead letters, and the feed goes on
+    ├── Skipped                      a record that is no event, as its reader says; it counts as a hole
     ├── Overtaken                    another writer writes to the same output
     ├── Unwritable                   no file can be written to an output's folder
     ├── RegistryError                a record or blob of the registry is missing or damaged
@@ -132,6 +133,16 @@ class MalformedEvent(ShadowstreamError):
     >>> read(b'{"clicks": "three"}')
     Traceback (most recent call last):
     streams.errors.MalformedEvent: wrong type: Expected `int`, got `str` - at `$[...]`
+    """
+
+
+class Skipped(ShadowstreamError):
+    """A record is no event at all, such as a tombstone; a reader raises it, and the position counts as a hole.
+
+    >>> read = fields(tombstones="skip")
+    >>> read(Record("ads.outcomes", 0, 7, 0, 0, b"a1", None))
+    Traceback (most recent call last):
+    streams.errors.Skipped: a tombstone
     """
 
 

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from streams.errors import MalformedEvent
+from streams.texts import SECONDS_DIGITS, SHOWN, UNREADABLE_MS, text_of, why_not_json
 
 T = TypeVar("T")
 
@@ -21,8 +22,9 @@ T = TypeVar("T")
 class Record(NamedTuple):
     """One Kafka record, as a reader gets it.
 
-    `timestamp_ms` is the record's own timestamp; `t_ms` is the event time: the header `t` (ASCII digits) where there is
-    one, else the timestamp. Both are milliseconds since 1970, UTC.
+    `timestamp_ms` is the record's own timestamp; `t_ms` is the event time: the header `t` (digits, or ISO 8601 with an
+    offset) where there is one, else the timestamp. Both are milliseconds since 1970, UTC. Where the header is no time,
+    `t_ms` is negative, and the record is refused if its reader takes that.
 
     >>> record = Record("ads.requests", 0, 7, 1700000000000, 1700000000000, b"a1", b'{"x": 2}')
     >>> record.key, record.offset, record.headers
@@ -141,7 +143,7 @@ def key_or_hash(record: Record) -> str:
     The hash is of topic, partition, offset, timestamp and value: the same record always has the same id.
 
     Raises:
-        MalformedEvent: the key is not UTF-8.
+        MalformedEvent: the key is not text; the reason says what it may be.
 
     >>> key_or_hash(Record("ads.requests", 0, 7, 0, 0, b"a1", b"{}"))
     'a1'
@@ -150,10 +152,18 @@ def key_or_hash(record: Record) -> str:
     """
     if not record.key:
         return request_id(record)
-    try:
-        return record.key.decode()
-    except UnicodeDecodeError:
-        raise MalformedEvent("key is not UTF-8") from None
+    return text_of(record.key, "key")
+
+
+def why_no_time(record: Record, t_ms: int) -> str:
+    """Return why an event's time is out of range."""
+    if t_ms != UNREADABLE_MS:
+        return f"time {t_ms} ms is out of range"
+    header = dict(record.headers).get("t", b"")[:SHOWN]
+    return (
+        f"header 't' must be the time, in ms since 1970 or in ISO 8601 with an offset; found {header!r}"
+        f"{', which is seconds' if header.isdigit() and len(header) == SECONDS_DIGITS else ''}"
+    )
 
 
 class Json(Generic[T]):
@@ -183,14 +193,14 @@ class Json(Generic[T]):
         except msgspec.ValidationError as wrong:
             raise MalformedEvent(f"wrong type: {wrong}") from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
-            raise MalformedEvent(f"not JSON: {wrong}") from None
+            raise MalformedEvent(why_not_json(value, wrong)) from None
 
 
 def json_request(record: Record) -> Request:
     """Read a request whose value is the features' JSON and whose key, if any, is its id: a pipeline's default reader.
 
     Raises:
-        MalformedEvent: the record has no value, or its key is not UTF-8.
+        MalformedEvent: the record has no value, or its key is not text.
 
     >>> json_request(Record("ads.requests", 0, 7, 0, 1700000000000, b"a1", b'{"x": 2}'))
     Request(id='a1', t_ms=1700000000000, features=b'{"x": 2}')
@@ -201,8 +211,8 @@ def json_request(record: Record) -> Request:
 
 
 class _Labelled(Struct):
-    label: float
-    id: str | None = None
+    label: float | bool | str | None
+    id: int | str | None = None
 
 
 _labelled: Json[_Labelled] = Json(_Labelled)
@@ -211,8 +221,10 @@ _labelled: Json[_Labelled] = Json(_Labelled)
 def json_outcome(record: Record) -> Outcome:
     """Read an outcome `{"label": 1}` whose id is the record's key, or `{"id": "a", "label": 1}`: the default reader.
 
+    A label is a number; true and false are 1 and 0.
+
     Raises:
-        MalformedEvent: it is not JSON, its label is not a number, it has no id, or its key is not UTF-8.
+        MalformedEvent: it is not JSON, its label is not a number, it has no id, or its key is not text.
 
     >>> json_outcome(Record("ads.outcomes", 0, 7, 0, 1700000060000, None, b'{"id": "a1", "label": 1}'))
     Outcome(id='a1', t=1700000060000, label=1.0)
@@ -220,7 +232,11 @@ def json_outcome(record: Record) -> Outcome:
     event = _labelled(record.value)
     if event.id is None and not record.key:
         raise MalformedEvent("no id: neither a key nor a field 'id'")
-    return Outcome(event.id or key_or_hash(record), record.t_ms, event.label)
+    if not isinstance(event.label, int | float):
+        found = "nothing" if event.label is None else repr(event.label[:SHOWN])
+        raise MalformedEvent(f"wrong type: field 'label' must be a number, or true or false; found {found}")
+    key = key_or_hash(record) if event.id in (None, "") else str(event.id)
+    return Outcome(key, record.t_ms, float(event.label))
 
 
 _prediction: Json[Prediction] = Json(Prediction)
@@ -236,6 +252,25 @@ def read_prediction(record: Record) -> Event:
     if not math.isfinite(sum(event.output) + sum(event.intercept)):
         raise MalformedEvent(f"a number is not finite: {event.output}, {event.intercept}")
     return Event(event.id, event.t, record.value or b"")
+
+
+_number: Json[float] = Json(float)
+
+
+def as_outcome(read: Outcome | Event) -> Outcome:
+    """Return what a pipeline's reader of outcomes made, also where `fields` made that reader.
+
+    Raises:
+        MalformedEvent: the label is not a number.
+    """
+    if isinstance(read, Outcome):
+        return read
+    try:
+        return Outcome(read.id, read.t_ms, _number(read.body))
+    except MalformedEvent:
+        raise MalformedEvent(
+            f"the label must be a number; found {read.body[:SHOWN].decode(errors='replace')}"
+        ) from None
 
 
 def labelled(outcome: Outcome) -> Event:

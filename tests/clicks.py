@@ -34,7 +34,7 @@ CLICKED = {"id": "a", "at": datetime.fromtimestamp(T / 1_000, UTC), "price": Dec
     "who": UUID(int=1),
     "y": True,
 }
-PLAIN = {"id": "a", "at": T, "price": "1.50", "raw": "/w==", "who": str(UUID(int=1)), "y": True}
+PLAIN = {"id": "a", "at": T, "price": 1.5, "raw": "/w==", "who": str(UUID(int=1)), "y": True}
 
 
 def written(schema: Any, value: Any) -> bytes:

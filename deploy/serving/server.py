@@ -15,8 +15,8 @@ from deploy.registry.records import ServerNote
 from deploy.serving.champion import Served
 from learners.online.batches import Encoder
 from streams.dead import DeadLetters, Letter, reason_of
-from streams.errors import MalformedEvent
-from streams.events import Prediction, Request, encode
+from streams.errors import MalformedEvent, Skipped
+from streams.events import Prediction, Record, Request, encode, why_no_time
 from streams.join.store import Store
 from streams.kafka import Polled, Sink, Source, Tp
 from streams.kafka.records import tp_name
@@ -76,8 +76,10 @@ class ServerRole:
         for part in polled:
             for record in part.records:
                 try:
-                    request = _bounded(self._pipeline.request(record))
+                    request = _bounded(record, Request(*self._pipeline.request(record)))
                     rows.append(self._encoder.decode(request.features))
+                except Skipped:
+                    continue
                 except Exception as wrong:  # noqa: BLE001 a user's reader may raise anything; the record is kept
                     letters.append(Letter(part.tp, record.offset, record.offset + 1, reason_of(wrong), record))
                 else:
@@ -105,12 +107,14 @@ class ServerRole:
         return note.learned, note.intercept
 
 
-def _bounded(request: Request) -> Request:
+def _bounded(record: Record, request: Request) -> Request:
     """Return the request.
 
     Raises:
-        MalformedEvent: its prediction would be larger than the records that a broker takes.
+        MalformedEvent: its prediction would be larger than the records that a broker takes, or it has no time.
     """
     if len(request.features) > MOST_BYTES:
         raise MalformedEvent(f"features of {len(request.features):,} bytes; at most {MOST_BYTES:,} are served")
+    if request.t_ms < 0:
+        raise MalformedEvent(why_no_time(record, request.t_ms))
     return request

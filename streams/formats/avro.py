@@ -1,7 +1,7 @@
 """Avro values, by one schema or by a registry's; needs the extra `registry`.
 
-Owns what Avro becomes in JSON: timestamps are ms since 1970, decimals, dates, times of day and UUIDs text, bytes base64
-text. Does not know which fields matter. Refuses a schema by which a few hostile bytes exhaust stack or memory.
+Owns which schemas are read: none by which a few hostile bytes exhaust stack or memory. A reader's schema beside a
+registry resolves what each writer's schema left out or named otherwise. Does not know which fields matter.
 """
 
 import json
@@ -10,70 +10,92 @@ from io import BytesIO
 from typing import Any
 
 from streams.errors import ConfigError, MalformedEvent
-from streams.formats.content import Fields, Format, as_json, plain
-from streams.formats.registry import Known, Registry, Schema, framed
+from streams.formats.content import Fields, Format, Headers, as_json, fields_of
+from streams.formats.plain import MOST_NESTED, TOO_DEEP
+from streams.formats.registry import KEY_HEADER, VALUE_HEADER, Id, Known, Registry, Schema, identified
+from streams.texts import frame_of
 
 try:
     from fastavro import parse_schema, schemaless_reader
     from fastavro.schema import SchemaParseException
+
+    from streams.formats.logical import hooked, set_defaults
 except ModuleNotFoundError:
     raise ConfigError("Avro needs fastavro: pip install 'shadowstream[registry]'") from None
 
 
 def avro(*, schema: Mapping[str, Any] | str | None = None, registry: Registry | None = None) -> Format:
-    """Read Avro: bare values by one `schema`, or framed values by the schemas of a `registry`.
+    """Read Avro: framed values by the schemas of a `registry`, or bare values by one `schema`.
+
+    With both, `schema` is the reader's: fields that a writer did not know have its defaults, others its names by its
+    aliases.
 
     Raises:
-        ConfigError: not exactly one of the two, or the schema is not Avro, or is refused.
+        ConfigError: neither of the two, or the schema is not Avro, or is refused.
     """
-    if (schema is None) == (registry is None):
-        raise ConfigError("avro: give exactly one of schema and registry")
-    if registry is not None:
-        known = Known(lambda number: _registered(registry, number))
-        return Format(lambda value: _framed(known, value), as_json)
+    if schema is None and registry is None:
+        raise ConfigError("avro: give a schema, a registry, or both")
+    reader = None if schema is None else _own(schema, reads=registry is not None)
+    if registry is None:
+        return Format(lambda value, _: fields_of(_bare(value, reader)), as_json, lambda value, _: _bare(value, reader))
+    known = Known(lambda number: _registered(registry, number, resolved=reader is not None))
+
+    def framed(value: bytes, headers: Headers, name: str) -> Any:
+        number, rest, _ = identified(value, headers, name)
+        return _read(rest, known(number), reader)
+
+    def decode(value: bytes, headers: Headers) -> Fields:
+        return fields_of(framed(value, headers, VALUE_HEADER))
+
+    return Format(decode, as_json, lambda value, headers: framed(value, headers, KEY_HEADER))
+
+
+def _own(schema: Mapping[str, Any] | str, *, reads: bool) -> Any:
+    """Return a user's schema; one that reads what others wrote needs its defaults."""
+    text = schema if isinstance(schema, str) and schema.lstrip()[:1] in ("{", "[", '"') else json.dumps(schema)
     try:
-        parsed = _parsed(Schema("AVRO", schema if isinstance(schema, str) else json.dumps(schema), ()))
+        return _parsed(Schema("AVRO", text, ()), resolved=reads)
     except MalformedEvent as wrong:
         raise ConfigError(f"avro: {wrong}") from None
-    return Format(lambda value: _read(value, parsed), as_json)
 
 
-def _framed(known: Known[Any], value: bytes) -> Fields:
-    number, rest = framed(value)
-    return _read(rest, known(number))
-
-
-def _registered(registry: Registry, number: int) -> Any:
+def _registered(registry: Registry, number: Id, *, resolved: bool) -> Any:
     schema = registry.schema(number)
     if schema.kind != "AVRO":
         raise MalformedEvent(f"schema {number} is {schema.kind}, not AVRO")
-    return _parsed(schema)
+    return _parsed(schema, resolved=resolved)
 
 
-def _parsed(schema: Schema) -> Any:
+def _parsed(schema: Schema, *, resolved: bool) -> Any:
+    """Parse a schema; `resolved` says that a writer's and a reader's schema come together."""
     try:
         named: dict[str, Any] = {}
-        for _, text in schema.imports:
-            parse_schema(json.loads(text), named_schemas=named)
-        parsed = parse_schema(json.loads(schema.text), named_schemas=named)
-        _refuse_unbounded(parsed, named, frozenset())
+        for text in (*(text for _, text in schema.imports), schema.text):
+            parse_schema(document := json.loads(text), named_schemas=dict(named))
+            parsed = parse_schema(hooked(document, every=resolved), named_schemas=named)
+            _refuse_unbounded(parsed, named, frozenset())
+            if resolved:
+                set_defaults(parsed, named)
     except (SchemaParseException, ValueError, KeyError, TypeError, RecursionError) as wrong:
         raise MalformedEvent(f"not an Avro schema: {type(wrong).__name__}: {wrong}") from None
     return parsed
 
 
-def _refuse_unbounded(schema: Any, named: Mapping[str, Any], inside: frozenset[str]) -> None:
+def _refuse_unbounded(schema: Any, named: Mapping[str, Any], inside: frozenset[str], levels: int = MOST_NESTED) -> None:
     """Refuse a schema by which few bytes can nest without end, which crashes the decoder, or list items without end."""
     if isinstance(schema, str) and schema in named:
         if schema in inside:
             raise MalformedEvent(f"the Avro schema is recursive in {schema!r}, which is not supported")
-        return _refuse_unbounded(named[schema], named, inside)
-    if isinstance(schema, dict):
+        return _refuse_unbounded(named[schema], named, inside, levels)
+    if isinstance(schema, dict) and schema["type"] in ("record", "error", "array", "map"):
         inside |= {schema.get("name", "")}
+        levels -= 1
+        if levels < 0:
+            raise MalformedEvent(f"the Avro schema is {TOO_DEEP}")
         if schema["type"] == "array" and _empty(schema["items"], named):
             raise MalformedEvent("the Avro schema has an array of items without bytes, which is not supported")
     for part in _parts(schema):
-        _refuse_unbounded(part, named, inside)
+        _refuse_unbounded(part, named, inside, levels)
 
 
 def _parts(schema: Any) -> list[Any]:
@@ -98,14 +120,23 @@ def _empty(schema: Any, named: Mapping[str, Any]) -> bool:
     return bool(schema["type"] == "null")
 
 
-def _read(value: bytes, schema: Any) -> Fields:
+def _bare(value: bytes, schema: Any) -> Any:
+    try:
+        return _read(value, schema, None)
+    except MalformedEvent as wrong:
+        if frame := frame_of(value):
+            raise MalformedEvent(f"{wrong}; if it has {frame}, say avro(registry=...)") from None
+        raise
+
+
+def _read(value: bytes, schema: Any, reader: Any) -> Any:
     stream = BytesIO(value)
     try:
-        event = schemaless_reader(stream, schema, None)
+        event = schemaless_reader(stream, schema, reader)
+    except MalformedEvent:
+        raise
     except Exception as wrong:  # noqa: BLE001 the decoder may raise anything on bytes that are not Avro
         raise MalformedEvent(f"not Avro of the schema: {type(wrong).__name__}: {wrong}") from None
     if stream.tell() != len(value):
         raise MalformedEvent(f"not Avro of the schema: {len(value) - stream.tell()} bytes are left over")
-    if not isinstance(event, dict):
-        raise MalformedEvent(f"an event must be a record, not {type(event).__name__}")
-    return {key: plain(item) for key, item in event.items()}
+    return event

@@ -1,34 +1,34 @@
-"""What a format makes of a record's value, and the formats that need no schema: JSON and MessagePack.
+"""What a format makes of a record's bytes, and the formats that need no schema: JSON and MessagePack.
 
 Owns which values are accepted: an object, whose text is one JSON document in UTF-8 that any parser reads. Does not know
 which of its fields matter. All of the text is parsed, because a sample embeds it in a larger document as it is.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
 
 from streams.errors import MalformedEvent
+from streams.formats.plain import MOST_NESTED, TOO_DEEP, encoded, plain
+from streams.texts import FRAME_BYTES, GUID_BYTES, why_not_json
 
-MOST_NESTED = 128  # levels; a sample nests it deeper, and the limits of JSON parsers start at 500
-TOO_DEEP = f"nested deeper than {MOST_NESTED} levels"
 OPENINGS = b"[" * MOST_NESTED
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 Fields = dict[str, Any]
+Headers = tuple[tuple[str, bytes], ...]
 
 
 class Format(NamedTuple):
-    """How a value is read: `decode` returns its fields, and `text` the value's JSON, from the value and its fields.
+    """How bytes are read: `decode` returns a value's fields, and `text` its JSON, from the value and its fields.
 
-    Both raise `MalformedEvent`, and `Unreachable` where a schema registry does not answer.
+    `part` returns what a key or a header holds, which may be any value, not only an object. All get the record's
+    headers, raise `MalformedEvent`, and `Unreachable` where a schema registry does not answer. All that they return is
+    plain (`plain.py`).
     """
 
-    decode: Callable[[bytes], Fields]
+    decode: Callable[[bytes, Headers], Fields]
     text: Callable[[bytes, Fields], bytes]
+    part: Callable[[bytes, Headers], Any]
 
 
 def as_json(_: bytes, fields: Fields) -> bytes:
@@ -37,42 +37,23 @@ def as_json(_: bytes, fields: Fields) -> bytes:
     Raises:
         MalformedEvent: JSON has no form for a value.
     """
-    try:
-        return encode(fields)
-    except (TypeError, ValueError, RecursionError) as wrong:
-        raise MalformedEvent(f"the event has no JSON form: {wrong}") from None
+    return encoded(fields)
 
 
-def plain(value: Any, levels: int = MOST_NESTED) -> Any:
-    """Return a decoded value in types that have a JSON form: a time becomes ms since 1970.
+def fields_of(value: Any) -> Fields:
+    """Return a decoded value, which must be an object.
 
     Raises:
-        MalformedEvent: it is nested too deeply.
+        MalformedEvent: it is not.
     """
-    if isinstance(value, Mapping):
-        _level(levels)
-        return {key: plain(item, levels - 1) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        _level(levels)
-        return [plain(item, levels - 1) for item in value]
-    if isinstance(value, datetime):
-        return epoch_ms(value)
+    if not isinstance(value, dict):
+        raise MalformedEvent(f"an event must be a record, not {type(value).__name__}")
     return value
 
 
-def epoch_ms(time: datetime) -> int:
-    """Return a time in ms since 1970, UTC; a time without an offset counts as UTC."""
-    return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - EPOCH) // timedelta(milliseconds=1)
-
-
-def _level(levels: int) -> None:
-    if not levels:
-        raise MalformedEvent(TOO_DEEP)
-
-
 def _deep(value: Any) -> bool:
-    """Return whether a decoded object is nested too deeply."""
-    level = [value]
+    """Return whether a decoded value is nested too deeply."""
+    level = [value] if isinstance(value, dict | list) else []
     for _ in range(MOST_NESTED):
         level = [
             item
@@ -91,43 +72,62 @@ def _opens_deep(value: bytes) -> bool:
     return at >= 0 and value.count(b'"', 0, at) % 2 == 0 and value.find(b"\\", 0, at) < 0
 
 
-_json = msgspec.json.Decoder(Fields).decode
-_msgpack = msgspec.msgpack.Decoder(Fields).decode
+def _reading_json(decode: Callable[[bytes], Any]) -> Callable[[bytes, Headers], Any]:
+    def read(value: bytes, _: Headers) -> Any:
+        if (large := len(value) > 2 * MOST_NESTED) and _opens_deep(value):
+            raise MalformedEvent(TOO_DEEP)
+        try:
+            parsed = decode(value)
+        except msgspec.ValidationError as wrong:
+            raise MalformedEvent(f"wrong type: {wrong}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
+            raise MalformedEvent(why_not_json(value, wrong)) from None
+        if large and value.count(b"[") + value.count(b"{") > MOST_NESTED and _deep(parsed):
+            raise MalformedEvent(TOO_DEEP)
+        return parsed
+
+    return read
 
 
-def _decode_json(value: bytes) -> Fields:
-    if (large := len(value) > 2 * MOST_NESTED) and _opens_deep(value):
-        raise MalformedEvent(TOO_DEEP)
-    try:
-        fields = _json(value)
-    except msgspec.ValidationError as wrong:
-        raise MalformedEvent(f"wrong type: {wrong}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
-        raise MalformedEvent(f"not JSON: {wrong}") from None
-    if large and value.count(b"[") + value.count(b"{") > MOST_NESTED and _deep(fields):
-        raise MalformedEvent(TOO_DEEP)
-    return fields
+def _reading_msgpack(decode: Callable[[bytes], Any]) -> Callable[[bytes, Headers], Any]:
+    def read(value: bytes, _: Headers) -> Any:
+        try:
+            parsed = decode(value)
+        except msgspec.ValidationError as wrong:
+            raise MalformedEvent(f"wrong type: {wrong}") from None
+        except (msgspec.DecodeError, ValueError, RecursionError, OverflowError) as wrong:
+            raise MalformedEvent(f"not MessagePack: {wrong}") from None
+        return plain(parsed)
+
+    return read
 
 
-def _decode_msgpack(value: bytes) -> Fields:
-    try:
-        fields = _msgpack(value)
-    except msgspec.ValidationError as wrong:
-        raise MalformedEvent(f"wrong type: {wrong}") from None
-    except (msgspec.DecodeError, ValueError, RecursionError, OverflowError) as wrong:
-        raise MalformedEvent(f"not MessagePack: {wrong}") from None
-    return {key: plain(item, MOST_NESTED - 1) for key, item in fields.items()}
+def _unframed(value: bytes) -> bytes:
+    """Return the JSON after a schema registry's frame; no JSON begins with a frame's first byte."""
+    return value[FRAME_BYTES:] if value[:1] == b"\0" else value[GUID_BYTES:] if value[:1] == b"\1" else value
 
 
-def finite(value: Any) -> bool:
-    """Return whether a value is a number, and neither infinite nor NaN."""
-    return type(value) is int or (isinstance(value, float) and math.isfinite(value))
+_json = _reading_json(msgspec.json.Decoder(Fields).decode)
+_any_json = _reading_json(msgspec.json.Decoder().decode)
 
-
-json = Format(_decode_json, lambda value, _: value)
+json = Format(_json, lambda value, _: value, _any_json)
 """The value is one JSON object, and goes into the sample byte for byte: `fields(format=json)`, the default."""
 
-msgpack = Format(_decode_msgpack, as_json)
+json_schema = Format(
+    lambda value, headers: _json(_unframed(value), headers),
+    lambda value, _: _unframed(value),
+    lambda value, headers: _any_json(_unframed(value), headers),
+)
+"""JSON as a schema registry's JSON Schema serializer writes it: the schema's id, which is left out, and JSON.
+
+The id may also be in a header. No registry is needed, because the schema does not change how JSON is read.
+"""
+
+msgpack = Format(
+    _reading_msgpack(msgspec.msgpack.Decoder(Fields).decode),
+    as_json,
+    _reading_msgpack(msgspec.msgpack.Decoder().decode),
+)
 """The value is one MessagePack map, and goes into the sample as JSON: `fields(format=msgpack)`.
 
 Binary becomes base64 text, a timestamp milliseconds since 1970; other extension types are refused.

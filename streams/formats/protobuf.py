@@ -1,16 +1,16 @@
 """Protobuf values, by a message class or by a registry's schemas; needs the extra `registry`.
 
-Owns what a message becomes in JSON: fields have their names of the .proto, and those without presence are always there;
-enums are names, whole numbers are numbers, a Timestamp is ms since 1970, bytes are base64 text, other well-known types
-are as in Protobuf's own JSON. Does not know which fields matter.
+Owns how a message's type is found. Does not know what becomes of a message (`messages.py`), nor which fields matter.
 """
 
 from base64 import b64decode
 from typing import Any
 
 from streams.errors import ConfigError, MalformedEvent
-from streams.formats.content import MOST_NESTED, Fields, Format, as_json
-from streams.formats.registry import Known, Registry, framed
+from streams.formats.content import Fields, Format, Headers, as_json, fields_of
+from streams.formats.plain import MOST_NESTED
+from streams.formats.registry import KEY_HEADER, VALUE_HEADER, Id, Known, Registry, identified
+from streams.texts import frame_of
 
 try:
     from google.protobuf import (
@@ -20,18 +20,18 @@ try:
         duration_pb2,
         empty_pb2,
         field_mask_pb2,
-        json_format,
         message_factory,
         struct_pb2,
         timestamp_pb2,
         wrappers_pb2,
     )
     from google.protobuf.message import DecodeError, Message
+
+    from streams.formats.messages import plain_message
 except ModuleNotFoundError:
     raise ConfigError("Protobuf needs protobuf: pip install 'shadowstream[registry]'") from None
 
 WELL_KNOWN = (any_pb2, duration_pb2, empty_pb2, field_mask_pb2, struct_pb2, timestamp_pb2, wrappers_pb2)
-TIMESTAMP = "google.protobuf.Timestamp"
 VARINT_BYTES = 10
 
 
@@ -44,15 +44,22 @@ def protobuf(*, message: type[Message] | None = None, registry: Registry | None 
     if (message is None) == (registry is None):
         raise ConfigError("protobuf: give exactly one of message and registry")
     if message is not None:
-        return Format(lambda value: _read(value, message), as_json)
+        return Format(
+            lambda value, _: fields_of(_read(value, message)), as_json, lambda value, _: _read(value, message)
+        )
     known = Known(lambda number: _file(registry, number))  # type: ignore[arg-type]
-    return Format(lambda value: _framed(known, value), as_json)
+
+    def decode(value: bytes, headers: Headers) -> Fields:
+        return fields_of(_framed(known, *identified(value, headers, VALUE_HEADER)))
+
+    return Format(decode, as_json, lambda value, headers: _framed(known, *identified(value, headers, KEY_HEADER)))
 
 
-def _framed(known: Known[Any], value: bytes) -> Fields:
-    number, rest = framed(value)
+def _framed(known: Known[Any], number: Id, value: bytes, in_header: bytes | None) -> Any:
+    """Read a message; the path to its type is before it, or in the header with the schema's id."""
     file = known(number)
-    indexes, rest = _indexes(rest)
+    indexes, rest = _indexes(value if in_header is None else in_header)
+    rest = rest if in_header is None else value
     try:
         kind = file.message_types_by_name[list(file.message_types_by_name)[indexes[0]]]
         for index in indexes[1:]:
@@ -62,7 +69,7 @@ def _framed(known: Known[Any], value: bytes) -> Fields:
     return _read(rest, message_factory.GetMessageClass(kind))
 
 
-def _file(registry: Registry, number: int) -> Any:
+def _file(registry: Registry, number: Id) -> Any:
     """Ask for a schema as a serialized descriptor, and put it and its imports into a pool of their own."""
     schema = registry.schema(number, "serialized")
     if schema.kind != "PROTOBUF":
@@ -108,41 +115,10 @@ def _varint(value: bytes, at: int) -> tuple[int, int]:
     raise MalformedEvent("the path to a Protobuf message is cut short")
 
 
-def _read(value: bytes, kind: type[Message]) -> Fields:
+def _read(value: bytes, kind: type[Message]) -> Any:
     try:
-        return _fields(kind.FromString(value))
-    except (DecodeError, json_format.Error, TypeError, ValueError, OverflowError, RecursionError) as wrong:
-        raise MalformedEvent(f"not Protobuf of {kind.DESCRIPTOR.full_name}: {wrong}") from None
-
-
-def _fields(message: Any) -> Fields:
-    fields: Fields = {}
-    for field in message.DESCRIPTOR.fields:
-        if field.has_presence and not message.HasField(field.name):
-            continue
-        value = getattr(message, field.name)
-        if field.message_type is not None and field.message_type.GetOptions().map_entry:
-            of = field.message_type.fields_by_name["value"]
-            fields[field.name] = {_key(key): _value(of, value[key]) for key in value}
-        elif field.is_repeated:
-            fields[field.name] = [_value(field, item) for item in value]
-        else:
-            fields[field.name] = _value(field, value)
-    return fields
-
-
-def _key(key: Any) -> str:
-    return str(key).lower() if isinstance(key, bool) else str(key)
-
-
-def _value(field: Any, value: Any) -> Any:
-    if field.enum_type is not None:
-        named = field.enum_type.values_by_number.get(value)
-        return named.name if named else value
-    if field.message_type is None:
-        return value
-    if field.message_type.full_name == TIMESTAMP:
-        return value.seconds * 1_000 + value.nanos // 1_000_000
-    if field.message_type.full_name.startswith("google.protobuf."):
-        return json_format.MessageToDict(value, preserving_proto_field_name=True)
-    return _fields(value)
+        return plain_message(kind.FromString(value))
+    except (DecodeError, TypeError, ValueError, OverflowError, RecursionError) as wrong:
+        frame = frame_of(value)
+        hint = f"; if it has {frame}, say protobuf(registry=...)" if frame else ""
+        raise MalformedEvent(f"not Protobuf of {kind.DESCRIPTOR.full_name}: {wrong}{hint}") from None

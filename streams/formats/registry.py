@@ -1,4 +1,4 @@
-"""A schema registry over HTTP, by Confluent's API, and the frame that names an event's schema.
+"""A schema registry over HTTP, by Confluent's API, and the frame or header that names an event's schema.
 
 Owns the requests, their secrets and what an answer means: an unknown schema is the event's fault, an unreachable
 registry is retried, a refused user is a mistake in the configuration. Keeps every schema that it received. Does not
@@ -9,23 +9,26 @@ import json
 import ssl
 import time
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
 from urllib.request import Request, urlopen
+from uuid import UUID
 
 import msgspec
 
 from streams.errors import ConfigError, MalformedEvent, Unreachable
+from streams.texts import FRAME_BYTES, GUID_BYTES
 
 ANSWER_S = 10.0
 UNKNOWN_S = 10.0  # an unknown schema is requested again only after so long: else each event of it would wait
 MOST_UNKNOWN = 10_000
-FRAME_BYTES = 5
+KEY_HEADER, VALUE_HEADER = "__key_schema_id", "__value_schema_id"
 MISSING = {40401, 40402, 40403}  # the registry's codes for: no such subject, version, schema
+Id = int | str  # a number, or a GUID
 T = TypeVar("T")
 
 
@@ -78,15 +81,15 @@ class Registry:
         self._authorization = _authorization(user, password, token)
         self._trust = _trust(ca) if parts.scheme == "https" else None
 
-    def schema(self, number: int, form: str = "") -> Schema:
-        """Request a schema by its id, and all that it imports; `form` is the API's parameter `format`.
+    def schema(self, number: Id, form: str = "") -> Schema:
+        """Request a schema by its number or GUID, and all that it imports; `form` is the API's parameter `format`.
 
         Raises:
             MalformedEvent: no schema has this id.
             Unreachable: the registry does not answer.
             ConfigError: it refuses us, or is not a registry.
         """
-        answer = self._ask(f"/schemas/ids/{number}", form)
+        answer = self._ask(f"/schemas/{'guids' if isinstance(number, str) else 'ids'}/{number}", form)
         imports: dict[str, str] = {}
         self._import(answer, form, imports)
         return Schema(answer.kind, answer.text, tuple(imports.items()))
@@ -120,6 +123,11 @@ class Registry:
             return ConfigError(f"the registry at {self._url} refuses the user or token: {wrong.code} {wrong.reason}")
         if wrong.code == 429 or wrong.code >= 500:
             return Unreachable(f"the registry at {self._url} answers {wrong.code} {wrong.reason}")
+        if wrong.code == 404 and path.startswith("/schemas/guids/"):
+            return ConfigError(
+                f"{self._url}{path} answers 404: the event names its schema by a GUID, which registries "
+                "know since version 8"
+            )
         return ConfigError(f"{self._url}{path} answers {wrong.code} {wrong.reason}; is it a schema registry's URL?")
 
     def _silent(self, wrong: Exception) -> Exception:
@@ -132,12 +140,12 @@ class Registry:
 class Known(Generic[T]):
     """What was made of each schema, by its id; remembers for a while which ids are unknown."""
 
-    def __init__(self, make: Callable[[int], T], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, make: Callable[[Id], T], clock: Callable[[], float] = time.monotonic) -> None:
         self._make, self._clock = make, clock
-        self._made: dict[int, T] = {}
-        self._unknown: dict[int, tuple[float, str]] = {}
+        self._made: dict[Id, T] = {}
+        self._unknown: dict[Id, tuple[float, str]] = {}
 
-    def __call__(self, number: int) -> T:
+    def __call__(self, number: Id) -> T:
         """Return what was made of a schema.
 
         Raises:
@@ -158,15 +166,30 @@ class Known(Generic[T]):
         return made
 
 
-def framed(value: bytes) -> tuple[int, bytes]:
-    """Split a value in the registry's wire format: a zero, the schema's id in four bytes, the rest.
+def identified(value: bytes, headers: Sequence[tuple[str, bytes]], name: str) -> tuple[Id, bytes, bytes | None]:
+    """Return a value's schema id, the value itself, and what follows the id in the header `name`, if it is there.
+
+    The id is in the header, as newer serializers write it, or else before the value: a zero and four bytes, or a one
+    and the sixteen bytes of a GUID.
 
     Raises:
-        MalformedEvent: it is not in this format.
+        MalformedEvent: it is in neither.
     """
-    if len(value) < FRAME_BYTES or value[0]:
-        raise MalformedEvent(f"not in the registry's wire format, a zero and a schema id: begins with {value[:5]!r}")
-    return int.from_bytes(value[1:FRAME_BYTES], "big"), value[FRAME_BYTES:]
+    if (header := dict(headers).get(name)) is not None:
+        number, rest = _split(header, f"header {name!r}")
+        return number, value, rest
+    return *_split(value, "value" if name == VALUE_HEADER else "key"), None
+
+
+def _split(value: bytes, where: str) -> tuple[Id, bytes]:
+    if len(value) >= FRAME_BYTES and value[0] == 0:
+        return int.from_bytes(value[1:FRAME_BYTES], "big"), value[FRAME_BYTES:]
+    if len(value) >= GUID_BYTES and value[0] == 1:
+        return str(UUID(bytes=value[1:GUID_BYTES])), value[GUID_BYTES:]
+    raise MalformedEvent(
+        f"{where} is not in the registry's wire format, a zero and a schema id, or a one and a GUID: begins with "
+        f"{value[:FRAME_BYTES]!r}"
+    )
 
 
 def _authorization(user: str | None, password: str | None, token: str | None) -> str:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 from streams.dead import Letter, reason_of
-from streams.errors import ConfigError, MalformedEvent, Unreachable
-from streams.events import Event, Reader
+from streams.errors import ConfigError, MalformedEvent, Skipped, Unreachable
+from streams.events import Event, Reader, Record, why_no_time
 from streams.join.step import Move, Rules, Step, outcome_entry, prediction_entry
 from streams.kafka import Polled, crc
 from streams.kafka.records import tp_name
@@ -50,6 +50,8 @@ class Batch:
 def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_ms: int) -> Batch:
     """Read a partition's records; one that cannot be read, or whose time is after `latest_ms`, becomes a letter.
 
+    One that its reader skips is in no list: its offset counts as a hole.
+
     Raises:
         Unreachable, ConfigError: a reader needs a service that does not answer or refuses us; no event is at fault.
     """
@@ -65,13 +67,15 @@ def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_m
             key, t_ms, body = read(record)
             bytes_ = key.encode()
             if not (0 < len(bytes_) <= ID_BYTES and 0 <= t_ms <= latest_ms):
-                raise MalformedEvent(_why_refused(len(bytes_), t_ms, latest_ms))
+                raise MalformedEvent(_why_refused(record, len(bytes_), t_ms, latest_ms))
             content = body.decode()
             if summed:
                 _check_summable(content)
             item, text = make(key, t_ms, content, span)
         except (Unreachable, ConfigError):
             raise
+        except Skipped:
+            continue
         except Exception as wrong:  # noqa: BLE001 a user's reader may raise anything; the record is dead-lettered
             letters.append(Letter(tp, record.offset, record.offset + 1, reason_of(wrong), record))
             continue
@@ -94,12 +98,12 @@ def _check_summable(label: str) -> None:
         raise MalformedEvent(f"join.reduce = 'sum' needs labels that are numbers up to {most}, not {label[:80]}")
 
 
-def _why_refused(length: int, t_ms: int, latest_ms: int) -> str:
+def _why_refused(record: Record, length: int, t_ms: int, latest_ms: int) -> str:
     if not 0 < length <= ID_BYTES:
         return f"an id has 1 to {ID_BYTES} bytes, this one {length}"
     if 0 <= t_ms <= LAST_TIME_MS:
         return f"time {t_ms} ms is too far ahead; the latest accepted now is {latest_ms}"
-    return f"time {t_ms} ms is out of range"
+    return why_no_time(record, t_ms)
 
 
 def cut(polled: Sequence[Polled], most_bytes: int) -> Iterator[list[Polled]]:

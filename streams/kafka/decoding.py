@@ -16,6 +16,7 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from streams.events import Record
 from streams.kafka.internals import FetchedRecords
+from streams.texts import header_ms
 
 ABORT = 0
 _new = partial(tuple.__new__, Record)  # half the time of Record(...)
@@ -67,8 +68,8 @@ class Records(FetchedRecords):
 
 
 def event_time(t_ms: int, headers: list[tuple[str, bytes | None]]) -> int:
-    """Return the header `t` where there is one, else the record's timestamp."""
+    """Return the time in the header `t` where there is one, else the record's timestamp."""
     for name, value in headers:
-        if name == "t" and value and value.isdigit():
-            t_ms = int(value)
+        if name == "t" and value is not None:
+            t_ms = header_ms(value)
     return t_ms

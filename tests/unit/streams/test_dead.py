@@ -16,6 +16,10 @@ def refusal(reason: str, start: int = 0, end: int = 1) -> Refusal:
     [
         ("field 'at.1' must be the time, a number; found 'x'", "field 'at.1' must be the time, a number; found …"),
         ("header 'id' is not UTF-8: b'\\xff'", "header 'id' is not UTF-8: b…"),
+        (
+            "key is not text: b'\\x00\\x07'; if it is the short 7 of Kafka, say key('short')",
+            "key is not text: b…; if it is the short … of Kafka, say key('short')",
+        ),
         ('not JSON: "a" at byte 17', "not JSON: … at byte …"),
         (
             "key must be the id, text or a whole number; found -1.5",

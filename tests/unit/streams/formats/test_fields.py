@@ -9,8 +9,9 @@ import pytest
 
 from streams.errors import ConfigError, MalformedEvent
 from streams.events import Event
-from streams.formats.content import MOST_NESTED, json, msgpack
+from streams.formats.content import json, msgpack
 from streams.formats.fields import KEY, TIMESTAMP, fields, header
+from streams.formats.plain import MOST_NESTED
 from tests.clicks import T, record
 
 
@@ -23,7 +24,7 @@ class TestFields:
     def test_ids_and_times_come_from_paths_keys_and_headers_too(self) -> None:
         source = record(b'{"user":{"id":12},"at":5}', b"k\xc3\xa9", ("id", b"first"), ("id", b"last"), ("at", b"1360"))
         assert fields(id="user.id", t="at")(source)[:2] == ("12", 5)
-        assert fields(id=KEY, t=TIMESTAMP, t_unit="iso")(source)[:2] == ("ké", T + 1)
+        assert fields(id=KEY, t=TIMESTAMP)(source)[:2] == ("ké", T + 1)
         assert fields(id=header("id"), t=header("at"), t_unit="s")(source)[:2] == ("last", 1_360_000)
 
     @pytest.mark.parametrize(
@@ -104,8 +105,10 @@ class TestFields:
             ({"id": None}, "id must be a field's name"),
             ({"label": KEY}, "label must be a field's name"),
             ({"t_unit": "min"}, "one of s, ms, us, ns, iso"),
-            ({"format": "json"}, "format must be json, msgpack, or"),
-            ({"format": stdlib}, "format must be json, msgpack, or"),
+            ({"t_unit": "s"}, "t_unit = 's' needs a t"),
+            ({"format": "json"}, "format must be json, json_schema, msgpack, or"),
+            ({"format": stdlib}, "format must be json, json_schema, msgpack, or"),
+            ({"tombstones": "drop"}, "tombstones must be 'refuse' or 'skip'"),
         ],
     )
     def test_names_that_cannot_be(self, named: dict[str, Any], reason: str) -> None:
@@ -127,7 +130,9 @@ class TestJson:
             (b'{"\xff":1}', "utf-8"),
             (b'{"a":"\xed\xa0\x80"}', "utf-8"),
             (b'{"a":"\\ud800"}', "not JSON"),
-            (b'{"a":NaN}', "invalid character"),
+            (b'{"a":NaN}', "not JSON: NaN is no JSON value"),
+            (b'{"a":[-Infinity]}', "not JSON: -Infinity is no JSON value"),
+            (b'{"a":NaN', "not JSON: JSON is malformed"),
             (b'{"a":1e999999}', "out of range"),
             (b'{"a":' + b"1" * 100_000 + b"}", "out of range"),
             (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", f"deeper than {MOST_NESTED}"),

@@ -52,10 +52,12 @@ class TestAvro:
         with pytest.raises(ConfigError, match=reason):
             avro(schema=schema)
 
-    def test_a_schema_or_a_registry(self) -> None:
-        for make in (avro, protobuf):
-            with pytest.raises(ConfigError, match="exactly one of"):
-                make()
+    @pytest.mark.parametrize(
+        ("make", "reason"), [(avro, "a schema, a registry, or both"), (protobuf, "exactly one of")]
+    )
+    def test_a_schema_or_a_registry(self, make: Any, reason: str) -> None:
+        with pytest.raises(ConfigError, match=reason):
+            make()
 
 
 class TestProtobuf:

@@ -73,9 +73,9 @@ class TestRegistry:
                 read(record(value))
 
     def test_an_unknown_schema_is_asked_for_again_after_a_while(self) -> None:
-        asked, now = [], [0.0]
+        asked, now = list[int | str](), [0.0]
 
-        def make(number: int) -> int:
+        def make(number: int | str) -> int:
             asked.append(number)
             raise MalformedEvent("none")
 

@@ -13,6 +13,7 @@ from kafka.consumer.fetcher import Fetcher, IsolationLevel
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 
 from streams.kafka.decoding import Records, event_time
+from streams.texts import UNREADABLE_MS
 
 TP = TopicPartition("t", 3)
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
@@ -83,7 +84,22 @@ def test_a_flipped_byte_is_seen(rows: Any, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "t_ms"), [([], 5), ([("t", b"17")], 17), ([("t", b"-1")], 5), ([("t", None)], 5), ([("x", b"9")], 5)]
+    ("headers", "t_ms"),
+    [
+        ([], 5),
+        ([("x", b"9")], 5),
+        ([("t", None)], 5),
+        ([("t", b"17")], 17),
+        ([("t", b"1"), ("t", b"2")], 2),
+        ([("t", b"2013-02-04T19:46:40.123+02:00")], 1_360_000_000_123),
+        ([("t", b"1360000000")], UNREADABLE_MS),
+        ([("t", b"-1")], UNREADABLE_MS),
+        ([("t", b"")], UNREADABLE_MS),
+        ([("t", b"1.5")], UNREADABLE_MS),
+        ([("t", b"2013-02-04T19:46:40")], UNREADABLE_MS),
+        ([("t", b"\xff")], UNREADABLE_MS),
+        ([("t", b"9" * 10_000)], UNREADABLE_MS),
+    ],
 )
 def test_the_header_t_is_the_event_time(headers: list[tuple[str, bytes | None]], t_ms: int) -> None:
     assert event_time(5, headers) == t_ms

@@ -1,0 +1,175 @@
+"""What each logical type of Avro becomes, while a value is decoded: a hook on each type that needs a conversion.
+
+Owns the table of logical types, and the plain form of a reader's defaults. Hooks have a name of their own, so that a
+user's own use of fastavro sees nothing of them. Does not know which schemas are read.
+"""
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from io import BytesIO
+from typing import Any
+
+from fastavro.read import LOGICAL_READERS
+
+from streams.errors import MalformedEvent
+from streams.formats import plain
+
+HOOK = "shadowstream-plain"
+OF = "shadowstream-of"  # a hooked type's key in `CONVERSIONS`
+HOOKED = ("int", "long", "float", "double", "string", "bytes", "fixed")
+Convert = Callable[[Any, Mapping[str, Any]], Any]
+
+
+def _big_decimal(value: bytes) -> Decimal:
+    """Return a decimal that brings its scale: the unscaled value as Avro's bytes, and the scale as an int."""
+    stream = BytesIO(value)
+    unscaled = stream.read(_varint(stream))
+    return plain.decimal(unscaled, _varint(stream))
+
+
+def _varint(stream: BytesIO) -> int:
+    number = 0
+    for part in range(5):
+        byte = (stream.read(1) or b"\x80")[0]
+        number |= (byte & 0x7F) << 7 * part
+        if byte < 0x80:
+            return (number >> 1) ^ -(number & 1)
+    raise MalformedEvent("not Avro of the schema: a big-decimal is cut short")
+
+
+def _moments(in_a_ms: int) -> Convert:
+    return lambda value, _: plain.moment(value, in_a_ms) if in_a_ms > 1 else plain.Ms(value)
+
+
+CONVERSIONS: dict[str, Convert] = {
+    "bytes": lambda value, _: plain.base64(value),
+    "fixed": lambda value, _: plain.base64(value),
+    "bytes decimal": lambda value, of: plain.decimal(value, of.get("scale", 0)),
+    "fixed decimal": lambda value, of: plain.decimal(value, of.get("scale", 0)),
+    "bytes big-decimal": lambda value, _: _big_decimal(value),
+    "string uuid": lambda value, _: plain.uuid(value),
+    "fixed uuid": lambda value, _: plain.uuid(value),
+    "fixed duration": lambda value, _: plain.duration(value),
+    "int date": lambda value, _: plain.day(value),
+    "int time-millis": lambda value, _: plain.clock(value, 1_000),
+    "long time-micros": lambda value, _: plain.clock(value, 1_000_000),
+    **{
+        f"long {zone}timestamp-{unit}": _moments(in_a_ms)
+        for zone in ("", "local-")
+        for unit, in_a_ms in (("millis", 1), ("micros", 1_000), ("nanos", 1_000_000))
+    },
+}
+SIZES = {"fixed uuid": 16, "fixed duration": 12}
+
+
+def hooked(schema: Any, *, every: bool) -> Any:
+    """Return a schema's JSON with a hook on each type that becomes something else, or on `every` type that may."""
+    if isinstance(schema, list):
+        return [hooked(one, every=every) for one in schema]
+    if isinstance(schema, str):
+        return _hook({"type": schema}) if schema in HOOKED and (every or schema in CONVERSIONS) else schema
+    if not isinstance(schema, dict) or "type" not in schema:
+        return schema
+    kind = schema["type"]
+    if not isinstance(kind, str):
+        return schema | {"type": hooked(kind, every=every)}
+    if kind in HOOKED:
+        return _hook(schema) if every or "logicalType" in schema or kind in CONVERSIONS else schema
+    inner = {key: hooked(schema[key], every=every) for key in ("items", "values") if key in schema}
+    if isinstance(fields := schema.get("fields"), list):
+        inner["fields"] = [
+            field | {"type": hooked(field["type"], every=every)}
+            if isinstance(field, dict) and "type" in field
+            else field
+            for field in fields
+        ]
+    return schema | inner
+
+
+def _hook(schema: dict[str, Any]) -> dict[str, Any]:
+    """Put the hook on one type; a logical type that does not fit its type is left out, as Avro says."""
+    kind, logical = schema["type"], f"{schema['type']} {schema.get('logicalType', '')}"
+    fits = logical in CONVERSIONS and SIZES.get(logical) in (None, schema.get("size"))
+    return schema | {"logicalType": HOOK, OF: logical if fits else kind}
+
+
+def _plain(value: Any, writer: Any, reader: Any = None) -> Any:
+    """Convert a decoded value by the reader's type, where there is one, else by the writer's."""
+    of: Mapping[str, Any] = writer
+    if isinstance(reader, Mapping):
+        of, value = reader, _promoted(value, reader["type"])
+    convert = CONVERSIONS.get(of.get(OF, ""))
+    return convert(value, of) if convert else value
+
+
+def _promoted(value: Any, kind: str) -> Any:
+    """Return a value in the reader's type, where the writer's was a narrower one."""
+    if kind in ("float", "double"):
+        return float(value)
+    if kind == "string" and isinstance(value, bytes):
+        return value.decode()
+    return value.encode() if kind == "bytes" and isinstance(value, str) else value
+
+
+for _kind in HOOKED:
+    LOGICAL_READERS[f"{_kind}-{HOOK}"] = _plain
+
+
+def set_defaults(schema: Any, named: Mapping[str, Any]) -> None:
+    """Turn the defaults of a parsed schema's fields into plain values, as the decoder puts them in as they are."""
+    if isinstance(schema, list):
+        for one in schema:
+            set_defaults(one, named)
+    elif isinstance(schema, dict):
+        for key in ("type", "items", "values"):
+            set_defaults(schema.get(key), named)
+        for field in schema.get("fields", ()):
+            set_defaults(field["type"], named)
+            if "default" in field:
+                field["default"] = _default(field["default"], field["type"], named)
+
+
+def _default(value: Any, schema: Any, named: Mapping[str, Any]) -> Any:
+    """Return a default, written as JSON for a type, as a plain value."""
+    if isinstance(schema, str):
+        return _default(value, named[schema], named) if schema in named else value
+    if isinstance(schema, list):
+        return _default(value, _branch(value, schema), named)
+    kind = schema["type"]
+    if isinstance(kind, dict | list):
+        return _default(value, kind, named)
+    if kind == "array":
+        return [_default(one, schema["items"], named) for one in value]
+    if kind == "map":
+        return {key: _default(one, schema["values"], named) for key, one in value.items()}
+    if kind in ("record", "error"):
+        return {field["name"]: _in_record(value, field, named) for field in schema["fields"]}
+    if kind in ("bytes", "fixed"):
+        value = value.encode("latin-1")
+    return _plain(value, schema) if kind in HOOKED else value
+
+
+def _in_record(value: Mapping[str, Any], field: Mapping[str, Any], named: Mapping[str, Any]) -> Any:
+    if field["name"] in value:
+        return _default(value[field["name"]], field["type"], named)
+    return field["default"]
+
+
+def _branch(value: Any, union: list[Any]) -> Any:
+    """Return the first type of a union that a default fits."""
+    for one in union:
+        kind = one["type"] if isinstance(one, dict) else one
+        if isinstance(value, JSON_TYPES.get(kind, object)) and isinstance(value, bool) <= (kind == "boolean"):
+            return one
+    return union[0]
+
+
+JSON_TYPES: dict[str, Any] = {
+    "null": type(None),
+    "boolean": bool,
+    **dict.fromkeys(("int", "long"), int),
+    **dict.fromkeys(("float", "double"), (int, float)),
+    **dict.fromkeys(("string", "bytes", "fixed", "enum"), str),
+    "array": list,
+    **dict.fromkeys(("map", "record", "error"), dict),
+}

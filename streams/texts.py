@@ -1,0 +1,146 @@
+"""What the bytes of a key or header say: an id's text, a time, or by which serializer they seem to be written.
+
+Owns which bytes are text without being told: UTF-8 without control characters, or a JSON string. Does not know how
+records are read.
+"""
+
+import json
+import re
+import struct
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import msgspec
+
+from streams.errors import MalformedEvent
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SHOWN = 60  # at most so many characters of a refused value go into the reason
+OPENS = frozenset('"{[')
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+FRAME_BYTES, GUID_BYTES = 5, 17
+MS_DIGITS = 18  # of a time in ms; more are no time, and thousands no number that Python reads
+SECONDS_DIGITS = 10  # as ms the first months of 1970, as seconds the years 2001 to 2286
+UNREADABLE_MS = -1 << 60  # stands for the time of a record whose header `t` is no time: refused as out of range
+_string = msgspec.json.Decoder(str).decode
+_json = msgspec.json.Decoder().decode
+
+
+def text_of(value: bytes, where: str) -> str:
+    """Return the text in a key or header, without the quotes of a JSON string; `where` names it in the reason.
+
+    Raises:
+        MalformedEvent: it is a JSON object or list, has control characters or is not UTF-8; the reason says what it
+            may be, and how that is read.
+
+    >>> text_of(b'"o9"', "key")
+    'o9'
+    >>> text_of((7).to_bytes(2, "big"), "key")
+    Traceback (most recent call last):
+    streams.errors.MalformedEvent: key is not text: b'\\x00\\x07'; if it is the short 7 of Kafka, say key('short')
+    """
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        raise MalformedEvent(_why(value, where, "UTF-8")) from None
+    if text[:1] in OPENS:
+        text = _unquoted(text, where)
+    if not text.isprintable() and CONTROL.search(text):
+        raise MalformedEvent(_why(value, where, "text"))
+    return text
+
+
+def _unquoted(text: str, where: str) -> str:
+    try:
+        return _string(text)
+    except msgspec.ValidationError:
+        kind = "object" if text[0] == "{" else "list"
+        raise MalformedEvent(
+            f"{where} is a JSON {kind}: {text[:SHOWN]!r}; name the field that counts, as {_call(where, 'json')[:-1]}, "
+            f"'NAME'), or take the text as it is, {_call(where, repr('string'))}"
+        ) from None
+    except (msgspec.DecodeError, RecursionError):
+        return text
+
+
+def _why(value: bytes, where: str, no: str) -> str:
+    return f"{where} is not {no}: {value[:SHOWN]!r}; {'; '.join(_guesses(value, where))}"
+
+
+def _guesses(value: bytes, where: str) -> list[str]:
+    """Return what bytes that are not text may be, each with how it would be read."""
+    guesses = []
+    if frame := frame_of(value):
+        forms = "avro(registry=...), protobuf(registry=...) or json_schema"
+        guesses.append(f"if it has {frame}, say {_call(where, 'FORMAT')} with {forms}")
+    if kinds := NUMBERS.get(len(value)):
+        whole, real = kinds
+        number = struct.unpack(f">{whole[1]}", value)[0]
+        other = f" (or {real[0]} {struct.unpack(f'>{real[1]}', value)[0]!r})" if real else ""
+        guesses.append(f"if it is the {whole[0]} {number}{other} of Kafka, say {_call(where, repr(whole[0]))}")
+    return guesses or [f"if these bytes are what counts, say {_call(where, repr('bytes'))}"]
+
+
+NUMBERS: dict[int, tuple[tuple[str, str], tuple[str, str] | None]] = {
+    2: (("short", "h"), None),
+    4: (("int", "i"), ("float", "f")),
+    8: (("long", "q"), ("double", "d")),
+}
+
+
+def _call(where: str, form: str) -> str:
+    """Return how a key or header is named in a feed.py with a format."""
+    return f"key({form})" if where == "key" else f"{where.replace(' ', '(', 1)}, {form})"
+
+
+def frame_of(value: bytes) -> str:
+    """Return the words for a schema registry's frame that bytes seem to begin with, or nothing."""
+    if len(value) > FRAME_BYTES and value[0] == 0 and (number := int.from_bytes(value[1:FRAME_BYTES], "big")):
+        return f"a schema registry's frame (schema {number})"
+    if len(value) > GUID_BYTES and value[0] == 1:
+        return f"a schema registry's frame (schema {UUID(bytes=value[1:GUID_BYTES])})"
+    return ""
+
+
+def why_not_json(value: bytes, wrong: Exception) -> str:
+    """Return why bytes are not JSON, where a decoder says what is `wrong`: it does not know NaN, nor frames."""
+    if frame := frame_of(value):
+        return f"not JSON, but {frame}: a format for it is json_schema, avro(registry=...) or protobuf(registry=...)"
+    constants: list[str] = []
+    if b"NaN" in value or b"Infinity" in value:
+        with suppress(ValueError, RecursionError):
+            json.loads(value, parse_constant=constants.append)
+            return f"not JSON: {constants[0]} is no JSON value; write null, or leave it out"
+    return f"not JSON: {wrong}"
+
+
+def epoch_ms(time: datetime) -> int:
+    """Return a time in ms since 1970, UTC; a time without an offset counts as UTC."""
+    return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - EPOCH) // timedelta(milliseconds=1)
+
+
+def iso_ms(text: str) -> int | None:
+    """Return a time in ISO 8601 with an offset in ms since 1970; None for any other text.
+
+    A zone's name in brackets, which Java adds, does not matter; finer digits than a microsecond are left out.
+
+    >>> iso_ms("2026-11-26T18:00:00.123456789+01:00[Europe/Berlin]")
+    1795712400123
+    """
+    try:
+        time = datetime.fromisoformat(text.partition("[")[0])
+    except ValueError:
+        return None
+    return epoch_ms(time) if time.tzinfo else None
+
+
+def header_ms(value: bytes) -> int:
+    """Return the time in a header `t`: digits are ms since 1970; else ISO 8601 with an offset.
+
+    Ten digits are refused: as ms they would be early in 1970, and are seconds. What is no time is `UNREADABLE_MS`.
+    """
+    if value.isdigit():
+        return int(value) if len(value) <= MS_DIGITS and len(value) != SECONDS_DIGITS else UNREADABLE_MS
+    time = iso_ms(value.decode(errors="replace"))
+    return UNREADABLE_MS if time is None else time
