@@ -10,13 +10,15 @@ import difflib
 import math
 import os
 import tomllib
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct
 
+from streams import hosts
 from streams.errors import ConfigError
 from streams.join.policy import JoinPolicy
 from streams.kafka.broker import Broker
@@ -28,6 +30,10 @@ Text = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=1)]
 PositiveSeconds = Annotated[float, Meta(gt=0)]
 Seconds = Annotated[float, Meta(ge=0)]
+MOST_TEXT = 4_096  # characters
+MOST = 2**31 - 1  # of a count: what Kafka's and Redis' own counts can hold
+MOST_S = 100 * 366 * 86_400  # a century, so that sums of times in milliseconds stay exact
+RAY_ADDRESSES = "host:port of a running cluster's head, or 'auto' for one that runs on this machine"
 
 
 Kafka = Broker  # the section [kafka]
@@ -35,9 +41,14 @@ Redis = Address  # the section [redis]
 
 
 class Ray(Struct, frozen=True, kw_only=True):
-    """`address` is that of a running Ray cluster; None starts a local one."""
+    """`address` is host:port of a running Ray cluster, or "auto" for one on this machine; None starts a local one."""
 
     address: Text | None = None
+
+    def __post_init__(self) -> None:
+        at = None if self.address in (None, "auto") else hosts.parse(str(self.address))
+        if self.address not in (None, "auto") and not (at and at.port):
+            raise ConfigError(f"ray.address must be {RAY_ADDRESSES}; found {hosts.shown(self.address)}")
 
 
 class Registry(Struct, frozen=True, kw_only=True):
@@ -53,7 +64,7 @@ class Topics(Struct, frozen=True, kw_only=True):
     predictions: Text = "{pipeline}.predictions"
     outcomes: Text = "{pipeline}.outcomes"
     dead: Text = "{pipeline}.dead"
-    partitions: Count = 1
+    partitions: Annotated[int, Meta(ge=1, le=100_000)] = 1
 
     def named(self, pipeline: str) -> "Topics":
         """Return the same with the pipeline's name filled in."""
@@ -136,11 +147,22 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) 
     from_file = {} if path is None else _checked(_parsed(path), path)
     sections = {}
     for section, kind in SECTIONS.items():
+        values = from_file.get(section, {}) | _from_environment(section, environment)
         try:
-            sections[section] = kind(**from_file.get(section, {}) | _from_environment(section, environment))
+            sections[section] = kind(**values)
         except ConfigError as wrong:
             raise ConfigError(f"{path or 'environment'}: {wrong}") from None
     return msgspec.structs.replace(Settings(), **sections)
+
+
+def set_ray_aside(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Remove Ray's own variables, for a Ray that is ours alone; all but the folder of its files.
+
+    They are a cluster's (a pod of KubeRay has RAY_ADDRESS), and one that Ray cannot read ends the process while Ray is
+    imported, without a word.
+    """
+    for name in [name for name in environment if name.startswith("RAY_") and name != "RAY_TMPDIR"]:
+        del environment[name]
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -150,6 +172,8 @@ def _parsed(path: Path) -> dict[str, Any]:
         raise ConfigError(f"no such file: {path}") from None
     except OSError as wrong:
         raise ConfigError(f"cannot read {path}: {wrong.strerror}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: not TOML: tables or arrays inside each other too deeply") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
         raise ConfigError(f"{path}: not TOML: {wrong}") from None
 
@@ -183,14 +207,34 @@ def _typed(where: str, section: str, key: str, value: object, *, strict: bool) -
     """Return the value in the key's type; `strict` is off for the environment, where numbers are text."""
     name = f"{section}.{key}"
     try:
+        if isinstance(value, str) and (fault := _text_fault(value)):
+            raise msgspec.ValidationError(fault)
         typed = msgspec.convert(value, KEYS[section][key], strict=strict)
-    except msgspec.ValidationError as wrong:
+        if fault := _number_fault(key, typed):
+            raise msgspec.ValidationError(fault)
+    except (msgspec.ValidationError, OverflowError) as wrong:
         choices = ", ".join(map(repr, _choices(KEYS[section][key])))
         expected = f"must be one of {choices}" if choices else str(wrong)
         raise ConfigError(f"{where}{name}: {expected}; found {_shown(name, value)}") from None
-    if isinstance(typed, float) and not math.isfinite(typed):
-        raise ConfigError(f"{where}{name}: Expected a finite number; found {value!r}")
     return typed
+
+
+def _text_fault(text: str) -> str | None:
+    """Return what is wrong with a text that no client could use."""
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        return "Expected text in UTF-8"
+    if not text.isprintable() and any(unicodedata.category(letter) == "Cc" for letter in text):
+        return "Expected no control characters, such as a line's end"
+    return None if len(text) <= MOST_TEXT else f"Expected at most {MOST_TEXT:,} characters"
+
+
+def _number_fault(key: str, number: object) -> str | None:
+    """Return what is wrong with a number that no sum of ours could take."""
+    if isinstance(number, float) and not math.isfinite(number):
+        return "Expected a finite number"
+    if isinstance(number, float) and key.endswith("_s") and number > MOST_S:
+        return f"Expected at most {MOST_S:,} s, a century"
+    return f"Expected at most {MOST:,}" if isinstance(number, int) and number > MOST else None
 
 
 def _choices(kind: Any) -> list[object]:
@@ -202,11 +246,11 @@ def _choices(kind: Any) -> list[object]:
 
 def _shown(name: str, value: object) -> str:
     secret = name.startswith("redis") or name.endswith("password")
-    return f"a {type(value).__name__} that is not shown" if secret else repr(value)
+    return f"a {type(value).__name__} that is not shown" if secret else hosts.shown(value)
 
 
 def _unknown(name: str) -> str:
     """Return the error for a key that is not known, with the nearest that is, of any section."""
     known = [*KEYS, *(f"{section}.{key}" for section, keys in KEYS.items() for key in keys)]
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-    return f"unknown key '{name}'; did you mean '{nearest}'?"
+    nearest = difflib.get_close_matches(name[: hosts.MOST_SHOWN], known, n=1, cutoff=0.0)[0]
+    return f"unknown key {hosts.shown(name)}; did you mean '{nearest}'?"

@@ -3,6 +3,7 @@
     events.py      requests, predictions, outcomes and samples, and their JSON
     texts.py       what the bytes of a key or header say
     errors.py      every error that a user meets, its exit code, and whether a retry helps
+    hosts.py       host and port, by their grammar
     dead.py        dead letters: what could not be read, and how it is brought back
     kafka/         the Kafka adapter
     redis/         the Redis adapter: one server, Sentinels or a cluster

@@ -6,6 +6,7 @@ know what is in a schema. Needs no client library, because each schema is reques
 """
 
 import json
+import re
 import ssl
 import time
 from base64 import b64encode
@@ -14,12 +15,13 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 from urllib.request import Request, urlopen
 from uuid import UUID
 
 import msgspec
 
+from streams import hosts
 from streams.errors import ConfigError, MalformedEvent, Unreachable
 from streams.texts import FRAME_BYTES, GUID_BYTES
 
@@ -27,6 +29,7 @@ ANSWER_S = 10.0
 UNKNOWN_S = 10.0  # an unknown schema is requested again only after so long: else each event of it would wait
 MOST_UNKNOWN = 10_000
 KEY_HEADER, VALUE_HEADER = "__key_schema_id", "__value_schema_id"
+URLS = re.compile(r"(https?)://([^/?#@\s]*)(?:/[^?#@\s]*)?", re.ASCII)
 MISSING = {40401, 40402, 40403}  # the registry's codes for: no such subject, version, schema
 Id = int | str  # a number, or a GUID
 T = TypeVar("T")
@@ -72,14 +75,19 @@ class Registry:
         token: str | None = None,
         ca: str | Path | None = None,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
+        match = URLS.fullmatch(url) if isinstance(url, str) else None
+        if match is None or hosts.parse(match[2]) is None:
             raise ConfigError("a registry's URL must be http(s)://HOST[:PORT][/PATH]; user and password are arguments")
         if (user is None) != (password is None) or (user is not None and token is not None):
             raise ConfigError("a registry takes user and password, or a token")
+        for name, secret in (("user", user), ("password", password), ("token", token)):
+            if secret is not None and not (isinstance(secret, str) and secret.isprintable() and secret):
+                raise ConfigError(f"a registry's {name} must be text without a line's end; it is not shown")
+        if token is not None and not token.isascii():
+            raise ConfigError("a registry's token must be ASCII; it is not shown")
         self._url = url.rstrip("/")
         self._authorization = _authorization(user, password, token)
-        self._trust = _trust(ca) if parts.scheme == "https" else None
+        self._trust = _trust(ca) if match[1] == "https" else None
 
     def schema(self, number: Id, form: str = "") -> Schema:
         """Request a schema by its number or GUID, and all that it imports; `form` is the API's parameter `format`.

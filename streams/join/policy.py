@@ -7,6 +7,7 @@ import msgspec
 from streams.errors import ConfigError
 
 DAY_S = 86_400
+MOST_SHARDS = 16_384
 
 
 class JoinPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,6 +45,8 @@ class JoinPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         for name, bound in (least | {"most_outcomes": 1, "window_s": 0.001}).items():
             if getattr(self, name) < bound:
                 raise ConfigError(f"join.{name} must be at least {bound}, got {getattr(self, name)}")
+        if self.shards > MOST_SHARDS:
+            raise ConfigError(f"join.shards must be at most {MOST_SHARDS:,}, a cluster's slots; got {self.shards}")
         for name in ("keep_s", "slack_s", "max_ahead_s", "idle_s", "align_s"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"join.{name} must not be negative, got {getattr(self, name)}")

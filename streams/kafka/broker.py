@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
+from streams import hosts
 from streams.errors import ConfigError
 
 Text = Annotated[str, Meta(min_length=1)]
@@ -40,6 +41,11 @@ class Broker(Struct, frozen=True, kw_only=True):
     sasl_password: Text | None = None
 
     def __post_init__(self) -> None:
+        if self.bootstrap is not None and not all(map(hosts.parse, self.servers)):
+            raise ConfigError(
+                f"kafka.bootstrap must be host:port of a broker, or several with commas, without a scheme or a user "
+                f"(kafka.sasl_username and kafka.sasl_password are for that); found {hosts.shown(self.bootstrap)}"
+            )
         tls = [*FILES, "ssl_password"]
         self._refuse(tls, unless=self.tls, right="'SSL' or 'SASL_SSL'")
         if not self.ssl_check_hostname:
@@ -53,7 +59,7 @@ class Broker(Struct, frozen=True, kw_only=True):
                 raise ConfigError(f"kafka.{key} needs kafka.ssl_certfile, the certificate that the key belongs to")
         for key in FILES:
             if (path := getattr(self, key)) is not None and not Path(path).is_file():
-                raise ConfigError(f"kafka.{key} must be a file in PEM form; there is no file {path!r}")
+                raise ConfigError(f"kafka.{key} must be a file in PEM form; there is no file {hosts.shown(path)}")
 
     @property
     def servers(self) -> list[str]:

@@ -54,7 +54,7 @@ def context(broker: Broker) -> ssl.SSLContext:
 def _load_own(made: ssl.SSLContext, broker: Broker) -> None:
     try:  # without a password OpenSSL would ask the terminal
         made.load_cert_chain(str(broker.ssl_certfile), broker.ssl_keyfile, broker.ssl_password or "")
-    except OSError as wrong:
+    except (OSError, ValueError) as wrong:
         raise ConfigError(
             f"kafka.ssl_certfile and kafka.ssl_keyfile are not a certificate and its key in PEM form, or "
             f"kafka.ssl_password is not the key's: {wrong}"

@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
+from streams import hosts
 from streams.kafka.broker import Broker
 from streams.kafka.connection import context
 from streams.kafka.internals import get_sasl_mechanism
 
 PROBE_S = 10.0
+KAFKA_PORT = 9_092
 HANDSHAKE, AUTHENTICATE = 17, 36  # Kafka's numbers of the requests
 ILLEGAL_SASL_STATE = 34
 WRONG_HOST = (62, 64)  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH
@@ -38,8 +40,10 @@ def refusal(broker: Broker) -> str | None:
 
 
 def _about(broker: Broker, server: str) -> str | None:
-    host, _, port = server.rpartition(":")
-    address = (host.strip("[]"), int(port)) if port.isdigit() else (server, 9092)
+    at = hosts.parse(server)
+    if at is None:
+        return None
+    address = (at.name, at.port or KAFKA_PORT)
     socket.create_connection(address, PROBE_S).close()  # nobody there: OSError
     with suppress(OSError), _channel(broker, address, tls=False) as raw:
         plain = _listener(raw)

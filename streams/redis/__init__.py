@@ -1,5 +1,6 @@
 """Redis: one store, the master that Sentinels name, or a cluster, all through the same few calls.
 
+    url.py         the grammar of a store's url
     address.py     the section [redis]: where the store is, users and passwords
     tls.py         certificates, and why a store closed the connection
     rights.py      the rights that our user needs; `guard.lua` checks them before anything is written
@@ -9,7 +10,8 @@
 Knows nothing of shards, steps or samples: a key is whatever the caller says it is.
 """
 
-from streams.redis.address import Address, redacted
+from streams.redis.address import Address
 from streams.redis.client import Client, connect
+from streams.redis.url import redacted
 
 __all__ = ["Address", "Client", "connect", "redacted"]

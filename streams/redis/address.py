@@ -9,10 +9,11 @@ from typing import Annotated
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
+from streams import hosts
 from streams.errors import ConfigError
+from streams.redis.url import Url, parse, redacted
 
 Text = Annotated[str, Meta(min_length=1)]
-URL = "redis://[user:password@]host[:port][/number], rediss://... or unix://..."
 SECRETS = ("password", "sentinel_password")
 FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 NEEDS = {  # a key, the key that it requires, and what that one is
@@ -52,26 +53,32 @@ class Address(Struct, frozen=True, kw_only=True):
     cluster: bool = False
 
     def __post_init__(self) -> None:
-        if self.url is not None and not self.url.startswith(("redis://", "rediss://", "unix://")):
-            raise ConfigError(f"redis.url must be {URL}; the value is not shown, because it may hold a password")
+        parts = parse(self.url) if self.url is not None else None
         for key, (other, what) in NEEDS.items():
             if getattr(self, key) and not getattr(self, other):
                 raise ConfigError(f"redis.{key} needs redis.{other}, {what}")
         if self.sentinel and self.url:
             raise ConfigError("redis.url and redis.sentinel both say where the store is; set only one of them")
-        self._check_user()
+        self._check_user(parts)
         self._check_tls()
-        if self.cluster and (self.names_database or str(self.url).startswith("unix:")):
+        if self.cluster and parts and (parts.database or parts.socket):
             raise ConfigError(
                 "redis.cluster needs redis.url = redis://host:port or rediss://host:port; it has no database but 0"
             )
-        if self.sentinel and not all(port.isdecimal() and host for host, port in self.sentinels):
-            raise ConfigError(f"redis.sentinel must be host:port, several with commas; found {self.sentinel!r}")
+        if self.sentinel is not None and not all(at and at.port for at in self._sentinels):
+            raise ConfigError(
+                f"redis.sentinel must be host:port, several with commas; found {hosts.shown(self.sentinel)}"
+            )
 
     @property
     def embedded(self) -> bool:
         """Whether no address is set, so that the embedded store is started."""
         return self.url is None and self.sentinel is None
+
+    @property
+    def local(self) -> bool:
+        """Whether the url is a Unix socket's."""
+        return (self.url or "").startswith("unix://")
 
     @property
     def tls(self) -> bool:
@@ -80,26 +87,23 @@ class Address(Struct, frozen=True, kw_only=True):
         return by_files or (self.url or "").startswith("rediss://")
 
     @property
-    def sentinels(self) -> list[tuple[str, str]]:
+    def sentinels(self) -> list[tuple[str, int]]:
         """Host and port of each Sentinel."""
-        addresses = [address.strip().rpartition(":") for address in (self.sentinel or "").split(",")]
-        return [(host, port) for host, _, port in addresses]
+        return [(at.name, at.port) for at in self._sentinels if at and at.port]
 
     @property
-    def names_database(self) -> bool:
-        """Whether the url names a database other than 0, which a cluster does not have."""
-        _, slash, number = (self.url or "").partition("://")[2].rpartition("@")[2].partition("/")
-        return bool(slash) and number not in ("", "0")
+    def _sentinels(self) -> list[hosts.Host | None]:
+        return [hosts.parse(address.strip()) for address in (self.sentinel or "").split(",")]
 
     @property
     def shown(self) -> str:
         """The address for messages, without secrets."""
         return f"{self.sentinel_master} of {self.sentinel}" if self.sentinel else redacted(self.url or "")
 
-    def _check_user(self) -> None:
+    def _check_user(self, url: Url | None) -> None:
         if self.password and self.embedded:
             raise ConfigError("redis.password needs redis.url or redis.sentinel; the embedded store has no users")
-        if self.password and "@" in (self.url or ""):
+        if self.password and url and url.user is not None:
             raise ConfigError("redis.url already has a user in it; remove that one, or redis.password")
 
     def _check_tls(self) -> None:
@@ -108,7 +112,7 @@ class Address(Struct, frozen=True, kw_only=True):
             raise ConfigError(f"redis.{keys[0]} needs redis.url = rediss://..., or redis.sentinel and ssl_ca_certs")
         for key in FILES:
             if (path := getattr(self, key)) and not Path(path).is_file():
-                raise ConfigError(f"redis.{key} must be a file in PEM form; no such file: {path!r}")
+                raise ConfigError(f"redis.{key} must be a file in PEM form; no such file: {hosts.shown(path)}")
 
     def __repr__(self) -> str:
         return f"Redis({', '.join(f'{key}={value!r}' for key, value in self.__rich_repr__())})"
@@ -122,10 +126,3 @@ class Address(Struct, frozen=True, kw_only=True):
 def address(at: Address | str) -> Address:
     """Return the settings; a bare url stands for settings with nothing else."""
     return Address(url=at) if isinstance(at, str) else at
-
-
-def redacted(url: str) -> str:
-    """Return a store's address without what may be secret: all before the host, and with a query the whole address."""
-    scheme, _, rest = url.partition("://")
-    _, at, host = rest.rpartition("@")
-    return f"{scheme}://{'***@' if at else ''}{host}" if rest and "?" not in rest else "***"

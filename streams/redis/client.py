@@ -21,8 +21,9 @@ from redis.sentinel import Sentinel
 
 from streams.errors import ConfigError
 from streams.redis import tls
-from streams.redis.address import URL, Address, address
+from streams.redis.address import Address, address
 from streams.redis.faults import mapped
+from streams.redis.url import URL
 
 CONNECT_S, ANSWER_S = 5.0, 10.0
 RETRIES, RETRY_S = 3, 0.1  # repeating a step changes nothing: the store knows its token
@@ -101,8 +102,7 @@ class Client:
         user = ("username", "password")
         asking = {key: value for key, value in options.items() if key not in user} | {"retry": Retry(NoBackoff(), 0)}
         asking |= {key: value for key in user if (value := getattr(self.at, f"sentinel_{key}"))}
-        hosts = [(host, int(port)) for host, port in self.at.sentinels]
-        sentinels = cast("Any", Sentinel)(hosts, sentinel_kwargs=asking, **options)
+        sentinels = cast("Any", Sentinel)(self.at.sentinels, sentinel_kwargs=asking, **options)
         return cast("redis.Redis", sentinels.master_for(str(self.at.sentinel_master)))
 
 
@@ -146,20 +146,14 @@ def connect(at: Address | str) -> Client:
     """Open a store.
 
     Raises:
-        ConfigError: there is no address, the url is malformed, or a TLS file does not hold what it should.
+        ConfigError: there is no address, or a TLS file does not hold what it should.
         StoreUnreachable, StoreRefused: a cluster does not answer, or refuses us; other stores raise at the first call.
     """
     store = address(at)
     if store.embedded:
         raise ConfigError(f"redis.url must be {URL}; it is not set")
     kind: Callable[[Address], Client] = ClusterClient if store.cluster else Client
-    try:
-        return kind(store)
-    except ValueError:  # its text may hold a part of the password
-        raise ConfigError(
-            f"redis.url must be {URL}, with /, #, ? and @ of a password written as %2F, %23, %3F and %40; "
-            "the value is not shown"
-        ) from None
+    return kind(store)
 
 
 def _suffix(entry_id: bytes) -> str:
@@ -168,11 +162,7 @@ def _suffix(entry_id: bytes) -> str:
 
 def client_options(at: Address) -> dict[str, Any]:
     """Return the options that every client takes."""
-    options: dict[str, Any] = {
-        "socket_connect_timeout": CONNECT_S,
-        "socket_timeout": ANSWER_S,
-        "socket_keepalive": True,
-        "username": at.username,
-        "password": at.password,
-    }
+    options: dict[str, Any] = {"socket_timeout": ANSWER_S, "username": at.username, "password": at.password}
+    if not at.local:
+        options |= {"socket_connect_timeout": CONNECT_S, "socket_keepalive": True}
     return {key: value for key, value in options.items() if value is not None} | tls.options(at)

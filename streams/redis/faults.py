@@ -14,6 +14,7 @@ from streams.errors import ShadowstreamError, StoreFull, StoreRefused, StoreUnre
 from streams.redis import tls
 from streams.redis.address import Address
 from streams.redis.rights import rule
+from streams.redis.url import parse
 
 CREDENTIALS = (
     client.AuthenticationError,
@@ -40,6 +41,8 @@ CODES: dict[str, type[ShadowstreamError]] = {
 }
 DEFAULT = StoreRefused  # our scripts' other words (MISSING, ...), and whatever else would be refused again
 ALL = tuple(one for one in vars(client).values() if isinstance(one, type) and issubclass(one, Exception))
+SILENT = (client.ConnectionError, client.TimeoutError, client.RedisClusterException)
+MOST_SAID = 300  # characters
 CERTIFICATES = ("CERTIFICATE", "UNKNOWN_CA", "HANDSHAKE_FAILURE", "WRONG_VERSION_NUMBER")  # in OpenSSL's reasons
 RIGHTS = ("NOPERM", "ACL failure in script", "can't run this command", "has no permissions", "No permissions to")
 
@@ -67,9 +70,20 @@ def fault(wrong: Exception, at: Address) -> ShadowstreamError:
             return StoreRefused(f"{at.shown}: {refusal}")
     ours = kind(wrong)
     if ours is StoreFull:
-        return ours(f"{at.shown} is full, nothing was written; raise its maxmemory: {wrong}")
-    silent = "no store answers at " if isinstance(wrong, (client.ConnectionError, client.TimeoutError)) else ""
-    return ours(f"{silent}{at.shown}: {wrong}")
+        return ours(f"{at.shown} is full, nothing was written; raise its maxmemory: {said(wrong)}")
+    silent = "no store answers at " if isinstance(wrong, SILENT) else ""
+    return ours(f"{silent}{at.shown}: {said(wrong)}")
+
+
+def said(wrong: Exception) -> str:
+    """Return an error's text on one line, cut if it is long; a Sentinel's without the client's own structure."""
+    text = " ".join(str(wrong).split())
+    if text.startswith("No master found"):
+        silent = text.count(" - ")
+        unknown = "no Sentinel knows it; check redis.sentinel_master"
+        why = f"{silent} of the Sentinels did not answer" if silent else unknown
+        text = f"{text.partition(' : ')[0]}: {why}"
+    return text if len(text) <= MOST_SAID else f"{text[:MOST_SAID]}…"
 
 
 def _causes(wrong: BaseException | None) -> list[BaseException]:
@@ -106,5 +120,4 @@ def _refusal(wrong: BaseException, at: Address) -> str | None:
 
 def user(at: Address) -> str:
     """Return the name of the user that we connect as."""
-    name = at.username or (at.url or "").partition("://")[2].rpartition("@")[0].partition(":")[0]
-    return name or "default"
+    return at.username or (parse(at.url).user if at.url else None) or "default"

@@ -6,12 +6,11 @@ Imports no client.
 import socket
 import ssl
 from typing import Any
-from urllib.parse import urlsplit
 
 from streams.errors import ConfigError
 from streams.redis.address import FILES, Address
+from streams.redis.url import parse
 
-REDIS_PORT = 6379
 LOOK_S = 5.0  # a store that accepts us sends nothing, so its refusal is waited for only so long
 
 
@@ -45,7 +44,7 @@ def context(at: Address) -> ssl.SSLContext:
         if at.ssl_certfile:
             # without a password OpenSSL would ask the terminal
             loaded.load_cert_chain(at.ssl_certfile, at.ssl_keyfile, password="")
-    except OSError as wrong:
+    except (OSError, ValueError) as wrong:
         raise ConfigError(
             f"redis.ssl_certfile and redis.ssl_keyfile must be a certificate and its unencrypted key, as PEM: {wrong}"
         ) from None
@@ -57,10 +56,10 @@ def refusal(at: Address) -> ssl.SSLError | None:
 
     The client writes first, and so may never read the reason.
     """
-    url = urlsplit(at.url or "")
+    url = parse(at.url or "")
     try:
-        plain = socket.create_connection((str(url.hostname), url.port or REDIS_PORT), LOOK_S)
-        with plain, context(at).wrap_socket(plain, server_hostname=url.hostname) as encrypted:
+        plain = socket.create_connection((url.host, url.port), LOOK_S)
+        with plain, context(at).wrap_socket(plain, server_hostname=url.host) as encrypted:
             encrypted.recv(1)
     except ssl.SSLEOFError:
         return None

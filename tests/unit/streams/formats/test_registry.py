@@ -4,6 +4,7 @@ import json as stdlib
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,6 +72,28 @@ class TestRegistry:
         ):
             with pytest.raises(MalformedEvent, match=reason):
                 read(record(value))
+
+    @pytest.mark.parametrize(
+        "wrong",
+        ["", "host", "ftp://host", "http://", "http://host:port", "http://host:99999", "http://[::1", "http://a..b",
+         "http://host?x=1",
+         "http://me:hunter2@host", "http://me:hunter2/x@host", "http://me:hunter2#@host",
+         "http://h st", "http://host\n", None, 5],
+    )  # fmt: skip
+    def test_a_wrong_url_is_our_error_and_not_shown(self, wrong: Any) -> None:
+        with pytest.raises(ConfigError, match="a registry's URL must be") as raised:
+            Registry(wrong)
+        assert "hunter2" not in str(raised.value)
+
+    @pytest.mark.parametrize("wrong", ["hunter2\n", "", 7, "hunter2\udcff", "hunter2—"])
+    def test_a_secret_that_no_header_can_carry_is_our_error(self, wrong: Any) -> None:
+        with pytest.raises(ConfigError, match="a registry's token must be") as raised:
+            Registry("http://127.0.0.1:1/path", token=wrong)
+        assert "hunter2" not in str(raised.value)
+
+    def test_an_address_where_nothing_or_something_else_answers(self) -> None:
+        with pytest.raises(Unreachable, match=r"no schema registry answers at http://127\.0\.0\.1:1"):
+            Registry("http://127.0.0.1:1").schema(1)
 
     def test_an_unknown_schema_is_asked_for_again_after_a_while(self) -> None:
         asked, now = list[int | str](), [0.0]
