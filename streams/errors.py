@@ -2,8 +2,9 @@
 
     ShadowstreamError            1   the number is the exit code; a class without one has its parent's
     ├── ConfigError              2   a TOML key, a pipeline.py or a command-line value is wrong
-    ├── Unreachable              3   the broker or the store does not answer; retried
+    ├── Unreachable              3   the broker, the store or Ray does not answer; retried
     │   ├── BrokerUnreachable
+    │   ├── RayUnreachable           Ray does not answer, or does not start here
     │   └── StoreUnreachable
     │       ├── StoreFull            it answers, but its memory is full
     │       └── StoreWentBack        it went back to before a partition was added; the feed's run adds it again
@@ -66,6 +67,10 @@ class Unreachable(ShadowstreamError):
 
 class BrokerUnreachable(Unreachable):
     """No Kafka broker answers at the address."""
+
+
+class RayUnreachable(Unreachable):
+    """No Ray cluster answers at the address, or a local Ray does not start; the message has the cause."""
 
 
 class StoreUnreachable(Unreachable):

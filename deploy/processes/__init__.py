@@ -4,6 +4,8 @@ roles.py       what each role is built from
 clients.py     a role's connections, and the joiner
 loop.py        a role's steps, and its retries
 actors.py      Ray: an actor for each role
+cluster.py     whether a Ray cluster answers at an address
+failures.py    why a role ended, in a line
 crew.py        the processes of a join without a model
 worker.py      one of them
 """

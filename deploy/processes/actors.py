@@ -11,11 +11,14 @@ from typing import Any
 
 import ray
 import torch
+from ray.exceptions import RayError, RayTaskError
 
-from deploy.pipeline import load
+from deploy.pipeline import Pipeline, load
+from deploy.processes import cluster
+from deploy.processes.failures import brief, failure
 from deploy.processes.loop import Loop
 from deploy.processes.roles import JOINER_PREFIX, SERVER, Plan, build, names
-from streams.errors import ShadowstreamError
+from streams.errors import ConfigError, RayUnreachable, ShadowstreamError
 
 BLOCK_MS = {"distiller": 5, "evaluator": 5, "conductor": 5}  # between looks at the registry, whose files wake nobody
 BLOCK_OTHERS_MS = 20  # the broker or the store wakes these
@@ -33,15 +36,17 @@ class Actor:
     def __init__(self, role: str, plan: Plan) -> None:
         torch.set_num_threads(1)
         self._role, self._plan, self._loop = role, plan, Loop()
-        self._pipeline = load(plan.pipeline)
+        self._pipeline: Pipeline | None = None
 
     def ready(self) -> None:
-        """Do nothing: a call of it returns once the process has imported everything."""
+        """Import the pipeline: a call of it returns once the process has imported everything."""
+        self._pipeline = self._pipeline or load(self._plan.pipeline)
 
     def run(self) -> None:
         """Do the role's steps."""
         block_ms = BLOCK_MS.get(self._role, BLOCK_OTHERS_MS)
-        self._loop.run(self._role, lambda stack: build(self._role, self._plan, self._pipeline, stack).step, block_ms)
+        pipeline = self._pipeline or load(self._plan.pipeline)  # Ray may have started this process again
+        self._loop.run(self._role, lambda stack: build(self._role, self._plan, pipeline, stack).step, block_ms)
 
     def begin_anew(self) -> None:
         """Have the role built again after its current step."""
@@ -56,15 +61,33 @@ _Remote: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_
 
 
 def _init(address: str | None) -> None:
-    """Connect to the cluster at `address`, or start a local one; Ray gives that 30 s, which a busy machine may pass."""
+    """Connect to the cluster at `address`, or start a local one; Ray gives that 30 s, which a busy machine may pass.
+
+    Raises:
+        RayUnreachable, ConfigError: it does not work; the text has Ray's reason and what to do.
+    """
+    if address is not None:
+        cluster.check(address)
     local = LOCAL if address is None else {}
     for left in reversed(range(START_TRIES)):
         try:
-            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=True, **local)
+            ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=True, **local)
             return
-        except Exception as wrong:  # Ray raises the bare class here
+        except (Exception, SystemExit) as wrong:  # Ray raises the bare class here
             if not left or TIMED_OUT not in str(wrong):
-                raise
+                raise _not_started(wrong, address) from wrong
+
+
+def _not_started(wrong: BaseException, address: str | None) -> ShadowstreamError:
+    if "AF_UNIX path length" in str(wrong):
+        return ConfigError(
+            "Ray's folder has too long a path for its sockets; set the variable RAY_TMPDIR to a short one, such as /tmp"
+        )
+    if address is not None:
+        return RayUnreachable(f"no Ray cluster can be joined at {address} (ray.address): {brief(wrong)}")
+    return RayUnreachable(
+        f"Ray does not start on this machine: {brief(wrong)}; its logs are in /tmp/ray/session_latest"
+    )
 
 
 @contextmanager
@@ -77,7 +100,8 @@ def started(plan: Plan, address: str | None) -> Iterator["System"]:
     _init(address)
     try:
         now = time.time_ns()
-        system = System({role: _Remote.options(name=f"{role}-{now}").remote(role, plan) for role in names(plan)})
+        actors = {role: _Remote.options(name=f"{role}-{now}").remote(role, plan) for role in names(plan)}
+        system = System(actors, plan)
         try:
             yield system
         finally:
@@ -89,13 +113,18 @@ def started(plan: Plan, address: str | None) -> Iterator["System"]:
 class System:
     """The actors of one feed, by role; `started` makes it."""
 
-    def __init__(self, actors: dict[str, Any]) -> None:
-        self._actors = actors
+    def __init__(self, actors: dict[str, Any], plan: Plan) -> None:
+        self._actors, self._plan = actors, plan
         self._runs: dict[Any, str] = {}  # empty until `run`
 
     def run(self) -> None:
-        """Wait until every process is ready, and let the roles begin."""
-        ray.get([actor.ready.remote() for actor in self._actors.values()])
+        """Wait until every process is ready, and let the roles begin.
+
+        Raises:
+            ShadowstreamError: one cannot begin.
+        """
+        for role, ready in {role: actor.ready.remote() for role, actor in self._actors.items()}.items():
+            self._get(role, ready)
         self._runs = {actor.run.remote(): role for role, actor in self._actors.items()}
 
     def reassign(self) -> None:
@@ -112,13 +141,19 @@ class System:
         """
         done, _ = ray.wait(list(self._runs), timeout=0)
         for run in done:
-            try:
-                ray.get(run)
-            except ray.exceptions.RayTaskError as wrong:
-                cause = wrong.cause
-                raise cause if isinstance(cause, ShadowstreamError) else wrong from None
-            except ray.exceptions.RayActorError as wrong:
-                raise ShadowstreamError(f"the {self._runs[run]} ended: {wrong}") from None
+            self._get(self._runs[run], run)
+
+    def _get(self, role: str, call: Any) -> None:
+        """Wait for a call's end, and raise its error as ours."""
+        try:
+            ray.get(call)
+        except RayTaskError as wrong:
+            if isinstance(wrong.cause, ShadowstreamError):
+                raise wrong.cause from None
+            cause, trace = wrong.cause or wrong, str(wrong.traceback_str)
+            raise failure(role, cause, trace, self._plan.pipeline, self._plan.registry / "services") from None
+        except RayError as wrong:
+            raise ShadowstreamError(f"the {role} ended: {brief(wrong)}") from None
 
     def stop(self) -> None:
         """Let every role finish its step and end."""

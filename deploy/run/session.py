@@ -5,21 +5,23 @@ Owns the order in which these are started and ended. Does not know tables, nor w
 
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import torch
 
-from deploy.config import Settings
+from deploy.config import Settings, set_ray_aside
 from deploy.embedded.services import Services, provided
 from deploy.engine import load as load_engine
 from deploy.learning.bootstrap import bootstrap
 from deploy.monitor import Monitor, View, look
 from deploy.pipeline import Pipeline, load
-from deploy.processes.actors import System, started
+from deploy.processes.failures import brief
 from deploy.processes.roles import Plan
 from deploy.registry.commits import backwards
 from deploy.registry.kinds import CHAMPIONS
@@ -37,6 +39,9 @@ from streams.join.policy import JoinPolicy
 from streams.join.store import Store
 from streams.kafka import Sink
 from streams.outputs.samples import number
+
+if TYPE_CHECKING:
+    from deploy.processes.actors import System
 
 LOOK_EVERY_S = 0.25
 FIRST_VERSION = str(CHAMPIONS.path(Path(), 0))  # in a feed's folder: without it nothing was ever served
@@ -65,7 +70,7 @@ def running(path: Path, settings: Settings, say: Say, *, fresh: bool, replay: bo
         settings, registry = services.settings, Registry(folder)
         plan = Plan(pipeline=path.resolve(), settings=settings, registry=folder, fetch_wait_ms=services.fetch_wait_ms)
         made = _partitions(pipeline.name, settings, store, registry, say)
-        with made as partitions, started(plan, settings.ray.address) as system:
+        with made as partitions, _started(plan) as system:
             first_version(pipeline, registry, say, engines=settings.serve.engines)
             system.run()
             yield Session(
@@ -79,6 +84,18 @@ def running(path: Path, settings: Settings, say: Say, *, fresh: bool, replay: bo
                 _system=system,
                 _began_s=began_s,
             )
+
+
+def _started(plan: Plan) -> "AbstractContextManager[System]":
+    """Start the actors. Ray is imported only now: one of a cluster's variables could end the process as it is."""
+    if plan.settings.ray.address is None:
+        set_ray_aside()
+    try:
+        actors = import_module("deploy.processes.actors")
+    except (ImportError, ValueError) as wrong:
+        raise ConfigError(f"Ray cannot be imported: {brief(wrong)}; check the variables RAY_...") from wrong
+    system: AbstractContextManager[System] = actors.started(plan, plan.settings.ray.address)
+    return system
 
 
 def first_version(pipeline: Pipeline, registry: Registry, say: Say, *, engines: bool = False) -> None:
@@ -132,7 +149,7 @@ class Session:
     _services: Services
     _store: Store
     _partitions: Partitions
-    _system: System
+    _system: "System"
     _began_s: float
     _rate: Rate = field(default_factory=Rate)
 

@@ -1,10 +1,17 @@
-"""Ray on a busy machine: a start that takes longer than Ray allows is tried again, and no other failure is."""
+"""Ray on a busy machine: what Ray had too little time for is tried again; other failures are errors of ours."""
 
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deploy.processes import actors
+from deploy.processes.failures import failure
+from streams.errors import ConfigError, RayUnreachable
 
 
 @pytest.fixture
@@ -29,6 +36,52 @@ def test_a_start_that_ray_gave_too_little_time_is_tried_again(starts: list[str])
 @pytest.mark.parametrize("failures", [["no such address", "not tried"], ["it timed out during startup"] * 5])
 def test_any_other_failure_and_the_last_are_raised(starts: list[str], failures: list[str]) -> None:
     starts += failures
-    with pytest.raises(Exception, match=failures[0]):
+    with pytest.raises(RayUnreachable, match=f"Ray does not start on this machine: {failures[0]}"):
         actors._init(None)
     assert starts == [one for one in failures if one == "not tried"]
+
+
+def test_a_folder_with_too_long_a_path_says_what_to_set(starts: list[str]) -> None:
+    starts.append("validate_socket_filename failed: AF_UNIX path length cannot exceed 107 bytes: /tmp/...")
+    with pytest.raises(ConfigError, match="set the variable RAY_TMPDIR to a short one"):
+        actors._init(None)
+
+
+def test_an_address_where_nothing_answers_is_not_tried_for_minutes(starts: list[str]) -> None:
+    with pytest.raises(
+        RayUnreachable, match=r"no Ray cluster answers at 127\.0\.0\.1:1 \(ray\.address\): Connection refused"
+    ):
+        actors._init("127.0.0.1:1")
+    starts.append("Could not find any running Ray instance.\nPlease specify one")
+    with pytest.raises(
+        RayUnreachable, match=r"no Ray cluster can be joined at auto \(ray\.address\): Could not find any"
+    ):
+        actors._init("auto")
+
+
+@pytest.fixture
+def other_server() -> Iterator[int]:
+    """A server that says what Redis says to a request of another kind; its port."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+
+        def answer() -> None:
+            with server.accept()[0] as client:
+                client.recv(64)
+                client.sendall(b"-ERR unknown command")
+
+        threading.Thread(target=answer, daemon=True).start()
+        yield server.getsockname()[1]
+
+
+def test_another_kind_of_server_is_not_taken_for_a_cluster(other_server: int) -> None:
+    with pytest.raises(RayUnreachable, match="is not the head of a Ray cluster"):
+        actors._init(f"127.0.0.1:{other_server}")
+
+
+def test_an_error_of_a_user_s_function_is_one_line_and_a_file(tmp_path: Path) -> None:
+    pipeline = tmp_path / "mine" / "pipeline.py"
+    trace = f'Traceback:\n  File "{pipeline}", line 12, in encode\n  File "/usr/lib/json.py", line 3\nValueError: bad\n'
+    wrong = failure("server", ValueError("bad\nand more"), trace, pipeline, tmp_path / "services")
+    file = tmp_path / "services" / "server.error"
+    assert str(wrong) == f"the server ended: pipeline.py:12: ValueError: bad; its traceback is in {file}"
+    assert file.read_text() == trace
