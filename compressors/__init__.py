@@ -6,10 +6,14 @@
     steps.py       the steps: prune, prune_structured, quantize, retrain, distill
     errors.py      every error that compression raises
     data.py        rows to learn and measure on, and what compression needs of a task
+    rows.py        rows as tensors, or as anything that is made a batch when it is needed
+    reading.py     a user's values as rows and labels
+    answers.py     the answers of models to many rows, within bytes
     norms.py       training norms on any number of rows, and leaving frozen ones alone
     internals.py   torch's private parts, and the versions of torch that have them
     form.py        the training form of a model: layers under masks and fake quantization
-    checks.py      refusals of models, rows and tasks that do not fit each other
+    checks.py      refusals of models
+    agreement.py   refusals of models, rows and tasks that do not agree
     pruning/       masks, and whole units removed
     quantization/  one rounding rule, the layers that train under it, and int8 kernels
     distillation/  the loss that a teacher adds, and the training loop

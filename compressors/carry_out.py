@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from compressors.answers import as_rows
 from compressors.data import Data, Losses
 from compressors.distillation.train import train
 from compressors.form import weights
@@ -16,6 +17,7 @@ from compressors.pruning.prune import prune
 from compressors.pruning.structured import Report, prune_structured
 from compressors.quantization.layers import Shadow
 from compressors.recipe import STEP_NAMES, Prune, PruneStructured, Quantize, Recipe, Retrain, Step
+from compressors.rows import Rows
 
 EXAMPLE = 4  # rows with which units are traced through the model
 CALIBRATION = 64  # batches on which static input ranges are calibrated
@@ -43,7 +45,7 @@ def remove_units(
     removes = any(isinstance(step, PruneStructured) for step in recipe.steps)
     for at, step in enumerate(recipe.steps):
         if isinstance(step, PruneStructured):
-            removed.append(prune_structured(model, step, tuple(t[:EXAMPLE] for t in data.inputs)))
+            removed.append(prune_structured(model, step, data.rows.batch(torch.arange(min(EXAMPLE, len(data))))))
         elif isinstance(step, Retrain) and removes:
             train(model, data, losses, step, seed, teacher=teacher, progress=_of(step, progress))
         else:
@@ -84,7 +86,7 @@ def carry_out(
         layer.spec = None
     for at, step in enumerate(recipe.steps):
         if isinstance(step, Quantize):
-            _quantize(form, step, specs, data.inputs)
+            _quantize(form, step, specs, data.rows)
         elif isinstance(step, Prune) and not _ramp_end(recipe.steps, at):
             prune(form, step)
         elif isinstance(step, Retrain):
@@ -97,26 +99,24 @@ def _of(step: Step, progress: Progress | None) -> Callable[[int, int], object] |
     return partial(progress, STEP_NAMES[type(step)]) if progress else None
 
 
-def _quantize(
-    form: nn.Module, step: Quantize, specs: Mapping[Shadow, Quantize | None], inputs: tuple[Tensor, ...]
-) -> None:
+def _quantize(form: nn.Module, step: Quantize, specs: Mapping[Shadow, Quantize | None], rows: Rows) -> None:
     for layer, spec in specs.items():
         if layer.kind in (step.layers or ()):
             layer.spec = spec
     if step.inputs == "static":
-        calibrate(form, inputs)
+        calibrate(form, rows)
 
 
-def calibrate(form: nn.Module, inputs: tuple[Tensor, ...], batch: int = 64) -> None:
+def calibrate(form: nn.Module, rows: Rows | tuple[Tensor, ...], batch: int = 64) -> None:
     """Calibrate static input ranges on the newest 64 batches, oldest first. The form ends in eval mode."""
+    given = as_rows(rows)
     form.eval()
     for layer in form.modules():
         if isinstance(layer, Shadow) and layer.spec and layer.spec.inputs == "static":
             layer.train()
-    batches = list(zip(*(torch.split(t, batch) for t in inputs), strict=True))
     with torch.no_grad():
-        for rows in batches[-CALIBRATION:]:
-            form(*rows)
+        for chosen in torch.split(torch.arange(len(given)), batch)[-CALIBRATION:]:
+            form(*given.batch(chosen))
     form.eval()
 
 

@@ -10,18 +10,19 @@ from typing import Any
 
 from torch import nn
 
+from compressors.agreement import check_task, suited
 from compressors.artifact.format import Description
 from compressors.artifact.make import make
 from compressors.artifact.manifest import joined, made_by, versions
 from compressors.artifact.parity import Parity
 from compressors.carry_out import Progress, carry_out, remove_units, why_left
-from compressors.checks import check_model, check_rows, check_task
+from compressors.checks import check_model
 from compressors.data import Data, Losses
 from compressors.errors import Refused
 from compressors.form import training_form
 from compressors.pruning.shapes import shapes
 from compressors.pruning.structured import Report
-from compressors.recipe import Recipe, Retrain
+from compressors.recipe import Distill, Recipe, Retrain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +83,9 @@ def compress(
     model is used. `manifest`, JSON too, is added to what the artifact says of itself.
 
     Raises:
-        ValueError: a recipe that cannot be read or does not suit the model; a model, data, a task or a factory that do
-            not fit each other; a training that diverged.
+        ValueError: a recipe that cannot be read or does not suit the model; a factory that makes another one; a
+            training that diverged.
+        Unsuited: model, data and task do not suit each other.
         Refused: the artifact does not answer as the training form does, or a loss on the held-out rows is not finite.
 
     >>> import torch
@@ -100,11 +102,13 @@ def compress(
     recipe = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
     _check_steps(recipe)
     check_model(model)
-    check_rows(data, held)
-    rows, held = (data, held) if held else data.split()
+    data, held = suited(model, data, held)
+    rows, held = (data, held) if held is not None else data.split()
     plain = copy.deepcopy(model).eval()
     for part in (rows, held):
         check_task(plain, part, losses)
+    if teacher is not None and recipe.first(Distill) is not None:
+        check_task(teacher, rows, losses, "the teacher")
     remake, source = made_by(plain, factory, arguments)
     manifest = joined({"recipe": recipe.to_dict(), **source, "versions": versions(plain)}, manifest or {})
     form = copy.deepcopy(model)

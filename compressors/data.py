@@ -3,9 +3,15 @@
 Knows no model, no recipe and no task.
 """
 
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any, Protocol
 
+import torch
 from torch import Tensor
+
+from compressors.reading import labels_of, rows_of
+from compressors.rows import Batch, Collate, Rows
 
 HELD_OUT = 0.05  # the newest share of the rows: parity and losses are measured on it, no step learns from it
 
@@ -22,26 +28,75 @@ class Losses(Protocol):
         ...
 
 
-class Data(NamedTuple):
-    """Rows to learn or measure on, oldest first: the model's inputs, each tensor (N, ...), and the labels (N,).
+class Data:
+    """Rows to learn or measure on, oldest first: the model's inputs, and the labels (N,).
+
+    `inputs` is a tensor (N, ...); or a tuple of them, the model's positional arguments; or a dict of them, by the names
+    of these. Numpy arrays and lists of numbers are taken as well (float64 as float32). An input whose rows differ in
+    length is a list of N tensors, or a nested one: each batch is filled with zeros at the end, up to its longest row.
+
+    With `collate`, `inputs` are N rows of any kind, such as texts, and `collate(some of them)` makes the tensors of a
+    batch, as torch's DataLoader has it. It is called for each batch, so that each can be padded to its longest row.
+
+    `labels` are numbers; (N, 1) is taken as (N,). What cannot be read is refused where it is first used.
 
     >>> import torch
-    >>> data = Data((torch.zeros(100, 3),), torch.zeros(100))
+    >>> data = Data(torch.zeros(100, 3), torch.zeros(100))
     >>> learn, measure = data.split()
-    >>> len(learn.labels), len(measure.labels)
+    >>> len(learn), len(measure)
     (95, 5)
+    >>> texts = Data(["a", "bcd", "ef"], [0, 1, 1], collate=lambda some: torch.tensor([[len(t)] for t in some]))
+    >>> texts.at(torch.tensor([1, 2])).inputs
+    (tensor([[3],
+            [2]]),)
     """
 
-    inputs: tuple[Tensor, ...]
-    labels: Tensor
+    def __init__(self, inputs: Any, labels: Any, *, collate: Collate | None = None) -> None:
+        self._inputs, self._labels, self._collate = inputs, labels, collate
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The rows' inputs.
+
+        Raises:
+            Unsuited: they cannot be read.
+        """
+        return rows_of(self._inputs, self._collate)
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """The labels (N,).
+
+        Raises:
+            Unsuited: they cannot be read.
+        """
+        return labels_of(self._labels)
+
+    @property
+    def inputs(self) -> Batch:
+        """The inputs of all rows as one batch."""
+        return self.rows.batch()
+
+    def __len__(self) -> int:
+        """Return N, the number of labels."""
+        return len(self.labels)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield inputs and labels."""
+        return iter((self.inputs, self.labels))
+
+    def batch(self, rows: Tensor) -> tuple[Batch, Tensor]:
+        """Return the model's inputs and the labels of some rows, by their indices (n,)."""
+        return self.rows.batch(rows), self.labels[rows]
 
     def at(self, rows: Tensor) -> "Data":
         """Return copies of some of the rows, by their indices (n,) or a mask (N,)."""
-        return Data(tuple(t[rows] for t in self.inputs), self.labels[rows])
+        chosen = rows.nonzero()[:, 0] if rows.dtype == torch.bool else rows
+        return Data(self.rows.at(chosen), self.labels[chosen])
 
     def between(self, start: int, end: int) -> "Data":
         """Return the rows from `start` to before `end`, as views."""
-        return Data(tuple(t[start:end] for t in self.inputs), self.labels[start:end])
+        return Data(self.rows.between(start, end), self.labels[start:end])
 
     def split(self, held_out: float = HELD_OUT) -> tuple["Data", "Data"]:
         """Return the older rows and the newest share `held_out`, at least one row.
@@ -49,7 +104,7 @@ class Data(NamedTuple):
         Raises:
             ValueError: there are fewer than two rows.
         """
-        size = len(self.labels)
+        size = len(self)
         if size < 2:
             raise ValueError(f"at least two rows are needed, one of them to measure on, got {size}")
         kept = size - max(1, round(size * held_out))

@@ -4,7 +4,8 @@
     ├── ArtifactError            these bytes are not an artifact that this version, or this model, can run
     ├── EngineError              no engine but torch can run this model here
     │   └── Unexportable             nor elsewhere: it cannot be put into an ONNX file
-    └── Refused                  the artifact must not serve: its answers or losses are not what they should be
+    ├── Refused                  the artifact must not serve: its answers or losses are not what they should be
+    └── Unsuited                 model, rows and task do not suit each other
     ImportError
     └── UntestedTorch            this version of torch has private parts that were not tested
     RuntimeError
@@ -14,7 +15,7 @@
     UserWarning
     └── EmptiedWarning           a prune step left nothing of a layer's weights
 
-A program that uses `compressors` alone can catch the first three as ValueError. Imports nothing.
+A program that uses `compressors` alone can catch those under ValueError as that. Imports nothing.
 """
 
 
@@ -45,6 +46,16 @@ class Refused(ValueError):
     >>> compress(torch.nn.Linear(1, 1), "quantize(int8)", rows, Regression())
     Traceback (most recent call last):
     compressors.errors.Refused: quantize(int8): a loss on the held-out rows is not finite: ...
+    """
+
+
+class Unsuited(ValueError):
+    """Model, rows and task do not suit each other; the message names what was given, and what would be right.
+
+    >>> import torch
+    >>> compress(torch.nn.Linear(4, 1), "quantize(int8)", Data(torch.zeros(10, 4), ["yes"] * 10), Binary())
+    Traceback (most recent call last):
+    compressors.errors.Unsuited: data: labels are numbers (N,), got a list of str
     """
 
 

@@ -52,9 +52,9 @@ def find(registry: Registry, packed: bytes, factory: Factory, data: Data) -> Eng
     """
     model = artifact.load(packed, factory)
     replay, _ = data.split()
-    fresh = data.between(max(0, len(replay.labels) - NEWEST), len(data.labels))
+    fresh = data.between(max(0, len(replay) - NEWEST), len(data))
     try:
-        choice = choose(model, replay.inputs, fresh.inputs, partial(_template, registry))
+        choice = choose(model, replay.rows, fresh.rows, partial(_template, registry))
     except EngineError as wrong:
         return str(wrong)
     ranges = registry.put(msgspec.json.encode(dict(choice.ranges))) if choice.ranges else None
@@ -109,13 +109,13 @@ def _kept(registry: Registry, path: Path) -> Template | None:
 
 
 class Running:
-    """An artifact that answers: by its engine, or by torch. `by` says which, and why it is torch.
+    """An artifact, `model`, that answers: by its engine, or by torch. `by` says which, and why it is torch.
 
     `proof` is the mean difference of the engine's answers from the artifact's.
     """
 
     def __init__(self, model: nn.Module, session: Session | None, by: str, proof: float | None = None) -> None:
-        self._model, self._session, self.by, self.proof = model, session, by, proof
+        self.model, self._session, self.by, self.proof = model, session, by, proof
 
     @property
     def line(self) -> str:
@@ -137,7 +137,7 @@ class Running:
 
     def _by_torch(self, inputs: Sequence[Tensor]) -> Tensor:
         with torch.inference_mode():
-            output: Tensor = self._model(*inputs)
+            output: Tensor = self.model(*inputs)
         return output
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from compressors.recipe import Distill, Prune, PruneStructured, Quantize, Recipe
 from deploy import feed as feeds
 from learners.evaluation.gate import Promotion
+from learners.online.batches import Encoder
 from learners.online.settings import Online
 from learners.tasks.binary import Binary
 from learners.tasks.task import Task
@@ -143,6 +144,10 @@ class Pipeline:
                 "masks to refresh: they come from a prune step in the recipe, carried out on the history; add both, "
                 "or leave refresh_every at 0"
             )
+
+    def encoder(self) -> Encoder:
+        """Return what decodes features and encodes them."""
+        return Encoder(self.features, self.encode, self.model)
 
     def as_feed(self) -> feeds.Feed:
         """Return what the join reads: the server's predictions, and outcomes whose label suits the task."""

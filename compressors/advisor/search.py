@@ -25,6 +25,7 @@ from compressors.engines.engine import Engine
 from compressors.engines.fastest import Timing, fastest
 from compressors.errors import EmptiedWarning, OutOfTime
 from compressors.recipe import Recipe
+from compressors.rows import Rows
 
 RUNGS = (1 / 27, 1 / 9, 1 / 3, 1.0)
 KEPT = 0.5  # share of the recipes that goes on to the next rung; a quarter costs 0.003 to 0.004 nats on flights
@@ -149,7 +150,7 @@ class Search:
         return trial
 
     def _plainly(self) -> Trial:
-        timed = _time(copy.deepcopy(self._model).eval(), self._held_out.inputs, self._budget.rows, ())
+        timed = _time(copy.deepcopy(self._model).eval(), self._held_out.rows, self._budget.rows, ())
         size = bytes_of(self._model)
         return Trial(recipe="", share=1.0, loss=0.0, bytes=size, latency_us=timed.us, engine=timed.engine)
 
@@ -157,7 +158,7 @@ class Search:
         minutes = self._budget.minutes
         if minutes is not None and time.monotonic() - self._began_s > 60 * minutes:
             raise OutOfTime
-        size = len(self._learned.labels)
+        size = len(self._learned)
         newest = self._learned.between(size - max(1, round(share * size)), size)
         try:
             with warnings.catch_warnings():
@@ -181,13 +182,13 @@ class Search:
         tensors = [(name, tuple(t.shape), t.dtype) for name, t in (*model.named_parameters(), *model.named_buffers())]
         layers = f"{tensors} {[type(layer) for layer in model.modules()]}"
         if layers not in self._timed:
-            self._timed[layers] = _time(model, self._held_out.inputs, self._budget.rows, self._engines)
+            self._timed[layers] = _time(model, self._held_out.rows, self._budget.rows, self._engines)
         return self._timed[layers]
 
 
-def _time(model: nn.Module, inputs: tuple[Tensor, ...], rows: int, engines: Sequence[Engine]) -> Timing:
+def _time(model: nn.Module, given: Rows, rows: int, engines: Sequence[Engine]) -> Timing:
     """Return the timing of the engine that is fastest on one thread for a call with `rows` rows."""
-    samples, threads = tuple(t[: max(SAMPLES, rows)] for t in inputs), torch.get_num_threads()
+    samples, threads = given.batch(torch.arange(min(len(given), max(SAMPLES, rows)))), torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         timings = fastest(model, samples, (rows,), engines=engines, seconds=TIMED_S).timings
@@ -229,6 +230,13 @@ class _Notes:
 
 def _key(model: nn.Module, data: Data, seed: int) -> str:
     hashed = sha256(str(seed).encode())
-    for tensor in (*model.state_dict().values(), *data.inputs, data.labels):
-        hashed.update(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    for part in (*model.state_dict().values(), *data.rows.parts(), data.labels):
+        hashed.update(_bytes(part))
     return hashed.hexdigest()[:16]
+
+
+def _bytes(part: Any) -> Any:
+    """Return the bytes of a tensor, or the text of a row of another kind."""
+    if not isinstance(part, Tensor):
+        return repr(part).encode()
+    return part.detach().contiguous().view(torch.uint8).numpy().data if part.numel() else b""

@@ -9,13 +9,13 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
+from compressors.answers import answer_all
 from compressors.artifact import format as artifact
 from compressors.artifact.format import Description
 from compressors.artifact.manifest import Quality, measured
-from compressors.artifact.parity import Parity, parity
+from compressors.artifact.parity import Parity, parity_of
 from compressors.data import Data, Losses
 from compressors.errors import EmptiedWarning
 from compressors.recipe import Prune, Recipe
@@ -60,8 +60,9 @@ def make(
     """
     packed = artifact.pack(form, {}, shapes=shapes, float_bytes=bytes_of(plain))
     served = artifact.load(packed, factory)
-    agreement = parity(form, served, held.inputs)
-    quality = Quality.of(_losses(plain, held, losses), _losses(served, held, losses))
+    trained, answered, before = answer_all([form, served, plain], held.rows)
+    agreement = parity_of(trained, answered)
+    quality = Quality.of(*(losses.losses(output, held.labels) for output in (before, answered)))
     packed = artifact.with_manifest(packed, {**manifest, **measured(agreement, quality)})
     description = artifact.describe(packed)
     if recipe.first(Prune) is not None and description.emptied:
@@ -78,8 +79,3 @@ def bytes_of(model: nn.Module) -> int:
     """Return the size of the model's state in bytes; a tensor with several names counts once."""
     tensors = {id(t): t for t in model.state_dict(keep_vars=True).values()}
     return sum(t.numel() * t.element_size() for t in tensors.values())
-
-
-def _losses(model: nn.Module, data: Data, losses: Losses) -> Tensor:
-    with torch.inference_mode():
-        return losses.losses(model(*data.inputs), data.labels)

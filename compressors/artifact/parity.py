@@ -4,11 +4,14 @@ Owns the comparison and its bounds. Does not know what the two models are.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from compressors.answers import Run, answer_all
+from compressors.rows import Rows
 
 LARGEST, MEAN, CHANGED = 0.05, 1e-3, 2e-3
 
@@ -37,14 +40,21 @@ class Parity(NamedTuple):
         return None
 
 
-def parity(a: Callable[..., Tensor], b: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Parity:
+def parity(a: Run, b: Run, rows: Rows | Sequence[Tensor]) -> Parity:
     """Return the parity of two models, in eval mode, on the same rows.
 
     Raises:
         ValueError: the outputs' shapes differ, or there are no rows.
     """
-    with torch.inference_mode():
-        ours, theirs = a(*inputs), b(*inputs)
+    return parity_of(*answer_all([a, b], rows))
+
+
+def parity_of(ours: Tensor, theirs: Tensor) -> Parity:
+    """Return the parity of two models' outputs (N, K) for the same rows.
+
+    Raises:
+        ValueError: their shapes differ, or there are no rows.
+    """
     if ours.shape != theirs.shape or ours.numel() == 0:
         raise ValueError(
             f"parity needs equal shapes and at least one row, got {tuple(ours.shape)}, {tuple(theirs.shape)}"

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from compressors.answers import answer_all, evaluating
 from compressors.data import Data, Losses
-from compressors.distillation.hidden import Hints, evaluating, observe
+from compressors.distillation.hidden import Hints, observe
+from compressors.errors import Unsuited
 from compressors.recipe import Distill
 
 TRUST_BLOCK = 2_000  # rows; trust by row would leak the label: a loss of 0.4659, not 0.4630, with a good teacher
 TRUST_SPAN = 0.05  # nats: a teacher whose mean loss is this much above the student's is not trusted at all
-ROWS = 8_192  # rows in one forward without gradients
 TARGET_WEIGHT, OTHERS_WEIGHT = 1.0, 8.0  # DKD's alpha and beta: arXiv 2203.08679, CIFAR-100; its authors' defaults
 
 
@@ -34,17 +35,15 @@ class Teaching:
 
     def __init__(self, student: nn.Module, teacher: nn.Module, data: Data, losses: Losses, step: Distill) -> None:
         self._student, self._teacher, self._data, self._losses, self._step = student, teacher, data, losses, step
-        self._target = answers(teacher, data.inputs)
+        self._target, ours = answer_all([teacher, student], data.rows)
         if not bool(torch.isfinite(self._target).all()):
             raise ValueError("the teacher gives answers that are not finite")
-        ours = answers(student, data.inputs)
         if ours.shape != self._target.shape:
             theirs, mine = tuple(self._target.shape), tuple(ours.shape)
-            raise ValueError(f"distill: the teacher's outputs are {theirs}, the model's {mine}: they must be alike")
+            raise Unsuited(f"distill: the teacher's outputs are {theirs}, the model's {mine}: they must be alike")
         worse, own = (losses.losses(out, data.labels) for out in (self._target, ours))
         self._trust = trust(worse, own)
-        one = data.at(torch.arange(1))
-        self._hints = Hints(student, teacher, one.inputs) if step.hidden else None
+        self._hints = Hints(student, teacher, data.rows.batch(torch.arange(1))) if step.hidden else None
 
     @property
     def extra(self) -> Sequence[nn.Parameter]:
@@ -53,7 +52,7 @@ class Teaching:
 
     def losses(self, rows: Tensor) -> Tensor:
         """Return the loss of each of the rows (n,), with gradients in the student."""
-        inputs, label = self._data.at(rows)
+        inputs, label = self._data.batch(rows)
         output, distance = self._read(inputs)
         share = self._step.alpha * self._trust[rows]
         loss = blend(self._losses, self._target[rows], output, label, share, self._step)
@@ -116,9 +115,3 @@ def trust(teacher: Tensor, student: Tensor) -> Tensor:
     """
     blocks = (teacher - student).tensor_split(max(1, len(teacher) // TRUST_BLOCK))
     return torch.cat([(1 - b.mean() / TRUST_SPAN).clamp(0, 1).expand(len(b)) for b in blocks])
-
-
-def answers(model: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
-    """Return the outputs (N, K) of all rows, in eval mode and without gradients; the mode is restored."""
-    with evaluating(model):
-        return torch.cat([model(*part) for part in zip(*(torch.split(t, ROWS) for t in inputs), strict=True)])

@@ -18,14 +18,15 @@ What only one of the two models shows is not compared. Padding counts like any o
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+
+from compressors.answers import evaluating
 
 SMALLEST = 1e-8  # of a student's attention: what dropout or padding made zero has a finite loss and no gradient
 
@@ -57,18 +58,6 @@ def observe(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, State
             "attention_layers, or use a Hugging Face model that returns a ModelOutput"
         )
     return output, states
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put the model in eval mode and turn gradients off until the block ends."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(training)
 
 
 def layer_map(student: int, teacher: int) -> tuple[int, ...]:

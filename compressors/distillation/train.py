@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from compressors.data import Data, Losses
 from compressors.distillation.distill import Teaching
+from compressors.norms import any_rows
 from compressors.pruning.prune import cubic, prune_amount, sparsity
 from compressors.recipe import STEP_NAMES, Distill, Prune, Retrain
 from compressors.steps import Schedule
@@ -50,7 +51,7 @@ class Labels:
 
     def losses(self, rows: Tensor) -> Tensor:
         """Return the loss of each of the rows (n,), with gradients in the student."""
-        inputs, label = self.data.at(rows)
+        inputs, label = self.data.batch(rows)
         return self.task.losses(self.student(*inputs), label)
 
 
@@ -76,7 +77,7 @@ def train(
         ValueError: no data, nothing to train, no teacher for a `Distill`, a ramp without an amount or on a model that
             is not a training form, a loss that is not finite, or as `Teaching`.
     """
-    if len(data.labels) == 0:
+    if len(data) == 0:
         raise ValueError(f"{STEP_NAMES[type(step)]} needs at least one sample")
     if not any(weight.requires_grad for weight in student.parameters()):
         raise ValueError(
@@ -84,7 +85,7 @@ def train(
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        batches = list(_batches(len(data.labels), step))
+        batches = list(_batches(len(data), step))
         lesson = _lesson(student, data, losses, step, teacher)
         optimizer = torch.optim.AdamW([*student.parameters(), *lesson.extra], lr=step.learning_rate, fused=True)
         rates = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate, step.schedule, len(batches)))
@@ -94,7 +95,9 @@ def train(
             for ramp, stages in rising:
                 if done in stages:
                     prune_amount(student, stages[done], ramp.scope, ramp.layers)
-            _descend(optimizer, lesson.losses(rows).mean(), f"{STEP_NAMES[type(step)]} diverged at step {done}")
+            with any_rows(student):
+                loss = lesson.losses(rows).mean()
+            _descend(optimizer, loss, f"{STEP_NAMES[type(step)]} diverged at step {done}")
             rates.step()
             if progress:
                 progress(done + 1, len(batches))

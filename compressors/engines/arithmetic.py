@@ -15,16 +15,17 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from compressors.answers import as_rows, parts
 from compressors.engines.engine import FloatLinear
 from compressors.engines.onnx import ZERO
 from compressors.errors import EngineError
 from compressors.quantization.int8 import Int8Linear, int8_is_exact, substitute
 from compressors.quantization.quantize import row_scale
+from compressors.rows import Rows
 
 Arithmetic = Literal["mixed", "float", "row8"]
 WIDER = 1.25  # times the largest input seen: beyond it inputs are clipped. At 1.0 single answers were off by 0.05
 LEVELS = 255
-AT_ONCE = 512
 
 
 class Range(NamedTuple):
@@ -41,13 +42,13 @@ class Watched(NamedTuple):
     tokens: bool
 
 
-def watch(model: nn.Module, inputs: Sequence[Tensor]) -> Watched:
+def watch(model: nn.Module, rows: Rows | Sequence[Tensor]) -> Watched:
     """Run the model on rows, and return what its int8 layers saw; the ranges are for `mixed`."""
     ranges: dict[str, Range] = {}
     tokens: list[bool] = []
     with torch.inference_mode(), _watching(model, ranges, tokens):
-        for part in zip(*(torch.split(t, AT_ONCE) for t in inputs), strict=True):
-            model(*part)
+        for _, batch in parts([model], as_rows(rows)):
+            model(*batch)
     return Watched(ranges, any(tokens))
 
 

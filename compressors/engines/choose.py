@@ -7,22 +7,23 @@ kept. Nothing is timed: the choice depends on the version and its rows, not on h
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
+from compressors.answers import as_rows
 from compressors.artifact.parity import Parity, parity
-from compressors.engines.arithmetic import AT_ONCE, Arithmetic, Range, arranged, signed_is_exact, watch, ways
+from compressors.engines.arithmetic import Arithmetic, Range, arranged, signed_is_exact, watch, ways
 from compressors.engines.engine import Session
 from compressors.engines.fastest import near
 from compressors.engines.template import Template, export, first_line, runtime_errors, session
 from compressors.errors import EngineError
+from compressors.rows import Fixed, Rows
 
 FIRST = 64  # rows that show the order of the layers, and whether a sample has several rows
 LEAST_SEEN = 4_000  # rows for `mixed`: ranges of 1,000 flights let single answers be off by 0.6
 MOST_TOKENS = 256  # rows that prove a model whose samples are long
 
 Export = Callable[[nn.Module, Sequence[Tensor], Arithmetic, bool], Template]
-Inputs = tuple[Tensor, ...]
+UNEVEN = "its rows differ in length, and an exported model has one"
 
 
 class Choice(NamedTuple):
@@ -45,29 +46,34 @@ def exported(model: nn.Module, inputs: Sequence[Tensor], arithmetic: Arithmetic,
     return export(model, inputs, arithmetic, signed=signed)
 
 
-def choose(model: nn.Module, seen: Sequence[Tensor], fresh: Sequence[Tensor], template: Export = exported) -> Choice:
+def choose(
+    model: nn.Module, seen: Rows | Sequence[Tensor], fresh: Rows | Sequence[Tensor], template: Export = exported
+) -> Choice:
     """Choose the arithmetic of a served model in eval mode, and prove it.
 
-    `seen` are the rows that the ranges are taken from, `fresh` those that the proof is made on, (N, ...) each tensor.
-    `template` returns the template of a model that was arranged.
+    `seen` are the rows that the ranges are taken from, `fresh` those that the proof is made on. `template` returns the
+    template of a model that was arranged.
 
     Raises:
         EngineError: none can run here, or none agrees with the model; has the reason of each.
     """
-    watched = watch(model, [t[:FIRST] for t in seen])
-    fresh = tuple(t[:MOST_TOKENS] for t in fresh) if watched.tokens else tuple(fresh)
+    seen, fresh = as_rows(seen), as_rows(fresh)
+    if not isinstance(seen, Fixed) or not isinstance(fresh, Fixed):
+        raise EngineError(UNEVEN)
+    watched = watch(model, seen.between(0, FIRST))
+    fresh = fresh.between(0, MOST_TOKENS) if watched.tokens else fresh
     refused: dict[Arithmetic, str] = {}
     for way in ways(watched):
         try:
             ranges = _ranges(model, seen) if way == "mixed" else {}
             made = arranged(model, way, ranges, signed=signed_is_exact())
-            chosen = template(made, [t[:2] for t in seen], way, signed_is_exact())
+            chosen = template(made, seen.between(0, 2).tensors, way, signed_is_exact())
             run = session(chosen, made)
             proof = proven(model, run, fresh)
         except EngineError as wrong:
             refused[way] = str(wrong)
         else:
-            return Choice(way, chosen, ranges, proof, len(fresh[0]), refused, run)
+            return Choice(way, chosen, ranges, proof, len(fresh), refused, run)
     raise EngineError(_reasons(refused))
 
 
@@ -88,14 +94,14 @@ def prepared(model: nn.Module, template: Template, ranges: Mapping[str, Range]) 
     return session(template, arranged(model, template.arithmetic, ranges, signed=template.signed))
 
 
-def proven(model: nn.Module, run: Callable[..., Tensor], rows: Sequence[Tensor]) -> Parity:
+def proven(model: nn.Module, run: Callable[..., Tensor], rows: Rows | Sequence[Tensor]) -> Parity:
     """Return the difference between the answers on these rows.
 
     Raises:
         EngineError: it is too large, or the rows cannot be answered.
     """
     try:
-        proof = parity(_in_parts(model), _in_parts(run), rows)
+        proof = parity(model, run, rows)
     except runtime_errors() as wrong:
         raise EngineError(f"the rows of the proof cannot be answered: {first_line(wrong)}") from wrong
     if refusal := near(proof):
@@ -103,11 +109,7 @@ def proven(model: nn.Module, run: Callable[..., Tensor], rows: Sequence[Tensor])
     return proof
 
 
-def _ranges(model: nn.Module, seen: Sequence[Tensor]) -> dict[str, Range]:
-    if len(seen[0]) < LEAST_SEEN:
-        raise EngineError(f"ranges need {LEAST_SEEN:,} rows, there are {len(seen[0]):,}")
+def _ranges(model: nn.Module, seen: Rows) -> dict[str, Range]:
+    if len(seen) < LEAST_SEEN:
+        raise EngineError(f"ranges need {LEAST_SEEN:,} rows, there are {len(seen):,}")
     return watch(model, seen).ranges
-
-
-def _in_parts(run: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    return lambda *rows: torch.cat([run(*part) for part in zip(*(torch.split(t, AT_ONCE) for t in rows), strict=True)])

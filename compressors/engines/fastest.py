@@ -14,7 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from compressors.artifact.parity import Parity, parity
+from compressors.answers import answers
+from compressors.artifact.parity import Parity, parity_of
 from compressors.engines.engine import ENGINES, Engine, Run
 
 ROUND_S = 0.002  # shorter than a scheduler's time slice, so that some rounds are undisturbed
@@ -98,8 +99,7 @@ def fastest(
         raise ValueError(f"fastest needs sample rows and batch sizes of at least 1, got {list(rows)}")
     refused: dict[str, str] = {}
     runs = {"torch": model} | dict(_prepared(model, inputs, engines, refused))
-    with torch.inference_mode():
-        answered = model(*inputs)
+    answered = answers(model, inputs)
     timings = []
     for n in sorted(set(rows)):
         agreeing = dict(_agreeing(runs, model, answered, inputs, n, allowed, refused))
@@ -133,15 +133,16 @@ def _agreeing(
 ) -> Iterator[tuple[str, Run]]:
     """Yield those that agree with the model on the sample rows in batches of `n`; `refused` gets why others do not."""
     for name, run in runs.items():
-        refusal = None if run is model else allowed(parity(lambda *_: answered, _in_batches(run, n), inputs))
+        refusal = None if run is model else allowed(parity_of(answered, _in_batches(run, inputs, n)))
         if refusal is None:
             yield name, run
         else:
             refused[f"{name} at {n} rows"] = refusal
 
 
-def _in_batches(run: Run, n: int) -> Run:
-    return lambda *inputs: torch.cat([run(*part) for part in zip(*(torch.split(t, n) for t in inputs), strict=True)])
+def _in_batches(run: Run, inputs: Sequence[Tensor], n: int) -> Tensor:
+    with torch.inference_mode():
+        return torch.cat([run(*part) for part in zip(*(torch.split(t, n) for t in inputs), strict=True)])
 
 
 def _batch(inputs: Sequence[Tensor], n: int) -> tuple[Tensor, ...]:

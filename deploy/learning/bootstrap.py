@@ -38,7 +38,7 @@ def bootstrap(pipeline: Pipeline, registry: Registry, *, engines: bool = False) 
     if data is None:
         packed = artifact.pack(learner.shadow.model, provenance(pipeline, learner.teacher.model))
     else:
-        learner.study(data.inputs, data.labels)
+        learner.study(data)
         if pipeline.recipe.first(PruneStructured):
             learner.shrink(data)
         made, _ = compress(pipeline, learner.shadow.model, learner.teacher.mean, data, learner.shapes)
@@ -74,5 +74,5 @@ def bootstrap(pipeline: Pipeline, registry: Registry, *, engines: bool = False) 
 def _engine(pipeline: Pipeline, registry: Registry, packed: bytes, data: Data | None) -> By:
     if data is None:
         return "there is no history to prove an engine on"
-    newest = max(0, len(data.labels) - pipeline.online.replay)
-    return find(registry, packed, pipeline.model, data.between(newest, len(data.labels)))
+    newest = max(0, len(data) - pipeline.online.replay)
+    return find(registry, packed, pipeline.model, data.between(newest, len(data)))

@@ -15,36 +15,54 @@ from compressors.artifact.make import Made, make
 from compressors.artifact.manifest import finite, name_of, versions
 from compressors.carry_out import carry_out
 from compressors.data import Data
+from compressors.rows import Batch, Collated, alike, joined
 from deploy.pipeline import Labelled, Pipeline
 from deploy.registry.records import Figures
-from learners.online.batches import Encoder, Inputs, join
 from learners.online.learner import Learner
+from streams.errors import ConfigError, MalformedEvent
 
-ROWS_AT_ONCE = 4_096  # rows of the history that are encoded together
+ROWS_AT_ONCE = 1_024  # rows of the history that are encoded together
 
 
 def make_learner(pipeline: Pipeline) -> Learner:
     """Return the pipeline's learner, untrained: a state is to be loaded, or learned from the history."""
-    encoder = Encoder(pipeline.features, pipeline.encode)
-    return Learner(pipeline.model, pipeline.task, encoder, pipeline.recipe, pipeline.online, pipeline.seed)
+    return Learner(pipeline.model, pipeline.task, pipeline.encoder(), pipeline.recipe, pipeline.online, pipeline.seed)
 
 
 def history(pipeline: Pipeline) -> Data | None:
     """Return all rows of the pipeline's history, oldest first; None if it has none.
 
+    It is read twice if its rows do not come out in one shape: they are then encoded in parts, whenever they are needed.
+
     Raises:
-        MalformedEvent: a label is not the task's.
+        ConfigError: a row is no `Labelled`, a label is not the task's, or the rows cannot be encoded.
     """
     if pipeline.history is None:
         return None
-    inputs: list[Inputs] = []
-    labels: list[float] = []
+    encoder, batches, labels = pipeline.encoder(), list[Batch](), list[float]()
     for rows in _chunks(iter(pipeline.history())):
-        inputs.append(pipeline.encode([row.features for row in rows]))
-        labels += [row.label for row in rows]
-    for label in set(labels):
+        labels += [_label(pipeline, row) for row in rows]
+        if batches and not alike(batches[0], batches[-1]):
+            continue
+        batches.append(encoder.encode([row.features for row in rows]))
+    if not batches:
+        return None
+    if all(alike(batches[0], batch) for batch in batches):
+        return Data(joined(batches), torch.tensor(labels, dtype=torch.float32))
+    features = Collated([row.features for row in pipeline.history()], encoder.encode)
+    return Data(features, torch.tensor(labels, dtype=torch.float32))
+
+
+def _label(pipeline: Pipeline, row: Labelled) -> float:
+    where = f"pipeline {pipeline.name!r}: history"
+    try:
+        label = row.label
         pipeline.task.check(label)
-    return Data(join(inputs), torch.tensor(labels, dtype=torch.float32)) if inputs else None
+    except (AttributeError, TypeError) as wrong:
+        raise ConfigError(f"{where} yields Labelled(features, label), got {row!r:.200}: {wrong}") from wrong
+    except MalformedEvent as wrong:
+        raise ConfigError(f"{where}: {wrong}") from wrong
+    return float(label)
 
 
 def _chunks(rows: Iterator[Labelled]) -> Iterator[Sequence[Labelled]]:

@@ -6,9 +6,6 @@ candidate is judged.
 
 import copy
 
-import torch
-from torch import Tensor
-
 from compressors.artifact.make import Made
 from compressors.data import Data
 from deploy.engine import find
@@ -21,7 +18,8 @@ from deploy.registry.records import By, Candidate, DistillerNote
 from deploy.registry.registry import Registry
 from learners.commits import commit as commits
 from learners.commits.commit import Commit
-from learners.online.batches import Encoder, Newest, join, labels
+from learners.online.batches import Newest
+from streams.events import Sample
 from streams.join.store import Store
 
 
@@ -33,8 +31,8 @@ class DistillerRole(Follower):
         super().__init__(pipeline.name, store)
         self._pipeline, self._registry = pipeline, registry
         self._learner = make_learner(pipeline)
-        self._encoder = Encoder(pipeline.features, pipeline.encode)
-        self._replay: Newest[Tensor] = Newest(pipeline.online.replay)
+        self._encoder = pipeline.encoder()
+        self._replay: Newest[Sample] = Newest(pipeline.online.replay)
         self._commit, self._candidate, self._engines = -1, registry.last(CANDIDATES), engines
 
     def _take(self) -> bool:
@@ -67,13 +65,13 @@ class DistillerRole(Follower):
     def _remember(self, commit: Commit) -> None:
         samples = commit.read()
         if samples:
-            self._replay.add(self._encoder.inputs(samples), labels(samples))
+            self._replay.add(samples)
 
     def _make(self, commit: Commit) -> None:
         if any(made.commit == commit.number for made in self._registry.records(CANDIDATES)):
             return
         self._learner.load(commits.unpack_state(self._registry.get(str(commit.state))))
-        data = Data(join(self._replay.inputs), torch.cat(list(self._replay.rows)))
+        data = self._encoder.data(list(self._replay))
         student = copy.deepcopy(self._learner.shadow.mean).requires_grad_(True)
         made, figures = compress(self._pipeline, student, self._learner.teacher.mean, data, self._learner.shapes)
         candidate = Candidate(

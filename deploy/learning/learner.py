@@ -19,7 +19,7 @@ from learners.commits.commit import Due, Quarantined
 from learners.commits.draft import Draft, after
 from learners.commits.voids import Slot
 from learners.online.learner import Learner
-from streams.errors import HistoryChanged, LostRace, RegistryError
+from streams.errors import ConfigError, HistoryChanged, LostRace, RegistryError
 from streams.events import read_sample
 from streams.join.store import NOTHING, Store, StoredSample
 from streams.outputs.samples import number
@@ -105,6 +105,8 @@ class LearnerRole:
         try:
             samples = [read_sample(entry.sample) for entry in part]
             shadow = self._learner.learn(samples).tolist()
+        except ConfigError:
+            raise  # no sample is at fault
         except Exception as wrong:  # noqa: BLE001 a user's model may raise anything; at last the sample is quarantined
             if before is not None:
                 self._learner.load(commits.unpack_state(before))

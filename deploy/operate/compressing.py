@@ -116,9 +116,9 @@ def _trained(pipeline: Pipeline, progress: Progress) -> tuple[nn.Module, Data]:
     data = history(pipeline)
     if data is None:
         raise ConfigError(f"pipeline {pipeline.name!r} has no history: there is nothing to train and measure on")
-    learner, step = make_learner(pipeline), f"training on {len(data.labels):,} rows of history"
+    learner, step = make_learner(pipeline), f"training on {len(data):,} rows of history"
     progress(step, 0, 0)
-    learner.study(data.inputs, data.labels)
+    learner.study(data)
     progress(step, 1, 1)
     return copy.deepcopy(learner.teacher.mean).requires_grad_(True), data
 

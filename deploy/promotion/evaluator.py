@@ -7,18 +7,18 @@ import math
 import time
 
 import torch
+from torch import Tensor
 
-from deploy.engine import load
+from deploy.engine import Running, load
 from deploy.pipeline import Pipeline
 from deploy.registry.commits import taken_back
 from deploy.registry.follow import Follower
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, EVALUATOR, METRICS, VERDICTS
 from deploy.registry.records import EvaluatorNote, MetricName, Metrics, Row, TrialNote
 from deploy.registry.registry import Registry
-from learners.evaluation.evaluate import Answer, Evaluator
+from learners.evaluation.evaluate import Evaluator
 from learners.evaluation.scores import Scores
-from learners.evaluation.trial import Trial, Verdict, answers
-from learners.online.batches import Encoder
+from learners.evaluation.trial import Trial, Verdict
 from streams.errors import RegistryError
 from streams.join.store import Store
 
@@ -40,7 +40,7 @@ class EvaluatorRole(Follower):
         """
         super().__init__(pipeline.name, store)
         self._pipeline, self._registry = pipeline, registry
-        encoder, rate = Encoder(pipeline.features, pipeline.encode), pipeline.online.intercept_rate
+        encoder, rate = pipeline.encoder(), pipeline.online.intercept_rate
         frozen = first_version(pipeline, registry, engines=engines)
         self._evaluator = Evaluator(pipeline.task, encoder, pipeline.promotion, rate, window_ms, frozen)
         self._commit, self._candidate, self._verdict, self._engines = -1, -1, -1, engines
@@ -83,8 +83,19 @@ class EvaluatorRole(Follower):
         return EVALUATOR.entry(EvaluatorNote(self._commit, self._candidate, self._verdict, trial)) | self._metrics
 
 
-def first_version(pipeline: Pipeline, registry: Registry, *, engines: bool = True) -> Answer:
-    """Return a function that answers as version 0 does, without the live intercept.
+class First:
+    """Version 0, which answers without the live intercept."""
+
+    def __init__(self, running: Running, offset: Tensor) -> None:
+        self._running, self._offset, self.model = running, offset, running.model
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Return the raw outputs plus the version's offset, shape (N, K)."""
+        return self._running(*inputs) + self._offset
+
+
+def first_version(pipeline: Pipeline, registry: Registry, *, engines: bool = True) -> First:
+    """Return version 0.
 
     Raises:
         RegistryError: there is no version 0.
@@ -92,9 +103,8 @@ def first_version(pipeline: Pipeline, registry: Registry, *, engines: bool = Tru
     first = registry.record(CHAMPIONS, 0)
     if first is None:
         raise RegistryError(f"{registry.folder} holds no champion: the feed was not created")
-    model = load(registry, first.artifact, first.engine, pipeline.model, engines=engines)
-    offset = torch.tensor(first.offset)
-    return lambda inputs: answers(model, inputs) + offset
+    running = load(registry, first.artifact, first.engine, pipeline.model, engines=engines)
+    return First(running, torch.tensor(first.offset))
 
 
 def noted(trial: Trial) -> TrialNote:

@@ -33,7 +33,7 @@ from deploy.run.replay import Replay
 from deploy.run.restore import restore
 from deploy.run.stall import until
 from deploy.run.summary import BATCHES, Balance, Published, Speeds, refused_requests, speeds
-from learners.online.batches import Encoder, Inputs
+from learners.online.batches import Inputs
 from streams.errors import ConfigError, Unreachable
 from streams.join.policy import JoinPolicy
 from streams.join.store import Store
@@ -246,5 +246,4 @@ class Session:
     def example_inputs(self, rows: int) -> Inputs:
         """Return the encoded features of the newest samples learned, `rows` at most."""
         samples = next((c.read() for c in backwards(self.registry) if c.samples), [])
-        encoder = Encoder(self.pipeline.features, self.pipeline.encode)
-        return encoder.inputs(samples[-rows:])
+        return self.pipeline.encoder().inputs(samples[-rows:])

@@ -4,18 +4,19 @@ Owns loading a version and swapping to it between two micro-batches. Does not kn
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from compressors.answers import answers
+from compressors.rows import Rows
 from deploy.engine import Running, load
 from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.records import Champion
 from deploy.registry.registry import Registry
-from learners.online.batches import Inputs
 from streams.errors import RegistryError
 
 AT_ONCE_BYTES = 1_000_000  # loaded within 10 ms; a larger artifact in a thread, while the version before serves
@@ -60,9 +61,9 @@ class Served:
         self._take(self._load(newest))
         return True
 
-    def answer(self, inputs: Inputs) -> Tensor:
-        """Return the raw output plus the version's offset, shape (N, K); the live intercept is not in it."""
-        return self._running(*inputs) + self._offset
+    def answer(self, rows: Rows | Sequence[Tensor]) -> Tensor:
+        """Return the raw outputs plus the version's offset, shape (N, K); the live intercept is not in it."""
+        return answers(self._running, rows) + self._offset
 
     @property
     def record(self) -> Champion:

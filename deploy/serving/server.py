@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 
 from msgspec import Raw
 
+from compressors.answers import checked
+from compressors.errors import Unsuited
+from compressors.rows import Collated
 from deploy.pipeline import Pipeline
 from deploy.registry.kinds import LEARNER, SERVER
 from deploy.registry.records import ServerNote
 from deploy.serving.champion import Served
-from learners.online.batches import Encoder
 from streams.dead import DeadLetters, Letter, reason_of
-from streams.errors import MalformedEvent, Skipped
+from streams.errors import ConfigError, MalformedEvent, Skipped
 from streams.events import Prediction, Record, Request, encode, why_no_time
 from streams.join.store import Store
 from streams.kafka import Polled, Sink, Source, Tp
@@ -42,7 +44,7 @@ class ServerRole:
     ) -> None:  # fmt: skip
         self._pipeline, self._champion, self._source, self._to = pipeline, champion, source, to
         self._dead, self._store, self._max_batch = dead, store, max_batch
-        self._encoder = Encoder(pipeline.features, pipeline.encode)
+        self._encoder = pipeline.encoder()
         self._note = ServerNote({}, {}, champion.record.number, 0)
         self._committed_at = time.monotonic()
 
@@ -92,13 +94,25 @@ class ServerRole:
         return len(asked)
 
     def _answer(self, asked: list[tuple[int, Request]], rows: list[Any]) -> None:
-        outputs = self._champion.answer(self._encoder.encode(rows)).tolist()
+        outputs = self._outputs(rows)
         version, (learned, intercept) = self._champion.record.number, self._intercept()
         for (partition, request), output in zip(asked, outputs, strict=True):
             at, features = request.t_ms, Raw(request.features)
             prediction = Prediction(request.id, at, version, tuple(output), intercept, learned, features)
             tp = Tp(self._to.topic, partition % self._to.partitions)
             self._to.sink.send(tp, key=request.id.encode(), value=encode(prediction), t_ms=at)
+
+    def _outputs(self, rows: list[Any]) -> list[list[float]]:
+        """Return the champion's answers (N, K).
+
+        Raises:
+            ConfigError: the model returns something else.
+        """
+        try:
+            made = self._champion.answer(Collated(rows, self._encoder.encode))
+            return checked(made, len(rows), self._pipeline.task.outputs).tolist()
+        except Unsuited as wrong:
+            raise ConfigError(f"pipeline {self._pipeline.name!r}: {wrong}") from wrong
 
     def _intercept(self) -> tuple[int, tuple[float, ...]]:
         note = LEARNER.read(*self._store.get(self._pipeline.name, LEARNER.name))

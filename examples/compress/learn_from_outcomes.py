@@ -33,7 +33,7 @@ class Desk:
 
     def __init__(self) -> None:
         learner, known = make_learner(PIPELINE), january()
-        learner.study(known.inputs, known.labels)
+        learner.study(known)
         self.students = [Network(copy.deepcopy(learner.teacher.model), PIPELINE.online) for _ in WAYS]
         self.months = Months(WAYS)
         self._flights: msgspec.json.Decoder[Any] = msgspec.json.Decoder(PIPELINE.features)

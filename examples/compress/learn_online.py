@@ -27,7 +27,7 @@ def main(rows: int) -> None:
     """Print the losses by month."""
     task, online = PIPELINE.task, PIPELINE.online
     learner, known = make_learner(PIPELINE), january()
-    learner.study(known.inputs, known.labels)
+    learner.study(known)
     teacher, shadow = learner.teacher, learner.shadow
     carry_out(shadow.model, PIPELINE.recipe, known, task, teacher=teacher.mean, seed=PIPELINE.seed)
     shadow.settle()

@@ -4,17 +4,18 @@ Owns the metrics of what was served and of what it is compared with (`MODELS`), 
 not know files or actors: it is given commits and models.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 import torch
 from torch import Tensor
 
+from compressors.answers import Run, answer_all, answers
 from learners.commits.commit import Commit
 from learners.evaluation.gate import Decision, Gate, Promotion
 from learners.evaluation.scores import Scores
-from learners.evaluation.trial import Model, Trial, Verdict, answers
-from learners.online.batches import Encoder, Inputs, Newest, intercepts, join, labels, served
+from learners.evaluation.trial import Trial, Verdict
+from learners.online.batches import Encoder, Newest, intercepts, labels, served
 from learners.online.intercept import Intercept
 from learners.tasks.task import Task
 from streams.events import Sample
@@ -23,14 +24,12 @@ WARM_UP = 2_000  # samples from which a candidate's intercept starts; it remembe
 BOUND_FROM = 500  # predictions, whose labels are not looked at, for the first bound of the gate
 MODELS = ("frozen", "frozen_live", "served", "shadow")  # each is measured on the same samples
 
-Answer = Callable[[Inputs], Tensor]  # outputs (N, K), before the live intercept
-
 
 class Evaluator:
     """Takes the learner's commits in their order; at most one candidate at a time is under test."""
 
     def __init__(
-        self, task: Task, encoder: Encoder, policy: Promotion, rate: float, window_ms: int, frozen: Answer
+        self, task: Task, encoder: Encoder, policy: Promotion, rate: float, window_ms: int, frozen: Run
     ) -> None:
         """`frozen` answers as version 0 does, without the live intercept.
 
@@ -38,7 +37,7 @@ class Evaluator:
         """
         self._task, self._encoder, self._policy, self._rate = task, encoder, policy, rate
         self._window_ms, self._frozen = window_ms, frozen
-        self._newest: Newest[list[Sample]] = Newest(WARM_UP)
+        self._newest: Newest[Sample] = Newest(WARM_UP)
         self._last: Commit | None = None
         self._returning: set[tuple[str, int]] = set()
         self.trial: Trial | None = None
@@ -53,23 +52,24 @@ class Evaluator:
         samples, shadow = self._fresh(commit)
         self._last = commit
         if samples:
-            inputs = self._encoder.inputs(samples)
-            self._measure(inputs, samples, torch.tensor(shadow))
-            self._newest.add(inputs, samples)
+            models = [self._frozen, *([self.trial.model] if self.trial else [])]
+            frozen, *tested = answer_all(models, self._encoder.rows(samples))
+            self._measure(frozen, samples, torch.tensor(shadow))
+            self._newest.add(samples)
             if self.trial:
-                self.trial.follow(inputs, samples)
+                self.trial.follow(tested[0], samples)
         verdict = self.trial.judge(commit, commit.watermark_ms - self._window_ms) if self.trial else None
         if verdict:
             self.trial = None
         return verdict
 
-    def start(self, number: int, model: Model) -> Verdict | None:
+    def start(self, number: int, model: Run) -> Verdict | None:
         """Put a candidate under test, on predictions still to come; return the verdict on the one that it replaces.
 
         Raises:
             ValueError: no sample was taken before.
         """
-        if self._last is None or not self._newest.inputs:
+        if self._last is None or not len(self._newest):
             raise ValueError("a candidate needs samples before it")
         replaced = self.trial.verdict(Decision.SUPERSEDED, self._last) if self.trial else None
         self.trial = self._begin(number, model, self._last)
@@ -90,14 +90,13 @@ class Evaluator:
         fresh = [(s, row) for s, row in zip(samples, shadow, strict=True) if (s.id, s.revision) not in again]
         return [s for s, _ in fresh], [row for _, row in fresh]
 
-    def _measure(self, inputs: Inputs, samples: Sequence[Sample], shadow: Tensor) -> None:
-        """Score every model on the samples.
+    def _measure(self, frozen: Tensor, samples: Sequence[Sample], shadow: Tensor) -> None:
+        """Score every model on the samples; `frozen` and `shadow` (N, K) are two models' answers.
 
         `frozen_live` is version 0 under the intercept that each prediction carried. That intercept has followed the
         errors of the champions that served, not those of version 0.
         """
         target = labels(samples)
-        frozen = self._frozen(inputs)
         outputs = dict(zip(MODELS, (frozen, frozen + intercepts(samples), served(samples), shadow), strict=True))
         names = [datetime.fromtimestamp(s.prediction.t / 1000, UTC).strftime("%Y-%m") for s in samples]
         for name in sorted(set(names)):
@@ -106,14 +105,14 @@ class Evaluator:
             for who, output in outputs.items():
                 month[who].add(output[chosen], target[chosen])
 
-    def _begin(self, number: int, model: Model, last: Commit) -> Trial:
+    def _begin(self, number: int, model: Run, last: Commit) -> Trial:
         """Return the test that begins after the commit `last`.
 
         The candidate's intercept starts where the newest samples bring it; the gate starts with the largest bounds of
         the two models' newest answers.
         """
-        samples = [sample for batch in self._newest.rows for sample in batch]
-        outputs = answers(model, join(self._newest.inputs))
+        samples = list(self._newest)
+        outputs = answers(model, self._encoder.rows(samples))
         intercept = Intercept(self._task, self._rate, samples[0].prediction.intercept)
         for output, sample in zip(outputs.tolist(), samples, strict=True):
             intercept.follow(output, sample.label)

@@ -5,7 +5,7 @@ read, or what becomes of a verdict.
 """
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,14 +13,12 @@ import torch
 from msgspec import Struct
 from torch import Tensor
 
+from compressors.answers import Run
 from learners.commits.commit import Commit
 from learners.evaluation.gate import Decision, Gate
-from learners.online.batches import Inputs
 from learners.online.intercept import Intercept
 from learners.tasks.task import Task
 from streams.events import Sample
-
-Model = Callable[..., Tensor]  # a network, or what runs one: inputs to raw outputs (N, K)
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -68,7 +66,7 @@ class Trial:
     """
 
     number: int
-    model: Model
+    model: Run
     task: Task
     gate: Gate
     intercept: Intercept
@@ -80,9 +78,9 @@ class Trial:
     def __post_init__(self) -> None:
         self._intercepts.append(self.intercept.value)
 
-    def follow(self, inputs: Inputs, samples: Sequence[Sample]) -> None:
-        """Answer the learner's next samples as the candidate, move its intercept, and keep the fresh ones."""
-        for output, sample in zip(answers(self.model, inputs).tolist(), samples, strict=True):
+    def follow(self, outputs: Tensor, samples: Sequence[Sample]) -> None:
+        """Take the candidate's raw outputs (N, K) to the next samples: move its intercept, and keep the fresh ones."""
+        for output, sample in zip(outputs.tolist(), samples, strict=True):
             self._intercepts.append(self.intercept.follow(output, sample.label))
             asked = sample.prediction
             if asked.t > self.known_until_ms:
@@ -124,10 +122,3 @@ class Trial:
     def _when(self, learned: int) -> tuple[float, ...]:
         """Return the candidate's intercept after so many samples of the learner: it knew what the champion's knew."""
         return self._intercepts[max(0, min(learned - self.learned, len(self._intercepts) - 1))]
-
-
-def answers(model: Model, inputs: Inputs) -> Tensor:
-    """Return a model's raw outputs, shape (N, K)."""
-    with torch.inference_mode():
-        output: Tensor = model(*inputs)
-    return output

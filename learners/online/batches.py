@@ -1,52 +1,93 @@
-"""From samples to tensors: the raw features are decoded once and encoded by the user's function; the newest are kept.
+"""From samples to rows: the raw features are decoded, and encoded by the user's function; the newest are kept.
 
-Does not know models or losses.
+Does not know losses.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from compressors.data import Data
+from compressors.errors import Unsuited
+from compressors.rows import Collated, as_batch, encoded, parameters_of
+from streams.errors import ConfigError
 from streams.events import Json, Sample
 
 Inputs = tuple[Tensor, ...]  # a model's positional arguments, the first dimension of each N
-Rows = TypeVar("Rows", bound=Sized)
+Row = TypeVar("Row")
 
 
 class Encoder:
-    """Decodes the features' JSON into the pipeline's type, and encodes N of these into the model's inputs."""
+    """Decodes the features' JSON into the pipeline's type, and encodes N of these into the model's inputs.
 
-    def __init__(self, features: type, encode: Callable[[Sequence[Any]], Inputs]) -> None:
+    `encode` may fill its batch up to the longest row: what answers or learns many rows encodes each part of them anew.
+    If it returns a dict, `model` makes a network, whose forward says in which order the inputs come.
+    """
+
+    def __init__(
+        self, features: type, encode: Callable[[Sequence[Any]], Any], model: Callable[[], nn.Module] | None = None
+    ) -> None:
         self.decode: Json[Any] = Json(features)
-        self.encode = encode
+        self._encode, self._model, self._parameters = encode, model, tuple[str, ...]()
+
+    def encode(self, rows: Sequence[Any]) -> Inputs:
+        """Encode decoded features.
+
+        Raises:
+            ConfigError: what the user's function returned is no batch of so many rows.
+        """
+        try:
+            return as_batch(self._made(rows), len(rows), "encode", self._parameters)
+        except Unsuited as wrong:
+            raise ConfigError(str(wrong)) from None
+
+    def _made(self, rows: Sequence[Any]) -> Any:
+        made = self._encode(rows)
+        if not self._parameters and self._model and not isinstance(made, Tensor | tuple | list):
+            with torch.random.fork_rng(devices=[]):
+                self._parameters = parameters_of(self._model())
+        return made
 
     def inputs(self, samples: Sequence[Sample]) -> Inputs:
-        """Encode the samples' features."""
-        return self.encode([self.decode(bytes(s.prediction.features)) for s in samples])
+        """Encode the samples' features as one batch."""
+        return self.encode(self._decoded(samples))
+
+    def rows(self, samples: Sequence[Sample]) -> Collated:
+        """Return the samples' features as rows, which are encoded in parts."""
+        return Collated(self._decoded(samples), self.encode)
+
+    def data(self, samples: Sequence[Sample]) -> Data:
+        """Return the samples as rows to learn, encoded once and for all if all come out in one shape."""
+        return Data(encoded(self._decoded(samples), self.encode), labels(samples))
+
+    def _decoded(self, samples: Sequence[Sample]) -> list[Any]:
+        return [self.decode(bytes(s.prediction.features)) for s in samples]
 
 
-class Newest(Generic[Rows]):
-    """The newest rows: the fewest whole batches that hold `most` of them, or all.
-
-    `inputs` and `rows` have an item for each batch: the model's inputs, and what belongs to these rows, one item each.
-    """
+class Newest(Generic[Row]):
+    """The newest rows: the fewest whole batches that hold `most` of them, or all."""
 
     def __init__(self, most: int) -> None:
         self._most, self._count = most, 0
-        self.inputs: deque[Inputs] = deque()
-        self.rows: deque[Rows] = deque()
+        self._batches: deque[Sequence[Row]] = deque()
 
-    def add(self, inputs: Inputs, rows: Rows) -> None:
+    def add(self, rows: Sequence[Row]) -> None:
         """Add a batch, and drop the oldest ones that are not needed any more."""
-        self.inputs.append(inputs)
-        self.rows.append(rows)
+        self._batches.append(rows)
         self._count += len(rows)
-        while self._count - len(self.rows[0]) >= self._most:
-            self.inputs.popleft()
-            self._count -= len(self.rows.popleft())
+        while self._count - len(self._batches[0]) >= self._most:
+            self._count -= len(self._batches.popleft())
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Row]:
+        """Yield the rows, the oldest first."""
+        return chain.from_iterable(self._batches)
 
 
 def labels(samples: Sequence[Sample]) -> Tensor:
@@ -62,8 +103,3 @@ def served(samples: Sequence[Sample]) -> Tensor:
 def intercepts(samples: Sequence[Sample]) -> Tensor:
     """Return the live intercept that each answer contains, shape (N, K)."""
     return torch.tensor([s.prediction.intercept for s in samples], dtype=torch.float32)
-
-
-def join(batches: Iterable[Inputs]) -> Inputs:
-    """Return one batch of all rows, in their order."""
-    return tuple(torch.cat(columns) for columns in zip(*batches, strict=True))

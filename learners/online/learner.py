@@ -19,7 +19,7 @@ from compressors.form import training_form
 from compressors.pruning.refresh import pattern, refreshed
 from compressors.recipe import Prune, PruneStructured, Quantize, Recipe
 from learners.online import units
-from learners.online.batches import Encoder, Inputs, labels
+from learners.online.batches import Encoder, labels
 from learners.online.intercept import Intercept
 from learners.online.network import Network, under
 from learners.online.settings import Online
@@ -54,7 +54,7 @@ class Learner:
         self.intercept = Intercept(task, spec.intercept_rate)
         self.learned = 0
 
-    def study(self, inputs: Inputs, target: Tensor) -> None:
+    def study(self, data: Data) -> None:
         """Train the teacher on history, in shuffled passes; its average and the shadow's weights start at the result.
 
         Raises:
@@ -63,9 +63,8 @@ class Learner:
         if self.shapes:
             raise ValueError("the shadow has lost units of a studied teacher: study comes before shrink and load")
         for _ in range(self._spec.history_passes):
-            order = torch.randperm(len(target))
-            for chosen in torch.split(order, self._spec.history_batch):
-                self.teacher.learn(tuple(t[chosen] for t in inputs), target[chosen], self._task)
+            for chosen in torch.split(torch.randperm(len(data)), self._spec.history_batch):
+                self.teacher.learn(*data.batch(chosen), self._task)
         self.teacher.settle()
         self.shadow.model.load_state_dict(self.teacher.model.state_dict(), strict=False)  # all but the masks
 

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -25,7 +24,6 @@ from deploy.registry.registry import Registry
 from deploy.serving.champion import Served
 from learners.commits.commit import Commit, Run
 from learners.evaluation.evaluate import Evaluator
-from learners.evaluation.trial import answers
 from learners.online.batches import Encoder
 from shadowstream import (
     Binary,
@@ -99,7 +97,7 @@ def test_a_pipeline_of_each_task(task: Task, measured: list[str], tmp_path: Path
     shadow = learner.learn(samples).tolist()
     assert learner.intercept.value != none
     encoder = Encoder(pipeline.features, pipeline.encode)
-    evaluator = Evaluator(task, encoder, pipeline.promotion, 0.01, 0, partial(answers, pipeline.model()))
+    evaluator = Evaluator(task, encoder, pipeline.promotion, 0.01, 0, pipeline.model())
     commit = Commit(
         number=1,
         parent="",

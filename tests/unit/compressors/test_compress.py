@@ -243,7 +243,7 @@ def test_frozen_models_are_refused_by_training_steps_only(learned: nn.Module) ->
 
 
 def test_an_artifact_that_answers_otherwise_is_refused(learned: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compressors.artifact.make.parity", lambda *_: Parity(0.4, 0.1, 0.2))
+    monkeypatch.setattr("compressors.artifact.make.parity_of", lambda *_: Parity(0.4, 0.1, 0.2))
     with pytest.raises(Refused, match=r"quantize.*disagree: largest difference 0\.4"):
         compress(learned, "quantize(int8)", product_rows(), Squared())
 

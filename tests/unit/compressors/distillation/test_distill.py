@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from compressors.answers import answers
 from compressors.data import Data
-from compressors.distillation.distill import answers, blend, decoupled, trust
+from compressors.distillation.distill import blend, decoupled, trust
 from compressors.recipe import Distill
 
 torch.set_num_threads(1)  # these nets are too small to share among threads, which would only wait for each other

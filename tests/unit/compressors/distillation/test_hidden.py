@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from compressors.answers import evaluating
 from compressors.data import Data
 from compressors.distillation.hidden import (
     Hints,
     States,
     attention_distance,
-    evaluating,
     hidden_distance,
     layer_map,
     observe,

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from compressors.answers import answers
 from compressors.data import Data
-from compressors.distillation.distill import answers, trust
+from compressors.distillation.distill import trust
 from compressors.distillation.train import rate, train
 from compressors.form import training_form, weights
 from compressors.pruning.prune import cubic, prune_amount, sparsity

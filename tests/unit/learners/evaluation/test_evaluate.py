@@ -1,7 +1,5 @@
 """The evaluator: only fresh samples, in prediction order, up to the watermark, each with what its server knew."""
 
-from functools import partial
-
 import msgspec
 import pytest
 import torch
@@ -14,7 +12,6 @@ from learners.commits.commit import Commit, Run
 from learners.evaluation.evaluate import Evaluator
 from learners.evaluation.gate import Decision, Promotion
 from learners.evaluation.scores import Scores
-from learners.evaluation.trial import answers
 from learners.online.batches import Encoder
 from learners.tasks.binary import Binary
 from streams.events import Sample
@@ -37,7 +34,7 @@ class Oracle(nn.Module):
 
 
 def evaluator(policy: Promotion = POLICY) -> Evaluator:
-    return Evaluator(Binary(), Encoder(small.Point, small.encode), policy, 0.01, WINDOW_MS, partial(answers, Oracle()))
+    return Evaluator(Binary(), Encoder(small.Point, small.encode), policy, 0.01, WINDOW_MS, Oracle())
 
 
 def commit(number: int, chosen: list[Sample], learned: int, watermark_ms: int) -> Commit:

@@ -61,7 +61,7 @@ def test_the_chain_is_split_after_the_last_step_that_removes_units() -> None:
 def test_the_first_version_is_what_the_library_makes_of_the_teacher(tmp_path: Path) -> None:
     pipeline, data = replace(small.pipeline, recipe=HALF), rows()
     studied = learner()
-    studied.study(data.inputs, data.labels)
+    studied.study(data)
     made = compress(studied.teacher.mean.requires_grad_(True), HALF, data, pipeline.task, seed=pipeline.seed)
     registry = Registry(tmp_path)
     assert bootstrap.bootstrap(pipeline, registry)
@@ -156,7 +156,7 @@ def test_without_rows_no_units_can_be_chosen(tmp_path: Path) -> None:
 def test_history_is_studied_before_units_are_removed() -> None:
     made, data = shrunk(), rows()
     with pytest.raises(ValueError, match="study comes before shrink"):
-        made.study(data.inputs, data.labels)
+        made.study(data)
 
 
 def test_a_recipe_with_masks_or_rounding_is_not_carried_out_on_a_plain_model() -> None:
