@@ -17,7 +17,7 @@ from redis import Redis
 
 from benchmarks.events import name
 from deploy.embedded.servers import Service, start_store
-from streams.join.step import Move, Rules, Step, outcome_entry, prediction_entry
+from streams.join.step import RECENT, Move, Rules, Step, outcome_entry, prediction_entry
 from streams.join.store import Store
 
 FEED, EVENTS, STEPS, CLOSES = "growth", 2_000, 20, 256
@@ -92,7 +92,9 @@ class Growing:
     def _move(self, tp: str, count: int, t_ms: int) -> Move:
         start = self._next[tp]
         self._next[tp] = start + max(count, 1)
-        return Move(f"{tp}:0", start, self._next[tp], t_ms=t_ms, records=count, outcomes=int(tp == "o"))
+        return Move(
+            f"{tp}:0", start, self._next[tp], t_ms=t_ms, records=count, outcomes=int(tp == "o"), recent=[t_ms] * RECENT
+        )
 
     def _timed(self, step: Step) -> float:
         begun = time.perf_counter()

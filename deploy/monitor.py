@@ -199,7 +199,7 @@ def counted(shards: Sequence[ShardState]) -> dict[str, int]:
     """Return the join's counters over all shards, and what the offsets held; `registry/kinds.py` explains them."""
     counters = {name: sum(shard.counters[name] for shard in shards) for name in COUNTERS}
     partitions = [partition for shard in shards for partition in shard.partitions.values()]
-    return counters | {name: sum(getattr(one, name) for one in partitions) for name in OFFSETS}
+    return counters | {name: sum(getattr(one, name) for one in partitions) for name in (*OFFSETS, "ahead")}
 
 
 def look(feed: str, monitor: Monitor) -> View:

@@ -45,7 +45,7 @@ from learners.commits.commit import Commit
 from streams.audit.equations import audit as joined
 from streams.events import Sample
 from streams.join.policy import JoinPolicy
-from streams.join.step import Move, Rules, ShardState, Step, outcome_entry, prediction_entry
+from streams.join.step import Move, Rules, ShardState, Step, outcome_entry, prediction_entry, recent
 from streams.join.store import Store
 from streams.outputs.samples import number
 from tests import small
@@ -142,7 +142,8 @@ class Feed:
                 step.bodies.append(body)
         for move in step.moves:
             move.records = len(own)
-            move.t_ms = max(one.label_t if move.outcomes else one.t for one in part)
+            move.recent = recent([one.label_t if move.outcomes else one.t for one in part])
+            move.t_ms = max(move.recent)
         self.store.step(self.name, shard, step)
 
     def restore(self) -> dict[int, str]:

@@ -21,7 +21,8 @@ from streams.join.store import Waiting
 
 def show(console: Console, report: Report) -> None:
     """Print an audit's report."""
-    console.print(_equations(report.audit), _partitions(report.audit), counters(report.counters))
+    _equations(console, report.audit)
+    console.print(_partitions(report.audit), counters(report.counters))
     if report.waiting:
         console.print(_waiting(report.waiting))
     if report.audit.conflicts:
@@ -29,8 +30,7 @@ def show(console: Console, report: Report) -> None:
     for reason, count in report.rejected.items():
         console.print(f"rejected: {count:,} {reason}", markup=False, highlight=False)
     for one in report.learning:
-        counts = f"{one.left:,} and {one.right:,}, difference {one.difference:,}"
-        console.print(f"{_mark(one)} {one.text}: {counts}", markup=False, highlight=False)
+        console.print(f"{_mark(one)} {_said(one)}", markup=False, highlight=False)
     for poison in report.quarantined:
         where = f"{poison.position} of shard {poison.shard}"
         console.print(f"quarantined: {where}: {poison.reason}: {poison.sample}", markup=False, highlight=False)
@@ -42,13 +42,19 @@ def show(console: Console, report: Report) -> None:
         _verdict(console, report.verdict)
 
 
-def _equations(audit: Audit) -> Table:
-    caption = f"seq: {TERMS['seq']}"
-    table = Table("", "equation", "left", "right", "difference", title="by shard and in all", caption=caption)
-    rows = [(f"shard {n}", one) for n, shard in enumerate(audit.shards) for one in shard]
-    for where, one in [*rows, *(("all", one) for one in audit.total)]:
-        table.add_row(where, f"{_mark(one)} {one.text}", f"{one.left:,}", f"{one.right:,}", f"{one.difference:,}")
-    return table
+def _equations(console: Console, audit: Audit) -> None:
+    """Print each equation with its numbers; those of one shard alone are those of all."""
+    shards = [(f"shard {n}", shard) for n, shard in enumerate(audit.shards)] if len(audit.shards) > 1 else []
+    for where, lines in [*shards, ("all shards" if shards else "the join", audit.total)]:
+        console.print(f"{where}:", style="bold", highlight=False)
+        for one in lines:
+            console.print(f"  {_mark(one)} {_said(one)}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"seq: {TERMS['seq']}; the table below says what the others count", highlight=False)
+
+
+def _said(equation: Equation) -> str:
+    off = "" if equation.holds else f": {equation.left:,} and {equation.right:,}, difference {equation.difference:,}"
+    return equation.numbers + off
 
 
 def _partitions(audit: Audit) -> Table:

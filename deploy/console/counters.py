@@ -7,10 +7,13 @@ from collections.abc import Mapping
 
 from rich.table import Table
 
-from deploy.registry.kinds import COUNTERS, PARTITION_COUNTERS
+from deploy.registry.kinds import COUNTERS, PARTITION_COUNTERS, REJECTED_PARTS
 
-MEANINGS = COUNTERS | PARTITION_COUNTERS
-OUTSTANDING = ("waiting", "early", "late", "orphan", "rejected", "lost")  # what became no sample, or not yet
+MEANINGS = COUNTERS | PARTITION_COUNTERS | REJECTED_PARTS
+OUTSTANDING = (  # what became no sample, or not yet
+    "waiting", "early", "unlabelled", "late", "outcome_closed", "orphan", "prediction_too_late", "outcome_too_late",
+    "too_late_silent", "rejected", "ahead", "lost",
+)  # fmt: skip
 ENDED = (
     "requests", "predictions", "outcomes", "samples", "unlabelled", "lost", "doubled", "candidates", "promotions",
     "rollbacks",

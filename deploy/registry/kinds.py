@@ -109,7 +109,7 @@ COUNTERS = {
     "opened": "predictions whose window was opened",
     "prediction_duplicate": "predictions whose id was there already; the first one counts",
     "conflict": "duplicates of a prediction with other content than the first one's",
-    "prediction_too_late": "predictions read after their window was closed and forgotten",
+    "prediction_too_late": "predictions dated so long before the watermark that their window is closed and forgotten",
     "joined": "predictions that met their outcome: a sample each",
     "negative": "predictions without an outcome that became negative samples",
     "unlabelled": "predictions whose window closed without an outcome; they are no sample",
@@ -117,10 +117,12 @@ COUNTERS = {
     "outcomes": "outcomes read, duplicates and late ones included",
     "used": "outcomes that a label was made of",
     "early": "outcomes that wait for their prediction now",
-    "late": "outcomes that came after their prediction's window and did not change its label",
+    "late": "outcomes whose own time is after their prediction's window; they did not change its label",
+    "outcome_closed": "outcomes that came when their prediction's window had closed without one",
     "orphan": "outcomes whose prediction never came",
     "outcome_duplicate": "outcomes that were there already",
-    "outcome_too_late": "outcomes read after their window was closed and forgotten",
+    "outcome_too_late": "outcomes dated so long before the watermark that any window of theirs is closed and forgotten",
+    "too_late_silent": "of those too late, the ones whose partition had been silent while others moved the watermark",
     "capped": "outcomes over the largest number that one id may have",
     "corrected": "samples that were emitted again with another label",
     "restored": "samples that were emitted before the store lost its state",
@@ -133,6 +135,8 @@ PARTITION_COUNTERS = {
     "holes": "offsets that hold no record: transactions' markers, and what compaction removed",
     "lost": "offsets that retention removed before they were read, accepted by an operator",
 }
+
+REJECTED_PARTS = {"ahead": "of the rejected, records dated more than join.max_ahead_s after the store's clock"}
 
 # What else the equations of an audit name.
 TERMS = {

@@ -15,7 +15,7 @@ from deploy.registry.commits import backwards
 from deploy.registry.registry import Registry
 from learners.commits.commit import Quarantined
 from learners.commits.voids import slots
-from streams.audit.equations import Equation
+from streams.audit.equations import OFFSETS, Equation
 from streams.audit.equations import equations as join_equations
 from streams.join.step import ShardState
 
@@ -63,10 +63,11 @@ def learned_equations(shards: Sequence[ShardState], learned: Learned) -> list[Eq
     """Compare the number of samples that each shard emitted with what became of them."""
     quarantined = Counter(sample.shard for sample in learned.quarantined)
     return [
-        Equation(
-            f"shard {n}: seq = learned + quarantined + unread",
+        Equation.of(
+            "seq",
             shard.seq,
-            learned.shards.get(n, 0) + quarantined[n] + shard.unread,
+            {"learned": learned.shards.get(n, 0), "quarantined": quarantined[n], "unread": shard.unread},
+            where=f"shard {n}: ",
         )
         for n, shard in enumerate(shards)
     ]
@@ -78,13 +79,13 @@ def equations(shards: Sequence[ShardState], learned: Learned) -> list[Equation]:
     for shard in shards:
         total.update({**shard.counters, "seq": shard.seq})
     partitions = {tp: at for shard in shards for tp, at in shard.partitions.items()}
-    offsets = sum(at.records + at.rejected + at.holes + at.lost for shard in shards for at in shard.partitions.values())
+    every = [at for shard in shards for at in shard.partitions.values()]
     return [
         *join_equations(total),
         *learned_equations(shards, learned),
-        Equation(
-            "positions = records + rejected + holes + lost",
+        Equation.of(
+            "positions",
             sum(at.next - at.start for at in partitions.values()),
-            offsets,
+            {name: sum(getattr(at, name) for at in every) for name in OFFSETS},
         ),
     ]

@@ -121,7 +121,8 @@ def summarize(
     counts, learned = counted(balance.shards), balance.learned
     distinct = learned.samples - learned.doubled
     unanswered = published.requests - published.refused - distinct - counts["unlabelled"] - counts["waiting"]
-    unused = published.outcomes - counts["rejected"] - distinct - sum(counts[k] for k in ("early", "late", "orphan"))
+    missed = sum(counts[name] for name in ("early", "late", "outcome_closed", "orphan"))
+    unused = published.outcomes - counts["rejected"] - distinct - missed
     total = view.metrics.total if view.metrics else {}
     versions = len({champion.artifact for champion in view.champions})
     rows = {who: total.get(who, NO_ROW) for who in MODELS}

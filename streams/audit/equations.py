@@ -16,18 +16,38 @@ READS = 20  # how often shards that move are read again
 EQUATIONS = (
     ("predictions", ("opened", "prediction_duplicate", "prediction_too_late")),
     ("opened", ("joined", "negative", "unlabelled", "waiting")),
-    ("outcomes", ("used", "early", "outcome_duplicate", "late", "orphan", "capped", "outcome_too_late")),
+    (
+        "outcomes",
+        ("used", "early", "outcome_duplicate", "late", "outcome_closed", "orphan", "capped", "outcome_too_late"),
+    ),
     ("seq", ("joined", "negative", "corrected", "restored")),
 )
 OFFSETS = ("records", "rejected", "holes", "lost")
 
 
 class Equation(Struct, frozen=True):
-    """One line of the audit: its text, and the values of its two sides."""
+    """One line of the audit: its text, the values of its two sides, and those of each term of the right one."""
 
     text: str
     left: int
     right: int
+    terms: dict[str, int]
+
+    @classmethod
+    def of(cls, name: str, left: int, terms: dict[str, int], where: str = "") -> "Equation":
+        """Return the equation of what `name` names and the sum of the terms.
+
+        >>> Equation.of("opened", 5, {"joined": 3, "waiting": 2}).numbers
+        'opened 5 = joined 3 + waiting 2'
+        """
+        return cls(f"{where}{name} = {' + '.join(terms)}", left, sum(terms.values()), terms)
+
+    @property
+    def numbers(self) -> str:
+        """The text with each name's number."""
+        left = self.text.partition(" = ")[0]
+        right = " + ".join(f"{name} {count:,}" for name, count in self.terms.items())
+        return f"{left} {self.left:,} {'=' if self.holds else '≠'} {right}"
 
     @property
     def holds(self) -> bool:
@@ -106,10 +126,7 @@ def audit(states: Sequence[ShardState]) -> Audit:
 
 def equations(counters: Mapping[str, int]) -> list[Equation]:
     """Return the equations of counters; `seq` is the number of samples."""
-    return [
-        Equation(f"{left} = {' + '.join(right)}", counters[left], sum(counters[n] for n in right))
-        for left, right in EQUATIONS
-    ]
+    return [Equation.of(left, counters[left], {name: counters[name] for name in right}) for left, right in EQUATIONS]
 
 
 def _agree(states: Sequence[ShardState], tp: str) -> bool:
@@ -120,5 +137,5 @@ def _partition(states: Sequence[ShardState], tp: str) -> Partition:
     by_shard = [state.partitions[tp] for state in states]
     start, end = by_shard[0].start, min(one.next for one in by_shard)
     sums = {name: sum(getattr(one, name) for one in by_shard) for name in OFFSETS}
-    equation = Equation(f"next - start = {' + '.join(OFFSETS)}", end - start, sum(sums.values()))
+    equation = Equation.of("next - start", end - start, sums)
     return Partition(tp=tp, start=start, next=end, equation=equation if _agree(states, tp) else None, **sums)

@@ -8,7 +8,7 @@ local added = {}
 for i = 3, #ARGV do
   if redis.call('HEXISTS', KEYS[1], 'tp:' .. ARGV[i]) == 0 then
     added[#added + 1] = 'tp:' .. ARGV[i]
-    added[#added + 1] = cmsgpack.pack({-1, 0, -1, 0, 0, 0, 0, 0, 0, 0, tonumber(meta[2])})
+    added[#added + 1] = cmsgpack.pack({-1, 0, -1, 0, 0, 0, 0, 0, 0, 0, tonumber(meta[2]), '', -1, 0, ''})
   end
 end
 if #added == 0 then return end

@@ -7,12 +7,13 @@ an event.
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from zlib import crc32
 
 from streams.dead import Letter, reason_of
 from streams.errors import ConfigError, MalformedEvent, Skipped, Unreachable
 from streams.events import Event, Reader, Record, why_no_time
-from streams.join.step import Move, Rules, Step, outcome_entry, prediction_entry
+from streams.join.step import Move, Rules, Step, outcome_entry, prediction_entry, recent
 from streams.kafka import Polled, crc
 from streams.kafka.records import tp_name
 
@@ -45,6 +46,12 @@ class Batch:
     times: list[int] = field(default_factory=list)
     items: list[str] = field(default_factory=list)
     bodies: list[str] = field(default_factory=list)
+    ahead: list[int] = field(default_factory=list)  # offsets of what was dated too far ahead
+
+    @cached_property
+    def recent(self) -> list[int]:
+        """What stands for the times of all events."""
+        return recent(self.times)
 
 
 def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_ms: int) -> Batch:
@@ -67,6 +74,8 @@ def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_m
             key, t_ms, body = read(record)
             bytes_ = key.encode()
             if not (0 < len(bytes_) <= ID_BYTES and 0 <= t_ms <= latest_ms):
+                if latest_ms < t_ms <= LAST_TIME_MS:
+                    batch.ahead.append(record.offset)
                 raise MalformedEvent(_why_refused(record, len(bytes_), t_ms, latest_ms))
             content = body.decode()
             if summed:
@@ -152,9 +161,13 @@ def _move(shard: int, batch: Batch, start: int) -> Move:
     move = Move(tp_name(polled.tp), start, polled.end, outcomes=int(batch.outcomes))
     if polled.records:
         move.last, move.crc = polled.records[-1].offset, crc(polled.records[-1])
-    move.t_ms = max(batch.times, default=-1)
+    if batch.times:
+        first = bisect_left(batch.offsets, start)
+        times = batch.times[first:] if first else batch.times
+        move.t_ms, move.recent = max(times, default=-1), batch.recent if times is batch.times else recent(times)
     if shard == 0:  # every shard passes every offset; one without an event is counted once
         seen = len(batch.offsets) - bisect_left(batch.offsets, start)
         move.rejected = sum(max(0, letter.end - max(letter.start, start)) for letter in batch.letters)
         move.holes = polled.end - start - seen - move.rejected
+        move.ahead = len(batch.ahead) - bisect_left(batch.ahead, start)
     return move

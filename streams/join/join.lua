@@ -1,26 +1,35 @@
 -- One step of the join, or (without ARGV[1]) one atomic read of a shard. First check and compute everything, then write.
 --
--- KEYS: m (hash: format, seq, chain, watermark, counters, steps, sizes, one field per partition and note),
+-- KEYS: m (hash: format, seq, chain, watermark, counters, steps, sizes, and fields by kind: 'tp:' a partition, 'recent:'
+--       its recent event times, 'note:' an operator's, 'figure:' and 'example:' of what vanished),
 --       e (id -> entry), w (open windows), g (markers to drop), s (samples).
 -- ARGV[1]: the step as step.py packs it. The reply is what step.py unpacks.
 -- Entries: 'w<tail>' waiting; 'h<length>:<outcomes><tail>' waiting with outcomes; 'p<tail>' provisional; 'o<middle>' one
---          early outcome; 'e<t>:<outcomes>' several; 'd' done, 'd<t>' done and kept at least until that time.
+--          early outcome; 'e<t>:<outcomes>' several; 'd' done, 'd<t>' done and kept at least until that time;
+--          'u<t>' done without an outcome, a prediction of that time.
 --          <outcomes> is the packed list of {t, label}, distinct and sorted.
 -- In w and g: '<time>:<id>'. In s up to ENTRY samples share an entry, '<seq>' -> sample.
 -- A sample's text is its kind, a middle and a tail: the middle comes from the outcome, '1,"label_t":2,"id":"a","t":', the
 -- tail from the prediction, '<t>,"prediction":<JSON>}'. Events bring these texts ready-made (step.py), because formatting
 -- is slow here. Numbers are formatted by %.0f: `..` would round them to 14 digits.
-local FORMAT, CLOSE, DROP, CHUNK, ENTRY, ENTRY_BYTES = '3', 256, 512, 1000, 16, 4000
+local FORMAT, CLOSE, DROP, CHUNK, ENTRY, ENTRY_BYTES = '4', 256, 512, 1000, 16, 4000
+local RECENT, HEARD, FIGURES = 64, 8, 64 -- events that say a partition's time, the least that do, values of a figure
 local m, e, w, g, s = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local T, NEXT, LAST, CRC, RECORDS, REJECTED, HOLES, LOST, ENDED, HELD = 1, 2, 3, 4, 6, 7, 8, 9, 10, 12
--- of a partition (5: start, 11: since)
+local NEWEST, AHEAD, DATES = 13, 14, 15 -- of a partition (5: start, 11: since)
 
-local meta, tps, notes = {}, {}, 0
+local meta, tps, notes, recents, figures, examples = {}, {}, 0, {}, {}, {}
 local fields = redis.call('HGETALL', m)
 for i = 1, #fields, 2 do
   local kind, name = string.match(fields[i], '^(%a+):(.*)$')
   if kind == 'tp' then
     tps[name] = cmsgpack.unpack(fields[i + 1])
+  elseif kind == 'recent' then
+    recents[name] = fields[i + 1]
+  elseif kind == 'figure' then
+    figures[name] = fields[i + 1]
+  elseif kind == 'example' then
+    examples[name] = fields[i + 1]
   elseif kind == 'note' then
     notes = notes + 1
   else
@@ -61,9 +70,12 @@ local function due(list, most, all)
 end
 
 local function answer()
+  local missed = {}
+  for name, values in pairs(figures) do missed[#missed + 1] = {name, values, examples[name]} end
   return cmsgpack.pack({seq, meta.chain, W, now, newest and newest[1] or '0-0',
     seq - tonumber(meta.trimmed or 0), tonumber(meta.ending or 0), redis.call('LLEN', w),
-    redis.call('LLEN', g), #due(w, CLOSE, closing()) + #due(g, DROP, false), count, tps})
+    redis.call('LLEN', g), #due(w, CLOSE, closing()) + #due(g, DROP, false), count, tps,
+    missed})
 end
 
 if not ARGV[1] then return answer() end
@@ -130,7 +142,7 @@ local function label_t_of(middle) return tonumber(match(middle, '^.*,"label_t":(
 local function parts(entry)
   local state, number = match(entry, '^(%a)(%d*)')
   local t, first = tonumber(number) or 0, #number + 3 -- what follows a colon
-  if state == 'd' then return state, t, {}, '' end
+  if state == 'd' or state == 'u' then return state, t, {}, '' end
   if state == 'o' then
     t = label_t_of(entry)
     return 'e', t, {{t, label_of(cut(entry, 2))}}, ''
@@ -197,8 +209,24 @@ end
 -- prediction, outcomes that come first, predictions that meet such an outcome.
 local opened, settled, early, met = 0, 0, 0, 0
 
+-- Count what becomes no sample, with its id as an example and, in ms, the figure that says by how much.
+local seen, noted = {}, {}
+local function vanished(name, n, id, figure)
+  add(name, n)
+  noted[name] = id
+  local values = seen[name] or {}
+  seen[name] = values
+  values.n = (values.n or 0) + 1
+  values[(values.n - 1) % FIGURES + 1] = whole(figure)
+end
+local of = 0 -- the index of the move that brought the event
+local function too_late(name, id, t)
+  if tps[moves[of][1]][NEWEST] - slack < t + window + keep then add('too_late_silent', 1) end -- others moved W
+  return vanished(name, 1, id, W - t)
+end
+
 local function prediction(id, t, new, entry, item)
-  if t + window + keep < W then return add('prediction_too_late', 1) end
+  if t + window + keep < W then return too_late('prediction_too_late', id, t) end
   if not entry then
     opened = opened + 1
     opens[#opens + 1] = item
@@ -222,7 +250,7 @@ local function prediction(id, t, new, entry, item)
   local on_time, late = split(outcomes, t + window)
   local tail = cut(new, 2)
   add('early', -#outcomes)
-  add('late', #late)
+  for _, one in ipairs(late) do vanished('late', 1, id, one[1] - t) end
   if #on_time > 0 and not at_close then
     add('used', 1)
     add('outcome_duplicate', #on_time - 1)
@@ -246,10 +274,10 @@ local function settle(id, t, middle, entry)
     add('waiting', -1)
     return joined(id, t_prediction, {{t, label}}, tail)
   end
-  if not on_time and not correct then return add('late', 1) end
+  if not on_time and not correct then return vanished('late', 1, id, t - t_prediction) end
   local other = insert(outcomes, t, label)
   if not other then return add('outcome_duplicate', 1) end
-  add(on_time and 'used' or 'late', 1)
+  if on_time then add('used', 1) else vanished('late', 1, id, t - t_prediction) end
   if other ~= true then
     add(other[1] <= deadline and 'used' or 'late', -1)
     add('capped', 1)
@@ -258,7 +286,7 @@ local function settle(id, t, middle, entry)
 end
 
 local function outcome(id, t, middle, entry, item)
-  if t + window + keep < W then return add('outcome_too_late', 1) end
+  if t + window + keep < W then return too_late('outcome_too_late', id, t) end
   if not entry then
     early = early + 1
     opens[#opens + 1] = whole(t + window) .. ':' .. id
@@ -278,10 +306,14 @@ local function outcome(id, t, middle, entry, item)
   end
   local state = cut(entry, 1, 1)
   if state == 'd' then return add('outcome_duplicate', 1) end
+  if state == 'u' then
+    put(id, 'd')
+    return vanished('outcome_closed', 1, id, t - tonumber(cut(entry, 2)))
+  end
   if state == 'w' or state == 'h' then return settle(id, t, middle, entry) end
   if state == 'p' then
     local _, t_prediction, _, tail = parts(entry)
-    if t > t_prediction + window and not correct then return add('late', 1) end
+    if t > t_prediction + window and not correct then return vanished('late', 1, id, t - t_prediction) end
     return corrected(id, t_prediction, {{t, label_of(middle)}}, tail)
   end
   local _, first, outcomes = parts(entry)
@@ -295,7 +327,7 @@ end
 local function close(id, t, state, outcomes, tail)
   if state == 'e' then
     add('early', -#outcomes)
-    add('orphan', #outcomes)
+    vanished('orphan', #outcomes, id, W - t)
     return put(id, false)
   end
   add('waiting', -1)
@@ -303,7 +335,9 @@ local function close(id, t, state, outcomes, tail)
   if #on_time > 0 then return joined(id, t, on_time, tail) end
   if not negative then
     add('unlabelled', 1)
-    return done(id, t)
+    put(id, 'u' .. whole(t))
+    drops[#drops + 1] = whole(t + window + keep) .. ':' .. id
+    return
   end
   add('negative', 1)
   emit('negative', '0', middle_of(id, negative, t + window), tail)
@@ -317,8 +351,9 @@ end
 
 load(ids)
 for i = 1, #ids do
-  if applies[which[i]] then
-    local apply = moves[which[i]][11] == 1 and outcome or prediction
+  of = which[i]
+  if applies[of] then
+    local apply = moves[of][11] == 1 and outcome or prediction
     apply(ids[i], times[i], bodies[i], entries[ids[i]], items[i])
   end
 end
@@ -328,18 +363,50 @@ add('early', early - met)
 add('used', settled + met)
 add('joined', settled + met)
 
+-- A partition's time is the median of its recent events' (the lower one of an even number): what half of them have
+-- reached, so that no minority's clock moves it. It is heard once there are some. No event's time counts past the
+-- store's clock.
+local function median(times)
+  local sorted = {}
+  for i, t in ipairs(times) do -- by insertion: they are nearly sorted
+    local at = i
+    while at > 1 and sorted[at - 1] > t do
+      sorted[at] = sorted[at - 1]
+      at = at - 1
+    end
+    sorted[at] = t
+  end
+  return sorted[math.floor((#sorted + 1) / 2)]
+end
+local function hear(name, tp, times)
+  local all = recents[name] and #times < RECENT and cmsgpack.unpack(recents[name]) or {}
+  for _, t in ipairs(times) do all[#all + 1] = t end
+  if #all > RECENT then all = {unpack(all, #all - RECENT + 1)} end
+  recents[name] = cmsgpack.pack(all)
+  if #all >= HEARD then tp[T] = math.max(tp[T], math.min(median(all), now)) end
+end
+-- Without a word to the contrary for so long, a silent partition's last event counts alone.
+local function rest(name, tp)
+  local all = recents[name] and cmsgpack.unpack(recents[name]) or {-1}
+  tp[T] = math.max(tp[T], math.min(all[#all], now))
+end
+
 local largest = -1
 for i, move in ipairs(moves) do
   local tp = tps[move[1]]
   if applies[i] then
     add(move[11] == 1 and 'outcomes' or 'predictions', move[7])
     tp[ENDED] = (move[13] == 1 or (tp[ENDED] == 1 and move[3] == move[2])) and 1 or 0
-    tp[NEXT], tp[T] = move[3], math.max(tp[T], move[6])
+    tp[NEXT], tp[NEWEST] = move[3], math.max(tp[NEWEST], move[6])
+    if #move[15] > 0 then hear(move[1], tp, move[15]) end
+    if move[12] == 1 then rest(move[1], tp) end
     if move[4] >= 0 then tp[LAST], tp[CRC] = move[4], move[5] end
     if move[14] then tp[HELD] = move[14] end
     if move[4] == -2 then tp[LAST], tp[CRC] = -1, 0 end
     tp[RECORDS], tp[REJECTED] = tp[RECORDS] + move[7], tp[REJECTED] + move[8]
     tp[HOLES], tp[LOST] = tp[HOLES] + move[9], tp[LOST] + move[10]
+    tp[AHEAD] = tp[AHEAD] + move[16]
+    if move[17] ~= '' then tp[DATES] = move[17] end
   end
 end
 for _, tp in pairs(tps) do largest = math.max(largest, tp[T]) end
@@ -347,7 +414,7 @@ for i, move in ipairs(moves) do
   local tp = tps[move[1]]
   if applies[i] and move[12] == 1 and largest >= 0 then
     local elapsed = math.max(0, math.min(1000, now - tonumber(meta.clock)))
-    tp[T] = tp[T] < largest and largest or largest + elapsed
+    tp[T] = tp[T] < largest and largest or math.max(tp[T], math.min(largest + elapsed, now))
   end
 end
 local least = math.huge
@@ -370,7 +437,7 @@ end
 load(dropped_ids)
 for i, id in ipairs(dropped_ids) do
   local state, t = parts(entries[id] or 'd')
-  if state == 'p' or (state == 'd' and t <= time_of(dropped[i])) then put(id, false) end
+  if state == 'p' or state == 'u' or (state == 'd' and t <= time_of(dropped[i])) then put(id, false) end
 end
 
 -- Write.
@@ -414,6 +481,22 @@ for i, move in ipairs(moves) do
   if applies[i] then
     changed[#changed + 1] = 'tp:' .. move[1]
     changed[#changed + 1] = cmsgpack.pack(tps[move[1]])
+    if #move[15] > 0 then
+      changed[#changed + 1] = 'recent:' .. move[1]
+      changed[#changed + 1] = recents[move[1]]
+    end
+  end
+end
+for name, id in pairs(noted) do
+  local values = seen[name]
+  for old in string.gmatch(figures[name] or '', '%S+') do
+    if #values == FIGURES then break end
+    values[#values + 1] = old
+  end
+  figures[name], examples[name] = table.concat(values, ' '), id
+  for _, pair in ipairs({{'figure:', figures}, {'example:', examples}}) do
+    changed[#changed + 1] = pair[1] .. name
+    changed[#changed + 1] = pair[2][name]
   end
 end
 if note ~= '' then

@@ -3,7 +3,7 @@
 Owns the layout that join.lua reads and writes: the order of the fields. Knows neither Redis nor Kafka.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from json.encoder import encode_basestring_ascii as quoted  # in C
 
 import msgspec
@@ -14,20 +14,24 @@ from streams.join.policy import JoinPolicy
 COUNTERS = (
     "predictions", "prediction_duplicate", "prediction_too_late", "opened", "joined", "negative", "unlabelled",
     "waiting", "outcomes", "outcome_duplicate", "outcome_too_late", "used", "early", "late", "orphan", "capped",
-    "corrected", "restored", "conflict",
+    "corrected", "restored", "conflict", "outcome_closed", "too_late_silent",
 )  # fmt: skip
 
 
 FORGET = -2  # as `Move.last`: the record last read is no longer in the log
+RECENT = 64  # event times that say how far a partition is; RECENT in join.lua
+SPREAD = 37  # coprime to RECENT - 1, and of all such the one by which any part of the numbers is spread most evenly
 
 
 class Move(Struct, array_like=True):
     """One partition's part of a step: the offsets from `start` to before `end`, and what they hold.
 
     `last` and `crc` are offset and checksum of the last record read (-1: there is none); `t_ms` is the largest event
-    time (-1: there is none). `records`, `rejected`, `holes` and `lost` count offsets; shard 0 alone counts those that
-    hold no event. `idle` claims that nothing more comes for now, `ended` that a feed that has ended was read to its
-    end. `held` is what the shard is to keep of refused positions without a letter of their own (None: what it keeps).
+    time (-1: there is none), `recent` what `recent` returns of all event times. `records`, `rejected`, `holes` and
+    `lost` count offsets; shard 0 alone counts those that hold no event. `idle` claims that nothing more comes for now,
+    `ended` that a feed that has ended was read to its end. Of the rejected, `ahead` were dated too far ahead; `dates`
+    replaces `PartitionState.dates`, unless it is empty. These two are shard 0's as well. `held` is what the shard is to
+    keep of refused positions without a letter of their own (None: what it keeps).
     """
 
     tp: str
@@ -44,6 +48,9 @@ class Move(Struct, array_like=True):
     idle: int = 0
     ended: int = 0
     held: str | None = None
+    recent: list[int] = msgspec.field(default_factory=list)
+    ahead: int = 0
+    dates: str = ""
 
 
 class Rules(Struct, array_like=True, frozen=True):
@@ -100,13 +107,33 @@ def outcome_entry(key: str, t_ms: int, label: str, stay_ms: int) -> tuple[str, s
     return f"{t_ms + stay_ms}:{key}", f'{label},"label_t":{t_ms},"id":{quoted(key)},"t":'
 
 
+def recent(times: Sequence[int]) -> list[int]:
+    """Return at most `RECENT` of some events' times, which stand for all; the last event's comes last.
+
+    Of many these are quantiles, so that what a minority says stays a minority's word, in an order in which any part of
+    them stands for all, too.
+
+    >>> recent([5, 3])
+    [5, 3]
+    >>> sorted(recent([*range(1_000, 1_600), *[9_999] * 400]))[RECENT // 2]
+    1500
+    """
+    count, shares = len(times), RECENT - 1
+    if count <= RECENT:
+        return list(times)
+    ordered = sorted(times)
+    return [ordered[(2 * (i * SPREAD % shares) + 1) * count // (2 * shares)] for i in range(shares)] + [times[-1]]
+
+
 class PartitionState(Struct, array_like=True, frozen=True):
     """What a shard knows of a partition.
 
-    `t_ms` is its largest event time (-1: none yet), `next` the next offset to apply. `last` and `crc` are offset and
+    `t_ms` is its event time (-1: not heard yet): what half of its recent events have reached; `newest_ms` is the
+    largest of all. `next` is the next offset to apply. `last` and `crc` are offset and
     checksum of the last record read (-1: there is none); `start` is the offset where the feed began. `ended` says that
     it was read to its end after the command `end-of-feed`; `since_ms` is the watermark when it was added to a running
     feed. Where all shards have the same `next`, summed over them: next - start = records + rejected + holes + lost.
+    Of the rejected, `ahead` were dated too far ahead. `dates` is what `dates.py` keeps of the first events.
     """
 
     t_ms: int
@@ -121,6 +148,27 @@ class PartitionState(Struct, array_like=True, frozen=True):
     ended: int = 0
     since_ms: int = 0
     held: str = ""
+    newest_ms: int = -1
+    ahead: int = 0
+    dates: str = ""
+
+
+class Missed(Struct, array_like=True, frozen=True):
+    """What one counter of events that became no sample counted last.
+
+    `values` has by how many milliseconds the last ones missed, in any order, separated by spaces: outcomes that were
+    late or came after a closed window, how long after their prediction; events too late, and orphans when they were
+    given up, how long before the watermark. `example` is an id.
+    """
+
+    counter: str
+    values: str
+    example: str
+
+    @property
+    def by_ms(self) -> list[int]:
+        """The values as numbers."""
+        return [int(value) for value in self.values.split()]
 
 
 class ShardState(Struct, array_like=True, frozen=True):
@@ -128,7 +176,7 @@ class ShardState(Struct, array_like=True, frozen=True):
 
     `unread` counts the samples in the stream after the one that the last trim kept; `due` counts the windows and
     markers that the next step will close and drop (up to the most that one step takes); `partitions` are by name,
-    "topic:partition".
+    "topic:partition"; `missed` says of what became no sample by how much it missed.
     """
 
     seq: int
@@ -143,6 +191,7 @@ class ShardState(Struct, array_like=True, frozen=True):
     due: int
     counters: Mapping[str, int]
     partitions: Mapping[str, PartitionState]
+    missed: tuple[Missed, ...] = ()
 
 
 pack = msgspec.msgpack.Encoder().encode

@@ -13,7 +13,7 @@ from streams.join.step import COUNTERS, PartitionState, ShardState, Step, pack, 
 from streams.kafka.records import tp_name
 from streams.redis import Address, connect
 
-FORMAT = "3"
+FORMAT = "4"
 NOTHING = "0-0"  # the stream position before the first sample
 PAGE = 512
 ENTRY_SAMPLES = 16  # most samples in one entry of a stream; ENTRY in join.lua

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pytest
 from msgspec.structs import replace
 
-from streams.join.step import Move, Rules, ShardState, Step, outcome_entry, prediction_entry
+from streams.join.step import RECENT, Move, Rules, ShardState, Step, outcome_entry, prediction_entry
 from streams.join.store import Store
 from streams.kafka import Tp
 from tests.services.redis import Cluster, Place
@@ -54,7 +54,9 @@ def pairs(state: ShardState, count: int) -> Step:
     step = Step(f"token{next(NUMBER)}", RULES)
     for tp, at in sorted(state.partitions.items(), reverse=True):
         outcome = tp == "o:0"
-        step.moves.append(Move(tp, at.next, at.next + count, records=count, t_ms=T, outcomes=int(outcome)))
+        step.moves.append(
+            Move(tp, at.next, at.next + count, records=count, t_ms=T, outcomes=int(outcome), recent=[T] * RECENT)
+        )
         for key in (f"id:{n}" for n in range(at.next, at.next + count)):
             item, body = outcome_entry(key, T, "1", 2 * HOUR_MS) if outcome else prediction_entry(key, T, "{}", HOUR_MS)
             for values, value in ((step.which, len(step.moves)), (step.times, T)):

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from streams.errors import StoreRefused, StoreWentBack
-from streams.join.step import Move, PartitionState, Step
+from streams.join.step import RECENT, Move, PartitionState, Step
 from tests.contract.stores import RULES, TPS, Stage, T, join, look
 
 MORE = [*TPS, ("p", 1), ("o", 1), ("o", 2)]
@@ -31,9 +31,12 @@ def test_an_added_partition_holds_the_watermark_until_it_is_heard(stage: Stage) 
     feed = stage.feed()
     join(stage.store, feed, 0, 3)
     stage.store.add(feed, 1, MORE[:3])
-    moves = [Move("p:0", 3, 4, t_ms=T + 900), Move("o:0", 3, 4, t_ms=T + 900)]
+    moves = [
+        Move("p:0", 3, 4, t_ms=T + 900, recent=[T + 900] * RECENT),
+        Move("o:0", 3, 4, t_ms=T + 900, recent=[T + 900] * RECENT),
+    ]
     assert stage.store.step(feed, 0, Step("a", RULES, moves)).watermark_ms == T
-    heard = stage.store.step(feed, 0, Step("b", RULES, [Move("p:1", 0, 1, t_ms=T + 500)]))
+    heard = stage.store.step(feed, 0, Step("b", RULES, [Move("p:1", 0, 1, t_ms=T + 500, recent=[T + 500] * RECENT)]))
     assert heard.watermark_ms == T + 500
     assert heard.partitions["p:1"].since_ms == T
 

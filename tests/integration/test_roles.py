@@ -27,7 +27,7 @@ from learners.commits import commit as commits
 from learners.evaluation.gate import Decision
 from streams.errors import LostRace
 from streams.events import Prediction, Record, Request, Sample, json_request
-from streams.join.step import Move, Rules, Step, outcome_entry, prediction_entry
+from streams.join.step import Move, Rules, Step, outcome_entry, prediction_entry, recent
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, ensure_topics
 from streams.kafka.scan import records
@@ -78,7 +78,7 @@ def emit(store: Store, feed: str, samples: list[Sample], offset: int) -> int:
         step.items += [prediction[0], outcome[0]]
         step.bodies += [prediction[1], outcome[1]]
     for move, times in zip(step.moves, (step.times[::2], step.times[1::2]), strict=True):
-        move.records, move.t_ms = len(samples), max(times)
+        move.records, move.t_ms, move.recent = len(samples), max(times), recent(times)
     store.step(feed, 0, step)
     return offset + len(samples)
 

@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from streams.errors import HistoryChanged, StoreRefused, StoreUnreachable
-from streams.join.step import Move, Rules, ShardState, Step, outcome_entry, prediction_entry
+from streams.join.step import RECENT, Move, Rules, ShardState, Step, outcome_entry, prediction_entry
 from streams.join.store import Store
 from streams.kafka import Tp
 from tests.conftest import Running
@@ -35,7 +35,9 @@ def move(store: Store, feed: str, count: int, token: str) -> ShardState:
     state = store.shard(feed, 0)
     step = Step(token, Rules(HOUR_MS, HOUR_MS, 0, HOUR_MS))
     for tp, at in sorted(state.partitions.items(), reverse=True):
-        step.moves.append(Move(tp, at.next, at.next + count, records=count, t_ms=T, outcomes=int(tp == "o:0")))
+        step.moves.append(
+            Move(tp, at.next, at.next + count, records=count, t_ms=T, outcomes=int(tp == "o:0"), recent=[T] * RECENT)
+        )
         for n in range(at.next, at.next + count):
             step.which.append(len(step.moves))
             step.ids.append(f"id:{n}")

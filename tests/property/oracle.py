@@ -1,20 +1,26 @@
 """The join in plain Python: one shard, by the protocol's table, as simple as possible."""
 
 import json
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha1
+from statistics import median_low
 
 from msgspec.structs import replace
 
-from streams.join.step import COUNTERS, Move, PartitionState, Step
+from streams.join.batch import LAST_TIME_MS
+from streams.join.step import COUNTERS, RECENT, Move, PartitionState, Step
 
 Outcomes = list[tuple[int, str]]  # outcomes as (time, label), distinct and sorted
 
 
 @dataclass
 class Entry:
-    """What a shard keeps of an id: `state` is waiting, early, provisional or done; it may be dropped after `until`."""
+    """What a shard keeps of an id; it may be dropped after `until`.
+
+    `state` is waiting, early, provisional, unlabelled or done.
+    """
 
     state: str
     t: int = 0
@@ -38,9 +44,11 @@ class Oracle:
     markers: list[tuple[int, str]] = field(default_factory=list)
     samples: list[tuple[str, str]] = field(default_factory=list)
     count: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
+    recent: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    missed: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
 
-    def step(self, step: Step, elapsed_ms: int = 0) -> None:
-        """Apply a step; `elapsed_ms` passed on the store's clock since the last one."""
+    def step(self, step: Step, elapsed_ms: int = 0, now_ms: int = LAST_TIME_MS) -> None:
+        """Apply a step at `now_ms` of the store's clock, `elapsed_ms` after the last one."""
         applies = [self.partitions[move.tp].next == move.start for move in step.moves]
         due = (self._closing() and self.windows) or self._due(self.windows, 1) or self._due(self.markers, 1)
         if step.token == self.token or not (any(applies) if step.moves else due or step.note):
@@ -51,10 +59,11 @@ class Oracle:
         self.drops: list[tuple[int, str]] = []
         for which, key, t, body in zip(step.which, step.ids, step.times, step.bodies, strict=True):
             if applies[which - 1]:
+                self.own = self.partitions[step.moves[which - 1].tp]
                 apply = self._outcome if step.moves[which - 1].outcomes else self._prediction
                 apply(key, t, body)
                 self.count["outcomes" if step.moves[which - 1].outcomes else "predictions"] += 1
-        self._advance(step, applies, elapsed_ms)
+        self._advance(step, applies, elapsed_ms, now_ms)
         closed = self.windows[:256] if self._closing() else self._due(self.windows, 256)
         dropped = self._due(self.markers, 512)
         for deadline, key in closed:
@@ -64,7 +73,7 @@ class Oracle:
                 self._close(key, entry)
         for t, key in dropped:
             entry = self.entries.get(key)
-            if entry and (entry.state == "provisional" or (entry.state == "done" and entry.until <= t)):
+            if entry and (entry.state in ("provisional", "unlabelled") or (entry.state == "done" and entry.until <= t)):
                 del self.entries[key]
         self.windows = self.windows[len(closed) :] + self.opens
         self.markers = self.markers[len(dropped) :] + self.drops
@@ -85,10 +94,19 @@ class Oracle:
     def _too_late(self, t: int) -> bool:
         return t + self.rules.window_ms + self.rules.keep_ms < self.watermark
 
+    def _forgotten(self, name: str, t: int) -> None:
+        until = t + self.rules.window_ms + self.rules.keep_ms
+        self.count["too_late_silent"] += self.own.newest_ms - self.rules.slack_ms < until
+        self._miss(name, self.watermark - t)
+
+    def _miss(self, name: str, by_ms: int, count: int = 1) -> None:
+        self.count[name] += count
+        self.missed[name].append(by_ms)
+
     def _prediction(self, key: str, t: int, body: str) -> None:
         entry = self.entries.get(key)
         if self._too_late(t):
-            self.count["prediction_too_late"] += 1
+            self._forgotten("prediction_too_late", t)
             return
         if entry and entry.state != "early":
             self.count["prediction_duplicate"] += 1
@@ -99,7 +117,8 @@ class Oracle:
         on_time, late = [o for o in outcomes if o[0] <= deadline], [o for o in outcomes if o[0] > deadline]
         self.count["opened"] += 1
         self.count["early"] -= len(outcomes)
-        self.count["late"] += len(late)
+        for when, _ in late:
+            self._miss("late", when - t)
         if on_time and not self.rules.at_close:
             self.count["used"] += 1
             self.count["outcome_duplicate"] += len(on_time) - 1
@@ -114,19 +133,22 @@ class Oracle:
         label = body.partition(',"label_t":')[0]
         entry = self.entries.get(key)
         if self._too_late(t):
-            self.count["outcome_too_late"] += 1
+            self._forgotten("outcome_too_late", t)
         elif not entry:
             self.count["early"] += 1
             self.entries[key] = Entry("early", t, outcomes=[(t, label)])
             self.opens.append((t + self.rules.window_ms, key))
         elif entry.state == "done":
             self.count["outcome_duplicate"] += 1
+        elif entry.state == "unlabelled":
+            self._miss("outcome_closed", t - entry.t)
+            entry.state = "done"
         elif entry.state == "early":
             self._insert(entry, t, label, lambda _: "early")
         elif entry.state == "waiting":
             self._settle(key, entry, t, label)
         elif t > entry.t + self.rules.window_ms and not self.rules.correct:
-            self.count["late"] += 1
+            self._miss("late", t - entry.t)
         else:
             self._correct(key, entry.t, [(t, label)], entry.body)
 
@@ -137,20 +159,21 @@ class Oracle:
             self.count["waiting"] -= 1
             self._join(key, entry.t, [(t, label)], entry.body)
         elif t > deadline and not self.rules.correct:
-            self.count["late"] += 1
-        else:
-            self._insert(entry, t, label, lambda when: "used" if when <= deadline else "late")
+            self._miss("late", t - entry.t)
+        elif self._insert(entry, t, label, lambda when: "used" if when <= deadline else "late") and t > deadline:
+            self.missed["late"].append(t - entry.t)
 
-    def _insert(self, entry: Entry, t: int, label: str, name: Callable[[int], str]) -> None:
+    def _insert(self, entry: Entry, t: int, label: str, name: Callable[[int], str]) -> bool:
         if (t, label) in entry.outcomes:
             self.count["outcome_duplicate"] += 1
-            return
+            return False
         entry.outcomes = sorted([*entry.outcomes, (t, label)])
         self.count[name(t)] += 1
         if len(entry.outcomes) > self.rules.most:
             gone = entry.outcomes.pop(0 if self.rules.reduce == "last" else -1)
             self.count[name(gone[0])] -= 1
             self.count["capped"] += 1
+        return True
 
     def _reduced(self, outcomes: Outcomes) -> tuple[str, int]:
         labels = [label for _, label in outcomes]
@@ -189,7 +212,7 @@ class Oracle:
     def _close(self, key: str, entry: Entry) -> None:
         if entry.state == "early":
             self.count["early"] -= len(entry.outcomes)
-            self.count["orphan"] += len(entry.outcomes)
+            self._miss("orphan", self.watermark - entry.t, len(entry.outcomes))
             del self.entries[key]
             return
         self.count["waiting"] -= 1
@@ -199,7 +222,8 @@ class Oracle:
             self._join(key, entry.t, on_time, entry.body)
         elif not self.rules.negative:
             self.count["unlabelled"] += 1
-            self._done(key, entry.t)
+            self.entries[key] = Entry("unlabelled", entry.t)
+            self.drops.append((deadline + self.rules.keep_ms, key))
         else:
             self.count["negative"] += 1
             self._emit(key, "negative", 0, (self.rules.negative, deadline), entry.body)
@@ -210,14 +234,27 @@ class Oracle:
                 self.entries[key] = Entry("provisional", entry.t, entry.body)
                 self.drops.append((deadline + self.rules.keep_ms, key))
 
-    def _advance(self, step: Step, applies: list[bool], elapsed_ms: int) -> None:
+    def _heard(self, move: Move, now_ms: int) -> int:
+        """Return a partition's time: what half of its recent events have reached, of a silent one the last alone."""
+        times = self.recent[move.tp] = [*self.recent[move.tp], *move.recent][-RECENT:]
+        known = [self.partitions[move.tp].t_ms]
+        if move.recent and len(times) >= 8:
+            known.append(min(now_ms, median_low(times)))
+        if move.idle and times:
+            known.append(min(now_ms, times[-1]))
+        return max(known)
+
+    def _advance(self, step: Step, applies: list[bool], elapsed_ms: int, now_ms: int) -> None:
         moves: list[Move] = [move for move, applied in zip(step.moves, applies, strict=True) if applied]
         for move in moves:
             at = self.partitions[move.tp]
             last, crc = (move.last, move.crc) if move.last >= 0 else (-1, 0) if move.last == -2 else (at.last, at.crc)
             self.partitions[move.tp] = replace(
                 at,
-                t_ms=max(at.t_ms, move.t_ms),
+                t_ms=self._heard(move, now_ms),
+                newest_ms=max(at.newest_ms, move.t_ms),
+                ahead=at.ahead + move.ahead,
+                dates=move.dates or at.dates,
                 next=move.end,
                 last=last,
                 crc=crc,
@@ -231,7 +268,8 @@ class Oracle:
         for move in moves:
             if move.idle and largest >= 0:
                 at = self.partitions[move.tp]
-                t_ms = largest if at.t_ms < largest else largest + min(1_000, max(0, elapsed_ms))
+                lifted = min(largest + min(1_000, max(0, elapsed_ms)), now_ms)
+                t_ms = largest if at.t_ms < largest else max(at.t_ms, lifted)
                 self.partitions[move.tp] = replace(at, t_ms=t_ms)
         times = [at.t_ms for at in self.partitions.values()]
         if min(times) >= 0:

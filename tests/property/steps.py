@@ -1,7 +1,7 @@
 """Steps of the join for property tests: how they are drawn and made, and the comparison with the oracle."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from zlib import crc32
 
@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streams.join.step import Move, Rules, ShardState, Step, outcome_entry, prediction_entry
+from streams.join.step import Move, Rules, ShardState, Step, outcome_entry, prediction_entry, recent
 from streams.join.store import Store
 from tests.property.oracle import Oracle
 
@@ -74,6 +74,11 @@ def blank(slack: int, rules: Rules = RULES) -> Step:
     return Step(f"{next(TOKENS):032x}", replace(rules, slack_ms=slack))
 
 
+def often(times: Iterable[int], copies: int = 8) -> list[int]:
+    """Return what a partition's recent events say where each of these times came so often; eight times is heard."""
+    return recent([t for t in times for _ in range(copies)])
+
+
 def add(step: Step, key: str, t: int, label: int = 0) -> None:
     """Add an event to the last move."""
     step.which.append(len(step.moves))
@@ -97,8 +102,13 @@ def all_read(state: ShardState, slack: int, rules: Rules = RULES) -> Step:
     return step
 
 
-def make(state: ShardState, plan: Plan, slack: int, rules: Rules = RULES, names: Sequence[str] = NAMES) -> Step:
-    """Return a step after the shard's last one: the parts start off by `stale`, with a hole after their events."""
+def make(
+    state: ShardState, plan: Plan, slack: int, rules: Rules = RULES, names: Sequence[str] = NAMES, base_ms: int = 0
+) -> Step:
+    """Return a step after the shard's last one: the parts start off by `stale`, with a hole after their events.
+
+    Times count from `base_ms`; each third number of events is heard as it is, others as if each were eight.
+    """
     if plan.closing:
         return all_read(state, slack, rules)
     step = blank(slack, rules)
@@ -109,8 +119,9 @@ def make(state: ShardState, plan: Plan, slack: int, rules: Rules = RULES, names:
         if not idle:
             move.end, move.records, move.holes = start + len(events) + 1, len(events), 1
             move.last, move.crc = (move.end - 2, 7) if events else (-1, 0)
-            move.t_ms = max((t for _, t, _ in events), default=-1)
-            for key, t, label in events:
+            times = [base_ms + t for _, t, _ in events]
+            move.t_ms, move.recent = max(times, default=-1), often(times, 8 if len(times) % 3 else 1)
+            for (key, _, label), t in zip(events, times, strict=True):
                 add(step, f"id:{key}", t, label)
     return step
 
@@ -124,9 +135,10 @@ def shard_step(
         events = [event[1:] for event in batch if event[0] == tp]
         own = [event for event in events if crc32(event[0].encode()) % shards == shard]
         start = state.partitions[name].next
-        most = max((t for _, t, _ in events), default=-1)
+        most, times = max((t for _, t, _ in events), default=-1), often(t for _, t, _ in events)
         outcomes = int(name.startswith("o"))
-        step.moves.append(Move(name, start, start + len(events), t_ms=most, records=len(own), outcomes=outcomes))
+        end, count = start + len(events), len(own)
+        step.moves.append(Move(name, start, end, t_ms=most, records=count, outcomes=outcomes, recent=times))
         for key, t, label in own:
             add(step, key, t, label)
     return step
@@ -138,7 +150,8 @@ def balanced(state: ShardState) -> None:
     assert c["predictions"] == c["opened"] + c["prediction_duplicate"] + c["prediction_too_late"]
     assert c["opened"] == c["joined"] + c["negative"] + c["unlabelled"] + c["waiting"]
     settled = c["used"] + c["late"] + c["orphan"]
-    assert c["outcomes"] == settled + c["early"] + c["outcome_duplicate"] + c["outcome_too_late"] + c["capped"]
+    settled += c["outcome_closed"] + c["outcome_too_late"]
+    assert c["outcomes"] == settled + c["early"] + c["outcome_duplicate"] + c["capped"]
     assert state.seq == c["joined"] + c["negative"] + c["corrected"]
     assert sum(at.records for at in state.partitions.values()) == c["predictions"] + c["outcomes"]
 
@@ -147,21 +160,28 @@ def same(state: ShardState, oracle: Oracle, samples: Sequence[tuple[str, bytes]]
     assert dict(state.counters) == oracle.count
     assert (state.seq, state.chain, state.watermark_ms) == (oracle.seq, oracle.chain, oracle.watermark)
     assert dict(state.partitions) == oracle.partitions
+    assert {one.counter for one in state.missed} == oracle.missed.keys()
+    for one in state.missed:
+        missed = oracle.missed[one.counter]
+        assert len(one.by_ms) == min(len(missed), 64)
+        assert len(missed) > 64 or sorted(one.by_ms) == sorted(missed)
     assert (state.windows, state.markers) == (len(oracle.windows), len(oracle.markers))
     assert [(entry, body.decode()) for entry, body in samples] == oracle.samples
 
 
-def agree(store: Store, plans: list[Plan], slack: int, rules: Rules) -> None:
+def agree(store: Store, plans: list[Plan], slack: int, rules: Rules, *, live: bool) -> None:
+    """Compare script and oracle after each step; `live` has half of the times after the store's clock."""
     feed = fresh(store)
     before = store.shard(feed, 0)
+    base_ms = before.now_ms - 2_000 if live else 0
     oracle, clock_ms = Oracle(dict(before.partitions)), 0
     for plan in plans:
         if plan.closing:
             store.close_feed(feed, 0)
             oracle.ending, before = True, store.shard(feed, 0)
-        step = make(before, plan, slack, rules)
+        step = make(before, plan, slack, rules, base_ms=base_ms)
         state = store.step(feed, 0, step)
-        oracle.step(step, state.now_ms - clock_ms)
+        oracle.step(step, state.now_ms - clock_ms, state.now_ms)
         same(state, oracle, store.read(feed, 0, "0-0", 1_000))
         balanced(state)
         assert state.watermark_ms >= before.watermark_ms

@@ -61,7 +61,7 @@ def test_the_script_does_what_the_oracle_does(
         parts = [part for part in plan.parts if part.tp < len(names)]
         step = steps.make(before, plan._replace(parts=parts), slack, rules, names)
         state = embedded_store.step(feed, 0, step)
-        oracle.step(step, state.now_ms - clock_ms)
+        oracle.step(step, state.now_ms - clock_ms, state.now_ms)
         steps.same(state, oracle, embedded_store.read(feed, 0, "0-0", 1_000))
         steps.balanced(state)
         unheard = any(at.t_ms < 0 for at in state.partitions.values())
@@ -114,7 +114,7 @@ def test_what_an_added_partition_brings_too_late_is_explained_by_that() -> None:
     world = World(Rules(WINDOW, 10_000, 0, 10**13, negative="0"), idle_ms=10**9)
     world.take(Turn(0, [(0, 10, 0)]))
     for tp in range(4):
-        world.take(Turn(tp, [(9, 900 + tp, 0)]))
+        world.take(Turn(tp, [(9, 900 + tp, 0)] * 8))
     world.rest()
     world.oracle.add("o:2", "7")
     world.names.append("o:2")

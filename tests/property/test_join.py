@@ -2,10 +2,11 @@
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from streams.errors import StoreRefused, StoreWentBack
-from streams.join.step import Move, Rules, ShardState
+from streams.join.step import RECENT, Move, Rules, ShardState
 from streams.join.store import Store
 from tests.property.steps import (
     KEEP,
@@ -25,11 +26,11 @@ from tests.property.steps import (
 
 
 @settings(REAL, max_examples=200)
-@given(plans=plans_, slack=slacks, rules=policies)
+@given(plans=plans_, slack=slacks, rules=policies, live=st.booleans())
 def test_the_script_does_what_the_oracle_does(
-    embedded_store: Store, plans: list[Plan], slack: int, rules: Rules
+    embedded_store: Store, plans: list[Plan], slack: int, rules: Rules, live: bool
 ) -> None:
-    agree(embedded_store, plans, slack, rules)
+    agree(embedded_store, plans, slack, rules, live=live)
 
 
 def filled(store: Store, pairs: int, t: int) -> tuple[str, ShardState]:
@@ -44,7 +45,10 @@ def passed(store: Store, feed: str, t: int) -> ShardState:
     """Move every partition's time to `t`."""
     state = store.shard(feed, 0)
     step = blank(0)
-    step.moves = [Move(name, state.partitions[name].next, state.partitions[name].next, t_ms=t) for name in NAMES]
+    step.moves = [
+        Move(name, state.partitions[name].next, state.partitions[name].next, t_ms=t, recent=[t] * RECENT)
+        for name in NAMES
+    ]
     return store.step(feed, 0, step)
 
 
@@ -120,7 +124,7 @@ def test_a_step_may_be_larger_than_lua_can_unpack_at_once(embedded_store: Store)
 def test_an_idle_claim_lifts_the_largest_time_by_a_second_at_most(embedded_store: Store) -> None:
     feed = fresh(embedded_store)  # whose last step was in 1970
     step = blank(0)
-    step.moves = [Move("p:0", 0, 0, t_ms=1_000, idle=1), Move("o:0", 0, 0, idle=1)]
+    step.moves = [Move("p:0", 0, 0, t_ms=1_000, idle=1, recent=[1_000]), Move("o:0", 0, 0, idle=1)]
     state = embedded_store.step(feed, 0, step)
     assert [state.partitions[name].t_ms for name in NAMES] == [2_000, 1_000, -1]
     assert state.watermark_ms == 0

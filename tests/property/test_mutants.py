@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 import streams
 from deploy.embedded.servers import start_store
@@ -21,9 +22,10 @@ MUTANTS = [
     ("a step sent twice changes the state once", "if meta.token == token then", "if false then"),
     ("a partition is compare-and-set", "tp[NEXT] == move[2]", "true"),
     ("every step chains", "redis.sha1hex(meta.chain .. token)", "redis.sha1hex(token)"),
-    ("too late is checked for predictions", "if t + window + keep < W then return add('prediction_too_late', 1) end", ""),
-    ("too late is checked for outcomes", "if t + window + keep < W then return add('outcome_too_late', 1) end", ""),
-    ("too late counts from the end of keep", "t + window + keep < W then return add('pred", "t + window < W then return add('pred"),
+    ("too late is checked for predictions", "if t + window + keep < W then return too_late('prediction_too_late', id, t) end", ""),
+    ("too late is checked for outcomes", "if t + window + keep < W then return too_late('outcome_too_late', id, t) end", ""),
+    ("too late counts from the end of keep", "t + window + keep < W then return too_late('pred", "t + window < W then return too_late('pred"),
+    ("too late while its partition was silent is told apart", "[NEWEST] - slack < t + window + keep then", "[NEWEST] - slack < t then"),
     ("a second prediction is a duplicate", "if state ~= 'e' then --", "if false then --"),
     ("another prediction of an id is a conflict", "other ~= '' and other ~= cut(new, 2)", "false"),
     ("an equal copy is no conflict", "other ~= '' and other ~= cut(new, 2)", "other ~= ''"),
@@ -36,7 +38,7 @@ MUTANTS = [
     ("an early outcome may be late", "split(outcomes, t + window)\n  local tail", "outcomes, {}\n  local tail"),
     ("the deadline itself is on time", "one[1] <= deadline and first", "one[1] < deadline and first"),
     ("on time up to the deadline", "local on_time = t <= deadline", "local on_time = t < deadline"),
-    ("late outcomes are counted by policy", "if not on_time and not correct then return add('late', 1) end", ""),
+    ("late outcomes are counted by policy", "if not on_time and not correct then return vanished('late', 1, id, t - t_prediction) end", ""),
     ("late ones do not correct unless the policy says so", "t > t_prediction + window and not correct then", "false then"),
     ("at_close keeps an outcome", "if on_time and not at_close then", "if on_time then"),
     ("at_close keeps an outcome of a prediction that waits alone", "if byte(entry) == WAITING and not at_close then", "if byte(entry) == WAITING then"),
@@ -54,7 +56,19 @@ MUTANTS = [
     ("a late outcome corrects at once", "  if #late > 0 then\n    add('late', -#late)", "  if false then\n    add('late', -#late)"),
     ("a corrected id outlives its first marker", "put(id, 'd' .. whole(drop))", "put(id, 'd')"),
     ("markers are dropped", "then put(id, false) end\nend\n\n-- Write", "then end\nend\n\n-- Write"),
-    ("provisional entries are dropped", "state == 'p' or (state", "false or (state"),
+    ("provisional entries are dropped", "state == 'p' or state == 'u' or (state", "state == 'u' or (state"),
+    ("unlabelled entries are dropped", "state == 'p' or state == 'u' or (state", "state == 'p' or (state"),
+    ("an outcome after its closed window is no duplicate", "if state == 'u' then", "if false then"),
+    ("its copy is a duplicate", "    put(id, 'd')\n    return vanished('outcome_closed'", "    return vanished('outcome_closed'"),
+    ("how late is counted from the prediction", "1, id, t - tonumber(cut(entry, 2)))", "1, id, t)"),
+    ("half of its recent events say a partition's time", "math.floor((#sorted + 1) / 2)", "#sorted"),
+    ("no event's time counts past the store's clock", "math.min(median(all), now)", "median(all)"),
+    ("nor that of a silent partition's last event", "math.min(all[#all], now)", "all[#all]"),
+    ("nor does silence lift it past that clock", "math.min(largest + elapsed, now)", "largest + elapsed"),
+    ("a partition is heard once there are some events", "#all >= HEARD", "true"),
+    ("the last event of a silent partition counts alone", "if move[12] == 1 then rest(move[1], tp) end", ""),
+    ("recent events are kept over steps", "recents[name] and #times < RECENT and cmsgpack.unpack(recents[name]) or {}", "{}"),
+    ("and the oldest make room", "all = {unpack(all, #all - RECENT + 1)}", "all = {unpack(all, 1, RECENT)}"),
     ("the marker outlives the outcome", "if t_prediction <= t and t <=", "if t <="),
     ("the watermark never falls", "W = math.max(W, least)", "W = least"),
     ("slack is taken off", "tp[T] - slack or -1", "tp[T] or -1"),
@@ -83,9 +97,9 @@ def test_a_mutant_is_caught(store: Store, old: str, new: str) -> None:
     store._step = store._client.script(SCRIPT.replace(old, new))
 
     @settings(REAL, max_examples=3_000, phases=[Phase.generate], derandomize=True, database=None)
-    @given(plans=plans_, slack=slacks, rules=policies)
-    def compare(plans: list[Plan], slack: int, rules: Rules) -> None:
-        agree(store, plans, slack, rules)
+    @given(plans=plans_, slack=slacks, rules=policies, live=st.booleans())
+    def compare(plans: list[Plan], slack: int, rules: Rules, live: bool) -> None:
+        agree(store, plans, slack, rules, live=live)
 
     with pytest.raises((AssertionError, ShadowstreamError, msgspec.ValidationError)):
         compare()

@@ -12,6 +12,7 @@ from streams.audit.history import History, Joined, LogEvent
 from streams.audit.verify import Emitted, Verdict, verify
 from streams.join.step import Move, PartitionState, Rules, ShardState, Step, outcome_entry, prediction_entry
 from tests.property.oracle import Oracle
+from tests.property.steps import often
 
 WINDOW, KEEP, TICK = 100, 50, 7
 NAMES = ["p:0", "p:1", "o:0", "o:1"]
@@ -81,7 +82,7 @@ class World:
                 column.append(value)
             self.log.append(LogEvent(tp, start + n, self.clock, key, t, str(label) if outcomes else None))
         move = Move(tp, start, start + len(events), records=len(events), outcomes=int(outcomes), idle=int(not events))
-        move.t_ms = max((t for _, t, _ in events), default=-1)
+        move.t_ms, move.recent = max((t for _, t, _ in events), default=-1), often(t for _, t, _ in events)
         return move
 
     def rest(self) -> None:
@@ -174,7 +175,7 @@ def test_a_late_outcome_corrects_only_by_policy(correct: int) -> None:
     world = World(Rules(WINDOW, 10**4, 0, 10**13, negative="0", correct=correct), idle_ms=10**9)
     world.take(Turn(0, [(0, 10, 0)]))
     for tp in range(4):
-        world.take(Turn(tp, [(9, 900 + tp, 0)]))
+        world.take(Turn(tp, [(9, 900 + tp, 0)] * 8))
     world.rest()
     world.take(Turn(2, [(0, 950, 1)]))
     right = world.samples()
@@ -189,7 +190,7 @@ def test_capped_outcomes_explain_no_more_than_were_counted(seen: int) -> None:
     world.take(Turn(0, [(0, 10, 0)]))
     world.take(Turn(2, [(0, 20, 1), (0, 30, 2)]))
     for tp in range(4):
-        world.take(Turn(tp, [(9, 900 + tp, 0)]))
+        world.take(Turn(tp, [(9, 900 + tp, 0)] * 8))
     world.rest()
     world.oracle.count["capped"] *= seen
     verdict = world.verdict(world.samples())

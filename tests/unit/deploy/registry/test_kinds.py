@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[4]
 
 def test_every_counter_of_the_join_has_its_meaning() -> None:
     script = (ROOT / "streams" / "join" / "join.lua").read_text()
-    counted = set(re.findall(r"add\((?:[^,()]* and )?'(\w+)'", script))
+    counted = set(re.findall(r"(?:add|vanished|too_late)\((?:[^,()]* and )?'(\w+)'", script))
     assert counted > {"joined", "orphan", "capped"}
     assert counted <= COUNTERS.keys()
     assert COUNTERS.keys() == set(step.COUNTERS)

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 from streams.audit.equations import EQUATIONS, audit, equations
 from streams.join.step import COUNTERS, PartitionState, ShardState
 
+PARTS = {"conflict", "too_late_silent"}  # of other counters
 GOOD = dict.fromkeys(COUNTERS, 0) | {
     "predictions": 12, "prediction_duplicate": 1, "prediction_too_late": 1, "opened": 10, "joined": 5, "negative": 2,
     "unlabelled": 1, "waiting": 2, "outcomes": 14, "used": 6, "early": 1, "outcome_duplicate": 2, "late": 1,
@@ -25,7 +26,7 @@ def test_what_balances_holds() -> None:
     assert [one.left for one in equations.total] == [12, 10, 14, 8]
 
 
-@pytest.mark.parametrize("counter", sorted({*COUNTERS, "seq"} - {"conflict"}))  # which is a part of the duplicates
+@pytest.mark.parametrize("counter", sorted({*COUNTERS, "seq"} - PARTS))
 def test_every_counter_is_in_an_equation(counter: str) -> None:
     off = {**GOOD, "seq": 8}
     off[counter] += 1
@@ -61,3 +62,10 @@ def test_shards_at_different_positions_are_moving_and_nothing_is_claimed() -> No
 
 def test_every_left_side_is_there_once() -> None:
     assert len({left for left, _ in EQUATIONS}) == len(EQUATIONS)
+
+
+def test_an_equation_says_the_number_of_each_term() -> None:
+    predictions, *_, samples = equations(GOOD | {"seq": 9})
+    assert predictions.numbers == "predictions 12 = opened 10 + prediction_duplicate 1 + prediction_too_late 1"
+    assert predictions.terms == {"opened": 10, "prediction_duplicate": 1, "prediction_too_late": 1}
+    assert samples.numbers == "seq 9 ≠ joined 5 + negative 2 + corrected 1 + restored 0"
