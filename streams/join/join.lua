@@ -72,6 +72,7 @@ end
 local function answer()
   local missed = {}
   for name, values in pairs(figures) do missed[#missed + 1] = {name, values, examples[name]} end
+  table.sort(missed, function(a, b) return a[1] < b[1] end)
   return cmsgpack.pack({seq, meta.chain, W, now, newest and newest[1] or '0-0',
     seq - tonumber(meta.trimmed or 0), tonumber(meta.ending or 0), redis.call('LLEN', w),
     redis.call('LLEN', g), #due(w, CLOSE, closing()) + #due(g, DROP, false), count, tps,
