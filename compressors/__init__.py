@@ -5,6 +5,7 @@
     recipe.py      the chain of steps, as text and JSON
     steps.py       the steps: prune, prune_structured, quantize, retrain, distill
     errors.py      every error that compression raises
+    arguments.py   the parameters of what a user makes: the nearest known name, numbers that are numbers
     data.py        rows to learn and measure on, and what compression needs of a task
     rows.py        rows as tensors, or as anything that is made a batch when it is needed
     reading.py     a user's values as rows and labels

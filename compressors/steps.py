@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from compressors.arguments import named
+
 Kind = Literal["linear", "conv", "recurrent", "embedding"]
 Inputs = Literal["row", "static", "float"]
 Units = Literal["neurons", "channels", "heads"]
@@ -19,6 +21,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 FINEST_CONV_BITS = 8  # fewer need learned scales (LSQ, arXiv 1902.08153) to be of use
 
 
+@named(ValueError, types=False)
 @dataclass(frozen=True, kw_only=True)
 class Prune:
     """Set weights to zero, under masks that later training keeps. Exactly one of these says which:
@@ -80,6 +83,7 @@ class Prune:
         return 1 - self.kept[0] / self.kept[1] if self.kept else self.amount
 
 
+@named(ValueError, types=False)
 @dataclass(frozen=True, kw_only=True)
 class PruneStructured:
     """Remove whole units, so that tensors get smaller and the model faster.
@@ -109,6 +113,7 @@ class PruneStructured:
         require(known, f"prune_structured.units are some of {', '.join(get_args(Units))}, got {self.units}")
 
 
+@named(ValueError, types=False)
 @dataclass(frozen=True)
 class Quantize:
     """Store weights as whole numbers, symmetric, with a scale for each output channel; or as bfloat16.
@@ -163,6 +168,7 @@ class Quantize:
         return 16 if self.weights == "bfloat16" else int(self.weights[3:])
 
 
+@named(ValueError, types=False)
 @dataclass(frozen=True, kw_only=True)
 class Retrain:
     """Train towards the real labels, under the masks and with the rounding of the steps before.
@@ -193,6 +199,7 @@ class Retrain:
         require(self.schedule in known, f"{name}.schedule is {' or '.join(known)}, got {self.schedule!r}")
 
 
+@named(ValueError, types=False)
 @dataclass(frozen=True, kw_only=True)
 class Distill(Retrain):
     """As `Retrain`, and towards a teacher's answers as well (Hinton et al., arXiv 1503.02531).

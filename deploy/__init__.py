@@ -15,4 +15,5 @@ feed.py        what a user's feed.py says
 monitor.py     how far everything is, as data
 config.py      shadowstream.toml and the environment
 registry/      what lasts
+loading.py     a user's file, imported with the modules beside it
 """

@@ -3,22 +3,19 @@
 Owns the contract between a user's file and the join. Does not know where anything runs, nor what a model is.
 """
 
-import importlib.util
-import sys
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, runtime_checkable
 
+from compressors.arguments import named, shown
+from deploy import loading
 from deploy.config import Topics
 from streams.errors import ConfigError
 from streams.events import Event, Reader
 from streams.join.batch import Readers
 
-T = TypeVar("T")
 
-
+@named(ConfigError)
 @dataclass(frozen=True, kw_only=True)
 class Feed:
     """Two topics that are joined without a model; a feed.py assigns it to `feed`.
@@ -79,9 +76,9 @@ def check(what: object, *callables: str) -> None:
     kind, name = type(what).__name__, getattr(what, "name", None)
     for part in callables:
         if not callable(getattr(what, part)):
-            raise ConfigError(f"{kind}.{part} must be callable, got {getattr(what, part)!r}")
+            raise ConfigError(f"{kind}.{part} must be callable, got {shown(getattr(what, part))}")
     if not (isinstance(name, str) and name.isascii() and name.replace("-", "").replace("_", "").isalnum()):
-        raise ConfigError(f"{kind}.name must be letters, digits, '-' or '_', got {name!r}")
+        raise ConfigError(f"{kind}.name must be letters, digits, '-' or '_', got {shown(name)}")
 
 
 def load(path: Path) -> Feed:
@@ -90,46 +87,9 @@ def load(path: Path) -> Feed:
     Raises:
         ConfigError: there is no such file, it does not import (the text has the line at fault), or it defines neither.
     """
-    module = imported(path, "feed")
+    module = loading.imported(path, "feed")
     if isinstance(feed := getattr(module, "feed", None), Feed):
         return feed
     if isinstance(pipeline := getattr(module, "pipeline", None), Joinable):
         return pipeline.as_feed()
-    return attribute(module, path, "feed", Feed)
-
-
-def attribute(module: ModuleType, path: Path, name: str, kind: type[T]) -> T:
-    """Return a module's `name`.
-
-    Raises:
-        ConfigError: the module has no such name, or it is not a `kind`.
-    """
-    value = getattr(module, name, None)
-    if not isinstance(value, kind):
-        fault = f"`{name}` is of type {type(value).__name__}" if value is not None else f"there is no `{name}`"
-        raise ConfigError(f"{path}: needs a module-level `{name} = {kind.__name__}(...)`; {fault}")
-    return value
-
-
-def imported(path: Path, kind: str) -> ModuleType:
-    """Import a user's file.
-
-    Raises:
-        ConfigError: there is no such file, or it does not import (the text has the line at fault).
-    """
-    if not path.is_file():
-        raise ConfigError(f"no such file: {path}")
-    name = f"{kind}_{path.resolve().parent.name}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"not a Python file: {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as wrong:
-        frames = [f for f in traceback.extract_tb(wrong.__traceback__) if Path(f.filename).resolve() == path.resolve()]
-        line = frames[-1].lineno if frames else getattr(wrong, "lineno", None)
-        text = str(wrong) if isinstance(wrong, ConfigError) else f"{type(wrong).__name__}: {wrong}"
-        raise ConfigError(f"{path}:{line}: {text}") from wrong
-    return module
+    return loading.attribute(module, path, "feed", Feed)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from compressors.recipe import Distill, Prune, PruneStructured, Quantize, Recipe
 from deploy import feed as feeds
+from deploy import loading
 from learners.evaluation.gate import Promotion
 from learners.online.batches import Encoder
 from learners.online.settings import Online
@@ -166,7 +167,7 @@ def load(path: Path) -> Pipeline:
         ConfigError: there is no such file, it does not import (the text has the line at fault), or it has no
             `pipeline`.
     """
-    return feeds.attribute(feeds.imported(path, "pipeline"), path, "pipeline", Pipeline)
+    return loading.attribute(loading.imported(path, "pipeline"), path, "pipeline", Pipeline)
 
 
 __all__ = ["FeedEvent", "Labelled", "Pipeline", "Record", "load"]

@@ -18,6 +18,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
+from compressors.arguments import named
 from compressors.artifact.make import bytes_of
 from compressors.compress import compress
 from compressors.data import Data, Losses
@@ -36,6 +37,7 @@ TIMED_S = 0.05  # seconds for which each engine is timed
 Said = Callable[[int, int, float], object]  # trials done, of how many, and an estimate of the seconds left
 
 
+@named(ValueError, types=False)
 @dataclass(frozen=True, kw_only=True)
 class Budget:
     """Bounds on a compressed model and on the search for it; None means no bound.

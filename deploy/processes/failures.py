@@ -6,6 +6,7 @@ Owns these words. Does not know Ray.
 import re
 from pathlib import Path
 
+from deploy.loading import installed
 from streams.errors import ShadowstreamError
 
 FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
@@ -28,6 +29,7 @@ def failure(role: str, cause: BaseException, trace: str, pipeline: Path, folder:
     path = folder / f"{role}.error"
     path.write_text(trace, encoding="utf-8", errors="replace")
     frames = [(Path(found["file"]), found["line"]) for found in FRAME.finditer(trace)]
-    ours = [f"{file.name}:{line}: " for file, line in frames if file.is_relative_to(pipeline.parent)]
+    mine = [(file, line) for file, line in frames if file.is_relative_to(pipeline.parent) and not installed(file)]
+    where = f"{mine[-1][0].relative_to(pipeline.parent)}:{mine[-1][1]}: " if mine else ""
     said = f"{type(cause).__name__}: {brief(cause)}"
-    return ShadowstreamError(f"the {role} ended: {ours[-1] if ours else ''}{said}; its traceback is in {path}")
+    return ShadowstreamError(f"the {role} ended: {where}{said}; its traceback is in {path}")

@@ -11,10 +11,14 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from compressors.arguments import named
+from streams.errors import ConfigError
+
 Floats = NDArray[np.float64]
 BETS = 0.9 * 2.0 ** -np.arange(10)  # shares that are staked; they never rise, and so the test holds under drift
 
 
+@named(ConfigError)
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
     """When candidates are made, and what each must prove before it serves.

@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass
 
+from compressors.arguments import named
+from streams.errors import ConfigError
 
+
+@named(ConfigError)
 @dataclass(frozen=True, kw_only=True)
 class Online:
     """How teacher and shadow learn from each sample.

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from compressors.arguments import named
 from learners.tasks.metrics import LOG_LOSS, Auc, Mean, Metric
 from learners.tasks.task import LOGIT_FLOOR
-from streams.errors import MalformedEvent
+from streams.errors import ConfigError, MalformedEvent
 
 
+@named(ConfigError)
 @dataclass(frozen=True)
 class Binary:
     """Yes or no: one logit z, the chance of yes being p = σ(z). A label y is 0 or 1.

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
+from compressors.arguments import named
 from learners.tasks.metrics import LOG_LOSS, Mean, Metric
 from learners.tasks.task import LOGIT_FLOOR
-from streams.errors import MalformedEvent
+from streams.errors import ConfigError, MalformedEvent
 
 
+@named(ConfigError)
 @dataclass(frozen=True)
 class Classes:
     """One of K classes: K logits z, the chances being p = softmax(z). A label y is a whole number from 0 to K − 1.

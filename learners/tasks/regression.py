@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
+from compressors.arguments import named
 from learners.tasks.metrics import Mean, Metric
-from streams.errors import MalformedEvent
+from streams.errors import ConfigError, MalformedEvent
 
 
+@named(ConfigError)
 @dataclass(frozen=True)
 class Regression:
     """A number: one output ŷ in the label's unit. A label y is any finite number.

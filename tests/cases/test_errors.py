@@ -1,6 +1,9 @@
 """No third party's raw exception reaches a user: an error of ours, with its cause and without a password."""
 
 import socket
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, ensure_topics
 from streams.redis import Address
 from tests.cases import case
+from tests.cases.join import NOW, Join
 
 SECRET = "hunter2"
 CASE_18 = case("streams/18", "redis-py#1171", "redis-rs#517", "celery-once#135")
@@ -92,3 +96,26 @@ def test_a_broker_that_does_not_answer_is_one_line(use: Any) -> None:
         use()
     assert str(raised.value).isprintable()
     assert isinstance(raised.value, ShadowstreamError)
+
+
+CASE_19 = case("streams/19", "trame#21", "kopf#92", "faust-streaming#243")
+BESIDE = """
+from shadowstream import Feed, fields
+from myschema import ID
+feed = Feed(name="{name}", prediction=fields(id=ID, t="at"), outcome=fields(id=ID, t="at", label="y"))
+"""
+
+
+@CASE_19
+def test_a_feed_imports_modules_beside_it_in_every_process(tmp_path: Path) -> None:
+    (tmp_path / "myschema.py").write_text('ID = "ad"\n')
+    with Join(tmp_path, "beside", '[output]\nto = "topic"\n', BESIDE) as join:
+        join.publish(("predictions", {"ad": "a", "at": NOW}), ("outcomes", {"ad": "a", "at": NOW + 1, "y": 1}))
+        join.publish(("outcomes", b"not JSON"))
+        assert join.settled(3)["joined"] == 1
+        for command in (["audit", "feed.py", "--verify"], ["dead", "replay", "feed.py", "--reason", "JSON"]):
+            ended = subprocess.run(
+                [sys.executable, "-m", "deploy.cli.main", *command],
+                cwd=tmp_path, env=join.environment, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert ended.returncode == 0, ended.stderr

@@ -102,7 +102,7 @@ def test_status_of_nothing_and_a_file_that_is_not_there(
     code, err = run(capsys, monkeypatch, "run", "nowhere.py")
     assert code == 2
     assert "no such file: nowhere.py" in err
-    assert "no such file: ." in run(capsys, monkeypatch, "run", ".")[1]
+    assert ". is a folder; name the file in it, such as pipeline.py" in run(capsys, monkeypatch, "run", ".")[1]
     assert "cannot write no/view.svg" in run(capsys, monkeypatch, "demo", "--picture", "no/view.svg")[1]
     assert "cannot write .: it is a folder" in run(capsys, monkeypatch, "status", "pipeline.py", "--picture", ".")[1]
     assert "nowhere: No such file or directory\n" in run(capsys, monkeypatch, "inspect", "nowhere")[1]
