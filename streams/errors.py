@@ -10,6 +10,7 @@
     │       └── StoreWentBack        it went back to before a partition was added; the feed's run adds it again
     ├── PositionError            4   log and store disagree; an operator must look, for trying again would hide it
     │   ├── LogReplaced              the topic is not the one that the store has read
+    │   ├── TopicGone                a topic was deleted
     │   ├── LostRange                retention removed records that were never read
     │   └── HistoryChanged           the sample stream no longer holds the position that was read
     ├── StoreRefused             5   the store has no such shard or another format, refuses the user, or may evict keys
@@ -17,6 +18,7 @@
     │   └── RecordTooLarge
     ├── Unbalanced               7   an equation of the audit does not hold
     ├── Disagreement             8   the verifier found a difference that nothing explains
+    ├── InUse                    9   another run has the feed, or has taken it over
     ├── MalformedEvent               one event cannot be read; it goes to the dead letters, and the feed goes on
     ├── Skipped                      a record that is no event, as its reader says; it counts as a hole
     ├── Overtaken                    another writer writes to the same output
@@ -95,6 +97,10 @@ class LogReplaced(PositionError):
     """The record last read is no longer in the log, or another one has its offset."""
 
 
+class TopicGone(PositionError):
+    """A topic that is read or written was deleted; the message names it."""
+
+
 class LostRange(PositionError):
     """The log starts after the next record to read: retention removed that one."""
 
@@ -129,6 +135,12 @@ class Disagreement(ShadowstreamError):
     """The verifier found a difference that nothing explains."""
 
     exit_code = 8
+
+
+class InUse(ShadowstreamError):
+    """Another run has the feed, or has taken it over; the message says who, where and since when."""
+
+    exit_code = 9
 
 
 class MalformedEvent(ShadowstreamError):

@@ -4,6 +4,7 @@ Owns their arguments and where output goes: people read the tables, programs the
 know how anything is done.
 """
 
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,7 @@ from compressors.artifact import format as artifact
 from deploy import config
 from deploy.cli import compress as cli_compress
 from deploy.cli import operate as cli_operate
-from deploy.cli.options import AsJson, ConfigFile, Picture, PipelineFile, print_json
+from deploy.cli.options import AsJson, ConfigFile, Picture, PipelineFile, TakeOver, print_json
 from deploy.cli.options import settings as load
 from deploy.console import report
 from deploy.console.counters import outstanding
@@ -70,15 +71,17 @@ def run(
     fresh: Annotated[
         bool, typer.Option(help="First delete all that earlier runs of this pipeline have learned.")
     ] = False,
+    take_over: TakeOver = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a pipeline until Ctrl-C. Kafka, Redis and Ray are embedded where its TOML file names none."""
     settings = load(pipeline, config_file)
     if replay:
-        _replay(pipeline, settings, fresh=fresh, as_json=as_json)
+        _replay(pipeline, settings, fresh=fresh, as_json=as_json, take_over=take_over)
         return
     console = Console(stderr=as_json)
-    with running(pipeline, settings, console.print, fresh=fresh) as session, screen(console) as shown:
+    begun = running(pipeline, settings, console.print, fresh=fresh, take_over=take_over)
+    with begun as session, screen(console) as shown:
         for view in session.live():
             shown.show(view)
 
@@ -92,11 +95,13 @@ def join(
         bool,
         typer.Option(help="Mark as outdated what was written and a store restored from an older copy no longer knows."),
     ] = False,
+    take_over: TakeOver = False,
     as_json: AsJson = False,
 ) -> None:
     """Join a feed without a model; each labelled sample goes once to a Redis stream, a Kafka topic or Parquet."""
     console, settings = Console(stderr=as_json), load(feed, config_file)
-    with joining(feed, settings, lambda text: console.print(text, highlight=False), fresh=fresh, back=rewind) as run:
+    say = partial(console.print, highlight=False)
+    with joining(feed, settings, say, fresh=fresh, back=rewind, take_over=take_over) as run:
         with shown(console) as show:
             for view in run.live():
                 show(line(view))
@@ -129,9 +134,17 @@ def example(name: str) -> Path:
     raise ConfigError(f"the example {name!r} is not installed")
 
 
-def _replay(path: Path, settings: config.Settings, *, fresh: bool, as_json: bool, picture: Path | None = None) -> None:
+def _replay(
+    path: Path,
+    settings: config.Settings,
+    *,
+    fresh: bool,
+    as_json: bool,
+    picture: Path | None = None,
+    take_over: bool = False,
+) -> None:
     console, snapshot = Console(stderr=as_json), Snapshot()
-    with running(path, settings, console.print, fresh=fresh, replay=True) as session:
+    with running(path, settings, console.print, fresh=fresh, replay=True, take_over=take_over) as session:
         with screen(console) as shown:
             for view in session.play():
                 shown.show(view)

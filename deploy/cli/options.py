@@ -26,6 +26,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as t
 Picture = Annotated[Path | None, typer.Option(callback=_writable, help="Write the live view to this file, as an SVG.")]
 Who = Annotated[str | None, typer.Option(help="Who does it; kept with the reason. Default: your user name.")]
 Why = Annotated[str, typer.Option(help="The reason, which is kept with the feed.")]
+TakeOver = Annotated[
+    bool, typer.Option("--take-over", help="Take the feed from another run that has it; that one ends.")
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from deploy.config import Settings
 from deploy.embedded.servers import Service, in_use, start_broker, start_store
+from deploy.registry.runs import RUNS
 from streams.errors import ConfigError, Unreachable
 
 EMBEDDED_FETCH_WAIT_MS = 5  # its long poll does not wake on new data
@@ -60,12 +61,13 @@ def provided(
         store = serve(start_store) if settings.redis.embedded else None
         broker = serve(start_broker) if settings.kafka.bootstrap is None else None
         addresses = Addresses(broker, store)
-        (folder / ADDRESSES).write_bytes(msgspec.json.encode(addresses))
         services = Services(
             settings=with_embedded(settings, addresses),
             fetch_wait_ms=KAFKA_FETCH_WAIT_MS if broker is None else EMBEDDED_FETCH_WAIT_MS,
             _started=started,
         )
+        (folder / ADDRESSES).write_bytes(msgspec.json.encode(addresses))
+        stack.callback(_forget, services, folder / ADDRESSES)
         try:
             yield services
         except Unreachable:
@@ -77,11 +79,13 @@ def provided(
 class Services:
     """Broker and store of a run; `provided` makes it. `settings` have every address.
 
-    A fetch that finds nothing waits at the broker for `fetch_wait_ms` at most.
+    A fetch that finds nothing waits at the broker for `fetch_wait_ms` at most. `holds` says that something was read
+    from them: the file by which others find them then stays when they end, and says what they held.
     """
 
     settings: Settings
     fetch_wait_ms: int
+    holds: bool = False
     _started: list[Service]
 
     def check(self) -> None:
@@ -96,12 +100,17 @@ class Services:
                 raise Unreachable(f"{what}; its log is {service.log}")
 
 
+def _forget(services: Services, addresses: Path) -> None:
+    if not services.holds:
+        addresses.unlink(missing_ok=True)
+
+
 def _prepare(settings: Settings, folder: Path, *, fresh: bool, mark: str) -> None:
     used = f"another run uses {folder}; end it first"
     if fresh:
         if in_use(folder / "services", wait=True):
             raise ConfigError(used)
-        shutil.rmtree(folder, ignore_errors=True)
+        _empty(folder)
     elif settings.kafka.bootstrap is None and (folder / mark).exists():
         if in_use(folder / "services", wait=False):
             raise ConfigError(used)
@@ -110,6 +119,17 @@ def _prepare(settings: Settings, folder: Path, *, fresh: bool, mark: str) -> Non
             "begins anew; a broker that lasts is named by kafka.bootstrap"
         )
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def _empty(folder: Path) -> None:
+    """Delete all but who has run the feed, for one of them may still be alive."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name == RUNS:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def with_embedded(settings: Settings, embedded: Addresses) -> Settings:

@@ -14,6 +14,7 @@ from streams.errors import ConfigError
 from streams.join.lost import accept, find
 from streams.kafka import Tp
 from streams.kafka.records import tp_name
+from streams.kafka.topics import owner
 
 Ask = Callable[[str], bool]  # asks a yes-or-no question
 
@@ -53,6 +54,7 @@ def accept_loss(
     """
     with attach(path, settings) as attached:
         tp = _partition(attached, partition)
+        attached.store.check_owner(attached.feed.name, owner(attached.broker, {one.topic for one in attached.tps}))
         states = [attached.store.shard(attached.feed.name, shard) for shard in range(attached.shards)]
         with attached.source([tp]) as source:
             loss = find(states, source, tp, attached.readers, attached.rules)

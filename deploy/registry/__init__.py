@@ -2,6 +2,7 @@
 
 kinds.py       every name under which something is written down, and what it means
 records.py     what roles write down for each other
+runs.py        who has run the feed
 registry.py    records that are created once, blobs by digest
 storage.py     bytes that are created once, durably
 follow.py      a role that takes record after record, and notes how far it is

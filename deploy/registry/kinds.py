@@ -24,6 +24,7 @@ from deploy.registry.records import (
     Metrics,
     ServerNote,
 )
+from deploy.registry.runs import RUNS
 from learners.commits import commit as commits
 from learners.commits.commit import Commit
 from learners.evaluation.evaluate import MODELS
@@ -86,6 +87,7 @@ ENGINES = "engines"
 FOLDERS = {
     BLOBS: "artifacts, the learner's states, engines' templates and ranges, each under its SHA-256",
     ENGINES: "which template belongs to an architecture, under the architecture's key (deploy/engine.py)",
+    RUNS: "who has run the feed, and since when; the newest run has it (deploy/registry/runs.py)",
 }
 
 SERVER = Note("server", "how far serving is, and which version serves", ServerNote)
@@ -96,7 +98,10 @@ CONDUCTOR = Note("conductor", "the last verdict handled, and the version that fo
 METRICS = Note("metrics", "how well each model did, in all and by month, by the task's metrics", Metrics)
 NOTES: tuple[Note[Any], ...] = (SERVER, LEARNER, DISTILLER, EVALUATOR, CONDUCTOR, METRICS)
 ATTEMPTS = "attempts"
-OWN_NOTES = {ATTEMPTS: "the learner's failed attempts to learn what follows a commit (deploy/learning/attempts.py)"}
+OWN_NOTES = {
+    ATTEMPTS: "the learner's failed attempts to learn what follows a commit (deploy/learning/attempts.py)",
+    "run": "which run has the feed, and when it last said so (deploy/run/claim.py)",
+}
 
 END_OF_FEED, ACCEPT_LOSS = "end-of-feed", "accept-loss"
 OPERATOR_NOTES = {

@@ -17,6 +17,7 @@ from deploy.embedded.services import Services, provided
 from deploy.feed import load
 from deploy.processes.crew import Crew
 from deploy.processes.worker import JOINER, WRITER, Work, outputs
+from deploy.run.claim import Claim, claimed
 from deploy.run.partitions import Partitions, Say, begin
 from streams.errors import ConfigError, Unreachable
 from streams.join.step import ShardState
@@ -29,13 +30,17 @@ WAIT_S = 1.0  # between two tries to reach a store that does not answer
 
 
 @contextmanager
-def joining(path: Path, settings: Settings, say: Say, *, fresh: bool, back: bool = False) -> Iterator["Join"]:
+def joining(
+    path: Path, settings: Settings, say: Say, *, fresh: bool, back: bool = False, take_over: bool = False
+) -> Iterator["Join"]:
     """Start the joiners and the writer of a feed; leaving the `with` ends what was started here.
 
     `fresh` first deletes what the registry's folder holds of the feed. `back` is the command's `--rewind`: what was
-    written, but is no longer in a store that went back in time, is marked as outdated.
+    written, but is no longer in a store that went back in time, is marked as outdated. `take_over` takes the feed from
+    another run.
 
     Raises:
+        InUse: another run has the feed.
         ConfigError: the feed or its settings cannot work.
         Unreachable: a service does not answer.
         StoreRefused: the store holds another feed of this name, or must not be used.
@@ -44,7 +49,9 @@ def joining(path: Path, settings: Settings, say: Say, *, fresh: bool, back: bool
     began_s, feed = time.monotonic(), load(path).name
     folder = Path(settings.registry.path).resolve() / feed
     with (
+        claimed(feed, folder, settings, say, take_over=take_over) as claim,
         provided(settings, folder, say, fresh=fresh) as services,
+        claim.held(services.settings, say),
         closing(Store(services.settings.redis)) as store,
         _partitions(feed, services.settings, store, say) as partitions,
     ):
@@ -54,10 +61,11 @@ def joining(path: Path, settings: Settings, say: Say, *, fresh: bool, back: bool
         with Crew(works(), folder / "services", say) as crew:
             topics = settings.topics.named(feed)
             say(f"joining {feed} from {topics.predictions} and {topics.outcomes}")
-            yield Join(
+            join = Join(
                 feed=feed,
                 crew=crew,
                 _shards=settings.join.shards,
+                _claim=claim,
                 _services=services,
                 _store=store,
                 _partitions=partitions,
@@ -65,6 +73,12 @@ def joining(path: Path, settings: Settings, say: Say, *, fresh: bool, back: bool
                 _say=say,
                 _began_s=began_s,
             )
+            services.holds = True
+            try:
+                yield join
+            finally:
+                with suppress(Unreachable):
+                    services.holds = join.look().events > 0
 
 
 def _partitions(feed: str, settings: Settings, store: Store, say: Say) -> Partitions:
@@ -136,6 +150,7 @@ class Join:
     feed: str
     crew: Crew
     _shards: int
+    _claim: Claim
     _services: Services
     _store: Store
     _partitions: Partitions
@@ -147,8 +162,9 @@ class Join:
         """Replace workers that were killed, and distribute partitions that were added.
 
         Raises:
-            ShadowstreamError: a worker ended with an error, or an embedded service did.
+            ShadowstreamError: a worker ended with an error, or an embedded service did, or another run has the feed.
         """
+        self._claim.check()
         self._services.check()
         self.crew.check()
         with suppress(Unreachable):

@@ -15,6 +15,7 @@ from streams.join.store import Store
 from streams.kafka import Source, Tp, ensure_topics, partition_counts, topic_settings
 from streams.kafka.broker import Broker
 from streams.kafka.retention import check
+from streams.kafka.topics import owner
 
 Say = Callable[[str], None]  # takes what happens, a line each
 ASK_EVERY_S = 3.0  # a producer's client learns of a new partition within minutes
@@ -83,7 +84,9 @@ def begin(
 
     Raises:
         ConfigError: a topic's retention or compaction may remove records before they are read.
-        StoreRefused: the feed has read partitions that do not exist, or has another number of shards.
+        StoreRefused: the feed has read partitions that do not exist, has another number of shards, or belongs to
+            another cluster.
+        LogReplaced: a topic was deleted and created again.
     """
     topics, join = settings.topics.named(feed), settings.join
     joined = (topics.predictions, topics.outcomes)
@@ -96,14 +99,19 @@ def begin(
     tps = _all(joined, counts)
     with closing(Source(settings.kafka, tps)) as source:
         starts: dict[tuple[str, int], int] = dict(source.starts().items())
-    store.create(feed, join.shards, tps, starts, restored)
+    store.create(feed, join.shards, tps, starts, restored, owner(settings.kafka, joined))
     return Partitions(feed, settings, store, counts, say)
 
 
 def catch_up(feed: str, settings: Settings, store: Store) -> None:
-    """Add to the shards, once, the partitions that only the broker has, so that what follows covers them, too."""
+    """Add to the shards, once, the partitions that only the broker has, so that what follows covers them, too.
+
+    Raises:
+        StoreRefused, LogReplaced: the feed in the store joins another log than this broker's.
+    """
     topics = settings.topics.named(feed)
     joined = (topics.predictions, topics.outcomes)
+    store.check_owner(feed, owner(settings.kafka, joined))
     store.add(feed, settings.join.shards, _all(joined, partition_counts(settings.kafka, joined)))
 
 

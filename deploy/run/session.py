@@ -27,6 +27,7 @@ from deploy.registry.commits import backwards
 from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.learned import count_learned, equations
 from deploy.registry.registry import Registry
+from deploy.run.claim import Claim, claimed
 from deploy.run.partitions import Partitions, Say, begin
 from deploy.run.rate import Rate
 from deploy.run.replay import Replay
@@ -48,12 +49,16 @@ FIRST_VERSION = str(CHAMPIONS.path(Path(), 0))  # in a feed's folder: without it
 
 
 @contextmanager
-def running(path: Path, settings: Settings, say: Say, *, fresh: bool, replay: bool = False) -> Iterator["Session"]:
+def running(
+    path: Path, settings: Settings, say: Say, *, fresh: bool, replay: bool = False, take_over: bool = False
+) -> Iterator["Session"]:
     """Start everything that a pipeline needs; leaving the `with` ends what was started here.
 
     `fresh` first deletes all that the registry's folder holds of the pipeline; `replay` says that `play` will follow.
+    `take_over` takes the pipeline from another run.
 
     Raises:
+        InUse: another run has the pipeline.
         ConfigError: the pipeline or its settings cannot work.
         Unreachable: a service does not answer.
         StoreRefused: the store holds another feed of this name, or must not be used.
@@ -64,7 +69,9 @@ def running(path: Path, settings: Settings, say: Say, *, fresh: bool, replay: bo
     folder = Path(settings.registry.path).resolve() / pipeline.name
     say("starting broker, store and actors")
     with (
+        claimed(pipeline.name, folder, settings, say, take_over=take_over) as claim,
         provided(settings, folder, say, fresh=fresh, mark=FIRST_VERSION) as services,
+        claim.held(services.settings, say),
         closing(Store(services.settings.redis)) as store,
     ):
         settings, registry = services.settings, Registry(folder)
@@ -72,12 +79,14 @@ def running(path: Path, settings: Settings, say: Say, *, fresh: bool, replay: bo
         made = _partitions(pipeline.name, settings, store, registry, say)
         with made as partitions, _started(plan) as system:
             first_version(pipeline, registry, say, engines=settings.serve.engines)
+            services.holds = True
             system.run()
             yield Session(
                 pipeline=pipeline,
                 settings=settings,
                 registry=registry,
                 monitor=Monitor(pipeline.name, settings.join.shards, store, registry),
+                _claim=claim,
                 _services=services,
                 _store=store,
                 _partitions=partitions,
@@ -146,6 +155,7 @@ class Session:
     monitor: Monitor
     replay: Replay | None = None
     loop_seconds: float = 0.0
+    _claim: Claim
     _services: Services
     _store: Store
     _partitions: Partitions
@@ -217,6 +227,7 @@ class Session:
 
     def look(self) -> View:
         """Take one look, and follow what changed: services and actors that ended, partitions that were added."""
+        self._claim.check()
         self._services.check()
         self._system.check()
         self._follow()

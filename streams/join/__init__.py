@@ -6,7 +6,9 @@ step.py        what goes into a step and what comes back, as types
 join.lua       the step itself: one atomic script in the store
 create.lua     creates a shard
 add.lua        adds partitions to a shard
+claim.lua      notes which run has a feed
 trim.lua       drops samples that are no longer needed
+owner.py       whose log a feed joins
 store.py       shards, sample streams and the board, by commands
 joiner.py      polls, decodes, steps and seeks
 lost.py        counts records that retention removed before they were read, and skips them

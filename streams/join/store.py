@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from streams.errors import HistoryChanged, StoreRefused
+from streams.errors import HistoryChanged, StoreRefused, TopicGone
+from streams.join.owner import CLUSTER, TOPIC, check_same, words
 from streams.join.step import COUNTERS, PartitionState, ShardState, Step, pack, unpack
 from streams.kafka.records import tp_name
+from streams.kafka.topics import Owner
 from streams.redis import Address, connect
 
 FORMAT = "4"
@@ -39,14 +41,21 @@ class Waiting(NamedTuple):
     state: str
 
 
+class Rival(NamedTuple):
+    """Another run that has the feed: its note, and how long ago it was written, by the store's clock."""
+
+    note: bytes
+    age_ms: int
+
+
 class Store:
     """One store, by URL or the section [redis]. All calls raise `StoreUnreachable` when nothing answers."""
 
     def __init__(self, at: Address | str) -> None:
         self._client = connect(at)
         self._redis, self._answering = self._client.redis, self._client.answering
-        scripts = ("join", "create", "add", "trim")
-        self._step, self._create, self._add, self._trim = (self._client.script(_lua(name)) for name in scripts)
+        scripts = ("join", "create", "add", "trim", "claim")
+        self._step, self._create, self._add, self._trim, self._claim = (self._client.script(_lua(n)) for n in scripts)
 
     def check(self) -> None:
         """Check that the store answers and never evicts.
@@ -67,26 +76,33 @@ class Store:
         tps: Sequence[tuple[str, int]],
         starts: Mapping[tuple[str, int], int] | None = None,
         after: Mapping[int, str] | None = None,
+        owner: Owner | None = None,
     ) -> None:
         """Create those of the feed's shards that do not exist, each partition to be read from its start (default 0).
 
         `after` maps a shard that was lost to the position after which it goes on; its ids must be settled (`settle`).
-        Partitions that a shard does not know yet are added to it.
+        Partitions that a shard does not know yet are added to it. `owner` says whose log it is; a shard that does not
+        know it yet keeps it.
 
         Raises:
-            StoreRefused: the feed exists with further partitions, another format or another number of shards.
+            StoreRefused: the feed exists with further partitions, another format or another number of shards, or it
+                joins another cluster's log.
+            LogReplaced: a topic that was read was deleted and created again.
         """
+        whose = words(owner)
         begin = {tp_name(tp): (starts or {}).get(tp, 0) for tp in tps}
         want = {"format": FORMAT, "shards": str(shards)}
         for shard in range(shards):
             seq, chain = (after or {}).get(shard, NOTHING).split("-")
-            fields: dict[str, Any] = {"seq": seq, "chain": chain, "watermark": 0, "clock": 0, **want}
+            fields: dict[str, Any] = {"seq": seq, "chain": chain, "watermark": 0, "clock": 0}
             fields["trimmed"] = seq
             fields["counters"] = pack(dict.fromkeys(COUNTERS, 0) | {"restored": int(seq)})
             fields |= {f"tp:{tp}": pack(PartitionState(-1, at, -1, 0, at)) for tp, at in begin.items()}
             with self._answering():
-                flat = self._create(keys=self._keys(feed, shard)[:1], args=[x for pair in fields.items() for x in pair])
+                args = [len(whose) * 2, *_flat(whose), *_flat(want), *_flat(fields)]
+                flat = self._create(keys=self._keys(feed, shard)[:1], args=args)
             now = dict(zip(flat[::2], flat[1::2], strict=True))
+            check_same(feed, {name: now[name.encode()].decode() for name in whose if name.encode() in now}, whose)
             there = {f: now[f.encode()].decode() for f in want}
             parts = {f[3:].decode() for f in now if f.startswith(b"tp:")}
             if there != want:
@@ -97,6 +113,26 @@ class Store:
                     "a topic was created again with fewer, or topics.* names other topics"
                 )
         self.add(feed, shards, tps)
+
+    def check_owner(self, feed: str, owner: Owner) -> None:
+        """Check that the feed joins this log; what either side does not know is not compared.
+
+        Raises:
+            StoreRefused: it joins another cluster's.
+            LogReplaced: a topic that was read was deleted and created again.
+            TopicGone: a topic that was read was deleted.
+        """
+        whose, key = words(owner), self._keys(feed, 0)[0]
+        with self._answering():
+            values = cast("list[bytes | None]", self._redis.hmget(key, list(whose))) if whose else []
+        known = {name: value.decode() for name, value in zip(whose, values, strict=True) if value}
+        partitions = self.shard(feed, 0).partitions.items()
+        read = {tp.rpartition(":")[0] for tp, at in partitions if at.next != at.start}
+        check_same(feed, {f: v for f, v in known.items() if f == CLUSTER or f.removeprefix(TOPIC) in read}, whose)
+        if gone := read & set(owner.gone):
+            raise TopicGone(
+                f"the topic {min(gone)!r} is gone: feed {feed!r} has read it, and the broker has none of it"
+            )
 
     def add(self, feed: str, shards: int, tps: Sequence[tuple[str, int]]) -> None:
         """Add to each shard the partitions that it does not know, to be read from offset 0.
@@ -217,12 +253,26 @@ class Store:
     def put(self, feed: str, values: Mapping[str, bytes]) -> None:
         """Write values to the board, which holds only what may be lost."""
         with self._answering():
-            self._redis.hset(f"{{{feed}}}:board", mapping=dict(values))  # type: ignore[arg-type]
+            self._redis.hset(_board(feed), mapping=dict(values))  # type: ignore[arg-type]
 
     def get(self, feed: str, *names: str) -> list[bytes | None]:
         """Read values from the board."""
         with self._answering():
-            return cast("list[bytes | None]", self._redis.hmget(f"{{{feed}}}:board", names))
+            return cast("list[bytes | None]", self._redis.hmget(_board(feed), names))
+
+    def claim(self, feed: str, token: str, note: bytes, counts_ms: int, *, take: bool = False) -> Rival | None:
+        """Note on the board that the run `token` has the feed, for `counts_ms` by the store's clock.
+
+        Returns the rival whose note still counts, and then changes nothing; with `take` there is none.
+        """
+        with self._answering():
+            there = self._claim(keys=[_board(feed)], args=[token, note, counts_ms, "take" if take else "keep"])
+        return None if there is None else Rival(*there)
+
+    def leave(self, feed: str, token: str) -> None:
+        """Take our own note from the board."""
+        with self._answering():
+            self._claim(keys=[_board(feed)], args=[token, b"", 0, "leave"])
 
     def close(self) -> None:
         """Close the client."""
@@ -245,6 +295,14 @@ class Store:
         return [f"{{{feed}.{shard}}}:{key}" for key in "mewgs"]
 
 
+def _board(feed: str) -> str:
+    return f"{{{feed}}}:board"
+
+
 def _lua(name: str) -> str:
     """Return the text of a script, which is a file of this folder."""
     return Path(__file__).with_name(f"{name}.lua").read_text()
+
+
+def _flat(fields: Mapping[str, Any]) -> list[Any]:
+    return [word for pair in fields.items() for word in pair]

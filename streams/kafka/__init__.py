@@ -7,6 +7,7 @@
     sink.py        writes, with or without transactions
     encoding.py    records into batches
     admin.py       creates topics, and reads their settings
+    topics.py      what the broker says of topics: ids, leaders, replicas
     retention.py   what those settings mean for a join
     broker.py      `Broker`, the section [kafka]
     connection.py  `Broker` as the client's settings, TLS included

@@ -29,7 +29,7 @@ def ensure_topics(at: Broker | str, names: Mapping[str, int]) -> dict[str, int]:
         BrokerRefused: it refuses the login, or to create or show a topic.
     """
     access = Access(broker(at), "Create", names)
-    with _admin(access) as admin:
+    with administering(access) as admin:
         existing = set(admin.list_topics())
         wanted = {
             name: {"num_partitions": n, "replication_factor": -1, "configs": FOREVER}
@@ -46,7 +46,7 @@ def ensure_topics(at: Broker | str, names: Mapping[str, int]) -> dict[str, int]:
 def partition_counts(at: Broker | str, names: Iterable[str]) -> dict[str, int]:
     """Ask how many partitions each of these topics has; all of them must exist."""
     names = list(names)
-    with _admin(Access(broker(at), "Describe", names)) as admin:
+    with administering(Access(broker(at), "Describe", names)) as admin:
         return _counts(admin.describe_topics(names))
 
 
@@ -83,7 +83,7 @@ def _settings(values: Mapping[str, str]) -> TopicSettings:
 
 def _described(at: Broker, names: Iterable[str]) -> dict[str, dict[str, str]]:
     names = list(names)
-    with _admin(Access(at, "DescribeConfigs", names)) as admin:
+    with administering(Access(at, "DescribeConfigs", names)) as admin:
         described = admin.describe_configs([ConfigResource("topic", name) for name in names], config_filter="all")
     topics = described.get("topic", {})
     return {name: {key: str(of["value"]) for key, of in topics.get(name, {}).items()} for name in names}
@@ -94,7 +94,8 @@ def _number(value: str | None) -> int | None:
 
 
 @contextlib.contextmanager
-def _admin(access: Access) -> Iterator[Any]:
+def administering(access: Access) -> Iterator[Any]:
+    """Yield an admin client; its errors are raised as ours, and say what `access` is."""
     with connecting(access):
         admin = KafkaAdminClient(**settings(access.broker), request_timeout_ms=ANSWER_MS)
     try:

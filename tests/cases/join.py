@@ -41,9 +41,9 @@ class Join:
         self.environment = os.environ | environment
         self.start(wait=wait)
 
-    def start(self, *, wait: bool = True) -> None:
+    def start(self, *arguments: str, wait: bool = True) -> None:
         """Start the process; with wait until it says that it joins, or has ended."""
-        command = [sys.executable, "-m", "deploy.cli.main", "join", "feed.py"]
+        command = [sys.executable, "-m", "deploy.cli.main", "join", "feed.py", *arguments]
         with (self.folder / "said").open("wb") as said:
             self.process = subprocess.Popen(
                 command, cwd=self.folder, env=self.environment, stdout=said, stderr=subprocess.STDOUT
