@@ -20,6 +20,7 @@ SHOWN = 60  # at most so many characters of a refused value go into the reason
 OPENS = frozenset('"{[')
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 FRAME_BYTES, GUID_BYTES = 5, 17
+KEY_HEADER, VALUE_HEADER = "__key_schema_id", "__value_schema_id"  # headers that hold a schema's id, instead of a frame
 MS_DIGITS = 18  # of a time in ms; more are no time, and thousands no number that Python reads
 SECONDS_DIGITS = 10  # as ms the first months of 1970, as seconds the years 2001 to 2286
 UNREADABLE_MS = -1 << 60  # stands for the time of a record whose header `t` is no time: refused as out of range
@@ -65,21 +66,21 @@ def _unquoted(text: str, where: str) -> str:
 
 
 def _why(value: bytes, where: str, no: str) -> str:
-    return f"{where} is not {no}: {value[:SHOWN]!r}; {'; '.join(_guesses(value, where))}"
+    return f"{where} is not {no}: {value[:SHOWN]!r}; {guesses(value, where)}"
 
 
-def _guesses(value: bytes, where: str) -> list[str]:
-    """Return what bytes that are not text may be, each with how it would be read."""
-    guesses = []
+def guesses(value: bytes, where: str = "key") -> str:
+    """Return what bytes that are not text may be, and how a feed.py would say so."""
+    found = []
     if frame := frame_of(value):
         forms = "avro(registry=...), protobuf(registry=...) or json_schema"
-        guesses.append(f"if it has {frame}, say {_call(where, 'FORMAT')} with {forms}")
+        found.append(f"if it has {frame}, say {_call(where, 'FORMAT')} with {forms}")
     if kinds := NUMBERS.get(len(value)):
         whole, real = kinds
         number = struct.unpack(f">{whole[1]}", value)[0]
         other = f" (or {real[0]} {struct.unpack(f'>{real[1]}', value)[0]!r})" if real else ""
-        guesses.append(f"if it is the {whole[0]} {number}{other} of Kafka, say {_call(where, repr(whole[0]))}")
-    return guesses or [f"if these bytes are what counts, say {_call(where, repr('bytes'))}"]
+        found.append(f"if it is the {whole[0]} {number}{other} of Kafka, say {_call(where, repr(whole[0]))}")
+    return "; ".join(found) or f"if these bytes are what counts, say {_call(where, repr('bytes'))}"
 
 
 NUMBERS: dict[int, tuple[tuple[str, str], tuple[str, str] | None]] = {

@@ -10,10 +10,10 @@ from io import BytesIO
 from typing import Any
 
 from streams.errors import ConfigError, MalformedEvent
-from streams.formats.content import Fields, Format, Headers, as_json, fields_of
+from streams.formats.content import Format, Headers, as_json, fields_of
 from streams.formats.plain import MOST_NESTED, TOO_DEEP
-from streams.formats.registry import KEY_HEADER, VALUE_HEADER, Id, Known, Registry, Schema, identified
-from streams.texts import frame_of
+from streams.formats.registry import Id, Known, Registry, Schema, identified
+from streams.texts import KEY_HEADER, VALUE_HEADER, frame_of
 
 try:
     from fastavro import parse_schema, schemaless_reader
@@ -40,14 +40,16 @@ def avro(*, schema: Mapping[str, Any] | str | None = None, registry: Registry | 
         return Format(lambda value, _: fields_of(_bare(value, reader)), as_json, lambda value, _: _bare(value, reader))
     known = Known(lambda number: _registered(registry, number, resolved=reader is not None))
 
-    def framed(value: bytes, headers: Headers, name: str) -> Any:
+    def framed(value: bytes, headers: Headers, name: str, reader: Any) -> Any:
         number, rest, _ = identified(value, headers, name)
         return _read(rest, known(number), reader)
 
-    def decode(value: bytes, headers: Headers) -> Fields:
-        return fields_of(framed(value, headers, VALUE_HEADER))
-
-    return Format(decode, as_json, lambda value, headers: framed(value, headers, KEY_HEADER))
+    return Format(
+        lambda value, headers: fields_of(framed(value, headers, VALUE_HEADER, reader)),
+        as_json,
+        lambda value, headers: framed(value, headers, KEY_HEADER, reader),
+        lambda value, headers: framed(value, headers, KEY_HEADER, None),
+    )
 
 
 def _own(schema: Mapping[str, Any] | str, *, reads: bool) -> Any:

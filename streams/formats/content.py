@@ -21,14 +21,16 @@ Headers = tuple[tuple[str, bytes], ...]
 class Format(NamedTuple):
     """How bytes are read: `decode` returns a value's fields, and `text` its JSON, from the value and its fields.
 
-    `part` returns what a key or a header holds, which may be any value, not only an object. All get the record's
-    headers, raise `MalformedEvent`, and `Unreachable` where a schema registry does not answer. All that they return is
-    plain (`plain.py`).
+    `part` returns what a key or a header holds, which may be any value, not only an object. `framed` does so for a key
+    with a registry's frame, where a registry is known, whatever the schema of values is. All get the record's headers,
+    raise `MalformedEvent`, and `Unreachable` where a registry does not answer. All that they return is plain
+    (`plain.py`).
     """
 
     decode: Callable[[bytes, Headers], Fields]
     text: Callable[[bytes, Fields], bytes]
     part: Callable[[bytes, Headers], Any]
+    framed: Callable[[bytes, Headers], Any] | None = None
 
 
 def as_json(_: bytes, fields: Fields) -> bytes:
@@ -113,10 +115,16 @@ _any_json = _reading_json(msgspec.json.Decoder().decode)
 json = Format(_json, lambda value, _: value, _any_json)
 """The value is one JSON object, and goes into the sample byte for byte: `fields(format=json)`, the default."""
 
+
+def _any_framed(value: bytes, headers: Headers) -> Any:
+    return _any_json(_unframed(value), headers)
+
+
 json_schema = Format(
     lambda value, headers: _json(_unframed(value), headers),
     lambda value, _: _unframed(value),
-    lambda value, headers: _any_json(_unframed(value), headers),
+    _any_framed,
+    _any_framed,
 )
 """JSON as a schema registry's JSON Schema serializer writes it: the schema's id, which is left out, and JSON.
 

@@ -51,12 +51,12 @@ def fields(
     streams.errors.MalformedEvent: field 'price' must be the label, a finite number, text or a list; found nothing
     """
     _check(id, t, label, t_unit, format, tombstones)
-    pick_id, pick_t, in_ms = _pick(id), _pick(t), t_unit in (None, "ms")
+    pick_id, pick_t, in_ms = _pick(id, format), _pick(t, format), t_unit in (None, "ms")
     if isinstance(t, RecordPart) and t != TIMESTAMP and t_unit != "iso":
         pick_t = _numeric(pick_t)
     id_name, t_name, time = _named(id), _named(t), times(t_unit)
-    pick_label, label_name = (_pick(label), _named(label)) if label is not None else (None, "")
-    decode, text, _ = format
+    pick_label, label_name = (_pick(label, format), _named(label)) if label is not None else (None, "")
+    decode, text = format.decode, format.text
     skips = tombstones == "skip"
 
     def read(record: Record) -> Event:
@@ -102,9 +102,9 @@ def _named(where: Where) -> str:
     return f"field {where!r}" if isinstance(where, str) else str(where)
 
 
-def _pick(where: Where) -> Pick:
+def _pick(where: Where, format: Format) -> Pick:
     if isinstance(where, RecordPart):
-        return pick_part(where)
+        return pick_part(where, format)
     if "." not in where:
         return lambda _, content: content.get(where)
     pick: Callable[[Any], Any] = field_of(where)

@@ -5,13 +5,14 @@ Owns what a user may name there, and Kafka's own serializers. Does not know what
 
 import struct
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 from streams.errors import ConfigError, MalformedEvent
 from streams.events import Record
 from streams.formats.content import Fields, Format, Headers
 from streams.formats.plain import base64, uuid
-from streams.texts import SHOWN, text_of
+from streams.texts import KEY_HEADER, SHOWN, frame_of, guesses, text_of
 
 Serializer = Literal["string", "int", "long", "short", "float", "double", "uuid", "bytes"]
 Pick = Callable[[Record, Fields], Any]
@@ -90,6 +91,10 @@ def _part(part: RecordPart) -> RecordPart:
             f"{part.of}: format must be one of {', '.join(map(repr, serializers))}, json, json_schema, msgpack, or "
             f"what avro() or protobuf() returns, got {part.format!r}"
         )
+    if part.of == "header" and not (isinstance(part.name, str) and part.name):
+        raise ConfigError(f"header: a name must be text, got {part.name!r}")
+    if part.field and not isinstance(part.format, Format):
+        raise ConfigError(f"{part.of}: a {part.format or 'text'} has no fields; name {part.field!r} with a format")
     if part.field and not (isinstance(part.field, str) and all(part.field.split("."))):
         raise ConfigError(f"{part.of}: field must be a name or a path like 'user.id', got {part.field!r}")
     return part
@@ -109,12 +114,16 @@ def field_of(path: str) -> Callable[[Any], Any]:
     return pick
 
 
-def pick_part(part: RecordPart) -> Pick:
-    """Return what takes a part from a record: plain, or None where it is not there."""
+def pick_part(part: RecordPart, values: Format) -> Pick:
+    """Return what takes a part from a record: plain, or None where it is not there.
+
+    A key with a registry's frame is read where the format of the `values` knows a registry.
+    """
     if part.of == "timestamp":
         return lambda record, _: record.t_ms
     if part == KEY:
-        return lambda record, _: None if record.key is None else text_of(record.key, "key")
+        text = partial(_text_or_framed, values.framed) if values.framed else _text
+        return lambda record, _: None if record.key is None else text(record.key, record.headers)
     read, name = _reading(part), part.name
     if part.of == "key":
         return lambda record, _: None if record.key is None else read(record.key, record.headers)
@@ -124,6 +133,19 @@ def pick_part(part: RecordPart) -> Pick:
         return None if value is None else read(value, record.headers)
 
     return pick
+
+
+def _text(key: bytes, _: Headers) -> str:
+    return text_of(key, "key")
+
+
+def _text_or_framed(framed: Callable[[bytes, Headers], Any], key: bytes, headers: Headers) -> Any:
+    if not frame_of(key) and KEY_HEADER not in dict(headers):
+        return text_of(key, "key")
+    try:
+        return framed(key, headers)
+    except MalformedEvent as wrong:
+        raise MalformedEvent(f"key cannot be read by the registry of the values: {wrong}; {guesses(key)}") from None
 
 
 def _reading(part: RecordPart) -> Callable[[bytes, Headers], Any]:
@@ -145,9 +167,8 @@ def _serialized(serializer: Serializer, where: str) -> Callable[[bytes, Headers]
         try:
             return decode(value)
         except (struct.error, UnicodeDecodeError):
-            raise MalformedEvent(
-                f"{where} must be a {serializer} of Kafka{SIZES.get(serializer, '')}; found {value[:SHOWN]!r}"
-            ) from None
+            like = f"{where} must be as the {serializer} serializer of Kafka writes it{SIZES.get(serializer, '')}"
+            raise MalformedEvent(f"{like}; found {value[:SHOWN]!r}") from None
 
     return read
 

@@ -7,10 +7,10 @@ from base64 import b64decode
 from typing import Any
 
 from streams.errors import ConfigError, MalformedEvent
-from streams.formats.content import Fields, Format, Headers, as_json, fields_of
+from streams.formats.content import Format, Headers, as_json, fields_of
 from streams.formats.plain import MOST_NESTED
-from streams.formats.registry import KEY_HEADER, VALUE_HEADER, Id, Known, Registry, identified
-from streams.texts import frame_of
+from streams.formats.registry import Id, Known, Registry, identified
+from streams.texts import KEY_HEADER, VALUE_HEADER, frame_of
 
 try:
     from google.protobuf import (
@@ -49,10 +49,12 @@ def protobuf(*, message: type[Message] | None = None, registry: Registry | None 
         )
     known = Known(lambda number: _file(registry, number))  # type: ignore[arg-type]
 
-    def decode(value: bytes, headers: Headers) -> Fields:
-        return fields_of(_framed(known, *identified(value, headers, VALUE_HEADER)))
+    def key(value: bytes, headers: Headers) -> Any:
+        return _framed(known, *identified(value, headers, KEY_HEADER))
 
-    return Format(decode, as_json, lambda value, headers: _framed(known, *identified(value, headers, KEY_HEADER)))
+    return Format(
+        lambda value, headers: fields_of(_framed(known, *identified(value, headers, VALUE_HEADER))), as_json, key, key
+    )
 
 
 def _framed(known: Known[Any], number: Id, value: bytes, in_header: bytes | None) -> Any:

@@ -23,12 +23,11 @@ import msgspec
 
 from streams import hosts
 from streams.errors import ConfigError, MalformedEvent, Unreachable
-from streams.texts import FRAME_BYTES, GUID_BYTES
+from streams.texts import FRAME_BYTES, GUID_BYTES, VALUE_HEADER
 
 ANSWER_S = 10.0
 UNKNOWN_S = 10.0  # an unknown schema is requested again only after so long: else each event of it would wait
 MOST_UNKNOWN = 10_000
-KEY_HEADER, VALUE_HEADER = "__key_schema_id", "__value_schema_id"
 URLS = re.compile(r"(https?)://([^/?#@\s]*)(?:/[^?#@\s]*)?", re.ASCII)
 MISSING = {40401, 40402, 40403}  # the registry's codes for: no such subject, version, schema
 Id = int | str  # a number, or a GUID

@@ -92,7 +92,12 @@ def _seconds(value: Any, name: str) -> int:
 
 def _parts(unit: str) -> Callable[[Any, str], int]:
     in_a_ms = IN_A_MS[unit]
-    return lambda value, name: int(_number(value, name, unit) // in_a_ms)
+
+    def convert(value: Any, name: str) -> int:
+        number = _number(value, name, unit)
+        return math.floor(number / in_a_ms) if isinstance(number, Decimal) else int(number // in_a_ms)
+
+    return convert
 
 
 def _number(value: Any, name: str, unit: str) -> int | float | Decimal:

@@ -1,7 +1,7 @@
 """A schema registry for the tests: the part of Confluent's HTTP API that a reader of events uses, on its own port.
 
-Keeps schemas by id and by (subject, version); refuses requests without its `authorization`, where it has one; answers
-`failing` instead, where it is set; and counts the requests.
+Keeps schemas by id, GUID and (subject, version); refuses requests without its `authorization`, where it has one;
+answers `failing` instead, where it is set; and counts the requests.
 """
 
 import json
@@ -31,13 +31,13 @@ class RegistryStub(ThreadingHTTPServer):
         return f"{self.scheme}://127.0.0.1:{self.server_port}"
 
     def add(
-        self, place: int | tuple[str, int], schema: str, kind: str = "AVRO", references: tuple[Any, ...] = ()
+        self, place: int | str | tuple[str, int], schema: str, kind: str = "AVRO", references: tuple[Any, ...] = ()
     ) -> None:
         answer: dict[str, Any] = {"schema": schema} | ({"schemaType": kind} if kind != "AVRO" else {})
         if references:
             answer["references"] = [dict(zip(("name", "subject", "version"), r, strict=True)) for r in references]
-        path = f"/schemas/ids/{place}" if isinstance(place, int) else f"/subjects/{place[0]}/versions/{place[1]}"
-        self.schemas[path] = answer
+        paths = {int: "/schemas/ids/{0}", str: "/schemas/guids/{0}", tuple: "/subjects/{0[0]}/versions/{0[1]}"}
+        self.schemas[paths[type(place)].format(place)] = answer
 
     def secure(self, key_and_certificate: Path) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
