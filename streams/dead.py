@@ -16,6 +16,7 @@ import msgspec
 from streams.errors import MalformedEvent
 from streams.events import Record, encode
 from streams.kafka import Sink, Tp, crc
+from streams.texts import UNREADABLE_MS
 
 LETTER_BYTES = 1 << 16  # at most so many are kept of a refused record's value, of its key, and of its headers
 REASON_CHARS = 2_000
@@ -168,7 +169,10 @@ def replay(letters: Sequence[StoredLetter], dead_topic: str, sink: Sink, reread:
     while part := list(islice(waiting, TRANSACTION_LETTERS)):
         with sink.transaction():
             for letter, record in part:
-                headers = [pair for pair in record.headers if pair[0] not in ("t", REPLAYED)]
+                again = (
+                    (REPLAYED,) if record.t_ms == UNREADABLE_MS else ("t", REPLAYED)
+                )  # a sink writes `t`; the last counts
+                headers = [pair for pair in record.headers if pair[0] not in again]
                 headers.append((REPLAYED, letter.position.encode()))
                 sink.send(letter.tp, key=record.key, value=record.value, t_ms=letter_time(letter), headers=headers)
             sink.flush()

@@ -5,7 +5,7 @@ registry resolves what each writer's schema left out or named otherwise. Does no
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -19,7 +19,7 @@ try:
     from fastavro import parse_schema, schemaless_reader
     from fastavro.schema import SchemaParseException
 
-    from streams.formats.logical import hooked, set_defaults
+    from streams.formats.logical import hooked, is_moment, set_defaults
 except ModuleNotFoundError:
     raise ConfigError("Avro needs fastavro: pip install 'shadowstream[registry]'") from None
 
@@ -35,9 +35,19 @@ def avro(*, schema: Mapping[str, Any] | str | None = None, registry: Registry | 
     """
     if schema is None and registry is None:
         raise ConfigError("avro: give a schema, a registry, or both")
-    reader = None if schema is None else _own(schema, reads=registry is not None)
+    named: dict[str, Any] = {}
+    reader = None if schema is None else _own(schema, named, reads=registry is not None)
+
+    def knows_unit(path: Sequence[str]) -> bool:
+        return reader is not None and is_moment(reader, path, named)
+
     if registry is None:
-        return Format(lambda value, _: fields_of(_bare(value, reader)), as_json, lambda value, _: _bare(value, reader))
+        return Format(
+            lambda value, _: fields_of(_bare(value, reader)),
+            as_json,
+            lambda value, _: _bare(value, reader),
+            knows_unit=knows_unit,
+        )
     known = Known(lambda number: _registered(registry, number, resolved=reader is not None))
 
     def framed(value: bytes, headers: Headers, name: str, reader: Any) -> Any:
@@ -49,14 +59,15 @@ def avro(*, schema: Mapping[str, Any] | str | None = None, registry: Registry | 
         as_json,
         lambda value, headers: framed(value, headers, KEY_HEADER, reader),
         lambda value, headers: framed(value, headers, KEY_HEADER, None),
+        knows_unit,
     )
 
 
-def _own(schema: Mapping[str, Any] | str, *, reads: bool) -> Any:
+def _own(schema: Mapping[str, Any] | str, named: dict[str, Any], *, reads: bool) -> Any:
     """Return a user's schema; one that reads what others wrote needs its defaults."""
     text = schema if isinstance(schema, str) and schema.lstrip()[:1] in ("{", "[", '"') else json.dumps(schema)
     try:
-        return _parsed(Schema("AVRO", text, ()), resolved=reads)
+        return _parsed(Schema("AVRO", text, ()), named, resolved=reads)
     except MalformedEvent as wrong:
         raise ConfigError(f"avro: {wrong}") from None
 
@@ -65,13 +76,12 @@ def _registered(registry: Registry, number: Id, *, resolved: bool) -> Any:
     schema = registry.schema(number)
     if schema.kind != "AVRO":
         raise MalformedEvent(f"schema {number} is {schema.kind}, not AVRO")
-    return _parsed(schema, resolved=resolved)
+    return _parsed(schema, {}, resolved=resolved)
 
 
-def _parsed(schema: Schema, *, resolved: bool) -> Any:
-    """Parse a schema; `resolved` says that a writer's and a reader's schema come together."""
+def _parsed(schema: Schema, named: dict[str, Any], *, resolved: bool) -> Any:
+    """Parse a schema, and add its types to the `named`; `resolved`: a writer's and a reader's schema come together."""
     try:
-        named: dict[str, Any] = {}
         for text in (*(text for _, text in schema.imports), schema.text):
             parse_schema(document := json.loads(text), named_schemas=dict(named))
             parsed = parse_schema(hooked(document, every=resolved), named_schemas=named)

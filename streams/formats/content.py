@@ -4,7 +4,7 @@ Owns which values are accepted: an object, whose text is one JSON document in UT
 which of its fields matter. All of the text is parsed, because a sample embeds it in a larger document as it is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -24,13 +24,14 @@ class Format(NamedTuple):
     `part` returns what a key or a header holds, which may be any value, not only an object. `framed` does so for a key
     with a registry's frame, where a registry is known, whatever the schema of values is. All get the record's headers,
     raise `MalformedEvent`, and `Unreachable` where a registry does not answer. All that they return is plain
-    (`plain.py`).
+    (`plain.py`). `knows_unit` says whether the field of a path is a timestamp, where that is known before any event.
     """
 
     decode: Callable[[bytes, Headers], Fields]
     text: Callable[[bytes, Fields], bytes]
     part: Callable[[bytes, Headers], Any]
     framed: Callable[[bytes, Headers], Any] | None = None
+    knows_unit: Callable[[Sequence[str]], bool] = lambda _: False
 
 
 def as_json(_: bytes, fields: Fields) -> bytes:

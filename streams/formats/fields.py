@@ -94,6 +94,8 @@ def _check(id: Where, t: Where, label: str | None, t_unit: str | None, format: F
     if not isinstance(format, Format):
         formats = "json, json_schema, msgpack, or what avro() or protobuf() returns"
         raise ConfigError(f"fields: format must be {formats}, got {format!r}")
+    if t_unit is not None and isinstance(t, str) and format.knows_unit(t.split(".")):
+        raise ConfigError(f"fields: t: field {t!r} is of a type that knows its unit: leave t_unit = {t_unit!r} out")
     if tombstones not in ("refuse", "skip"):
         raise ConfigError(f"fields: tombstones must be 'refuse' or 'skip', got {tombstones!r}")
 

@@ -4,7 +4,7 @@ Owns the table of logical types, and the plain form of a reader's defaults. Hook
 user's own use of fastavro sees nothing of them. Does not know which schemas are read.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from io import BytesIO
 from typing import Any
@@ -113,6 +113,21 @@ def _promoted(value: Any, kind: str) -> Any:
 
 for _kind in HOOKED:
     LOGICAL_READERS[f"{_kind}-{HOOK}"] = _plain
+
+
+def is_moment(schema: Any, path: Sequence[str], named: Mapping[str, Any]) -> bool:
+    """Return whether the field of a path is a timestamp by a parsed schema, where it is there."""
+    if isinstance(schema, str):
+        return schema in named and is_moment(named[schema], path, named)
+    if isinstance(schema, list):
+        return any(is_moment(one, path, named) for one in schema)
+    if isinstance(kind := schema["type"], dict | list):
+        return is_moment(kind, path, named)
+    if not path:
+        return "timestamp-" in schema.get(OF, "")
+    if kind == "map":
+        return is_moment(schema["values"], path[1:], named)
+    return any(is_moment(one["type"], path[1:], named) for one in schema.get("fields", ()) if one["name"] == path[0])
 
 
 def set_defaults(schema: Any, named: Mapping[str, Any]) -> None:

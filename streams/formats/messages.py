@@ -4,7 +4,7 @@ Owns the table of well-known types. Fields have their names of the .proto, and t
 enums are names, whole numbers are numbers. Does not know where a message comes from.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from google.protobuf import message_factory
@@ -98,9 +98,23 @@ def _dynamic(message: Any, levels: int) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < MOST_WHOLE else value
 
 
+def is_moment(message: Any, path: Sequence[str]) -> bool:
+    """Return whether the field of a path is a timestamp, by a message's descriptor."""
+    if not path:
+        return bool(message.full_name == TIMESTAMP)
+    field = message.fields_by_name.get(path[0])
+    if field is None or field.message_type is None:
+        return False
+    if field.message_type.GetOptions().map_entry:
+        value = field.message_type.fields_by_name["value"].message_type
+        return value is not None and len(path) > 1 and is_moment(value, path[2:])
+    return not field.is_repeated and is_moment(field.message_type, path[1:])
+
+
+TIMESTAMP = "google.protobuf.Timestamp"
 MOST_WHOLE = 1 << 53
 WELL_KNOWN: dict[str, Callable[[Any, int], Any]] = {
-    "google.protobuf.Timestamp": lambda message, _: Ms(message.seconds * 1_000 + message.nanos // NANOS_IN_A_MS),
+    TIMESTAMP: lambda message, _: Ms(message.seconds * 1_000 + message.nanos // NANOS_IN_A_MS),
     "google.protobuf.Duration": lambda message, _: message.ToJsonString(),
     "google.protobuf.FieldMask": lambda message, _: ",".join(message.paths),
     "google.protobuf.Any": _any,

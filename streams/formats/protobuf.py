@@ -4,6 +4,7 @@ Owns how a message's type is found. Does not know what becomes of a message (`me
 """
 
 from base64 import b64decode
+from functools import partial
 from typing import Any
 
 from streams.errors import ConfigError, MalformedEvent
@@ -27,7 +28,7 @@ try:
     )
     from google.protobuf.message import DecodeError, Message
 
-    from streams.formats.messages import plain_message
+    from streams.formats.messages import is_moment, plain_message
 except ModuleNotFoundError:
     raise ConfigError("Protobuf needs protobuf: pip install 'shadowstream[registry]'") from None
 
@@ -45,7 +46,10 @@ def protobuf(*, message: type[Message] | None = None, registry: Registry | None 
         raise ConfigError("protobuf: give exactly one of message and registry")
     if message is not None:
         return Format(
-            lambda value, _: fields_of(_read(value, message)), as_json, lambda value, _: _read(value, message)
+            lambda value, _: fields_of(_read(value, message)),
+            as_json,
+            lambda value, _: _read(value, message),
+            knows_unit=partial(is_moment, message.DESCRIPTOR),
         )
     known = Known(lambda number: _file(registry, number))  # type: ignore[arg-type]
 

@@ -171,3 +171,16 @@ def test_times_as_the_worlds_libraries_write_them(written: str, unit: Any, t_ms:
 def test_times_that_may_be_another_are_refused_by_name(written: str, unit: Any, reason: str) -> None:
     with pytest.raises(MalformedEvent, match=reason):
         fields(t="t", t_unit=unit)(record(b'{"t":%b}' % written.encode()))
+
+
+@case("streams/06", "mercari/pipeline#122", "risingwave#8730")
+@pytest.mark.parametrize("optional", [False, True])
+def test_a_unit_beside_a_type_that_knows_it_is_refused_before_any_event(optional: bool) -> None:
+    for row in TIMES:
+        if row.format in ("avro", "protobuf"):
+            form, _ = written(row, optional=optional)
+            for place in PLACES:
+                with pytest.raises(ConfigError, match=rf"field '{place}' is of a type that knows its unit"):
+                    fields(t=place, t_unit="us", format=form)
+            for place in ("l", "o", "m", "x.v", "v.x", "o.x"):
+                fields(t=place, t_unit="us", format=form)
