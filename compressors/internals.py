@@ -80,6 +80,11 @@ def lerp_(means: list[Tensor], values: list[Tensor], share: float) -> None:
     torch._foreach_lerp_(means, values, share)
 
 
+def scale_(tensors: list[Tensor], factor: float) -> None:
+    """Multiply tensors by a number, in place, all in one operation."""
+    torch._foreach_mul_(tensors, factor)
+
+
 def matrix_names(layer: nn.RNNBase) -> tuple[str, ...]:
     """Return the names of a recurrent layer's matrices."""
     return tuple(name for name in layer._flat_weights_names if name.startswith("weight"))

@@ -68,9 +68,9 @@ pipeline = Pipeline(
 )
 
 
-def learner(seed: int = 0) -> Learner:
+def learner(seed: int = 0, online: Online = pipeline.online) -> Learner:
     encoder = Encoder(Point, encode)
-    return Learner(net, pipeline.task, encoder, pipeline.recipe, pipeline.online, seed)
+    return Learner(net, pipeline.task, encoder, pipeline.recipe, online, seed)
 
 
 def samples(n: int, seed: int = 0, start: int = 0) -> list[Sample]:

@@ -4,8 +4,6 @@ Owns the replay, which holds the newest samples of the commits, and when a candi
 candidate is judged.
 """
 
-import copy
-
 from compressors.artifact.make import Made
 from compressors.data import Data
 from deploy.engine import find
@@ -72,7 +70,7 @@ class DistillerRole(Follower):
             return
         self._learner.load(commits.unpack_state(self._registry.get(str(commit.state))))
         data = self._encoder.data(list(self._replay))
-        student = copy.deepcopy(self._learner.shadow.mean).requires_grad_(True)
+        student = self._learner.shadow.student()
         made, figures = compress(self._pipeline, student, self._learner.teacher.mean, data, self._learner.shapes)
         candidate = Candidate(
             number=self._candidate + 1,

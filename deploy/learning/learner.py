@@ -56,7 +56,6 @@ class LearnerRole:
                 any_read = True
                 if not self._learn(shard, entries):
                     return True
-                self._draft.positions[shard] = entries[-1].position
         self._draft.watermark_ms = max(self._draft.watermark_ms, watermark_ms)
         due = self._rules.due(self._draft)
         committed = self._rules.full(self._draft) or (due is not None and bool(self._draft.samples))
@@ -69,14 +68,18 @@ class LearnerRole:
         return any_read
 
     def _learn(self, shard: int, entries: Sequence[StoredSample]) -> bool:
-        """Learn the entries; return False if some failed, and the state is that of the last commit again."""
+        """Learn the entries; commit before a micro-batch where it is time: one may take long.
+
+        Return False if one failed, and the state is that of the last commit again.
+        """
         for part in self._parts(shard, entries):
+            if not self._draft.quarantined and self._rules.full(self._draft):  # a suspected micro-batch ends first
+                self._commit(None)
+                self._note()
             batch = Span(shard, number(part[0].position), number(part[-1].position))
             alone = self._attempts.alone(batch) and len(part) == 1
             reason = DIED if alone and self._attempts.deadly(batch) else self._try(batch, part, alone)
-            if reason is None:
-                continue
-            if not alone:
+            if reason is not None and not alone:
                 failures = self._attempts.failed(batch)
                 logging.getLogger("shadowstream").warning(
                     "learner: samples %d to %d of shard %d: %s (failure %d since commit %d); trying again from there",
@@ -84,7 +87,9 @@ class LearnerRole:
                 )  # fmt: skip
                 self._draft = self._recover({})
                 return False
-            self._quarantine(shard, part[0], reason)
+            if reason is not None:
+                self._quarantine(shard, part[0], reason)
+            self._draft.positions[shard] = part[-1].position
         return True
 
     def _parts(self, shard: int, entries: Sequence[StoredSample]) -> Iterator[Sequence[StoredSample]]:

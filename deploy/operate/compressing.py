@@ -4,7 +4,6 @@ Owns the way from a pipeline's file to the library's calls. Does not know Kafka,
 works, or how results look.
 """
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -120,7 +119,7 @@ def _trained(pipeline: Pipeline, progress: Progress) -> tuple[nn.Module, Data]:
     progress(step, 0, 0)
     learner.study(data)
     progress(step, 1, 1)
-    return copy.deepcopy(learner.teacher.mean).requires_grad_(True), data
+    return learner.teacher.student(), data
 
 
 def read(path: Path) -> Description:

@@ -18,7 +18,7 @@ from learners.online.learner import Learner
 from streams.errors import CommitError
 from streams.events import Sample, read_sample
 
-FORMAT = 2
+FORMAT = 3
 
 
 class Due(Struct, frozen=True):
@@ -103,14 +103,17 @@ def decode(data: bytes) -> Commit:
     """Return the commit that `encode` made the bytes of.
 
     Raises:
-        CommitError: the bytes are not a commit, or have a newer format.
+        CommitError: the bytes are not a commit, or have another format.
     """
     try:
         commit = _decoder.decode(data)
     except msgspec.DecodeError as wrong:
         raise CommitError(f"not a commit: {wrong}") from None
-    if commit.format > FORMAT:
-        raise CommitError(f"commit {commit.number} has format {commit.format}; this version reads up to {FORMAT}")
+    if commit.format != FORMAT:
+        raise CommitError(
+            f"commit {commit.number} has format {commit.format}; this version reads {FORMAT}: go on with the version "
+            "that made it, or begin a new feed"
+        )
     return commit
 
 
@@ -124,10 +127,10 @@ def fold(learner: Learner, commits: Iterable[Commit]) -> None:
 
 
 def pack_state(state: Mapping[str, Tensor]) -> bytes:
-    """Return a state's bytes (safetensors); a tensor that has two names, such as a tied weight, is written twice."""
-    last = {v.data_ptr(): k for k, v in state.items()}
+    """Return a state's bytes (safetensors). Tensors that share memory are written apart."""
+    last = {v.untyped_storage().data_ptr(): k for k, v in state.items()}
     return safetensors.torch.save(
-        {k: v.contiguous() if last[v.data_ptr()] == k else v.clone() for k, v in state.items()}
+        {k: v.contiguous() if last[v.untyped_storage().data_ptr()] == k else v.clone() for k, v in state.items()}
     )
 
 

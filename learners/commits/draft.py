@@ -77,7 +77,7 @@ def after(data: bytes, shards: Iterable[int], start: str) -> Draft:
     `start` is the position of a shard that no commit has read.
 
     Raises:
-        CommitError: the bytes are not a commit, or have a newer format.
+        CommitError: the bytes are not a commit, or have another format.
     """
     last = decode(data)
     positions = {shard: last.positions.get(str(shard), start) for shard in shards}

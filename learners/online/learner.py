@@ -6,8 +6,8 @@ files. In one environment, the same state, seed and micro-batches always make th
 
 import copy
 import math
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise, takewhile
 from typing import Any, TypeVar
 
 import torch
@@ -21,8 +21,10 @@ from compressors.recipe import Prune, PruneStructured, Quantize, Recipe
 from learners.online import units
 from learners.online.batches import Encoder, labels
 from learners.online.intercept import Intercept
+from learners.online.modes import two_modes
 from learners.online.network import Network, under
 from learners.online.settings import Online
+from learners.online.tensors import restore, tensors
 from learners.tasks.task import Task
 from streams.errors import ConfigError, NotFinite
 from streams.events import Sample
@@ -42,9 +44,13 @@ class Learner:
     ) -> None:
         torch.manual_seed(seed)
         self._task, self._encoder, self._recipe, self._spec, self._seed = task, encoder, recipe, spec, seed
-        self.teacher = Network(model(), spec)
-        check_model(self.teacher.model)
-        self._begin(copy.deepcopy(self.teacher.model), {})
+        made = model()
+        check_model(made)
+        if not any(p.requires_grad for p in made.parameters()):
+            raise ConfigError("no parameter of the model learns: all have requires_grad=False; leave it True for some")
+        self.teacher = Network(made, spec)
+        self._frozen = {id(p): p for p in made.parameters() if not p.requires_grad}
+        self._begin(self._whole(), {})
         self._pattern = pattern(recipe)
         if spec.refresh_every and not refreshed(self.shadow.model):
             raise ValueError(
@@ -52,7 +58,7 @@ class Learner:
                 "model that learns: there is no mask to refresh; add a prune step, or leave refresh_every at 0"
             )
         self.intercept = Intercept(task, spec.intercept_rate)
-        self.learned = 0
+        self.learned = self.gathered = self._began_ms = 0
 
     def study(self, data: Data) -> None:
         """Train the teacher on history, in shuffled passes; its average and the shadow's weights start at the result.
@@ -66,7 +72,8 @@ class Learner:
             for chosen in torch.split(torch.randperm(len(data)), self._spec.history_batch):
                 self.teacher.learn(*data.batch(chosen), self._task)
         self.teacher.settle()
-        self.shadow.model.load_state_dict(self.teacher.model.state_dict(), strict=False)  # all but the masks
+        restore(self.shadow.model, tensors(self.shadow.model) | tensors(self.teacher.model))  # all but the masks
+        self.shadow.clock = self.teacher.clock
 
     def shrink(self, data: Data) -> None:
         """Make the shadow anew: the studied teacher without the units that the recipe removes, chosen by the rows.
@@ -77,16 +84,23 @@ class Learner:
         model = copy.deepcopy(self.teacher.model)
         self._begin(model, units.remove(model, self._recipe, data, self._task, self.teacher.mean, self._seed))
 
+    def _whole(self) -> nn.Module:
+        """Return a copy of the teacher's model; both have the parameters that do not learn."""
+        return copy.deepcopy(self.teacher.model, dict(self._frozen))
+
     def _begin(self, model: nn.Module, shapes: dict[str, Any]) -> None:
         """Make the shadow of a plain model with these shapes."""
         masked = self._recipe.first(Prune) or self._recipe.first(Quantize)
         self.shadow = Network(training_form(model, self._recipe) if masked else model, self._spec)
+        self.shadow.clock = self.teacher.clock
+        self._two_modes = two_modes(self.shadow.model)
         self.shapes = shapes
 
     def learn(self, samples: Sequence[Sample]) -> Tensor:
-        """Learn one micro-batch of N samples; return the shadow's answers (N, K) of before.
+        """Learn N samples; return the shadow's answers (N, K), each as the shadow was before it learned that sample.
 
-        After an error, whichever it is, the state is half changed: load another one.
+        The step of a batch is taken as soon as its last sample is learned, whatever parts the samples come in. After an
+        error, whichever it is, the state is half changed: load another one.
 
         Raises:
             ConfigError: the recipe removes units, and the shadow still has them.
@@ -94,38 +108,72 @@ class Learner:
         """
         if self._recipe.first(PruneStructured) and not self.shapes:
             raise ConfigError(f"the recipe '{self._recipe}' removes units: shrink the shadow first, or load a state")
+        return torch.cat([self._learn(part) for part in self._parts(samples)])
+
+    def _parts(self, samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
+        """Cut where batches end; take the step of one that ends early."""
+        start = 0
+        while start < len(samples):
+            if self.gathered and self._late(samples[start]):
+                self._step()
+            if not self.gathered:
+                self._began_ms = samples[start].label_t
+            room = samples[start : start + self._spec.batch - self.gathered]
+            part = list(takewhile(lambda sample: not self._late(sample), room))
+            yield part
+            start += len(part)
+
+    def _late(self, sample: Sample) -> bool:
+        return sample.label_t - self._began_ms > self._spec.batch_s * 1000
+
+    def _learn(self, samples: Sequence[Sample]) -> Tensor:
+        """Learn samples of one batch."""
         torch.manual_seed(self._seed + self.learned)  # so that learning the same again draws the same (dropout)
         inputs, target = self._encoder.inputs(samples), labels(samples)
-        self.teacher.learn(inputs, target, self._task)
-        due = self._refresh_due(len(samples))
-        slopes = self.shadow.slopes(inputs, target, self._task) if due else {}
-        output = self.shadow.learn(inputs, target, self._task)
-        if due:  # after the answer, which must not know the labels
-            self.shadow.refresh(slopes, self._pattern)
+        of = self._spec.batch
+        self.teacher.gather(inputs, target, self._task, of)
+        served = self.shadow.answer(inputs) if self._two_modes else None
+        if self._refresh_due(of):
+            self.shadow.explore(inputs, target, self._task, of)
+        trained = self.shadow.gather(inputs, target, self._task, of)
         for sample in samples:
             self.intercept.follow(sample.prediction.output, sample.label)
         if not all(map(math.isfinite, self.intercept.value)):
             raise NotFinite(f"the intercept is {self.intercept.value}")
         self.learned += len(samples)
-        return output
+        self.gathered += len(samples)
+        if self.gathered == of:
+            self._step()
+        return trained if served is None else served
 
-    def _refresh_due(self, count: int) -> bool:
-        """Return whether `count` more samples reach a multiple of `refresh_every`: the history alone decides."""
-        every = self._spec.refresh_every
-        return every > 0 and (self.learned + count) // every > self.learned // every
+    def _step(self) -> None:
+        """Take the step of the batch, which may have ended early; refresh the masks where that is due."""
+        due = self._refresh_due(self.gathered)
+        for network in (self.teacher, self.shadow):
+            network.step(self.gathered, self._spec.batch)
+        if due:
+            self.shadow.refresh(self._pattern)
+        self.shadow.unexplored()
+        self.gathered = 0
+
+    def _refresh_due(self, size: int) -> bool:
+        """Return whether a batch of this size reaches a multiple of `refresh_every`: the history alone decides."""
+        every, began = self._spec.refresh_every, self.learned - self.gathered
+        return every > 0 and (began + size) // every > began // every
 
     def batches(self, samples: Sequence[T]) -> list[Sequence[T]]:
-        """Cut samples into micro-batches of at most `batch`, as equal in size as possible."""
-        parts = -(-len(samples) // self._spec.batch)
-        bounds = [round(i * len(samples) / parts) for i in range(parts + 1)] if parts else []
-        return [samples[a:b] for a, b in pairwise(bounds)]
+        """Cut samples where batches end."""
+        first = self._spec.batch - self.gathered
+        ends = [*range(first, len(samples), self._spec.batch), len(samples)] if samples else []
+        return [samples[a:b] for a, b in pairwise([0, *ends])]
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that learning goes on from, by name."""
         out = {f"teacher.{k}": v for k, v in self.teacher.state().items()}
-        out |= {f"shadow.{k}": v for k, v in self.shadow.state().items()}
+        out |= {f"shadow.{k}": v for k, v in self.shadow.state(self._frozen).items()}
         out["intercept"] = torch.tensor(self.intercept.value, dtype=torch.float64)
         out["learned"] = torch.tensor(self.learned)
+        out["batch"] = torch.tensor([self.gathered, self._began_ms])
         return out | ({"shapes": units.pack(self._recipe, self.shapes)} if self.shapes else {})
 
     def load(self, state: dict[str, Tensor]) -> None:
@@ -136,8 +184,9 @@ class Learner:
         """
         shapes = units.unpack(self._recipe, state.get("shapes"))
         if shapes != self.shapes:
-            self._begin(units.smaller(self.teacher.model, shapes), shapes)
+            self._begin(units.smaller(self.teacher.model, shapes) if shapes else self._whole(), shapes)
         self.teacher.load(under(state, "teacher"))
-        self.shadow.load(under(state, "shadow"))
+        self.shadow.load(under(state, "shadow"), self._frozen)
         self.intercept.value = tuple(state["intercept"].tolist())
         self.learned = int(state["learned"])
+        self.gathered, self._began_ms = state["batch"].tolist()

@@ -1,95 +1,196 @@
-"""One network that learns from each micro-batch, with its optimizer and the average of its weights.
+"""One network that learns in batches, whose rows may come in parts, with its optimizer and the average of its weights.
 
 Owns one training step, and the state that the next one needs. Does not know samples, commits or that there are two
-such networks. Methods: AdamW at a constant rate; the average θ̄ ← a θ̄ + (1 − a) θ, whose log loss on the flights is
-0.499 where that of θ is 0.597.
+such networks. Methods: AdamW at a constant rate, on the slopes of a whole batch: they are summed over its parts, so the
+step is the same however the batch is cut. The log loss of the averaged weights on the flights is 0.499 where that of
+the weights is 0.597.
 """
 
 import copy
 import math
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from compressors.form import weights
-from compressors.internals import lerp_
+from compressors.internals import scale_
+from compressors.norms import any_rows
 from compressors.pruning.refresh import dense_slopes, refresh
+from learners.online import tables
+from learners.online.average import Average, Memory
 from learners.online.batches import Inputs
-from learners.online.settings import Online
+from learners.online.settings import BETAS, Online
+from learners.online.tensors import restore, tensors
 from learners.tasks.task import Task
 from streams.errors import NotFinite
 
 
 class Network:
-    """One network: `model` learns, and `mean` has the average of its weights."""
+    """One network: `model` learns, and `mean` has the average of its weights. `clock` counts batches."""
 
     def __init__(self, model: nn.Module, spec: Online) -> None:
-        self.model, self._spec = model, spec
-        self.mean = copy.deepcopy(model).requires_grad_(False)
-        self._weights: list[Tensor] = list(model.parameters())
-        self._means: list[Tensor] = list(self.mean.parameters())
+        self.model, self._spec, self.clock = model, spec, 0.0
+        memory = Memory(spec.half_life / spec.batch)
+        self._tables = tables.find(model, spec, memory.kept)
+        self._average = Average(model, memory, self._tables)
+        by_rows = {id(table.value) for table in self._tables.values()}
+        self._named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self._dense = [p for p in self._named.values() if id(p) not in by_rows]
+        # one group, although it may be empty: a model may consist of tables alone
         self._optimizer = torch.optim.AdamW(
-            self._weights, lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=True
+            [{"params": self._dense}], lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=True
         )
+        self._norm = 0.0  # of the slopes gathered so far
+        self._explored: dict[str, Tensor] = {}  # slopes of the weights that may be refreshed
+
+    @property
+    def mean(self) -> nn.Module:
+        """The average: parameters that learn are averaged, running statistics measured anew, all else is `model`'s."""
+        return self._average.model
+
+    def student(self) -> nn.Module:
+        """Return a copy of the average, to train: what does not learn in `model` does not learn there."""
+        return copy.deepcopy(self.mean)
+
+    def answer(self, inputs: Inputs) -> Tensor:
+        """Return the answers (N, K) as they would be served."""
+        self.model.eval()
+        with torch.no_grad():
+            output: Tensor = self.model(*inputs)
+        return output
 
     def learn(self, inputs: Inputs, target: Tensor, task: Task) -> Tensor:
-        """Train on N rows; return the answers (N, K) of before.
+        """Train on a whole batch of any size, which counts as one step; return what `gather` does.
+
+        Raises:
+            NotFinite: as `gather`.
+        """
+        output = self.gather(inputs, target, task, len(target))
+        self.step(len(target), len(target))
+        return output
+
+    def gather(self, inputs: Inputs, target: Tensor, task: Task, of: int) -> Tensor:
+        """Add the slopes of N rows of a batch `of` so many; return the answers (N, K) in training mode.
 
         Raises:
             NotFinite: the loss or its gradient is not finite. The weights are as before; other state may not be.
         """
+        share = len(target) / of
         self.model.train()
-        output: Tensor = self.model(*inputs)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss = task.losses(output, target).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self._weights, self._spec.clip, foreach=True)
-        if not math.isfinite(float(loss.detach()) + float(norm)):
-            raise NotFinite(f"the loss is {float(loss.detach()):g}, its gradient's norm {float(norm):g}")
-        self._optimizer.step()
-        with torch.no_grad():
-            lerp_(self._means, [w.detach() for w in self._weights], 1 - self._spec.average)
+        with any_rows(self.model, share), tables.by_rows(self._tables):
+            output: Tensor = self.model(*inputs)
+            loss = task.losses(output, target).sum() / of
+            loss.backward()  # type: ignore[no-untyped-call]
+        self._norm = float(nn.utils.get_total_norm(self._slopes(), foreach=True))
+        if not math.isfinite(float(loss.detach()) + self._norm):
+            raise NotFinite(f"the loss is {float(loss.detach()) / share:g}, its gradient's norm {self._norm:g}")
+        self._average.measure(inputs, share)
         return output.detach()
 
-    def slopes(self, inputs: Inputs, target: Tensor, task: Task) -> dict[str, Tensor]:
-        """Return the slopes of the loss in a training form's weights by name, masked ones too; change nothing."""
-        self.model.train()
-        return dense_slopes(self.model, lambda: task.losses(self.model(*inputs), target).mean())
+    def step(self, count: int, of: int) -> None:
+        """Take the optimizer's step with the slopes of the `count` rows gathered, of a batch `of` so many."""
+        share = count / of
+        factor = min(1.0, self._spec.clip / (self._norm / share + 1e-6)) / share
+        if factor != 1:
+            scale_(self._slopes(), factor)
+        rate, now = self._spec.learning_rate * share**0.5, self.clock + count / self._spec.batch
+        group = self._optimizer.param_groups[0]
+        group["lr"], group["betas"] = rate, tuple(beta**share for beta in BETAS)
+        self._optimizer.step()
+        for table in self._tables.values():
+            if table.value.grad is not None:
+                table.step(table.value.grad, self.clock, now, rate)
+        self._average.follow(self.clock, now)
+        self.clock = now
+        self._forget()
 
-    def refresh(self, slopes: dict[str, Tensor], of: int) -> None:
-        """Refresh the masks by the slopes. A weight that grows starts at zero, also in the average and the moments."""
-        for name, grown in refresh(self.model, slopes, self._spec.refresh_share, of).items():
-            ours, mean = weights(self.model)[name], weights(self.mean)[name]
-            mean.mask.copy_(ours.mask)
-            moments = [m for name, m in self._optimizer.state[ours.value].items() if name != "step"]
-            for started in (mean.value, *moments):
+    def _forget(self) -> None:
+        for parameter in self._named.values():
+            parameter.grad = None
+        self._norm = 0.0
+
+    def _slopes(self) -> list[Tensor]:
+        """Return all numbers of the slopes gathered so far."""
+        for name, parameter in self._named.items():
+            if parameter.grad is not None and parameter.grad.is_sparse:
+                slope = parameter.grad
+                parameter.grad = slope.coalesce() if name in self._tables else slope.to_dense()
+        found = [p.grad for p in self._named.values() if p.grad is not None]
+        return [slope.values() if slope.is_sparse else slope for slope in found]
+
+    def explore(self, inputs: Inputs, target: Tensor, task: Task, of: int) -> None:
+        """Add the slopes of masked weights too, for a refresh, of N rows of a batch `of` so many."""
+        self.model.train()
+        with any_rows(self.model):
+            slopes = dense_slopes(self.model, lambda: task.losses(self.model(*inputs), target).sum() / of)
+        self._explored = {name: slope + self._explored.get(name, 0) for name, slope in slopes.items()}
+
+    def unexplored(self) -> None:
+        """Forget the slopes of masked weights."""
+        self._explored = {}
+
+    def refresh(self, of: int) -> None:
+        """Refresh the masks by what was explored, in blocks of `of` if not 0.
+
+        A weight that grows starts at zero, also in the average and the moments.
+        """
+        averages = self._average.tensors()
+        for name, grown in refresh(self.model, self._explored, self._spec.refresh_share, of).items():
+            if name in self._tables:
+                self._tables[name].clear(grown)
+                continue
+            moments = self._optimizer.state[weights(self.model)[name].value].items()
+            for started in (averages[name], *(m for kind, m in moments if kind != "step")):
                 started.masked_fill_(grown, 0)
 
     def settle(self) -> None:
         """Let the average begin again, at the weights as they are."""
-        self.mean.load_state_dict(self.model.state_dict())
+        self._average.settle()
 
-    def state(self) -> dict[str, Tensor]:
-        """Return weights, buffers, averages and the optimizer's moments, by name."""
-        out = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        out |= {f"mean.{k}": v for k, v in self.mean.state_dict().items()}
+    def state(self, but: Collection[int] = ()) -> dict[str, Tensor]:
+        """Return all that learning goes on from, by name, without the model's tensors whose `id` is in `but`."""
+        out = {f"model.{name}": tensor for name, tensor in tensors(self.model, but).items()}
+        out |= {f"mean.{name}": tensor for name, tensor in self._average.tensors().items()}
+        out["clock"] = torch.tensor([self.clock, self._norm], dtype=torch.float64)
         for i, moments in self._optimizer.state_dict()["state"].items():
-            out |= {f"optimizer.{i}.{k}": v for k, v in moments.items()}
+            out |= {f"optimizer.{i}.{kind}": moment for kind, moment in moments.items()}
+        for name, table in self._tables.items():
+            out |= {f"table.{name}.{kind}": tensor for kind, tensor in table.state().items()}
+        out |= {f"explored.{name}": slope for name, slope in self._explored.items()}
+        for name, parameter in self._named.items():
+            if (slope := parameter.grad) is not None:
+                rows = {f"rows.{name}": slope.indices()} if slope.is_sparse else {}
+                out |= {f"slopes.{name}": slope.values() if slope.is_sparse else slope} | rows
         return out
 
-    def load(self, state: dict[str, Tensor]) -> None:
-        """Go on from a state that `state` returned."""
-        self.model.load_state_dict(under(state, "model"))
-        self.mean.load_state_dict(under(state, "mean"))
+    def load(self, state: Mapping[str, Tensor], but: Collection[int] = ()) -> None:
+        """Go on from a state that `state` returned.
+
+        Raises:
+            ConfigError: it was made by another model.
+        """
+        restore(self.model, under(state, "model"), but)
+        self._average.restore(under(state, "mean"))
+        self.clock, self._norm = state["clock"].tolist()
         saved = self._optimizer.state_dict()
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in under(state, "optimizer").items():
             index, kind = name.split(".")
             moments.setdefault(int(index), {})[kind] = value.clone()
         self._optimizer.load_state_dict({"state": moments, "param_groups": saved["param_groups"]})
+        for name, table in self._tables.items():
+            table.load(under(state, f"table.{name}"))
+        self._explored = under(state, "explored")
+        slopes, rows = under(state, "slopes"), under(state, "rows")
+        for name, parameter in self._named.items():
+            slope = slopes[name].clone() if name in slopes else None
+            if slope is not None and name in rows:
+                slope = torch.sparse_coo_tensor(rows[name], slope, parameter.shape, is_coalesced=True)
+            parameter.grad = slope
 
 
-def under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the part of a state whose names begin with `prefix` and a dot, without these."""
     cut = len(prefix) + 1
     return {k[cut:]: v for k, v in state.items() if k.startswith(prefix + ".")}

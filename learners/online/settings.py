@@ -5,17 +5,21 @@ from dataclasses import dataclass
 from compressors.arguments import named
 from streams.errors import ConfigError
 
+BETAS = 0.9, 0.999  # Adam's own, a batch
+
 
 @named(ConfigError)
 @dataclass(frozen=True, kw_only=True)
 class Online:
     """How teacher and shadow learn from each sample.
 
-    `batch`: the most samples of a micro-batch, which is one step of the optimizer.
+    `batch`: the samples of one step of the optimizer. They may come in parts of any size: the step is the same.
+    `batch_s`: a batch ends early where the next sample's outcome is so many seconds, in event time, after its first
+        one's. A step of n samples instead of N has the learning rate √(n / N), and moments and averages forget n / N.
     `learning_rate`, `weight_decay`: of AdamW (Loshchilov & Hutter, arXiv 1711.05101), constant over time.
     `clip`: the largest norm of the gradient; a larger one is scaled down to it.
-    `average`: the share a of the old average in θ̄ ← a θ̄ + (1 − a) θ after each step. Candidates are made of the
-        averaged weights θ̄ (Polyak & Juditsky 1992); 0.999 remembers about the last 1,000 steps.
+    `half_life`: after so many samples a weight counts half in the average of the weights, of which candidates are made
+        (Polyak & Juditsky 1992). While fewer were learned, all count, the newer more.
     `intercept_rate`: how far the live intercept b moves at each outcome: b ← b − rate · ∂loss/∂output. That of a binary
         task remembers about the last 1 / (rate · p (1 − p)) outcomes.
     `history_passes`, `history_batch`: how many times the teacher is trained on the pipeline's history, and how many
@@ -29,17 +33,18 @@ class Online:
         ValueError: a number is out of its range.
 
     >>> Online(learning_rate=3e-4, replay=50_000).batch
-    128
-    >>> Online(average=1.0)
+    64
+    >>> Online(half_life=0)
     Traceback (most recent call last):
-    ValueError: Online: learning_rate and clip must be positive, average at least 0 and below 1
+    ValueError: Online: learning_rate, clip, half_life and batch_s must be positive
     """
 
-    batch: int = 128
+    batch: int = 64
+    batch_s: float = 21_600.0
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     clip: float = 1.0
-    average: float = 0.999
+    half_life: float = 30_000.0
     intercept_rate: float = 0.01
     history_passes: int = 3
     history_batch: int = 256
@@ -50,8 +55,8 @@ class Online:
     def __post_init__(self) -> None:
         if self.batch < 1 or min(self.history_batch, self.replay) < 1 or self.history_passes < 0:
             raise ValueError("Online: batch, history_batch and replay must be at least 1, history_passes at least 0")
-        if self.learning_rate <= 0 or self.clip <= 0 or not 0 <= self.average < 1:
-            raise ValueError("Online: learning_rate and clip must be positive, average at least 0 and below 1")
+        if min(self.learning_rate, self.clip, self.half_life, self.batch_s) <= 0:
+            raise ValueError("Online: learning_rate, clip, half_life and batch_s must be positive")
         if self.refresh_every < 0 or not 0 < self.refresh_share <= 1:
             raise ValueError(
                 "Online: refresh_every is a number of samples, at least 0 (the masks stay), and refresh_share that of "

@@ -9,7 +9,7 @@ from streams.join.store import Store
 from tests import small
 from tests.learned import Feed, begun
 
-MASK = "shadow.mean.0.mask"
+MASK = "shadow.model.0.mask"
 
 
 def test_a_candidate_has_the_masks_of_the_shadow_it_was_made_of(embedded_store: Store, tmp_path: Path) -> None:

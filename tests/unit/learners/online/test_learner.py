@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 import pytest
@@ -20,9 +21,11 @@ from learners.online.learner import Learner
 from learners.online.settings import Online
 from learners.tasks.binary import Binary
 from learners.tasks.classes import Classes
-from streams.errors import CommitError
+from streams.errors import CommitError, ConfigError
 from streams.events import Sample
 from tests import small
+
+WIDE = Online(batch_s=1e9)  # no batch ends early
 
 
 def same(a: Learner, b: Learner) -> bool:
@@ -65,25 +68,38 @@ def test_folding_commits_gives_the_live_state_bit_for_bit_from_any_full_state() 
     assert live.learned == 450
 
 
-def test_other_micro_batches_give_other_bits() -> None:
-    one, two = small.learner(), small.learner()
-    chosen = small.samples(128)
-    first = commit(one, chosen)
-    commits.fold(two, [msgspec.structs.replace(first, batches=[100, 28])])
-    assert not same(one, two)
+def alike(a: Learner, b: Learner) -> bool:
+    ours, theirs = a.state(), b.state()
+    return ours.keys() == theirs.keys() and all(
+        torch.allclose(ours[k].double(), theirs[k].double(), rtol=1e-4, atol=1e-7) for k in ours
+    )
 
 
-def test_damaged_and_newer_commits_are_refused() -> None:
+def test_whole_batches_are_learned_with_the_same_bits_however_they_come_and_parts_alike() -> None:
+    chosen = small.samples(200)
+    whole, parts = small.learner(online=WIDE), small.learner(online=WIDE)
+    first = commit(whole, chosen)
+    commits.fold(parts, [msgspec.structs.replace(first, batches=[64, 128, 8])])
+    assert same(whole, parts)
+    for size in (1, 5, 42, 100):
+        other = small.learner(online=WIDE)
+        commits.fold(other, [msgspec.structs.replace(first, batches=[size] * -(-200 // size))])
+        assert alike(whole, other)
+        assert other.gathered == 200 % 64
+
+
+def test_damaged_commits_and_those_of_another_format_are_refused() -> None:
     data = commits.encode(commit(small.learner(), small.samples(3)))
     with pytest.raises(CommitError, match="not a commit"):
         commits.decode(data[:-5])
-    newer = msgspec.structs.replace(commits.decode(data), format=commits.FORMAT + 1)
-    with pytest.raises(CommitError, match="format"):
-        commits.decode(commits.encode(newer))
+    for other in (commits.FORMAT - 1, commits.FORMAT + 1):
+        made = msgspec.structs.replace(commits.decode(data), format=other)
+        with pytest.raises(CommitError, match=f"has format {other}; this version reads {commits.FORMAT}: go on with"):
+            commits.decode(commits.encode(made))
 
 
 def test_the_shadow_is_tested_before_it_is_trained() -> None:
-    learner = small.learner()
+    learner = small.learner(online=WIDE)
     chosen = small.samples(64)
     encoder = learner._encoder
     before = learner.shadow.model(*encoder.inputs(chosen)).detach()
@@ -93,7 +109,7 @@ def test_the_shadow_is_tested_before_it_is_trained() -> None:
 
 
 def test_learning_lowers_the_loss_and_pruned_weights_stay_zero() -> None:
-    learner = small.learner()
+    learner = small.learner(online=WIDE)
     prune_amount(learner.shadow.model, 0.5)
     learner.shadow.settle()
     task, losses = Binary(), []
@@ -124,7 +140,7 @@ RECIPE = Recipe(Prune(amount=0.5), Quantize("int8"))
 
 def refreshing(model: Callable[[], nn.Module] = small.net, recipe: Recipe = RECIPE, every: int = 100) -> Learner:
     """Make a learner whose shadow is half pruned, and refreshed."""
-    online = Online(refresh_every=every, refresh_share=0.3)
+    online = Online(refresh_every=every, refresh_share=0.3, batch_s=1e9)
     made = Learner(model, Binary(), Encoder(small.Point, small.encode), recipe, online, seed=0)
     prune_amount(made.shadow.model, 0.5)
     made.shadow.settle()
@@ -178,16 +194,19 @@ def test_a_tied_weight_keeps_one_mask_and_the_state_holds_it() -> None:
 def test_a_refresh_of_what_has_no_masks_is_refused() -> None:
     with pytest.raises(ValueError, match=r"refresh_every is 100, but the recipe 'quantize\(int8\)' prunes no weight"):
         refreshing(recipe=Recipe(Quantize("int8")))
-    with pytest.raises(ValueError, match="prunes no weight of this model that learns"):
+    with pytest.raises(ConfigError, match="no parameter of the model learns"):
         refreshing(lambda: small.net().requires_grad_(False))
 
 
 @pytest.mark.parametrize("n", [0, 1, 128, 129, 500])
 def test_micro_batches_hold_everything_once_and_none_is_too_large(n: int) -> None:
     chosen = small.samples(n)
-    batches = small.learner().batches(chosen)
+    learner = small.learner(online=WIDE)
+    learner.learn(small.samples(10))
+    batches = learner.batches(chosen)
     assert [s for batch in batches for s in batch] == chosen
-    assert all(0 < len(batch) <= 128 for batch in batches)
+    assert all(0 < len(batch) <= 64 for batch in batches)
+    assert len(batches[0]) == min(n, 54) if n else batches == []
 
 
 def test_the_intercept_follows_the_base_rate() -> None:
@@ -204,8 +223,9 @@ def test_the_intercept_follows_the_base_rate() -> None:
 def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match="batch"):
         Online(batch=0)
-    with pytest.raises(ValueError, match="average"):
-        Online(average=1.0)
+    for wrong in (partial(Online, half_life=0.0), partial(Online, batch_s=-1.0), partial(Online, clip=0.0)):
+        with pytest.raises(ValueError, match="half_life and batch_s must be positive"):
+            wrong()
     for every, share in ((-1, 0.1), (100, 0.0), (100, 1.1)):
         with pytest.raises(ValueError, match=f"refresh_every is a number of samples.*got {every} and {share}"):
             Online(refresh_every=every, refresh_share=share)
