@@ -15,6 +15,9 @@
     form.py        the training form of a model: layers under masks and fake quantization
     checks.py      refusals of models
     agreement.py   refusals of models, rows and tasks that do not agree
+    dry_run.py     a model answers twice, takes one step, is saved and loaded, before it is trained
+    weight_reads.py which weights a model reads past their layers
+    wrappers.py    the model inside DataParallel, torch.compile, AveragedModel
     pruning/       masks, and whole units removed
     quantization/  one rounding rule, the layers that train under it, and int8 kernels
     distillation/  the loss that a teacher adds, and the training loop

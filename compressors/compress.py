@@ -3,11 +3,11 @@
 Owns the checks before a recipe begins, and the result. Does not know how a step works, files, or who serves.
 """
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from compressors.agreement import check_task, suited
@@ -18,11 +18,14 @@ from compressors.artifact.parity import Parity
 from compressors.carry_out import Progress, carry_out, remove_units, why_left
 from compressors.checks import check_model
 from compressors.data import Data, Losses
+from compressors.dry_run import ROWS, dry_run
 from compressors.errors import Refused
 from compressors.form import training_form
 from compressors.pruning.shapes import shapes
 from compressors.pruning.structured import Report
 from compressors.recipe import Distill, Recipe, Retrain
+from compressors.weight_reads import read_past
+from compressors.wrappers import copied, unwrapped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,23 +104,28 @@ def compress(
     """
     recipe = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
     _check_steps(recipe)
+    model = unwrapped(model)
     check_model(model)
     data, held = suited(model, data, held)
     rows, held = (data, held) if held is not None else data.split()
-    plain = copy.deepcopy(model).eval()
+    plain = copied(model).eval()
     for part in (rows, held):
         check_task(plain, part, losses)
     if teacher is not None and recipe.first(Distill) is not None:
         check_task(teacher, rows, losses, "the teacher")
     remake, source = made_by(plain, factory, arguments)
     manifest = joined({"recipe": recipe.to_dict(), **source, "versions": versions(plain)}, manifest or {})
-    form = copy.deepcopy(model)
+    trains = recipe.first(Retrain) is not None
+    dry_run(plain, remake, rows, losses, trains=trains)
+    few, _ = rows.batch(torch.arange(min(ROWS, len(rows))))
+    past = read_past(copied(plain), few, training=trains)
+    form = copied(model)
     removed, rest = remove_units(form, recipe, rows, losses, teacher or plain, seed, progress)
     if not rest.steps and not any(report.layers for report in removed):
         raise ValueError(f"{recipe} found no units to remove: {why_left(removed)}")
     sizes = shapes(plain, form) if removed else None
     if rest.steps:
-        form = training_form(form, rest)
+        form = training_form(form, rest, past)
         carry_out(form, rest, rows, losses, teacher=teacher or plain, seed=seed, progress=progress)
     made = make(recipe, form, plain, remake, held, losses, manifest, sizes)
     if refusal := made.refusal:

@@ -4,10 +4,11 @@ Owns which layers are compressed, and finds their weights; `left` lists what sta
 a layer computes, how masks are chosen, or files.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import NamedTuple, cast
 
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from compressors.internals import NonDynamicallyQuantizableLinear
 from compressors.quantization.attention import ShadowMultiheadAttention
@@ -24,10 +25,15 @@ from compressors.quantization.layers import (
     mask_name,
 )
 from compressors.quantization.quantize import MOST_INPUTS
-from compressors.recipe import Kind, Recipe
+from compressors.recipe import Kind, Quantize, Recipe
 
 MOST_REASONS = 3  # in a message
 UNREAD = "it is part of a MultiheadAttention that stays in float, and never runs: that one reads its weight itself"
+PARAMETRIZED = (
+    "its weight is computed by a parametrization: torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight') "
+    "makes a plain one of it"
+)
+NOTE = "stays_in_float"  # an attribute of layers: why
 UNNAMED = "no step of the recipe is for its kind, or it shares its weight with such a layer or a transposed one"
 
 SHADOWS: dict[type[nn.Module], type[Shadow]] = {
@@ -53,32 +59,47 @@ class Weight(NamedTuple):
     layer: Shadow
 
 
-def training_form(model: nn.Module, recipe: Recipe) -> nn.Module:
+def training_form(model: nn.Module, recipe: Recipe, past: Mapping[str, str] | None = None) -> nn.Module:
     """Turn a plain model into its training form, in place, with nothing pruned yet; return it.
 
     Parameters stay the same objects under the same names, so a plain `state_dict` fits except for the masks. A weight
-    that two layers share has one mask.
+    that two layers share has one mask. `past` are the weights that must stay in float, by name, and why: those that
+    `compressors.weight_reads.read_past` returns.
 
     Raises:
         ValueError: a prune or quantize step has no layer to act on, or a weight that two layers share would be stored
             in two ways.
     """
     quantized, pruned = recipe.quantized(), recipe.pruned()
-    for layer in _chosen(model, pruned | quantized.keys()):
+    _note(model, quantized, past or {})
+    for layer in _chosen(model, quantized, pruned):
         made = shadow(layer)
-        made.begin(quantized.get(made.kind), prunable=made.kind in pruned)
+        spec = quantized.get(made.kind)
+        made.begin(None if too_wide(layer, spec) else spec, prunable=made.kind in pruned)
     open_encoders(model)
     first: dict[nn.Parameter, Weight] = {}
     for weight in _each(model):
         shared = first.setdefault(weight.value, weight)
         weight.layer.register_buffer(_mask_of(weight.layer, weight.value), shared.mask)
         _check_shared(shared, weight)
+    reasons = [f"{name or 'the model'}: {why}" for name, why in left(model).items()][:MOST_REASONS]
+    why = "; ".join(reasons) or "it has no parameters"
     if not find(model):
-        reasons = [f"{name or 'the model'}: {why}" for name, why in left(model).items()][:MOST_REASONS]
-        why = "; ".join(reasons) or "it has no parameters"
         raise ValueError(f"the recipe compresses no layer of the model ({why})")
-    recipe.check({layer.kind for layer in model.modules() if isinstance(layer, Shadow)})
+    layers = [layer for layer in model.modules() if isinstance(layer, Shadow)]
+    recipe.check({m.kind for m in layers if m.prunable}, {m.kind for m in layers if m.spec}, why)
     return model
+
+
+def _note(model: nn.Module, quantized: Mapping[Kind, Quantize], past: Mapping[str, str]) -> None:
+    """Write into the layers why they stay in float, where only the recipe or a run of the model says so."""
+    for path, layer in model.named_modules(remove_duplicate=False):
+        for name in weights_of(layer):
+            if why := past.get(f"{path}.{name}" if path else name):
+                vars(layer)[NOTE] = why
+        becomes = shadow_type(layer)
+        if becomes and NOTE not in vars(layer) and (why := too_wide(layer, quantized.get(becomes.kind))):
+            vars(layer)[NOTE] = why
 
 
 def _check_shared(one: Weight, other: Weight) -> None:
@@ -94,13 +115,15 @@ def _numbers(weights: str, group: int | None) -> str:
     return f"{weights} in groups of {group}" if group else weights
 
 
-def _chosen(model: nn.Module, kinds: set[Kind]) -> list[nn.Module]:
+def _chosen(model: nn.Module, quantized: Mapping[Kind, Quantize], pruned: Set[Kind]) -> list[nn.Module]:
     """Return the layers to compress: without those that share a weight with a layer that is not, or is transposed."""
-    layers = {
-        m: becomes
-        for m in model.modules()
-        if (becomes := shadow_type(m)) and becomes.kind in kinds and reason(m) is None
-    }
+    layers: dict[nn.Module, type[Shadow]] = {}
+    for m in model.modules():
+        becomes = shadow_type(m)
+        if becomes and becomes.kind in pruned | quantized.keys():
+            narrow = becomes.kind in pruned or not too_wide(m, quantized[becomes.kind])
+            if narrow and reason(m) in (None, too_wide(m, quantized.get(becomes.kind))):
+                layers[m] = becomes
     while True:
         unread = _unread(m for m in model.modules() if m not in layers)
         barred = {p for m in model.modules() if m not in layers for p in m.parameters(recurse=False)}
@@ -147,14 +170,39 @@ def open_encoders(model: nn.Module) -> None:
 
 def reason(layer: nn.Module) -> str | None:
     """Return why a layer stays in float, None if it can be compressed."""
+    if note := vars(layer).get(NOTE):
+        return str(note)
+    if isinstance(layer, parametrize.ParametrizationList) or parametrize.is_parametrized(layer):
+        return PARAMETRIZED
     if shadow_type(layer) is None:
         return f"a {type(layer).__name__} is not compressed"
-    for inputs in _inputs(layer):
-        if not 0 < inputs <= MOST_INPUTS:
-            return f"{inputs} inputs: an int32 sum holds 1 to {MOST_INPUTS}"
+    if 0 in _inputs(layer):
+        return "it has no inputs"
     if isinstance(layer, nn.Embedding) and (layer.max_norm is not None or layer.sparse):
         return "an embedding with max_norm or sparse gradients changes its weights itself"
     return None
+
+
+def too_wide(layer: nn.Module, spec: Quantize | None) -> str | None:
+    """Return why a layer's rows cannot be multiplied in whole numbers, None if they can or need not be."""
+    most = max(_inputs(layer), default=0)
+    if spec is None or spec.inputs != "row" or most <= MOST_INPUTS:
+        return None
+    return (
+        f"{most} inputs: an int32 sum of int8 products holds 1 to {MOST_INPUTS}; with inputs=float any number will do"
+    )
+
+
+def weights_of(layer: nn.Module) -> tuple[str, ...]:
+    """Return the names of the parameters that would be compressed in a plain layer or a shadow, or in one of its kind.
+
+    A layer of another class has none.
+    """
+    becomes = type(layer) if isinstance(layer, Shadow) else shadow_type(layer)
+    if becomes is None:
+        return ()
+    fixed = becomes.weight_names is Shadow.weight_names
+    return becomes.names if fixed else becomes.weight_names(cast(Shadow, layer))
 
 
 def _inputs(layer: nn.Module) -> tuple[int, ...]:
@@ -190,7 +238,7 @@ def left(form: nn.Module) -> dict[str, str]:
     return {
         name: reason(layer) or (UNREAD if layer in unread else UNNAMED)
         for name, layer in form.named_modules()
-        if not isinstance(layer, Shadow) and any(True for _ in layer.parameters(recurse=False))
+        if (NOTE in vars(layer) or not isinstance(layer, Shadow)) and any(True for _ in layer.parameters(recurse=False))
     }
 
 

@@ -122,16 +122,20 @@ class Recipe:
         """Return the kinds of layers whose weights are masked."""
         return {kind for step in self.steps if isinstance(step, Prune) for kind in step.layers}
 
-    def check(self, kinds: Set[Kind]) -> None:
-        """Refuse a model, whose compressed layers are of these kinds, if a step finds none to act on.
+    def check(self, pruned: Set[Kind], quantized: Set[Kind], left: str = "") -> None:
+        """Refuse a model, of which layers of these kinds can be pruned and quantized, if a step finds none to act on.
 
         Raises:
-            ValueError: names the step.
+            ValueError: names the step; `left` says what stays in float.
         """
         for step in self.steps:
+            kinds = pruned if isinstance(step, Prune) else quantized
             if isinstance(step, Prune | Quantize) and kinds.isdisjoint(step.layers or ()):
-                present = ", ".join(sorted(kinds))
-                raise ValueError(f"{_text(step)} has nothing to act on: this model's compressed layers are {present}")
+                present = ", ".join(sorted(pruned | quantized))
+                more = f"; in float: {left}" if left else ""
+                raise ValueError(
+                    f"{_text(step)} has nothing to act on: this model's compressed layers are {present}{more}"
+                )
 
     def split(self) -> tuple["Recipe", "Recipe"]:
         """Return the steps up to the last `prune_structured`, which are taken once, and those that every version takes.

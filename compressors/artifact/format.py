@@ -25,6 +25,7 @@ from compressors.form import Weight, find, left, open_encoders, shadow, shadow_t
 from compressors.pruning.shapes import reshape
 from compressors.quantization.int8 import with_kernels
 from compressors.quantization.layers import Shadow, mask_name
+from compressors.wrappers import unwrapped
 
 FORMAT = 3
 READ = (2, FORMAT)  # the formats that can be read; 2 has no transposed weights and none of attention
@@ -125,7 +126,7 @@ def load(data: bytes, factory: Callable[[], nn.Module]) -> nn.Module:
     """
     head = _head(data)
     with torch.random.fork_rng(devices=[]):
-        model = factory()
+        model = unwrapped(factory())
     try:
         reshape(model, head["shapes"])
         entries = _weights(head)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors.artifact.parity import Parity
+from compressors.wrappers import unwrapped
 
 
 def made_by(
@@ -35,7 +36,7 @@ def made_by(
         return lambda: copy.deepcopy(model), entries
     entries["arguments"] = dict(arguments or {})
     with torch.random.fork_rng(devices=[]):
-        made = make(**(arguments or {}))
+        made = unwrapped(make(**(arguments or {})))
     theirs, ours = ({name: tuple(t.shape) for name, t in m.state_dict().items()} for m in (made, model))
     for name in (*ours, *theirs):
         if ours.get(name) != theirs.get(name):

@@ -46,7 +46,7 @@ def watch(model: nn.Module, rows: Rows | Sequence[Tensor]) -> Watched:
     """Run the model on rows, and return what its int8 layers saw; the ranges are for `mixed`."""
     ranges: dict[str, Range] = {}
     tokens: list[bool] = []
-    with torch.inference_mode(), _watching(model, ranges, tokens):
+    with torch.no_grad(), _watching(model, ranges, tokens):
         for _, batch in parts([model], as_rows(rows)):
             model(*batch)
     return Watched(ranges, any(tokens))

@@ -156,7 +156,7 @@ def _measure(
 ) -> Iterator[tuple[str, float]]:
     """Yield each one's microseconds a call: the mean of its best round, since other work only ever adds time."""
     best = dict.fromkeys(runs, math.inf)
-    with torch.inference_mode():
+    with torch.no_grad():
         calls = {name: _calls(run, batch, clock) for name, run in runs.items()}
         end, rounds = clock() + seconds * len(runs), 0
         while rounds < LEAST_ROUNDS or clock() < end:
