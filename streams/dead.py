@@ -169,9 +169,8 @@ def replay(letters: Sequence[StoredLetter], dead_topic: str, sink: Sink, reread:
     while part := list(islice(waiting, TRANSACTION_LETTERS)):
         with sink.transaction():
             for letter, record in part:
-                again = (
-                    (REPLAYED,) if record.t_ms == UNREADABLE_MS else ("t", REPLAYED)
-                )  # a sink writes `t`; the last counts
+                # the sink writes `t`; one that is no time stays as it was, and being the last, it counts
+                again = (REPLAYED,) if record.t_ms == UNREADABLE_MS else ("t", REPLAYED)
                 headers = [pair for pair in record.headers if pair[0] not in again]
                 headers.append((REPLAYED, letter.position.encode()))
                 sink.send(letter.tp, key=record.key, value=record.value, t_ms=letter_time(letter), headers=headers)

@@ -18,6 +18,7 @@ from streams.texts import EPOCH, SHOWN, epoch_ms
 
 MOST_NESTED = 128  # levels; a sample nests it deeper, and the limits of JSON parsers start at 500
 TOO_DEEP = f"nested deeper than {MOST_NESTED} levels"
+MOST_DIGITS = 308  # before the decimal point: readers of JSON take doubles
 MOST_DECIMAL_BYTES = 1_024  # some 2,500 digits; a million of them would take seconds to write
 DAY = timedelta(days=1)
 
@@ -127,12 +128,15 @@ def decimal(value: bytes, scale: int) -> Decimal:
     """Return a decimal from its unscaled value, a big-endian number in two's complement; it is exact.
 
     Raises:
-        MalformedEvent: it is far longer than any number.
+        MalformedEvent: it is larger than the numbers that readers of JSON know.
     """
     if len(value) > MOST_DECIMAL_BYTES:
         raise MalformedEvent(f"a decimal has {len(value):,} bytes; at most {MOST_DECIMAL_BYTES:,} are read")
     sign, digits, _ = Decimal(int.from_bytes(value, "big", signed=True)).as_tuple()
-    return Decimal((sign, digits, -scale))
+    number = Decimal((sign, digits, -scale))
+    if number and number.adjusted() >= MOST_DIGITS:
+        raise MalformedEvent(f"a decimal has {number.adjusted() + 1:,} digits; at most {MOST_DIGITS} are read")
+    return number
 
 
 def duration(value: bytes) -> str:

@@ -118,7 +118,9 @@ def test_any_time_in_any_unit_is_the_same(time: datetime, unit: Any) -> None:
         ({"type": "long", "logicalType": "time-micros"}, -1, "not within a day"),
         ({"type": "string", "logicalType": "uuid"}, "o9", "not a UUID: 'o9'"),
         ({"type": "bytes", "logicalType": "decimal", "precision": 4}, b"1" * 2_000, "a decimal has 2,000 bytes"),
+        ({"type": "bytes", "logicalType": "decimal", "precision": 999}, b"1" * 200, "a decimal has 481 digits"),
         ({"type": "bytes", "logicalType": "big-decimal"}, b"\x04\x04", "cut short"),
+        ({"type": "bytes", "logicalType": "big-decimal"}, b"\x02\x07\xff\xff\xff\xff\x0f", "2,147,483,649 digits"),
     ],
 )
 def test_what_a_logical_type_cannot_hold_is_refused_by_name(kind: Any, stored: Any, reason: str) -> None:

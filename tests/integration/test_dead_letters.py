@@ -47,6 +47,16 @@ class TestDeadLetters:
             3,
         )
 
+    def test_a_header_t_that_is_no_time_comes_back_as_it_was(self, make: Make) -> None:
+        world = make()
+        world.report(1, headers=[("t", b"tomorrow")])
+        world.join(1)
+        (row,) = letters.listed(world.path, world.settings).rows
+        assert row.reason.endswith("found b'tomorrow'")
+        assert letters.replay(world.path, world.settings, reason="header").done == [row.position]
+        again = world.in_log(world.outcome_tps[0])[1]
+        assert [value for name, value in again.headers if name == "t"][-1] == b"tomorrow"
+
     def test_a_position_is_listed_once_however_many_letters_there_are(
         self, make: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -5,7 +5,7 @@
 
 import json as stdlib
 import math
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -15,19 +15,47 @@ from hypothesis import strategies as st
 from streams.errors import MalformedEvent
 from streams.events import Event, Reader, Record
 from streams.formats.avro import avro
-from streams.formats.content import Format, json, msgpack
-from streams.formats.fields import KEY, fields
+from streams.formats.content import Format, json, json_schema, msgpack
+from streams.formats.fields import KEY, fields, header, key
+from streams.formats.parts import Serializer
 from streams.formats.protobuf import protobuf
+from tests.cases.written import avro_bytes
 from tests.clicks import CLICK, CLICKED, click_class, clicked, written
 from tests.hostile import BIG_BYTES, HUGE, KINDS, SEED_MS, hostile
 
+LOGICAL = {
+    "type": "record",
+    "name": "Logical",
+    "fields": [
+        {"name": "id", "type": {"type": "bytes", "logicalType": "big-decimal"}},
+        {"name": "at", "type": ["null", {"type": "long", "logicalType": "timestamp-nanos"}]},
+        {"name": "y", "type": {"type": "bytes", "logicalType": "decimal", "precision": 1_000, "scale": 3}},
+        {"name": "x", "type": {"type": "map", "values": [{"type": "int", "logicalType": "date"}, "double", "bytes"]}},
+        {"name": "clock", "type": {"type": "long", "logicalType": "time-micros"}},
+        {"name": "who", "type": {"type": "string", "logicalType": "uuid"}},
+    ],
+}
 FORMATS: dict[str, Format] = {
     "json": json,
+    "json_schema": json_schema,
+    "logical": avro(schema=LOGICAL),
     "msgpack": msgpack,
     "avro": avro(schema=CLICK),
     "protobuf": protobuf(message=click_class()),
 }
 SEEDS = {
+    "json_schema": b'\0\0\0\0\7{"id":"a","at":1360000000000,"y":[1.5,true,null],"x":{"z":1}}',
+    "logical": avro_bytes(
+        LOGICAL,
+        {
+            "id": b"\2\7\0",
+            "at": 5,
+            "y": b"\7",
+            "x": {"z": 1.5},
+            "clock": 1,
+            "who": "00000000-0000-0000-0000-000000000005",
+        },
+    ),
     "json": b'{"id":"a","at":1360000000000,"y":[1.5,true,null,"\\u0000"],"x":{"z":1}}',
     "msgpack": msgspec.msgpack.encode({"id": "a", "at": 1_360_000_000_000, "y": [1.5, b"\xff"], "x": {"z": None}}),
     "avro": written(CLICK, CLICKED),
@@ -37,9 +65,11 @@ READERS: dict[str, list[Reader[Event]]] = {
     name: [
         fields(format=form),
         fields(id="id", t="at", format=form),
-        fields(id="id", t="at", t_unit="s", label="y", format=form),
-        fields(id="x.z", t="at", t_unit="iso", label="x.z", format=form),
-        fields(id=KEY, t="at", t_unit="ns", label="id", format=form),
+        fields(id="id", t="y", t_unit="s", label="y", format=form),
+        fields(id="x.z", t="x.z", t_unit="iso", label="x.z", format=form),
+        fields(id=KEY, t="at", label="id", format=form),
+        fields(id=key(form, "id"), t=header("h", form), label="who", format=form),
+        *(fields(id=key(one), t=header("h", one), t_unit="s", format=form) for one in get_args(Serializer)),
     ]
     for name, form in FORMATS.items()
 }
@@ -53,9 +83,9 @@ objects = st.fixed_dictionaries(
 )
 
 
-def check(name: str, value: bytes, key: bytes | None = b"k") -> int:
+def check(name: str, value: bytes, key_bytes: bytes | None = b"k") -> int:
     """Read a value by every reader of a format; each event must be sound. Return how many there were."""
-    record = Record("clicks", 0, 0, SEED_MS, SEED_MS, key, value)
+    record = Record("clicks", 0, 0, SEED_MS, SEED_MS, key_bytes, value, (("h", key_bytes or b""),))
     return sum(_sound(read, record) for read in READERS[name])
 
 
@@ -123,5 +153,5 @@ def test_any_object_as_messagepack(value: dict[str, Any]) -> None:
 def test_hostile_events_by_the_json_reader(kind: str, rng: Any) -> None:
     evil = hostile(rng, 1, big_bytes=BIG_BYTES // 100, kinds=[kind])
     if evil.value is not None and kind not in ("far time", HUGE):  # the join refuses those, by its clock and bounds
-        event = check("json", evil.value, key=None)
+        event = check("json", evil.value, key_bytes=None)
         assert bool(event) is not evil.refused
