@@ -16,4 +16,5 @@ monitor.py     how far everything is, as data
 config.py      shadowstream.toml and the environment
 registry/      what lasts
 loading.py     a user's file, imported with the modules beside it
+checks.py      what the parts of a Pipeline must be
 """

@@ -9,7 +9,8 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -31,29 +32,30 @@ class Beside(MetaPathFinder):
     """Finds the modules in the folder of the user's file that was imported last.
 
     They come before what is installed, as with `python FILE`. Where a process imports files of several folders, each
-    has modules of its own: what was found for one is put aside while another's is imported.
+    has modules of its own: what was found for one is put aside while another's is imported. `folder` is where it looks.
     """
 
     def __init__(self) -> None:
-        self._folder, self._found = "", set[str]()
+        self.folder = ""
+        self._found = set[str]()
         self._aside: dict[str, dict[str, ModuleType]] = {}
 
     def enter(self, folder: str) -> None:
         """Look in this folder from now on."""
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)
-        if folder == self._folder:
+        if folder == self.folder:
             return
         mine = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in self._found}
         for name in mine:
             del sys.modules[name]
-        self._aside[self._folder] = mine
-        if self._folder in sys.path:
-            sys.path.remove(self._folder)
+        self._aside[self.folder] = mine
+        if self.folder in sys.path:
+            sys.path.remove(self.folder)
         there = self._aside.pop(folder, {})
         sys.modules.update(there)
         sys.path.append(folder)  # for processes that user code starts, and for folders without an __init__.py
-        self._folder, self._found = folder, {name.partition(".")[0] for name in there}
+        self.folder, self._found = folder, {name.partition(".")[0] for name in there}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -61,8 +63,8 @@ class Beside(MetaPathFinder):
         """Return the spec of a module in the folder."""
         if path is not None or fullname in RESERVED:
             return None
-        spec = PathFinder.find_spec(fullname, [self._folder])
-        if spec is None or (spec.loader is None and _installed(fullname, self._folder)):
+        spec = PathFinder.find_spec(fullname, [self.folder])
+        if spec is None or (spec.loader is None and _installed(fullname, self.folder)):
             return None
         self._found.add(fullname)
         return spec
@@ -125,18 +127,42 @@ def _installed(name: str, folder: str) -> bool:
     return spec is not None and spec.loader is not None
 
 
+@contextmanager
+def users_code(what: str) -> Iterator[None]:
+    """Raise whatever a user's function raises as an error of ours that names its line; `what` is what is being done.
+
+    Raises:
+        ConfigError: something was raised that is not ours.
+    """
+    try:
+        yield
+    except ShadowstreamError:
+        raise
+    except Exception as wrong:
+        raise ConfigError(f"{what}: {_lines(wrong, BESIDE.folder)}{_reason(wrong)}") from wrong
+
+
 def _failure(path: Path, real: Path, wrong: BaseException) -> str:
     """Return where a file's import failed and why: its line, and the line of a module beside it if that failed."""
+    at_top = [line for file, line in _frames(wrong) if file == real]
+    where = f"{path}:{at_top[-1]}: " if at_top else f"{path}: "
+    beside = _lines(wrong, str(real.parent))
+    return where + ("" if beside.startswith(f"{real.name}:") else beside) + _reason(wrong)
+
+
+def _frames(wrong: BaseException) -> list[tuple[Path, int]]:
+    """Return the files and lines through which an error went, the last where it was raised."""
     trace = [frame for frame in traceback.extract_tb(wrong.__traceback__) if not frame.filename.startswith("<")]
     frames = [(Path(frame.filename).resolve(), frame.lineno or 0) for frame in trace]
     if isinstance(wrong, SyntaxError) and wrong.filename:
         frames.append((Path(wrong.filename).resolve(), wrong.lineno or 0))
-    mine = [(file, line) for file, line in frames if file.is_relative_to(real.parent) and not installed(file)]
-    at_top = [line for file, line in frames if file == real]
-    where = f"{path}:{at_top[-1]}: " if at_top else f"{path}: "
-    if mine and mine[-1][0] != real:
-        where += f"{mine[-1][0].relative_to(real.parent)}:{mine[-1][1]}: "
-    return where + _reason(wrong, frames[-1][0] if frames else real)
+    return frames
+
+
+def _lines(wrong: BaseException, folder: str) -> str:
+    """Return the last line of a user's own in a folder that an error went through, for a message."""
+    mine = [(file, line) for file, line in _frames(wrong) if file.is_relative_to(folder) and not installed(file)]
+    return f"{mine[-1][0].relative_to(folder)}:{mine[-1][1]}: " if mine else ""
 
 
 def installed(file: Path) -> bool:
@@ -148,13 +174,14 @@ def _ours(file: Path) -> bool:
     return any(file.is_relative_to(PACKAGE / one) for one in OURS)
 
 
-def _reason(wrong: BaseException, raised: Path) -> str:
-    text = " ".join(str(wrong).split())
+def _reason(wrong: BaseException) -> str:
+    """Return what an error says, in our words where we know more."""
+    text, frames = " ".join(str(wrong).split()), _frames(wrong)
     text = text if len(text) <= MOST else f"{text[:MOST]}…"
-    if isinstance(wrong, ShadowstreamError) or (isinstance(wrong, ValueError) and _ours(raised)):
+    if isinstance(wrong, ShadowstreamError) or (isinstance(wrong, ValueError) and frames and _ours(frames[-1][0])):
         return text
     if isinstance(wrong, SystemExit):
-        return 'it ends the process (sys.exit); what runs on its own belongs under `if __name__ == "__main__"`'
+        return "it ends the process (sys.exit); what runs on its own belongs under `if __name__ == '__main__'`"
     if isinstance(wrong, SyntaxError):
         return f"{type(wrong).__name__}: {wrong.msg}"
     if isinstance(wrong, ImportError) and "no known parent package" in text:

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from compressors.arguments import named
 from compressors.recipe import Distill, Prune, PruneStructured, Quantize, Recipe
+from deploy import checks, loading
 from deploy import feed as feeds
-from deploy import loading
 from learners.evaluation.gate import Promotion
 from learners.online.batches import Encoder
 from learners.online.settings import Online
@@ -75,6 +76,7 @@ NO_ROWS = (
 RECIPE = Recipe(Prune(amount=0.8, scope="lamp"), Quantize("int8"), Distill())
 
 
+@named(ConfigError)
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:
     """A feed and the model that learns from it; a pipeline.py assigns it to `pipeline`.
@@ -91,7 +93,8 @@ class Pipeline:
     `request`, `outcome`: functions that make a `Request` or an `Outcome` of a `Record`, or what `fields` returns. By
         default a request's value is the features and its key the id (`json_request`), and an outcome's value is
         `{"label": ...}` (`json_outcome`).
-    `recipe`: how the served model is compressed (80 % of the weights pruned by LAMP, int8, distilled).
+    `recipe`: how the served model is compressed (80 % of the weights pruned by LAMP, int8, distilled); a `Recipe`, or
+        its text.
     `online`: how teacher and shadow learn from each sample.
     `promotion`: when candidates are made, and what they must prove.
     `history`: returns labelled rows, oldest first, on which the first version is trained; without it, that version is
@@ -101,8 +104,8 @@ class Pipeline:
     `seed`: of every random choice.
 
     Raises:
-        ConfigError: the name has other characters, a part cannot be called, or the recipe or `online` needs a history
-            that is missing.
+        ConfigError: a part is unknown (the text has the nearest name), missing or of another kind, or the recipe or
+            `online` needs a history that is missing.
 
     >>> import msgspec, torch
     >>> from shadowstream import Pipeline
@@ -136,7 +139,16 @@ class Pipeline:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        feeds.check(self, "model", "encode", "request", "outcome")
+        checks.check_model(self.model)
+        feeds.check(self, "encode", "request", "outcome")
+        checks.check_features(self.features)
+        checks.check_task(self.task)
+        object.__setattr__(self, "recipe", checks.recipe_of(self.recipe))
+        checks.check_settings("online", self.online, Online)
+        checks.check_settings("promotion", self.promotion, Promotion)
+        checks.check_rows("history", self.history, "labelled rows")
+        checks.check_rows("feed", self.feed, "events")
+        checks.check_seed(self.seed)
         if self.recipe.first(PruneStructured) and not self.history:
             raise ConfigError(NO_ROWS.format(self.name))
         if self.online.refresh_every and not (self.recipe.first(Prune) and self.history):

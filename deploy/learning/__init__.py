@@ -3,6 +3,7 @@
 bootstrap.py   makes the first version, of the history
 learner.py     learns the samples and writes commits
 rules.py       when a commit is made, and when a candidate is due
+rehearsal.py   a pipeline's functions called once, before anything starts
 attempts.py    counts failures, so that a sample that always fails is found
 candidates.py  what these share: a pipeline's learner, its history, a student as an artifact
 distiller.py   makes a candidate when a commit says that one is due

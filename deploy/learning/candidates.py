@@ -41,7 +41,7 @@ def history(pipeline: Pipeline) -> Data | None:
         return None
     encoder, batches, labels = pipeline.encoder(), list[Batch](), list[float]()
     for rows in _chunks(iter(pipeline.history())):
-        labels += [_label(pipeline, row) for row in rows]
+        labels += [label_of(pipeline, row) for row in rows]
         if batches and not alike(batches[0], batches[-1]):
             continue
         batches.append(encoder.encode([row.features for row in rows]))
@@ -53,7 +53,12 @@ def history(pipeline: Pipeline) -> Data | None:
     return Data(features, torch.tensor(labels, dtype=torch.float32))
 
 
-def _label(pipeline: Pipeline, row: Labelled) -> float:
+def label_of(pipeline: Pipeline, row: Labelled) -> float:
+    """Return the label of a row of history.
+
+    Raises:
+        ConfigError: the row is no `Labelled`, or its label is not the task's.
+    """
     where = f"pipeline {pipeline.name!r}: history"
     try:
         label = row.label

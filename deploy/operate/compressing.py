@@ -4,8 +4,7 @@ Owns the way from a pipeline's file to the library's calls. Does not know Kafka,
 works, or how results look.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from compressors.errors import ArtifactError
 from compressors.recipe import Distill, Recipe, Retrain
 from deploy import pipeline as pipelines
 from deploy.learning.candidates import history, make_learner
+from deploy.loading import users_code
 from deploy.pipeline import Pipeline
 from streams.errors import ConfigError
 
@@ -36,7 +36,7 @@ def compress_pipeline(path: Path, recipe: str | None, out: Path | None, progress
     """
     check_file(out)
     pipeline = pipelines.load(path)
-    with _as_config_error():
+    with users_code(str(path)):
         chain = Recipe.parse(recipe) if recipe is not None else pipeline.recipe
         model, data = _trained(pipeline, progress)
         made = compress(
@@ -59,7 +59,7 @@ def advise_pipeline(
     """
     check_file(notes)
     pipeline = pipelines.load(path)
-    with _as_config_error():
+    with users_code(str(path)):
         bounds = read_budget(budget)
         chains = [Recipe.parse(text) for text in recipes] or usual(pipeline.recipe.first(Retrain) or Distill())
         model, data = _trained(pipeline, progress)
@@ -76,15 +76,6 @@ def check_file(path: Path | None) -> None:
         raise ConfigError(f"cannot write {path}: there is no folder {path.parent}")
     if path is not None and path.is_dir():
         raise ConfigError(f"cannot write {path}: it is a folder")
-
-
-@contextmanager
-def _as_config_error() -> Iterator[None]:
-    """Let the library's ValueErrors end the command as any other mistake in a pipeline does."""
-    try:
-        yield
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
 
 
 def read_budget(text: str) -> Budget:

@@ -19,6 +19,8 @@ from deploy.config import Settings, set_ray_aside
 from deploy.embedded.services import Services, provided
 from deploy.engine import load as load_engine
 from deploy.learning.bootstrap import bootstrap
+from deploy.learning.rehearsal import rehearse
+from deploy.loading import users_code
 from deploy.monitor import Monitor, View, look
 from deploy.pipeline import Pipeline, load
 from deploy.processes.failures import brief
@@ -65,6 +67,7 @@ def running(
     """
     began_s, pipeline = time.monotonic(), load(path)
     _check(pipeline, settings.join, replay=replay)
+    rehearse(pipeline)
     torch.set_num_threads(1)  # the networks are small, and the actors take the cores
     folder = Path(settings.registry.path).resolve() / pipeline.name
     say("starting broker, store and actors")
@@ -78,7 +81,8 @@ def running(
         plan = Plan(pipeline=path.resolve(), settings=settings, registry=folder, fetch_wait_ms=services.fetch_wait_ms)
         made = _partitions(pipeline.name, settings, store, registry, say)
         with made as partitions, _started(plan) as system:
-            first_version(pipeline, registry, say, engines=settings.serve.engines)
+            with users_code("the first version"):
+                first_version(pipeline, registry, say, engines=settings.serve.engines)
             services.holds = True
             system.run()
             yield Session(

@@ -1,0 +1,144 @@
+"""What the parts of a Pipeline must be: checked when it is made, before anything starts, and said in its own words.
+
+Owns these messages. Does not know what the parts do.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import inspect
+from torch import nn
+
+from compressors.arguments import shown
+from compressors.recipe import STEP_NAMES, Recipe
+from learners.tasks.binary import Binary
+from learners.tasks.classes import Classes
+from learners.tasks.regression import Regression
+from learners.tasks.task import Task
+from streams.errors import ConfigError
+
+TASKS = {"binary": Binary, "classes": Classes, "regression": Regression}
+MEMBERS = [name for name in vars(Task) if not name.startswith("_")]
+SEEDS = range(2**63)
+
+
+def check_model(model: object) -> None:
+    """Check that `model` makes a network.
+
+    Raises:
+        ConfigError: it is a network, or cannot be called.
+    """
+    if isinstance(model, nn.Module):
+        kind = type(model).__name__
+        raise ConfigError(
+            f"Pipeline.model must make a new network at each call: model={kind}, or model=lambda: {kind}(...); it is a "
+            f"network, {kind}(...)"
+        )
+    if not callable(model):
+        raise ConfigError(f"Pipeline.model must be a function that makes a network, got {shown(model)}")
+
+
+def check_features(kind: Any) -> None:
+    """Check that a request's JSON can be decoded into `features`.
+
+    Raises:
+        ConfigError: it cannot; the message names the part at fault.
+    """
+    what = "Pipeline.features must be a type that JSON can be decoded into, such as a msgspec.Struct"
+    if isinstance(kind, (msgspec.Struct, str, bytes, int, float, list, tuple)) or (kind is None):
+        raise ConfigError(f"{what}; got {shown(kind)}, which is no type")
+    try:
+        msgspec.json.Decoder(kind)
+        custom = _custom(inspect.type_info(kind), "")
+    except (TypeError, NameError, ValueError) as wrong:
+        raise ConfigError(f"{what}; got {shown(kind)}: {wrong}") from None
+    if custom is not None:
+        raise ConfigError(f"{what}; got {shown(kind)}{custom}")
+
+
+def _custom(kind: inspect.Type, at: str, depth: int = 8) -> str | None:
+    """Return where a type of which msgspec knows nothing is, and its name; None if there is none."""
+    if isinstance(kind, inspect.CustomType):
+        return f", whose {at} is a {kind.cls.__name__}" if at else ", which is none: derive it from msgspec.Struct"
+    fields = getattr(kind, "fields", ())
+    parts = [(one.type, f"field {one.name!r}") for one in fields]
+    parts += [(part, at) for name in ("item_type", "key_type", "value_type") if (part := getattr(kind, name, None))]
+    parts += [(part, at) for name in ("item_types", "types") for part in getattr(kind, name, ())]
+    found = (_custom(part, where, depth - 1) for part, where in parts if depth)
+    return next((one for one in found if one is not None), None)
+
+
+def check_task(task: object) -> None:
+    """Check that `task` is a task.
+
+    Raises:
+        ConfigError: it is not; the message has what was probably meant.
+    """
+    if isinstance(task, type):
+        raise ConfigError(f"Pipeline.task must be a task, not its class: task={task.__name__}(...)")
+    if isinstance(task, str):
+        meant = TASKS.get(task.lower().strip("()"))
+        right = f"task={meant.__name__}({'outputs=...' if meant is Classes else ''})" if meant else "Binary()"
+        raise ConfigError(f"Pipeline.task must be a task, such as {right}, got {shown(task)}")
+    missing = [name for name in MEMBERS if not hasattr(task, name)]
+    if missing:
+        raise ConfigError(
+            f"Pipeline.task must be Binary(), Classes(outputs=N), Regression() or a class of yours with the same "
+            f"members; {shown(task)} has no {', '.join(missing)}"
+        )
+    outputs = task.outputs  # type: ignore[attr-defined]
+    if not isinstance(outputs, int) or isinstance(outputs, bool) or outputs < 1:
+        raise ConfigError(f"Pipeline.task: outputs must be a whole number, at least 1, got {shown(outputs)}")
+
+
+def recipe_of(recipe: object) -> Recipe:
+    """Return a recipe, also of its text or of one step.
+
+    Raises:
+        ConfigError: it is none; the message says what is wrong with it.
+    """
+    if isinstance(recipe, Recipe):
+        return recipe
+    try:
+        if isinstance(recipe, str):
+            return Recipe.parse(recipe)
+        steps = tuple(recipe) if isinstance(recipe, list | tuple) else (recipe,)
+        if steps and all(type(step) in STEP_NAMES for step in steps):
+            return Recipe(*steps)
+    except ValueError as wrong:
+        raise ConfigError(f"Pipeline.recipe: {wrong}") from None
+    right = "a Recipe(...), or its text such as 'prune(amount=0.6) -> quantize(int8) -> distill'"
+    raise ConfigError(f"Pipeline.recipe must be {right}, got {shown(recipe)}")
+
+
+def check_settings(name: str, value: object, kind: type) -> None:
+    """Check that a part is one of its class.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if not isinstance(value, kind):
+        raise ConfigError(f"Pipeline.{name} must be {kind.__name__}(...), got {shown(value)}")
+
+
+def check_rows(name: str, value: object, what: str) -> None:
+    """Check that a part is a function, or None.
+
+    Raises:
+        ConfigError: it is something else; the message says how to make a function of it.
+    """
+    if value is not None and not isinstance(value, Callable):  # type: ignore[arg-type]
+        raise ConfigError(
+            f"Pipeline.{name} must be a function that returns {what}, such as {name}=lambda: rows, got {shown(value)}"
+        )
+
+
+def check_seed(seed: int) -> None:
+    """Check that a seed is one.
+
+    Raises:
+        ConfigError: it is negative, or has more than 63 bits.
+    """
+    if seed not in SEEDS:
+        raise ConfigError(f"Pipeline.seed must be at least 0 and below 2**63, got {shown(seed)}")

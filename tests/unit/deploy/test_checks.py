@@ -1,0 +1,160 @@
+"""A pipeline's parts: each that is wrong is named when the pipeline is made, with what would be right."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+from torch import nn
+
+from deploy.learning.rehearsal import rehearse
+from deploy.pipeline import Labelled, Pipeline
+from shadowstream import Binary, Classes, Distill, Online, Promotion, Prune, Quantize, Recipe, Regression
+from streams.errors import ConfigError
+from tests import small
+
+
+class Odd(msgspec.Struct):
+    """A field that no JSON has."""
+
+    image: torch.Tensor
+
+
+class Plain:
+    """Derives from nothing."""
+
+
+def refusal(**parts: Any) -> str:
+    with pytest.raises(ConfigError) as raised:
+        replace(small.pipeline, **parts)
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value)) < 500
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"feature": small.Point}, "Pipeline has no parameter 'feature'; did you mean 'features'?"),
+        ({"modle": small.net}, "Pipeline has no parameter 'modle'; did you mean 'model'?"),
+        ({"promote": Promotion()}, "Pipeline has no parameter 'promote'; did you mean 'promotion'?"),
+        ({"model": small.net()}, "Pipeline.model must make a new network at each call: model=Sequential, or"),
+        ({"model": 3}, "Pipeline.model must be a function that makes a network, got 3"),
+        ({"model": None}, "Pipeline.model must be a function"),
+        ({"encode": torch.ones(3, 4)}, "Pipeline.encode must be callable, got tensor"),
+        ({"request": "json"}, "Pipeline.request must be callable, got 'json'"),
+        ({"outcome": {"label": 1}}, "Pipeline.outcome must be callable"),
+        ({"features": small.Point((1.0, 2.0, 3.0, 4.0))}, "got Point(x=(1.0, 2.0, 3.0, 4.0)), which is no type"),
+        ({"features": "Point"}, "got 'Point', which is no type"),
+        ({"features": None}, "Pipeline.features must be a type"),
+        ({"features": Plain}, "which is none: derive it from msgspec.Struct"),
+        ({"features": Odd}, "whose field 'image' is a Tensor"),
+        ({"features": list[Odd]}, "whose field 'image' is a Tensor"),
+        ({"task": "binary"}, "Pipeline.task must be a task, such as task=Binary(), got 'binary'"),
+        ({"task": "Classes"}, "such as task=Classes(outputs=...)"),
+        ({"task": "fast"}, "such as Binary(), got 'fast'"),
+        ({"task": Binary}, "Pipeline.task must be a task, not its class: task=Binary(...)"),
+        ({"task": None}, "Regression() or a class of yours with the same members; None has no outputs, check, metrics"),
+        ({"recipe": "prune(0.5"}, "Pipeline.recipe: a recipe is a chain like"),
+        ({"recipe": "prun(amount=0.5)"}, "Pipeline.recipe: a recipe has no step 'prun'"),
+        ({"recipe": 3}, "Pipeline.recipe must be a Recipe(...), or its text such as"),
+        ({"recipe": [3]}, "Pipeline.recipe must be a Recipe(...)"),
+        ({"recipe": None}, "Pipeline.recipe must be a Recipe(...)"),
+        ({"recipe": "prune_structured(amount=0.5)", "history": None}, "and there are none; add Pipeline(history=...)"),
+        ({"online": {"batch": 3}}, "Pipeline.online must be Online(...), got {'batch': 3}"),
+        ({"online": Online}, "Pipeline.online must be Online(...)"),
+        ({"promotion": 7}, "Pipeline.promotion must be Promotion(...), got 7"),
+        ({"history": []}, "Pipeline.history must be a function that returns labelled rows, such as"),
+        ({"feed": "feed.csv"}, "Pipeline.feed must be a function that returns events"),
+        ({"feed_ends_ms": 1.5}, "Pipeline.feed_ends_ms must be a whole number or None, got 1.5"),
+        ({"seed": -1}, "Pipeline.seed must be at least 0 and below 2**63, got -1"),
+        ({"seed": "x"}, "Pipeline.seed must be a whole number, got 'x'"),
+        ({"name": "my feed"}, "Pipeline.name must be letters, digits, '-' or '_', got 'my feed'"),
+        ({"name": 3}, "Pipeline.name must be text, got 3"),
+    ],
+)  # fmt: skip
+def test_a_wrong_part_is_named(parts: dict[str, Any], said: str) -> None:
+    assert said in refusal(**parts)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Classes(), "Classes needs outputs=..."),  # type: ignore[call-arg]
+        (lambda: Classes(classes=3), "Classes has no parameter 'classes'; "),  # type: ignore[call-arg]
+        (lambda: Classes("3"), "Classes.outputs must be a whole number, got '3'"),  # type: ignore[arg-type]
+        (lambda: Regression(delta="1"), "Regression.delta must be a finite number, got '1'"),  # type: ignore[arg-type]
+        (lambda: Online(batch_size=3), "Online has no parameter 'batch_size'; did you mean 'batch'?"),  # type: ignore[call-arg]
+        (lambda: Promotion(every_day=3), "Promotion has no parameter 'every_day'; did you mean 'every_days'?"),  # type: ignore[call-arg]
+        (lambda: Promotion(alpha="x"), "Promotion.alpha must be a finite number, got 'x'"),  # type: ignore[arg-type]
+        (lambda: Pipeline("a"), "Pipeline takes named parameters only, such as Pipeline(name=...)"),  # type: ignore[call-arg]
+    ],
+)  # fmt: skip
+def test_a_wrong_parameter_of_a_part_is_named(make: Any, said: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        make()
+    assert said in str(raised.value)
+
+
+def test_a_step_s_unknown_parameter_is_told_the_nearest() -> None:
+    steps: Any = Prune
+    with pytest.raises(ValueError, match="Prune has no parameter 'amout'; did you mean 'amount'"):
+        steps(amout=0.5)
+
+
+@pytest.mark.parametrize("recipe", ["quantize(int8) -> distill", Quantize("int8"), [Prune(amount=0.5), Distill()], ""])
+def test_a_recipe_may_be_text_or_steps(recipe: Any) -> None:
+    made = replace(small.pipeline, recipe=recipe).recipe
+    assert isinstance(made, Recipe)
+    assert made == (Recipe.parse(recipe) if isinstance(recipe, str) else made)
+
+
+@pytest.mark.parametrize("features", [dict[str, float], list[float], tuple[int, str], float])
+def test_features_may_be_any_type_that_json_has(features: Any) -> None:
+    assert replace(small.pipeline, features=features).features is features
+
+
+def row(features: Any = None, label: Any = 1.0) -> Any:
+    return lambda: iter([Labelled(small.Point((1.0, 2.0, 3.0, 4.0)) if features is None else features, label)])
+
+
+def fails(*_: Any) -> Any:
+    raise KeyError("mine")
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"model": lambda: 3}, "Pipeline.model must return a torch.nn.Module, got 3"),
+        ({"model": fails}, "Pipeline.model: KeyError: 'mine'"),
+        ({"encode": fails}, "Pipeline.encode, called with one row: KeyError: 'mine'"),
+        ({"encode": lambda rows: None}, "encode"),
+        ({"encode": lambda rows: (torch.ones(5, 4),)}, "encode"),
+        ({"encode": lambda rows: (torch.ones(1, 7),)}, "the model does not take these inputs"),
+        ({"model": lambda: nn.Linear(4, 3)}, "where forward must return a tensor (N, 1) of floats"),
+        ({"history": fails}, "Pipeline.history: KeyError: 'mine'"),
+        ({"history": lambda: 3}, "Pipeline.history must return labelled rows, got 3"),
+        ({"history": lambda: iter([3])}, "history yields Labelled(features, label), got 3"),
+        ({"history": row(features={"x": 1})}, "must be of the type Pipeline.features, Point, got {'x': 1}"),
+        ({"history": row(label=7.0)}, "a binary label is 0 or 1, got 7.0"),
+        ({"history": row(label="yes")}, "history"),
+        ({"feed": fails}, "Pipeline.feed: KeyError: 'mine'"),
+        ({"feed": lambda: None}, "Pipeline.feed must return events, got None"),
+    ],
+)
+def test_what_a_function_returns_is_looked_at_before_anything_starts(parts: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        rehearse(replace(small.pipeline, **parts))
+    assert said in str(raised.value)
+    assert str(raised.value).isprintable()
+
+
+def test_what_is_right_passes_and_changes_no_chance(tmp_path: Path) -> None:
+    def none() -> Iterator[Labelled]:
+        return iter(())
+
+    for pipeline in (small.pipeline, replace(small.pipeline, history=None), replace(small.pipeline, history=none)):
+        rehearse(pipeline)
