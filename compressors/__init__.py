@@ -6,6 +6,7 @@
     steps.py       the steps: prune, prune_structured, quantize, retrain, distill
     errors.py      every error that compression raises
     arguments.py   the parameters of what a user makes: the nearest known name, numbers that are numbers
+    scale.py       the mean and spread of a regression's labels, which a model carries
     data.py        rows to learn and measure on, and what compression needs of a task
     rows.py        rows as tensors, or as anything that is made a batch when it is needed
     reading.py     a user's values as rows and labels

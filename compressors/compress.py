@@ -17,13 +17,14 @@ from compressors.artifact.manifest import joined, made_by, versions
 from compressors.artifact.parity import Parity
 from compressors.carry_out import Progress, carry_out, remove_units, why_left
 from compressors.checks import check_model
-from compressors.data import Data, Losses
+from compressors.data import Data, Losses, Scaled, fitted
 from compressors.dry_run import ROWS, dry_run
 from compressors.errors import Refused
 from compressors.form import training_form
 from compressors.pruning.shapes import shapes
 from compressors.pruning.structured import Report
 from compressors.recipe import Distill, Recipe, Retrain
+from compressors.scale import standardize
 from compressors.weight_reads import read_past
 from compressors.wrappers import copied, unwrapped
 
@@ -115,11 +116,14 @@ def compress(
         check_task(teacher, rows, losses, "the teacher")
     remake, source = made_by(plain, factory, arguments)
     manifest = joined({"recipe": recipe.to_dict(), **source, "versions": versions(plain)}, manifest or {})
-    trains = recipe.first(Retrain) is not None
+    trains, losses = recipe.first(Retrain) is not None, fitted(losses, rows.labels)
     dry_run(plain, remake, rows, losses, trains=trains)
     few, _ = rows.batch(torch.arange(min(ROWS, len(rows))))
     past = read_past(copied(plain), few, training=trains)
     form = copied(model)
+    if trains and isinstance(losses, Scaled):
+        standardize(form, losses.scale, rows.rows, rows.labels)
+        plain = copied(form).eval()
     removed, rest = remove_units(form, recipe, rows, losses, teacher or plain, seed, progress)
     if not rest.steps and not any(report.layers for report in removed):
         raise ValueError(f"{recipe} found no units to remove: {why_left(removed)}")

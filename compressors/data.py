@@ -5,13 +5,14 @@ Knows no model, no recipe and no task.
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from compressors.reading import labels_of, rows_of
 from compressors.rows import Batch, Collate, Rows
+from compressors.scale import Scale
 
 HELD_OUT = 0.05  # the newest share of the rows: parity and losses are measured on it, no step learns from it
 
@@ -26,6 +27,32 @@ class Losses(Protocol):
     def soft_losses(self, teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
         """Return each row's loss towards the teacher's outputs softened by `temperature` T, without the factor T²."""
         ...
+
+
+@runtime_checkable
+class Scaled(Losses, Protocol):
+    """A task whose labels have a unit: its losses are measured in units of the labels' spread.
+
+    A model that learns it carries the scale, so that its training does not depend on the unit.
+    """
+
+    @property
+    def scale(self) -> Scale:
+        """The labels' mean and spread."""
+        ...
+
+    def fitted(self, labels: Tensor) -> "Scaled":
+        """Return the task with the scale of these labels (N,)."""
+        ...
+
+    def at(self, scale: Scale) -> "Scaled":
+        """Return the task with this scale."""
+        ...
+
+
+def fitted(losses: Losses, labels: Tensor) -> Losses:
+    """Return a task that measures in units of these labels' spread, if it is of that kind."""
+    return losses.fitted(labels) if isinstance(losses, Scaled) else losses
 
 
 class Data:

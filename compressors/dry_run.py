@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compressors import scale
 from compressors.answers import answers
 from compressors.data import Data, Losses
 from compressors.norms import any_rows
@@ -77,6 +78,7 @@ def _check_state(model: nn.Module, factory: Callable[[], nn.Module], rows: Data)
         fresh.load_state_dict(model.state_dict())
     except RuntimeError as wrong:
         raise ValueError(f"the model's own state cannot be loaded again: {wrong}") from wrong
+    scale.put(fresh, scale.of(model))  # the artifact has it
     ours, theirs = _attributes(model), _attributes(fresh)
     if gap := _gap(answers(model, rows.inputs), answers(fresh, rows.inputs)):
         raise ValueError(

@@ -18,6 +18,17 @@
 A program that uses `compressors` alone can catch those under ValueError as that. Imports nothing.
 """
 
+MOST_CHARACTERS = 1_000
+
+
+def printable(text: str) -> str:
+    """Return a text in which every character can be printed: of control characters, and of what hides, the escapes.
+
+    >>> printable("red\\x1b[31m")
+    'red\\\\x1b[31m'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
 
 class ArtifactError(ValueError):
     """These bytes are not an artifact that this version, or this model, can run; the message says why.
@@ -26,6 +37,9 @@ class ArtifactError(ValueError):
     Traceback (most recent call last):
     compressors.errors.ArtifactError: not an artifact, or its head is damaged (11 bytes): ...
     """
+
+    def __init__(self, message: object) -> None:
+        super().__init__(printable(str(message))[:MOST_CHARACTERS])
 
 
 class EngineError(ValueError):

@@ -1,6 +1,7 @@
 """The artifact: one safetensors file, which is served.
 
 make.py        a trained form into an artifact, measured
+head.py        the description in it: bounded, and checked before it is believed
 format.py      the file: packed, checked and loaded
 stored.py      one compressed weight as it is stored
 packing.py     numbers as bytes, in few bits and without their zeros

@@ -25,9 +25,9 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"  # Hugging Face's names
 def push(data: bytes, folder: Path, factory: Callable[[], nn.Module] | None = None) -> Description:
     """Write an artifact, and its description as JSON, into a folder, which is created; return the description.
 
-    If `factory` makes a Hugging Face model and no units were removed, write `config.json` and `model.safetensors` as
-    well, so that `from_pretrained(folder)` reads the model: its weights in float with the served values, its inputs not
-    rounded.
+    If `factory` makes a Hugging Face model, no units were removed and it carries no scale, write `config.json` and
+    `model.safetensors` as well, so that `from_pretrained(folder)` reads the model: its weights in float with the served
+    values, its inputs not rounded.
 
     Raises:
         ArtifactError: the bytes are not an artifact that this version reads.
@@ -50,7 +50,7 @@ def push(data: bytes, folder: Path, factory: Callable[[], nn.Module] | None = No
     _write(folder / DESCRIPTION, json.dumps(asdict(description), indent=1).encode())
     model = factory() if factory else None
     config: Any = getattr(model, "config", None)
-    if model is not None and hasattr(config, "to_json_string"):
+    if model is not None and hasattr(config, "to_json_string") and description.scale is None:
         state = artifact.floats(data)
         if all(t.shape == state[name].shape for name, t in model.state_dict().items() if name in state):
             _write(folder / CONFIG, config.to_json_string().encode())

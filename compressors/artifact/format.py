@@ -1,9 +1,7 @@
 """The artifact: one safetensors file with compressed weights, made from a training form and loaded to be served.
 
-Owns the format (version 3) and its checks. Does not know registries, training, engines or who serves. Nothing is
-unpickled. The file's metadata has one entry, `shadowstream`, the head: JSON whose first member `digest` is the SHA-256
-of the whole file with these 64 digits as zeros, so no byte can change unnoticed. It protects against accidents, not
-against a forger.
+Owns the format (version 4): tensors, and a head that describes them (head.py), the entry `shadowstream` of the file's
+metadata. Does not know registries, training, engines or who serves. Nothing is unpickled.
 """
 
 import json
@@ -18,6 +16,8 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch import Tensor, nn
 
+from compressors import scale as scales
+from compressors.artifact.head import BLANK, FORMAT, UNSCALED, check_model, members, read
 from compressors.artifact.manifest import as_read, origin
 from compressors.artifact.stored import Stored, Whole, parts_of, stored, value_of, zeros
 from compressors.errors import ArtifactError
@@ -25,11 +25,8 @@ from compressors.form import Weight, find, left, open_encoders, shadow, shadow_t
 from compressors.pruning.shapes import reshape
 from compressors.quantization.int8 import with_kernels
 from compressors.quantization.layers import Shadow, mask_name
+from compressors.scale import Scale
 from compressors.wrappers import unwrapped
-
-FORMAT = 3
-READ = (2, FORMAT)  # the formats that can be read; 2 has no transposed weights and none of attention
-_BLANK = "0" * 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +35,7 @@ class Description:
 
     `sparsity` is the share of zeros among the compressed weights, `sparsity_all` among all numbers; `left` has the
     modules that stayed in float, with the reason; `float_bytes` is the size in bytes of the same model in float.
+    `scale` is the mean and spread of a regression's labels, if the model computes in units of the spread.
     """
 
     digest: str
@@ -49,6 +47,7 @@ class Description:
     weights: dict[str, Stored]
     left: dict[str, str]
     manifest: dict[str, Any]
+    scale: Scale | None = None
 
     @property
     def emptied(self) -> tuple[str, ...]:
@@ -82,13 +81,18 @@ def pack(
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"{name} has a number that is not finite: this model cannot be packed")
-    head = {"digest": _BLANK, "format": FORMAT, "weights": {name: asdict(one) for name, one in entries.items()}}
+    carried = scales.of(form)
+    head = {
+        "digest": BLANK,
+        "format": FORMAT if carried else UNSCALED,
+        "weights": {name: asdict(one) for name, one in entries.items()},
+    }
     head |= {
         "shapes": dict(shapes or {}),
         "left": left(form),
         "figures": _figures(compressed, rest, entries, float_bytes),
     }
-    return _sealed(tensors, head, manifest)
+    return _sealed(tensors, head | ({"scale": list(carried)} if carried else {}), manifest)
 
 
 def with_manifest(data: bytes, manifest: Mapping[str, Any]) -> bytes:
@@ -98,13 +102,14 @@ def with_manifest(data: bytes, manifest: Mapping[str, Any]) -> bytes:
         ArtifactError: as `load`.
         ValueError: the manifest is not JSON.
     """
-    return _sealed(read_tensors(data), _head(data), manifest)
+    read(data)
+    return _sealed(read_tensors(data), members(data), manifest)
 
 
 def _sealed(tensors: dict[str, Tensor], head: Mapping[str, Any], manifest: Mapping[str, Any]) -> bytes:
-    blank_head = {**head, "digest": _BLANK, "manifest": as_read(manifest)}
+    blank_head = {**head, "digest": BLANK, "manifest": as_read(manifest)}
     blank = write_tensors(tensors, {"shadowstream": json.dumps(blank_head, allow_nan=False)})
-    return blank.replace(_BLANK.encode(), sha256(blank).hexdigest().encode(), 1)
+    return blank.replace(BLANK.encode(), sha256(blank).hexdigest().encode(), 1)
 
 
 def load(data: bytes, factory: Callable[[], nn.Module]) -> nn.Module:
@@ -124,18 +129,19 @@ def load(data: bytes, factory: Callable[[], nn.Module]) -> nn.Module:
     >>> torch.equal(served(torch.eye(4)), small.model(torch.eye(4)))
     True
     """
-    head = _head(data)
+    head = read(data)
     with torch.random.fork_rng(devices=[]):
         model = unwrapped(factory())
     try:
-        reshape(model, head["shapes"])
-        entries = _weights(head)
-        state, whole = _state(data, entries)
-        _serve(model, entries)
+        reshape(model, head.shapes)
+        _serve(model, head.weights)
+        check_model(head, data, model)
+        state, whole = _state(data, head.weights)
         model.load_state_dict(state)
-        model = with_kernels(model, {used: whole[name] for name in whole for used in entries[name].inputs})
+        model = with_kernels(model, {used: whole[name] for name in whole for used in head.weights[name].inputs})
+        scales.put(model, scales.read(head.scale))
     except (SafetensorError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as wrong:
-        maker = origin(head["manifest"])
+        maker = origin(head.manifest)
         made = f"; it was made from {maker}" if maker else ""
         raise ArtifactError(f"the artifact does not fit this model: {wrong}{made}") from wrong
     return model.eval().requires_grad_(False)
@@ -157,9 +163,19 @@ def describe(data: bytes) -> Description:
     >>> description.manifest["factory"]
     'torch.nn.modules.linear:Linear'
     """
-    head = _head(data)
-    members = {name: head[name] for name in ("digest", "format", "left", "manifest")}
-    return Description(bytes=len(data), weights=_weights(head), **members, **head["figures"])
+    head = read(data)
+    return Description(
+        digest=head.digest,
+        format=head.format,
+        bytes=len(data),
+        weights=head.weights,
+        left=head.left,
+        manifest=head.manifest,
+        scale=scales.read(head.scale),
+        float_bytes=head.figures.float_bytes,
+        sparsity=head.figures.sparsity,
+        sparsity_all=head.figures.sparsity_all,
+    )
 
 
 def floats(data: bytes) -> dict[str, Tensor]:
@@ -168,15 +184,11 @@ def floats(data: bytes) -> dict[str, Tensor]:
     Raises:
         ArtifactError: as `load`.
     """
-    entries = _weights(_head(data))
+    head = read(data)
     try:
-        return _state(data, entries)[0]
+        return _state(data, head.weights)[0]
     except (SafetensorError, KeyError, ValueError) as wrong:
         raise ArtifactError(f"the artifact is not whole: {wrong}") from wrong
-
-
-def _weights(head: Mapping[str, Any]) -> dict[str, Stored]:
-    return {name: Stored.read(one) for name, one in head["weights"].items()}
 
 
 def _state(data: bytes, entries: Mapping[str, Stored]) -> tuple[dict[str, Tensor], dict[str, Whole]]:
@@ -230,23 +242,3 @@ def _figures(
         "sparsity": pruned / max(1, numbers),
         "sparsity_all": (pruned + sum(map(zeros, rest.values()))) / (numbers + others),
     }
-
-
-def _head(data: bytes) -> dict[str, Any]:
-    """Return the head of an artifact, checked: its format before its digest, so that a newer one is called newer."""
-    try:
-        end = 8 + int.from_bytes(data[:8], "little")
-        head: dict[str, Any] = json.loads(json.loads(data[8:end])["__metadata__"]["shadowstream"])
-        form, digest = int(head["format"]), str(head["digest"])
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as wrong:
-        raise ArtifactError(f"not an artifact, or its head is damaged ({len(data)} bytes): {wrong!r}") from wrong
-    if form not in READ:
-        age = "newer than" if form > FORMAT else "older than"
-        raise ArtifactError(
-            f"artifact format {form} is {age} the formats that this version of Shadowstream reads: {READ}"
-        )
-    if sha256(data.replace(digest.encode(), _BLANK.encode(), 1)).hexdigest() != digest:
-        raise ArtifactError(
-            f"the artifact is truncated or altered: its {len(data)} bytes do not have the digest {digest}"
-        )
-    return head

@@ -16,7 +16,7 @@ from compressors.artifact import format as artifact
 from compressors.artifact.format import Description
 from compressors.artifact.manifest import Quality, measured
 from compressors.artifact.parity import Parity, parity_of
-from compressors.data import Data, Losses
+from compressors.data import Data, Losses, Scaled
 from compressors.errors import EmptiedWarning
 from compressors.recipe import Prune, Recipe
 
@@ -61,7 +61,7 @@ def make(
     packed = artifact.pack(form, {}, shapes=shapes, float_bytes=bytes_of(plain))
     served = artifact.load(packed, factory)
     trained, answered, before = answer_all([form, served, plain], held.rows)
-    agreement = parity_of(trained, answered)
+    agreement = parity_of(trained, answered, losses.scale.mean if isinstance(losses, Scaled) else 0.0)
     quality = Quality.of(*(losses.losses(output, held.labels) for output in (before, answered)))
     packed = artifact.with_manifest(packed, {**manifest, **measured(agreement, quality)})
     description = artifact.describe(packed)

@@ -37,9 +37,10 @@ def unpack(parts: Mapping[str, Tensor], shape: torch.Size, dtype: torch.dtype, b
     if "dense" in parts:
         flat = _lengthen(parts["dense"].numpy(), size, bits)
     else:
-        packed, flat = parts["where"].numpy(), np.zeros(size, dtype=kind)
+        packed = parts["where"].numpy()
         if packed.size != -(-size // 8):
             raise ValueError(f"{packed.size} bytes say which of {size} numbers are not zero")
+        flat = np.zeros(size, dtype=kind)
         where = np.unpackbits(packed, count=size).astype(bool)
         flat[where] = _lengthen(parts["nonzero"].numpy(), int(where.sum()), bits)
     if flat.size != size or flat.dtype != kind:

@@ -40,17 +40,18 @@ class Parity(NamedTuple):
         return None
 
 
-def parity(a: Run, b: Run, rows: Rows | Sequence[Tensor]) -> Parity:
-    """Return the parity of two models, in eval mode, on the same rows.
+def parity(a: Run, b: Run, rows: Rows | Sequence[Tensor], zero: float = 0.0) -> Parity:
+    """Return the parity of two models, in eval mode, on the same rows. Answers are measured from `zero`.
 
     Raises:
         ValueError: the outputs' shapes differ, or there are no rows.
     """
-    return parity_of(*answer_all([a, b], rows))
+    ours, theirs = answer_all([a, b], rows)
+    return parity_of(ours, theirs, zero)
 
 
-def parity_of(ours: Tensor, theirs: Tensor) -> Parity:
-    """Return the parity of two models' outputs (N, K) for the same rows.
+def parity_of(ours: Tensor, theirs: Tensor, zero: float = 0.0) -> Parity:
+    """Return the parity of two models' outputs (N, K) for the same rows, measured from `zero`.
 
     Raises:
         ValueError: their shapes differ, or there are no rows.
@@ -59,6 +60,7 @@ def parity_of(ours: Tensor, theirs: Tensor) -> Parity:
         raise ValueError(
             f"parity needs equal shapes and at least one row, got {tuple(ours.shape)}, {tuple(theirs.shape)}"
         )
+    ours, theirs = ours - zero, theirs - zero
     gap = (ours - theirs).abs() / ours.abs().amax().clamp_min(1e-30)
     if not bool(torch.isfinite(gap).all()):
         return Parity(math.nan, math.nan, math.nan)

@@ -5,7 +5,7 @@ Owns the way of a weight between its layer and the file. Does not know the file'
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -33,11 +33,6 @@ class Stored:
     bytes: int
     inputs: dict[str, Inputs]
     transposed: bool = False
-
-    @classmethod
-    def read(cls, entry: Mapping[str, Any]) -> "Stored":
-        """Return the weight that an entry describes: what `asdict` returned, read from JSON."""
-        return cls(**{**entry, "shape": tuple(entry["shape"])})
 
     def spec(self, inputs: Inputs = "float") -> Quantize | None:
         """Return how the weight is quantized, None if it is not."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from compressors import scale
 from compressors.answers import as_rows
 from compressors.artifact.parity import Parity, parity
 from compressors.engines.arithmetic import Arithmetic, Range, arranged, signed_is_exact, watch, ways
@@ -101,7 +102,7 @@ def proven(model: nn.Module, run: Callable[..., Tensor], rows: Rows | Sequence[T
         EngineError: it is too large, or the rows cannot be answered.
     """
     try:
-        proof = parity(model, run, rows)
+        proof = parity(model, run, rows, scale.zero(model))
     except runtime_errors() as wrong:
         raise EngineError(f"the rows of the proof cannot be answered: {first_line(wrong)}") from wrong
     if refusal := near(proof):

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from compressors import scale
 from compressors.answers import answers
 from compressors.artifact.parity import Parity, parity_of
 from compressors.engines.engine import ENGINES, Engine, Run
@@ -133,7 +134,7 @@ def _agreeing(
 ) -> Iterator[tuple[str, Run]]:
     """Yield those that agree with the model on the sample rows in batches of `n`; `refused` gets why others do not."""
     for name, run in runs.items():
-        refusal = None if run is model else allowed(parity_of(answered, _in_batches(run, inputs, n)))
+        refusal = None if run is model else allowed(parity_of(answered, _in_batches(run, inputs, n), scale.zero(model)))
         if refusal is None:
             yield name, run
         else:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from compressors import scale
 from compressors.internals import int8_product
 from compressors.quantization.attention import ShadowMultiheadAttention
 from compressors.quantization.int8_weight import Int8Weight, in_float, parameter
@@ -160,6 +161,8 @@ def substitute(model: nn.Module, make: Callable[[Int8Linear], nn.Module]) -> nn.
     for layer in changed.modules():
         if isinstance(layer, ShadowMultiheadAttention):
             layer.forget_served()
+    if isinstance(model, Int8Linear):
+        scale.put(changed, scale.of(model))
     return changed
 
 

@@ -1,5 +1,6 @@
 """The arguments and options that several commands share, and how results are printed for programs."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,5 +40,6 @@ def settings(path: Path, config_file: Path | None) -> config.Settings:
 
 
 def print_json(result: Any) -> None:
-    """Print a result on one line of standard output."""
-    print(msgspec.json.encode(result).decode())  # noqa: T201 this is the output
+    """Print a result on one line of standard output, with an escape for each character that cannot be printed."""
+    text = msgspec.json.encode(result).decode()
+    print("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text))  # noqa: T201 this is the output

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress, TaskID, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from compressors.advisor import picture
 from compressors.advisor.advise import Advice
@@ -18,6 +19,7 @@ from compressors.advisor.search import Trial
 from compressors.artifact.format import Description
 from compressors.artifact.manifest import origin
 from compressors.artifact.stored import Stored
+from compressors.errors import printable
 from compressors.recipe import PruneStructured, Recipe
 from deploy.console.view import compared
 from streams.errors import ConfigError
@@ -29,7 +31,7 @@ def show(console: Console, description: Description) -> None:
     for title in ("weight", "shape", "numbers", "inputs", "zeros", "bytes", "bits a weight"):
         table.add_column(title, justify="left" if title == "weight" else "right")
     for name, weight in description.weights.items():
-        table.add_row(name, *_weight(weight))
+        table.add_row(*map(Text, (printable(name), *_weight(weight))))
     console.print(table)
     for name in description.emptied:
         _line(console, f"every weight of {name} is zero: prune with scope=lamp or scope=layer keeps some")
@@ -42,7 +44,7 @@ def show(console: Console, description: Description) -> None:
     )
     for name, value in description.manifest.items():
         if name == "recipe":
-            _line(console, f"recipe: {Recipe.from_dict(value)}")
+            _line(console, f"recipe: {_recipe(value)}")
         elif name == "factory":
             _line(console, f"made from: {origin(description.manifest)}")
         elif name != "arguments":
@@ -52,9 +54,17 @@ def show(console: Console, description: Description) -> None:
 def _weight(weight: Stored) -> tuple[str, ...]:
     numbers = weight.weights + (f", groups of {weight.group}" if weight.group else "")
     inputs = ", ".join(sorted(set(weight.inputs.values())))
-    bits = 8 * weight.bytes / math.prod(weight.shape)
+    bits = 8 * weight.bytes / max(1, math.prod(weight.shape))
     shape = "×".join(map(str, weight.shape))
     return shape, numbers, inputs, f"{weight.sparsity:.1%}", f"{weight.bytes:,}", f"{bits:.2f}"
+
+
+def _recipe(value: object) -> str:
+    """Return a recipe as its text; what is none as it stands."""
+    try:
+        return str(Recipe.from_dict(value))  # type: ignore[arg-type]
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return _text(value)
 
 
 def _text(value: object) -> str:
@@ -65,7 +75,7 @@ def _text(value: object) -> str:
 
 
 def _line(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False)
+    console.print(printable(text), highlight=False, markup=False)
 
 
 def show_advice(console: Console, advice: Advice) -> None:

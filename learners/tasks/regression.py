@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from compressors.arguments import named
+from compressors.scale import UNIT, Scale
 from learners.tasks.metrics import Mean, Metric
 from streams.errors import ConfigError, MalformedEvent
 
@@ -17,8 +19,10 @@ from streams.errors import ConfigError, MalformedEvent
 class Regression:
     """A number: one output ŷ in the label's unit. A label y is any finite number.
 
-    The loss is Huber's (1964), in the label's unit squared: e²/2 of an error e = y − ŷ up to `delta`, in the label's
-    unit, and delta (|e| − delta/2) beyond. So its slope is at most delta, and no single label moves the model far.
+    The loss is Huber's (1964), measured in spreads s of the labels, so that it is the same in any unit: e²/2 of an
+    error e = (y − ŷ) / s up to `delta` spreads, and delta (|e| − delta/2) beyond. So its slope is at most delta, and no
+    single label moves the model far. `scale` is the labels' mean and spread. It is found when a model is compressed or
+    learns, and follows the labels; before that the spread counts as 1.
 
     >>> import torch
     >>> task = Regression(delta=2.0)
@@ -26,6 +30,8 @@ class Regression:
     tensor([ 0.5000, 18.0000])
     >>> task.residual([1.0], 11.0)
     (2.0,)
+    >>> task.fitted(torch.tensor([10.0, 20.0, 30.0])).scale.mean
+    20.0
     >>> task.check(float("nan"))
     Traceback (most recent call last):
     streams.errors.MalformedEvent: a regression label is a finite number, got nan
@@ -33,6 +39,7 @@ class Regression:
 
     delta: float = 1.0
     outputs: int = 1
+    scale: Scale = UNIT
 
     def check(self, label: float) -> None:
         """Accept finite numbers.
@@ -43,23 +50,33 @@ class Regression:
         if not math.isfinite(label):
             raise MalformedEvent(f"a regression label is a finite number, got {label!r}")
 
+    def fitted(self, labels: Tensor) -> "Regression":
+        """Return the task with the scale of these labels (N,)."""
+        return self.at(Scale.of(labels))
+
+    def at(self, scale: Scale) -> "Regression":
+        """Return the task with this scale."""
+        return replace(self, scale=Scale(*scale))
+
     def metrics(self) -> tuple[Metric, ...]:
-        """Return the Huber loss (the label's unit squared) and the mean absolute error (the label's unit)."""
+        """Return the Huber loss (the labels' spread squared) and the mean absolute error (the label's unit)."""
         error = Mean("mean absolute error", "label unit", lambda z, y: (z[:, 0] - y).abs())
-        return Mean("Huber loss", "label unit²", self.losses), error
+        return Mean("Huber loss", "spread²", self.losses), error
 
     def losses(self, output: Tensor, label: Tensor) -> Tensor:
         """Return the Huber loss (N,) of outputs (N, 1) against labels (N,)."""
-        return F.huber_loss(output[:, 0], label.to(output), delta=self.delta, reduction="none")
+        error = (output[:, 0] - label.to(output)) / self.scale.spread
+        return F.huber_loss(error, torch.zeros_like(error), delta=self.delta, reduction="none")
 
     def soft_losses(self, teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
-        """Return half the squared distance, (N, 1) twice to (N,); the temperature has no meaning here."""
-        return 0.5 * (teacher[:, 0] - student[:, 0]) ** 2
+        """Return half the squared distance in spreads, (N, 1) twice to (N,); the temperature has no meaning here."""
+        return 0.5 * ((teacher[:, 0] - student[:, 0]) / self.scale.spread) ** 2
 
     def residual(self, served: Sequence[float], label: float) -> tuple[float, ...]:
-        """Return y − ŷ of one served answer, cut to ±delta: length 1, in the label's unit."""
-        return (max(-self.delta, min(self.delta, label - served[0])),)
+        """Return y − ŷ of one served answer, cut to ±delta spreads: length 1, in the label's unit."""
+        most = self.delta * self.scale.spread
+        return (max(-most, min(most, label - served[0])),)
 
     def worst_gap(self, candidate: Tensor, champion: Tensor) -> Tensor:
-        """Return delta |Δŷ|, which bounds the gap because the loss's slope is at most delta: (N, 1) twice to (N,)."""
-        return self.delta * (candidate[:, 0] - champion[:, 0]).abs()
+        """Return delta |Δŷ| / s, which bounds the gap as the loss's slope is at most delta: (N, 1) twice to (N,)."""
+        return self.delta * ((candidate[:, 0] - champion[:, 0]) / self.scale.spread).abs()

@@ -53,7 +53,7 @@ def test_a_regression_has_its_own_loss_and_the_mean_absolute_error_but_no_auc() 
         "Huber loss": pytest.approx(np.where(off <= 1.5, off**2 / 2, 1.5 * (off - 0.75)).mean()),
         "mean absolute error": pytest.approx(mean_absolute_error(labels, outputs)),
     }
-    assert [metric.unit for metric in scores.metrics] == ["label unit²", "label unit"]
+    assert [metric.unit for metric in scores.metrics] == ["spread²", "label unit"]
 
 
 def test_what_cannot_be_measured_yet_is_not_a_number() -> None:
