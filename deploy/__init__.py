@@ -13,6 +13,7 @@ engine.py      what runs an artifact, in every role the same
 embedded/      broker and store as child processes that end with us
 feed.py        what a user's feed.py says
 monitor.py     how far everything is, as data
+contradictions.py  settings that cannot go together
 config.py      shadowstream.toml and the environment
 registry/      what lasts
 loading.py     a user's file, imported with the modules beside it

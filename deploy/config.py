@@ -2,13 +2,15 @@
 
 Owns every setting's name, type, default and unit. Does not know who uses them. This is the only file that reads the
 environment: every key is also a variable `SHADOWSTREAM_<SECTION>_<KEY>` (`SHADOWSTREAM_KAFKA_BOOTSTRAP`), which wins
-over the file; an empty variable counts as not set. Unknown variables are ignored, because Kubernetes sets some for a
-service that is called shadowstream; unknown keys of the file are errors.
+over the file; an empty variable counts as not set. Unknown keys of the file are errors, and so are unknown variables of
+a known section, or of a name that is nearly known; those that Kubernetes sets for a service that is called shadowstream
+are ignored.
 """
 
 import difflib
 import math
 import os
+import re
 import tomllib
 import unicodedata
 from collections.abc import Mapping, MutableMapping
@@ -25,6 +27,8 @@ from streams.kafka.broker import Broker
 from streams.redis import Address
 
 PREFIX = "SHADOWSTREAM"
+KUBERNETES = re.compile(r".*(_SERVICE_HOST|_SERVICE_PORT(_\w+)?|_PORT|_PORT_\d+_\w+)")  # for a service of some name
+NEARLY = 0.85  # how alike an unknown variable must be to a known one to be taken for a slip
 
 Text = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=1)]
@@ -75,6 +79,12 @@ class Topics(Struct, frozen=True, kw_only=True):
 TOPIC_KEYS = ("requests", "predictions", "outcomes", "dead")
 
 
+class Dead(Struct, frozen=True, kw_only=True):
+    """At most `most_per_minute` dead letters are written in a minute; what is refused beyond them is summed up."""
+
+    most_per_minute: Count = 1_000
+
+
 class Serve(Struct, frozen=True, kw_only=True):
     """At most `max_batch` requests are scored in one micro-batch.
 
@@ -101,10 +111,10 @@ class Replay(Struct, frozen=True, kw_only=True):
 class Output(Struct, frozen=True, kw_only=True):
     """Where the samples of a join without a model go: `stream` leaves them in Redis, for a reader of yours.
 
-    `topic` is for `to = "topic"`; `{pipeline}` in it stands for the feed's name. The other keys are for
-    `to = "parquet"`: `path` is a folder (a relative one starts at the current directory), and a file ends after
-    `rows_per_file` or `seconds_per_file`, whichever comes first. `labels` is the type of the column `label`: by default
-    JSON text where `join.reduce` makes lists, else numbers.
+    `labels` says what an outcome's label may be, wherever samples go: by default any JSON where `join.reduce` makes
+    lists, else a number; another one is refused where it is read. `topic` is for `to = "topic"`; `{pipeline}` in it
+    stands for the feed's name. The other keys are for `to = "parquet"`: `path` is a folder (a relative one starts at
+    the current directory), and a file ends after `rows_per_file` or `seconds_per_file`, whichever comes first.
     """
 
     to: Literal["stream", "topic", "parquet"] = "stream"
@@ -113,6 +123,14 @@ class Output(Struct, frozen=True, kw_only=True):
     rows_per_file: Count = 20_000
     seconds_per_file: PositiveSeconds = 60.0
     labels: Literal["number", "json"] | None = None
+
+    def kind(self, join: JoinPolicy) -> Literal["number", "json"]:
+        """Return what labels may be."""
+        return self.labels or ("json" if join.reduce == "list" else "number")
+
+    def named(self, pipeline: str) -> str:
+        """Return the topic with the feed's name filled in."""
+        return self.topic.replace("{pipeline}", pipeline)
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -124,6 +142,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     registry: Registry = Registry()
     topics: Topics = Topics()
     join: JoinPolicy = JoinPolicy()
+    dead: Dead = Dead()
     serve: Serve = Serve()
     learn: Learn = Learn()
     replay: Replay = Replay()
@@ -145,6 +164,7 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) 
             and what would be right).
     """
     from_file = {} if path is None else _checked(_parsed(path), path)
+    _check_variables(environment)
     sections = {}
     for section, kind in SECTIONS.items():
         values = from_file.get(section, {}) | _from_environment(section, environment)
@@ -201,6 +221,19 @@ def _from_environment(section: str, environment: Mapping[str, str]) -> dict[str,
         for key, name in names.items()
         if environment.get(name)
     }
+
+
+def _check_variables(environment: Mapping[str, str]) -> None:
+    """Refuse variables that are meant for a key, but name none."""
+    known = {f"{section}_{key}".upper() for section, keys in KEYS.items() for key in keys}
+    sections = tuple(f"{section}_".upper() for section in KEYS)
+    for variable, value in environment.items():
+        prefix, _, name = variable.partition("_")
+        if not value or prefix != PREFIX or name in known or KUBERNETES.fullmatch(variable):
+            continue
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0 if name.startswith(sections) else NEARLY)
+        if near:
+            raise ConfigError(f"environment: unknown variable {variable}; did you mean {PREFIX}_{near[0]}?")
 
 
 def _typed(where: str, section: str, key: str, value: object, *, strict: bool) -> Any:

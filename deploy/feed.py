@@ -14,14 +14,16 @@ from streams.errors import ConfigError
 from streams.events import Event, Reader
 from streams.join.batch import Readers
 
+MOST_CHARS = 200  # of a name: it is a folder's, and with a word of ours a topic's and a transactional id's
+
 
 @named(ConfigError)
 @dataclass(frozen=True, kw_only=True)
 class Feed:
     """Two topics that are joined without a model; a feed.py assigns it to `feed`.
 
-    `name`: letters, digits, "-" and "_". It is part of the topics' names (`NAME.predictions`, `NAME.outcomes`,
-        `NAME.dead`; the section [topics] of the TOML file can change them) and of the keys in the store.
+    `name`: letters, digits, "-" and "_", at most 200. It is part of the topics' names (`NAME.predictions`,
+        `NAME.outcomes`, `NAME.dead`; the section [topics] of the TOML file can change them) and of the store's keys.
     `prediction`, `outcome`: functions that make an `Event` of a `Record` of these topics; `fields` makes such
         functions. An event's `body` is JSON: all that a sample should keep of a prediction, or the label of an outcome.
         A record for which they raise an error goes to the dead letters, with the error as its reason.
@@ -79,6 +81,8 @@ def check(what: object, *callables: str) -> None:
             raise ConfigError(f"{kind}.{part} must be callable, got {shown(getattr(what, part))}")
     if not (isinstance(name, str) and name.isascii() and name.replace("-", "").replace("_", "").isalnum()):
         raise ConfigError(f"{kind}.name must be letters, digits, '-' or '_', got {shown(name)}")
+    if len(name) > MOST_CHARS:
+        raise ConfigError(f"{kind}.name must have at most {MOST_CHARS} characters, got {len(name)}: {shown(name)}")
 
 
 def load(path: Path) -> Feed:

@@ -4,7 +4,8 @@
     texts.py       what the bytes of a key or header say
     errors.py      every error that a user meets, its exit code, and whether a retry helps
     hosts.py       host and port, by their grammar
-    dead.py        dead letters: what could not be read, and how it is brought back
+    offsets.py     a set of offsets, small as text
+    dead/          dead letters: what was refused, and how it is brought back
     kafka/         the Kafka adapter
     redis/         the Redis adapter: one server, Sentinels or a cluster
     formats/       readers of JSON, MessagePack, Avro and Protobuf, made from field names

@@ -7,5 +7,6 @@ report.py      the tables at its end
 join.py        what is shown of a join without a model
 audit.py       how an audit looks
 counters.py    counts, each with its meaning
+fitted.py      rows that are never cut
 dead.py        how dead letters look
 """

@@ -6,10 +6,10 @@ Owns words and layout. Does not know where the figures come from.
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from deploy.console.counters import counters
+from deploy.console.fitted import line
+from deploy.console.fitted import show as show_rows
 from deploy.console.view import day
 from deploy.operate.audit import Report
 from deploy.registry.commits import Rebuilt
@@ -22,20 +22,21 @@ from streams.join.store import Waiting
 def show(console: Console, report: Report) -> None:
     """Print an audit's report."""
     _equations(console, report.audit)
-    console.print(_partitions(report.audit), counters(report.counters))
+    _partitions(console, report.audit)
+    console.print(counters(report.counters))
     if report.waiting:
-        console.print(_waiting(report.waiting))
+        _waiting(console, report.waiting)
     if report.audit.conflicts:
         console.print(f"{report.audit.conflicts:,} predictions came again with other content: the first one counts")
     for reason, count in report.rejected.items():
-        console.print(f"rejected: {count:,} {reason}", markup=False, highlight=False)
+        line(console, f"rejected: {count:,} {reason}")
     for one in report.learning:
-        console.print(f"{_mark(one)} {_said(one)}", markup=False, highlight=False)
+        line(console, f"{_mark(one)} {_said(one)}")
     for poison in report.quarantined:
         where = f"{poison.position} of shard {poison.shard}"
-        console.print(f"quarantined: {where}: {poison.reason}: {poison.sample}", markup=False, highlight=False)
+        line(console, f"quarantined: {where}: {poison.reason}: {poison.sample}")
     for note in report.notes:
-        console.print(f"note: {note}", markup=False, highlight=False)
+        line(console, f"note: {note}")
     if report.rebuilt is not None:
         console.print(_rebuilt(report.rebuilt), markup=False, highlight=False)
     if report.verdict is not None:
@@ -48,8 +49,8 @@ def _equations(console: Console, audit: Audit) -> None:
     for where, lines in [*shards, ("all shards" if shards else "the join", audit.total)]:
         console.print(f"{where}:", style="bold", highlight=False)
         for one in lines:
-            console.print(f"  {_mark(one)} {_said(one)}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"seq: {TERMS['seq']}; the table below says what the others count", highlight=False)
+            line(console, f"  {_mark(one)} {_said(one)}")
+    line(console, f"seq: {TERMS['seq']}; the table below says what the others count")
 
 
 def _said(equation: Equation) -> str:
@@ -57,25 +58,28 @@ def _said(equation: Equation) -> str:
     return equation.numbers + off
 
 
-def _partitions(audit: Audit) -> Table:
+def _partitions(console: Console, audit: Audit) -> None:
     columns = tuple(PARTITION_COUNTERS)
-    table = Table("partition", *columns, "next - start = the sum")
-    for one in audit.partitions:
-        holds = f"{_mark(one.equation)} {one.equation.difference:,}" if one.equation else "moving"
-        table.add_row(escape(one.tp), *(f"{getattr(one, column):,}" for column in columns), holds)
-    return table
+    cells = [
+        (one.tp, *(f"{getattr(one, column):,}" for column in columns), _holds(one.equation)) for one in audit.partitions
+    ]
+    show_rows(console, ("partition", *columns, "next - start = the sum"), cells, text=("next - start = the sum",))
 
 
-def _waiting(waiting: Sequence[Waiting]) -> Table:
-    table = Table("window closes", "id", "what waits", title="waiting, oldest first")
-    for one in waiting:
-        table.add_row(day(one.deadline_ms), escape(one.id), one.state)
-    return table
+def _holds(equation: Equation | None) -> str:
+    return f"{_mark(equation)} {equation.difference:,}" if equation else "moving"
+
+
+def _waiting(console: Console, waiting: Sequence[Waiting]) -> None:
+    cells = [(one.id, day(one.deadline_ms), one.state) for one in waiting]
+    show_rows(
+        console, ("id", "window closes", "what waits"), cells, text=("what waits",), title="waiting, oldest first"
+    )
 
 
 def _verdict(console: Console, verdict: Verdict) -> None:
     for gap in verdict.removed:
-        console.print(f"retention has removed {gap}; the rest was compared", markup=False)
+        line(console, f"retention has removed {gap}; the rest was compared")
     explained = sum(verdict.explained.values())
     console.print(
         f"joined again: {verdict.ids:,} ids, {verdict.agreed:,} agree, {explained:,} differ for a known reason, "
@@ -84,10 +88,9 @@ def _verdict(console: Console, verdict: Verdict) -> None:
     for reason, count in sorted(verdict.explained.items()):
         console.print(f"  {reason}: {count:,}")
     if verdict.differences:
-        table = Table("id", "joined again", "emitted", title=f"the first {len(verdict.differences)} differences")
-        for one in verdict.differences:
-            table.add_row(escape(one.id), escape(one.here), escape(one.there))
-        console.print(table)
+        cells = [(one.id, one.here, one.there) for one in verdict.differences]
+        title = f"the first {len(verdict.differences)} differences"
+        show_rows(console, ("id", "joined again", "emitted"), cells, text=("joined again", "emitted"), title=title)
 
 
 def _rebuilt(rebuilt: Rebuilt) -> str:

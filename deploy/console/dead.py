@@ -5,62 +5,55 @@ Owns words and layout. Does not know where the letters are.
 
 import msgspec
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Column, Table
 
-from deploy.operate.dead import Listing, Replayed, row
+from deploy.console.fitted import line, show
+from deploy.operate.dead import Listing, Replayed, Row, row
 from streams.dead import Refusal
 
 ROW_BYTES = 16  # of a value shown in hex, a line
 
 
+COLUMNS = ("position", "reason", "positions", "event time", "bytes", "refused at", "copies", "replayed")
+
+
 def show_list(console: Console, listing: Listing) -> None:
     """Print how many records could not be read, by reason, and the newest of them."""
-    if not listing.positions:
+    if not listing.letters:
         console.print("no dead letters: every record could be read")
         return
-    console.print(_reasons(listing), _rows(listing))
+    title = f"{listing.letters:,} dead letters"
+    if listing.positions != listing.letters:
+        title += f" of {listing.positions:,} positions"
+    reasons = [(reason, f"{count:,}") for reason, count in listing.reasons.items()]
+    show(console, ("reason", "positions"), reasons, text=("reason",), title=title)
+    show(console, COLUMNS, [_cells(one) for one in listing.rows], text=("reason",))
 
 
 def show_one(console: Console, at: Refusal) -> None:
     """Print all that is kept of one record that could not be read."""
     for key, value in msgspec.structs.asdict(row(at)).items():
-        _line(console, f"{key}: {value}")
+        line(console, f"{key}: {value}")
+    if at.letter.offsets is not None:
+        line(console, "a letter sums it up: its bytes are in its topic alone, while that keeps them")
     if (record := at.letter.record) is not None:
-        _line(console, f"key: {record.key!r}")
+        line(console, f"key: {record.key!r}")
         for name, header in record.headers:
-            _line(console, f"header {name}: {header!r}")
-        _line(console, "value, the first part:" if at.letter.cut else "value:")
-        _line(console, _text(record.value or b""))
+            line(console, f"header {name}: {header!r}")
+        line(console, "value, the first part:" if at.letter.cut else "value:")
+        line(console, _text(record.value or b""))
 
 
 def show_replayed(console: Console, replayed: Replayed) -> None:
     """Print how many records were published again, and why others were not."""
     done, refused = len(replayed.done), len(replayed.refused)
-    _line(console, f"{done} published again now, {replayed.before} earlier; {refused} cannot be published again")
+    line(console, f"{done} published again now, {replayed.before} earlier; {refused} cannot be published again")
     for position, why in replayed.refused:
-        _line(console, f"{position}: {why}")
+        line(console, f"{position}: {why}")
 
 
-def _line(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _reasons(listing: Listing) -> Table:
-    table = Table("reason", "positions", title=f"{listing.positions:,} dead letters")
-    for reason, count in listing.reasons.items():
-        table.add_row(escape(reason), f"{count:,}")
-    return table
-
-
-def _rows(listing: Listing) -> Table:
-    position = Column("position", overflow="fold")  # whole, however narrow the terminal: `dead show` takes it
-    table = Table(position, "reason", "event time", "bytes", "refused at", "copies", "replayed")
-    for one in listing.rows:
-        size = "-" if one.bytes < 0 else f"{one.bytes:,}"
-        replayed = "✓" if one.replayed else ""
-        table.add_row(escape(one.position), escape(one.reason), one.t, size, one.at, str(one.copies), replayed)
-    return table
+def _cells(one: Row) -> list[str]:
+    many, size = f"{one.count:,}" if one.count > 1 else "", f"{one.bytes:,}" if one.bytes >= 0 else "-"
+    return [one.position, one.reason, many, one.t, size, one.at, str(one.copies), "✓" if one.replayed else ""]
 
 
 def _text(value: bytes) -> str:

@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy import contradictions
 from deploy.config import Settings
 from deploy.embedded.services import Addresses, embedded_addresses, with_embedded
 from deploy.feed import Feed, load
@@ -70,7 +71,7 @@ class Attached:
 
     def samples(self, shard: int) -> Tp:
         """Return the partition of the samples' topic that a shard is written to."""
-        return Tp(self.settings.output.topic.replace("{pipeline}", self.feed.name), shard)
+        return Tp(self.settings.output.named(self.feed.name), shard)
 
     def source(self, tps: Sequence[Tp]) -> "closing[Source]":
         """Return a source of these partitions for a `with`, which closes it."""
@@ -86,6 +87,7 @@ def attach(path: Path, settings: Settings) -> Iterator[Attached]:
         Unreachable: a service does not answer; the text says so where it was embedded in a run that has ended.
     """
     feed = load(path)
+    contradictions.check(settings, feed.name)
     folder = Path(settings.registry.path).resolve() / feed.name
     embedded = embedded_addresses(folder)
     settings = with_embedded(settings, embedded)

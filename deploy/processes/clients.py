@@ -5,9 +5,11 @@ Imports no model: the workers of a join without one use it, too.
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from deploy.config import Settings
 from deploy.feed import Feed
+from streams.join.fits import MOST_BYTES, Takes
 from streams.join.joiner import Joiner
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp
@@ -37,9 +39,26 @@ class Clients:
         self.stack.callback(store.close)
         return store
 
-    def joiner(self, feed: Feed, tps: Sequence[Tp], store: Store) -> Joiner:
-        """Return a joiner of these partitions."""
-        readers = feed.readers(self._settings.topics.named(feed.name))
-        joiner = Joiner(feed.name, self._settings.join, self.source(tps), store, self.sink(), readers)
+    def joiner(self, feed: Feed, tps: Sequence[Tp], store: Store, *, learns: bool = False) -> Joiner:
+        """Return a joiner of these partitions; with `learns` its samples go to a learner, else to an output."""
+        settings, sink = self._settings, self.sink()
+        takes = Takes(content_bytes=_store_bytes(store)) if learns else self._takes(feed.name, sink, store)
+        readers = replace(feed.readers(settings.topics.named(feed.name)), takes=takes)
+        most = max(1, settings.dead.most_per_minute // settings.join.joiners)
+        source = self.source(tps)
+        joiner = Joiner(feed.name, settings.join, source, store, sink, readers, letters_per_minute=most)
         self.stack.callback(joiner.close)
         return joiner
+
+    def _takes(self, feed: str, sink: Sink, store: Store) -> Takes:
+        """Return what the feed's output takes: the labels of its settings, and samples that its topic takes."""
+        output, join = self._settings.output, self._settings.join
+        numbers = "output.labels = 'number'" if output.kind(join) == "number" else ""
+        labels = join.most_outcomes if join.reduce == "list" else 1
+        most = sink.limit_bytes(output.named(feed)) if output.to == "topic" else MOST_BYTES
+        return Takes.within(min(most, _store_bytes(store)), numbers=numbers, labels=labels)
+
+
+def _store_bytes(store: Store) -> int:
+    """Return how large an event may be for the store."""
+    return min(MOST_BYTES, (store.message_bytes() or MOST_BYTES * 2) // 2)

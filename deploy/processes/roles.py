@@ -72,7 +72,7 @@ def _server(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
     for tp, offset in source.committed().items():
         source.seek(tp, offset)
     to = Answers(topics.predictions, counts[topics.predictions], clients.sink())
-    dead = DeadLetters(clients.sink(), topics.dead)
+    dead = DeadLetters(clients.sink(), topics.dead, plan.settings.dead.most_per_minute)
     champion = Served(registry, pipeline.model, engines=plan.settings.serve.engines)
     return ServerRole(pipeline, champion, source, to, dead, clients.store(), plan.settings.serve.max_batch)
 
@@ -81,7 +81,7 @@ def _joiner(clients: Clients, plan: Plan, pipeline: Pipeline, number: int) -> Ro
     store = clients.store()
     tps = [Tp(*tp) for tp in store.partitions(pipeline.name)]
     mine = [tp for tp in tps if tp.partition % plan.settings.join.joiners == number]
-    return clients.joiner(pipeline.as_feed(), mine, store)
+    return clients.joiner(pipeline.as_feed(), mine, store, learns=True)
 
 
 def _learner(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:

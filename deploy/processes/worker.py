@@ -74,11 +74,11 @@ def outputs(name: str, settings: Settings, stack: ExitStack) -> list[Output]:
     target = Target(
         feed=name,
         shards=join.shards,
-        topic=to.topic.replace("{pipeline}", name),
+        topic=to.named(name),
         path=to.path,
         rows_per_file=to.rows_per_file,
         seconds_per_file=to.seconds_per_file,
-        labels=to.labels or ("json" if join.reduce == "list" else "number"),
+        labels=to.kind(join),
     )
     connect: Callable[[Target, Broker, ExitStack], list[Output]] = import_module(f"streams.outputs.{to.to}").connect
     return connect(target, settings.kafka, stack)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from deploy import contradictions
 from deploy.config import Settings
 from deploy.embedded.services import Services, provided
 from deploy.feed import load
@@ -47,6 +48,7 @@ def joining(
         HistoryChanged: the output holds no sample where the store's streams begin.
     """
     began_s, feed = time.monotonic(), load(path).name
+    contradictions.check(settings, feed)
     folder = Path(settings.registry.path).resolve() / feed
     with (
         claimed(feed, folder, settings, say, take_over=take_over) as claim,
@@ -83,12 +85,12 @@ def joining(
 
 def _partitions(feed: str, settings: Settings, store: Store, say: Say) -> Partitions:
     """Create topics and shards; a topic of samples must have a partition for each shard."""
-    samples, shards = settings.output.topic.replace("{pipeline}", feed), settings.join.shards
+    samples, shards = settings.output.named(feed), settings.join.shards
     others = {samples: shards} if settings.output.to == "topic" else {}
     made = begin(feed, settings, store, say, others)
     if others and made.counts[samples] != shards:
         have = f"the topic {samples!r} of the samples has {made.counts[samples]} partitions"
-        raise ConfigError(f"{have}, but each of the {shards} shards needs one; set output.topic to another")
+        raise ConfigError(f"{have}, but each of the {shards} of join.shards needs one; set output.topic to another")
     return made
 
 
@@ -104,7 +106,7 @@ def _check_outputs(feed: str, settings: Settings, store: Store, say: Say, *, bac
 
 def _works(path: Path, settings: Settings, partitions: Partitions, fetch_wait_ms: int) -> list[Work]:
     """Share the partitions out; those of one number, of both topics, go to the same joiner."""
-    joiners = min(settings.join.joiners, partitions.most)
+    joiners = settings.join.joiners
     roles = [JOINER] * joiners + [WRITER] * (settings.output.to != "stream")
     return [
         Work(

@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 from types import TracebackType
 from typing import Self
 
+from deploy import contradictions
 from deploy.config import Settings
 from streams.errors import ShadowstreamError
 from streams.join.store import Store
@@ -83,7 +84,8 @@ def begin(
     `restored` has, for each shard that the store has lost, the position after which it goes on.
 
     Raises:
-        ConfigError: a topic's retention or compaction may remove records before they are read.
+        ConfigError: settings contradict what broker or store take, or a topic's retention or compaction may remove
+            records before they are read.
         StoreRefused: the feed has read partitions that do not exist, has another number of shards, or belongs to
             another cluster.
         LogReplaced: a topic was deleted and created again.
@@ -91,8 +93,13 @@ def begin(
     topics, join = settings.topics.named(feed), settings.join
     joined = (topics.predictions, topics.outcomes)
     counts = ensure_topics(settings.kafka, dict.fromkeys((*joined, topics.dead), topics.partitions) | dict(others))
-    policies = topic_settings(settings.kafka, joined)
-    warnings = check(policies, window_s=join.window_s, keep_s=join.keep_s, slack_s=join.slack_s, align_s=join.align_s)
+    policies = topic_settings(settings.kafka, counts)
+    ours = (*others, topics.dead, *(joined[:1] if topics.requests in others else ()))
+    limits = {topic: policies[topic].record_bytes for topic in ours}
+    most = max(counts[topic] for topic in joined)
+    contradictions.check_limits(settings, feed, limits, store.message_bytes(), most)
+    kept = {topic: policies[topic] for topic in joined}
+    warnings = check(kept, window_s=join.window_s, keep_s=join.keep_s, slack_s=join.slack_s, align_s=join.align_s)
     for warning in warnings:
         say(f"warning: {warning}")
     store.check()

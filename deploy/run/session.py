@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import torch
 
+from deploy import contradictions
 from deploy.config import Settings, set_ray_aside
 from deploy.embedded.services import Services, provided
 from deploy.engine import load as load_engine
@@ -38,7 +39,6 @@ from deploy.run.stall import until
 from deploy.run.summary import BATCHES, Balance, Published, Speeds, refused_requests, speeds
 from learners.online.batches import Inputs
 from streams.errors import ConfigError, Unreachable
-from streams.join.policy import JoinPolicy
 from streams.join.store import Store
 from streams.kafka import Sink
 from streams.outputs.samples import number
@@ -66,7 +66,9 @@ def running(
         StoreRefused: the store holds another feed of this name, or must not be used.
     """
     began_s, pipeline = time.monotonic(), load(path)
-    _check(pipeline, settings.join, replay=replay)
+    if replay and pipeline.feed is None:
+        raise ConfigError(f"pipeline {pipeline.name!r} has no recorded feed to replay; set Pipeline(feed=...)")
+    contradictions.check(settings, pipeline.name, learns=True, every_days=pipeline.promotion.every_days)
     rehearse(pipeline)
     torch.set_num_threads(1)  # the networks are small, and the actors take the cores
     folder = Path(settings.registry.path).resolve() / pipeline.name
@@ -120,17 +122,6 @@ def first_version(pipeline: Pipeline, registry: Registry, say: Say, *, engines: 
     bootstrap(pipeline, registry, engines=engines)
 
 
-def _check(pipeline: Pipeline, join: JoinPolicy, *, replay: bool) -> None:
-    """Refuse what the parts cannot do together."""
-    if replay and pipeline.feed is None:
-        raise ConfigError(f"pipeline {pipeline.name!r} has no recorded feed to replay; set Pipeline(feed=...)")
-    if join.absent == "negative" or join.reduce == "list":
-        raise ConfigError(
-            "join.absent = 'negative' and join.reduce = 'list' are for `shadowstream join` alone: the learner "
-            "takes final labels that are numbers"
-        )
-
-
 def _partitions(feed: str, settings: Settings, store: Store, registry: Registry, say: Say) -> Partitions:
     """Create topics and shards; a shard that the store has lost goes on after what was learned of it."""
     topics, join = settings.topics.named(feed), settings.join
@@ -140,13 +131,7 @@ def _partitions(feed: str, settings: Settings, store: Store, registry: Registry,
             f"the store has lost shard {shard}: rebuilt from {number(position):,} committed samples, "
             "and the log is joined again from its start"
         )
-    made = begin(feed, settings, store, say, {topics.requests: topics.partitions}, restored)
-    if join.joiners > made.most:
-        raise ConfigError(
-            f"join.joiners = {join.joiners}, but predictions and outcomes have {made.most} partitions at most, and "
-            "each has one joiner; topics.partitions sets the number for new topics"
-        )
-    return made
+    return begin(feed, settings, store, say, {topics.requests: topics.partitions}, restored)
 
 
 @dataclass(kw_only=True)

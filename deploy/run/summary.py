@@ -161,9 +161,8 @@ def summarize(
 def refused_requests(broker: Broker, topics: Topics) -> int:
     """Count the requests that have a dead letter, each once: a server that restarts may write its letter again."""
     with closing(Source(broker, [Tp(topics.dead, 0)])) as source:
-        letters = [one.letter for one in refusals(records(source)).values()]
-    refused = [letter for letter in letters if letter.tp.topic == topics.requests]
-    return len({(letter.tp, offset) for letter in refused for offset in range(letter.start, letter.end)})
+        refused = refusals(records(source)).values()
+    return sum(one.positions for one in refused if one.letter.tp.topic == topics.requests)
 
 
 def speeds(version: int, served: Running, plain: nn.Module, inputs: Inputs) -> Speeds:

@@ -19,11 +19,13 @@ from deploy.serving.champion import Served
 from streams.dead import DeadLetters, Letter, reason_of
 from streams.errors import ConfigError, MalformedEvent, Skipped
 from streams.events import Prediction, Record, Request, encode, why_no_time
+from streams.join.fits import FRAME_BYTES, ID_BYTES, ID_COST, id_fault
 from streams.join.store import Store
 from streams.kafka import Polled, Sink, Source, Tp
 from streams.kafka.records import tp_name
 
-MOST_BYTES = 900_000  # of a request's features: brokers take records of up to 1 MB by default
+NUMBER_BYTES = 25  # of an output or an intercept in a prediction
+HOLD_S = 1.0  # how long the positions of refused requests may wait for the letter that sums them up
 COMMIT_EVERY_S = 1.0  # offsets may lag: a request that is served twice has the same id, and the join drops the second
 
 
@@ -47,14 +49,17 @@ class ServerRole:
         self._encoder = pipeline.encoder()
         self._note = ServerNote({}, {}, champion.record.number, 0)
         self._committed_at = time.monotonic()
+        self._held: dict[Tp, str] = {}
+        self._ends: dict[Tp, int] = {}
+        self._most_bytes = _most_bytes(to, pipeline.task.outputs)
 
     def step(self, block_ms: int) -> bool:
         """Serve the requests that have come; return whether there were any."""
         polled = self._source.poll(block_ms, self._max_batch)
         swapped = self._champion.refresh()
-        if not polled and not swapped:
+        if not (polled or swapped or self._held):
             return False
-        served = self._serve(polled) if polled else 0
+        served = self._serve(polled)
         ends = {tp_name(tp): end for tp, end in self._to.sink.flush().items() if tp.topic == self._to.topic}
         requests = {tp_name(p.tp): p.end for p in polled}
         note = self._note
@@ -65,33 +70,48 @@ class ServerRole:
             note.served + served,
             self._champion.engines,
         )
-        self._store.put(self._pipeline.name, SERVER.entry(self._note))
-        if time.monotonic() - self._committed_at > COMMIT_EVERY_S:
-            self._source.commit({p.tp: p.end for p in polled})
-            self._committed_at = time.monotonic()
+        self._ends |= {p.tp: p.end for p in polled}
+        if not self._held:
+            self._remember()
         return bool(polled)
+
+    def _remember(self) -> None:
+        """Note what was served, and commit the requests' positions: every one is answered or has a letter."""
+        self._store.put(self._pipeline.name, SERVER.entry(self._note))
+        if self._ends and time.monotonic() - self._committed_at > COMMIT_EVERY_S:
+            self._source.commit(self._ends)
+            self._ends = {}
+            self._committed_at = time.monotonic()
 
     def _serve(self, polled: list[Polled]) -> int:
         asked: list[tuple[int, Request]] = []
         rows: list[Any] = []
-        letters = [Letter(p.tp, start, end, reason, None) for p in polled for start, end, reason in p.rejected]
+        letters = {p.tp: [Letter(p.tp, start, end, reason, None) for start, end, reason in p.rejected] for p in polled}
         for part in polled:
             for record in part.records:
                 try:
-                    request = _bounded(record, Request(*self._pipeline.request(record)))
+                    request = _bounded(record, Request(*self._pipeline.request(record)), self._most_bytes)
                     rows.append(self._encoder.decode(request.features))
                 except Skipped:
                     continue
                 except Exception as wrong:  # noqa: BLE001 a user's reader may raise anything; the record is kept
-                    letters.append(Letter(part.tp, record.offset, record.offset + 1, reason_of(wrong), record))
+                    letter = Letter(part.tp, record.offset, record.offset + 1, reason_of(wrong), record)
+                    letters[part.tp].append(letter)
                 else:
                     asked.append((part.tp.partition, request))
-        if letters:
-            self._dead.put(letters)
-            self._dead.flush()
+        self._write(letters)
         if asked:
             self._answer(asked, rows)
         return len(asked)
+
+    def _write(self, letters: dict[Tp, list[Letter]]) -> None:
+        """Have letters acknowledged, as far as their limit goes; the rest is held, with the positions after it."""
+        for tp in letters.keys() | self._held.keys():
+            held = self._dead.limited(tp, letters.get(tp, []), self._held.pop(tp, ""), HOLD_S)
+            if held:
+                self._held[tp] = held
+        if self._dead.queued:
+            self._dead.flush()
 
     def _answer(self, asked: list[tuple[int, Request]], rows: list[Any]) -> None:
         outputs = self._outputs(rows)
@@ -121,14 +141,33 @@ class ServerRole:
         return note.learned, note.intercept
 
 
-def _bounded(record: Record, request: Request) -> Request:
+def _most_bytes(to: Answers, outputs: int) -> int:
+    """Return how large a request's features and id may be for its prediction to fit into a record of the topic.
+
+    Raises:
+        ConfigError: not even the numbers of a prediction fit.
+    """
+    limit = to.sink.limit_bytes(to.topic)
+    most = limit - FRAME_BYTES - 2 * NUMBER_BYTES * outputs
+    if most < ID_COST * ID_BYTES:
+        raise ConfigError(
+            f"a prediction of {outputs} outputs does not fit into a record of topic {to.topic!r}, which has {limit} "
+            "bytes at most; raise the topic's max.message.bytes and kafka.max_request_bytes"
+        )
+    return most
+
+
+def _bounded(record: Record, request: Request, most_bytes: int) -> Request:
     """Return the request.
 
     Raises:
-        MalformedEvent: its prediction would be larger than the records that a broker takes, or it has no time.
+        MalformedEvent: its id or its features are larger than the join, or a record of its prediction, takes, or it has
+            no time.
     """
-    if len(request.features) > MOST_BYTES:
-        raise MalformedEvent(f"features of {len(request.features):,} bytes; at most {MOST_BYTES:,} are served")
+    if not 0 < (length := len(request.id.encode())) <= ID_BYTES:
+        raise MalformedEvent(id_fault(length))
+    if (size := len(request.features)) + ID_COST * length > most_bytes:
+        raise MalformedEvent(f"features of {size:,} bytes; at most {most_bytes - ID_COST * length:,} are served")
     if request.t_ms < 0:
         raise MalformedEvent(why_no_time(record, request.t_ms))
     return request

@@ -6,7 +6,7 @@ may have risen while the partition was silent. Does not know what events become.
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from itertools import accumulate
 from operator import attrgetter
@@ -177,14 +177,14 @@ def _lifts(leads: list[_Lead], heard: Mapping[str, list[_Heard]]) -> Iterator[tu
 
 
 def read_log(
-    source: Source, readers: Readers, rules: Rules, ranges: Mapping[Tp, tuple[int, int]], refused: Collection[str]
+    source: Source, readers: Readers, rules: Rules, ranges: Mapping[Tp, tuple[int, int]], refused: Container[str]
 ) -> Iterator[LogEvent | Unreadable]:
     """Read the ranges of the log again; `refused` are the positions, "topic/partition/offset", with dead letters."""
     for polled in scan(source, ranges):
         yield from _events(decode(polled, readers, 1, rules, LAST_TIME_MS), refused)
 
 
-def _events(batch: Batch, refused: Collection[str]) -> Iterator[LogEvent | Unreadable]:
+def _events(batch: Batch, refused: Container[str]) -> Iterator[LogEvent | Unreadable]:
     tp = batch.polled.tp
     for letter in batch.letters:
         position = f"{tp.topic}/{tp.partition}/{letter.start}"

@@ -2,6 +2,7 @@
 
 policy.py      what is emitted when, windows, bounds and batch sizes
 batch.py       records become events and dead letters
+fits.py      what of an event the samples' reader cannot take
 step.py        what goes into a step and what comes back, as types
 join.lua       the step itself: one atomic script in the store
 create.lua     creates a shard

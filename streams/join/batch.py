@@ -13,29 +13,34 @@ from zlib import crc32
 from streams.dead import Letter, reason_of
 from streams.errors import ConfigError, MalformedEvent, Skipped, Unreachable
 from streams.events import Event, Reader, Record, why_no_time
+from streams.join.fits import ID_BYTES, Takes, check_content, check_summable, id_fault, whole
 from streams.join.step import Move, Rules, Step, outcome_entry, prediction_entry, recent
 from streams.kafka import Polled, crc
 from streams.kafka.records import tp_name
 
-ID_BYTES = 512  # the store keeps an id up to four times
-MOST_SUMMED = 1e300
+CHECKED = "content_is_json"  # attribute of a reader whose bodies need no check: each is one JSON value
+ANYTHING = Takes()
 LAST_TIME_MS = 1 << 50  # the year 37648; sums of times stay exact in Lua's doubles
 
 
 @dataclass(frozen=True, kw_only=True)
 class Readers:
-    """The join's topics, and how a record of the first two becomes an event."""
+    """The join's topics, how a record of the first two becomes an event, and what the samples' reader takes of it."""
 
     predictions: str
     outcomes: str
     dead_letters: str
     prediction: Reader[Event]
     outcome: Reader[Event]
+    takes: Takes = ANYTHING
 
 
 @dataclass
 class Batch:
-    """One partition's polled range, decoded; the lists have one element per event."""
+    """One partition's polled range, decoded; the lists have one element per event.
+
+    `held` is what shard 0 is to hold of refused positions, None if that does not change.
+    """
 
     polled: Polled
     outcomes: bool
@@ -47,6 +52,7 @@ class Batch:
     items: list[str] = field(default_factory=list)
     bodies: list[str] = field(default_factory=list)
     ahead: list[int] = field(default_factory=list)  # offsets of what was dated too far ahead
+    held: str | None = None
 
     @cached_property
     def recent(self) -> list[int]:
@@ -68,18 +74,27 @@ def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_m
     letters = [Letter(tp, *rejected, None) for rejected in polled.rejected]
     batch = Batch(polled, outcomes, letters)
     make, span = (outcome_entry, rules.window_ms + rules.keep_ms) if outcomes else (prediction_entry, rules.window_ms)
-    latest_ms, summed = min(latest_ms, LAST_TIME_MS), outcomes and rules.reduce == "sum"
+    latest_ms, takes, summed = min(latest_ms, LAST_TIME_MS), readers.takes, outcomes and rules.reduce == "sum"
+    unchecked = not (outcomes or getattr(read, CHECKED, False))
     for record in polled.records:
         try:
             key, t_ms, body = read(record)
+            if type(t_ms) is not int:
+                t_ms = whole(t_ms)
             bytes_ = key.encode()
-            if not (0 < len(bytes_) <= ID_BYTES and 0 <= t_ms <= latest_ms):
+            if not (bytes_ and len(bytes_) <= ID_BYTES and 0 <= t_ms <= latest_ms):
                 if latest_ms < t_ms <= LAST_TIME_MS:
                     batch.ahead.append(record.offset)
                 raise MalformedEvent(_why_refused(record, len(bytes_), t_ms, latest_ms))
+            if outcomes:
+                if summed:
+                    check_summable(body)
+                takes.label(body)
+            else:
+                takes.content(key, body)
+                if unchecked:
+                    check_content(body)
             content = body.decode()
-            if summed:
-                _check_summable(content)
             item, text = make(key, t_ms, content, span)
         except (Unreachable, ConfigError):
             raise
@@ -97,19 +112,9 @@ def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_m
     return batch
 
 
-def _check_summable(label: str) -> None:
-    try:
-        summable = abs(float(label)) <= MOST_SUMMED
-    except ValueError:
-        summable = False
-    if not summable:
-        most = f"{MOST_SUMMED:g}"
-        raise MalformedEvent(f"join.reduce = 'sum' needs labels that are numbers up to {most}, not {label[:80]}")
-
-
 def _why_refused(record: Record, length: int, t_ms: int, latest_ms: int) -> str:
     if not 0 < length <= ID_BYTES:
-        return f"an id has 1 to {ID_BYTES} bytes, this one {length}"
+        return id_fault(length)
     if 0 <= t_ms <= LAST_TIME_MS:
         return f"time {t_ms} ms is too far ahead; the latest accepted now is {latest_ms}"
     return why_no_time(record, t_ms)
@@ -170,4 +175,5 @@ def _move(shard: int, batch: Batch, start: int) -> Move:
         move.rejected = sum(max(0, letter.end - max(letter.start, start)) for letter in batch.letters)
         move.holes = polled.end - start - seen - move.rejected
         move.ahead = len(batch.ahead) - bisect_left(batch.ahead, start)
+        move.held = batch.held
     return move

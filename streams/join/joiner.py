@@ -7,10 +7,11 @@ the client libraries nor what a step does inside.
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from streams.dead import DeadLetters
+from streams.dead.letters import Letter
+from streams.dead.limit import QUIET_S, SUM_S, UNLIMITED, DeadLetters
 from streams.errors import LogReplaced, LostRange, StoreWentBack
 from streams.join.batch import Batch, Readers, cut, decode, fill
 from streams.join.policy import JoinPolicy
@@ -41,9 +42,11 @@ class Joiner:
         sink: Sink,
         readers: Readers,
         clock: Callable[[], float] = time.monotonic,
+        letters_per_minute: int = UNLIMITED,
     ) -> None:
         self._feed, self._policy, self._readers, self._clock = feed, policy, readers, clock
-        self._source, self._store, self._dead = source, store, DeadLetters(sink, readers.dead_letters)
+        self._source, self._store = source, store
+        self._dead = DeadLetters(sink, readers.dead_letters, letters_per_minute, clock=clock)
         self._rules = Rules.of(policy)
         self._heard = dict.fromkeys(source.tps, clock())
         self._paused: set[Tp] = set()
@@ -90,9 +93,9 @@ class Joiner:
 
     def _apply(self, batches: list[Batch]) -> None:
         self._settle()
-        if letters := [letter for batch in batches for letter in batch.letters]:
-            self._dead.put(letters)
-            self._written = self._threads.submit(self._dead.flush)
+        for batch in batches:
+            batch.held = self._held(batch.polled.tp, batch.letters)
+        self._flush()
         for batch in batches:
             if self._target(batch.polled.tp) < batch.polled.start:  # the store went back
                 self._seek(batch.polled.tp)
@@ -109,8 +112,32 @@ class Joiner:
         self._settle()
         for shard in range(self._policy.shards):
             step = self._blank()
-            step.moves = self._claims(shard, set())
+            step.moves = self._claims(shard, set()) + (self._summed() if shard == 0 else [])
             self._send(shard, step)
+
+    def _held(self, tp: Tp, letters: Sequence[Letter], wait_s: float = SUM_S) -> str | None:
+        """Queue letters as far as the limit goes; return what shard 0 must hold of the rest, None if that is as it was.
+
+        What shard 0 has passed is in a letter, or held by it.
+        """
+        at = self._partition(0, tp)
+        held = self._dead.limited(tp, [one for one in letters if one.end > at.next], at.held, wait_s)
+        return held if held != at.held else None
+
+    def _summed(self) -> list[Move]:
+        """Have what was held for long enough summed up; return the moves that hold it no more."""
+        moves, wait_s = [], 0.0 if self._shards[0].ending else QUIET_S
+        for tp in self._source.tps:
+            if self._held(tp, [], wait_s) is not None:
+                at = self._partition(0, tp).next
+                moves.append(Move(tp_name(tp), at, at, held=""))
+        self._flush()
+        return moves
+
+    def _flush(self) -> None:
+        """Have the broker acknowledge the letters that are queued, while the next batch is read."""
+        if self._dead.queued:
+            self._written = self._threads.submit(self._dead.flush)
 
     def _claims(self, shard: int, moved: set[Tp]) -> list[Move]:
         """Claim what the broker has just confirmed: silence for `idle_s`, or the end of a feed that has ended."""

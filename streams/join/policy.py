@@ -11,7 +11,7 @@ MOST_SHARDS = 16_384
 
 
 class JoinPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The join's settings; `shards` is fixed when the feed is created.
+    """The join's settings; `shards` is fixed when the feed is created. Each key by itself is checked here.
 
     An outcome is on time if its own time is at most the prediction's plus `window_s`. When a window closes without one,
     `absent` says what that means: nothing (the prediction is counted as unlabelled), or the label `negative_label`,
@@ -50,10 +50,6 @@ class JoinPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         for name in ("keep_s", "slack_s", "max_ahead_s", "idle_s", "align_s"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"join.{name} must not be negative, got {getattr(self, name)}")
-        if self.late == "correct" and self.absent != "negative":
-            raise ConfigError("join.late = 'correct' needs join.absent = 'negative': there is nothing else to correct")
-        if self.reduce != "first" and not self.at_close:
-            raise ConfigError(f"join.reduce = {self.reduce!r} needs join.emit = 'at_close': at_once takes the first")
 
     @property
     def at_close(self) -> bool:

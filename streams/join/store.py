@@ -5,10 +5,11 @@ Owns keys and commands. `streams/redis` owns the connection; `join.lua` owns wha
 
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from streams.errors import HistoryChanged, StoreRefused, TopicGone
+from streams.errors import HistoryChanged, ShadowstreamError, StoreRefused, TopicGone
 from streams.join.owner import CLUSTER, TOPIC, check_same, words
 from streams.join.step import COUNTERS, PartitionState, ShardState, Step, pack, unpack
 from streams.kafka.records import tp_name
@@ -68,6 +69,12 @@ class Store:
         for node, policy in policies.items():
             if policy != "noeviction":
                 raise StoreRefused(f"{node}: maxmemory-policy is {policy}; it must be noeviction, or samples are lost")
+
+    def message_bytes(self) -> int | None:
+        """Ask for the largest message that the store takes; None where it does not say, or not to us."""
+        with suppress(ShadowstreamError), self._answering():
+            return self._client.message_bytes()
+        return None
 
     def create(
         self,

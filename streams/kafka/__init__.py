@@ -14,6 +14,7 @@
     faults.py      the client's errors as ours
     diagnosis.py   asks a port by hand why no client can connect
     internals.py   the client's private parts, and the versions that have them
+    names.py       Kafka's rule for the names of topics
     records.py     partitions and polled records as the rest of the project sees them
 
 Nothing outside this folder imports kafka-python. Owns the consumers and producers, their settings and the mapping of

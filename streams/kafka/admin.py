@@ -12,10 +12,11 @@ from kafka import KafkaAdminClient
 from kafka import errors as client
 from kafka.admin import ConfigResource
 
-from streams.errors import ShadowstreamError
+from streams.errors import ConfigError, ShadowstreamError
 from streams.kafka.broker import Broker, broker
 from streams.kafka.connection import ANSWER_MS, settings
 from streams.kafka.faults import Access, connecting, mapped
+from streams.kafka.names import fault
 from streams.kafka.retention import TopicSettings
 
 FOREVER = {"retention.ms": "-1", "retention.bytes": "-1"}
@@ -24,23 +25,40 @@ FOREVER = {"retention.ms": "-1", "retention.bytes": "-1"}
 def ensure_topics(at: Broker | str, names: Mapping[str, int]) -> dict[str, int]:
     """Create the topics (name → partitions) that do not exist, with unlimited retention; return each one's partitions.
 
+    They take records of `max_request_bytes`, if that is set.
+
     Raises:
+        ConfigError: Kafka has no topics of such a name, or takes it for that of a topic that exists.
         BrokerUnreachable: nothing answers at the address.
         BrokerRefused: it refuses the login, or to create or show a topic.
     """
     access = Access(broker(at), "Create", names)
     with administering(access) as admin:
         existing = set(admin.list_topics())
+        largest = {"max.message.bytes": str(access.broker.max_request_bytes)} if access.broker.max_request_bytes else {}
         wanted = {
-            name: {"num_partitions": n, "replication_factor": -1, "configs": FOREVER}
+            name: {"num_partitions": n, "replication_factor": -1, "configs": FOREVER | largest}
             for name, n in names.items()
             if name not in existing
         }
+        _check_names(wanted, existing)
         if wanted:
             with contextlib.suppress(client.TopicAlreadyExistsError):
                 admin.create_topics(wanted, wait_for_metadata=True)
         with mapped(replace(access, operation="Describe")):
             return _counts(admin.describe_topics(list(names)))
+
+
+def _check_names(wanted: Iterable[str], existing: Iterable[str]) -> None:
+    others = {one.replace(".", "_"): one for one in existing}
+    for name in wanted:
+        if why := fault(name):
+            raise ConfigError(f"topic {name!r}: {why}")
+        if other := others.get(name.replace(".", "_")):
+            raise ConfigError(
+                f"topic {name!r} cannot be created beside {other!r}, which exists: Kafka takes '.' and '_' for one; "
+                "choose another name for it"
+            )
 
 
 def partition_counts(at: Broker | str, names: Iterable[str]) -> dict[str, int]:
@@ -76,6 +94,7 @@ def _settings(values: Mapping[str, str]) -> TopicSettings:
     return TopicSettings(
         retention_ms=_number(values.get("retention.ms")),
         retention_bytes=_number(values.get("retention.bytes")),
+        record_bytes=_number(values.get("max.message.bytes")),
         compacted=None if policy is None else "compact" in policy,
         timestamps=values.get("message.timestamp.type"),
     )

@@ -14,6 +14,9 @@ from streams import hosts
 from streams.errors import ConfigError
 
 Text = Annotated[str, Meta(min_length=1)]
+REQUEST_BYTES = 1 << 20  # of a record, unless it is set
+LEAST_REQUEST_BYTES = 1 << 10
+MOST_REQUEST_BYTES = 1 << 30  # Kafka's numbers have 31 bits, and a batch is larger than its record
 SECRETS = ("ssl_password", "sasl_password")
 FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile")
 SASL = ("sasl_mechanism", "sasl_username", "sasl_password")
@@ -27,6 +30,8 @@ class Broker(Struct, frozen=True, kw_only=True):
     `ssl_password` are our own certificate, its key and the key's password, for a broker that asks for a certificate.
     Without `ssl_check_hostname` a certificate that was issued for another name is accepted. With SASL,
     `sasl_mechanism`, `sasl_username` and `sasl_password` are all needed. Passwords are never printed.
+    `max_request_bytes` is the largest record that we send, with its key and headers (None: 1 MiB, or what its topic
+    takes where that is less).
     """
 
     bootstrap: Text | None = None
@@ -39,6 +44,7 @@ class Broker(Struct, frozen=True, kw_only=True):
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
     sasl_username: Text | None = None
     sasl_password: Text | None = None
+    max_request_bytes: Annotated[int, Meta(ge=LEAST_REQUEST_BYTES, le=MOST_REQUEST_BYTES)] | None = None
 
     def __post_init__(self) -> None:
         if self.bootstrap is not None and not all(map(hosts.parse, self.servers)):
@@ -67,6 +73,11 @@ class Broker(Struct, frozen=True, kw_only=True):
         if self.bootstrap is None:
             raise ConfigError("kafka.bootstrap must be host:port of a broker; it is not set")
         return [server.strip() for server in self.bootstrap.split(",")]
+
+    @property
+    def request_bytes(self) -> int:
+        """The largest record that we send."""
+        return self.max_request_bytes or REQUEST_BYTES
 
     @property
     def tls(self) -> bool:

@@ -22,6 +22,12 @@ def tp_name(tp: Iterable[Any]) -> str:
     return ":".join(map(str, tp))
 
 
+def tp_of(name: str) -> Tp:
+    """Return the partition of a name."""
+    topic, _, number = name.rpartition(":")
+    return Tp(topic, int(number))
+
+
 class Rejected(NamedTuple):
     """A range of offsets, from `start` to before `end`, whose bytes could not be decoded."""
 

@@ -13,12 +13,14 @@ class TopicSettings(NamedTuple):
     """What a broker reports of a topic; -1 means unlimited, None that the broker did not report it.
 
     `timestamps` is CreateTime or LogAppendTime; both work, because event times have a header of their own.
+    `record_bytes` is the largest record that it takes.
     """
 
     retention_ms: int | None = None
     retention_bytes: int | None = None
     compacted: bool | None = None
     timestamps: str | None = None
+    record_bytes: int | None = None
 
 
 def check(

@@ -22,10 +22,18 @@ from streams.kafka.faults import TOO_LARGE, Access, connecting, fault
 from streams.kafka.internals import Timer, end_transaction
 from streams.kafka.records import Tp
 
-REQUEST_BYTES = 1 << 20  # the client's limit of a record
 SHOWN_KEY_BYTES = 100
 
-size_in_bytes = DefaultRecordBatchBuilder.estimate_size_in_bytes
+_estimate = DefaultRecordBatchBuilder.estimate_size_in_bytes  # not less than what the broker counts
+
+
+def size_in_bytes(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> int:
+    """Return how large a record is for a broker's limit at most, with headers and framing, but without the header `t`.
+
+    >>> size_in_bytes(b"a", b"b" * 1_000, [("reason", b"late")])
+    1123
+    """
+    return int(_estimate(key, value, [("t", b"%d" % (1 << 60)), *headers]))
 
 
 class Sink:
@@ -43,7 +51,15 @@ class Sink:
         self._broker, self._transactional_id = broker(at), transactional_id
         self._open: dict[Tp, Batch] = {}
         self._sent: list[tuple[Tp, Batch]] = []
+        self._limits: dict[str, int] = {}
         self._producer: Any = self._connect()
+
+    def limit_bytes(self, topic: str) -> int:
+        """Return the largest record that can be sent to a topic, as `size_in_bytes` counts; it is asked for once."""
+        if topic not in self._limits:
+            ours = self._broker.request_bytes
+            self._limits[topic] = min(ours, limit_bytes(self._broker, topic) or ours)
+        return self._limits[topic]
 
     def send(
         self,
@@ -60,8 +76,8 @@ class Sink:
             RecordTooLarge: it is larger than the client sends.
         """
         all_headers = [("t", b"%d" % t_ms), *headers]
-        if size_in_bytes(key, value, all_headers) > REQUEST_BYTES:
-            raise self._too_large(tp, key, value)
+        if (size := _estimate(key, value, all_headers)) > self._broker.request_bytes:
+            raise self._too_large(tp, key, size)
         batch, at_ms = self._open.get(tp), int(time.time() * 1_000)
         if batch is None or not batch.append(at_ms, key, value, all_headers):
             self._hand(tp)
@@ -83,7 +99,8 @@ class Sink:
             except client.KafkaError as wrong:
                 if isinstance(wrong, TOO_LARGE):
                     record = batch.record(wrong.index)
-                    raise self._too_large(tp, record.key, record.value) from wrong
+                    size = _estimate(record.key, record.value, record.headers)
+                    raise self._too_large(tp, record.key, size) from wrong
                 raise self._failed(wrong, tp) from wrong
         return after
 
@@ -144,7 +161,7 @@ class Sink:
                 enable_idempotence=True,
                 transactional_id=self._transactional_id,
                 batch_size=BATCH_BYTES,
-                max_request_size=REQUEST_BYTES,
+                max_request_size=self._broker.request_bytes,
                 max_block_ms=ANSWER_MS if self._transactional_id else CONNECT_MS,
                 delivery_timeout_ms=ANSWER_MS,
                 request_timeout_ms=ANSWER_MS // 2,
@@ -176,11 +193,17 @@ class Sink:
         error = fault(wrong, self._access(tp))
         return BrokerUnreachable(f"not acknowledged: {error}") if isinstance(error, BrokerUnreachable) else error
 
-    def _too_large(self, tp: Tp, key: bytes | None, value: bytes | None) -> RecordTooLarge:
+    def _too_large(self, tp: Tp, key: bytes | None, size: int) -> RecordTooLarge:
+        """Close the producer, and return the error that names the limit which the record exceeds."""
         self.close()
-        size = len(key or b"") + len(value or b"")
-        what = f"topic {tp.topic!r}, key {(key or b'')[:SHOWN_KEY_BYTES]!r}: a record of {size} bytes"
-        if size + len(tp.topic) > REQUEST_BYTES:
-            return RecordTooLarge(f"{what} is larger than the client sends ({REQUEST_BYTES} bytes)")
-        limit = limit_bytes(self._broker, tp.topic)
-        return RecordTooLarge(f"{what} is larger than its max.message.bytes ({limit or 'unknown'})")
+        ours, limit = self._broker.request_bytes, limit_bytes(self._broker, tp.topic)
+        what = f"topic {tp.topic!r}, key {(key or b'')[:SHOWN_KEY_BYTES]!r}: a record of {size} bytes in all"
+        if size > ours:
+            also = f", and the topic's max.message.bytes ({limit})" if limit and size > limit else ""
+            return RecordTooLarge(f"{what} is larger than kafka.max_request_bytes ({ours}){also}; raise it to {size}")
+        if limit and size > limit:
+            return RecordTooLarge(f"{what} is larger than the topic's max.message.bytes ({limit}); raise it to {size}")
+        known = f"max.message.bytes is {limit}" if limit else "max.message.bytes is not known"
+        return RecordTooLarge(
+            f"{what} is too large for the broker, though the topic's {known}; raise its message.max.bytes"
+        )

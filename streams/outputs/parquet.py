@@ -32,6 +32,7 @@ POSITION = b"shadowstream.position"  # key of a file's metadata: the position of
 DRAFT = ".draft"
 OUTDATED = ".outdated"
 LABELS = {"number": pa.float64(), "json": pa.string()}
+MOST_BYTES = 64 << 20  # of samples that wait for a file: large ones end it before `rows_per_file`
 
 
 class _Row(Struct):
@@ -57,7 +58,7 @@ class ParquetOutput:
         self.name = f"folder {self.folder}"
         self._schema = schema(LABELS[target.labels])
         self._waiting: list[StoredSample] = []
-        self._waiting_since_s = 0.0
+        self._waiting_since_s, self._waiting_bytes = 0.0, 0
         self._prepare()
         self._position = self._newest()
 
@@ -69,10 +70,12 @@ class ParquetOutput:
         """Take samples, and write the files that are due."""
         if samples and not self._waiting:
             self._waiting_since_s = self._clock()
-        self._waiting += samples
         rows = self._target.rows_per_file
-        while len(self._waiting) >= rows:
-            self._write_file(self._waiting[:rows])
+        for one in samples:
+            self._waiting.append(one)
+            self._waiting_bytes += len(one.sample)
+            if len(self._waiting) >= rows or self._waiting_bytes >= MOST_BYTES:
+                self.flush()
         if self._waiting and self._clock() - self._waiting_since_s >= self._target.seconds_per_file:
             self.flush()
 
@@ -80,6 +83,7 @@ class ParquetOutput:
         """Write the samples that wait into a file."""
         if self._waiting:
             self._write_file(self._waiting)
+            self._waiting, self._waiting_since_s, self._waiting_bytes = [], self._clock(), 0
 
     def rewind(self, count: int) -> None:
         """Rename the files with samples after the first `count`, so that nobody reads them as samples."""
@@ -100,8 +104,6 @@ class ParquetOutput:
         table = table.replace_schema_metadata({POSITION: last.encode()})
         self._create(self.folder / f"{number(first):016}.parquet", table)
         self._position = last
-        self._waiting = self._waiting[len(samples) :]
-        self._waiting_since_s = self._clock()
 
     def _create(self, path: Path, table: Any) -> None:
         draft = path.with_name(f".{uuid.uuid4().hex}{DRAFT}")
@@ -136,10 +138,25 @@ class ParquetOutput:
         files = self._files()
         if not files:
             return NOTHING
+        for path in {files[0], files[-1]}:
+            self._check_label(path)
         position = (pq.read_metadata(files[-1]).metadata or {}).get(POSITION)
         if position is None:
             raise ConfigError(f"another program wrote {files[-1]}; set output.path to a folder of its own")
         return str(position.decode())
+
+    def _check_label(self, path: Path) -> None:
+        """Refuse a folder whose files have labels of another type: no reader could read them together."""
+        found = pq.read_schema(path)
+        there = found.field("label").type if "label" in found.names else None
+        ours = self._schema.field("label").type
+        if there is not None and there != ours:
+            kinds = {kind: name for name, kind in LABELS.items()}
+            raise ConfigError(
+                f"output.labels = {self._target.labels!r} and output.path = {self._target.path!r}: its files have "
+                f"labels of type {kinds.get(there, str(there))!r}, and no reader takes both; set output.labels "
+                "back, or output.path to another folder"
+            )
 
 
 def connect(target: Target, at: Broker, stack: ExitStack) -> list[Output]:

@@ -75,6 +75,11 @@ class Client:
         """Return each primary's maxmemory-policy."""
         return {self.at.shown: self.redis.info("memory").get("maxmemory_policy", "noeviction")}
 
+    def message_bytes(self) -> int | None:
+        """Return the largest argument of a command; the right to ask is not one that we need."""
+        values = cast("dict[str, str]", self.redis.config_get("proto-max-bulk-len", "client-query-buffer-limit"))
+        return min(map(int, values.values()), default=None)
+
     def entries(self, stream: str, low: str, count: int) -> list[Entry]:
         """Read a stream from an ID on."""
         reply = cast("list[Any]", self.redis.xrange(stream, low, "+", count))

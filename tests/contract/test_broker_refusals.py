@@ -32,7 +32,9 @@ def sink(broker: Running) -> Iterator[Sink]:
 
 def test_a_record_larger_than_the_client_sends_is_told_and_does_not_spoil_the_next(broker: Running, sink: Sink) -> None:
     (tp,) = fresh(broker)
-    with pytest.raises(RecordTooLarge, match=rf"'{tp.topic}', key b'big': .* 2097155 bytes .*1048576"):
+    with pytest.raises(
+        RecordTooLarge, match=rf"'{tp.topic}', key b'big': .* 2097259 bytes .*max_request_bytes \(1048576\)"
+    ):
         sink.send(tp, key=b"big", value=bytes(1 << 21), t_ms=T)
     write(sink, tp, 1)
 

@@ -45,7 +45,7 @@ keep_s = 60
 absent = "negative"
 [output]
 to = "{to}"
-rows_per_file = 500
+{files}
 """
 
 
@@ -55,7 +55,9 @@ class Command:
     def __init__(self, folder: Path, name: str, to: str, **environment: str) -> None:
         self.folder, self.name, self.to = folder, name, to
         (folder / "feed.py").write_text(FEED.format(name=name))
-        (folder / "shadowstream.toml").write_text(TOML.format(to=to))
+        (folder / "shadowstream.toml").write_text(
+            TOML.format(to=to, files="rows_per_file = 500" if to == "parquet" else "")
+        )
         with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
             self.process = subprocess.Popen(
                 [*COMMAND, "feed.py", "--json"], cwd=folder, stdout=out, stderr=err, env=os.environ | environment

@@ -46,7 +46,7 @@ class World:
             redis=Address(url=store),
             registry=Registry(path=str(folder)),
             join=JoinPolicy(**join),
-            output=Output(to=to, path=str(folder / "samples")),
+            output=Output(to=to, path=str(folder / "samples") if to == "parquet" else Output().path),
         )
         self.settings = msgspec.structs.replace(
             self.settings, topics=msgspec.structs.replace(self.settings.topics, partitions=partitions)
