@@ -14,8 +14,8 @@ embedded/      broker and store as child processes that end with us
 feed.py        what a user's feed.py says
 monitor.py     how far everything is, as data
 contradictions.py  settings that cannot go together
+checks.py      what the parts of a Pipeline must be
 config.py      shadowstream.toml and the environment
 registry/      what lasts
 loading.py     a user's file, imported with the modules beside it
-checks.py      what the parts of a Pipeline must be
 """

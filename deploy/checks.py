@@ -7,16 +7,19 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import torch
 from msgspec import inspect
 from torch import nn
 
 from compressors.arguments import shown
 from compressors.recipe import STEP_NAMES, Recipe
+from deploy.loading import users_code
 from learners.tasks.binary import Binary
 from learners.tasks.classes import Classes
 from learners.tasks.regression import Regression
-from learners.tasks.task import Task
+from learners.tasks.task import Answering, Task
 from streams.errors import ConfigError
+from streams.events import Prediction
 
 TASKS = {"binary": Binary, "classes": Classes, "regression": Regression}
 MEMBERS = [name for name in vars(Task) if not name.startswith("_")]
@@ -90,6 +93,21 @@ def check_task(task: object) -> None:
     outputs = task.outputs  # type: ignore[attr-defined]
     if not isinstance(outputs, int) or isinstance(outputs, bool) or outputs < 1:
         raise ConfigError(f"Pipeline.task: outputs must be a whole number, at least 1, got {shown(outputs)}")
+    if isinstance(task, Answering):
+        _check_answers(task, outputs)
+
+
+def _check_answers(task: Answering, outputs: int) -> None:
+    """Check what a task says of an answer: names of its own, values that JSON has."""
+    with users_code("Pipeline.task.answers"):
+        made: Any = task.answers(torch.zeros(1, outputs))
+        if not (isinstance(made, list) and len(made) == 1 and isinstance(made[0], dict)):
+            raise ConfigError(f"Pipeline.task.answers must return a list, a dict for each answer, got {shown(made)}")
+        msgspec.json.encode(made[0])
+    if taken := sorted(set(made[0]) & set(Prediction.__struct_fields__)):
+        raise ConfigError(
+            f"Pipeline.task.answers must use names of its own: a prediction has {', '.join(taken)} already"
+        )
 
 
 def recipe_of(recipe: object) -> Recipe:

@@ -6,7 +6,7 @@ that owns the model decodes it.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -106,6 +106,12 @@ class Prediction(Struct, frozen=True, gc=False):
     def served(self) -> tuple[float, ...]:
         """The model's answer, of length K: output plus intercept."""
         return tuple(o + b for o, b in zip(self.output, self.intercept, strict=True))
+
+
+def answered(prediction: Prediction, meaning: Mapping[str, Any]) -> bytes:
+    """Return the JSON of a prediction with what its answer means to a client, which the learner does not read."""
+    body = encode(prediction)
+    return body[:-1] + b"," + encode(meaning)[1:] if meaning else body
 
 
 class Sample(Struct, frozen=True, gc=False):

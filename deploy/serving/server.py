@@ -5,9 +5,12 @@ champion is made.
 """
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from msgspec import Raw
+from torch import Tensor
 
 from compressors.answers import checked
 from compressors.errors import Unsuited
@@ -16,9 +19,10 @@ from deploy.pipeline import Pipeline
 from deploy.registry.kinds import LEARNER, SERVER
 from deploy.registry.records import ServerNote
 from deploy.serving.champion import Served
+from learners.tasks.task import Answering
 from streams.dead import DeadLetters, Letter, reason_of
 from streams.errors import ConfigError, MalformedEvent, Skipped
-from streams.events import Prediction, Record, Request, encode, why_no_time
+from streams.events import Prediction, Record, Request, answered, why_no_time
 from streams.join.fits import FRAME_BYTES, ID_BYTES, ID_COST, id_fault
 from streams.join.store import Store
 from streams.kafka import Polled, Sink, Source, Tp
@@ -116,13 +120,19 @@ class ServerRole:
     def _answer(self, asked: list[tuple[int, Request]], rows: list[Any]) -> None:
         outputs = self._outputs(rows)
         version, (learned, intercept) = self._champion.record.number, self._intercept()
-        for (partition, request), output in zip(asked, outputs, strict=True):
+        meanings = self._meanings(outputs + torch.tensor(intercept))
+        for (partition, request), output, meaning in zip(asked, outputs.tolist(), meanings, strict=True):
             at, features = request.t_ms, Raw(request.features)
             prediction = Prediction(request.id, at, version, tuple(output), intercept, learned, features)
             tp = Tp(self._to.topic, partition % self._to.partitions)
-            self._to.sink.send(tp, key=request.id.encode(), value=encode(prediction), t_ms=at)
+            self._to.sink.send(tp, key=request.id.encode(), value=answered(prediction, meaning), t_ms=at)
 
-    def _outputs(self, rows: list[Any]) -> list[list[float]]:
+    def _meanings(self, served: Tensor) -> Sequence[Mapping[str, Any]]:
+        """Return what the answers (N, K) mean in the task's words."""
+        task = self._pipeline.task
+        return task.answers(served) if isinstance(task, Answering) else [{}] * len(served)
+
+    def _outputs(self, rows: list[Any]) -> Tensor:
         """Return the champion's answers (N, K).
 
         Raises:
@@ -130,7 +140,7 @@ class ServerRole:
         """
         try:
             made = self._champion.answer(Collated(rows, self._encoder.encode))
-            return checked(made, len(rows), self._pipeline.task.outputs).tolist()
+            return checked(made, len(rows), self._pipeline.task.outputs)
         except Unsuited as wrong:
             raise ConfigError(f"pipeline {self._pipeline.name!r}: {wrong}") from wrong
 
@@ -148,7 +158,7 @@ def _most_bytes(to: Answers, outputs: int) -> int:
         ConfigError: not even the numbers of a prediction fit.
     """
     limit = to.sink.limit_bytes(to.topic)
-    most = limit - FRAME_BYTES - 2 * NUMBER_BYTES * outputs
+    most = limit - FRAME_BYTES - 3 * NUMBER_BYTES * outputs  # output, intercept, and what they mean
     if most < ID_COST * ID_BYTES:
         raise ConfigError(
             f"a prediction of {outputs} outputs does not fit into a record of topic {to.topic!r}, which has {limit} "

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 
 from compressors.arguments import named
 from learners.tasks.metrics import LOG_LOSS, Auc, Mean, Metric
-from learners.tasks.task import LOGIT_FLOOR
+from learners.tasks.task import LOGIT_FLOOR, rounded
 from streams.errors import ConfigError, MalformedEvent
 
 
@@ -41,6 +42,15 @@ class Binary:
         """
         if label not in (0, 1):
             raise MalformedEvent(f"a binary label is 0 or 1, got {label!r}")
+
+    def answers(self, served: Tensor) -> list[dict[str, Any]]:
+        """Return {"probability": p}, p = σ(z), for each logit of (N, 1).
+
+        >>> import torch
+        >>> Binary().answers(torch.tensor([[0.0], [2.0]]))
+        [{'probability': 0.5}, {'probability': 0.880797}]
+        """
+        return [{"probability": p} for p in rounded(torch.sigmoid(served[:, 0].double())).tolist()]
 
     def metrics(self) -> tuple[Metric, ...]:
         """Return the log loss (nats) and the AUC, both without an answer yet."""

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from compressors.arguments import named
 from learners.tasks.metrics import LOG_LOSS, Mean, Metric
-from learners.tasks.task import LOGIT_FLOOR
+from learners.tasks.task import LOGIT_FLOOR, rounded
 from streams.errors import ConfigError, MalformedEvent
 
 
@@ -43,6 +44,16 @@ class Classes:
 
     def _log_p(self, output: Tensor) -> Tensor:
         return F.log_softmax(output, dim=1).clamp(min=-LOGIT_FLOOR)
+
+    def answers(self, served: Tensor) -> list[dict[str, Any]]:
+        """Return {"class": the likeliest, "probabilities": all K of softmax(z)} for each row of logits (N, K).
+
+        >>> import torch
+        >>> Classes(outputs=2).answers(torch.tensor([[0.0, 2.0]]))
+        [{'class': 1, 'probabilities': [0.119203, 0.880797]}]
+        """
+        chances = rounded(F.softmax(served.double(), dim=1)).tolist()
+        return [{"class": k, "probabilities": row} for k, row in zip(served.argmax(1).tolist(), chances, strict=True)]
 
     def metrics(self) -> tuple[Metric, ...]:
         """Return the log loss (nats) and the accuracy, both without an answer yet.

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from compressors.arguments import named
 from compressors.scale import UNIT, Scale
 from learners.tasks.metrics import Mean, Metric
+from learners.tasks.task import EXACT_DIGITS, rounded
 from streams.errors import ConfigError, MalformedEvent
 
 
@@ -57,6 +59,15 @@ class Regression:
     def at(self, scale: Scale) -> "Regression":
         """Return the task with this scale."""
         return replace(self, scale=Scale(*scale))
+
+    def answers(self, served: Tensor) -> list[dict[str, Any]]:
+        """Return {"value": ŷ}, in the label's unit, for each output of (N, 1).
+
+        >>> import torch
+        >>> Regression().answers(torch.tensor([[2.0], [1234567.8]]))
+        [{'value': 2.0}, {'value': 1234567.75}]
+        """
+        return [{"value": value} for value in rounded(served[:, 0], EXACT_DIGITS).tolist()]
 
     def metrics(self) -> tuple[Metric, ...]:
         """Return the Huber loss (the labels' spread squared) and the mean absolute error (the label's unit)."""

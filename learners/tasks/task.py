@@ -4,12 +4,16 @@ Owns what a label means. Does not know models, or what its numbers are used for.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from learners.tasks.metrics import Metric
 
+DIGITS = 6  # of a chance in an answer: enough for its reader, and a third of what float64 writes
+EXACT_DIGITS = 9  # of a value: all that float32 has
+TENS = torch.tensor([10.0**n for n in range(23)], dtype=torch.float64)  # the powers that float64 holds exactly
 LOGIT_FLOOR = 9.21  # |logit| beyond this is a probability under 1e-4: served probabilities are floored there
 
 
@@ -72,3 +76,28 @@ class Task(Protocol):
         It is known before the label is: the gate bets with it.
         """
         ...
+
+
+@runtime_checkable
+class Answering(Protocol):
+    """A task that says what its answers mean, in words that every prediction carries to the client that asked.
+
+    `Binary`, `Classes` and `Regression` do; a task of yours may.
+    """
+
+    def answers(self, served: Tensor) -> list[dict[str, Any]]:
+        """Return what each of N answers of shape (N, K) means, by names other than those of a prediction's own fields.
+
+        `served` is raw output plus live intercept. The values must be JSON's; they are for clients: the learner and the
+        gate use `served` itself.
+        """
+        ...
+
+
+def rounded(values: Tensor, digits: int = DIGITS) -> Tensor:
+    """Return numbers for clients with so many significant digits, in float64, which writes no more of them."""
+    exact = values.double()
+    size = torch.nan_to_num(exact.abs().log10().floor(), nan=0.0, posinf=0.0, neginf=0.0)
+    shift = (digits - 1 - size).long().clamp(1 - len(TENS), len(TENS) - 1)
+    power = TENS[shift.abs()]
+    return torch.where(shift < 0, (exact / power).round() * power, (exact * power).round() / power)

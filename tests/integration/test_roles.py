@@ -1,5 +1,6 @@
 """Server, learner, distiller, evaluator and conductor on a real broker and store, step by step, in one process."""
 
+import math
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from itertools import count
@@ -148,6 +149,9 @@ def serve_malformed_requests(
     until(served)
     answers = [msgspec.json.decode(r.value or b"", type=Prediction) for r in in_log(broker.address, topics.predictions)]
     assert [(a.id, a.t, a.version) for a in answers] == [("id-0", 1_000, 0), ("id-3", 1_003, 0)]
+    for answer, written in zip(answers, in_log(broker.address, topics.predictions), strict=True):
+        meaning = msgspec.json.decode(written.value or b"")["probability"]
+        assert meaning == pytest.approx(1 / (1 + math.exp(-answer.served[0])), rel=1e-5)
     letters = in_log(broker.address, topics.dead)
     headers = [{name: value.decode(errors="replace") for name, value in letter.headers} for letter in letters]
     assert [letter.key for letter in letters] == [f"{topics.requests}/0/{n}".encode() for n in (1, 2, 4, 5, 6, 7, 8)]

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import torch
 from typer.main import get_command
 
 from deploy import config, feed, pipeline
@@ -17,7 +18,12 @@ from deploy.feed import Feed
 from deploy.pipeline import Pipeline
 from learners.evaluation.gate import Promotion
 from learners.online.settings import Online
+from learners.tasks.binary import Binary
+from learners.tasks.classes import Classes
+from learners.tasks.regression import Regression
+from learners.tasks.task import Answering
 from streams.errors import ShadowstreamError
+from streams.events import Prediction
 from streams.redis.rights import rule
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +84,16 @@ def test_every_setting_is_documented_with_its_default_and_no_other() -> None:
         assert documented.pop(python.__name__) == {one.name: shown(one.default) for one in fields(python)}
     assert list(documented.pop("Pipeline")) == [field.name for field in fields(Pipeline)]
     assert not documented
+
+
+def test_every_field_of_a_prediction_is_documented() -> None:
+    page = (DOCS / "topics.md").read_text(encoding="utf-8")
+    table = re.findall(r"^\| `(\w+)` \| [\w ]+ \|", page.partition("NAME.outcomes")[0], flags=re.MULTILINE)
+    tasks: tuple[Answering, ...] = (Binary(), Classes(outputs=2), Regression())
+    named = {name for task in tasks for name in task.answers(torch.zeros(1, 2))[0]}
+    assert set(table) == {*Prediction.__struct_fields__, *named}
+    example = json.loads(page.partition('\n    {"id"')[2].partition("}\n\n")[0].join(('{"id"', "}")))
+    assert example["probability"] == Binary().answers(torch.tensor([[0.4054 - 0.0123]]))[0]["probability"]
 
 
 def test_every_command_is_documented() -> None:

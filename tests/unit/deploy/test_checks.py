@@ -87,7 +87,7 @@ def test_a_wrong_part_is_named(parts: dict[str, Any], said: str) -> None:
         (lambda: Classes(classes=3), "Classes has no parameter 'classes'; "),  # type: ignore[call-arg]
         (lambda: Classes("3"), "Classes.outputs must be a whole number, got '3'"),  # type: ignore[arg-type]
         (lambda: Regression(delta="1"), "Regression.delta must be a finite number, got '1'"),  # type: ignore[arg-type]
-        (lambda: Online(batch_size=3), "Online has no parameter 'batch_size'; did you mean 'batch'?"),  # type: ignore[call-arg]
+        (lambda: Online(learn_rate=3), "Online has no parameter 'learn_rate'; did you mean 'learning_rate'?"),  # type: ignore[call-arg]
         (lambda: Promotion(every_day=3), "Promotion has no parameter 'every_day'; did you mean 'every_days'?"),  # type: ignore[call-arg]
         (lambda: Promotion(alpha="x"), "Promotion.alpha must be a finite number, got 'x'"),  # type: ignore[arg-type]
         (lambda: Pipeline("a"), "Pipeline takes named parameters only, such as Pipeline(name=...)"),  # type: ignore[call-arg]
@@ -103,6 +103,28 @@ def test_a_step_s_unknown_parameter_is_told_the_nearest() -> None:
     steps: Any = Prune
     with pytest.raises(ValueError, match="Prune has no parameter 'amout'; did you mean 'amount'"):
         steps(amout=0.5)
+
+
+class Wordy(Binary):
+    """A task of a user's whose answers are wrong."""
+
+    said: Any
+
+    def answers(self, served: torch.Tensor) -> list[dict[str, Any]]:
+        return type(self).said  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ([{"id": 1}], "must use names of its own: a prediction has id"),
+        ({"yes": 1}, "must return a list, a dict for each answer, got {'yes': 1}"),
+        ([{"yes": object}], "Pipeline.task.answers: TypeError"),
+    ],
+)
+def test_a_task_s_answers_are_looked_at(answers: Any, said: str) -> None:
+    Wordy.said = answers
+    assert said in refusal(task=Wordy())
 
 
 @pytest.mark.parametrize("recipe", ["quantize(int8) -> distill", Quantize("int8"), [Prune(amount=0.5), Distill()], ""])

@@ -1,6 +1,8 @@
 """Tasks: slopes against autograd, gaps that bound every difference, labels that are refused."""
 
+import json
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from learners.tasks.binary import Binary
 from learners.tasks.classes import Classes
 from learners.tasks.regression import Regression
-from learners.tasks.task import Task
+from learners.tasks.task import Answering, Task, rounded
 from streams.errors import MalformedEvent
 
 TASKS: list[tuple[Task, list[float]]] = [
@@ -71,3 +73,46 @@ def test_a_label_of_another_task_is_refused(task: Task, label: float) -> None:
 def test_its_own_labels_are_welcome(task: Task, labels: list[float]) -> None:
     for label in labels:
         task.check(label)
+
+
+@pytest.mark.parametrize(
+    ("task", "served", "answer"),
+    [
+        (Binary(), [0.0], {"probability": 0.5}),
+        (Binary(), [-12.0], {"probability": 6.14417e-06}),
+        (Binary(), [1e4], {"probability": 1.0}),
+        (Classes(outputs=3), [0.0, 1.0, -1.0], {"class": 1, "probabilities": [0.244728, 0.665241, 0.0900306]}),
+        (Regression(), [123456.789], {"value": 123456.789}),
+    ],
+)
+def test_an_answer_says_what_it_means(task: Task, served: list[float], answer: dict[str, Any]) -> None:
+    assert isinstance(task, Answering)
+    made, other = task.answers(torch.tensor([served, served]))
+    assert made == other
+    assert made == {name: pytest.approx(value, rel=1e-6) for name, value in answer.items()}
+    assert len(json.dumps(made)) < 90
+
+
+@pytest.mark.parametrize(("task", "labels"), TASKS)
+@given(data=st.data())
+def test_a_class_is_the_likeliest_and_chances_are_chances(task: Task, labels: list[float], data: st.DataObject) -> None:
+    assert isinstance(task, Answering)
+    served = torch.tensor([[data.draw(logits) for _ in range(task.outputs)]])
+    (made,) = task.answers(served)
+    if isinstance(task, Classes):
+        chances = made["probabilities"]
+        assert sum(chances) == pytest.approx(1, abs=1e-5)
+        assert chances[made["class"]] == max(chances)
+    if isinstance(task, Binary):
+        assert made["probability"] == pytest.approx(1 / (1 + math.exp(-float(served[0, 0]))), rel=1e-5)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e20, max_value=1e20), st.integers(2, 9))
+def test_numbers_for_clients_have_so_many_digits(value: float, digits: int) -> None:
+    made = float(rounded(torch.tensor([value], dtype=torch.float64), digits)[0])
+    assert made == pytest.approx(value, rel=10.0 ** (1 - digits), abs=1e-21)
+    assert abs(value) < 1e-12 or made == float(f"{made:.{digits}g}")
+
+
+def test_no_number_stays_none() -> None:
+    assert [str(x) for x in rounded(torch.tensor([math.nan, math.inf, 0.0])).tolist()] == ["nan", "inf", "0.0"]
