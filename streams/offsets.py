@@ -57,9 +57,11 @@ class Offsets:
 
     def halves(self) -> tuple[Self, Self]:
         """Return two sets that together have these offsets; there must be two."""
-        middle = (self.first + self.last) // 2 + 1
-        lower = self & type(self).of((self.first, middle))
-        return lower, self - lower
+        middle, bit = divmod((self.first + self.last) // 2 + 1, BITS)
+        lower = {n: bits for n, bits in self._blocks.items() if n < middle}
+        lower[middle] = self._blocks.get(middle, 0) & ((1 << bit) - 1)
+        made = self._made(lower)
+        return made, self - made
 
     def pack(self) -> str:
         """Return the set as text: about a bit for each offset from first to last at most, fewer where it is dense."""

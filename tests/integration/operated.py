@@ -76,11 +76,12 @@ class World:
             self.sink.send(tp, key=b"id%d" % n, value=value, t_ms=T + n + 1, **more)
         self.sink.flush()
 
-    def join(self, records: int) -> None:
+    def join(self, records: int, letters_per_minute: int = 1_000) -> None:
         """Let a fresh joiner handle so many records."""
         deadline = time.monotonic() + 300
         with attach(self.path, self.settings) as attached, attached.source(attached.tps) as source:
-            joiner = Joiner(self.name, self.settings.join, source, attached.store, self.sink, attached.readers)
+            parts = (source, attached.store, self.sink, attached.readers)
+            joiner = Joiner(self.name, self.settings.join, *parts, letters_per_minute=letters_per_minute)
             while records > 0:
                 assert time.monotonic() < deadline
                 records -= joiner.step(50)

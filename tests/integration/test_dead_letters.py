@@ -1,10 +1,12 @@
 """Dead letters: listed, shown, and brought back through the join after a fix."""
 
 import json
+from contextlib import closing
 from io import StringIO
 
 import msgspec
 import pytest
+from kafka import KafkaAdminClient, TopicPartition
 from rich.console import Console
 
 from deploy.cli.commands import app
@@ -123,3 +125,48 @@ class TestDeadLetters:
         assert [record.offset for record in world.in_log(world.outcome_tps[0])] == [0]
         assert len(letters.replay(world.path, world.settings, reason="not JSON").done) == 1
         assert len(world.in_log(world.outcome_tps[0])) == 2
+
+    def test_what_is_summed_up_is_counted_listed_shown_and_replayed_position_by_position(self, make: Make) -> None:
+        world = make(shards=2)
+        world.predict(*range(40))
+        for start in range(0, 40, 8):  # every other one is spoilt
+            for n in range(start, start + 8):
+                world.report(n, spoilt=b"#" if n % 2 else b"")
+            world.join(8 + 40 * (start == 0), letters_per_minute=2)
+        topic = world.outcome_tps[0].topic
+        held = world.attached.store.shard(world.name, 0).partitions[f"{topic}:0"].held
+        assert held
+        assert world.attached.store.shard(world.name, 1).partitions[f"{topic}:0"].held == ""
+        listing = letters.listed(world.path, world.settings)
+        assert (listing.positions, sum(listing.reasons.values()), listing.letters) == (20, 20, 11)
+        report = audited(world)
+        assert (sum(report["rejected"].values()), report["verdict"]["differing"]) == (20, 0)
+        shown = letters.letter(world.path, world.settings, f"{topic}/0/7")
+        assert shown.letter.record is not None
+        assert (shown.letter.record.value, shown.positions) == (b'#{"label":1}', 1)
+        with pytest.raises(ConfigError, match="there is no dead letter"):
+            letters.letter(world.path, world.settings, f"{topic}/0/8")
+        world.reads(FIXED)
+        assert letters.replay(world.path, world.settings, positions=[f"{topic}/0/7"]).done == [f"{topic}/0/7"]
+        again = letters.replay(world.path, world.settings, reason="not JSON")
+        assert (len(again.done), len(set(again.done)), again.refused, again.before) == (19, 19, [], 1)
+        none = letters.replay(world.path, world.settings, reason="not JSON")
+        assert (none.done, none.before) == ([], 20)
+        world.join(20)
+        assert (world.count("joined"), world.count("outcome_duplicate")) == (40, 0)
+        assert audited(world)["verdict"]["differing"] == 0
+
+    @pytest.mark.usefixtures("only_kafka")
+    def test_what_retention_took_of_a_sum_is_said_and_the_rest_is_replayed(self, make: Make) -> None:
+        world = make()
+        world.report(*range(10), spoilt=b"#")
+        world.join(10, letters_per_minute=1)
+        topic = world.outcome_tps[0]
+        with closing(KafkaAdminClient(bootstrap_servers=world.settings.kafka.bootstrap)) as admin:
+            admin.delete_records({TopicPartition(*topic): 4})
+        world.reads(FIXED)
+        replayed = letters.replay(world.path, world.settings, reason="not JSON")
+        assert len(replayed.done) == 7  # the first has a letter of its own
+        ((position, why),) = replayed.refused
+        assert position == f"{topic.topic}/0/1"
+        assert "3 of the positions 1 to 3 that the letter sums up are not in the topic any more" in why
