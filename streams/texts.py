@@ -47,7 +47,7 @@ def text_of(value: bytes, where: str) -> str:
         raise MalformedEvent(_why(value, where, "UTF-8")) from None
     if text[:1] in OPENS:
         text = _unquoted(text, where)
-    if not text.isprintable() and CONTROL.search(text):
+    if not text.isprintable() and CONTROL.search(text):  # the first is much faster, but stricter
         raise MalformedEvent(_why(value, where, "text"))
     return text
 

@@ -122,8 +122,7 @@ def pick_part(part: RecordPart, values: Format) -> Pick:
     if part.of == "timestamp":
         return lambda record, _: record.t_ms
     if part == KEY:
-        text = partial(_text_or_framed, values.framed) if values.framed else _text
-        return lambda record, _: None if record.key is None else text(record.key, record.headers)
+        return partial(_text_or_framed, values.framed) if values.framed else _key_text
     read, name = _reading(part), part.name
     if part.of == "key":
         return lambda record, _: None if record.key is None else read(record.key, record.headers)
@@ -135,15 +134,17 @@ def pick_part(part: RecordPart, values: Format) -> Pick:
     return pick
 
 
-def _text(key: bytes, _: Headers) -> str:
-    return text_of(key, "key")
+def _key_text(record: Record, _: Fields) -> str | None:
+    key = record.key
+    return None if key is None else text_of(key, "key")
 
 
-def _text_or_framed(framed: Callable[[bytes, Headers], Any], key: bytes, headers: Headers) -> Any:
-    if not frame_of(key) and KEY_HEADER not in dict(headers):
-        return text_of(key, "key")
+def _text_or_framed(framed: Callable[[bytes, Headers], Any], record: Record, _: Fields) -> Any:
+    key = record.key
+    if key is None or not (frame_of(key) or KEY_HEADER in dict(record.headers)):
+        return _key_text(record, _)
     try:
-        return framed(key, headers)
+        return framed(key, record.headers)
     except MalformedEvent as wrong:
         raise MalformedEvent(f"key cannot be read by the registry of the values: {wrong}; {guesses(key)}") from None
 

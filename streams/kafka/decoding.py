@@ -19,6 +19,7 @@ from streams.kafka.internals import FetchedRecords
 from streams.texts import header_ms
 
 ABORT = 0
+MS_DIGITS = 13  # of nearly every time in a header `t`: read here, which is faster
 _new = partial(tuple.__new__, Record)  # half the time of Record(...)
 
 
@@ -71,5 +72,5 @@ def event_time(t_ms: int, headers: list[tuple[str, bytes | None]]) -> int:
     """Return the time in the header `t` where there is one, else the record's timestamp."""
     for name, value in headers:
         if name == "t" and value is not None:
-            t_ms = header_ms(value)
+            t_ms = int(value) if len(value) == MS_DIGITS and value.isdigit() else header_ms(value)
     return t_ms

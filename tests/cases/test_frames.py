@@ -194,3 +194,17 @@ def test_a_header_that_names_no_schema(stub: RegistryStub) -> None:
     stub.failing = (404, b"<html>")
     with pytest.raises(ConfigError, match="a GUID, which registries know since version 8"):
         read(record(b"", b"k", named(id=b"\1" + UUID(int=8).bytes)))
+
+
+@case("streams/06", "mercari/pipeline#122", "risingwave#8730")
+def test_a_time_that_a_registrys_schema_knows_refuses_a_unit(stub: RegistryStub) -> None:
+    timed = versioned({"name": "at", "type": ["null", {"type": "long", "logicalType": "timestamp-micros"}]})
+    stub.add(9, stdlib.dumps(timed))
+    form = avro(registry=Registry(stub.url))
+    event = record(frame(9, avro_bytes(timed, {"id": "a", "at": 1_790_000_000_123_999})))
+    assert fields(id="id", t="at", format=form)(event).t_ms == 1_790_000_000_123
+    for unit in ("s", "ms", "us", "ns", "iso"):
+        with pytest.raises(
+            MalformedEvent, match=f"field 'at' is of a type that knows its unit: leave t_unit = '{unit}'"
+        ):
+            fields(id="id", t="at", t_unit=unit, format=form)(event)

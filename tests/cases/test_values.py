@@ -139,6 +139,26 @@ def test_what_is_not_finite_is_null_in_a_body_and_refused_elsewhere(number: floa
 
 
 @pytest.mark.parametrize(
+    ("written", "id"),
+    [
+        ("7", "7"),
+        ("7.0", "7"),
+        ("-7", "-7"),
+        ("9007199254740993", "9007199254740993"),
+        ("9007199254740992.0", "9007199254740992"),
+        ("1e300", None),
+        ("7.5", None),
+        ("true", None),
+        ('"7.0"', "7.0"),
+        ('""', None),
+        ("[7]", None),
+    ],
+)
+def test_numbers_as_ids(written: str, id: str | None) -> None:
+    assert or_refused(partial(fields(id="v"), record(b'{"v":%b}' % written.encode())), "must be the id", 0) == id
+
+
+@pytest.mark.parametrize(
     ("written", "unit", "t_ms"),
     [
         ('"1790000000123"', "ms", AT),
