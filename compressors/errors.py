@@ -56,10 +56,10 @@ class Refused(ValueError):
     Either the artifact does not answer as the training form does, or a loss on the held-out rows is not finite.
 
     >>> import torch
-    >>> rows = Data((torch.ones(40, 1),), torch.full((40,), 3e38))
+    >>> rows = Data(torch.full((40, 1), 3e38), torch.zeros(40))  # more than int8's sums can scale
     >>> compress(torch.nn.Linear(1, 1), "quantize(int8)", rows, Regression())
     Traceback (most recent call last):
-    compressors.errors.Refused: quantize(int8): a loss on the held-out rows is not finite: ...
+    compressors.errors.Refused: quantize(int8): artifact and training form disagree: largest difference nan, ...
     """
 
 

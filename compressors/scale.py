@@ -52,13 +52,14 @@ UNIT = Scale()
 
 def put(model: nn.Module, scale: Scale | None) -> None:
     """Let a model answer in the unit of this scale from now on; None: as its forward does."""
-    if of(model) is None and scale is not None:
-        model.register_forward_hook(_in_the_labels_unit)
+    hooks = [key for key, hook in model._forward_hooks.items() if hook is in_the_labels_unit]
     if scale is None:
-        for key in [key for key, hook in model._forward_hooks.items() if hook is _in_the_labels_unit]:
+        for key in hooks:
             del model._forward_hooks[key]
         model._buffers.pop(BUFFER, None)
         return
+    if not hooks:
+        model.register_forward_hook(in_the_labels_unit)
     kind = torch.float32 if abs(scale.mean) <= FAINT * scale.spread else torch.float64
     model.register_buffer(BUFFER, torch.tensor(scale, dtype=torch.float64).to(kind), persistent=False)
 
@@ -74,7 +75,8 @@ def zero(model: Any) -> float:
     return (of(model) or UNIT).mean
 
 
-def _in_the_labels_unit(model: nn.Module, _: Any, output: Tensor) -> Tensor:
+def in_the_labels_unit(model: nn.Module, _: Any, output: Tensor) -> Tensor:
+    """Turn a standardized output into an answer: the hook of a model that carries a scale."""
     scale: Tensor = model._buffers[BUFFER]  # type: ignore[assignment]
     return output.to(scale.dtype) * scale[1] + scale[0]
 
@@ -94,11 +96,9 @@ def standardize(model: nn.Module, scale: Scale, rows: Rows, labels: Tensor) -> N
         trained = _knows_the_unit(answers(model, some).flatten().double(), labels[chosen].double(), scale)
     last = _last(model, some) if trained else None
     if last is not None:
-        scale = Scale(scale.mean if last.bias is not None else 0.0, scale.spread)
         with torch.no_grad():
             last.weight.copy_(last.weight.double() / scale.spread)
-            if last.bias is not None:
-                last.bias.copy_((last.bias.double() - scale.mean) / scale.spread)
+            last.bias.copy_((last.bias.double() - scale.mean) / scale.spread)
     if last is not None or not trained:
         put(model, scale)
 
@@ -119,8 +119,10 @@ def _knows_the_unit(output: Tensor, label: Tensor, scale: Scale) -> bool:
 
 
 def _last(model: nn.Module, rows: Rows) -> nn.Linear | None:
-    """Return the Linear whose output is the model's, if it runs once, learns, and has its weights to itself."""
-    seen: dict[nn.Linear, list[Tensor]] = {m: [] for m in model.modules() if type(m) is nn.Linear}
+    """Return the Linear whose output is the model's, if it has a bias, runs once, learns, and shares no weights."""
+    seen: dict[nn.Linear, list[Tensor]] = {
+        m: [] for m in model.modules() if type(m) is nn.Linear and isinstance(m.bias, Tensor)
+    }
     hooks = [layer.register_forward_hook(lambda m, _, out: seen[m].append(out)) for layer in seen]
     try:
         with evaluating(model):

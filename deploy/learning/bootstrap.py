@@ -41,7 +41,7 @@ def bootstrap(pipeline: Pipeline, registry: Registry, *, engines: bool = False) 
         learner.study(data)
         if pipeline.recipe.first(PruneStructured):
             learner.shrink(data)
-        made, _ = compress(pipeline, learner.shadow.model, learner.teacher.mean, data, learner.shapes)
+        made, _ = compress(pipeline, learner, learner.shadow.model, data)
         if refusal := made.refusal:
             raise ValueError(f"the first artifact was refused: {refusal}")
         packed = made.artifact
@@ -61,6 +61,7 @@ def bootstrap(pipeline: Pipeline, registry: Registry, *, engines: bool = False) 
         latest_ms=0,
         fingerprint=commits.fingerprint(),
         state=registry.put(commits.pack_state(learner.state())),
+        scale=learner.scale,
     )
     registry.create(COMMITS, 0, first)
     evidence = "history" if data is not None else "untrained"

@@ -4,7 +4,7 @@ Owns no state. Does not know Kafka, Redis, Ray or the registry's files.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -14,10 +14,11 @@ from torch import nn
 from compressors.artifact.make import Made, make
 from compressors.artifact.manifest import finite, name_of, versions
 from compressors.carry_out import carry_out
-from compressors.data import Data
+from compressors.data import Data, Scaled
 from compressors.rows import Batch, Collated, alike, joined
 from deploy.pipeline import Labelled, Pipeline
 from deploy.registry.records import Figures
+from learners.online.batches import kind
 from learners.online.learner import Learner
 from streams.errors import ConfigError, MalformedEvent
 
@@ -47,10 +48,11 @@ def history(pipeline: Pipeline) -> Data | None:
         batches.append(encoder.encode([row.features for row in rows]))
     if not batches:
         return None
+    dtype = kind(exact=isinstance(pipeline.task, Scaled))
     if all(alike(batches[0], batch) for batch in batches):
-        return Data(joined(batches), torch.tensor(labels, dtype=torch.float32))
+        return Data(joined(batches), torch.tensor(labels, dtype=dtype))
     features = Collated([row.features for row in pipeline.history()], encoder.encode)
-    return Data(features, torch.tensor(labels, dtype=torch.float32))
+    return Data(features, torch.tensor(labels, dtype=dtype))
 
 
 def label_of(pipeline: Pipeline, row: Labelled) -> float:
@@ -81,24 +83,23 @@ def provenance(pipeline: Pipeline, model: nn.Module) -> dict[str, Any]:
     return made_from | name_of(pipeline.model) | {"arguments": {}}
 
 
-def compress(
-    pipeline: Pipeline, student: nn.Module, teacher: nn.Module, data: Data, shapes: Mapping[str, Any]
-) -> tuple[Made, Figures]:
-    """Distil the teacher into the student, a training form, on the older rows; measure its artifact on the newest.
+def compress(pipeline: Pipeline, learner: Learner, student: nn.Module, data: Data) -> tuple[Made, Figures]:
+    """Distil the learner's teacher into the student, a training form, on the older rows; measure it on the newest.
 
-    `shapes` is the learner's record of the student's shapes, whose units are removed already. The figures are those of
-    a candidate's record. An artifact that is refused is returned as well, with the reason.
+    The student's units are removed already. The figures are those of a candidate's record. An artifact that is refused
+    is returned as well, with the reason.
 
     Raises:
         ValueError: as `compressors.compress.compress`.
     """
     began_s = time.perf_counter()
-    replay, held_out = data.split()
+    teacher, task = learner.teacher.mean, learner.task
+    replay, held_out = data.split() if len(data) > 1 else (data, data)
     _, every_version = pipeline.recipe.split()
-    carry_out(student, every_version, replay, pipeline.task, teacher=teacher, seed=pipeline.seed)
+    carry_out(student, every_version, replay, task, teacher=teacher, seed=pipeline.seed)
     made = make(
-        pipeline.recipe, student, teacher.eval(), pipeline.model, held_out, pipeline.task,
-        provenance(pipeline, teacher), shapes,
+        pipeline.recipe, student, teacher.eval(), pipeline.model, held_out, task,
+        provenance(pipeline, teacher), learner.shapes,
     )  # fmt: skip
     return made, _figures(made, time.perf_counter() - began_s)
 

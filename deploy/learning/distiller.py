@@ -69,9 +69,9 @@ class DistillerRole(Follower):
         if any(made.commit == commit.number for made in self._registry.records(CANDIDATES)):
             return
         self._learner.load(commits.unpack_state(self._registry.get(str(commit.state))))
-        data = self._encoder.data(list(self._replay))
+        data = self._encoder.data(list(self._replay), exact=self._learner.scale is not None)
         student = self._learner.shadow.student()
-        made, figures = compress(self._pipeline, student, self._learner.teacher.mean, data, self._learner.shapes)
+        made, figures = compress(self._pipeline, self._learner, student, data)
         candidate = Candidate(
             number=self._candidate + 1,
             commit=commit.number,

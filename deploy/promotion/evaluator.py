@@ -91,7 +91,8 @@ class First:
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Return the raw outputs plus the version's offset, shape (N, K)."""
-        return self._running(*inputs) + self._offset
+        output = self._running(*inputs)
+        return output + self._offset.to(output)
 
 
 def first_version(pipeline: Pipeline, registry: Registry, *, engines: bool = True) -> First:
@@ -104,7 +105,7 @@ def first_version(pipeline: Pipeline, registry: Registry, *, engines: bool = Tru
     if first is None:
         raise RegistryError(f"{registry.folder} holds no champion: the feed was not created")
     running = load(registry, first.artifact, first.engine, pipeline.model, engines=engines)
-    return First(running, torch.tensor(first.offset))
+    return First(running, torch.tensor(first.offset, dtype=torch.float64))
 
 
 def noted(trial: Trial) -> TrialNote:

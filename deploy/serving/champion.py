@@ -63,7 +63,8 @@ class Served:
 
     def answer(self, rows: Rows | Sequence[Tensor]) -> Tensor:
         """Return the raw outputs plus the version's offset, shape (N, K); the live intercept is not in it."""
-        return answers(self._running, rows) + self._offset
+        output = answers(self._running, rows)
+        return output + self._offset.to(output)
 
     @property
     def record(self) -> Champion:
@@ -93,4 +94,4 @@ class Served:
     def _load(self, number: int) -> Version:
         record = self._champion(number)
         running = load(self._registry, record.artifact, record.engine, self._factory, engines=self._engines)
-        return Version(record, running, torch.tensor(record.offset))
+        return Version(record, running, torch.tensor(record.offset, dtype=torch.float64))

@@ -58,6 +58,7 @@ class Commit(Struct, frozen=True, kw_only=True):
     `void`: by shard, a position after which the samples of earlier commits are taken back: the store had lost them.
     `learned`: the number of samples of all commits so far, without those taken back.
     `state`: the digest of the whole state after this commit, where it is kept.
+    `scale`: the mean and spread of a regression's labels so far, by which losses are measured.
     """
 
     format: int = FORMAT
@@ -77,6 +78,7 @@ class Commit(Struct, frozen=True, kw_only=True):
     void: dict[str, str] = {}
     fingerprint: str
     state: str | None = None
+    scale: tuple[float, float] | None = None
 
     def read(self) -> list[Sample]:
         """Return the samples, decoded."""

@@ -68,6 +68,7 @@ class Draft:
             void=dict(void),
             fingerprint=fingerprint(),
             state=state,
+            scale=learner.scale,
         )
 
 

@@ -6,16 +6,19 @@ not know files or actors: it is given commits and models.
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from compressors.answers import Run, answer_all, answers
+from compressors.data import Scaled
+from compressors.scale import Scale
 from learners.commits.commit import Commit
 from learners.evaluation.gate import Decision, Gate, Promotion
 from learners.evaluation.scores import Scores
 from learners.evaluation.trial import Trial, Verdict
-from learners.online.batches import Encoder, Newest, intercepts, labels, served
+from learners.online.batches import Encoder, Newest, intercepts, kind, labels, served
 from learners.online.intercept import Intercept
 from learners.tasks.task import Task
 from streams.events import Sample
@@ -39,6 +42,7 @@ class Evaluator:
         self._window_ms, self._frozen = window_ms, frozen
         self._newest: Newest[Sample] = Newest(WARM_UP)
         self._last: Commit | None = None
+        self._exact = isinstance(task, Scaled)
         self._returning: set[tuple[str, int]] = set()
         self.trial: Trial | None = None
         self.months: dict[str, dict[str, Scores]] = {}
@@ -51,10 +55,12 @@ class Evaluator:
         """Take the next commit; return the verdict on the candidate under test if this commit decides it."""
         samples, shadow = self._fresh(commit)
         self._last = commit
+        if commit.scale is not None and isinstance(self._task, Scaled):
+            self._task = cast(Task, self._task.at(Scale(*commit.scale)))
         if samples:
             models = [self._frozen, *([self.trial.model] if self.trial else [])]
             frozen, *tested = answer_all(models, self._encoder.rows(samples))
-            self._measure(frozen, samples, torch.tensor(shadow))
+            self._measure(frozen, samples, torch.tensor(shadow, dtype=kind(exact=self._exact)))
             self._newest.add(samples)
             if self.trial:
                 self.trial.follow(tested[0], samples)
@@ -96,8 +102,9 @@ class Evaluator:
         `frozen_live` is version 0 under the intercept that each prediction carried. That intercept has followed the
         errors of the champions that served, not those of version 0.
         """
-        target = labels(samples)
-        outputs = dict(zip(MODELS, (frozen, frozen + intercepts(samples), served(samples), shadow), strict=True))
+        target = labels(samples, exact=self._exact)
+        live, answered = (of(samples, exact=self._exact) for of in (intercepts, served))
+        outputs = dict(zip(MODELS, (frozen, frozen + live, answered, shadow), strict=True))
         names = [datetime.fromtimestamp(s.prediction.t / 1000, UTC).strftime("%Y-%m") for s in samples]
         for name in sorted(set(names)):
             chosen = torch.tensor([n == name for n in names])
@@ -116,7 +123,10 @@ class Evaluator:
         intercept = Intercept(self._task, self._rate, samples[0].prediction.intercept)
         for output, sample in zip(outputs.tolist(), samples, strict=True):
             intercept.follow(output, sample.label)
-        ours, theirs = outputs[-BOUND_FROM:] + torch.tensor(intercept.value), served(samples[-BOUND_FROM:])
+        ours, theirs = (
+            outputs[-BOUND_FROM:] + torch.tensor(intercept.value),
+            served(samples[-BOUND_FROM:], exact=self._exact),
+        )
         bounds = [float(self._task.worst_gap(a, b).max()) for a, b in ((ours, theirs), (theirs, ours))]
         gate = Gate(self._policy, self._policy.margin * self.totals()["served"].loss, *bounds)
         return Trial(number, model, self._task, gate, intercept, last.latest_ms, last.learned)

@@ -7,6 +7,7 @@ read, or what becomes of a verdict.
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -14,8 +15,10 @@ from msgspec import Struct
 from torch import Tensor
 
 from compressors.answers import Run
+from compressors.data import Scaled
 from learners.commits.commit import Commit
 from learners.evaluation.gate import Decision, Gate
+from learners.online.batches import kind
 from learners.online.intercept import Intercept
 from learners.tasks.task import Task
 from streams.events import Sample
@@ -97,8 +100,9 @@ class Trial:
             ready.append(heapq.heappop(self._waiting))
         if not ready:
             return None
-        ours = torch.tensor([one.output for one in ready]) + torch.tensor([self._when(one.learned) for one in ready])
-        theirs, target = torch.tensor([one.served for one in ready]), torch.tensor([one.label for one in ready])
+        as_rows = partial(torch.tensor, dtype=kind(exact=isinstance(self.task, Scaled)))
+        ours = as_rows([one.output for one in ready]) + as_rows([self._when(one.learned) for one in ready])
+        theirs, target = as_rows([one.served for one in ready]), as_rows([one.label for one in ready])
         differences = self.task.losses(theirs, target) - self.task.losses(ours, target)
         bounds, reverse = self.task.worst_gap(ours, theirs), self.task.worst_gap(theirs, ours)
         decision = self.gate.update(*(t.double().numpy() for t in (differences, bounds, reverse)))

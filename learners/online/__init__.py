@@ -9,5 +9,6 @@ tensors.py     a model's parameters and buffers, read and restored
 modes.py       whether a model answers otherwise while it trains
 settings.py    Online: how both learn
 intercept.py   the live intercept
+spread.py      the scale of a regression's labels, as they come
 units.py       whole units that the shadow loses, and how its state records that
 """

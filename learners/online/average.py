@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from compressors.internals import Norm, lerp_
 from compressors.norms import any_rows, frozen
+from compressors.scale import Scale, put
 from learners.online.batches import Inputs
 from learners.online.tables import Table
 from learners.online.tensors import tensors
@@ -80,6 +81,11 @@ class Average:
         """Give `tensors` back."""
         for name, tensor in self._own.items():
             tensor.copy_(saved[name])
+
+    def carry(self, scale: Scale) -> None:
+        """Let the average answer in the unit of a scale, as the model does."""
+        put(self._copy, scale)
+        self._join()
 
     def settle(self) -> None:
         """Begin again, at the weights and statistics as they are."""

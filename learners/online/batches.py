@@ -60,9 +60,9 @@ class Encoder:
         """Return the samples' features as rows, which are encoded in parts."""
         return Collated(self._decoded(samples), self.encode)
 
-    def data(self, samples: Sequence[Sample]) -> Data:
+    def data(self, samples: Sequence[Sample], *, exact: bool = False) -> Data:
         """Return the samples as rows to learn, encoded once and for all if all come out in one shape."""
-        return Data(encoded(self._decoded(samples), self.encode), labels(samples))
+        return Data(encoded(self._decoded(samples), self.encode), labels(samples, exact=exact))
 
     def _decoded(self, samples: Sequence[Sample]) -> list[Any]:
         return [self.decode(bytes(s.prediction.features)) for s in samples]
@@ -90,16 +90,21 @@ class Newest(Generic[Row]):
         return chain.from_iterable(self._batches)
 
 
-def labels(samples: Sequence[Sample]) -> Tensor:
-    """Return the labels, shape (N,)."""
-    return torch.tensor([s.label for s in samples], dtype=torch.float32)
+def labels(samples: Sequence[Sample], *, exact: bool = False) -> Tensor:
+    """Return the labels, shape (N,), as float32; exact as float64."""
+    return torch.tensor([s.label for s in samples], dtype=kind(exact=exact))
 
 
-def served(samples: Sequence[Sample]) -> Tensor:
+def served(samples: Sequence[Sample], *, exact: bool = False) -> Tensor:
     """Return what was answered, output plus intercept, shape (N, K)."""
-    return torch.tensor([s.prediction.served for s in samples], dtype=torch.float32)
+    return torch.tensor([s.prediction.served for s in samples], dtype=kind(exact=exact))
 
 
-def intercepts(samples: Sequence[Sample]) -> Tensor:
+def intercepts(samples: Sequence[Sample], *, exact: bool = False) -> Tensor:
     """Return the live intercept that each answer contains, shape (N, K)."""
-    return torch.tensor([s.prediction.intercept for s in samples], dtype=torch.float32)
+    return torch.tensor([s.prediction.intercept for s in samples], dtype=kind(exact=exact))
+
+
+def kind(*, exact: bool) -> torch.dtype:
+    """Return the type of labels and answers: float64 where they have a unit, in which their spread may be small."""
+    return torch.float64 if exact else torch.float32

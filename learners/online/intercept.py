@@ -14,12 +14,12 @@ class Intercept:
     """One model's intercept; its `value` has length K."""
 
     def __init__(self, task: Task, rate: float, value: Sequence[float] | None = None) -> None:
-        self._task, self._rate = task, rate
+        self.task, self._rate = task, rate
         self.value: tuple[float, ...] = tuple(value) if value is not None else (0.0,) * task.outputs
 
     def follow(self, output: Sequence[float], label: float) -> tuple[float, ...]:
         """Move by one sample's label; return the new value. `output` (length K) is the model's raw output to it."""
         served = [z + b for z, b in zip(output, self.value, strict=True)]
-        residual = self._task.residual(served, label)
+        residual = self.task.residual(served, label)
         self.value = tuple(b + self._rate * r for b, r in zip(self.value, residual, strict=True))
         return self.value

@@ -8,22 +8,27 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise, takewhile
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from compressors.agreement import answer, check_task
+from compressors.answers import checked
 from compressors.checks import check_model
-from compressors.data import Data
+from compressors.data import Data, Scaled
+from compressors.errors import Unsuited
 from compressors.form import training_form
 from compressors.pruning.refresh import pattern, refreshed
 from compressors.recipe import Prune, PruneStructured, Quantize, Recipe
+from compressors.scale import UNIT, Scale, of, standardize
 from learners.online import units
-from learners.online.batches import Encoder, labels
+from learners.online.batches import Encoder, Inputs, labels
 from learners.online.intercept import Intercept
 from learners.online.modes import two_modes
 from learners.online.network import Network, under
 from learners.online.settings import Online
+from learners.online.spread import Spread
 from learners.online.tensors import restore, tensors
 from learners.tasks.task import Task
 from streams.errors import ConfigError, NotFinite
@@ -58,7 +63,18 @@ class Learner:
                 "model that learns: there is no mask to refresh; add a prune step, or leave refresh_every at 0"
             )
         self.intercept = Intercept(task, spec.intercept_rate)
+        self._labels = Spread() if isinstance(task, Scaled) else None
         self.learned = self.gathered = self._began_ms = 0
+
+    @property
+    def task(self) -> Task:
+        """The task, in units of the labels' spread so far."""
+        return self._task
+
+    @property
+    def scale(self) -> Scale | None:
+        """The mean and spread of the labels so far, by which losses are measured; None for a task without a unit."""
+        return self._task.scale if isinstance(self._task, Scaled) else None
 
     def study(self, data: Data) -> None:
         """Train the teacher on history, in shuffled passes; its average and the shadow's weights start at the result.
@@ -68,12 +84,36 @@ class Learner:
         """
         if self.shapes:
             raise ValueError("the shadow has lost units of a studied teacher: study comes before shrink and load")
+        self._agree(data)
         for _ in range(self._spec.history_passes):
             for chosen in torch.split(torch.randperm(len(data)), self._spec.history_batch):
                 self.teacher.learn(*data.batch(chosen), self._task)
         self.teacher.settle()
         restore(self.shadow.model, tensors(self.shadow.model) | tensors(self.teacher.model))  # all but the masks
         self.shadow.clock = self.teacher.clock
+        self._measure()
+
+    def _agree(self, data: Data) -> None:
+        """Check that the model takes the rows and answers as the task needs; let it carry the scale of the labels."""
+        try:
+            check_task(self.teacher.model, data, self._task)
+        except Unsuited as wrong:
+            raise ConfigError(str(wrong)) from wrong
+        if self._labels is not None:
+            standardize(self.teacher.model, self._labels.begin(data.labels), data.rows, data.labels)
+            if of(self.teacher.model) is None:
+                self._labels.scale = None
+            self._measure()
+
+    def _measure(self) -> None:
+        """Measure by the scale of the labels: losses in units of their spread, and answers in their unit."""
+        if self._labels is None or not isinstance(self._task, Scaled):
+            return
+        scale = self._labels.scale
+        self._task = self.intercept.task = cast(Task, self._task.at(scale or self._labels.now))
+        if scale is not None:
+            self.teacher.carry(scale)
+            self.shadow.carry(scale)
 
     def shrink(self, data: Data) -> None:
         """Make the shadow anew: the studied teacher without the units that the recipe removes, chosen by the rows.
@@ -129,8 +169,10 @@ class Learner:
     def _learn(self, samples: Sequence[Sample]) -> Tensor:
         """Learn samples of one batch."""
         torch.manual_seed(self._seed + self.learned)  # so that learning the same again draws the same (dropout)
-        inputs, target = self._encoder.inputs(samples), labels(samples)
+        inputs, target = self._encoder.inputs(samples), labels(samples, exact=self._labels is not None)
         of = self._spec.batch
+        if not self.learned:
+            self._first(inputs)
         self.teacher.gather(inputs, target, self._task, of)
         served = self.shadow.answer(inputs) if self._two_modes else None
         if self._refresh_due(of):
@@ -138,6 +180,8 @@ class Learner:
         trained = self.shadow.gather(inputs, target, self._task, of)
         for sample in samples:
             self.intercept.follow(sample.prediction.output, sample.label)
+            if self._labels is not None:
+                self._labels.add(sample.label)
         if not all(map(math.isfinite, self.intercept.value)):
             raise NotFinite(f"the intercept is {self.intercept.value}")
         self.learned += len(samples)
@@ -146,15 +190,30 @@ class Learner:
             self._step()
         return trained if served is None else served
 
+    def _first(self, inputs: Inputs) -> None:
+        """Look at the first answers: where there was no history, nobody has.
+
+        Raises:
+            ConfigError: the model does not take the inputs, or does not answer as the task needs.
+        """
+        try:
+            checked(answer(self.teacher.model, inputs), len(inputs[0]), self._task.outputs)
+        except Unsuited as wrong:
+            raise ConfigError(str(wrong)) from wrong
+
     def _step(self) -> None:
         """Take the step of the batch, which may have ended early; refresh the masks where that is due."""
         due = self._refresh_due(self.gathered)
+        unknown = self._labels is not None and self._labels.scale == UNIT  # no history: this batch has told the scale
         for network in (self.teacher, self.shadow):
-            network.step(self.gathered, self._spec.batch)
+            network.skip() if unknown else network.step(self.gathered, self._spec.batch)
         if due:
             self.shadow.refresh(self._pattern)
         self.shadow.unexplored()
         self.gathered = 0
+        if self._labels is not None:
+            self._labels.settle()
+            self._measure()
 
     def _refresh_due(self, size: int) -> bool:
         """Return whether a batch of this size reaches a multiple of `refresh_every`: the history alone decides."""
@@ -174,6 +233,7 @@ class Learner:
         out["intercept"] = torch.tensor(self.intercept.value, dtype=torch.float64)
         out["learned"] = torch.tensor(self.learned)
         out["batch"] = torch.tensor([self.gathered, self._began_ms])
+        out |= {"scale": self._labels.state()} if self._labels is not None else {}
         return out | ({"shapes": units.pack(self._recipe, self.shapes)} if self.shapes else {})
 
     def load(self, state: dict[str, Tensor]) -> None:
@@ -190,3 +250,6 @@ class Learner:
         self.intercept.value = tuple(state["intercept"].tolist())
         self.learned = int(state["learned"])
         self.gathered, self._began_ms = state["batch"].tolist()
+        if self._labels is not None:
+            self._labels.load(state.get("scale"))
+            self._measure()

@@ -10,6 +10,7 @@ from torch import nn
 
 from compressors.internals import Norm
 from compressors.quantization.layers import Shadow
+from compressors.scale import in_the_labels_unit
 
 SAME = ("torch.nn.modules", "compressors.quantization")  # whose layers differ only as named below
 WORDS = {"training", "dropout", "is_grad_enabled"}  # a function without them asks for no mode
@@ -30,9 +31,10 @@ def _differs(module: nn.Module) -> bool:
         return True
     if _drops(module):
         return True
-    hooks = (module._forward_hooks, module._forward_pre_hooks)
+    hooks = [hook for hook in module._forward_hooks.values() if hook is not in_the_labels_unit]
+    hooks += module._forward_pre_hooks.values()
     own = type(module).__module__.startswith(SAME)
-    return any(hooks) or (not own and any(map(_asks, _functions(type(module)))))
+    return bool(hooks) or (not own and any(map(_asks, _functions(type(module)))))
 
 
 def _drops(module: nn.Module) -> bool:

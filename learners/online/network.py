@@ -17,6 +17,7 @@ from compressors.form import weights
 from compressors.internals import scale_
 from compressors.norms import any_rows
 from compressors.pruning.refresh import dense_slopes, refresh
+from compressors.scale import Scale, put
 from learners.online import tables
 from learners.online.average import Average, Memory
 from learners.online.batches import Inputs
@@ -52,6 +53,11 @@ class Network:
     def student(self) -> nn.Module:
         """Return a copy of the average, to train: what does not learn in `model` does not learn there."""
         return copy.deepcopy(self.mean)
+
+    def carry(self, scale: Scale) -> None:
+        """Let the model compute in units of a label's spread, and answer in the label's own unit."""
+        put(self.model, scale)
+        self._average.carry(scale)
 
     def answer(self, inputs: Inputs) -> Tensor:
         """Return the answers (N, K) as they would be served."""
@@ -103,6 +109,10 @@ class Network:
                 table.step(table.value.grad, self.clock, now, rate)
         self._average.follow(self.clock, now)
         self.clock = now
+        self._forget()
+
+    def skip(self) -> None:
+        """Forget the slopes gathered: no step is taken with them."""
         self._forget()
 
     def _forget(self) -> None:

@@ -8,13 +8,14 @@ from collections.abc import Collection, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from compressors.scale import BUFFER
 from streams.errors import ConfigError
 
 
 def tensors(model: nn.Module, but: Collection[int] = ()) -> dict[str, Tensor]:
-    """Return the tensors by name, without those whose `id` is in `but`."""
+    """Return the tensors by name, without those whose `id` is in `but`, and without the scale of labels."""
     every = (*model.named_parameters(), *model.named_buffers())
-    return {name: tensor.detach() for name, tensor in every if id(tensor) not in but}
+    return {name: tensor.detach() for name, tensor in every if id(tensor) not in but and name != BUFFER}
 
 
 def restore(model: nn.Module, saved: Mapping[str, Tensor], but: Collection[int] = ()) -> None:

@@ -34,7 +34,7 @@ def test_a_record_can_be_read_whatever_its_figures_are(
     for model in (student, teacher):
         torch.nn.init.constant_(model.get_parameter("0.weight"), weight)
     rows = Data((torch.ones(100, 4),), torch.full((100,), label))
-    made, figures = candidates.compress(PIPELINE, student, teacher, rows, {})
+    made, figures = candidates.compress(PIPELINE, learner, student, rows)
     candidate = Candidate(
         number=0, commit=0, learned=0, at_ms=0, reason="", artifact="", figures=figures, refused=made.refusal
     )

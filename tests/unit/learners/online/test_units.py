@@ -97,7 +97,7 @@ def test_a_shadow_in_float_learns_and_is_served() -> None:
     made.learn(small.samples(64))
     again = learner(recipe)
     again.load(commits.unpack_state(commits.pack_state(made.state())))
-    candidate, figures = candidates.compress(pipeline, again.shadow.model, again.teacher.mean, rows(), again.shapes)
+    candidate, figures = candidates.compress(pipeline, again, again.shadow.model, rows())
     assert candidate.refusal is None
     assert figures.float_bytes == 4 * 97
     assert sum(t.numel() for t in artifact.floats(candidate.artifact).values()) == 49
@@ -177,4 +177,4 @@ def test_the_loop_warns_of_a_layer_of_which_nothing_is_left() -> None:
     with torch.no_grad():
         made.shadow.model.get_parameter("2.weight").mul_(1e-3)
     with pytest.warns(EmptiedWarning, match=r"prune\(amount=0.5\) -> quantize\(int8\) leaves nothing of 2.weight"):
-        candidates.compress(pipeline, made.shadow.model, made.teacher.mean, rows(), made.shapes)
+        candidates.compress(pipeline, made, made.shadow.model, rows())
