@@ -13,7 +13,7 @@ from compressors.answers import as_rows
 from compressors.data import Data, Losses
 from compressors.distillation.train import train
 from compressors.form import weights
-from compressors.pruning.prune import prune
+from compressors.pruning.prune import prune, set_aside
 from compressors.pruning.structured import Report, prune_structured
 from compressors.quantization.layers import Shadow
 from compressors.recipe import STEP_NAMES, Prune, PruneStructured, Quantize, Recipe, Retrain, Step
@@ -72,7 +72,8 @@ def carry_out(
 ) -> nn.Module:
     """Carry out the steps on the recipe's training form, in place; return it in eval mode.
 
-    Layers are rounded from their quantize step on. A prune step with a ramp takes effect over the next training step.
+    Layers are rounded from their quantize step on. Nothing is pruned of a weight that is all zero here, or
+    frozen. A prune step with a ramp takes effect over the next training step.
     If the recipe has neither prune nor quantize steps, `form` is a plain model.
 
     Raises:
@@ -81,6 +82,7 @@ def carry_out(
     """
     if any(isinstance(step, Prune | Quantize) for step in recipe.steps):
         weights(form)  # refuses a plain model, on which these steps would do nothing
+    set_aside(form)
     specs = {layer: layer.spec for layer in form.modules() if isinstance(layer, Shadow)}
     for layer in specs:
         layer.spec = None

@@ -232,13 +232,28 @@ def find(model: nn.Module) -> dict[str, Weight]:
     return {weight.name: weight for weight in by_parameter.values()}
 
 
+def unpruned(weight: Weight) -> str | None:
+    """Return why no entry of a weight may be masked, None if some may."""
+    if not weight.value.requires_grad:
+        return "it has requires_grad=False, and what does not learn stays as it is"
+    return "it is all zero, so its magnitudes have no order" if weight.name in weight.layer.aside else None
+
+
 def left(form: nn.Module) -> dict[str, str]:
-    """Return the modules that stay in float, by name, with the reason; they have parameters of their own."""
+    """Return the modules that stay in float, by name, with the reason; they have parameters of their own.
+
+    Those that could only be pruned, and of which nothing may be, are among them.
+    """
+    reasons: dict[nn.Module, list[str | None]] = {}
+    for weight in _each(form):
+        reasons.setdefault(weight.layer, []).append(unpruned(weight) if weight.layer.spec is None else None)
+    whole = {layer: each[0] for layer, each in reasons.items() if all(each)}
     unread = _unread(form.modules())
     return {
-        name: reason(layer) or (UNREAD if layer in unread else UNNAMED)
+        name: whole.get(layer) or reason(layer) or (UNREAD if layer in unread else UNNAMED)
         for name, layer in form.named_modules()
-        if (NOTE in vars(layer) or not isinstance(layer, Shadow)) and any(True for _ in layer.parameters(recurse=False))
+        if (NOTE in vars(layer) or layer in whole or not isinstance(layer, Shadow))
+        and any(True for _ in layer.parameters(recurse=False))
     }
 
 

@@ -24,7 +24,7 @@ from compressors.errors import ArtifactError
 from compressors.form import Weight, find, left, open_encoders, shadow, shadow_type, weights
 from compressors.pruning.shapes import reshape
 from compressors.quantization.int8 import with_kernels
-from compressors.quantization.layers import Shadow, mask_name
+from compressors.quantization.layers import Shadow, forget_ranges, mask_name
 from compressors.scale import Scale
 from compressors.wrappers import unwrapped
 
@@ -78,8 +78,11 @@ def pack(
         parts = parts_of(weight)
         tensors |= {f"weight/{name}/{part}": t for part, t in parts.items()}
         entries[name] = stored(form, weight, parts)
+    learned = dict(form.named_parameters(remove_duplicate=False))
+    buffers = {f"plain/{name}" for name in rest if name not in learned}
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        sound = torch.isfinite if name not in buffers else lambda t: ~t.isnan()  # a buffer may mask by infinity
+        if tensor.is_floating_point() and not bool(sound(tensor).all()):
             raise ValueError(f"{name} has a number that is not finite: this model cannot be packed")
     carried = scales.of(form)
     head = {
@@ -140,6 +143,7 @@ def load(data: bytes, factory: Callable[[], nn.Module]) -> nn.Module:
         model.load_state_dict(state)
         model = with_kernels(model, {used: whole[name] for name in whole for used in head.weights[name].inputs})
         scales.put(model, scales.read(head.scale))
+        forget_ranges(model)
     except (SafetensorError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as wrong:
         maker = origin(head.manifest)
         made = f"; it was made from {maker}" if maker else ""

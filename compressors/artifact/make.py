@@ -65,9 +65,11 @@ def make(
     quality = Quality.of(*(losses.losses(output, held.labels) for output in (before, answered)))
     packed = artifact.with_manifest(packed, {**manifest, **measured(agreement, quality)})
     description = artifact.describe(packed)
-    if recipe.first(Prune) is not None and description.emptied:
+    state = plain.state_dict()
+    emptied = [name for name in description.emptied if state[name].any()]
+    if recipe.first(Prune) is not None and emptied:
         warnings.warn(
-            f"{recipe} leaves nothing of {', '.join(description.emptied)}; prune with scope=lamp or scope=layer keeps "
+            f"{recipe} leaves nothing of {', '.join(emptied)}; prune with scope=lamp or scope=layer keeps "
             "weights of every layer",
             EmptiedWarning,
             stacklevel=3,

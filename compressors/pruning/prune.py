@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from compressors.form import Weight, weights
+from compressors.form import MOST_REASONS, Weight, find, unpruned, weights
 from compressors.steps import KINDS, Kind, Prune, Scope
 
 
@@ -122,11 +122,24 @@ def sparsity(form: nn.Module, kinds: Sequence[Kind] = KINDS) -> Sparsity:
     return Sparsity({name: zeros / n for name, (zeros, n) in counts.items()}, masked / total)
 
 
+def set_aside(form: nn.Module) -> None:
+    """Note the weights that are all zero: their magnitudes have no order, so nothing of them is pruned from now on.
+
+    Such a weight has not learned yet, as the second factor of a LoRA (Hu et al., arXiv 2106.09685): by magnitude it
+    would go first and as a whole, and never learn.
+    """
+    for weight in find(form).values():
+        if not weight.value.any():
+            weight.layer.aside |= {weight.name}
+
+
 def _prunable(form: nn.Module, kinds: Sequence[Kind]) -> list[Weight]:
-    prunable = [weight for weight in weights(form).values() if weight.layer.prunable and weight.layer.kind in kinds]
+    meant = [weight for weight in weights(form).values() if weight.layer.prunable and weight.layer.kind in kinds]
+    prunable = [weight for weight in meant if unpruned(weight) is None]
     if not prunable:
         none = f"no weight of {', '.join(kinds)} layers in this model can be pruned"
-        raise ValueError(f"{none}: the recipe's prune steps name none of its layers")
+        reasons = [f"{weight.name}: {unpruned(weight)}" for weight in meant][:MOST_REASONS]
+        raise ValueError(f"{none}: {'; '.join(reasons) or 'the prune steps of the recipe name none of its layers'}")
     return prunable
 
 

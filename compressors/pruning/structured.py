@@ -79,13 +79,22 @@ def _prune(stage: Stage, step: PruneStructured) -> tuple[list[Cut], dict[str, st
         if not any(source.unit in step.units for source in family.sources):
             continue
         gone = _least(family, step.amount)
-        reason = remove(stage, family, gone)
+        reason = _frozen(stage, family) or remove(stage, family, gone)
         if reason:
             left |= {source.name: reason for source in family.sources}
         else:
             cuts += [Cut(s.name, s.unit, family.count, family.count - len(gone)) for s in family.sources]
     asked = {source.name for source in all_sources if source.unit in step.units}
     return cuts, {name: reason for name, reason in left.items() if name in asked}
+
+
+def _frozen(stage: Stage, family: Family) -> str | None:
+    """Return why no group may go, if one of the weights that would be cut does not learn."""
+    for place in family.places:
+        for tensor, _ in place.tensors():
+            if isinstance(tensor, nn.Parameter) and not tensor.requires_grad:
+                return f"a weight of {stage.names[place.module]!r} has requires_grad=False, and stays as it is"
+    return None
 
 
 def _least(family: Family, amount: float) -> list[int]:

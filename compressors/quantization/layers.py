@@ -42,9 +42,9 @@ class Shadow(nn.Module):
     """What compressed layers share. A weight's mask is a buffer of zeros and ones, named after the weight.
 
     Masks have the weight's dtype: multiplying by a bool mask takes five times as long. `spec` says how the layer is
-    quantized, None: not at all. The weights of a `served` layer are already masked and rounded. A layer with static
-    inputs has a buffer `input_range`, the moving average of each batch's largest magnitude; it changes in training mode
-    only.
+    quantized, None: not at all. Nothing of the weights named `aside` is pruned. The weights of a `served` layer are
+    already masked and rounded. A layer with static inputs has a buffer `input_range`, the moving average of each
+    batch's largest magnitude; it changes in training mode only.
     """
 
     kind: ClassVar[Kind]
@@ -54,6 +54,7 @@ class Shadow(nn.Module):
     spec: Quantize | None
     prunable: bool
     served: bool
+    aside: frozenset[str]
     input_range: Tensor
     mask: Tensor
 
@@ -61,7 +62,7 @@ class Shadow(nn.Module):
         """Become compressed, with nothing pruned yet."""
         if spec and not self.row_dims:
             spec = replace(spec, inputs="float")
-        self.spec, self.prunable, self.served = spec, prunable, served
+        self.spec, self.prunable, self.served, self.aside = spec, prunable, served, frozenset()
         for name in self.weight_names():
             if not served:
                 self.register_buffer(mask_name(name), torch.ones_like(getattr(self, name), requires_grad=False))
@@ -101,6 +102,13 @@ class Shadow(nn.Module):
 
     def _follow(self, largest: Tensor) -> None:
         self.input_range.copy_(torch.where(self.input_range == 0, largest, self.input_range.lerp(largest, RANGE_RATE)))
+
+
+def forget_ranges(served: nn.Module) -> None:
+    """Leave the static ranges of a served model out of its state: that of the plain model has the same names."""
+    for layer in served.modules():
+        if isinstance(layer, Shadow) and "input_range" in layer._buffers:
+            layer.register_buffer("input_range", layer._buffers.pop("input_range"), persistent=False)
 
 
 class ShadowRows(Shadow):
