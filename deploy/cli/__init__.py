@@ -1,7 +1,7 @@
 """The command line.
 
 main.py        what a shell starts; an error becomes one line and an exit code
-commands.py    demo, run, join, status
+commands.py    init, demo, run, join, status
 operate.py     audit, end-of-feed, accept-loss, dead
 compress.py    compress, advise, inspect
 options.py     the options that several commands have

@@ -1,4 +1,4 @@
-"""The commands demo, run, join and status, and the application that all commands are part of.
+"""The commands init, demo, run, join and status, and the application that all commands are part of.
 
 Owns their arguments and where output goes: people read the tables, programs the last line of standard output. Does not
 know how anything is done.
@@ -25,6 +25,8 @@ from deploy.console.join import line, shown
 from deploy.console.picture import Snapshot, svg
 from deploy.console.terminal import screen
 from deploy.console.view import draw, values
+from deploy.operate.attach import addresses
+from deploy.operate.start import start
 from deploy.operate.status import status
 from deploy.run.join import joining
 from deploy.run.session import running
@@ -50,6 +52,16 @@ def shadowstream(
     ] = False,
 ) -> None:
     """Keep a deployed model learning from the outcomes of its own predictions."""
+
+
+@app.command()
+def init(name: Annotated[str, typer.Argument(help="The new pipeline's name, and its folder's.")]) -> None:
+    """Write a pipeline, its settings, a producer of sample events and a README that work together."""
+    for path in start(name, example("start").parent, Path(name)):
+        print(path)  # noqa: T201 this is the output
+    Console(stderr=True).print(
+        f"next: cd {name}; shadowstream run pipeline.py; in another terminal there: python produce.py", soft_wrap=True
+    )
 
 
 @app.command()
@@ -119,8 +131,10 @@ def show_status(
     picture: Picture = None,
 ) -> None:
     """Show how far a running pipeline is, which version serves, and what became of each candidate."""
-    view = status(pipeline, load(pipeline, config_file))
+    settings = load(pipeline, config_file)
+    view = status(pipeline, settings)
     Console().print(draw(view), outstanding(view.counters))
+    Console().print(addresses(pipeline, settings), highlight=False, soft_wrap=True)
     if picture:
         picture.write_text(svg(view), encoding="utf-8")
 

@@ -1,6 +1,7 @@
 """What is done to a feed from another process.
 
 attach.py      the feed: its file, settings and clients
+start.py       a new folder with a pipeline that works
 status.py      how far it is
 audit.py       whether everything is there: the equations, and the log joined again
 actions.py     end it, accept a loss

@@ -78,6 +78,17 @@ class Attached:
         return closing(Source(self.broker, tps))
 
 
+def addresses(path: Path, settings: Settings) -> str:
+    """Return where a feed's broker and store are, without secrets, and whether its run has embedded them."""
+    found = embedded_addresses(Path(settings.registry.path).resolve() / load(path).name)
+    whole = with_embedded(settings, found)
+    broker, store = whole.kafka.bootstrap or "-", "-" if whole.redis.embedded else whole.redis.shown
+    ours = {True: " (embedded)", False: ""}
+    return (
+        f"broker at {broker}{ours[settings.kafka.bootstrap is None]}, store at {store}{ours[settings.redis.embedded]}"
+    )
+
+
 @contextmanager
 def attach(path: Path, settings: Settings) -> Iterator[Attached]:
     """Connect to the feed of a feed.py or pipeline.py that runs, or that ran on services that last.
