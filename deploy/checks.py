@@ -93,6 +93,12 @@ def check_task(task: object) -> None:
     outputs = task.outputs  # type: ignore[attr-defined]
     if not isinstance(outputs, int) or isinstance(outputs, bool) or outputs < 1:
         raise ConfigError(f"Pipeline.task: outputs must be a whole number, at least 1, got {shown(outputs)}")
+    if isinstance(task, Binary | Regression) and outputs != 1:
+        raise ConfigError(f"Pipeline.task: {type(task).__name__} has one output, got {outputs}; Classes has several")
+    if isinstance(task, Classes) and outputs < 2:
+        raise ConfigError(f"Pipeline.task: Classes has at least 2 outputs, one for each class, got {outputs}")
+    if isinstance(task, Regression) and task.delta <= 0:
+        raise ConfigError(f"Pipeline.task: Regression.delta must be above 0, got {shown(task.delta)}")
     if isinstance(task, Answering):
         _check_answers(task, outputs)
 

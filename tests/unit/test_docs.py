@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from deploy import config, feed, pipeline
 from deploy.cli.commands import app
 from deploy.config import SECTIONS
 from deploy.feed import Feed
-from deploy.pipeline import Pipeline
+from deploy.pipeline import RECIPE, Pipeline
 from learners.evaluation.gate import Promotion
 from learners.online.settings import Online
 from learners.tasks.binary import Binary
@@ -25,6 +25,7 @@ from learners.tasks.task import Answering
 from streams.errors import ShadowstreamError
 from streams.events import Prediction
 from streams.redis.rights import rule
+from tests import small
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -82,7 +83,14 @@ def test_every_setting_is_documented_with_its_default_and_no_other() -> None:
         assert documented.pop(section) == expected, section
     for python in (Feed, Online, Promotion):
         assert documented.pop(python.__name__) == {one.name: shown(one.default) for one in fields(python)}
-    assert list(documented.pop("Pipeline")) == [field.name for field in fields(Pipeline)]
+    assert list(documented["Pipeline"]) == [field.name for field in fields(Pipeline)]
+    simple = {one.name: shown(one.default) for one in fields(Pipeline) if isinstance(one.default, int | None)}
+    made = replace(small.pipeline, recipe=RECIPE)
+    simple |= {"recipe": f"`{made.recipe}`", "task": "`Binary()`", "online": "`Online()`", "promotion": "`Promotion()`"}
+    assert {name: cell for name, cell in documented.pop("Pipeline").items() if name in simple} == simple
+    for task in (Binary, Classes, Regression):
+        expected = {one.name: shown(one.default) for one in fields(task)}
+        assert documented.pop(task.__name__) == expected | ({"scale": "fitted"} if task is Regression else {})
     assert not documented
 
 
