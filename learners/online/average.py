@@ -3,7 +3,8 @@
 Owns how long the average remembers, and what it does with each kind of tensor:
 
 - a parameter that learns is averaged, θ̄ ← a θ̄ + (1 − a) θ;
-- running statistics of a norm are measured anew: θ̄ runs on each batch too, since they depend on the weights before;
+- running statistics of a norm are measured anew: θ̄ runs on each batch too, since they depend on the weights before
+  (tables that learn row by row are in this as they are, not averaged);
 - all other buffers are the model's own, and so are parameters that do not learn, and masks: none is stored twice.
 
 After t batches 1 − a is 2 / t (a mean that weighs θ_t by t: Shamir & Zhang, arXiv 1212.1824), until that is less than a
@@ -24,7 +25,7 @@ from learners.online.batches import Inputs
 from learners.online.tables import Table
 from learners.online.tensors import tensors
 
-YOUNG = 2.0  # 1 − a is YOUNG / t in the beginning
+YOUNG = 4.0  # 1 − a is YOUNG / t in the beginning
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -35,13 +36,20 @@ class Memory:
         self._rate = math.log(2) / half_life
         self._turn = YOUNG / self._rate  # when both rates are equal
 
-    def kept(self, before: Tensor, now: float) -> Tensor:
-        """Return the share of the old average that is kept from each time `before` to `now`, float64."""
-        before, end = before.double(), torch.tensor(now, dtype=torch.float64)
-        return torch.where(before > 0, torch.exp(self._log(before) - self._log(end)), 0.0)
+    def kept(self, before: float, now: float) -> float:
+        """Return the share of the old average that is kept from the time `before` to `now`."""
+        return math.exp(self._log(before) - self._log(now)) if before > 0 else 0.0
 
-    def _log(self, t: Tensor) -> Tensor:
-        return torch.where(t < self._turn, YOUNG * (t / self._turn).log(), (t - self._turn) * self._rate)
+    def each_kept(self, before: Tensor, now: float) -> Tensor:
+        """Return what `kept` does for many times, float64."""
+        if now <= 0:
+            return torch.zeros_like(before)
+        young = YOUNG * (before / self._turn).log()  # -inf at 0: nothing is kept
+        log = torch.where(before < self._turn, young, (before - self._turn) * self._rate)
+        return log.sub_(self._log(now)).exp_()
+
+    def _log(self, t: float) -> float:
+        return YOUNG * math.log(t / self._turn) if t < self._turn else (t - self._turn) * self._rate
 
 
 class Average:
@@ -52,19 +60,18 @@ class Average:
         self._norms = {name for name, m in model.named_modules() if isinstance(m, Norm) and _measured(m)}
         averaged = {name: p for name, p in model.named_parameters() if p.requires_grad}
         measured = {f"{name}.{b}" if name else b for name in self._norms for b in STATISTICS}
-        own = {id(t) for t in averaged.values()} | {id(model.get_buffer(name)) for name in measured}
+        own = {id(t) for name, t in averaged.items() if name not in tables}
+        own |= {id(model.get_buffer(name)) for name in measured}
         shared = {id(t): t for t in (*model.parameters(), *model.buffers()) if id(t) not in own}
         self._copy = copy.deepcopy(model, shared).eval()
-        self._own = {name: self._copy.get_parameter(name).detach() for name in averaged}
-        self._own |= {name: self._copy.get_buffer(name) for name in measured}
-        for name, table in tables.items():
-            table.mean = self._own.pop(name)
         dense = [name for name in averaged if name not in tables]
-        self._values, self._means = [averaged[n].detach() for n in dense], [self._own[n] for n in dense]
+        self._own = {name: self._copy.get_parameter(name).detach() for name in dense}
+        self._values, self._means = [averaged[name].detach() for name in dense], list(self._own.values())
+        self._own |= {name: self._copy.get_buffer(name) for name in measured}
 
     @property
     def model(self) -> nn.Module:
-        """The model with the averaged weights. Tables make it a copy, in which all rows are at the present time."""
+        """The model with the averaged weights. With tables it is a copy, made for each call."""
         self._join()
         if not self._tables:
             return self._copy
@@ -96,7 +103,7 @@ class Average:
     def follow(self, before: float, now: float) -> None:
         """Move by a step of the optimizer, which ended at the time `now`; the one before, at `before`."""
         if self._means:
-            lerp_(self._means, self._values, 1 - float(self._memory.kept(torch.tensor(before), now)))
+            lerp_(self._means, self._values, 1 - self._memory.kept(before, now))
 
     def measure(self, inputs: Inputs, share: float) -> None:
         """Let the norms' statistics follow those of a batch, of which the inputs are this share."""

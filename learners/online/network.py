@@ -33,7 +33,7 @@ class Network:
     def __init__(self, model: nn.Module, spec: Online) -> None:
         self.model, self._spec, self.clock = model, spec, 0.0
         memory = Memory(spec.half_life / spec.batch)
-        self._tables = tables.find(model, spec, memory.kept)
+        self._tables = tables.find(model, spec, memory)
         self._average = Average(model, memory, self._tables)
         by_rows = {id(table.value) for table in self._tables.values()}
         self._named = {name: p for name, p in model.named_parameters() if p.requires_grad}

@@ -33,13 +33,13 @@ class Online:
         ValueError: a number is out of its range.
 
     >>> Online(learning_rate=3e-4, replay=50_000).batch
-    64
+    32
     >>> Online(half_life=0)
     Traceback (most recent call last):
     ValueError: Online: learning_rate, clip, half_life and batch_s must be positive
     """
 
-    batch: int = 64
+    batch: int = 32
     batch_s: float = 21_600.0
     learning_rate: float = 1e-3
     weight_decay: float = 0.01

@@ -79,13 +79,13 @@ def test_whole_batches_are_learned_with_the_same_bits_however_they_come_and_part
     chosen = small.samples(200)
     whole, parts = small.learner(online=WIDE), small.learner(online=WIDE)
     first = commit(whole, chosen)
-    commits.fold(parts, [msgspec.structs.replace(first, batches=[64, 128, 8])])
+    commits.fold(parts, [msgspec.structs.replace(first, batches=[64, 96, 40])])
     assert same(whole, parts)
     for size in (1, 5, 42, 100):
         other = small.learner(online=WIDE)
         commits.fold(other, [msgspec.structs.replace(first, batches=[size] * -(-200 // size))])
         assert alike(whole, other)
-        assert other.gathered == 200 % 64
+        assert other.gathered == 200 % 32
 
 
 def test_damaged_commits_and_those_of_another_format_are_refused() -> None:
@@ -205,8 +205,8 @@ def test_micro_batches_hold_everything_once_and_none_is_too_large(n: int) -> Non
     learner.learn(small.samples(10))
     batches = learner.batches(chosen)
     assert [s for batch in batches for s in batch] == chosen
-    assert all(0 < len(batch) <= 64 for batch in batches)
-    assert len(batches[0]) == min(n, 54) if n else batches == []
+    assert all(0 < len(batch) <= 32 for batch in batches)
+    assert len(batches[0]) == min(n, 22) if n else batches == []
 
 
 def test_the_intercept_follows_the_base_rate() -> None:
