@@ -100,7 +100,7 @@ def test_damaged_commits_and_those_of_another_format_are_refused() -> None:
 
 def test_the_shadow_is_tested_before_it_is_trained() -> None:
     learner = small.learner(online=WIDE)
-    chosen = small.samples(64)
+    chosen = small.samples(32)
     encoder = learner._encoder
     before = learner.shadow.model(*encoder.inputs(chosen)).detach()
     answered = learner.learn(chosen)
