@@ -110,7 +110,7 @@ def test_the_averages_statistics_follow_the_feed_and_candidates_have_them() -> N
         assert abs(loss(network.mean, *held) - loss(anew(network.mean, x[-4_000:]), *held)) < 0.01
         assert loss(network.mean, *held) < 0.39
     pipeline = Pipeline(name="x", features=Point, encode=encode, model=with_norm, recipe=Recipe.parse(recipe))
-    candidate, figures = compress(pipeline, made.shadow.student(), made.teacher.mean, Data(x, y), made.shapes)
+    candidate, figures = compress(pipeline, made, made.shadow.student(), Data(x, y))
     assert candidate.refusal is None
     assert figures.loss is not None
     assert loss(load_artifact(candidate.artifact, with_norm), *held) < loss(made.teacher.model, *held) + 0.05
@@ -404,7 +404,7 @@ def test_what_is_frozen_is_not_trained_not_averaged_and_stored_once(recipe: str)
     frozen = {name for name, p in student.named_parameters() if not p.requires_grad}
     assert frozen == {"0.weight", "0.bias", "1.weight", "1.bias"}
     pipeline = Pipeline(name="x", features=Point, encode=encode, model=half_frozen, recipe=Recipe.parse(recipe))
-    compress(pipeline, student, made.teacher.mean, Data(*rows(1_000, 2)), made.shapes)
+    compress(pipeline, made, student, Data(*rows(1_000, 2)))
     for model in (made.teacher.model, made.teacher.mean, made.shadow.model, made.shadow.mean, student):
         for name, tensor in first.items():
             assert torch.equal(model.state_dict()[name], tensor), name
