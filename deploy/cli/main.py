@@ -6,6 +6,7 @@ an error of ours in an import ends like any other.
 
 import sys
 from importlib import import_module
+from typing import NoReturn
 
 from rich.console import Console
 
@@ -17,8 +18,17 @@ def main() -> None:
     try:
         import_module("deploy.cli.commands").app(prog_name="shadowstream")
     except ShadowstreamError as wrong:
-        Console(stderr=True).print(f"error: {wrong}", style="bold red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(wrong.exit_code)
+        _end(str(wrong), wrong.exit_code)
+    except OSError as wrong:  # a folder that cannot be written, a full disk
+        where = f"cannot use {wrong.filename}: " if wrong.filename else ""
+        _end(f"{where}{wrong.strerror or wrong}", ShadowstreamError.exit_code)
+
+
+def _end(text: str, code: int) -> NoReturn:
+    """Print an error without what would move a terminal's cursor, and exit."""
+    plain = "".join(letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text)
+    Console(stderr=True).print(f"error: {plain}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,10 @@ class Addresses(Struct, frozen=True):
 def embedded_addresses(folder: Path) -> Addresses:
     """Return the addresses of the services that the last run in this folder embedded; they may have ended."""
     path = folder / ADDRESSES
-    return msgspec.json.decode(path.read_bytes(), type=Addresses) if path.is_file() else Addresses()
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Addresses) if path.is_file() else Addresses()
+    except msgspec.DecodeError as wrong:
+        raise ConfigError(f"{path} is damaged ({wrong}); remove it, and start the run again") from None
 
 
 @contextmanager

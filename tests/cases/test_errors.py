@@ -112,6 +112,8 @@ def test_a_feed_imports_modules_beside_it_in_every_process(tmp_path: Path) -> No
     with Join(tmp_path, "beside", '[output]\nto = "topic"\n', BESIDE) as join:
         join.publish(("predictions", {"ad": "a", "at": NOW}), ("outcomes", {"ad": "a", "at": NOW + 1, "y": 1}))
         join.publish(("outcomes", b"not JSON"))
+        assert join.broker in join.said()
+        assert join.store in join.said()
         assert join.settled(3)["joined"] == 1
         for command in (["audit", "feed.py", "--verify"], ["dead", "replay", "feed.py", "--reason", "JSON"]):
             ended = subprocess.run(

@@ -158,6 +158,30 @@ def test_a_service_that_ended_with_the_run_that_embedded_it_is_said(
     assert "holds no feed" in err
 
 
+@pytest.mark.parametrize("command", ["run", "join", "status", "audit"])
+def test_a_registry_s_folder_that_cannot_be_is_one_line(
+    command: str, project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "taken").write_text("a file")
+    (project / "shadowstream.toml").write_text('[registry]\npath = "taken/deeper"\n')
+    code, err = run(capsys, monkeypatch, command, "pipeline.py")
+    assert code in (1, 2)
+    assert "taken/deeper" in err
+    assert len(err.splitlines()) == 1
+    assert "Traceback" not in err
+
+
+def test_addresses_that_are_damaged_are_said(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = project / ".shadowstream" / "small"
+    folder.mkdir(parents=True)
+    (folder / ADDRESSES).write_bytes(b"{")
+    code, err = run(capsys, monkeypatch, "status", "pipeline.py")
+    assert code == 2
+    assert "embedded.json is damaged" in err
+
+
 def test_a_wrong_argument_is_a_usage_error(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
