@@ -132,6 +132,7 @@ class Sample(Struct, frozen=True, gc=False):
 
 
 Reader = Callable[[Record], T]
+CHECKED = "body_is_json"  # attribute of a reader whose events' bodies need no check: each is one JSON value
 
 
 def request_id(record: Record) -> str:
@@ -258,6 +259,9 @@ def read_prediction(record: Record) -> Event:
     if not math.isfinite(sum(event.output) + sum(event.intercept)):
         raise MalformedEvent(f"a number is not finite: {event.output}, {event.intercept}")
     return Event(event.id, event.t, record.value or b"")
+
+
+setattr(read_prediction, CHECKED, True)
 
 
 _number: Json[float] = Json(float)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from streams.errors import ConfigError, MalformedEvent, Skipped
-from streams.events import Event, Reader, Record
+from streams.events import CHECKED, Event, Reader, Record
 from streams.formats.content import Fields, Format, json
 from streams.formats.parts import KEY, TIMESTAMP, Pick, RecordPart, field_of, header, key, pick_part
 from streams.formats.values import TIMES, Unit, id_of, label_of, number_in, times
@@ -77,6 +77,7 @@ def fields(
         except MalformedEvent as wrong:
             raise MalformedEvent(f"{wrong}{_why(content)}") from None
 
+    setattr(read, CHECKED, True)
     return read
 
 

@@ -12,13 +12,12 @@ from zlib import crc32
 
 from streams.dead import Letter, reason_of
 from streams.errors import ConfigError, MalformedEvent, Skipped, Unreachable
-from streams.events import Event, Reader, Record, why_no_time
-from streams.join.fits import ID_BYTES, Takes, check_content, check_summable, id_fault, whole
+from streams.events import CHECKED, Event, Reader, Record, why_no_time
+from streams.join.fits import ID_BYTES, ID_COST, Takes, check_content, check_summable, id_fault, whole
 from streams.join.step import Move, Rules, Step, outcome_entry, prediction_entry, recent
 from streams.kafka import Polled, crc
 from streams.kafka.records import tp_name
 
-CHECKED = "content_is_json"  # attribute of a reader whose bodies need no check: each is one JSON value
 ANYTHING = Takes()
 LAST_TIME_MS = 1 << 50  # the year 37648; sums of times stay exact in Lua's doubles
 
@@ -75,7 +74,7 @@ def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_m
     batch = Batch(polled, outcomes, letters)
     make, span = (outcome_entry, rules.window_ms + rules.keep_ms) if outcomes else (prediction_entry, rules.window_ms)
     latest_ms, takes, summed = min(latest_ms, LAST_TIME_MS), readers.takes, outcomes and rules.reduce == "sum"
-    unchecked = not (outcomes or getattr(read, CHECKED, False))
+    unchecked, roomy = not getattr(read, CHECKED, False), takes.content_bytes - ID_COST * ID_BYTES
     for record in polled.records:
         try:
             key, t_ms, body = read(record)
@@ -91,7 +90,8 @@ def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_m
                     check_summable(body)
                 takes.label(body)
             else:
-                takes.content(key, body)
+                if len(body) > roomy:
+                    takes.content(key, body)
                 if unchecked:
                     check_content(body)
             content = body.decode()

@@ -57,7 +57,7 @@ class Takes(Struct, frozen=True, kw_only=True):
             MalformedEvent: a sample with it would be too large.
         """
         size = len(body)
-        if size + ID_COST * ID_BYTES > self.content_bytes and size + id_cost(key) > self.content_bytes:
+        if size + id_cost(key) > self.content_bytes:
             raise MalformedEvent(
                 f"a prediction of {size:,} bytes: with its id and its outcome the sample would be too large; at most "
                 f"{max(0, self.content_bytes - id_cost(key)):,} fit"

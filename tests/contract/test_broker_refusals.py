@@ -1,5 +1,6 @@
 """Records that a broker refuses, bytes that nobody can read, and a broker that dies during a write."""
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -11,6 +12,8 @@ from kafka.admin import ConfigResource
 
 from streams.errors import BrokerRefused, BrokerUnreachable, RecordTooLarge
 from streams.kafka import Sink, Source, Tp, ensure_topics
+from streams.kafka.broker import Broker
+from tests.cases import case
 from tests.conftest import Running
 from tests.contract.brokers import T, drain, fresh, needs, values, write
 from tests.services.kafka import Kafka
@@ -123,3 +126,26 @@ def test_a_broker_killed_while_written_to_loses_and_doubles_nothing(
             own.kill()
             with pytest.raises(BrokerUnreachable):
                 source.ends()
+
+
+@case("streams/09")
+@pytest.mark.parametrize("ours", [None, 3_000_000])
+def test_what_is_too_large_is_said_with_the_limit_that_it_exceeds(broker: Running, ours: int | None) -> None:
+    """A record between two limits was "larger than 1048576 … limit is 1048588"."""
+    needs(broker, "refusals")
+    (tp,) = fresh(broker)
+    with closing(Sink(Broker(bootstrap=broker.address, max_request_bytes=ours))) as sink:
+        for value in (*range(1_048_400, 1_048_600, 20), 2_500_000):
+            refused = None
+            try:
+                sink.send(tp, key=b"k", value=bytes(value), t_ms=T, headers=[("h", b"x" * 30)])
+                sink.flush()
+            except RecordTooLarge as wrong:
+                refused = str(wrong)
+            assert refused or value < 1_048_576
+            said = r"a record of (\d+) bytes in all is larger than .*? \((\d+)\)"
+            for size, limit in re.findall(said, refused or ""):
+                assert int(size) > int(limit)
+                assert f"raise it to {size}" in str(refused)
+        sink.send(tp, key=b"k", value=b"v", t_ms=T)
+        assert sink.flush()

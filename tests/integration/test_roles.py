@@ -110,6 +110,35 @@ def test_malformed_requests_go_to_the_dead_letters_and_the_feed_goes_on(
         serve_malformed_requests(broker, store_server, registry, replace(feed, request=picky), stack)
 
 
+def test_a_flood_of_malformed_requests_is_summed_up_before_its_position_is_noted(
+    broker: Running, store_server: Running, registry: Registry, feed: Pipeline
+) -> None:
+    topics = config.Topics().named(feed.name)
+    ensure_topics(broker.address, dict.fromkeys((topics.requests, topics.predictions, topics.dead), 1))
+    with closing(Sink(broker.address)) as sink:
+        for n in range(1_000):
+            sink.send(Tp(topics.requests, 0), key=b"i" * (600 if n % 2 else 6), value=b"no JSON", t_ms=n)
+        sink.flush()
+    settings = config.Settings(
+        kafka=config.Kafka(bootstrap=broker.address),
+        redis=config.Redis(url=store_server.address),
+        dead=config.Dead(most_per_minute=5),
+    )
+    plan = Plan(pipeline=Path(), settings=settings, registry=registry.folder, fetch_wait_ms=10)
+    with ExitStack() as stack:
+        store, server = stack.enter_context(closing(Store(store_server.address))), build("server", plan, feed, stack)
+
+        def noted() -> bool:
+            server.step(50)
+            (note,) = store.get(feed.name, "server")
+            requests = msgspec.json.decode(note, type=ServerNote).requests if note else {}
+            return requests.get(f"{topics.requests}:0") == 1_000
+
+        until(noted)
+    assert refused_requests(config.Kafka(bootstrap=broker.address), topics) == 1_000
+    assert 5 < len(in_log(broker.address, topics.dead)) < 30
+
+
 def picky(record: Record) -> Request:
     """A user's reader that itself has a mistake."""
     request = json_request(record)
@@ -122,7 +151,17 @@ def serve_malformed_requests(
     topics = config.Topics().named(feed.name)
     ensure_topics(broker.address, dict.fromkeys((topics.requests, topics.predictions, topics.dead), 1))
     good = msgspec.json.encode(small.Point((1.0, 2.0, 3.0, 4.0)))
-    values = [good, b'{"x": [1, 2]}', b"not json", good, None, b'{"x": [1, 2, 3, "four"]}', good, b" " * 950_000, good]
+    values = [
+        good,
+        b'{"x": [1, 2]}',
+        b"not json",
+        good,
+        None,
+        b'{"x": [1, 2, 3, "four"]}',
+        good,
+        b" " * 1_048_200,
+        good,
+    ]
     sink = Sink(broker.address)
     for i, value in enumerate(values):
         sink.send(
@@ -162,7 +201,7 @@ def serve_malformed_requests(
         "no value",
         "Expected `float`",
         "not UTF-8",
-        "950,000 bytes",
+        "1,048,200 bytes",
         "ValueError: substring not found",
     )
     for letter, reason in zip(headers, reasons, strict=True):
