@@ -13,6 +13,7 @@ from deploy.registry.kinds import CHAMPIONS, COMMITS
 from deploy.registry.records import By, Champion
 from deploy.registry.registry import Registry
 from learners.commits import commit as commits
+from learners.commits.checks import check_state
 from learners.commits.commit import Commit
 from streams.errors import ConfigError
 
@@ -33,6 +34,8 @@ def bootstrap(pipeline: Pipeline, registry: Registry, *, engines: bool = False) 
         return False
     learner = make_learner(pipeline)
     data = history(pipeline)
+    if data is not None:
+        check_state(lambda: make_learner(pipeline), data)
     if data is None and pipeline.recipe.first(PruneStructured) is not None:
         raise ConfigError(NO_ROWS.format(pipeline.name))
     if data is None:

@@ -2,5 +2,6 @@
 
 commit.py      one commit: samples in the order learned, position, digest of the state
 draft.py       the next commit, as it grows
+checks.py      a state saved and loaded must go on as the one that was not
 voids.py       samples that a later commit takes back
 """

@@ -17,11 +17,13 @@ from compressors.recipe import Recipe
 from deploy.learning.candidates import compress
 from deploy.pipeline import Pipeline
 from learners.commits import commit as commits
+from learners.commits.checks import check_state
 from learners.online.batches import Encoder
 from learners.online.learner import Learner
 from learners.online.settings import Online
 from learners.tasks.binary import Binary
 from shadowstream import Data, load_artifact
+from streams.errors import ConfigError
 from streams.events import Prediction, Sample
 from streams.join.store import Store
 from tests import small
@@ -408,4 +410,51 @@ def test_what_is_frozen_is_not_trained_not_averaged_and_stored_once(recipe: str)
     for model in (made.teacher.model, made.teacher.mean, made.shadow.model, made.shadow.mean, student):
         for name, tensor in first.items():
             assert torch.equal(model.state_dict()[name], tensor), name
+        assert model.state_dict().get("0.mask", torch.ones(1)).all()
     rebuilt(made, half_frozen, recipe, log[300:])
+
+
+# ── What a commit cannot hold is refused at the start ───────────────────────────────────────────────────────────────
+
+
+class Remembers(nn.Module):
+    """Adds what it saw last, which is an attribute and no buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.f, self.last = nn.Linear(8, 1), torch.zeros(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.f(x) + self.last
+        if self.training:
+            self.last = self.last + x.detach().mean()
+        return out
+
+
+class Sparse(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.f = nn.Linear(8, 1)
+        self.register_buffer("links", torch.eye(8).to_sparse())
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.f(torch.sparse.mm(self.get_buffer("links"), x.T).T)
+        return out
+
+
+@case("models/06-state")
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [(Remembers, "goes on to learn otherwise.*register_buffer"), (Sparse, "links cannot be stored")],
+)
+def test_what_no_state_holds_is_refused_before_anything_is_learned(
+    model: Callable[[], nn.Module], message: str
+) -> None:
+    with pytest.raises((ConfigError, ValueError), match=message):
+        check_state(lambda: learner(model), Data(*rows(100, 0)))
+
+
+@case("models/06-state")
+@pytest.mark.parametrize("model", [Stateful, with_norm, Bag, half_frozen, lambda: Wide(10_000), *MODES.values()])
+def test_what_a_state_holds_is_learned(model: Callable[[], nn.Module]) -> None:
+    check_state(lambda: learner(model), Data(*rows(100, 0)))
