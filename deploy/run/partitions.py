@@ -15,7 +15,7 @@ from streams.errors import ShadowstreamError
 from streams.join.store import Store
 from streams.kafka import Source, Tp, ensure_topics, partition_counts, topic_settings
 from streams.kafka.broker import Broker
-from streams.kafka.retention import check
+from streams.kafka.retention import check, check_written
 from streams.kafka.topics import owner
 
 Say = Callable[[str], None]  # takes what happens, a line each
@@ -98,6 +98,7 @@ def begin(
     limits = {topic: policies[topic].record_bytes for topic in ours}
     most = max(counts[topic] for topic in joined)
     contradictions.check_limits(settings, feed, limits, store.message_bytes(), most)
+    check_written({topic: policies[topic] for topic in {topics.dead, *others} - {topics.requests}})
     kept = {topic: policies[topic] for topic in joined}
     warnings = check(kept, window_s=join.window_s, keep_s=join.keep_s, slack_s=join.slack_s, align_s=join.align_s)
     for warning in warnings:

@@ -48,6 +48,20 @@ def check(
     return warnings
 
 
+def check_written(settings: Mapping[str, TopicSettings]) -> None:
+    """Check topics that we write: samples and dead letters are found again by position, each of them.
+
+    Raises:
+        ConfigError: a topic is compacted.
+    """
+    for topic, of in settings.items():
+        if of.compacted:
+            raise ConfigError(
+                f"topic {topic!r} is compacted: of samples with one id, or a letter and its mark, only the last would "
+                "stay; set cleanup.policy=delete"
+            )
+
+
 def _check_safe(topic: str, of: TopicSettings, least_s: float) -> None:
     if of.compacted:
         raise ConfigError(

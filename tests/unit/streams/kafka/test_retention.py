@@ -3,7 +3,7 @@
 import pytest
 
 from streams.errors import ConfigError
-from streams.kafka.retention import TopicSettings, check
+from streams.kafka.retention import TopicSettings, check, check_written
 
 DAY_MS = 86_400_000
 
@@ -48,3 +48,9 @@ def test_less_than_a_paused_partition_needs_is_refused() -> None:
 def test_compaction_is_refused_with_what_would_be_right() -> None:
     with pytest.raises(ConfigError, match=r"'bids' is compacted.*cleanup\.policy=delete"):
         checked(compacted=True, retention_ms=-1)
+
+
+def test_topics_that_we_write_are_not_compacted() -> None:
+    check_written({"ads.dead": TopicSettings(compacted=False), "ads.samples": TopicSettings()})
+    with pytest.raises(ConfigError, match=r"topic 'ads.dead' is compacted.*cleanup.policy=delete"):
+        check_written({"ads.dead": TopicSettings(compacted=True)})
