@@ -150,7 +150,7 @@ class System:
         except RayTaskError as wrong:
             if isinstance(wrong.cause, ShadowstreamError):
                 raise wrong.cause from None
-            cause, trace = wrong.cause or wrong, str(wrong.traceback_str)
+            cause, trace = wrong.cause or wrong, str(wrong)  # which is the traceback of that process
             raise failure(role, cause, trace, self._plan.pipeline, self._plan.registry / "services") from None
         except RayError as wrong:
             raise ShadowstreamError(f"the {role} ended: {brief(wrong)}") from None

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.exceptions import ActorDiedError, RayTaskError
 
+from deploy.config import Settings
 from deploy.processes import actors
 from deploy.processes.failures import failure
-from streams.errors import ConfigError, RayUnreachable
+from deploy.processes.roles import Plan
+from streams.errors import ConfigError, LostRace, RayUnreachable, ShadowstreamError
 
 
 @pytest.fixture
@@ -85,3 +88,33 @@ def test_an_error_of_a_user_s_function_is_one_line_and_a_file(tmp_path: Path) ->
     file = tmp_path / "services" / "server.error"
     assert str(wrong) == f"the server ended: pipeline.py:12: ValueError: bad; its traceback is in {file}"
     assert file.read_text() == trace
+
+
+@pytest.mark.parametrize(
+    ("cause", "said"),
+    [
+        (
+            KeyError("too young\nfor us"),
+            "the server ended: pipeline.py:12: KeyError: 'too young\\nfor us'; its",
+        ),
+        (LostRace("ours"), "ours"),
+    ],
+)
+def test_an_actor_s_error_is_one_of_ours(
+    cause: Exception, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = tmp_path / "pipeline.py"
+    trace = f'ray::Actor.run()\n  File "{pipeline}", line 12, in encode\n{type(cause).__name__}'
+
+    def get(_: object) -> None:
+        raise RayTaskError("Actor.run", trace, cause).as_instanceof_cause()
+
+    monkeypatch.setattr("ray.get", get)
+    plan = Plan(pipeline=pipeline, settings=Settings(), registry=tmp_path, fetch_wait_ms=1)
+    with pytest.raises(ShadowstreamError) as raised:
+        actors.System({}, plan)._get("server", object())
+    assert str(raised.value).startswith(said)
+    assert str(raised.value).isprintable()
+    monkeypatch.setattr("ray.get", lambda _: (_ for _ in ()).throw(ActorDiedError()))
+    with pytest.raises(ShadowstreamError, match="the server ended: "):
+        actors.System({}, plan)._get("server", object())
