@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from streams.errors import MalformedEvent
-from streams.texts import SECONDS_DIGITS, SHOWN, UNREADABLE_MS, text_of, why_not_json
+from streams.texts import SECONDS_DIGITS, SHOWN, UNREADABLE_MS, key_text, why_not_json
 
 T = TypeVar("T")
 
@@ -159,7 +159,7 @@ def key_or_hash(record: Record) -> str:
     """
     if not record.key:
         return request_id(record)
-    return text_of(record.key, "key")
+    return key_text(record.key, record.headers)
 
 
 def why_no_time(record: Record, t_ms: int) -> str:

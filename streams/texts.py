@@ -7,6 +7,7 @@ records are read.
 import json
 import re
 import struct
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -17,6 +18,7 @@ from streams.errors import MalformedEvent
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SHOWN = 60  # at most so many characters of a refused value go into the reason
+FORMS = "json_schema, avro(registry=...) or protobuf(registry=...)"
 OPENS = frozenset('"{[')
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 FRAME_BYTES, GUID_BYTES = 5, 17
@@ -52,6 +54,19 @@ def text_of(value: bytes, where: str) -> str:
     return text
 
 
+def key_text(key: bytes, headers: Sequence[tuple[str, bytes]]) -> str:
+    """Return the text in a record's key.
+
+    Raises:
+        MalformedEvent: it is not text, or a header names its schema: then its bytes may look like text, and are not.
+    """
+    for name, _ in headers:
+        if name == KEY_HEADER:
+            named = f"key is written by a schema that the header {KEY_HEADER!r} names: {key[:SHOWN]!r}"
+            raise MalformedEvent(f"{named}; say key(FORMAT) with {FORMS}")
+    return text_of(key, "key")
+
+
 def _unquoted(text: str, where: str) -> str:
     try:
         return _string(text)
@@ -73,8 +88,7 @@ def guesses(value: bytes, where: str = "key") -> str:
     """Return what bytes that are not text may be, and how a feed.py would say so."""
     found = []
     if frame := frame_of(value):
-        forms = "avro(registry=...), protobuf(registry=...) or json_schema"
-        found.append(f"if it has {frame}, say {_call(where, 'FORMAT')} with {forms}")
+        found.append(f"if it has {frame}, say {_call(where, 'FORMAT')} with {FORMS}")
     if kinds := NUMBERS.get(len(value)):
         whole, real = kinds
         number = struct.unpack(f">{whole[1]}", value)[0]
@@ -107,7 +121,7 @@ def frame_of(value: bytes) -> str:
 def why_not_json(value: bytes, wrong: Exception) -> str:
     """Return why bytes are not JSON, where a decoder says what is `wrong`: it does not know NaN, nor frames."""
     if frame := frame_of(value):
-        return f"not JSON, but {frame}: a format for it is json_schema, avro(registry=...) or protobuf(registry=...)"
+        return f"not JSON, but {frame}: a format for it is {FORMS}"
     constants: list[str] = []
     if b"NaN" in value or b"Infinity" in value:
         with suppress(ValueError, RecursionError):

@@ -11,6 +11,7 @@ from streams.events import CHECKED, Event, Reader, Record
 from streams.formats.content import Fields, Format, json
 from streams.formats.parts import KEY, TIMESTAMP, Pick, RecordPart, field_of, header, key, pick_part
 from streams.formats.values import TIMES, Unit, id_of, label_of, number_in, times
+from streams.texts import FORMS, VALUE_HEADER
 
 Where = str | RecordPart
 
@@ -57,13 +58,16 @@ def fields(
     id_name, t_name, time = _named(id), _named(t), times(t_unit)
     pick_label, label_name = (_pick(label, format), _named(label)) if label is not None else (None, "")
     decode, text = format.decode, format.text
-    skips = tombstones == "skip"
+    skips, hint = tombstones == "skip", "" if format.framed else NAMED
 
     def read(record: Record) -> Event:
         value = record.value
         if value is None:
             raise Skipped("a tombstone") if skips else MalformedEvent("the record has no value")
-        content = decode(value, record.headers)
+        try:
+            content = decode(value, record.headers)
+        except MalformedEvent as wrong:
+            raise MalformedEvent(f"{wrong}{hint if VALUE_HEADER in dict(record.headers) else ''}") from None
         try:
             found = pick_id(record, content)
             if type(found) is not str or not found:
@@ -119,6 +123,7 @@ def _numeric(pick: Pick) -> Pick:
     return lambda record, content: number_in(pick(record, content))
 
 
+NAMED = f"; the header {VALUE_HEADER!r} names a schema: a format for it is {FORMS}"
 CHANGES = {"d": "deletes a row", "t": "truncates its table", "m": "is a message"}
 
 

@@ -12,7 +12,7 @@ from streams.errors import ConfigError, MalformedEvent
 from streams.events import Record
 from streams.formats.content import Fields, Format, Headers
 from streams.formats.plain import base64, uuid
-from streams.texts import KEY_HEADER, SHOWN, frame_of, guesses, text_of
+from streams.texts import KEY_HEADER, SHOWN, frame_of, guesses, key_text, text_of
 
 Serializer = Literal["string", "int", "long", "short", "float", "double", "uuid", "bytes"]
 Pick = Callable[[Record, Fields], Any]
@@ -136,7 +136,7 @@ def pick_part(part: RecordPart, values: Format) -> Pick:
 
 def _key_text(record: Record, _: Fields) -> str | None:
     key = record.key
-    return None if key is None else text_of(key, "key")
+    return None if key is None else key_text(key, record.headers)
 
 
 def _text_or_framed(framed: Callable[[bytes, Headers], Any], record: Record, _: Fields) -> Any:

@@ -170,6 +170,13 @@ def test_a_schema_named_in_a_header(stub: RegistryStub) -> None:
 
 
 @HEADER_22
+def test_a_format_without_a_registry_names_the_header() -> None:
+    for form in (json, avro(schema=V2)):
+        with pytest.raises(MalformedEvent, match="; the header '__value_schema_id' names a schema: a format for it is"):
+            fields(id="id", format=form)(record(avro_bytes(V1, {"id": "a"}), b"k", named()))
+
+
+@HEADER_22
 def test_protobuf_has_the_path_to_its_message_in_the_header_too(stub: RegistryStub) -> None:
     kind = proto_key()
     stub.add(str(GUID), b64encode(kind.DESCRIPTOR.file.serialized_pb).decode(), "PROTOBUF")

@@ -154,7 +154,7 @@ def test_a_key_of_another_type_is_refused_by_name(serializer: Any, written: byte
         (struct.pack(">i", 7), r"the int 7 \(or float .*\) of Kafka, say key\('int'\)"),
         (struct.pack(">q", 7), r"the long 7 \(or double .*\) of Kafka, say key\('long'\)"),
         (struct.pack(">d", 1.5), r"\(or double 1\.5\)"),
-        (frame(7, b"\x04o9"), r"frame \(schema 7\), say key\(FORMAT\) with avro\(registry"),
+        (frame(7, b"\x04o9"), r"frame \(schema 7\), say key\(FORMAT\) with json_schema, avro\(registry"),
         (b"\1" + GUID.bytes + b"\x04o9", rf"frame \(schema {GUID}\)"),
         (b"\0\0\0\0\3o9 x", r"say key\(FORMAT\)"),
         (b"\xff\xfe\0", r"say key\('bytes'\)"),
@@ -216,3 +216,14 @@ def test_a_time_in_a_key_or_header(place: Callable[..., Any]) -> None:
     ):
         read = fields(id="id", t=place(form), t_unit=unit)  # type: ignore[arg-type]
         assert read(record(b'{"id":"a"}', written, ("h", written))).t_ms == at
+
+
+@KSQL
+def test_a_key_whose_schema_is_in_a_header_is_no_text_even_where_it_looks_so() -> None:
+    looks = avro_bytes("string", "o" * 16)
+    assert looks == b" " + b"o" * 16
+    source = record(b'{"label":1}', looks, ("__key_schema_id", b"\1" + GUID.bytes))
+    for read in (fields(), json_request, json_outcome):
+        with pytest.raises(MalformedEvent, match=r"the header '__key_schema_id' names: .* say key\(FORMAT\)"):
+            read(source)
+    assert fields(id=key(avro(schema="string")))(source).id == "o" * 16
