@@ -92,12 +92,13 @@ class Monitor:
         self._read: dict[str, dict[int, Any]] = {}
         self._last_notes: list[bytes | None] = []
         self._looked_s = 0.0
+        self.last: Progress | None = None  # what `progress` has returned last
 
     def progress(self) -> Progress:
         """Look at the shards and the notes."""
         shards = [self._store.shard(self._feed, shard) for shard in range(self._shards)]
         server, learner, distiller, evaluator, conductor = self._notes()
-        return Progress(
+        self.last = Progress(
             shards,
             SERVER.read(server),
             LEARNER.read(learner),
@@ -105,6 +106,7 @@ class Monitor:
             EVALUATOR.read(evaluator),
             CONDUCTOR.read(conductor),
         )
+        return self.last
 
     def answered(self, requests: dict[str, int]) -> bool:
         """Return whether every request before these offsets, by `topic:partition`, has been answered."""

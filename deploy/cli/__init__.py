@@ -1,6 +1,7 @@
 """The command line.
 
 main.py        what a shell starts; an error becomes one line and an exit code
+signals.py     Ctrl-C, SIGTERM and SIGHUP end a command in order
 commands.py    init, demo, run, join, status
 operate.py     audit, end-of-feed, accept-loss, dead
 compress.py    compress, advise, inspect

@@ -4,6 +4,7 @@ Owns their arguments and where output goes: people read the tables, programs the
 know how anything is done.
 """
 
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +22,7 @@ from deploy.cli.options import AsJson, ConfigFile, Picture, PipelineFile, TakeOv
 from deploy.cli.options import settings as load
 from deploy.console import report
 from deploy.console.counters import outstanding
+from deploy.console.ending import told
 from deploy.console.join import line, shown
 from deploy.console.picture import Snapshot, svg
 from deploy.console.terminal import screen
@@ -29,6 +31,7 @@ from deploy.operate.attach import addresses
 from deploy.operate.start import start
 from deploy.operate.status import status
 from deploy.run.join import joining
+from deploy.run.left import Left
 from deploy.run.session import running
 from deploy.run.summary import summarize
 from streams.errors import ConfigError, ShadowstreamError
@@ -92,8 +95,13 @@ def run(
         _replay(pipeline, settings, fresh=fresh, as_json=as_json, take_over=take_over)
         return
     console = Console(stderr=as_json)
-    begun = running(pipeline, settings, console.print, fresh=fresh, take_over=take_over)
-    with begun as session, screen(console) as shown:
+    say, begun = _plain(console), running(pipeline, settings, console.print, fresh=fresh, take_over=take_over)
+    with (
+        told(say, "the run"),
+        begun as session,
+        told(say, "the run", lambda: (session.line, session.left)),
+        screen(console) as shown,
+    ):
         for view in session.live():
             shown.show(view)
 
@@ -112,12 +120,18 @@ def join(
 ) -> None:
     """Join a feed without a model; each labelled sample goes once to a Redis stream, a Kafka topic or Parquet."""
     console, settings = Console(stderr=as_json), load(feed, config_file)
-    say = partial(console.print, highlight=False)
-    with joining(feed, settings, say, fresh=fresh, back=rewind, take_over=take_over) as run:
-        with shown(console) as show:
-            for view in run.live():
+    say = _plain(console)
+
+    def seen() -> tuple[str, Left | None]:
+        if as_json and begun.last:
+            print_json(begun.last)
+        return line(begun.last) if begun.last else "", begun.left
+
+    with told(say, "the join"), joining(feed, settings, say, fresh=fresh, back=rewind, take_over=take_over) as begun:
+        with told(say, "the join", seen), shown(console) as show:
+            for view in begun.live():
                 show(line(view))
-        summary = run.look()
+        summary = begun.look()
     if as_json:
         print_json(summary)
     else:
@@ -148,6 +162,11 @@ def example(name: str) -> Path:
     raise ConfigError(f"the example {name!r} is not installed")
 
 
+def _plain(console: Console) -> Callable[[str], None]:
+    """Return what prints a line as it is, however long."""
+    return partial(console.print, highlight=False, markup=False, soft_wrap=True)
+
+
 def _replay(
     path: Path,
     settings: config.Settings,
@@ -158,8 +177,9 @@ def _replay(
     take_over: bool = False,
 ) -> None:
     console, snapshot = Console(stderr=as_json), Snapshot()
-    with running(path, settings, console.print, fresh=fresh, replay=True, take_over=take_over) as session:
-        with screen(console) as shown:
+    say, begun = _plain(console), running(path, settings, console.print, fresh=fresh, replay=True, take_over=take_over)
+    with told(say, "the replay"), begun as session:
+        with told(say, "the replay", lambda: (session.line, session.left)), screen(console) as shown:
             for view in session.play():
                 shown.show(view)
                 snapshot.show(view)

@@ -10,11 +10,16 @@ from typing import NoReturn
 
 from rich.console import Console
 
+from deploy.cli.signals import orderly
 from streams.errors import ShadowstreamError
 
 
 def main() -> None:
-    """Run a command."""
+    """Run a command; it ends in order at Ctrl-C, SIGTERM and SIGHUP."""
+    sys.exit(orderly(_run))
+
+
+def _run() -> None:
     try:
         import_module("deploy.cli.commands").app(prog_name="shadowstream")
     except ShadowstreamError as wrong:

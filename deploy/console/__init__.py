@@ -5,6 +5,7 @@ view.py        the live view and its tables
 picture.py     the live view as an SVG
 report.py      the tables at its end
 join.py        what is shown of a join without a model
+ending.py      what is said when a signal ends a run
 audit.py       how an audit looks
 counters.py    counts, each with its meaning
 fitted.py      rows that are never cut

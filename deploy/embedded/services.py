@@ -91,6 +91,11 @@ class Services:
     holds: bool = False
     _started: list[Service]
 
+    @property
+    def lasting(self) -> bool:
+        """Whether broker and store outlive this process, so that the feed can be continued."""
+        return not self._started
+
     def check(self) -> None:
         """Check that the services started here are running.
 

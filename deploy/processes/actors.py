@@ -4,9 +4,12 @@ No actor owns unique state, so one that was killed goes on from the store, the l
 """
 
 import logging
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import ray
@@ -22,6 +25,8 @@ from streams.errors import ConfigError, RayUnreachable, ShadowstreamError
 
 BLOCK_MS = {"distiller": 5, "evaluator": 5, "conductor": 5}  # between looks at the registry, whose files wake nobody
 BLOCK_OTHERS_MS = 20  # the broker or the store wakes these
+ENDING = "ray.dag.compiled_dag_node"  # ray.shutdown imports it, for a second, in which a user would wait
+GRACE_S = 0.5  # how long a step may take to end before its actor is ended without it
 START_TRIES, TIMED_OUT = 5, "timed out during startup"
 LOCAL: dict[str, Any] = {
     "include_dashboard": False,
@@ -71,11 +76,23 @@ def _init(address: str | None) -> None:
     local = LOCAL if address is None else {}
     for left in reversed(range(START_TRIES)):
         try:
-            ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=True, **local)
+            with _own_signals():
+                ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=True, **local)
             return
         except (Exception, SystemExit) as wrong:  # Ray raises the bare class here
             if not left or TIMED_OUT not in str(wrong):
                 raise _not_started(wrong, address) from wrong
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep our handler of SIGTERM, for which Ray puts its own."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _not_started(wrong: BaseException, address: str | None) -> ShadowstreamError:
@@ -98,6 +115,7 @@ def started(plan: Plan, address: str | None) -> Iterator["System"]:
     starts a local one.
     """
     _init(address)
+    threading.Thread(target=import_module, args=(ENDING,), daemon=True).start()
     try:
         now = time.time_ns()
         actors = {role: _Remote.options(name=f"{role}-{now}").remote(role, plan) for role in names(plan)}
@@ -160,4 +178,4 @@ class System:
         for actor in self._actors.values():
             actor.stop.remote()
         if self._runs:
-            ray.wait(list(self._runs), num_returns=len(self._runs), timeout=5)
+            ray.wait(list(self._runs), num_returns=len(self._runs), timeout=GRACE_S)

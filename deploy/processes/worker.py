@@ -26,7 +26,7 @@ from streams.kafka.broker import Broker
 from streams.outputs.writer import Output, Target, Writer
 
 BLOCK_MS = 200
-GRACE_S = 10.0  # how long a step may take to end before the process exits without it
+GRACE_S = 1.5  # how long a step may take to end before the process exits without it
 JOINER, WRITER = "joiner", "writer"
 
 

@@ -6,6 +6,7 @@ claim.py       one run of a feed at a time
 partitions.py  topics and shards: created, and grown while it runs
 replay.py      a recorded feed, held to event time
 stall.py       waiting for a loop that may be slow, but not for one that stands still
+left.py        what a run leaves to the next start
 restore.py     a lost store rebuilt from commits
 rate.py        events a second
 summary.py     the figures at the end

@@ -19,6 +19,7 @@ from deploy.feed import load
 from deploy.processes.crew import Crew
 from deploy.processes.worker import JOINER, WRITER, Work, outputs
 from deploy.run.claim import Claim, claimed
+from deploy.run.left import Left, left
 from deploy.run.partitions import Partitions, Say, begin
 from streams.errors import ConfigError, Unreachable
 from streams.join.step import ShardState
@@ -79,8 +80,7 @@ def joining(
             try:
                 yield join
             finally:
-                with suppress(Unreachable):
-                    services.holds = join.look().events > 0
+                services.holds = join.last is None or join.last.events > 0
 
 
 def _partitions(feed: str, settings: Settings, store: Store, say: Say) -> Partitions:
@@ -159,6 +159,23 @@ class Join:
     _works: Callable[[], list[Work]]
     _say: Say
     _began_s: float
+    _seen: list[ShardState] | None = None
+
+    @property
+    def last(self) -> JoinView | None:
+        """The last look, without asking anybody."""
+        return look(self.feed, self._seen, time.monotonic() - self._began_s) if self._seen else None
+
+    @property
+    def left(self) -> Left | None:
+        """What the next start finds, as of the last look."""
+        if not self._seen:
+            return None
+        settings, streams = self._services.settings, f"{{{self.feed}.0}}:s" + ", ..." * (self._shards > 1)
+        topic, folder = settings.output.named(self.feed), Path(settings.output.path).resolve()
+        places = {"topic": f"the topic {topic}", "parquet": f"the files in {folder}"}
+        samples = places.get(settings.output.to, f"the store's stream {streams}")
+        return left(self._seen, samples, lasting=self._services.lasting)
 
     def check(self) -> None:
         """Replace workers that were killed, and distribute partitions that were added.
@@ -196,7 +213,8 @@ class Join:
         return look(self.feed, self._states(), time.monotonic() - self._began_s)
 
     def _states(self) -> list[ShardState]:
-        return [self._store.shard(self.feed, shard) for shard in range(self._shards)]
+        self._seen = [self._store.shard(self.feed, shard) for shard in range(self._shards)]
+        return self._seen
 
 
 def look(feed: str, shards: Sequence[ShardState], seconds: float) -> JoinView:

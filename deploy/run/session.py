@@ -31,6 +31,7 @@ from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.learned import count_learned, equations
 from deploy.registry.registry import Registry
 from deploy.run.claim import Claim, claimed
+from deploy.run.left import Left, left
 from deploy.run.partitions import Partitions, Say, begin
 from deploy.run.rate import Rate
 from deploy.run.replay import Replay
@@ -151,6 +152,24 @@ class Session:
     _system: "System"
     _began_s: float
     _rate: Rate = field(default_factory=Rate)
+
+    @property
+    def line(self) -> str:
+        """How far it is, as of the last look."""
+        seen = self.monitor.last
+        if seen is None:
+            return ""
+        served = f"{seen.server.served:,} requests answered, v{seen.server.version} serves, " if seen.server else ""
+        return f"{self.pipeline.name}: {served}{seen.learner.learned if seen.learner else 0:,} samples learned"
+
+    @property
+    def left(self) -> Left | None:
+        """What the next start finds, as of the last look."""
+        seen = self.monitor.last
+        if seen is None:
+            return None
+        samples = f"the commits in {self.registry.folder}; what was not learned yet is in the store"
+        return left(seen.shards, samples, lasting=self._services.lasting)
 
     def live(self) -> Iterator[View]:
         """Run until the caller stops; yield a look every `LOOK_EVERY_S`."""

@@ -7,6 +7,7 @@ machine's timing is its own.
 import argparse
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -16,10 +17,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from deploy.cli.signals import orderly
 from deploy.embedded.servers import free_port
 from tests.faults.breaks import ONCE, Fault, possible
 from tests.faults.verdict import verdict
 from tests.faults.world import World
+
+ENDS_S = 60.0  # for all that was started, at Ctrl-C
 
 
 def chaos(
@@ -85,4 +89,4 @@ def _summary(console: Console, survived: Counter[str], counts: Counter[str]) -> 
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(orderly(main, ENDS_S))

@@ -21,6 +21,7 @@ import psutil
 from redis import Redis
 from rich.console import Console
 
+from deploy.cli.signals import orderly
 from deploy.embedded.servers import Service, start_broker, start_store
 from streams.audit.equations import audit
 from streams.errors import StoreRefused
@@ -211,4 +212,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(orderly(main, HANG_S))
