@@ -80,7 +80,7 @@ def joining(
             try:
                 yield join
             finally:
-                services.holds = join.last is None or join.last.events > 0
+                services.holds = join.last is not None and join.last.events > 0
 
 
 def _partitions(feed: str, settings: Settings, store: Store, say: Say) -> Partitions:
