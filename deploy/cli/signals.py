@@ -1,6 +1,6 @@
 """Signals that end a command: Ctrl-C, SIGTERM and SIGHUP alike.
 
-The first one is raised as `Ended` in the main thread: everything is closed on the way out. `ENDS_S` later, or at
+The first one is raised as KeyboardInterrupt in the main thread: everything is closed on the way out. `ENDS_S` later, or at
 a second signal, what we started and is still there is killed, and the process exits: nothing is lost by that
 (docs/failures.md). The exit code is 128 and the first signal's number. Owns this, and knows no command.
 """
@@ -18,14 +18,6 @@ from types import FrameType
 
 ENDS_S = 2.5
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class Ended(KeyboardInterrupt):
-    """A signal has ended the command; `number` says which."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 class Signals:
@@ -60,7 +52,7 @@ class Signals:
     def _raise(self, number: int, frame: FrameType | None) -> None:
         if self.received is None:
             self.received = number
-            raise Ended(number)
+            raise KeyboardInterrupt(number)
 
     def _watch(self) -> None:
         """Exit at the second signal, or when the time is up: nothing interrupts some calls of the main thread."""
