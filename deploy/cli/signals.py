@@ -1,7 +1,7 @@
 """Signals that end a command: Ctrl-C, SIGTERM and SIGHUP alike.
 
-The first one is raised as KeyboardInterrupt in the main thread: everything is closed on the way out. `ENDS_S` later, or at
-a second signal, what we started and is still there is killed, and the process exits: nothing is lost by that
+The first one is raised as KeyboardInterrupt in the main thread: everything is closed on the way out. `ENDS_S` later,
+or at a second signal, what we started and is still there is killed, and the process exits: nothing is lost by that
 (docs/failures.md). The exit code is 128 and the first signal's number. Owns this, and knows no command.
 """
 
