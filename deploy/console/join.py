@@ -23,6 +23,7 @@ def line(view: JoinView) -> str:
     return (
         f"{view.feed} at {day(view.at_ms)}: {view.events:,} events{rejected}, {view.waiting:,} waiting, "
         f"{view.samples:,} samples, {view.unread:,} unread, lag {view.lag_ms / 1_000:,.0f} s"
+        f"{f', {len(view.held)} partitions held by open transactions' if view.held else ''}"
     )
 
 

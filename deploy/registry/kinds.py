@@ -161,6 +161,7 @@ JOIN_FIGURES = {
     "samples": "samples emitted",
     "unread": "samples that are not written yet, or not read where they stay in the stream",
     "seconds": "how long the join has run",
+    "held": "partitions that an open transaction holds, a line each: position, since when, what to do",
 }
 
 # What `demo --json` and `run --replay --json` report besides counters.

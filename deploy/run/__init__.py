@@ -4,6 +4,7 @@ session.py     a pipeline: services, first version, actors, replay, end
 join.py        a feed joined without a model: services, workers, end
 claim.py       one run of a feed at a time
 partitions.py  topics and shards: created, and grown while it runs
+watch.py       how the broker's topics are, asked by a thread
 replay.py      a recorded feed, held to event time
 stall.py       waiting for a loop that may be slow, but not for one that stands still
 left.py        what a run leaves to the next start

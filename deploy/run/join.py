@@ -21,7 +21,7 @@ from deploy.processes.worker import JOINER, WRITER, Work, outputs
 from deploy.run.claim import Claim, claimed
 from deploy.run.left import Left, left
 from deploy.run.partitions import Partitions, Say, begin
-from streams.errors import ConfigError, Unreachable
+from streams.errors import ConfigError, PositionError, Unreachable
 from streams.join.step import ShardState
 from streams.join.store import Store
 from streams.outputs.samples import closed
@@ -125,7 +125,8 @@ class JoinView(Struct, frozen=True, kw_only=True):
 
     `events` were read, of which `rejected` went to the dead letters; `waiting` predictions have an open window;
     `samples` were emitted, of which `unread` are not written yet (or not read, where they stay in the stream). `at_ms`
-    is the newest event's time, and the watermark lags it by `lag_ms`. The join has run for `seconds`.
+    is the newest event's time, and the watermark lags it by `lag_ms`. The join has run for `seconds`. `held` has a line
+    for each partition that an open transaction holds.
     """
 
     feed: str
@@ -143,6 +144,7 @@ class JoinView(Struct, frozen=True, kw_only=True):
     samples: int
     unread: int
     seconds: float
+    held: list[str] = []
 
 
 @dataclass(kw_only=True)
@@ -164,7 +166,7 @@ class Join:
     @property
     def last(self) -> JoinView | None:
         """The last look, without asking anybody."""
-        return look(self.feed, self._seen, time.monotonic() - self._began_s) if self._seen else None
+        return self._view(self._seen) if self._seen else None
 
     @property
     def left(self) -> Left | None:
@@ -185,7 +187,11 @@ class Join:
         """
         self._claim.check()
         self._services.check()
-        self.crew.check()
+        try:
+            self.crew.check()
+        except PositionError:
+            self._partitions.look_closer()
+            raise
         with suppress(Unreachable):
             if self._partitions.follow():
                 self.crew.change(self._works())  # no worker owns what could be lost by starting all again
@@ -203,21 +209,25 @@ class Join:
                 self._say(f"{wrong}; waiting for it")
                 time.sleep(WAIT_S)
                 continue
-            yield look(self.feed, shards, time.monotonic() - self._began_s)
+            yield self._view(shards)
             if all(closed(shard) for shard in shards) and self.crew.written():
                 return
             time.sleep(LOOK_EVERY_S)
 
     def look(self) -> JoinView:
         """Return one look."""
-        return look(self.feed, self._states(), time.monotonic() - self._began_s)
+        return self._view(self._states())
+
+    def _view(self, shards: list[ShardState]) -> JoinView:
+        held = [one.line for one in self._partitions.held]
+        return look(self.feed, shards, time.monotonic() - self._began_s, held)
 
     def _states(self) -> list[ShardState]:
         self._seen = [self._store.shard(self.feed, shard) for shard in range(self._shards)]
         return self._seen
 
 
-def look(feed: str, shards: Sequence[ShardState], seconds: float) -> JoinView:
+def look(feed: str, shards: Sequence[ShardState], seconds: float, held: list[str] | None = None) -> JoinView:
     """Return the sums over the shards."""
     positions = [at for shard in shards for at in shard.partitions.values()]
     at_ms, watermark_ms = max(at.t_ms for at in positions), min(shard.watermark_ms for shard in shards)
@@ -226,6 +236,7 @@ def look(feed: str, shards: Sequence[ShardState], seconds: float) -> JoinView:
         for name in ("predictions", "outcomes", "joined", "negative", "corrected", "unlabelled", "waiting")
     }
     return JoinView(
+        held=held or [],
         feed=feed,
         at_ms=max(at_ms, 0),
         lag_ms=max(0, at_ms - watermark_ms) if watermark_ms > 0 else 0,

@@ -3,7 +3,6 @@
 Owns the comparison of what the broker has with what the store joins. Does not know who reads the partitions.
 """
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from types import TracebackType
@@ -11,21 +10,21 @@ from typing import Self
 
 from deploy import contradictions
 from deploy.config import Settings
-from streams.errors import ShadowstreamError
+from deploy.run.watch import Answer, Watch
+from streams.errors import BrokerRefused, BrokerUnreachable, LogReplaced, TopicGone
 from streams.join.store import Store
 from streams.kafka import Source, Tp, ensure_topics, partition_counts, topic_settings
-from streams.kafka.broker import Broker
+from streams.kafka.held import Held
 from streams.kafka.retention import check, check_written
-from streams.kafka.topics import owner
+from streams.kafka.topics import Topic, look, owner
 
 Say = Callable[[str], None]  # takes what happens, a line each
-ASK_EVERY_S = 3.0  # a producer's client learns of a new partition within minutes
 
 
 class Partitions:
     """A feed's partitions; `counts` has their number by topic. `begin` makes it.
 
-    A context manager: inside it, a thread asks the broker for added partitions.
+    A context manager: inside it, a thread asks the broker what has changed. `held` is what open transactions hold.
     """
 
     def __init__(self, feed: str, settings: Settings, store: Store, counts: Mapping[str, int], say: Say) -> None:
@@ -33,7 +32,13 @@ class Partitions:
         self._feed, self._shards, self._store, self._say = feed, settings.join.shards, store, say
         self._joined = (topics.predictions, topics.outcomes)
         self.counts = dict(counts)
-        self._watch = _Watch(settings.kafka, list(counts))
+        self._dead, self._partitions = topics.dead, topics.partitions
+        self._kafka = settings.kafka
+        self._ids: dict[str, str] = {}
+        self._missing: set[str] = set()
+        self._told: set[str] = set()
+        self.held: list[Held] = []
+        self._watch = Watch(settings.kafka, list(counts), self._joined)
 
     @property
     def tps(self) -> list[Tp]:
@@ -49,18 +54,77 @@ class Partitions:
         """Add to the shards the partitions that only the broker has; return whether a topic has grown, and say so.
 
         Does nothing where the broker has not answered since the last call. Partitions that a store has forgotten,
-        because it went back in time, are added again.
+        because it went back in time, are added again. What the broker holds back is said.
+
+        Raises:
+            TopicGone: a topic was deleted. LogReplaced: it was created again.
         """
         answer = self._watch.take()
-        if not answer:
+        if answer is None:
             return False
-        counts = {topic: max(n, answer.get(topic, 0)) for topic, n in self.counts.items()}
+        self._tell(answer)
+        if answer.wrong:
+            return False
+        self._check_there(answer.topics)
+        found = {name: topic.partitions for name, topic in answer.topics.items() if topic}
+        counts = {topic: max(n, found.get(topic, 0)) for topic, n in self.counts.items()}
         self._store.add(self._feed, self._shards, _all(self._joined, counts))
         grown = [f"{topic} has {n}" for topic, n in counts.items() if n > self.counts[topic]]
         self.counts = counts
         if grown:
             self._say(f"partitions were added: {', '.join(grown)}")
         return bool(grown)
+
+    def look_closer(self) -> None:
+        """Ask the broker, where a role found that its log is not the one that it has read.
+
+        Raises:
+            TopicGone, LogReplaced: a topic was deleted, or created again.
+        """
+        with suppress(BrokerUnreachable, BrokerRefused):
+            for _ in range(2):
+                self._check_there(look(self._kafka, list(self.counts)))
+
+    def _check_there(self, topics: Mapping[str, Topic | None]) -> None:
+        """Check that no topic was deleted; two answers in a row must say so, for a broker that starts knows none.
+
+        A topic of dead letters is created again: nobody has read it.
+        """
+        missing = {name for name, topic in topics.items() if topic is None}
+        gone, self._missing = missing & self._missing, missing
+        if self._dead in gone:
+            ensure_topics(self._kafka, {self._dead: self._partitions})
+            self._say(f"the topic {self._dead} of the dead letters was deleted; it is created again")
+        for name in sorted(gone - {self._dead}):
+            raise TopicGone(f"the topic {name} is gone: it was deleted while feed {self._feed!r} used it")
+        ids = {name: topic.id for name, topic in topics.items() if topic and topic.id and name != self._dead}
+        for name in sorted(name for name in ids if self._ids.get(name, ids[name]) != ids[name]):
+            raise LogReplaced(
+                f"the topic {name} was deleted and created again while feed {self._feed!r} used it: its id was "
+                f"{self._ids[name]} and is {ids[name]}"
+            )
+        self._ids |= ids
+
+    def _tell(self, answer: Answer) -> None:
+        """Say what the broker holds back, each thing when it begins, and when it is over."""
+        now = {f"warning: {answer.wrong}; waiting for the broker"} if answer.wrong else set()
+        for name, topic in answer.topics.items():
+            if topic and topic.leaderless:
+                which = ", ".join(map(str, topic.leaderless))
+                now.add(f"warning: {name} has no leader for partition {which}: nothing of it is read or written")
+            if topic and (least := answer.least.get(name)) and topic.in_sync < least:
+                now.add(
+                    f"warning: {name} has {topic.in_sync} replicas in sync, less than its min.insync.replicas "
+                    f"({least}): it takes no record"
+                )
+        if not answer.wrong:
+            self.held = answer.held
+        now |= {f"warning: {one.line}" for one in self.held}
+        for line in sorted(now - self._told):
+            self._say(line)
+        for line in sorted(self._told - now):
+            self._say(f"over: {line.removeprefix('warning: ')}")
+        self._told = now
 
     def __enter__(self) -> Self:
         self._watch.start()
@@ -121,32 +185,6 @@ def catch_up(feed: str, settings: Settings, store: Store) -> None:
     joined = (topics.predictions, topics.outcomes)
     store.check_owner(feed, owner(settings.kafka, joined))
     store.add(feed, settings.join.shards, _all(joined, partition_counts(settings.kafka, joined)))
-
-
-class _Watch:
-    """A thread that asks how many partitions there are, so that a broker that does not answer delays nobody."""
-
-    def __init__(self, broker: Broker, topics: list[str]) -> None:
-        self._broker, self._topics = broker, topics
-        self._answer: dict[str, int] = {}
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopped.set()
-
-    def take(self) -> dict[str, int]:
-        """Return the newest answer; empty if there was none since the last call."""
-        answer, self._answer = self._answer, {}
-        return answer
-
-    def _run(self) -> None:
-        while not self._stopped.wait(ASK_EVERY_S):
-            with suppress(ShadowstreamError):  # the roles that read will report what is wrong
-                self._answer = partition_counts(self._broker, self._topics)
 
 
 def _all(topics: Sequence[str], counts: Mapping[str, int]) -> list[Tp]:

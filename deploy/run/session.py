@@ -39,7 +39,7 @@ from deploy.run.restore import restore
 from deploy.run.stall import until
 from deploy.run.summary import BATCHES, Balance, Published, Speeds, refused_requests, speeds
 from learners.online.batches import Inputs
-from streams.errors import ConfigError, Unreachable
+from streams.errors import ConfigError, PositionError, Unreachable
 from streams.join.store import Store
 from streams.kafka import Sink
 from streams.outputs.samples import number
@@ -237,7 +237,11 @@ class Session:
         """Take one look, and follow what changed: services and actors that ended, partitions that were added."""
         self._claim.check()
         self._services.check()
-        self._system.check()
+        try:
+            self._system.check()
+        except PositionError:
+            self._partitions.look_closer()
+            raise
         self._follow()
         view = look(self.pipeline.name, self.monitor)
         now, replay = time.monotonic(), self.replay

@@ -8,6 +8,7 @@
     encoding.py    records into batches
     admin.py       creates topics, and reads their settings
     topics.py      what the broker says of topics: ids, leaders, replicas
+    held.py        what open transactions hold back
     retention.py   what those settings mean for a join
     broker.py      `Broker`, the section [kafka]
     connection.py  `Broker` as the client's settings, TLS included

@@ -82,6 +82,12 @@ def topic_settings(at: Broker | str, names: Iterable[str]) -> dict[str, TopicSet
     return {name: _settings(values) for name, values in _described(broker(at), names).items()}
 
 
+def least_in_sync(at: Broker, names: Iterable[str]) -> dict[str, int]:
+    """Ask for the topics' min.insync.replicas; a topic of which the broker does not report it is left out."""
+    numbers = {name: _number(values.get("min.insync.replicas")) for name, values in _described(at, names).items()}
+    return {name: number for name, number in numbers.items() if number is not None}
+
+
 def limit_bytes(at: Broker, topic: str) -> int | None:
     """Ask for the largest record that a topic takes; None where the broker does not report it."""
     with contextlib.suppress(ShadowstreamError):

@@ -1,7 +1,8 @@
 """Why no client can connect: asks the broker's port by hand.
 
-The client retries a failed handshake or login until its time is up, and then reports only that. Owns two requests
-(SaslHandshake, whose answer shows what a listener expects, and SaslAuthenticate) and the message for each finding. Of
+The client retries a failed handshake or login until its time is up, and then reports only that. Owns three requests
+(SaslHandshake, whose answer shows what a listener expects, SaslAuthenticate, and Metadata, which shows where clients
+are sent on to) and the message for each finding. Of
 the client it uses only what turns a password into the tokens of a login.
 """
 
@@ -18,8 +19,9 @@ from streams.kafka.connection import context
 from streams.kafka.internals import get_sasl_mechanism
 
 PROBE_S = 10.0
+ADVERTISED_S = 3.0  # for an address that a broker advertises
 KAFKA_PORT = 9_092
-HANDSHAKE, AUTHENTICATE = 17, 36  # Kafka's numbers of the requests
+METADATA, HANDSHAKE, AUTHENTICATE = 3, 17, 36  # Kafka's numbers of the requests
 ILLEGAL_SASL_STATE = 34
 WRONG_HOST = (62, 64)  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH
 
@@ -37,6 +39,51 @@ def refusal(broker: Broker) -> str | None:
             if said := _about(broker, server):
                 return said
     return None
+
+
+def advertised(broker: Broker) -> str | None:
+    """Return which address a broker that answers sends its clients to, where none can connect; else None."""
+    for server in broker.servers:
+        with suppress(OSError, struct.error, UnicodeDecodeError):
+            address = _address(server)
+            with _channel(broker, address, tls=broker.tls) as channel:
+                if _enter(broker, address, channel):
+                    return None
+                brokers = _brokers(_call(channel, METADATA, struct.pack(">i", 0)))
+            for host, port in brokers:
+                if said := _unreachable(host, port):
+                    return (
+                        f"{server} answers, and sends its clients on to {host}:{port}, which {said}; "
+                        "advertised.listeners of the broker must be an address that this machine can reach"
+                    )
+    return None
+
+
+def _brokers(body: bytes) -> list[tuple[str, int]]:
+    """Return the addresses in an answer to Metadata, version 1."""
+    (count,), at, found = struct.unpack_from(">i", body), 4, []
+    for _ in range(count):
+        (length,) = struct.unpack_from(">h", body, at + 4)
+        host, at = body[at + 6 : at + 6 + length].decode(), at + 6 + length
+        port, rack = struct.unpack_from(">ih", body, at)
+        found.append((host, port))
+        at += 6 + max(rack, 0)
+    return found
+
+
+def _unreachable(host: str, port: int) -> str | None:
+    try:
+        socket.create_connection((host, port), ADVERTISED_S).close()
+    except socket.gaierror as wrong:
+        return f"does not resolve ({wrong.strerror})"
+    except OSError as wrong:
+        return f"does not answer ({wrong.strerror or 'timed out'})"
+    return None
+
+
+def _address(server: str) -> tuple[str, int]:
+    host, _, port = server.rpartition(":")
+    return (host.strip("[]"), int(port)) if port.isdigit() else (server, 9092)
 
 
 def _about(broker: Broker, server: str) -> str | None:
@@ -77,8 +124,8 @@ def _channel(broker: Broker, address: tuple[str, int], *, tls: bool) -> Iterator
 
 
 def _call(channel: socket.socket, key: int, body: bytes) -> bytes:
-    """Send one request, of version 1 for the handshake and 0 for others; return the answer, empty if none came."""
-    request = struct.pack(">hhih4s", key, int(key == HANDSHAKE), 1, 4, b"look") + body
+    """Send one request, of version 0 for a login and 1 for others; return the answer, empty if none came."""
+    request = struct.pack(">hhih4s", key, int(key != AUTHENTICATE), 1, 4, b"look") + body
     channel.sendall(struct.pack(">i", len(request)) + request)
     with channel.makefile("rb") as answer:
         head = answer.read(4)
@@ -107,6 +154,14 @@ def _login(broker: Broker, address: tuple[str, int]) -> str | None:
     """Try user and password."""
     if not broker.sasl:
         return None
+    with _channel(broker, address, tls=broker.tls) as channel:
+        return _enter(broker, address, channel)
+
+
+def _enter(broker: Broker, address: tuple[str, int], channel: socket.socket) -> str | None:
+    """Log in on a channel, where the broker asks for a user; return the message that it refuses."""
+    if not broker.sasl:
+        return None
     name = str(broker.sasl_mechanism)
     login = get_sasl_mechanism(name)(
         host=address[0],
@@ -115,15 +170,14 @@ def _login(broker: Broker, address: tuple[str, int]) -> str | None:
         sasl_plain_username=broker.sasl_username,
         sasl_plain_password=broker.sasl_password,
     )
-    with _channel(broker, address, tls=broker.tls) as channel:
-        _call(channel, HANDSHAKE, struct.pack(">h", len(name)) + name.encode())
-        while not login.is_done():
-            token = login.auth_bytes()
-            body = _call(channel, AUTHENTICATE, struct.pack(">i", len(token)) + token)
-            error, length = struct.unpack_from(">hh", body)
-            if error:
-                return f"{broker.bootstrap}: {refused_user(broker)}"
-            login.receive(body[8 + max(length, 0) :])
+    _call(channel, HANDSHAKE, struct.pack(">h", len(name)) + name.encode())
+    while not login.is_done():
+        token = login.auth_bytes()
+        body = _call(channel, AUTHENTICATE, struct.pack(">i", len(token)) + token)
+        error, length = struct.unpack_from(">hh", body)
+        if error:
+            return f"{broker.bootstrap}: {refused_user(broker)}"
+        login.receive(body[8 + max(length, 0) :])
     return None
 
 

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from kafka import TopicPartition
 from kafka import errors as client
 
 from streams.errors import BrokerRefused, BrokerUnreachable, LogReplaced, RecordTooLarge, ShadowstreamError
 from streams.kafka.broker import Broker
-from streams.kafka.diagnosis import refusal, refused_user
+from streams.kafka.diagnosis import advertised, refusal, refused_user
 
 RIGHTS = {  # resource, as kafka-acls names it
     client.TopicAuthorizationFailedError: "topic",
@@ -56,6 +57,7 @@ MAP: dict[type[client.KafkaError], type[ShadowstreamError]] = {
     **dict.fromkeys((*FENCED, *CREDENTIALS, *RIGHTS, *REFUSED), BrokerRefused),
 }
 DEFAULT = BrokerUnreachable
+NO_ANSWER = (client.KafkaConnectionError, client.KafkaTimeoutError, client.NodeNotReadyError)
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,16 @@ def kind(wrong: type[BaseException]) -> type[ShadowstreamError]:
 
 @contextmanager
 def mapped(access: Access) -> Iterator[None]:
-    """Raise the client's errors as ours."""
+    """Raise the client's errors as ours; of a partition that was deleted it only says that it has no such key."""
     try:
         yield
     except client.KafkaError as wrong:
         raise fault(wrong, access) from wrong
+    except KeyError as wrong:
+        if not isinstance(wrong.args[0], TopicPartition):
+            raise
+        topic, partition = wrong.args[0]
+        raise BrokerUnreachable(f"{access.broker.bootstrap} does not know {topic}/{partition} now") from wrong
 
 
 @contextmanager
@@ -91,6 +98,8 @@ def connecting(access: Access) -> Iterator[None]:
     except client.RetriableError as wrong:
         if reason := refusal(access.broker):
             raise BrokerRefused(reason) from wrong
+        if reason := advertised(access.broker):
+            raise BrokerUnreachable(reason) from wrong
         raise BrokerUnreachable(f"no Kafka broker answers at {access.broker.bootstrap}: {wrong}") from wrong
     except client.KafkaError as wrong:
         raise fault(wrong, access) from wrong
@@ -99,6 +108,8 @@ def connecting(access: Access) -> Iterator[None]:
 def fault(wrong: client.KafkaError, access: Access) -> ShadowstreamError:
     """Return our error for one of the client's."""
     inner = _inner(wrong)
+    if isinstance(inner, NO_ANSWER) and (reason := advertised(access.broker)):
+        return BrokerUnreachable(reason)
     return kind(type(inner))(f"{access.broker.bootstrap}: {_message(inner, access)}")
 
 

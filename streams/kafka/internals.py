@@ -39,7 +39,15 @@ from kafka.producer.producer_batch import ProducerBatch  # noqa: E402
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder  # noqa: E402
 from kafka.util import Timer  # noqa: E402
 
-__all__ = ["FetchedRecords", "MemoryRecords", "QueuedBatch", "RecordsBuilder", "Timer", "get_sasl_mechanism"]
+__all__ = [
+    "FetchedRecords",
+    "IsolationLevel",
+    "MemoryRecords",
+    "QueuedBatch",
+    "RecordsBuilder",
+    "Timer",
+    "get_sasl_mechanism",
+]
 
 
 class FetchedRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
