@@ -144,14 +144,14 @@ def tokenize(texts: Sequence[Any]) -> dict[str, Tensor]:
 
 @case("models/11")
 def test_texts_padded_to_their_batch_are_learned_and_answered_in_their_order(tmp_path: Path) -> None:
-    texts = [Text("ab" * (1 + i * 7 % 40)) for i in range(1_500)]
+    texts = [Text("ab" * (1 + i // 40)) for i in range(1_500)]
     pipeline = Pipeline(
         name="texts", model=Words, features=Text, encode=tokenize,  # type: ignore[arg-type]
         history=lambda: (Labelled(one, float(len(one.text) > 20)) for one in texts),
     )  # fmt: skip
     data = history(pipeline)
     assert data is not None
-    assert isinstance(data.rows, Collated) or len({t.shape for t in data.inputs}) == 1
+    assert isinstance(data.rows, Collated)
     model, encoder = Words(), pipeline.encoder()
     together = answers(model, Collated(texts, encoder.encode))
     alone = torch.cat([answers(model, encoder.encode([one])) for one in texts[:50]])
