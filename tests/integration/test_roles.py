@@ -230,16 +230,17 @@ def test_a_learner_that_dies_before_its_commit_learns_the_same_again(
     offset = emit(embedded_store, feed.name, chosen[:150], 0)
     dying = learner_role(feed, embedded_store, registry)
     assert dying.step(1)
-    assert registry.last(COMMITS) == 1
+    before = registry.last(COMMITS)
+    assert before > 0
     emit(embedded_store, feed.name, chosen[150:], offset)
     full = FullDisk(registry.folder)
     with pytest.raises(OSError, match="full"):
         learner_role(feed, embedded_store, full).step(1)
-    assert registry.last(COMMITS) == 1
+    assert registry.last(COMMITS) == before
     resumed = learner_role(feed, embedded_store, registry)
     resumed.step(1)
-    assert registry.last(COMMITS) == 2
-    history = [commits.decode(registry.read(COMMITS, n) or b"") for n in range(3)]
+    assert registry.last(COMMITS) > before
+    history = [commits.decode(registry.read(COMMITS, n) or b"") for n in range(registry.last(COMMITS) + 1)]
     learned = [s.prediction.id for commit in history for s in commit.read()]
     assert learned == [s.prediction.id for s in chosen]
     state = embedded_store.shard(feed.name, 0)
