@@ -5,6 +5,7 @@ Owns the contract between a user's file and the loop, and loading that file. Doe
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +32,8 @@ from streams.events import (
     json_request,
     labelled,
     read_prediction,
+    time_of,
+    timed,
 )
 
 
@@ -164,12 +167,15 @@ class Pipeline:
 
     def as_feed(self) -> feeds.Feed:
         """Return what the join reads: the server's predictions, and outcomes whose label suits the task."""
-        return feeds.Feed(name=self.name, prediction=read_prediction, outcome=self._outcome)
 
-    def _outcome(self, record: Record) -> Event:
-        outcome = as_outcome(self.outcome(record))
-        self.task.check(outcome.label)
-        return labelled(outcome)
+        def read(record: Record) -> Event:
+            outcome = as_outcome(self.outcome(record))
+            self.task.check(outcome.label)
+            return labelled(outcome)
+
+        asked = time_of(self.request)
+        prediction = timed(partial(read_prediction), None if asked and asked.own else asked)
+        return feeds.Feed(name=self.name, prediction=prediction, outcome=timed(read, time_of(self.outcome)))
 
 
 def load(path: Path) -> Pipeline:

@@ -135,6 +135,35 @@ Reader = Callable[[Record], T]
 CHECKED = "body_is_json"  # attribute of a reader whose events' bodies need no check: each is one JSON value
 
 
+class TimeSource(NamedTuple):
+    """Where a reader takes an event's time: a name for people, the `t_unit`, and whether it is the record's own."""
+
+    name: str
+    unit: str | None = None
+    own: bool = False
+
+
+def timed(reader: Reader[T], source: TimeSource | None) -> Reader[T]:
+    """Return a reader after it was marked with where it takes the time."""
+    if source:
+        setattr(reader, TIMED, source)
+    return reader
+
+
+def time_of(reader: Reader[Any]) -> TimeSource | None:
+    """Return where a reader takes an event's time; None for a function of the user's own.
+
+    >>> time_of(json_outcome)
+    TimeSource(name="the record's timestamp", unit=None, own=True)
+    """
+    source: TimeSource | None = getattr(reader, TIMED, None)
+    return source
+
+
+TIMED = "time_source"
+OWN_TIME = TimeSource("the record's timestamp", own=True)
+
+
 def request_id(record: Record) -> str:
     """Return an id for a request without a key: a hash of the record, so that it has the same id when served again.
 
@@ -294,5 +323,6 @@ def labelled(outcome: Outcome) -> Event:
     return Event(outcome.id, outcome.t, encode(outcome.label))
 
 
+timed(json_outcome, OWN_TIME)
 read_sample: Json[Sample] = Json(Sample)
 encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode

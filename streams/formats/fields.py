@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from streams.errors import ConfigError, MalformedEvent, Skipped
-from streams.events import CHECKED, Event, Reader, Record
+from streams.events import CHECKED, OWN_TIME, Event, Reader, Record, TimeSource, timed
 from streams.formats.content import Fields, Format, json
 from streams.formats.parts import KEY, TIMESTAMP, Pick, RecordPart, field_of, header, key, pick_part
 from streams.formats.values import TIMES, Unit, id_of, label_of, number_in, times
@@ -82,7 +82,7 @@ def fields(
             raise MalformedEvent(f"{wrong}{_why(content)}") from None
 
     setattr(read, CHECKED, True)
-    return read
+    return timed(read, OWN_TIME if t == TIMESTAMP else TimeSource(t_name, t_unit))
 
 
 def _check(id: Where, t: Where, label: str | None, t_unit: str | None, format: Format, tombstones: str) -> None:

@@ -11,6 +11,8 @@ claim.lua      notes which run has a feed
 trim.lua       drops samples that are no longer needed
 owner.py       whose log a feed joins
 store.py       shards, sample streams and the board, by commands
+dates.py       whether the first events' times can be right
+missed.py      what became no sample, and advice
 joiner.py      polls, decodes, steps and seeks
 lost.py        counts records that retention removed before they were read, and skips them
 """

@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 from zlib import crc32
 
 from streams.dead import Letter, reason_of
@@ -34,6 +35,13 @@ class Readers:
     takes: Takes = ANYTHING
 
 
+class Ahead(NamedTuple):
+    """A record that was refused because it is dated too far ahead."""
+
+    offset: int
+    t_ms: int
+
+
 @dataclass
 class Batch:
     """One partition's polled range, decoded; the lists have one element per event.
@@ -50,13 +58,20 @@ class Batch:
     times: list[int] = field(default_factory=list)
     items: list[str] = field(default_factory=list)
     bodies: list[str] = field(default_factory=list)
-    ahead: list[int] = field(default_factory=list)  # offsets of what was dated too far ahead
+    ahead: list[Ahead] = field(default_factory=list)
     held: str | None = None
 
     @cached_property
     def recent(self) -> list[int]:
         """What stands for the times of all events."""
         return recent(self.times)
+
+
+def first_times(batch: Batch, start: int, end: int) -> list[int]:
+    """Return the times of a batch's records from `start` to before `end`, also of those refused as too far ahead."""
+    known = zip(batch.offsets, batch.times, strict=True)
+    times = [t_ms for offset, t_ms in known if start <= offset < end]
+    return times + [one.t_ms for one in batch.ahead if start <= one.offset < end]
 
 
 def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_ms: int) -> Batch:
@@ -83,7 +98,7 @@ def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_m
             bytes_ = key.encode()
             if not (bytes_ and len(bytes_) <= ID_BYTES and 0 <= t_ms <= latest_ms):
                 if latest_ms < t_ms <= LAST_TIME_MS:
-                    batch.ahead.append(record.offset)
+                    batch.ahead.append(Ahead(record.offset, t_ms))
                 raise MalformedEvent(_why_refused(record, len(bytes_), t_ms, latest_ms))
             if outcomes:
                 if summed:
@@ -174,6 +189,6 @@ def _move(shard: int, batch: Batch, start: int) -> Move:
         seen = len(batch.offsets) - bisect_left(batch.offsets, start)
         move.rejected = sum(max(0, letter.end - max(letter.start, start)) for letter in batch.letters)
         move.holes = polled.end - start - seen - move.rejected
-        move.ahead = len(batch.ahead) - bisect_left(batch.ahead, start)
+        move.ahead = sum(one.offset >= start for one in batch.ahead)
         move.held = batch.held
     return move

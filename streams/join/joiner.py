@@ -13,7 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from streams.dead.letters import Letter
 from streams.dead.limit import QUIET_S, SUM_S, UNLIMITED, DeadLetters
 from streams.errors import LogReplaced, LostRange, StoreWentBack
-from streams.join.batch import Batch, Readers, cut, decode, fill
+from streams.join.batch import Batch, Readers, cut, decode, fill, first_times
+from streams.join.dates import FIRST, add
 from streams.join.policy import JoinPolicy
 from streams.join.step import Move, PartitionState, Rules, ShardState, Step
 from streams.join.store import Store
@@ -103,9 +104,20 @@ class Joiner:
             step = self._blank()
             for batch in batches:
                 fill(step, shard, self._policy.shards, batch, self._partition(shard, batch.polled.tp).next)
+            if shard == 0:
+                self._date(step, batches)
             step.moves += self._claims(shard, {batch.polled.tp for batch in batches})
             if step.moves:
                 self._send(shard, step)
+
+    def _date(self, step: Step, batches: list[Batch]) -> None:
+        """Have shard 0 keep whether the times of a partition's first events can be right."""
+        now_ms, batch_of = self._now_ms(), {tp_name(batch.polled.tp): batch for batch in batches}
+        for move in step.moves:
+            at = self._shards[0].partitions[move.tp]
+            if at.next < (end := at.start + FIRST):
+                times = first_times(batch_of[move.tp], move.start, end)
+                move.dates = add(at.dates, times, now_ms, now_ms + self._rules.max_ahead_ms)
 
     def _rest(self) -> None:
         """Without records: claim idle and ended partitions, close and drop what is due, or only read the shards."""
