@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
+from deploy.doubts import Judge, Judged, newest_ms
 from deploy.registry.kinds import (
     CANDIDATES,
     CHAMPIONS,
@@ -40,6 +41,7 @@ from deploy.registry.records import (
 from deploy.registry.registry import Registry
 from learners.evaluation.trial import Verdict
 from streams.audit.equations import OFFSETS
+from streams.join.dates import Doubt
 from streams.join.step import ShardState
 from streams.join.store import Store
 
@@ -87,8 +89,9 @@ class Progress(Struct, frozen=True):
 class Monitor:
     """Looks at one feed's store and registry."""
 
-    def __init__(self, feed: str, shards: int, store: Store, registry: Registry) -> None:
-        self._feed, self._shards, self._store, self._registry = feed, shards, store, registry
+    def __init__(self, judge: Judge, store: Store, registry: Registry) -> None:
+        self._feed, self._shards, self._judge = judge.feed, judge.policy.shards, judge
+        self._store, self._registry = store, registry
         self._read: dict[str, dict[int, Any]] = {}
         self._last_notes: list[bytes | None] = []
         self._looked_s = 0.0
@@ -107,6 +110,10 @@ class Monitor:
             CONDUCTOR.read(conductor),
         )
         return self.last
+
+    def judged(self, shards: Sequence[ShardState]) -> Judged:
+        """Return what the user must be told of these shards."""
+        return self._judge(self._store, shards)
 
     def answered(self, requests: dict[str, int]) -> bool:
         """Return whether every request before these offsets, by `topic:partition`, has been answered."""
@@ -163,7 +170,8 @@ class View(Struct, frozen=True, kw_only=True):
 
     The joiners have read `records`, and `served` requests were answered; `waiting` predictions have no outcome yet, and
     `unread` samples are not learned yet. `lag_ms` is how far the join's watermark lags the newest event. `share` is the
-    part of the feed that was replayed. `counters` are the join's, over all shards.
+    part of the feed that was replayed. `counters` are the join's, over all shards; `warnings` and `advice` say what is
+    wrong with its events, and what to change.
     """
 
     name: str
@@ -177,6 +185,8 @@ class View(Struct, frozen=True, kw_only=True):
     unread: int
     lag_ms: int
     counters: dict[str, int] = {}
+    warnings: list[Doubt] = []
+    advice: list[str] = []
     learned: int
     metrics: Metrics | None
     trial: TrialNote | None
@@ -208,8 +218,8 @@ def look(feed: str, monitor: Monitor) -> View:
     """Return one look at a feed."""
     now, candidates = monitor.progress(), monitor.candidates()
     verdicts = {c.number: monitor.verdict(c.number) for c in candidates}
-    counters = counted(now.shards)
-    at_ms = max(at.t_ms for s in now.shards for at in s.partitions.values())
+    counters, judged = counted(now.shards), monitor.judged(now.shards)
+    at_ms = newest_ms(now.shards)
     watermark_ms = min(s.watermark_ms for s in now.shards)
     return View(
         name=feed,
@@ -218,8 +228,10 @@ def look(feed: str, monitor: Monitor) -> View:
         served=now.server.served if now.server else 0,
         waiting=counters["waiting"],
         unread=sum(s.unread for s in now.shards),
-        lag_ms=at_ms - watermark_ms if watermark_ms > 0 else 0,
+        lag_ms=max(0, at_ms - watermark_ms) if watermark_ms > 0 else 0,
         counters=counters,
+        warnings=judged.warnings,
+        advice=judged.advice,
         learned=now.learner.learned if now.learner else 0,
         metrics=monitor.metrics(),
         trial=now.evaluator.trial if now.evaluator else None,

@@ -18,15 +18,16 @@ from compressors.artifact import format as artifact
 from deploy import config
 from deploy.cli import compress as cli_compress
 from deploy.cli import operate as cli_operate
-from deploy.cli.options import AsJson, ConfigFile, Picture, PipelineFile, TakeOver, print_json
+from deploy.cli.options import AsJson, ConfigFile, FeedFile, Picture, PipelineFile, TakeOver, print_json
 from deploy.cli.options import settings as load
 from deploy.console import report
 from deploy.console.counters import outstanding
 from deploy.console.ending import told
-from deploy.console.join import line, shown
+from deploy.console.join import line, show_look, shown
 from deploy.console.picture import Snapshot, svg
 from deploy.console.terminal import screen
 from deploy.console.view import draw, values
+from deploy.monitor import View
 from deploy.operate.attach import addresses
 from deploy.operate.start import start
 from deploy.operate.status import status
@@ -130,26 +131,33 @@ def join(
     with told(say, "the join"), joining(feed, settings, say, fresh=fresh, back=rewind, take_over=take_over) as begun:
         with told(say, "the join", seen), shown(console) as show:
             for view in begun.live():
-                show(line(view))
+                show(view)
         summary = begun.look()
     if as_json:
         print_json(summary)
     else:
-        console.print(f"the feed has ended. {line(summary)}", highlight=False, soft_wrap=True)
+        show_look(console, summary, "the feed has ended. ")
 
 
 @app.command(name="status")
 def show_status(
-    pipeline: PipelineFile,
+    feed: FeedFile,
     config_file: ConfigFile = None,
     picture: Picture = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Show how far a running pipeline is, which version serves, and what became of each candidate."""
-    settings = load(pipeline, config_file)
-    view = status(pipeline, settings)
-    Console().print(draw(view), outstanding(view.counters))
-    Console().print(addresses(pipeline, settings), highlight=False, soft_wrap=True)
-    if picture:
+    """Show how far a run or a join is: the version that serves, each candidate, and what became no sample and why."""
+    settings, console = load(feed, config_file), Console(stderr=as_json)
+    view = status(feed, settings)
+    if isinstance(view, View):
+        console.print(draw(view))
+    else:
+        show_look(console, view)
+    console.print(outstanding(view.counters))
+    console.print(addresses(feed, settings), highlight=False, soft_wrap=True)
+    if as_json:
+        print_json(view)
+    if picture and isinstance(view, View):
         picture.write_text(svg(view), encoding="utf-8")
 
 

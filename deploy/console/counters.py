@@ -27,7 +27,7 @@ def counters(counted: Mapping[str, int]) -> Table:
 
 def outstanding(counted: Mapping[str, int]) -> Table:
     """Lay out the counters of what became no sample, or not yet."""
-    return counters({name: counted[name] for name in OUTSTANDING})
+    return counters({name: counted[name] for name in OUTSTANDING if name in counted})
 
 
 def table(title: str, counted: Mapping[str, int], meanings: Mapping[str, str]) -> Table:

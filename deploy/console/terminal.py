@@ -11,6 +11,7 @@ from datetime import datetime
 from rich.console import Console
 from rich.live import Live
 
+from deploy.console.doubts import Warned, vanished
 from deploy.console.view import day, draw, fate_line, rate, values
 from deploy.monitor import NO_ROW, View
 
@@ -21,9 +22,11 @@ class Plain:
     def __init__(self, console: Console, every_s: float = 5.0) -> None:
         self._console, self._every_s, self._shown_at = console, every_s, 0.0
         self._said: dict[int, str] = {}
+        self._warned = Warned(console)
 
     def show(self, view: View) -> None:
         """Print what is new."""
+        self._warned.show(view.warnings)
         for candidate in view.candidates:
             decided = candidate.refused or candidate.number in view.verdicts
             said = fate_line(candidate, view) if decided else "distilled"
@@ -35,7 +38,8 @@ class Plain:
         self._shown_at = time.monotonic()
         served = view.metrics.total["served"] if view.metrics else NO_ROW
         self._say(
-            f"{day(view.at_ms)}  {view.events:,} events, {rate(view)}/s, {view.waiting:,} waiting, "
+            f"{day(view.at_ms)}  {view.events:,} events, {rate(view)}/s, {view.waiting:,} waiting"
+            f"{vanished(view.counters)}, "
             f"{view.learned:,} learned, champion v{view.champions[-1].number if view.champions else '-'}, "
             f"served: {values(served.values)}"
         )

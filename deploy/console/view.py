@@ -15,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from deploy.console.doubts import lines
 from deploy.monitor import NO_ROW, View
 from deploy.registry.records import Candidate, MetricName, Metrics
 from learners.evaluation.gate import Decision
@@ -116,6 +117,8 @@ def draw(view: View) -> Panel:
     parts += ["", _models(view)]
     if view.candidates:
         parts += ["", _candidates(view)]
+    if told := lines(view.warnings, view.advice):
+        parts += ["", *told]
     if view.closing:
         parts += ["", Text("the feed has ended: its windows are being closed")]
     subtitle = f"running for {view.seconds:.0f} s" if view.seconds else None

@@ -1,4 +1,4 @@
-"""How far a pipeline is that runs in another process.
+"""How far a pipeline or a join without a model is that runs in another process.
 
 Owns finding it. Does not know tables.
 """
@@ -6,20 +6,27 @@ Owns finding it. Does not know tables.
 from pathlib import Path
 
 from deploy.config import Settings
+from deploy.doubts import Judge
 from deploy.monitor import Monitor, View, look
 from deploy.operate.attach import attach
+from deploy.run import join
 from streams.errors import ConfigError
 
 
-def status(path: Path, settings: Settings) -> View:
-    """Look once at a running pipeline.
+def status(path: Path, settings: Settings) -> View | join.JoinView:
+    """Look once at a running pipeline, or at a join of a feed of which nothing is learned.
 
     Raises:
-        ConfigError: the registry's folder holds nothing of this pipeline, or its services have no address.
+        ConfigError: the store holds nothing of this feed, or its services have no address.
     """
     with attach(path, settings) as attached:
-        if attached.registry is None:
+        judge = Judge(attached.feed.name, attached.readers, attached.settings.join)
+        if attached.registry is not None:
+            return look(attached.feed.name, Monitor(judge, attached.store, attached.registry))
+        if not attached.store.there(attached.feed.name, 0):
             raise ConfigError(
-                f"{attached.folder} holds nothing that was learned; start it by `shadowstream run {path}`"
+                f"the store holds nothing of {attached.feed.name}; start it by `shadowstream run {path}`, or, without "
+                f"a model, by `shadowstream join {path}`"
             )
-        return look(attached.feed.name, Monitor(attached.feed.name, attached.shards, attached.store, attached.registry))
+        shards = join.states(attached.store, judge)
+        return join.look(shards, judge(attached.store, shards), attached.feed.name, 0.0)

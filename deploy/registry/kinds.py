@@ -23,6 +23,7 @@ from deploy.registry.records import (
     LearnerNote,
     Metrics,
     ServerNote,
+    StartNote,
 )
 from deploy.registry.runs import RUNS
 from learners.commits import commit as commits
@@ -90,13 +91,14 @@ FOLDERS = {
     RUNS: "who has run the feed, and since when; the newest run has it (deploy/registry/runs.py)",
 }
 
+START = Note("start", "what the run doubted at its start, such as settings of the topics", StartNote)
 SERVER = Note("server", "how far serving is, and which version serves", ServerNote)
 LEARNER = Note("learner", "how far learning is, and the live intercept", LearnerNote)
 DISTILLER = Note("distiller", "the last commit taken, and the last candidate made", DistillerNote)
 EVALUATOR = Note("evaluator", "the last commit, candidate and verdict, and the running trial", EvaluatorNote)
 CONDUCTOR = Note("conductor", "the last verdict handled, and the version that follows from it", ConductorNote)
 METRICS = Note("metrics", "how well each model did, in all and by month, by the task's metrics", Metrics)
-NOTES: tuple[Note[Any], ...] = (SERVER, LEARNER, DISTILLER, EVALUATOR, CONDUCTOR, METRICS)
+NOTES: tuple[Note[Any], ...] = (START, SERVER, LEARNER, DISTILLER, EVALUATOR, CONDUCTOR, METRICS)
 ATTEMPTS = "attempts"
 OWN_NOTES = {
     ATTEMPTS: "the learner's failed attempts to learn what follows a commit (deploy/learning/attempts.py)",
@@ -162,6 +164,8 @@ JOIN_FIGURES = {
     "unread": "samples that are not written yet, or not read where they stay in the stream",
     "seconds": "how long the join has run",
     "held": "partitions that an open transaction holds, a line each: position, since when, what to do",
+    "warnings": "what must be wrong, such as times in 1970: `about` what, and a `text`",
+    "advice": "a line for each kind of event that is no sample, with a figure and the setting to change",
 }
 
 # What `demo --json` and `run --replay --json` report besides counters.

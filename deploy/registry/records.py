@@ -75,6 +75,12 @@ class Champion(Struct, frozen=True, kw_only=True):
     engine: By = None
 
 
+class StartNote(Struct, frozen=True):
+    """What a run doubted at its start, a line each."""
+
+    warnings: list[str]
+
+
 class ServerNote(Struct, frozen=True):
     """How far serving is: next offsets by `topic:partition`, of requests read and predictions written.
 

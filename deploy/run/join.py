@@ -14,20 +14,26 @@ from msgspec import Struct
 
 from deploy import contradictions
 from deploy.config import Settings
+from deploy.doubts import Judge, Judged, newest_ms
 from deploy.embedded.services import Services, provided
-from deploy.feed import load
+from deploy.feed import Feed, load
 from deploy.processes.crew import Crew
 from deploy.processes.worker import JOINER, WRITER, Work, outputs
 from deploy.run.claim import Claim, claimed
 from deploy.run.left import Left, left
 from deploy.run.partitions import Partitions, Say, begin
 from streams.errors import ConfigError, PositionError, Unreachable
+from streams.join.dates import Doubt
 from streams.join.step import ShardState
 from streams.join.store import Store
 from streams.outputs.samples import closed
 from streams.outputs.writer import rewind
 
 LOOK_EVERY_S = 0.25
+COUNTED = (
+    "predictions", "outcomes", "joined", "negative", "corrected", "unlabelled", "waiting", "early", "late",
+    "outcome_closed", "orphan", "prediction_too_late", "outcome_too_late", "too_late_silent",
+)  # fmt: skip
 WAIT_S = 1.0  # between two tries to reach a store that does not answer
 
 
@@ -48,7 +54,8 @@ def joining(
         StoreRefused: the store holds another feed of this name, or must not be used.
         HistoryChanged: the output holds no sample where the store's streams begin.
     """
-    began_s, feed = time.monotonic(), load(path).name
+    began_s, loaded = time.monotonic(), load(path)
+    feed = loaded.name
     contradictions.check(settings, feed)
     folder = Path(settings.registry.path).resolve() / feed
     with (
@@ -56,7 +63,7 @@ def joining(
         provided(settings, folder, say, fresh=fresh) as services,
         claim.held(services.settings, say),
         closing(Store(services.settings.redis)) as store,
-        _partitions(feed, services.settings, store, say) as partitions,
+        _partitions(loaded, services.settings, store, say) as partitions,
     ):
         settings = services.settings
         _check_outputs(feed, settings, store, say, back=back)
@@ -67,7 +74,7 @@ def joining(
             join = Join(
                 feed=feed,
                 crew=crew,
-                _shards=settings.join.shards,
+                _judge=Judge(feed, loaded.readers(topics), settings.join),
                 _claim=claim,
                 _services=services,
                 _store=store,
@@ -83,9 +90,9 @@ def joining(
                 services.holds = join.last is not None and join.last.events > 0
 
 
-def _partitions(feed: str, settings: Settings, store: Store, say: Say) -> Partitions:
+def _partitions(feed: Feed, settings: Settings, store: Store, say: Say) -> Partitions:
     """Create topics and shards; a topic of samples must have a partition for each shard."""
-    samples, shards = settings.output.named(feed), settings.join.shards
+    samples, shards = settings.output.named(feed.name), settings.join.shards
     others = {samples: shards} if settings.output.to == "topic" else {}
     made = begin(feed, settings, store, say, others)
     if others and made.counts[samples] != shards:
@@ -125,8 +132,9 @@ class JoinView(Struct, frozen=True, kw_only=True):
 
     `events` were read, of which `rejected` went to the dead letters; `waiting` predictions have an open window;
     `samples` were emitted, of which `unread` are not written yet (or not read, where they stay in the stream). `at_ms`
-    is the newest event's time, and the watermark lags it by `lag_ms`. The join has run for `seconds`. `held` has a line
-    for each partition that an open transaction holds.
+    is the newest event's time, and the watermark lags it by `lag_ms`. The join has run for `seconds`. The counters'
+    meanings are in `deploy/registry/kinds.py`; `warnings` and `advice` say what is wrong, and what to change. `held`
+    has a line for each partition that an open transaction holds.
     """
 
     feed: str
@@ -141,19 +149,34 @@ class JoinView(Struct, frozen=True, kw_only=True):
     corrected: int
     unlabelled: int
     waiting: int
+    early: int
+    late: int
+    outcome_closed: int
+    orphan: int
+    prediction_too_late: int
+    outcome_too_late: int
+    too_late_silent: int
+    ahead: int
     samples: int
     unread: int
     seconds: float
     held: list[str] = []
+    warnings: list[Doubt] = []
+    advice: list[str] = []
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Its counters by name."""
+        return {name: getattr(self, name) for name in (*COUNTED, "rejected", "ahead")}
 
 
 @dataclass(kw_only=True)
 class Join:
-    """A join that has begun; `joining` makes it. `crew` are its processes."""
+    """A join that has begun; `joining` makes it. `crew` are its processes, `last` is the last look."""
 
     feed: str
     crew: Crew
-    _shards: int
+    _judge: Judge
     _claim: Claim
     _services: Services
     _store: Store
@@ -161,19 +184,15 @@ class Join:
     _works: Callable[[], list[Work]]
     _say: Say
     _began_s: float
+    last: JoinView | None = None
     _seen: list[ShardState] | None = None
-
-    @property
-    def last(self) -> JoinView | None:
-        """The last look, without asking anybody."""
-        return self._view(self._seen) if self._seen else None
 
     @property
     def left(self) -> Left | None:
         """What the next start finds, as of the last look."""
         if not self._seen:
             return None
-        settings, streams = self._services.settings, f"{{{self.feed}.0}}:s" + ", ..." * (self._shards > 1)
+        settings, streams = self._services.settings, f"{{{self.feed}.0}}:s" + ", ..." * (self._judge.policy.shards > 1)
         topic, folder = settings.output.named(self.feed), Path(settings.output.path).resolve()
         places = {"topic": f"the topic {topic}", "parquet": f"the files in {folder}"}
         samples = places.get(settings.output.to, f"the store's stream {streams}")
@@ -205,11 +224,12 @@ class Join:
             self.check()
             try:
                 shards = self._states()
+                view = self._view(shards)
             except Unreachable as wrong:
                 self._say(f"{wrong}; waiting for it")
                 time.sleep(WAIT_S)
                 continue
-            yield self._view(shards)
+            yield view
             if all(closed(shard) for shard in shards) and self.crew.written():
                 return
             time.sleep(LOOK_EVERY_S)
@@ -218,32 +238,38 @@ class Join:
         """Return one look."""
         return self._view(self._states())
 
-    def _view(self, shards: list[ShardState]) -> JoinView:
-        held = [one.line for one in self._partitions.held]
-        return look(self.feed, shards, time.monotonic() - self._began_s, held)
-
     def _states(self) -> list[ShardState]:
-        self._seen = [self._store.shard(self.feed, shard) for shard in range(self._shards)]
+        self._seen = states(self._store, self._judge)
         return self._seen
 
+    def _view(self, shards: Sequence[ShardState]) -> JoinView:
+        held = [one.line for one in self._partitions.held]
+        seconds = time.monotonic() - self._began_s
+        self.last = look(shards, self._judge(self._store, shards), self.feed, seconds, held)
+        return self.last
 
-def look(feed: str, shards: Sequence[ShardState], seconds: float, held: list[str] | None = None) -> JoinView:
+
+def states(store: Store, judge: Judge) -> list[ShardState]:
+    """Read all shards."""
+    return [store.shard(judge.feed, shard) for shard in range(judge.policy.shards)]
+
+
+def look(shards: Sequence[ShardState], judged: Judged, feed: str, seconds: float, held: Sequence[str] = ()) -> JoinView:
     """Return the sums over the shards."""
     positions = [at for shard in shards for at in shard.partitions.values()]
-    at_ms, watermark_ms = max(at.t_ms for at in positions), min(shard.watermark_ms for shard in shards)
-    counted = {
-        name: sum(shard.counters[name] for shard in shards)
-        for name in ("predictions", "outcomes", "joined", "negative", "corrected", "unlabelled", "waiting")
-    }
+    at_ms, watermark_ms = newest_ms(shards), min(shard.watermark_ms for shard in shards)
     return JoinView(
-        held=held or [],
+        held=list(held),
         feed=feed,
-        at_ms=max(at_ms, 0),
+        at_ms=at_ms,
         lag_ms=max(0, at_ms - watermark_ms) if watermark_ms > 0 else 0,
         events=sum(at.records for at in positions),
         rejected=sum(at.rejected for at in positions),
         samples=sum(shard.seq for shard in shards),
         unread=sum(shard.unread for shard in shards),
+        ahead=sum(at.ahead for at in positions),
         seconds=round(seconds, 3),
-        **counted,
+        warnings=judged.warnings,
+        advice=judged.advice,
+        **{name: sum(shard.counters[name] for shard in shards) for name in COUNTED},
     )

@@ -10,6 +10,10 @@ from typing import Self
 
 from deploy import contradictions
 from deploy.config import Settings
+from deploy.doubts import arrivals
+from deploy.feed import Feed
+from deploy.registry.kinds import START
+from deploy.registry.records import StartNote
 from deploy.run.watch import Answer, Watch
 from streams.errors import BrokerRefused, BrokerUnreachable, LogReplaced, TopicGone
 from streams.join.store import Store
@@ -135,7 +139,7 @@ class Partitions:
 
 
 def begin(
-    feed: str,
+    feed: Feed,
     settings: Settings,
     store: Store,
     say: Say,
@@ -154,25 +158,27 @@ def begin(
             another cluster.
         LogReplaced: a topic was deleted and created again.
     """
-    topics, join = settings.topics.named(feed), settings.join
+    name, topics, join = feed.name, settings.topics.named(feed.name), settings.join
     joined = (topics.predictions, topics.outcomes)
     counts = ensure_topics(settings.kafka, dict.fromkeys((*joined, topics.dead), topics.partitions) | dict(others))
     policies = topic_settings(settings.kafka, counts)
     ours = (*others, topics.dead, *(joined[:1] if topics.requests in others else ()))
     limits = {topic: policies[topic].record_bytes for topic in ours}
     most = max(counts[topic] for topic in joined)
-    contradictions.check_limits(settings, feed, limits, store.message_bytes(), most)
+    contradictions.check_limits(settings, name, limits, store.message_bytes(), most)
     check_written({topic: policies[topic] for topic in {topics.dead, *others} - {topics.requests}})
     kept = {topic: policies[topic] for topic in joined}
     warnings = check(kept, window_s=join.window_s, keep_s=join.keep_s, slack_s=join.slack_s, align_s=join.align_s)
+    warnings += arrivals(kept, feed.readers(topics))
     for warning in warnings:
         say(f"warning: {warning}")
     store.check()
     tps = _all(joined, counts)
     with closing(Source(settings.kafka, tps)) as source:
         starts: dict[tuple[str, int], int] = dict(source.starts().items())
-    store.create(feed, join.shards, tps, starts, restored, owner(settings.kafka, joined))
-    return Partitions(feed, settings, store, counts, say)
+    store.create(name, join.shards, tps, starts, restored, owner(settings.kafka, joined))
+    store.put(name, START.entry(StartNote(warnings)))
+    return Partitions(name, settings, store, counts, say)
 
 
 def catch_up(feed: str, settings: Settings, store: Store) -> None:

@@ -17,8 +17,10 @@ import torch
 
 from deploy import contradictions
 from deploy.config import Settings, set_ray_aside
+from deploy.doubts import Judge
 from deploy.embedded.services import Services, provided
 from deploy.engine import load as load_engine
+from deploy.feed import Feed
 from deploy.learning.bootstrap import bootstrap
 from deploy.learning.rehearsal import rehearse
 from deploy.loading import users_code
@@ -82,7 +84,7 @@ def running(
     ):
         settings, registry = services.settings, Registry(folder)
         plan = Plan(pipeline=path.resolve(), settings=settings, registry=folder, fetch_wait_ms=services.fetch_wait_ms)
-        made = _partitions(pipeline.name, settings, store, registry, say)
+        made = _partitions(pipeline.as_feed(), settings, store, registry, say)
         with made as partitions, _started(plan) as system:
             with users_code("the first version"):
                 first_version(pipeline, registry, say, engines=settings.serve.engines)
@@ -92,7 +94,7 @@ def running(
                 pipeline=pipeline,
                 settings=settings,
                 registry=registry,
-                monitor=Monitor(pipeline.name, settings.join.shards, store, registry),
+                monitor=Monitor(_judge(pipeline, settings), store, registry),
                 _claim=claim,
                 _services=services,
                 _store=store,
@@ -123,10 +125,15 @@ def first_version(pipeline: Pipeline, registry: Registry, say: Say, *, engines: 
     bootstrap(pipeline, registry, engines=engines)
 
 
-def _partitions(feed: str, settings: Settings, store: Store, registry: Registry, say: Say) -> Partitions:
+def _judge(pipeline: Pipeline, settings: Settings) -> Judge:
+    readers = pipeline.as_feed().readers(settings.topics.named(pipeline.name))
+    return Judge(pipeline.name, readers, settings.join)
+
+
+def _partitions(feed: Feed, settings: Settings, store: Store, registry: Registry, say: Say) -> Partitions:
     """Create topics and shards; a shard that the store has lost goes on after what was learned of it."""
-    topics, join = settings.topics.named(feed), settings.join
-    restored = restore(store, registry, feed, join)
+    topics, join = settings.topics.named(feed.name), settings.join
+    restored = restore(store, registry, feed.name, join)
     for shard, position in restored.items():
         say(
             f"the store has lost shard {shard}: rebuilt from {number(position):,} committed samples, "

@@ -14,6 +14,7 @@ from zlib import crc32
 from streams.dead import Letter, reason_of
 from streams.errors import ConfigError, MalformedEvent, Skipped, Unreachable
 from streams.events import CHECKED, Event, Reader, Record, why_no_time
+from streams.join.dates import as_another_unit
 from streams.join.fits import ID_BYTES, ID_COST, Takes, check_content, check_summable, id_fault, whole
 from streams.join.step import Move, Rules, Step, outcome_entry, prediction_entry, recent
 from streams.kafka import Polled, crc
@@ -130,9 +131,10 @@ def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_m
 def _why_refused(record: Record, length: int, t_ms: int, latest_ms: int) -> str:
     if not 0 < length <= ID_BYTES:
         return id_fault(length)
+    seems = as_another_unit(t_ms, latest_ms)
     if 0 <= t_ms <= LAST_TIME_MS:
-        return f"time {t_ms} ms is too far ahead; the latest accepted now is {latest_ms}"
-    return why_no_time(record, t_ms)
+        return f"time {t_ms} ms is too far ahead; the latest accepted now is {latest_ms}{seems}"
+    return why_no_time(record, t_ms) + seems
 
 
 def cut(polled: Sequence[Polled], most_bytes: int) -> Iterator[list[Polled]]:

@@ -56,6 +56,12 @@ def kind_of(t_ms: int, now_ms: int, latest_ms: int) -> str:
     return IN_1970 if t_ms < YEAR_1971_MS else OLD
 
 
+def as_another_unit(t_ms: int, now_ms: int) -> str:
+    """Return what a time would be in the unit that it seems to have, as the end of a reason; empty without one."""
+    kind = kind_of(t_ms, now_ms, now_ms)
+    return f"; as {kind} it would be {day(round(t_ms * UNITS[kind]))}" if kind in UNITS else ""
+
+
 def add(kept: str, times: Iterable[int], now_ms: int, latest_ms: int) -> str:
     """Return what a shard keeps of a partition's first events, with some more."""
     tallies = read(kept)

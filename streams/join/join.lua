@@ -13,7 +13,7 @@
 -- tail from the prediction, '<t>,"prediction":<JSON>}'. Events bring these texts ready-made (step.py), because formatting
 -- is slow here. Numbers are formatted by %.0f: `..` would round them to 14 digits.
 local FORMAT, CLOSE, DROP, CHUNK, ENTRY, ENTRY_BYTES = '4', 256, 512, 1000, 16, 4000
-local RECENT, HEARD, FIGURES = 64, 8, 64 -- events that say a partition's time, the least that do, values of a figure
+local RECENT, HEARD, FIGURES = 32, 8, 64 -- events that say a partition's time, the least that do, values of a figure
 local m, e, w, g, s = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local T, NEXT, LAST, CRC, RECORDS, REJECTED, HOLES, LOST, ENDED, HELD = 1, 2, 3, 4, 6, 7, 8, 9, 10, 12
 local NEWEST, AHEAD, DATES = 13, 14, 15 -- of a partition (5: start, 11: since)

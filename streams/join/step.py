@@ -19,8 +19,8 @@ COUNTERS = (
 
 
 FORGET = -2  # as `Move.last`: the record last read is no longer in the log
-RECENT = 64  # event times that say how far a partition is; RECENT in join.lua
-SPREAD = 37  # coprime to RECENT - 1, and of all such the one by which any part of the numbers is spread most evenly
+RECENT = 32  # event times that say how far a partition is; RECENT in join.lua
+SPREAD = 12  # coprime to RECENT - 1, and of all such the one by which any part of the numbers is spread most evenly
 
 
 class Move(Struct, array_like=True):

@@ -14,10 +14,12 @@ from kafka import KafkaAdminClient, TopicPartition
 from deploy import config
 from deploy.config import Settings
 from deploy.learning.bootstrap import bootstrap
+from deploy.monitor import View
 from deploy.operate import actions as operate
 from deploy.operate import dead as letters
 from deploy.operate.status import status
 from deploy.registry.registry import Registry
+from deploy.run.join import JoinView
 from streams.errors import ConfigError, LogReplaced, LostRange
 from streams.join.batch import LAST_TIME_MS, decode, fill
 from streams.join.joiner import Joiner
@@ -153,11 +155,12 @@ def test_a_feed_that_is_not_there_is_said(tmp_path: Path) -> None:
 
 def test_status_finds_a_feed_where_the_other_commands_do(make: Make) -> None:
     world = make()
-    with pytest.raises(ConfigError, match="holds nothing that was learned"):
-        status(world.path, world.settings)
+    assert isinstance(joined := status(world.path, world.settings), JoinView)
+    assert (joined.feed, joined.events) == (world.name, 0)
     bootstrap(replace(small.pipeline, name=world.name, history=None), Registry(world.attached.folder))
     world.predict(*range(5))
     world.join(5)
     view = status(world.path, world.settings)
+    assert isinstance(view, View)
     assert (view.name, view.events, view.waiting) == (world.name, 5, 5)
     assert [champion.number for champion in view.champions] == [0]

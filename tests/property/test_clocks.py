@@ -15,7 +15,7 @@ from tests.property.steps import KEEP, NAMES, REAL, WINDOW, blank, fresh, shard_
 from tests.property.test_join_order import Run
 
 TIMES = st.lists(st.integers(0, 10_000), min_size=1, max_size=400)
-BURSTS = 20  # most events in a row that a wrong clock dates
+BURSTS = 8  # most events in a row that a wrong clock dates
 lies = st.one_of(st.integers(1, 400), st.integers(-4_000, 4_000), st.just(58 * 60_000), st.integers(1, 10**9))
 seeds = st.integers(0, 10**6)
 
@@ -49,7 +49,7 @@ def test_any_part_of_what_stands_for_many_stands_for_all(count: int, share: int,
 
 
 def lied(good: list[Event], random: Random, lie: int) -> list[Event]:
-    """Add a wrong clock's events to a partition's: a third as many, in bursts, so that no 64 in a row have half."""
+    """Add a wrong clock's events to a partition's: a third as many, in bursts, so that no 32 in a row have half."""
     events, left, t = list[Event](), 0, 0
     burst = random.randint(1, BURSTS)
     for one in good:
