@@ -3,6 +3,8 @@
 Owns that step, which is done once in a registry. Does not know Kafka, Redis or Ray.
 """
 
+from dataclasses import replace
+
 from compressors.artifact import format as artifact
 from compressors.data import Data
 from compressors.recipe import PruneStructured
@@ -35,7 +37,8 @@ def bootstrap(pipeline: Pipeline, registry: Registry, *, engines: bool = False) 
     learner = make_learner(pipeline)
     data = history(pipeline)
     if data is not None:
-        check_state(lambda: make_learner(pipeline), data)
+        _, rest = pipeline.recipe.split()  # units are removed later, and what is removed decides the state's shapes
+        check_state(lambda: make_learner(replace(pipeline, recipe=rest)), data)
     if data is None and pipeline.recipe.first(PruneStructured) is not None:
         raise ConfigError(NO_ROWS.format(pipeline.name))
     if data is None:

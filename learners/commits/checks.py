@@ -22,10 +22,11 @@ def check_state(make: Callable[[], Learner], data: Data) -> None:
     """Learn a few rows, save the state, load it into another learner, and go on in both.
 
     Raises:
-        ConfigError: the two do not end at the same bits; names what differs.
+        ConfigError: the model does not take the rows, or the two do not end at the same bits; names what differs.
     """
     with torch.random.fork_rng(devices=[]):
         one, other = make(), make()
+        one.agree(data)
         try:
             _learn(one, data)
             other.load(unpack_state(pack_state(one.state())))

@@ -84,7 +84,7 @@ class Learner:
         """
         if self.shapes:
             raise ValueError("the shadow has lost units of a studied teacher: study comes before shrink and load")
-        self._agree(data)
+        self.agree(data)
         for _ in range(self._spec.history_passes):
             for chosen in torch.split(torch.randperm(len(data)), self._spec.history_batch):
                 self.teacher.learn(*data.batch(chosen), self._task)
@@ -93,8 +93,12 @@ class Learner:
         self.shadow.clock = self.teacher.clock
         self._measure()
 
-    def _agree(self, data: Data) -> None:
-        """Check that the model takes the rows and answers as the task needs; let it carry the scale of the labels."""
+    def agree(self, data: Data) -> None:
+        """Check that the model takes the rows and answers as the task needs; let it carry the scale of the labels.
+
+        Raises:
+            ConfigError: it does not.
+        """
         try:
             check_task(self.teacher.model, data, self._task)
         except Unsuited as wrong:

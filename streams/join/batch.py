@@ -98,7 +98,7 @@ def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_m
                 t_ms = whole(t_ms)
             bytes_ = key.encode()
             if not (bytes_ and len(bytes_) <= ID_BYTES and 0 <= t_ms <= latest_ms):
-                if latest_ms < t_ms <= LAST_TIME_MS:
+                if t_ms > latest_ms:
                     batch.ahead.append(Ahead(record.offset, t_ms))
                 raise MalformedEvent(_why_refused(record, len(bytes_), t_ms, latest_ms))
             if outcomes:

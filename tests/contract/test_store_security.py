@@ -107,7 +107,7 @@ def test_a_right_that_is_taken_away_leaves_no_half_step(stage: Stage, user: Addr
 def test_the_writes_that_are_checked_are_all_that_the_scripts_call() -> None:
     scripts = sorted(Path(str(streams.join.store.__file__)).parent.glob("*.lua"))
     text = "".join(path.read_text() for path in scripts)
-    assert [path.stem for path in scripts] == ["add", "create", "join", "trim"]
+    assert [path.stem for path in scripts] == ["add", "claim", "create", "join", "trim"]
     called = {word.lower() for word in re.findall(r"(?:call|chunked)\('([A-Z]+)'", text)}
     reads = {*commands(cluster=False)} - {*WRITES}
     assert called - reads == {*WRITES}
@@ -202,16 +202,22 @@ def test_a_file_that_holds_something_else_is_named(secured: Secured, tmp_path: P
             Store(wrong)
 
 
+def checked(parts: dict[str, str]) -> None:
+    at = Address(**parts)
+    assert SECRET not in repr(at)
+    with closing(Store(at)) as store:
+        store.check()
+
+
 def test_no_secret_shows(stage: Stage) -> None:
     port = stage.place.nodes[0].port
-    for at in (
-        Address(url=f"redis://{USER}:{SECRET}@127.0.0.1:{port}"),
-        Address(url=f"redis://127.0.0.1:{port}", username=USER, password=SECRET),
-        Address(url=f"redis://127.0.0.1:{port}?username={USER}&password={SECRET}"),
-        Address(url=f"redis://{USER}:{SECRET}#@127.0.0.1:{port}"),
-        Address(url=f"redis://127.0.0.1:1?password={SECRET}"),
+    for parts in (
+        {"url": f"redis://{USER}:{SECRET}@127.0.0.1:{port}"},
+        {"url": f"redis://127.0.0.1:{port}", "username": USER, "password": SECRET},
+        {"url": f"redis://127.0.0.1:{port}?username={USER}&password={SECRET}"},
+        {"url": f"redis://{USER}:{SECRET}#@127.0.0.1:{port}"},
+        {"url": f"redis://127.0.0.1:1?password={SECRET}"},
     ):
-        assert SECRET not in repr(at)
-        with pytest.raises(ShadowstreamError) as raised, closing(Store(at)) as store:
-            store.check()
+        with pytest.raises(ShadowstreamError) as raised:
+            checked(parts)
         without_secret(raised.value)

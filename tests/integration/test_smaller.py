@@ -59,7 +59,7 @@ def test_candidates_keep_the_shapes_of_the_first_version_and_one_is_served(
     first = begun(tmp_path / "first", SMALLER)
     feed = Feed(embedded_store, first, tmp_path / "registry", small.samples(1_200), pipeline=SMALLER)
     served = Served(feed.registry, small.net)
-    learner, distiller = feed.learner(100, every_days=5), DistillerRole(feed.pipeline, embedded_store, feed.registry)
+    learner, distiller = feed.learner(100, every_days=10), DistillerRole(feed.pipeline, embedded_store, feed.registry)
     evaluator = EvaluatorRole(feed.pipeline, 2 * small.HOUR_MS, embedded_store, feed.registry)
     conductor = ConductorRole(feed.name, embedded_store, feed.registry)
     for _ in range(50):
