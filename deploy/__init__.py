@@ -14,6 +14,7 @@ embedded/      broker and store as child processes that end with us
 feed.py        what a user's feed.py says
 monitor.py     how far everything is, as data
 contradictions.py  settings that cannot go together
+doubts.py      what a user must be told while a feed is joined
 checks.py      what the parts of a Pipeline must be
 config.py      shadowstream.toml and the environment
 registry/      what lasts

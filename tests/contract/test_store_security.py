@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from msgspec.structs import replace
@@ -202,7 +202,7 @@ def test_a_file_that_holds_something_else_is_named(secured: Secured, tmp_path: P
             Store(wrong)
 
 
-def checked(parts: dict[str, str]) -> None:
+def checked(parts: dict[str, Any]) -> None:
     at = Address(**parts)
     assert SECRET not in repr(at)
     with closing(Store(at)) as store:
