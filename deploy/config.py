@@ -103,9 +103,13 @@ class Learn(Struct, frozen=True, kw_only=True):
 
 
 class Replay(Struct, frozen=True, kw_only=True):
-    """`lead_s` is how far, in event time, a replay may run ahead of what has been served, joined and learned."""
+    """`lead_s` is how far, in event time, a replay may run ahead of what has been served, joined and learned.
+
+    It ends with an error when nothing at all has moved for `stall_s` seconds.
+    """
 
     lead_s: Seconds = 3_600.0
+    stall_s: PositiveSeconds = 120.0
 
 
 class Output(Struct, frozen=True, kw_only=True):

@@ -2,8 +2,9 @@
 
 Owns the pace. Does not know what the events mean. The feed is cut into slices of event time, `lead_s` long. A slice's
 outcomes are published when its requests have been answered, and the next slice when nothing of this one is outstanding:
-all is served, joined, learned, committed, distilled, judged, promoted. So no answer knows an outcome of its own future,
-a slow machine comes to the same figures as a fast one, and only the order of arrival within a slice is left to chance.
+all is served, joined, learned, committed, distilled, judged, promoted. Without an outcome there is nothing to wait for.
+So no answer knows an outcome of its own future, a slow machine comes to the same figures as a fast one, and only the
+order of arrival within a slice is left to chance.
 """
 
 import time
@@ -11,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
 
+from deploy.config import Replay as Settings
 from deploy.monitor import Monitor
 from deploy.pipeline import FeedEvent
 from deploy.run.stall import until
@@ -33,11 +35,11 @@ class Replay:
         feed: Iterable[FeedEvent],
         topics: dict[str, str],
         partitions: Mapping[str, int],
-        lead_s: float,
+        settings: Settings,
         sink: Sink,
     ) -> None:
-        self._slices = groupby(feed, key=lambda event: event.t_ms // max(1, int(lead_s * 1000)))
-        self._topics, self._partitions, self._sink = topics, partitions, sink
+        self._slices = groupby(feed, key=lambda event: event.t_ms // max(1, int(settings.lead_s * 1000)))
+        self._topics, self._partitions, self._sink, self._stall_s = topics, partitions, sink, settings.stall_s
         self.ends: dict[str, dict[str, int]] = {"requests": {}, "outcomes": {}}
         self.published = {"requests": 0, "outcomes": 0}
         self.at_ms = self._began_ms = 0
@@ -53,8 +55,8 @@ class Replay:
             self.at_ms, self._began_ms = events[-1].t_ms, self._began_ms or events[0].t_ms
             if self._publish(events, "requests"):
                 yield from self._wait(monitor, lambda: monitor.answered(self.ends["requests"]))
-            self._publish(events, "outcomes")
-            yield from self._wait(monitor, lambda: monitor.settled(self.ends["outcomes"]))
+            if self._publish(events, "outcomes"):
+                yield from self._wait(monitor, lambda: monitor.settled(self.ends["outcomes"]))
             yield
 
     def share(self, ends_ms: int | None) -> float | None:
@@ -77,6 +79,8 @@ class Replay:
         return Tp(topic, zlib.crc32(key) % self._partitions[topic])
 
     def _wait(self, monitor: Monitor, done: Callable[[], bool]) -> Iterator[None]:
-        for _ in until(done, monitor, f"the loop does not finish the slice at event time {self.at_ms} ms"):
+        for _ in until(
+            done, monitor, f"the loop does not finish the slice at event time {self.at_ms} ms", self._stall_s
+        ):
             time.sleep(POLL_S)
             yield

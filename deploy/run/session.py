@@ -194,11 +194,11 @@ class Session:
             raise ConfigError("this pipeline has no feed to replay; set Pipeline(feed=...)")
         topics = self.settings.topics.named(self.pipeline.name)
         names = {"requests": topics.requests, "outcomes": topics.outcomes}
-        lead_s, counts = self.settings.replay.lead_s, self._partitions.counts
+        counts = self._partitions.counts
         yield self.look()
         began = looked = time.monotonic()
         with closing(Sink(self.settings.kafka)) as sink:
-            self.replay = Replay(self.pipeline.feed(), names, counts, lead_s, sink)
+            self.replay = Replay(self.pipeline.feed(), names, counts, self.settings.replay, sink)
             for _ in self.replay.run(self.monitor):
                 if time.monotonic() - looked > LOOK_EVERY_S:
                     looked = time.monotonic()
@@ -229,7 +229,7 @@ class Session:
         for shard in range(self.settings.join.shards):
             self._store.close_feed(self.pipeline.name, shard)
         closed = partial(self._closed, replay)
-        for _ in until(closed, self.monitor, "the feed's windows do not close"):
+        for _ in until(closed, self.monitor, "the feed's windows do not close", self.settings.replay.stall_s):
             yield self.look()
             time.sleep(0.1)
 

@@ -8,6 +8,8 @@ from deploy.monitor import Monitor
 from deploy.run import stall
 from streams.errors import Stalled
 
+STALL_S = 100.0
+
 
 class Looks:
     """A monitor, and its progress, that reaches one thing after the other and stays at the last one."""
@@ -23,18 +25,21 @@ class Looks:
 
 
 @pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stall, "STALL_S", -1.0)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look at the clock is ten seconds after the one before."""
+    times = iter(range(0, 1_000_000, 10))
+    monkeypatch.setattr("deploy.run.stall.time.monotonic", lambda: float(next(times)))
 
 
 def test_it_waits_while_something_moves() -> None:
-    left = iter([False] * 5 + [True])
-    assert len(list(stall.until(lambda: next(left), cast("Monitor", Looks(*range(9))), "it"))) == 5
+    left = iter([False] * 500 + [True])
+    looks = Looks(*(n // 9 for n in range(9_000)))  # 80 s between two steps
+    assert len(list(stall.until(lambda: next(left), cast("Monitor", looks), "it", STALL_S))) == 500
 
 
-def test_two_equal_looks_are_a_standstill() -> None:
-    waiting = stall.until(lambda: False, cast("Monitor", Looks(1, 2, 2)), "the slice is not finished")
-    for _ in range(3):
+def test_a_standstill_counts_from_the_last_progress() -> None:
+    waiting = stall.until(lambda: False, cast("Monitor", Looks(1, 2, 3, 4, 4)), "the slice is not finished", STALL_S)
+    for _ in range(14):  # three steps, then ten looks
         next(waiting)
-    with pytest.raises(Stalled, match="the slice is not finished, and nothing has moved"):
+    with pytest.raises(Stalled, match=r"the slice is not finished, and nothing has moved for 100 s \(replay.stall_s\)"):
         next(waiting)
