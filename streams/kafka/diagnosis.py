@@ -59,6 +59,12 @@ def advertised(broker: Broker) -> str | None:
     return None
 
 
+def silence(broker: Broker) -> str:
+    """Return for each address of `kafka.bootstrap` why nothing of Kafka comes from it."""
+    found = {server: _unreachable(*_address(server)) for server in broker.servers}
+    return "; ".join(f"{server} {said or 'takes connections, but answers nothing'}" for server, said in found.items())
+
+
 def _brokers(body: bytes) -> list[tuple[str, int]]:
     """Return the addresses in an answer to Metadata, version 1."""
     (count,), at, found = struct.unpack_from(">i", body), 4, []

@@ -15,7 +15,7 @@ from kafka import errors as client
 
 from streams.errors import BrokerRefused, BrokerUnreachable, LogReplaced, RecordTooLarge, ShadowstreamError
 from streams.kafka.broker import Broker
-from streams.kafka.diagnosis import advertised, refusal, refused_user
+from streams.kafka.diagnosis import advertised, refusal, refused_user, silence
 
 RIGHTS = {  # resource, as kafka-acls names it
     client.TopicAuthorizationFailedError: "topic",
@@ -100,7 +100,10 @@ def connecting(access: Access) -> Iterator[None]:
             raise BrokerRefused(reason) from wrong
         if reason := advertised(access.broker):
             raise BrokerUnreachable(reason) from wrong
-        raise BrokerUnreachable(f"no Kafka broker answers at {access.broker.bootstrap}: {wrong}") from wrong
+        raise BrokerUnreachable(
+            f"no Kafka broker answers at {access.broker.bootstrap}: {silence(access.broker)}; is it running, and is "
+            "kafka.bootstrap right?"
+        ) from wrong
     except client.KafkaError as wrong:
         raise fault(wrong, access) from wrong
 

@@ -1,5 +1,6 @@
 """No third party's raw exception reaches a user: an error of ours, with its cause and without a password."""
 
+import re
 import socket
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from streams.errors import BrokerUnreachable, ConfigError, ShadowstreamError, StoreUnreachable
+from streams.errors import BrokerUnreachable, ConfigError, StoreUnreachable
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, ensure_topics
 from streams.redis import Address
@@ -95,7 +96,8 @@ def test_a_broker_that_does_not_answer_is_one_line(use: Any) -> None:
     with pytest.raises(BrokerUnreachable, match=f"no Kafka broker answers at {CLOSED}") as raised:
         use()
     assert str(raised.value).isprintable()
-    assert isinstance(raised.value, ShadowstreamError)
+    assert "Connection refused" in str(raised.value)
+    assert not re.search("Kafka[A-Z]", str(raised.value))
 
 
 CASE_19 = case("streams/19", "trame#21", "kopf#92", "faust-streaming#243")
