@@ -3,28 +3,31 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all short-whole short-parts short-factory short-pure \
-	long-whole long-parts long-factory long-pure long-faults unit lint chaos soak clean
+.PHONY: demo test test-all short-whole short-parts short-cases short-factory short-pure \
+	long-whole long-parts long-cases long-factory long-pure long-faults unit lint chaos soak clean
 demo: $(VENV)/ready
 	$(BIN)/shadowstream demo
 
 # Parts side by side, each shown when it ends; then the ten slowest tests of all. tests/__init__.py says which are long.
 TIMES := .times
 PYTEST = $(BIN)/python -m pytest --junit-xml=$(TIMES)/$@.xml
-PARTS = --no-print-directory --jobs=4 --output-sync=target --keep-going
+PARTS = --no-print-directory --jobs=5 --output-sync=target --keep-going
 
 test: $(VENV)/ready
 	@rm -rf $(TIMES)
-	@$(MAKE) $(PARTS) short-whole short-parts short-factory short-pure; code=$$?; $(BIN)/python -m tests.slowest $(TIMES); exit $$code
+	@$(MAKE) $(PARTS) short-whole short-parts short-cases short-factory short-pure; code=$$?; $(BIN)/python -m tests.slowest $(TIMES); exit $$code
 
 test-all: test
-	@$(MAKE) $(PARTS) long-whole long-parts long-factory long-pure long-faults; code=$$?; $(BIN)/python -m tests.slowest $(TIMES); exit $$code
+	@$(MAKE) $(PARTS) long-whole long-parts long-cases long-factory long-pure long-faults; code=$$?; $(BIN)/python -m tests.slowest $(TIMES); exit $$code
 
 short-whole long-whole: $(VENV)/ready
 	$(PYTEST) -m '$(MARK)' tests/e2e tests/contract
 
 short-parts long-parts: $(VENV)/ready
-	$(PYTEST) -m '$(MARK)' tests/integration tests/cases
+	$(PYTEST) -m '$(MARK)' tests/integration
+
+short-cases long-cases: $(VENV)/ready
+	$(PYTEST) -m '$(MARK)' tests/cases
 
 short-pure long-pure: $(VENV)/ready
 	nice -n 5 $(PYTEST) -m '$(MARK)' tests/unit tests/property --ignore=tests/unit/compressors

@@ -87,6 +87,8 @@ def joining(
             try:
                 yield join
             finally:
+                with suppress(Unreachable):
+                    join.look()  # what was read since the last look
                 services.holds = join.last is not None and join.last.events > 0
 
 
