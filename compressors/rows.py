@@ -97,12 +97,14 @@ class Fixed:
 class Collated:
     """Rows of any kind and length; `collate(some of them)` returns their tensors, (n, ...) each.
 
-    It is called anew for each batch, so that each is padded to its own longest row.
+    It is called anew for each batch, so that each is padded to its own longest row. `sizes` is how much each row holds,
+    where that is known without a look into the rows.
     """
 
     rows: Sequence[Any]
     collate: Collate
     parameters: tuple[str, ...] = ()
+    sizes: Sequence[int] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -118,11 +120,12 @@ class Collated:
 
     def at(self, rows: Tensor) -> "Collated":
         """Return some of the rows."""
-        return replace(self, rows=[self.rows[i] for i in rows.tolist()])
+        at = rows.tolist()
+        return replace(self, rows=[self.rows[i] for i in at], sizes=self.sizes and [self.sizes[i] for i in at])
 
     def between(self, start: int, end: int) -> "Collated":
         """Return the rows from `start` to before `end`."""
-        return replace(self, rows=self.rows[start:end])
+        return replace(self, rows=self.rows[start:end], sizes=self.sizes and self.sizes[start:end])
 
     def ordered(self, parameters: Sequence[str]) -> "Collated":
         """Let `collate` return a dict, whose values come in the order of the parameters."""
@@ -130,7 +133,7 @@ class Collated:
 
     def weights(self) -> list[int] | None:
         """Return how much each row holds: numbers, characters or bytes."""
-        return [weight(row) for row in self.rows]
+        return list(self.sizes or map(weight, self.rows))
 
     def parts(self) -> Iterable[Any]:
         """Return the rows."""

@@ -5,10 +5,10 @@ Does not know what the copy is for.
 """
 
 import copy
-from collections.abc import Iterator, Mapping
-from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
+
+from compressors.pruning.hooks import tensors
 
 WRAPPERS = {  # by class name: some are only known once a program has used them
     "DataParallel": "module",
@@ -45,13 +45,5 @@ def _inner(model: nn.Module) -> nn.Module:
 def copied(model: nn.Module) -> nn.Module:
     """Return a copy of a model without its wrappers. A tensor that an earlier forward left in it loses its graph."""
     model = _inner(model)
-    left = (t for module in model.modules() for t in _tensors(vars(module)) if t.grad_fn is not None)
+    left = (t for module in model.modules() for t in tensors(vars(module)) if t.grad_fn is not None)
     return unwrapped(copy.deepcopy(model, {id(t): t.detach().clone() for t in left}))
-
-
-def _tensors(nested: Any) -> Iterator[Tensor]:
-    if isinstance(nested, Tensor):
-        yield nested
-    elif isinstance(nested, Mapping | list | tuple):
-        for part in nested.values() if isinstance(nested, Mapping) else nested:
-            yield from _tensors(part)

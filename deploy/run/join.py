@@ -22,7 +22,7 @@ from deploy.processes.worker import JOINER, WRITER, Work, outputs
 from deploy.run.claim import Claim, claimed
 from deploy.run.left import Left, left
 from deploy.run.partitions import Partitions, Say, begin
-from streams.errors import ConfigError, PositionError, Unreachable
+from streams.errors import ConfigError, PositionError, StoreRefused, Unreachable
 from streams.join.dates import Doubt
 from streams.join.step import ShardState
 from streams.join.store import Store
@@ -87,7 +87,7 @@ def joining(
             try:
                 yield join
             finally:
-                with suppress(Unreachable):
+                with suppress(Unreachable, StoreRefused):
                     join.look()  # what was read since the last look
                 services.holds = join.last is not None and join.last.events > 0
 

@@ -118,7 +118,7 @@ class ServerRole:
             self._dead.flush()
 
     def _answer(self, asked: list[tuple[int, Request]], rows: list[Any]) -> None:
-        outputs = self._outputs(rows)
+        outputs = self._outputs(rows, [len(request.features) for _, request in asked])
         version, (learned, intercept) = self._champion.record.number, self._intercept()
         meanings = self._meanings(outputs + torch.tensor(intercept))
         for (partition, request), output, meaning in zip(asked, outputs.tolist(), meanings, strict=True):
@@ -132,14 +132,14 @@ class ServerRole:
         task = self._pipeline.task
         return task.answers(served) if isinstance(task, Answering) else [{}] * len(served)
 
-    def _outputs(self, rows: list[Any]) -> Tensor:
-        """Return the champion's answers (N, K).
+    def _outputs(self, rows: list[Any], sizes: list[int]) -> Tensor:
+        """Return the champion's answers (N, K) to rows of these sizes.
 
         Raises:
             ConfigError: the model returns something else.
         """
         try:
-            made = self._champion.answer(Collated(rows, self._encoder.encode))
+            made = self._champion.answer(Collated(rows, self._encoder.encode, sizes=sizes))
             return checked(made, len(rows), self._pipeline.task.outputs)
         except Unsuited as wrong:
             raise ConfigError(f"pipeline {self._pipeline.name!r}: {wrong}") from wrong

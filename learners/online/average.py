@@ -110,7 +110,8 @@ class Average:
         if not self._norms:
             return
         self._join()
-        others = [b for b in self._copy.buffers() if all(b is not own for own in self._own.values())]
+        own = {id(t) for t in self._own.values()}
+        others = [b for b in self._copy.buffers() if id(b) not in own]
         before = [b.clone() for b in others]
         for name in self._norms:
             self._copy.get_submodule(name).train()

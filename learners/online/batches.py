@@ -58,7 +58,8 @@ class Encoder:
 
     def rows(self, samples: Sequence[Sample]) -> Collated:
         """Return the samples' features as rows, which are encoded in parts."""
-        return Collated(self._decoded(samples), self.encode)
+        sizes = [len(s.prediction.features) for s in samples]
+        return Collated(self._decoded(samples), self.encode, sizes=sizes)
 
     def data(self, samples: Sequence[Sample], *, exact: bool = False) -> Data:
         """Return the samples as rows to learn, encoded once and for all if all come out in one shape."""

@@ -172,7 +172,7 @@ class Learner:
 
     def _learn(self, samples: Sequence[Sample]) -> Tensor:
         """Learn samples of one batch."""
-        torch.manual_seed(self._seed + self.learned)  # so that learning the same again draws the same (dropout)
+        torch.default_generator.manual_seed(self._seed + self.learned)  # so that dropout draws the same again
         inputs, target = self._encoder.inputs(samples), labels(samples, exact=self._labels is not None)
         of = self._spec.batch
         if not self.learned:
