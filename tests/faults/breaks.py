@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from threading import Timer
 
 from deploy.processes import crew
 from deploy.processes.worker import GRACE_S
@@ -114,8 +115,10 @@ def out_of_memory(world: World) -> None:
     """The store, or one node, may not grow for a second."""
     redis = world.random.choice(world.store.servers).redis
     redis.config_set("maxmemory", redis.info("memory")["used_memory"] + 10_000)
+    grows = Timer(1.0, redis.config_set, ("maxmemory", 0))  # meanwhile no join starts: it cannot note whose the feed is
+    grows.start()
     world.run(1.0)
-    redis.config_set("maxmemory", 0)
+    grows.join()
 
 
 def outcomes_paused(world: World) -> None:
