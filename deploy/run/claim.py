@@ -107,7 +107,11 @@ class Claim:
         while not self._wrong and not self._stopped.wait(BEAT_S):
             try:
                 if self._store and (rival := self._note(self._store)):
-                    self._lost(runs.decode(rival.note))
+                    holder = runs.decode(rival.note)
+                    if self._before(holder):  # the store went back in time
+                        self._note(self._store, take=True)
+                    else:
+                        self._lost(holder)
                 if time.monotonic() - listed_s >= LIST_S:
                     listed_s = time.monotonic()
                     if (newest := runs.newest(self._folder)) > self._number:
@@ -116,6 +120,10 @@ class Claim:
                 continue  # whoever needs the store says so
             except ShadowstreamError as wrong:
                 self._wrong = wrong
+
+    def _before(self, run: Run) -> bool:
+        """Return whether a run had this folder before us."""
+        return any(runs.read(self._folder, number) == run for number in range(self._number))
 
     def _lost(self, to: Run | None) -> None:
         self._wrong = InUse(f"feed {self._feed!r} was taken over by {_who(to)}; this run has ended")

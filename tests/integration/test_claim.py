@@ -131,3 +131,21 @@ def test_a_run_that_died_elsewhere_is_waited_for_and_one_that_died_here_is_not(
         assert said == [
             "waiting to see whether process 1 on another-machine in /srv, since 2023-11-14 22:13:20 UTC is alive"
         ]
+
+
+def test_the_note_of_an_earlier_run_which_a_store_that_went_back_brings_again_ends_nothing(
+    tmp_path: Path, embedded_store: Store, embedded_store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "BEAT_S", 0.01)
+    settings = at(embedded_store_url)
+    with claimed("back", tmp_path, settings, print):
+        first = runs.read(tmp_path, 0)
+    assert first is not None
+    with claimed("back", tmp_path, settings, print) as claim, claim.held(settings, print):
+        embedded_store.claim("back", first.token, runs.encode(first), 60_000, take=True)
+        own = runs.read(tmp_path, 1)
+        assert own is not None
+        until(lambda: embedded_store.claim("back", own.token, runs.encode(own), 60_000) is None)
+        claim.check()
+        embedded_store.claim("back", ELSEWHERE.token, runs.encode(ELSEWHERE), 60_000, take=True)
+        assert "another-machine" in lost(claim)
