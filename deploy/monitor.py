@@ -39,7 +39,7 @@ from deploy.registry.records import (
     TrialNote,
 )
 from deploy.registry.registry import Registry
-from learners.evaluation.trial import Verdict
+from learners.evaluation.verdict import Verdict
 from streams.audit.equations import OFFSETS
 from streams.join.dates import Doubt
 from streams.join.step import ShardState

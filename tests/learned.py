@@ -34,14 +34,16 @@ from deploy.learning.learner import LearnerRole
 from deploy.learning.rules import CommitRules
 from deploy.pipeline import Pipeline
 from deploy.registry import learned as audit
-from deploy.registry.commits import backwards, rebuild
-from deploy.registry.commits import check as check_rebuild
+from deploy.registry.commits import backwards
 from deploy.registry.commits import read as read_commit
 from deploy.registry.kinds import COMMITS
+from deploy.registry.rebuild import check as check_rebuild
+from deploy.registry.rebuild import rebuild
 from deploy.registry.registry import Registry
 from deploy.run.restore import restore
 from learners.commits import commit as encoded
 from learners.commits.commit import Commit
+from learners.commits.state import pack_state, unpack_state
 from streams.audit.equations import audit as joined
 from streams.events import Sample
 from streams.join.policy import JoinPolicy
@@ -176,12 +178,12 @@ class Feed:
 
     def check_rebuilt(self, role: LearnerRole) -> None:
         """Check the live state against a rebuild from the first commit, and from each commit with a whole state."""
-        last, live = self.registry.last(COMMITS), encoded.pack_state(role._learner.state())
+        last, live = self.registry.last(COMMITS), pack_state(role._learner.state())
         for base in range(last + 1):
             if read_commit(self.registry, base).state is not None:
                 learner = make_learner(self.pipeline)
                 rebuild(learner, self.registry, last, base=base)
-                assert encoded.pack_state(learner.state()) == live
+                assert pack_state(learner.state()) == live
         assert check_rebuild(make_learner(self.pipeline), self.registry).equal
 
     def check_refreshed(self, role: LearnerRole) -> None:
@@ -195,7 +197,7 @@ class Feed:
 
     def state(self, commit: int) -> dict[str, Tensor]:
         """Return the whole state that a commit keeps."""
-        return encoded.unpack_state(self.registry.get(str(read_commit(self.registry, commit).state)))
+        return unpack_state(self.registry.get(str(read_commit(self.registry, commit).state)))
 
     def check_parents(self) -> None:
         """Check that each commit names the checksum of the one before it."""

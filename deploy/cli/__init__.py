@@ -2,7 +2,8 @@
 
 main.py        what a shell starts; an error becomes one line and an exit code
 signals.py     Ctrl-C, SIGTERM and SIGHUP end a command in order
-commands.py    init, demo, run, join, status
+commands.py    init, join, status; the application
+run.py         run, demo
 operate.py     audit, end-of-feed, accept-loss, dead
 compress.py    compress, advise, inspect
 options.py     the options that several commands have

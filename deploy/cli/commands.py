@@ -1,45 +1,55 @@
-"""The commands init, demo, run, join and status, and the application that all commands are part of.
+"""The commands init, join and status, and the application that all commands are part of.
 
 Owns their arguments and where output goes: people read the tables, programs the last line of standard output. Does not
-know how anything is done.
+know how anything is done. The commands for models are imported when one of them is called, or for help: they need
+torch, and it takes more time and memory than all the rest.
 """
 
-from collections.abc import Callable
-from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import msgspec
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
-from compressors.artifact import format as artifact
-from deploy import config
-from deploy.cli import compress as cli_compress
 from deploy.cli import operate as cli_operate
-from deploy.cli.options import AsJson, ConfigFile, FeedFile, Picture, PipelineFile, TakeOver, print_json
+from deploy.cli.options import AsJson, ConfigFile, FeedFile, Picture, TakeOver, example, plain, print_json
 from deploy.cli.options import settings as load
-from deploy.console import report
 from deploy.console.counters import outstanding
 from deploy.console.ending import told
 from deploy.console.join import line, show_look, shown
-from deploy.console.picture import Snapshot, svg
-from deploy.console.terminal import screen
-from deploy.console.view import draw, values
+from deploy.console.picture import svg
+from deploy.console.view import draw
 from deploy.monitor import View
 from deploy.operate.attach import addresses
 from deploy.operate.start import start
 from deploy.operate.status import status
 from deploy.run.join import joining
 from deploy.run.left import Left
-from deploy.run.session import running
-from deploy.run.summary import summarize
-from streams.errors import ConfigError, ShadowstreamError
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+MODELS = ("deploy.cli.run", "deploy.cli.compress")
+
+
+class Commands(TyperGroup):
+    """The commands of `app`, and those of `MODELS` once one of them is asked for, or all are."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command, or None."""
+        if cmd_name not in self.commands:
+            self.list_commands(ctx)
+        return super().get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands."""
+        for module in MODELS:
+            self.commands.update(typer.main.get_group(import_module(module).app).commands)
+        return super().list_commands(ctx)
+
+
+app = typer.Typer(cls=Commands, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(cli_operate.app)
-app.add_typer(cli_compress.app)
 
 
 def show_version(wanted: bool) -> None:
@@ -69,45 +79,6 @@ def init(name: Annotated[str, typer.Argument(help="The new pipeline's name, and 
 
 
 @app.command()
-def demo(picture: Picture = None, as_json: AsJson = False) -> None:
-    """Run the flights example from its start, on embedded services: eleven months of real flights in minutes."""
-    path = example("flights")
-    embedded = {"kafka": config.Kafka(), "redis": config.Redis(), "ray": config.Ray()}
-    settings = msgspec.structs.replace(config.load(path.with_name("shadowstream.toml")), **embedded)
-    _replay(path, settings, fresh=True, as_json=as_json, picture=picture)
-
-
-@app.command()
-def run(
-    pipeline: PipelineFile,
-    config_file: ConfigFile = None,
-    replay: Annotated[
-        bool, typer.Option(help="Publish the pipeline's recorded feed, report the results, and end.")
-    ] = False,
-    fresh: Annotated[
-        bool, typer.Option(help="First delete all that earlier runs of this pipeline have learned.")
-    ] = False,
-    take_over: TakeOver = False,
-    as_json: AsJson = False,
-) -> None:
-    """Run a pipeline until Ctrl-C. Kafka, Redis and Ray are embedded where its TOML file names none."""
-    settings = load(pipeline, config_file)
-    if replay:
-        _replay(pipeline, settings, fresh=fresh, as_json=as_json, take_over=take_over)
-        return
-    console = Console(stderr=as_json)
-    say, begun = _plain(console), running(pipeline, settings, console.print, fresh=fresh, take_over=take_over)
-    with (
-        told(say, "the run"),
-        begun as session,
-        told(say, "the run", lambda: (session.line, session.left)),
-        screen(console) as shown,
-    ):
-        for view in session.live():
-            shown.show(view)
-
-
-@app.command()
 def join(
     feed: Annotated[Path, typer.Argument(help="A feed.py, or a pipeline.py to join its feed.")],
     config_file: ConfigFile = None,
@@ -121,7 +92,7 @@ def join(
 ) -> None:
     """Join a feed without a model; each labelled sample goes once to a Redis stream, a Kafka topic or Parquet."""
     console, settings = Console(stderr=as_json), load(feed, config_file)
-    say = _plain(console)
+    say = plain(console)
 
     def seen() -> tuple[str, Left | None]:
         if as_json and begun.last:
@@ -159,54 +130,3 @@ def show_status(
         print_json(view)
     if picture and isinstance(view, View):
         picture.write_text(svg(view), encoding="utf-8")
-
-
-def example(name: str) -> Path:
-    """Return an example's pipeline.py: in a clone it is beside this package, in a wheel inside it."""
-    here = Path(__file__).resolve().parents[1]
-    for folder in (here.parent / "examples", here / "examples"):
-        if (folder / name / "pipeline.py").is_file():
-            return folder / name / "pipeline.py"
-    raise ConfigError(f"the example {name!r} is not installed")
-
-
-def _plain(console: Console) -> Callable[[str], None]:
-    """Return what prints a line as it is, however long."""
-    return partial(console.print, highlight=False, markup=False, soft_wrap=True)
-
-
-def _replay(
-    path: Path,
-    settings: config.Settings,
-    *,
-    fresh: bool,
-    as_json: bool,
-    picture: Path | None = None,
-    take_over: bool = False,
-) -> None:
-    console, snapshot = Console(stderr=as_json), Snapshot()
-    say, begun = _plain(console), running(path, settings, console.print, fresh=fresh, replay=True, take_over=take_over)
-    with told(say, "the replay"), begun as session:
-        with told(say, "the replay", lambda: (session.line, session.left)), screen(console) as shown:
-            for view in session.play():
-                shown.show(view)
-                snapshot.show(view)
-        view, balance = session.look(), session.balance()
-        digest = view.champions[-1].artifact
-        described = artifact.describe(session.registry.get(digest))
-        speed = session.speeds()
-        summary = summarize(view, balance, session.published(), described, speed)
-        report.show(console, view, balance.equations, described, speed)
-        console.print(report.figures(summary))
-    if picture:
-        snapshot.write(picture)
-    if as_json:
-        print_json(summary)
-    else:
-        console.print(
-            f"{summary.samples:,} samples, {summary.lost} lost, {summary.doubled} doubled; served: "
-            f"{values(summary.metrics['served'])}; frozen: {values(summary.metrics['frozen'])}; "
-            f"{summary.promotions} promotions; {summary.seconds:.0f} s"
-        )
-    if not summary.balanced or summary.lost or summary.doubled:
-        raise ShadowstreamError("an equation does not hold, events are lost or samples doubled; the tables say which")

@@ -12,6 +12,7 @@ from rich.console import Console
 from deploy.cli.options import AsJson, print_json
 from deploy.console import compression
 from deploy.operate import compressing
+from deploy.operate.files import check_file
 
 app = typer.Typer()
 WIDE = 160  # columns where no terminal says how many there are; recipes are long
@@ -63,7 +64,7 @@ def advise(
     if not console.is_terminal:
         console = Console(stderr=as_json, width=WIDE)
     if picture:
-        compressing.check_file(picture)
+        check_file(picture)
         compression.check_picture(picture)
     with compression.bars(console) as bars:
         advice = compressing.advise_pipeline(pipeline, budget, recipe or [], notes, bars.step, bars.trial)

@@ -1,14 +1,18 @@
-"""The arguments and options that several commands share, and how results are printed for programs."""
+"""What several commands share: arguments and options, where the examples are, and how results are printed."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
+from rich.console import Console
 
 from deploy import config
-from deploy.operate.compressing import check_file
+from deploy.operate.files import check_file
+from streams.errors import ConfigError
 
 
 def _writable(path: Path | None) -> Path | None:
@@ -43,3 +47,17 @@ def print_json(result: Any) -> None:
     """Print a result on one line of standard output, with an escape for each character that cannot be printed."""
     text = msgspec.json.encode(result).decode()
     print("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text))  # noqa: T201 this is the output
+
+
+def example(name: str) -> Path:
+    """Return an example's pipeline.py: in a clone it is beside this package, in a wheel inside it."""
+    here = Path(__file__).resolve().parents[1]
+    for folder in (here.parent / "examples", here / "examples"):
+        if (folder / name / "pipeline.py").is_file():
+            return folder / name / "pipeline.py"
+    raise ConfigError(f"the example {name!r} is not installed")
+
+
+def plain(console: Console) -> Callable[[str], None]:
+    """Return what prints a line as it is, however long."""
+    return partial(console.print, highlight=False, markup=False, soft_wrap=True)

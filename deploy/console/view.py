@@ -18,7 +18,7 @@ from rich.text import Text
 from deploy.console.doubts import lines
 from deploy.monitor import NO_ROW, View
 from deploy.registry.records import Candidate, MetricName, Metrics
-from learners.evaluation.gate import Decision
+from learners.evaluation.verdict import Decision
 
 DAY_MS = 86_400_000
 NAMES = {

@@ -14,9 +14,9 @@ from deploy.pipeline import NO_ROWS, Pipeline
 from deploy.registry.kinds import CHAMPIONS, COMMITS
 from deploy.registry.records import By, Champion
 from deploy.registry.registry import Registry
-from learners.commits import commit as commits
 from learners.commits.checks import check_state
 from learners.commits.commit import Commit
+from learners.commits.state import fingerprint, pack_state
 from streams.errors import ConfigError
 
 
@@ -65,8 +65,8 @@ def bootstrap(pipeline: Pipeline, registry: Registry, *, engines: bool = False) 
         positions={},
         watermark_ms=0,
         latest_ms=0,
-        fingerprint=commits.fingerprint(),
-        state=registry.put(commits.pack_state(learner.state())),
+        fingerprint=fingerprint(),
+        state=registry.put(pack_state(learner.state())),
         scale=learner.scale,
     )
     registry.create(COMMITS, 0, first)

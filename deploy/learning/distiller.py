@@ -14,8 +14,8 @@ from deploy.registry.follow import Follower
 from deploy.registry.kinds import CANDIDATES, COMMITS, DISTILLER
 from deploy.registry.records import By, Candidate, DistillerNote
 from deploy.registry.registry import Registry
-from learners.commits import commit as commits
 from learners.commits.commit import Commit
+from learners.commits.state import unpack_state
 from learners.online.batches import Newest
 from streams.events import Sample
 from streams.join.store import Store
@@ -68,7 +68,7 @@ class DistillerRole(Follower):
     def _make(self, commit: Commit) -> None:
         if any(made.commit == commit.number for made in self._registry.records(CANDIDATES)):
             return
-        self._learner.load(commits.unpack_state(self._registry.get(str(commit.state))))
+        self._learner.load(unpack_state(self._registry.get(str(commit.state))))
         data = self._encoder.data(list(self._replay), exact=self._learner.scale is not None)
         student = self._learner.shadow.student()
         made, figures = compress(self._pipeline, self._learner, student, data)

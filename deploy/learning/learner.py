@@ -10,13 +10,15 @@ from itertools import groupby
 
 from deploy.learning.attempts import Attempts, Span
 from deploy.learning.rules import CommitRules
-from deploy.registry.commits import backwards, rebuild
+from deploy.registry.commits import backwards
 from deploy.registry.kinds import COMMITS, LEARNER
+from deploy.registry.rebuild import rebuild
 from deploy.registry.records import LearnerNote
 from deploy.registry.registry import Registry
 from learners.commits import commit as commits
 from learners.commits.commit import Due, Quarantined
 from learners.commits.draft import Draft, after
+from learners.commits.state import pack_state, unpack_state
 from learners.commits.voids import Slot
 from learners.online.learner import Learner
 from streams.errors import ConfigError, HistoryChanged, LostRace, RegistryError
@@ -105,7 +107,7 @@ class LearnerRole:
 
     def _try(self, batch: Span, part: Sequence[StoredSample], alone: bool) -> str | None:
         """Learn one micro-batch; return None, or why that failed. A sample alone then leaves the state as it was."""
-        before = commits.pack_state(self._learner.state()) if alone else None
+        before = pack_state(self._learner.state()) if alone else None
         self._attempts.announce(batch)
         try:
             samples = [read_sample(entry.sample) for entry in part]
@@ -114,7 +116,7 @@ class LearnerRole:
             raise  # no sample is at fault
         except Exception as wrong:  # noqa: BLE001 a user's model may raise anything; at last the sample is quarantined
             if before is not None:
-                self._learner.load(commits.unpack_state(before))
+                self._learner.load(unpack_state(before))
             return f"{type(wrong).__name__}: {wrong}"
         slots = [Slot(batch.shard, number(entry.position)) for entry in part]
         self._draft.add(slots, [entry.sample for entry in part], shadow, max(s.prediction.t for s in samples))
@@ -129,7 +131,7 @@ class LearnerRole:
     def _commit(self, due: Due | None, void: dict[str, str] | None = None) -> None:
         n = self._draft.last.number + 1
         keep_state = due is not None or void is not None or n % STATE_EVERY == 0
-        state = self._registry.put(commits.pack_state(self._learner.state())) if keep_state else None
+        state = self._registry.put(pack_state(self._learner.state())) if keep_state else None
         data = commits.encode(self._draft.finish(self._learner, state, due, void or {}))
         if not self._registry.write(COMMITS, n, data):
             raise LostRace(f"commit {n} was made by another learner")

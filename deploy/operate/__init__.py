@@ -4,8 +4,10 @@ attach.py      the feed: its file, settings and clients
 start.py       a new folder with a pipeline that works
 status.py      how far it is
 audit.py       whether everything is there: the equations, and the log joined again
+rebuilt.py     its commits learned again
 actions.py     end it, accept a loss
 emitted.py     what was emitted
 dead.py        records that could not be read, and publishing them again
+files.py       files to write
 compressing.py a pipeline's model compressed, without a feed
 """

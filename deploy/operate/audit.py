@@ -4,20 +4,18 @@ Owns gathering the parts of the report. Does not know tables.
 """
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 import msgspec
-import torch
 from msgspec import Struct
 
-from deploy import pipeline
 from deploy.config import Settings
-from deploy.learning.candidates import make_learner
 from deploy.monitor import counted
 from deploy.operate.attach import Attached, attach
 from deploy.operate.dead import letters
 from deploy.operate.emitted import emitted
-from deploy.registry.commits import Rebuilt, check
+from deploy.registry.commits import Rebuilt
 from deploy.registry.kinds import END_OF_FEED
 from deploy.registry.learned import Learned, count_learned, learned_equations
 from learners.commits.commit import Quarantined
@@ -25,7 +23,7 @@ from streams import dead
 from streams.audit.equations import Audit, Equation, audit, known, look
 from streams.audit.history import History, Joined, read_log
 from streams.audit.verify import Verdict, verify
-from streams.errors import ConfigError, Disagreement, LogReplaced, Unbalanced
+from streams.errors import Disagreement, LogReplaced, Unbalanced
 from streams.join.step import ShardState
 from streams.join.store import Waiting
 from streams.kafka import Tp
@@ -98,7 +96,7 @@ def inspect(
             verdict=_verdict(attached, states, refused) if compare else None,
             learning=equations,
             quarantined=commits.quarantined if commits else [],
-            rebuilt=_rebuilt(path, attached) if rebuild else None,
+            rebuilt=import_module("deploy.operate.rebuilt").rebuilt(path, attached) if rebuild else None,
         )
 
 
@@ -113,13 +111,6 @@ def _learning(attached: Attached) -> tuple[list[ShardState], list[Equation], Lea
         if all(one.holds for one in equations):
             break
     return states, equations, commits
-
-
-def _rebuilt(path: Path, attached: Attached) -> Rebuilt:
-    if not attached.registry:
-        raise ConfigError("--rebuild needs commits, and there are none: the feed is joined without a model")
-    torch.set_num_threads(1)  # as the learner does
-    return check(make_learner(pipeline.load(path)), attached.registry)
 
 
 def _waiting(attached: Attached, most: int) -> list[Waiting]:

@@ -22,6 +22,7 @@ from compressors.recipe import Distill, Recipe, Retrain
 from deploy import pipeline as pipelines
 from deploy.learning.candidates import history, make_learner
 from deploy.loading import users_code
+from deploy.operate.files import check_file
 from deploy.pipeline import Pipeline
 from streams.errors import ConfigError
 
@@ -64,18 +65,6 @@ def advise_pipeline(
         chains = [Recipe.parse(text) for text in recipes] or usual(pipeline.recipe.first(Retrain) or Distill())
         model, data = _trained(pipeline, progress)
         return advise(model, data, pipeline.task, bounds, chains, seed=pipeline.seed, notes=notes, said=tried)
-
-
-def check_file(path: Path | None) -> None:
-    """Refuse a path at which no file can be made, before the work whose result it is for.
-
-    Raises:
-        ConfigError: names the file.
-    """
-    if path is not None and not path.parent.is_dir():
-        raise ConfigError(f"cannot write {path}: there is no folder {path.parent}")
-    if path is not None and path.is_dir():
-        raise ConfigError(f"cannot write {path}: it is a folder")
 
 
 def read_budget(text: str) -> Budget:

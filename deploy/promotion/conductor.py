@@ -7,8 +7,7 @@ from deploy.registry.follow import Follower
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, CONDUCTOR, VERDICTS
 from deploy.registry.records import Candidate, Champion, ConductorNote
 from deploy.registry.registry import Registry
-from learners.evaluation.gate import Decision
-from learners.evaluation.trial import Verdict
+from learners.evaluation.verdict import Decision, Verdict
 from streams.join.store import Store
 
 

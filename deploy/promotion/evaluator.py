@@ -18,7 +18,8 @@ from deploy.registry.records import EvaluatorNote, MetricName, Metrics, Row, Tri
 from deploy.registry.registry import Registry
 from learners.evaluation.evaluate import Evaluator
 from learners.evaluation.scores import Scores
-from learners.evaluation.trial import Trial, Verdict
+from learners.evaluation.trial import Trial
+from learners.evaluation.verdict import Verdict
 from streams.errors import RegistryError
 from streams.join.store import Store
 

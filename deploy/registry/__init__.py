@@ -6,6 +6,7 @@ runs.py        who has run the feed
 registry.py    records that are created once, blobs by digest
 storage.py     bytes that are created once, durably
 follow.py      a role that takes record after record, and notes how far it is
-commits.py     the commits read newest first, and a state rebuilt from them
+commits.py     the commits read newest first
+rebuild.py     a state rebuilt from them
 learned.py     every sample learned once, none missing
 """

@@ -1,21 +1,17 @@
-"""The learner's commits in the registry: read from the newest back, and a state rebuilt from them.
+"""The learner's commits in the registry, read from the newest back.
 
-Owns where a rebuild begins, and the comparison of a state with the one that its commits make. Does not know how a model
-learns. Everywhere here, samples that a later commit made void are left out.
+Owns what is left of each: samples that a later commit made void are left out. Does not know models.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
 from deploy.registry.kinds import COMMITS
 from deploy.registry.registry import Registry
-from learners.commits import commit as commits
 from learners.commits.commit import Commit
 from learners.commits.voids import Bounds, lowered, remaining, remains, slots
-from learners.online.learner import Learner
-from streams.errors import CommitError, RegistryError
+from streams.errors import RegistryError
 from streams.events import Sample
 from streams.outputs.samples import number
 
@@ -56,55 +52,8 @@ def read(registry: Registry, n: int) -> Commit:
 
 def backwards(registry: Registry, last: int | None = None) -> Iterator[Commit]:
     """Yield what is left of each commit, from `last` (by default the newest) back to the first."""
-    for commit, bounds in _walk(registry, last, {}):
+    for commit, bounds in walk(registry, last, {}):
         yield remaining(commit, bounds)
-
-
-def rebuild(
-    learner: Learner,
-    registry: Registry,
-    last: int,
-    void: Mapping[str, str] | None = None,
-    base: int | None = None,
-) -> int:
-    """Bring a learner to the state of commit `last`, less the samples after the positions in `void`.
-
-    Begin at the newest whole state of commit `base` or an earlier one, and return that commit's number.
-
-    Raises:
-        RegistryError, CommitError: a commit or state is missing, or they do not belong together.
-    """
-    after: list[tuple[int, Bounds]] = []
-    for commit, bounds in _walk(registry, last, void or {}):
-        state = remaining(commit, bounds).state
-        if state is not None and commit.number <= (last if base is None else base):
-            break
-        after.append((commit.number, bounds))
-    else:
-        raise RegistryError(f"{registry.folder} holds no commit with a whole state, from which learning could go on")
-    learner.load(commits.unpack_state(registry.get(state)))
-    commits.fold(learner, (remaining(read(registry, n), bounds) for n, bounds in reversed(after)))
-    expected = read(registry, last).learned
-    if not void and learner.learned != expected:
-        raise CommitError(f"commit {last} ends at {expected} samples; the learner has {learner.learned}")
-    return commit.number
-
-
-def check(learner: Learner, registry: Registry, first: int = 0, last: int | None = None) -> Rebuilt:
-    """Rebuild the newest whole state (of commit `last` at most) from that of commit `first`, and compare the bits."""
-    numbers = range(registry.last(COMMITS) if last is None else last, -1, -1)
-    whole = next(commit for commit in (read(registry, n) for n in numbers) if commit.state is not None)
-    begun = rebuild(learner, registry, whole.number, base=min(first, max(0, whole.number - 1)))
-    digest = hashlib.sha256(commits.pack_state(learner.state())).hexdigest()
-    fingerprints = {read(registry, n).fingerprint for n in range(begun, whole.number + 1)}
-    return Rebuilt(
-        first=begun,
-        last=whole.number,
-        learned=learner.learned,
-        kept=str(whole.state),
-        rebuilt=digest,
-        environments=sorted(fingerprints - {commits.fingerprint()}),
-    )
 
 
 def taken_back(registry: Registry, commit: Commit) -> list[Sample]:
@@ -119,7 +68,7 @@ def taken_back(registry: Registry, commit: Commit) -> list[Sample]:
     return voided
 
 
-def _walk(registry: Registry, last: int | None, void: Mapping[str, str]) -> Iterator[tuple[Commit, Bounds]]:
+def walk(registry: Registry, last: int | None, void: Mapping[str, str]) -> Iterator[tuple[Commit, Bounds]]:
     """Yield each commit as it was written, newest first, with what later ones leave of it."""
     bounds = lowered({}, void)
     for n in range(registry.last(COMMITS) if last is None else last, -1, -1):

@@ -28,9 +28,8 @@ from deploy.registry.records import (
 from deploy.registry.runs import RUNS
 from learners.commits import commit as commits
 from learners.commits.commit import Commit
-from learners.evaluation.evaluate import MODELS
-from learners.evaluation.trial import Verdict
-from learners.tasks.metrics import AUC, LOG_LOSS
+from learners.evaluation.verdict import MODELS, Verdict
+from learners.tasks.names import AUC, LOG_LOSS
 
 T = TypeVar("T", bound=Struct)
 

@@ -18,9 +18,9 @@ from deploy.config import Topics
 from deploy.engine import Running
 from deploy.monitor import NO_ROW, View, counted
 from deploy.registry.learned import Equation, Learned
-from learners.evaluation.evaluate import MODELS
+from learners.evaluation.verdict import MODELS
 from learners.online.batches import Inputs
-from learners.tasks.metrics import AUC, LOG_LOSS
+from learners.tasks.names import AUC, LOG_LOSS
 from streams.dead import refusals
 from streams.join.step import ShardState
 from streams.kafka import Source, Tp

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from compressors.data import Data
-from learners.commits.commit import pack_state, unpack_state
+from learners.commits.state import pack_state, unpack_state
 from learners.online.learner import Learner
 from learners.online.network import Network
 from streams.errors import ConfigError, NotFinite

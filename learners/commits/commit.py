@@ -2,19 +2,12 @@
 
 A commit holds what was learned since the one before: the samples in the order learned, the sizes of the micro-batches,
 every other input, and the position reached in each shard. `voids.py` says what a later commit takes back. Owns a
-commit's contents and bytes, and learning it again. Does not know where commits are kept.
+commit's contents and bytes. Does not know models, or where commits are kept.
 """
 
-import platform
-from collections.abc import Iterable, Mapping
-
 import msgspec
-import safetensors.torch
-import torch
 from msgspec import Raw, Struct
-from torch import Tensor
 
-from learners.online.learner import Learner
 from streams.errors import CommitError
 from streams.events import Sample, read_sample
 
@@ -85,14 +78,6 @@ class Commit(Struct, frozen=True, kw_only=True):
         return [read_sample(bytes(raw)) for raw in self.samples]
 
 
-def fingerprint() -> str:
-    """Return the name of this environment. The same commits make the same bits where it is the same."""
-    threads, cpu = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
-    return (
-        f"torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()} {cpu}, {threads} threads"
-    )
-
-
 _encoder, _decoder = msgspec.json.Encoder(), msgspec.json.Decoder(Commit)
 
 
@@ -117,25 +102,3 @@ def decode(data: bytes) -> Commit:
             "that made it, or begin a new feed"
         )
     return commit
-
-
-def fold(learner: Learner, commits: Iterable[Commit]) -> None:
-    """Learn commits in their order: the same samples in the same micro-batches."""
-    for commit in commits:
-        samples, start = commit.read(), 0
-        for size in commit.batches:
-            learner.learn(samples[start : start + size])
-            start += size
-
-
-def pack_state(state: Mapping[str, Tensor]) -> bytes:
-    """Return a state's bytes (safetensors). Tensors that share memory are written apart."""
-    last = {v.untyped_storage().data_ptr(): k for k, v in state.items()}
-    return safetensors.torch.save(
-        {k: v.contiguous() if last[v.untyped_storage().data_ptr()] == k else v.clone() for k, v in state.items()}
-    )
-
-
-def unpack_state(data: bytes) -> dict[str, Tensor]:
-    """Return the state that `pack_state` made the bytes of."""
-    return safetensors.torch.load(data)

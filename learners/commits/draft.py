@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from msgspec import Raw
 
-from learners.commits.commit import Commit, Due, Quarantined, Run, decode, fingerprint
+from learners.commits.commit import Commit, Due, Quarantined, Run, decode
+from learners.commits.state import fingerprint
 from learners.commits.voids import Slot, runs
 from learners.online.learner import Learner
 

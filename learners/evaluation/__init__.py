@@ -3,5 +3,6 @@
 evaluate.py    every model's metrics, and a candidate put under test
 trial.py       the candidate's test, in prediction order
 gate.py        the promotion policy and its test
+verdict.py     how a test ends
 scores.py      one model's metrics
 """

@@ -15,9 +15,10 @@ from compressors.answers import Run, answer_all, answers
 from compressors.data import Scaled
 from compressors.scale import Scale
 from learners.commits.commit import Commit
-from learners.evaluation.gate import Decision, Gate, Promotion
+from learners.evaluation.gate import Gate, Promotion
 from learners.evaluation.scores import Scores
-from learners.evaluation.trial import Trial, Verdict
+from learners.evaluation.trial import Trial
+from learners.evaluation.verdict import MODELS, Decision, Verdict
 from learners.online.batches import Encoder, Newest, intercepts, kind, labels, served
 from learners.online.intercept import Intercept
 from learners.tasks.task import Task
@@ -25,7 +26,6 @@ from streams.events import Sample
 
 WARM_UP = 2_000  # samples from which a candidate's intercept starts; it remembers about the last 600
 BOUND_FROM = 500  # predictions, whose labels are not looked at, for the first bound of the gate
-MODELS = ("frozen", "frozen_live", "served", "shadow")  # each is measured on the same samples
 
 
 class Evaluator:

@@ -6,12 +6,12 @@ the champion's by more than the margin. Sources: Choe & Ramdas, arXiv 2110.00115
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compressors.arguments import named
+from learners.evaluation.verdict import Decision
 from streams.errors import ConfigError
 
 Floats = NDArray[np.float64]
@@ -61,16 +61,6 @@ class Promotion:
     def level(self) -> float:
         """The level of one candidate's test: alpha / candidates_a_year."""
         return self.alpha / self.candidates_a_year
-
-
-class Decision(StrEnum):
-    """How a candidate's test ended, or that it runs."""
-
-    RUNNING = "running"
-    PROVEN = "proven"  # it is better by the margin
-    FUTILE = "futile"  # it is not better by the margin
-    NOT_PROVEN = "not proven"  # neither was shown within the horizon
-    SUPERSEDED = "superseded"  # a newer candidate took its turn
 
 
 class Wealth:

@@ -11,38 +11,17 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from msgspec import Struct
 from torch import Tensor
 
 from compressors.answers import Run
 from compressors.data import Scaled
 from learners.commits.commit import Commit
-from learners.evaluation.gate import Decision, Gate
+from learners.evaluation.gate import Gate
+from learners.evaluation.verdict import Decision, Verdict
 from learners.online.batches import kind
 from learners.online.intercept import Intercept
 from learners.tasks.task import Task
 from streams.events import Sample
-
-
-class Verdict(Struct, frozen=True, kw_only=True):
-    """How a candidate's test ended, with its evidence.
-
-    `gain` is the mean of loss(champion) − loss(candidate) over the `samples` compared, `margin` what it must exceed,
-    both in the unit of the task's loss. `log_wealth` and `log_needed` are natural logarithms: of the evidence W, and of
-    the evidence that proves. `offset` (length K) is the candidate's intercept minus the champion's. `at_ms` is the
-    watermark and `commit` the number of the commit that decided.
-    """
-
-    candidate: int
-    decision: Decision
-    samples: int
-    log_wealth: float
-    log_needed: float
-    gain: float
-    margin: float
-    offset: tuple[float, ...]
-    at_ms: int
-    commit: int
 
 
 class Answered(NamedTuple):

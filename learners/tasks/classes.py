@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from compressors.arguments import named
-from learners.tasks.metrics import LOG_LOSS, Mean, Metric
+from learners.tasks.metrics import Mean, Metric
+from learners.tasks.names import LOG_LOSS
 from learners.tasks.task import LOGIT_FLOOR, rounded
 from streams.errors import ConfigError, MalformedEvent
 

@@ -1,6 +1,6 @@
 """Streaming metrics: each takes answers as they come, and two of one kind add up, as months add up to a year.
 
-Owns values, names and units. Does not know tasks, or whose answers are measured.
+Owns values and units. Does not know whose answers are measured.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-LOG_LOSS, AUC = "log loss", "AUC"
+from learners.tasks.names import AUC
+
 BINS = 8_192  # over logits of ±9.21: the AUC is within about 1e-4 of the exact one
 RANGE = 18.42
 

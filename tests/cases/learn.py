@@ -10,7 +10,7 @@ from msgspec import Raw
 from torch import Tensor, nn
 
 from compressors.recipe import Recipe
-from learners.commits import commit as commits
+from learners.commits.state import pack_state, unpack_state
 from learners.online.batches import Encoder
 from learners.online.learner import Learner
 from learners.online.settings import Online
@@ -58,10 +58,10 @@ def sized(learner: Learner) -> int:
 def rebuilt(learner: Learner, model: Callable[[], nn.Module], recipe: str, more: list[Sample]) -> None:
     """Check that a state, saved and loaded, goes on with the same bits, in the middle of a batch too."""
     other = learner.__class__(model, TASK, Encoder(Point, encode), Recipe.parse(recipe), learner._spec, seed=0)
-    other.load(commits.unpack_state(commits.pack_state(learner.state())))
+    other.load(unpack_state(pack_state(learner.state())))
     for part in (more[:7], more[7:100], more[100:]):
         assert torch.equal(learner.learn(part), other.learn(part))
-        assert commits.pack_state(learner.state()) == commits.pack_state(other.state())
+        assert pack_state(learner.state()) == pack_state(other.state())
 
 
 def with_norm() -> nn.Module:

@@ -25,8 +25,7 @@ from deploy.promotion.conductor import ConductorRole
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, VERDICTS, Kind
 from deploy.registry.records import Candidate, Champion, Figures
 from deploy.registry.registry import Registry
-from learners.evaluation.gate import Decision
-from learners.evaluation.trial import Verdict
+from learners.evaluation.verdict import Decision, Verdict
 from streams.events import Prediction, read_sample
 from streams.join.joiner import Joiner
 from streams.join.store import Store

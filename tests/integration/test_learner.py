@@ -17,9 +17,9 @@ from deploy.learning.learner import LearnerRole
 from deploy.learning.rules import CommitRules
 from deploy.promotion.evaluator import EvaluatorRole
 from deploy.registry import learned as audit
-from deploy.registry.commits import check as check_rebuild
 from deploy.registry.commits import read as read_commit
 from deploy.registry.kinds import COMMITS
+from deploy.registry.rebuild import check as check_rebuild
 from learners.commits.commit import encode
 from streams.errors import HistoryChanged, LostRace, StoreRefused
 from streams.join.store import Store

@@ -25,7 +25,7 @@ from deploy.registry.records import ServerNote
 from deploy.registry.registry import Registry
 from deploy.run.summary import refused_requests
 from learners.commits import commit as commits
-from learners.evaluation.gate import Decision
+from learners.evaluation.verdict import Decision
 from streams.errors import LostRace
 from streams.events import Prediction, Record, Request, Sample, json_request
 from streams.join.step import Move, Rules, Step, outcome_entry, prediction_entry, recent

@@ -14,7 +14,7 @@ from compressors.form import weights
 from compressors.pruning.prune import neighbours, prune, sparsity
 from compressors.pruning.refresh import swap
 from compressors.recipe import Prune, Quantize, Recipe
-from learners.commits import commit as commits
+from learners.commits.state import pack_state, unpack_state
 from learners.online.batches import Encoder
 from learners.online.learner import Learner
 from tests import small
@@ -94,9 +94,9 @@ def test_a_learner_put_back_anywhere_refreshes_as_one_that_never_stopped(
     first, log, start = sparsity(steady.shadow.model), small.samples(sum(sizes)), 0
     for n, size in enumerate(sizes):
         if n in put_back:
-            state = commits.pack_state(stopped.state())
+            state = pack_state(stopped.state())
             stopped = learner(step, every)
-            stopped.load(commits.unpack_state(state))
+            stopped.load(unpack_state(state))
         batch, before = log[start : start + size], masks(steady)
         assert torch.equal(steady.learn(batch), stopped.learn(batch))
         changed = any(not torch.equal(mask, before[name]) for name, mask in masks(steady).items())
@@ -104,7 +104,7 @@ def test_a_learner_put_back_anywhere_refreshes_as_one_that_never_stopped(
         assert not changed or ended // every > began // every
         event(f"changed: {changed}")
         start += size
-    assert commits.pack_state(steady.state()) == commits.pack_state(stopped.state())
+    assert pack_state(steady.state()) == pack_state(stopped.state())
     assert sparsity(steady.shadow.model) == sparsity(steady.shadow.mean) == first
     prune(steady.shadow.mean, step)  # as when a candidate is made of it: its masks are what the step asks
     for name, weight in weights(steady.shadow.mean).items():

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from compressors.carry_out import carry_out
 from compressors.data import Data
 from compressors.recipe import Recipe
-from learners.commits import commit as commits
+from learners.commits.state import pack_state, unpack_state
 from learners.online.batches import Encoder
 from learners.online.learner import Learner
 from tests import small
@@ -69,13 +69,13 @@ def test_a_learner_put_back_anywhere_is_as_one_that_never_stopped(
     first, log, start = shapes(steady), small.samples(sum(sizes)), 0
     for n, size in enumerate(sizes):
         if n in put_back:
-            state = commits.unpack_state(commits.pack_state(stopped.state()))
+            state = unpack_state(pack_state(stopped.state()))
             stopped = fresh(model, recipe, every)
             stopped.load(state)
         batch = log[start : start + size]
         assert torch.equal(steady.learn(batch), stopped.learn(batch))
         start += size
-    assert commits.pack_state(steady.state()) == commits.pack_state(stopped.state())
+    assert pack_state(steady.state()) == pack_state(stopped.state())
     assert shapes(steady) == shapes(stopped)
     assert first.items() <= shapes(steady).items()  # the optimizer's come with the first batch
     ours, whole = (sum(p.numel() for p in m.parameters()) for m in (steady.shadow.model, steady.teacher.model))

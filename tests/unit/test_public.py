@@ -130,6 +130,15 @@ def test_every_public_name_is_there_and_a_feed_loads_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_commands_of_a_feed_without_a_model_load_no_torch() -> None:
+    code = (
+        "import sys, deploy.cli.commands as c; from typer.main import get_command; "
+        "assert {'join', 'status', 'audit', 'dead'} <= get_command(c.app).commands.keys(); "
+        "assert 'torch' not in sys.modules; assert {'run', 'advise'} <= set(get_command(c.app).list_commands(None))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_what_the_loop_makes_says_what_made_it(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
     assert bootstrap(small.pipeline, registry)

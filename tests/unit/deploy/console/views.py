@@ -2,8 +2,7 @@
 
 from deploy.monitor import View
 from deploy.registry.records import Candidate, Champion, Figures, MetricName, Metrics, Row, TrialNote
-from learners.evaluation.gate import Decision
-from learners.evaluation.trial import Verdict
+from learners.evaluation.verdict import Decision, Verdict
 from streams.join.step import COUNTERS, PartitionState, ShardState
 
 DAY_MS = 86_400_000

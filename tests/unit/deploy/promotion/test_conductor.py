@@ -9,8 +9,7 @@ from deploy.promotion.conductor import ConductorRole
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, VERDICTS
 from deploy.registry.records import Candidate, Champion, ConductorNote, Figures
 from deploy.registry.registry import Registry
-from learners.evaluation.gate import Decision
-from learners.evaluation.trial import Verdict
+from learners.evaluation.verdict import Decision, Verdict
 from streams.join.store import Store
 
 FIGURES = Figures(

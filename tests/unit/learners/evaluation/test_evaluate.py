@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from learners.commits.commit import Commit, Run
 from learners.evaluation.evaluate import Evaluator
-from learners.evaluation.gate import Decision, Promotion
+from learners.evaluation.gate import Promotion
 from learners.evaluation.scores import Scores
+from learners.evaluation.verdict import Decision
 from learners.online.batches import Encoder
 from learners.tasks.binary import Binary
 from streams.events import Sample

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learners.evaluation.gate import BETS, Decision, Floats, Gate, Promotion, Wealth
+from learners.evaluation.gate import BETS, Floats, Gate, Promotion, Wealth
+from learners.evaluation.verdict import Decision
 
 POLICY = Promotion(alpha=0.05, candidates_a_year=1, margin=0.0)
 

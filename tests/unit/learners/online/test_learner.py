@@ -15,6 +15,7 @@ from compressors.pruning.prune import prune_amount, sparsity
 from compressors.recipe import Prune, Quantize, Recipe
 from learners.commits import commit as commits
 from learners.commits.commit import Commit, Run
+from learners.commits.state import fingerprint, fold, pack_state, unpack_state
 from learners.online.batches import Encoder
 from learners.online.intercept import Intercept
 from learners.online.learner import Learner
@@ -49,7 +50,7 @@ def commit(learner: Learner, chosen: list[Sample], number: int = 1) -> Commit:
         positions={"0": f"{learner.learned}-1"},
         watermark_ms=chosen[-1].prediction.t,
         latest_ms=chosen[-1].prediction.t,
-        fingerprint=commits.fingerprint(),
+        fingerprint=fingerprint(),
     )
 
 
@@ -59,10 +60,10 @@ def test_folding_commits_gives_the_live_state_bit_for_bit_from_any_full_state() 
         prune_amount(learner.shadow.model, 0.5)
     written = [commits.encode(commit(live, small.samples(150, seed=n, start=150 * n), n)) for n in range(3)]
     for n, data in enumerate(written):
-        commits.fold(rebuilt, [commits.decode(data)])
+        fold(rebuilt, [commits.decode(data)])
         if n == 1:
-            resumed.load(commits.unpack_state(commits.pack_state(rebuilt.state())))
-    commits.fold(resumed, [commits.decode(written[2])])
+            resumed.load(unpack_state(pack_state(rebuilt.state())))
+    fold(resumed, [commits.decode(written[2])])
     assert same(live, rebuilt)
     assert same(live, resumed)
     assert live.learned == 450
@@ -79,11 +80,11 @@ def test_whole_batches_are_learned_with_the_same_bits_however_they_come_and_part
     chosen = small.samples(200)
     whole, parts = small.learner(online=WIDE), small.learner(online=WIDE)
     first = commit(whole, chosen)
-    commits.fold(parts, [msgspec.structs.replace(first, batches=[64, 96, 40])])
+    fold(parts, [msgspec.structs.replace(first, batches=[64, 96, 40])])
     assert same(whole, parts)
     for size in (1, 5, 42, 100):
         other = small.learner(online=WIDE)
-        commits.fold(other, [msgspec.structs.replace(first, batches=[size] * -(-200 // size))])
+        fold(other, [msgspec.structs.replace(first, batches=[size] * -(-200 // size))])
         assert alike(whole, other)
         assert other.gathered == 200 % 32
 
@@ -182,7 +183,7 @@ def test_a_tied_weight_keeps_one_mask_and_the_state_holds_it() -> None:
     learner, again = refreshing(Tied), refreshing(Tied)
     before = weights(learner.shadow.model)["first.weight"].mask.clone()
     learner.learn(small.samples(128))
-    again.load(commits.unpack_state(commits.pack_state(learner.state())))
+    again.load(unpack_state(pack_state(learner.state())))
     for one in (learner, again):
         for model in (one.shadow.model, one.shadow.mean):
             assert model.get_buffer("first.mask") is model.get_buffer("second.mask")

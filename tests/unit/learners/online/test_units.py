@@ -18,7 +18,7 @@ from deploy.learning import bootstrap, candidates
 from deploy.pipeline import Labelled
 from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.registry import Registry
-from learners.commits import commit as commits
+from learners.commits.state import pack_state, unpack_state
 from learners.online.batches import Encoder
 from learners.online.learner import Learner
 from streams.errors import ConfigError
@@ -96,7 +96,7 @@ def test_a_shadow_in_float_learns_and_is_served() -> None:
     made, pipeline = shrunk(recipe), replace(small.pipeline, recipe=recipe)
     made.learn(small.samples(64))
     again = learner(recipe)
-    again.load(commits.unpack_state(commits.pack_state(made.state())))
+    again.load(unpack_state(pack_state(made.state())))
     candidate, figures = candidates.compress(pipeline, again, again.shadow.model, rows())
     assert candidate.refusal is None
     assert figures.float_bytes == 4 * 97

@@ -1,0 +1,99 @@
+"""The commands run and demo. Owns their arguments and where output goes. Does not know how anything is done."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from compressors.artifact import format as artifact
+from deploy import config
+from deploy.cli.options import AsJson, ConfigFile, Picture, PipelineFile, TakeOver, example, plain, print_json
+from deploy.cli.options import settings as load
+from deploy.console import report
+from deploy.console.ending import told
+from deploy.console.picture import Snapshot
+from deploy.console.terminal import screen
+from deploy.console.view import values
+from deploy.run.session import running
+from deploy.run.summary import summarize
+from streams.errors import ShadowstreamError
+
+app = typer.Typer()
+
+
+@app.command()
+def demo(picture: Picture = None, as_json: AsJson = False) -> None:
+    """Run the flights example from its start, on embedded services: eleven months of real flights in minutes."""
+    path = example("flights")
+    embedded = {"kafka": config.Kafka(), "redis": config.Redis(), "ray": config.Ray()}
+    settings = msgspec.structs.replace(config.load(path.with_name("shadowstream.toml")), **embedded)
+    _replay(path, settings, fresh=True, as_json=as_json, picture=picture)
+
+
+@app.command()
+def run(
+    pipeline: PipelineFile,
+    config_file: ConfigFile = None,
+    replay: Annotated[
+        bool, typer.Option(help="Publish the pipeline's recorded feed, report the results, and end.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option(help="First delete all that earlier runs of this pipeline have learned.")
+    ] = False,
+    take_over: TakeOver = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a pipeline until Ctrl-C. Kafka, Redis and Ray are embedded where its TOML file names none."""
+    settings = load(pipeline, config_file)
+    if replay:
+        _replay(pipeline, settings, fresh=fresh, as_json=as_json, take_over=take_over)
+        return
+    console = Console(stderr=as_json)
+    say, begun = plain(console), running(pipeline, settings, console.print, fresh=fresh, take_over=take_over)
+    with (
+        told(say, "the run"),
+        begun as session,
+        told(say, "the run", lambda: (session.line, session.left)),
+        screen(console) as shown,
+    ):
+        for view in session.live():
+            shown.show(view)
+
+
+def _replay(
+    path: Path,
+    settings: config.Settings,
+    *,
+    fresh: bool,
+    as_json: bool,
+    picture: Path | None = None,
+    take_over: bool = False,
+) -> None:
+    console, snapshot = Console(stderr=as_json), Snapshot()
+    say, begun = plain(console), running(path, settings, console.print, fresh=fresh, replay=True, take_over=take_over)
+    with told(say, "the replay"), begun as session:
+        with told(say, "the replay", lambda: (session.line, session.left)), screen(console) as shown:
+            for view in session.play():
+                shown.show(view)
+                snapshot.show(view)
+        view, balance = session.look(), session.balance()
+        digest = view.champions[-1].artifact
+        described = artifact.describe(session.registry.get(digest))
+        speed = session.speeds()
+        summary = summarize(view, balance, session.published(), described, speed)
+        report.show(console, view, balance.equations, described, speed)
+        console.print(report.figures(summary))
+    if picture:
+        snapshot.write(picture)
+    if as_json:
+        print_json(summary)
+    else:
+        console.print(
+            f"{summary.samples:,} samples, {summary.lost} lost, {summary.doubled} doubled; served: "
+            f"{values(summary.metrics['served'])}; frozen: {values(summary.metrics['frozen'])}; "
+            f"{summary.promotions} promotions; {summary.seconds:.0f} s"
+        )
+    if not summary.balanced or summary.lost or summary.doubled:
+        raise ShadowstreamError("an equation does not hold, events are lost or samples doubled; the tables say which")

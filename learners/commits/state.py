@@ -1,0 +1,44 @@
+"""The state that commits lead to: learned again from them, and its bytes.
+
+Owns these, and the name of the environment in which they are the same bits. Does not know where commits are kept.
+"""
+
+import platform
+from collections.abc import Iterable, Mapping
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from learners.commits.commit import Commit
+from learners.online.learner import Learner
+
+
+def fingerprint() -> str:
+    """Return the name of this environment. The same commits make the same bits where it is the same."""
+    threads, cpu = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
+    return (
+        f"torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()} {cpu}, {threads} threads"
+    )
+
+
+def fold(learner: Learner, commits: Iterable[Commit]) -> None:
+    """Learn commits in their order: the same samples in the same micro-batches."""
+    for commit in commits:
+        samples, start = commit.read(), 0
+        for size in commit.batches:
+            learner.learn(samples[start : start + size])
+            start += size
+
+
+def pack_state(state: Mapping[str, Tensor]) -> bytes:
+    """Return a state's bytes (safetensors). Tensors that share memory are written apart."""
+    last = {v.untyped_storage().data_ptr(): k for k, v in state.items()}
+    return safetensors.torch.save(
+        {k: v.contiguous() if last[v.untyped_storage().data_ptr()] == k else v.clone() for k, v in state.items()}
+    )
+
+
+def unpack_state(data: bytes) -> dict[str, Tensor]:
+    """Return the state that `pack_state` made the bytes of."""
+    return safetensors.torch.load(data)
