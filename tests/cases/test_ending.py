@@ -15,28 +15,23 @@ SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
 @pytest.mark.parametrize("broker", ["embedded"], indirect=True)
-@pytest.mark.parametrize("number", SIGNALS)
-def test_a_join_on_services_that_last(
-    number: signal.Signals, joining: Starts, broker: Running, embedded_store_url: str
-) -> None:
-    name = f"ends{number}"
-    join = joining(name, SHADOWSTREAM_KAFKA_BOOTSTRAP=broker.address, SHADOWSTREAM_REDIS_URL=embedded_store_url)
-    join.publish(*(("predictions", {"id": f"i{n}", "at": NOW}) for n in range(3)))
-    join.publish(("outcomes", {"id": "i0", "at": NOW, "y": 1}))
-    join.settled(4)
-    until(lambda: "4 events" in join.said(), join.said)
-    family = psutil.Process(join.process.pid).children(recursive=True)
-    join.process.send_signal(number)
-    assert join.ended() == SIGNALS[number], join.said()
-    assert not [one for one in psutil.wait_procs(family, timeout=300)[1] if one.status() != psutil.STATUS_ZOMBIE]
-    said = join.said()
-    assert f"interrupted: the join ends. {name} at" in said
-    places = f"the next start goes on at {name}.outcomes/0 at 1, {name}.predictions/0 at 3; 2 predictions wait"
-    assert places in said
-    assert f"samples: the store's stream {{{name}.0}}:s (1 unread)" in said
-    join.start()
-    join.publish(("outcomes", {"id": "i1", "at": NOW, "y": 1}))
-    assert join.settled(5)["joined"] == 2
+def test_a_join_on_services_that_last(joining: Starts, broker: Running, embedded_store_url: str) -> None:
+    join = joining("ends", SHADOWSTREAM_KAFKA_BOOTSTRAP=broker.address, SHADOWSTREAM_REDIS_URL=embedded_store_url)
+    join.publish(*(("predictions", {"id": f"i{n}", "at": NOW}) for n in range(5)))
+    for n, (number, code) in enumerate(SIGNALS.items(), 1):
+        join.publish(("outcomes", {"id": f"i{n}", "at": NOW, "y": 1}))
+        assert join.settled(5 + n)["joined"] == n
+        until(lambda n=n: f"{5 + n} events" in join.said(), join.said)  # type: ignore[misc]
+        family = psutil.Process(join.process.pid).children(recursive=True)
+        join.process.send_signal(number)
+        assert join.ended() == code, join.said()
+        assert not [one for one in psutil.wait_procs(family, timeout=300)[1] if one.status() != psutil.STATUS_ZOMBIE]
+        said = join.said()
+        assert "interrupted: the join ends. ends at" in said
+        places = f"the next start goes on at ends.outcomes/0 at {n}, ends.predictions/0 at 5; {5 - n} predictions wait"
+        assert places in said
+        assert f"samples: the store's stream {{ends.0}}:s ({n} unread)" in said
+        join.start()
 
 
 def test_a_join_on_embedded_services_says_that_they_end(joining: Starts) -> None:

@@ -20,6 +20,7 @@ Joining = Callable[..., Join]
 SHORT = '[join]\nabsent="negative"\nwindow_s=600\nkeep_s=3600\nidle_s=2\n'
 START_S = NOW // 1_000 - 86_400 * 60
 DAY_S, MINUTE_MS = 86_400, 60_000
+LONG = pytest.mark.long  # the same join, with other words
 
 
 def status(join: Join) -> dict[str, Any]:
@@ -64,11 +65,11 @@ def test_seconds_that_are_read_as_milliseconds_are_said(joining: Joining) -> Non
     ("times", "refused", "said"),
     [
         pytest.param(lambda n: (NOW + n) * 1_000, 20, "microseconds it would be 20", id="microseconds"),
-        pytest.param(lambda n: (NOW + n) * 1_000_000, 20, 't_unit="ns"', id="nanoseconds"),
-        pytest.param(lambda n: NOW // 86_400_000 - n, 0, "as days it would be 20", id="days"),
+        pytest.param(lambda n: (NOW + n) * 1_000_000, 20, 't_unit="ns"', id="nanoseconds", marks=LONG),
+        pytest.param(lambda n: NOW // 86_400_000 - n, 0, "as days it would be 20", id="days", marks=LONG),
         pytest.param(lambda n: NOW + n if n % 2 else NOW // 1_000 + n, 0, "more than one unit", id="mixed"),
-        pytest.param(lambda n: 5 + n, 0, "name the field that holds the event's time as t", id="a counter"),
-        pytest.param(lambda n: NOW + 2 * 3_600_000 * (n + 2), 20, "join.max_ahead_s", id="ahead"),
+        pytest.param(lambda n: 5 + n, 0, "name the field that holds the event's time as t", id="a counter", marks=LONG),
+        pytest.param(lambda n: NOW + 2 * 3_600_000 * (n + 2), 20, "join.max_ahead_s", id="ahead", marks=LONG),
     ],
 )
 def test_so_are_other_units_in_one_topic_alone(
@@ -128,8 +129,15 @@ def test_arrival_times_without_a_named_t_are_said_at_the_start(joining: Joining,
 
 
 @case("streams/clock")
-@pytest.mark.parametrize("ahead_of", ["the store's clock", "the others"])
-@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize(
+    ("ahead_of", "first"),
+    [
+        ("the store's clock", False),
+        ("the others", True),
+        pytest.param("the store's clock", True, marks=LONG),
+        pytest.param("the others", False, marks=LONG),
+    ],
+)
 def test_one_clock_that_is_58_minutes_ahead_stops_nobody(joining: Joining, ahead_of: str, first: bool) -> None:
     """Two records, one of each topic, used to make 1,089 predictions too late in a window of ten minutes."""
     now_ms = NOW + 3_600_000 if ahead_of == "the store's clock" else NOW
