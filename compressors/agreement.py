@@ -38,6 +38,8 @@ def suited(model: nn.Module, data: Data, held: Data | None) -> tuple[Data, Data 
             except Unsuited as wrong:
                 raise Unsuited(f"{name}: {wrong}") from None
             _check_numbers(name, Data(rows.rows, rows.labels))
+    if held is not None and not len(held):
+        raise Unsuited("held has no rows: there is nothing to measure on; leave it out, or give some")
     if held is not None and (theirs := _kinds(held)) != (ours := _kinds(data)):
         raise Unsuited(f"held has inputs with rows of {theirs}, data of {ours}: they must be alike")
     return read[0] or data, read[1]
@@ -53,8 +55,9 @@ def check_task(model: nn.Module, data: Data, losses: Losses, who: str = "the mod
         Exception: what the task's `check` raises for a label that is not one of its own.
     """
     if len(data):
-        batch, _ = data.batch(torch.arange(min(2, len(data))))
-        checked(answer(model, batch, who), len(batch[0]), getattr(losses, "outputs", None), who)
+        for count in (min(2, len(data)), 1):
+            batch, _ = data.batch(torch.arange(count))
+            checked(answer(model, batch, who), count, getattr(losses, "outputs", None), who)
     check_labels(losses, data.labels.tolist())
 
 
@@ -79,7 +82,8 @@ def answer(model: Run, batch: Batch, who: str = "the model") -> Any:
         with evaluating(model):
             return model(*batch)
     except REFUSALS as wrong:
-        raise Unsuited(f"{who} does not take these inputs, rows of {_of(batch)}: {first_line(wrong)}") from wrong
+        count = "one row alone" if len(batch[0]) == 1 else "these inputs"
+        raise Unsuited(f"{who} does not take {count}, rows of {_of(batch)}: {first_line(wrong)}") from wrong
 
 
 def _check_numbers(name: str, data: Data) -> None:

@@ -122,10 +122,19 @@ def _named(output: Any) -> str:
         return f"a {type(output).__name__} of {listed(output)}"
     if isinstance(output, tuple | list):
         return f"a {type(output).__name__} of {len(output)}"
-    return "None" if output is None else f"a {type(output).__name__}"
+    return "None" if output is None else f"a {type(output).__name__}{_fields(output)}"
+
+
+def _fields(output: Any) -> str:
+    names = getattr(output, "__dataclass_fields__", None)
+    return f" of {listed(names)}" if names else ""
 
 
 def _way(output: Any) -> str:
+    if names := list(getattr(output, "__dataclass_fields__", ())) if not isinstance(output, Mapping) else ():
+        return (
+            f"; return output.{'logits' if 'logits' in names else names[0]} instead, or wrap the model in one that does"
+        )
     if not isinstance(output, Mapping | tuple | list) or not output:
         return ""
     first = ("logits" if "logits" in output else next(iter(output))) if isinstance(output, Mapping) else 0

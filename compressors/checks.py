@@ -14,6 +14,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.prune import BasePruningMethod
 
 from compressors.form import weights_of
+from compressors.internals import InstanceNorm, Norm
 from compressors.quantization.layers import Shadow
 
 WAYS_OUT = {  # by the class of the hook
@@ -27,9 +28,11 @@ def check_model(model: nn.Module) -> None:
     """Refuse parameters that are not float32, in which compression computes, and what no file of tensors can hold.
 
     Raises:
-        ValueError: names one parameter of another type or not yet made, one weight that a hook computes, or one part of
-            the state that is no tensor, or of a kind that a file cannot hold.
+        ValueError: names one parameter of another type or not yet made, one weight that a hook computes, one module
+            whose layers cannot be changed or whose answers depend on the rows beside, or one part of the state that is
+            no tensor, or of a kind that a file cannot hold.
     """
+    _check_modules(model)
     _check_weights(model)
     _check_state(model)
     other = {n: p.dtype for n, p in model.named_parameters() if p.is_floating_point() and p.dtype != torch.float32}
@@ -38,6 +41,32 @@ def check_model(model: nn.Module) -> None:
             f"compression computes in float32, but {len(other)} of the model's parameters have another type, such as "
             f"{name}, which is {dtype}: pass model.float()"
         )
+
+
+def check_learning(model: nn.Module) -> None:
+    """Refuse parameters that cannot be trained.
+
+    Raises:
+        ValueError: names one.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and parameter.is_complex():
+            raise ValueError(
+                f"{name} is {parameter.dtype}, and what learns must be float32: keep torch.view_as_real of it as the "
+                "parameter, and make it complex in forward; or set its requires_grad to False"
+            )
+
+
+def _check_modules(model: nn.Module) -> None:
+    for path, module in model.named_modules():
+        name = path or "the model"
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ValueError(f"{name} is compiled by torch.jit, and its layers stand still: give what it was made of")
+        if isinstance(module, Norm) and not isinstance(module, InstanceNorm) and module.running_mean is None:
+            raise ValueError(
+                f"{name}, a {type(module).__name__} with track_running_stats=False, answers a row by the rows that "
+                "stand beside it, and requests are answered as they come: leave track_running_stats at True"
+            )
 
 
 def _check_weights(model: nn.Module) -> None:

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from compressors.agreement import check_task, suited
+from compressors.agreement import answer, check_task, suited
 from compressors.artifact.format import Description
 from compressors.artifact.make import make
 from compressors.artifact.manifest import joined, made_by, versions
 from compressors.artifact.parity import Parity
 from compressors.carry_out import Progress, carry_out, remove_units, why_left
-from compressors.checks import check_model
+from compressors.checks import check_learning, check_model
 from compressors.data import Data, Losses, Scaled, fitted
 from compressors.dry_run import ROWS, dry_run
 from compressors.errors import Refused
@@ -116,7 +116,9 @@ def compress(
         check_task(teacher, rows, losses, "the teacher")
     remake, source = made_by(plain, factory, arguments)
     manifest = joined({"recipe": recipe.to_dict(), **source, "versions": versions(plain)}, manifest or {})
-    trains, losses = recipe.first(Retrain) is not None, fitted(losses, rows.labels)
+    if trains := recipe.first(Retrain) is not None:
+        check_learning(plain)
+    losses = fitted(losses, rows.labels)
     dry_run(plain, remake, rows, losses, trains=trains)
     few, _ = rows.batch(torch.arange(min(ROWS, len(rows))))
     past = read_past(copied(plain), few, training=trains)
@@ -130,6 +132,7 @@ def compress(
     sizes = shapes(plain, form) if removed else None
     if rest.steps:
         form = training_form(form, rest, past)
+        answer(form, few, "the model with compressed layers")
         carry_out(form, rest, rows, losses, teacher=teacher or plain, seed=seed, progress=progress)
     made = make(recipe, form, plain, remake, held, losses, manifest, sizes)
     if refusal := made.refusal:

@@ -74,6 +74,8 @@ def _is_ragged(column: Any) -> bool:
 
 
 def _together(rows: list[Tensor]) -> Tensor | list[Tensor]:
+    held = next((t.dtype for t in rows if t.numel()), None)
+    rows = [t if t.numel() else t.to(held) for t in rows]  # an empty list has no type of its own
     if len({(t.shape, t.dtype) for t in rows}) == 1:
         return torch.stack(rows)
     if len({(t.dim(), t.dtype) for t in rows}) > 1:
@@ -99,8 +101,9 @@ def labels_of(labels: Any) -> Tensor:
 
 def _tensor(name: str, value: Any) -> Tensor:
     if isinstance(value, Tensor):
-        if value.is_complex() or value.layout != torch.strided:
-            raise Unsuited(f"{name}: a dense tensor of real numbers is needed, got {value.dtype}, {value.layout}")
+        if value.is_complex() or value.layout != torch.strided or value.is_meta:
+            kind = "a meta tensor" if value.is_meta else f"{value.dtype}, {value.layout}"
+            raise Unsuited(f"{name}: a dense tensor of real numbers is needed, got {kind}")
         return value
     wanted = "labels are numbers (N,)" if name == "labels" else f"{name} must be a tensor"
     listable = hasattr(value, "__array__") or hasattr(value, "__len__")
@@ -108,6 +111,7 @@ def _tensor(name: str, value: Any) -> Tensor:
         raise Unsuited(f"{wanted}, got {'None' if value is None else f'a {type(value).__name__}'}")
     try:
         array = np.asarray(value)
+        array = np.array(array.tolist()) if array.dtype.kind == "O" else array  # as pandas keeps mixed columns
     except (ValueError, TypeError, RuntimeError):  # lists of different lengths
         raise Unsuited(f"{wanted}, got a {type(value).__name__} whose parts differ in length") from None
     if array.dtype.kind not in "biuf":

@@ -53,6 +53,11 @@ def read_past(model: nn.Module, inputs: Sequence[Tensor], *, training: bool = Fa
     return watch.found
 
 
+def is_read_past(why: str) -> bool:
+    """Return whether a reason to stay in float is one of `read_past`."""
+    return why.startswith((READ.partition("(")[0], REPLACED))
+
+
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """`found` has the weights that were read while no layer that owns them ran, by name, with the reason."""
 

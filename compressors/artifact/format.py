@@ -17,7 +17,7 @@ from safetensors.torch import save as write_tensors
 from torch import Tensor, nn
 
 from compressors import scale as scales
-from compressors.artifact.head import BLANK, FORMAT, UNSCALED, check_model, members, read
+from compressors.artifact.head import BLANK, FORMAT, UNSCALED, UNSHARED, Head, check_model, members, read
 from compressors.artifact.manifest import as_read, origin
 from compressors.artifact.stored import Stored, Whole, parts_of, stored, value_of, zeros
 from compressors.errors import ArtifactError
@@ -71,7 +71,10 @@ def pack(
         ValueError: not a training form, a number that is not finite, or a manifest that is not JSON.
     """
     compressed = find(form) if shapes else weights(form)
-    rest = {name: t.detach().contiguous().clone() for name, t in _rest(form).items()}
+    every, first = _rest(form), dict[int, str]()
+    stored_as = {name: first.setdefault(id(t), name) for name, t in every.items()}
+    same = {name: stored for name, stored in stored_as.items() if name != stored}
+    rest = {name: t.detach().contiguous().clone() for name, t in every.items() if name not in same}
     tensors = {f"plain/{name}": t for name, t in rest.items()}
     entries = {}
     for name, weight in compressed.items():
@@ -87,7 +90,7 @@ def pack(
     carried = scales.of(form)
     head = {
         "digest": BLANK,
-        "format": FORMAT if carried else UNSCALED,
+        "format": FORMAT if same else UNSHARED if carried else UNSCALED,
         "weights": {name: asdict(one) for name, one in entries.items()},
     }
     head |= {
@@ -95,7 +98,8 @@ def pack(
         "left": left(form),
         "figures": _figures(compressed, rest, entries, float_bytes),
     }
-    return _sealed(tensors, head | ({"scale": list(carried)} if carried else {}), manifest)
+    head |= ({"scale": list(carried)} if carried else {}) | ({"same": same} if same else {})
+    return _sealed(tensors, head, manifest)
 
 
 def with_manifest(data: bytes, manifest: Mapping[str, Any]) -> bytes:
@@ -139,7 +143,7 @@ def load(data: bytes, factory: Callable[[], nn.Module]) -> nn.Module:
         reshape(model, head.shapes)
         _serve(model, head.weights)
         check_model(head, data, model)
-        state, whole = _state(data, head.weights)
+        state, whole = _state(data, head)
         model.load_state_dict(state)
         model = with_kernels(model, {used: whole[name] for name in whole for used in head.weights[name].inputs})
         scales.put(model, scales.read(head.scale))
@@ -190,17 +194,18 @@ def floats(data: bytes) -> dict[str, Tensor]:
     """
     head = read(data)
     try:
-        return _state(data, head.weights)[0]
+        return _state(data, head)[0]
     except (SafetensorError, KeyError, ValueError) as wrong:
         raise ArtifactError(f"the artifact is not whole: {wrong}") from wrong
 
 
-def _state(data: bytes, entries: Mapping[str, Stored]) -> tuple[dict[str, Tensor], dict[str, Whole]]:
+def _state(data: bytes, head: Head) -> tuple[dict[str, Tensor], dict[str, Whole]]:
     """Return all tensors in float, by their names in the model, and the weights that have whole numbers as these."""
     tensors = read_tensors(data)
     state = {name.removeprefix("plain/"): t for name, t in tensors.items() if name.startswith("plain/")}
+    state |= {name: state[stored] for name, stored in head.same.items()}
     whole: dict[str, Whole] = {}
-    for name, entry in entries.items():
+    for name, entry in head.weights.items():
         value, numbers = value_of(name, entry, tensors)
         state |= dict.fromkeys(entry.inputs, value)
         if numbers is not None:
@@ -209,7 +214,7 @@ def _state(data: bytes, entries: Mapping[str, Stored]) -> tuple[dict[str, Tensor
 
 
 def _rest(form: nn.Module) -> dict[str, Tensor]:
-    """Return the state that is neither a compressed weight nor a mask, by name."""
+    """Return the state that is neither a compressed weight nor a mask, by name; a tensor may have several."""
     layers = {path: layer for path, layer in form.named_modules(remove_duplicate=False) if isinstance(layer, Shadow)}
     own = {n for layer in layers.values() for n in layer.weight_names()}
     own |= {mask_name(n) for n in own}
@@ -218,7 +223,7 @@ def _rest(form: nn.Module) -> dict[str, Tensor]:
         path, _, last = name.rpartition(".")
         return path in layers and last in own
 
-    return {name: t for name, t in form.state_dict().items() if not compressed(name)}
+    return {name: t for name, t in form.state_dict(keep_vars=True).items() if not compressed(name)}
 
 
 def _serve(model: nn.Module, entries: Mapping[str, Stored]) -> None:

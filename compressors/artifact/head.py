@@ -19,9 +19,9 @@ from compressors import scale
 from compressors.artifact.stored import Stored
 from compressors.errors import ArtifactError
 
-FORMAT = 4
-UNSCALED = 3  # an artifact without a scale is of the older format, so that older versions read it
-READ = (2, 3, FORMAT)  # the formats that can be read; 2 has no transposed weights and none of attention, 3 no scale
+FORMAT = 5
+READ = (2, 3, 4, FORMAT)  # the formats that can be read; 2 has no transposed weights and none of attention
+UNSHARED, UNSCALED = 4, 3  # without tensors of several names, and without a scale: older versions read these
 BLANK = "0" * 64
 MOST_BYTES = 16 * 2**20  # of a head, which has some hundred bytes a weight
 MOST_NUMBERS = 2**40  # of a weight
@@ -40,7 +40,10 @@ class Figures(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Head(Struct, frozen=True, kw_only=True):
-    """What an artifact says of itself; `shapes` is the record of `compressors/pruning/shapes.py`."""
+    """What an artifact says of itself; `shapes` is the record of `compressors/pruning/shapes.py`.
+
+    `same` has the other names of tensors in float, each with the name under which it is stored.
+    """
 
     digest: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
     format: int
@@ -50,6 +53,7 @@ class Head(Struct, frozen=True, kw_only=True):
     figures: Figures
     manifest: dict[str, Any]
     scale: tuple[float, float] | None = None
+    same: dict[str, str] = {}
 
 
 class _File(Struct):
@@ -122,6 +126,9 @@ def _check(head: Head) -> None:
         if not (0 <= one.sparsity <= 1 and 0 <= one.bytes <= 2**53 and one.inputs):
             raise ValueError(f"what is said of {name} cannot be: {one}")
     scale.read(head.scale)
+    for name, stored in head.same.items():
+        if stored in head.same or name in head.weights:
+            raise ValueError(f"{name} cannot be another name of {stored}")
 
 
 def check_model(head: Head, data: bytes, model: nn.Module) -> None:
@@ -139,6 +146,7 @@ def check_model(head: Head, data: bytes, model: nn.Module) -> None:
     theirs = {name.removeprefix("plain/"): tuple(one.shape) for name, one in known.items() if name.startswith("plain/")}
     for entry in head.weights.values():
         theirs |= dict.fromkeys(entry.inputs, tuple(entry.shape))
+    theirs |= {name: theirs[stored] for name, stored in head.same.items()}
     _refuse("has no", theirs.keys() - ours.keys(), theirs)
     _refuse("has, and the artifact has not,", ours.keys() - theirs.keys(), ours)
     for name, shape in theirs.items():

@@ -19,7 +19,7 @@ from compressors.answers import as_rows, parts
 from compressors.engines.engine import FloatLinear
 from compressors.engines.onnx import ZERO
 from compressors.errors import EngineError
-from compressors.quantization.int8 import Int8Linear, int8_is_exact, substitute
+from compressors.quantization.int8 import Int8Linear, constant, int8_is_exact, substitute
 from compressors.quantization.quantize import row_scale
 from compressors.rows import Rows
 
@@ -128,7 +128,7 @@ class _Whole(nn.Module):
         whole = layer.columns.to(torch.int8)
         columns = whole if signed else (whole.int() + ZERO).to(torch.uint8)
         self.register_buffer("columns", columns.contiguous())
-        self.register_buffer("scale", layer.scale.reshape(-1))
+        self.scale = constant(layer.scale.reshape(-1))
         self.register_buffer("bias", layer.bias_tensor)
         zeros = torch.full((columns.shape[1],), ZERO, dtype=torch.uint8)
         self.register_buffer("weight_zero", None if signed else zeros)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compressors.engines.onnx import IntegerLinear, export_onnx
-from compressors.quantization.int8 import Int8Linear, int8_is_exact, substitute
+from compressors.quantization.int8 import Int8Linear, constant, int8_is_exact, substitute
 
 Run = Callable[..., Tensor]
 SLOW = ("SkipLayerNormFusion",)  # onnxruntime 1.32: its fused sum and norm take 14 times as long as the two apart
@@ -58,7 +58,7 @@ class FloatLinear(nn.Module):
         super().__init__()
         self.kind = kind
         weight = _whole(layer).float() * layer.scale.t()
-        self.register_buffer("weight", weight.to(kind), persistent=False)
+        self.weight = constant(weight.to(kind))
         self.register_buffer(
             "bias", None if layer.bias_tensor is None else layer.bias_tensor.to(kind), persistent=False
         )
@@ -86,7 +86,7 @@ class NBitsLinear(nn.Module):
         blocks = -(-self.inputs // self.block)
         padded = F.pad(_whole(layer), (0, blocks * self.block - self.inputs))
         self.register_buffer("packed", (padded.int() + 128).to(torch.uint8).reshape(-1, blocks, self.block))
-        self.register_buffer("scale", layer.scale.t().repeat(1, blocks))
+        self.scale = constant(layer.scale.t().repeat(1, blocks))
         self.register_buffer("bias", layer.bias_tensor)
 
     def forward(self, input: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ class Session:
         runtime = import_module("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
-        options.log_severity_level = 3  # errors
+        options.log_severity_level = 4  # what is fatal: errors are raised
         values = [runtime.OrtValue.ortvalue_from_numpy(t) for t in (tensors or {}).values()]  # read as it is made
         options.add_external_initializers(list(tensors or ()), values)
         self.data = data

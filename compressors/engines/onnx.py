@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors.internals import EXPORTER_LOGGER
-from compressors.quantization.int8 import Int8Linear, substitute
+from compressors.quantization.int8 import Int8Linear, constant, substitute
 from compressors.quantization.quantize import rescale, row_scale
 
 ZERO = 128
@@ -44,7 +44,7 @@ class IntegerLinear(nn.Module):
         super().__init__()
         whole = layer.columns.to(torch.int8)
         self.register_buffer("columns", whole if signed else (whole.int() + ZERO).to(torch.uint8), persistent=False)
-        self.register_buffer("scale", layer.scale, persistent=False)
+        self.scale = constant(layer.scale)
         self.register_buffer("bias", layer.bias_tensor, persistent=False)
         self.register_buffer("zero", torch.tensor(ZERO, dtype=torch.uint8), persistent=False)
         self.zeros = () if signed else (self.zero,)

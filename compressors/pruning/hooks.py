@@ -39,11 +39,11 @@ def tensors(nested: Any) -> Iterator[Tensor]:
             yield from tensors(part)
 
 
-def copied(nested: Any) -> Any:
+def cloned(nested: Any) -> Any:
     """Return a copy of a tensor, or of nested tuples and lists of them, that may be written to."""
     if isinstance(nested, Tensor):
         return nested.clone()
-    return type(nested)(map(copied, nested)) if type(nested) in (list, tuple) else nested
+    return type(nested)(map(cloned, nested)) if type(nested) in (list, tuple) else nested
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from compressors.errors import Lost
 from compressors.pruning.cuts import cut_rule
-from compressors.pruning.hooks import Reads, copied, instead, step_by_step, tensors
+from compressors.pruning.hooks import Reads, cloned, instead, step_by_step, tensors
 
 TROUBLE = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What a forward may raise where numbers are missing or tensors were cut."""
@@ -68,7 +68,7 @@ class Stage:
         self.stations = [*self.rules, *(m for m in others if next(m.parameters(), None) is not None)]
         self.outputs: dict[nn.Module, list[Any]] = {m: [] for m in self.stations}
         with instead(self.stations, self._listen), step_by_step(), Reads(model, inputs) as reads:
-            model(*copied(inputs))
+            model(*cloned(inputs))
         if reads.floats or (reads.any and not all(map(self.called, self.rules))):
             raise Lost("its forward decides by the data, so what is found with these rows may not hold for others")
 
@@ -77,7 +77,7 @@ class Stage:
 
         def recorded(*args: Any, **kwargs: Any) -> Any:
             out = forward(*args, **kwargs)
-            self.outputs[module].append(copied(out))
+            self.outputs[module].append(cloned(out))
             return out
 
         return recorded
@@ -168,7 +168,7 @@ class _Run:
         self.ends: set[str] = set()
         try:
             with instead(stage.stations, lambda module: partial(self._answer, module)), step_by_step():
-                output = stage.model(*copied(stage.inputs))
+                output = stage.model(*cloned(stage.inputs))
         except TROUBLE as wrong:
             raise Lost(f"its forward cannot be traced: {wrong}") from wrong
         if any(self._calls[m] != len(outputs) for m, outputs in stage.outputs.items()):
@@ -180,7 +180,7 @@ class _Run:
         outputs, rule = self._stage.outputs[module], self._stage.rules.get(module)
         if self._calls[module] == len(outputs):
             raise Lost("a layer is called once more when numbers are missing")
-        out = copied(outputs[self._calls[module]])
+        out = cloned(outputs[self._calls[module]])
         self._calls[module] += 1
         inputs = list(tensors((args, kwargs)))
         if rule is None:

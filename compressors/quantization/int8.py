@@ -145,6 +145,11 @@ class Facts(NamedTuple):
     device: torch.device
 
 
+def constant(value: Tensor) -> nn.Parameter:
+    """Return a tensor as a parameter that does not learn: a forward may ask `next(self.parameters())` for its type."""
+    return nn.Parameter(value, requires_grad=False)
+
+
 def substitute(model: nn.Module, make: Callable[[Int8Linear], nn.Module]) -> nn.Module:
     """Return a copy of a serving model with `make(layer)` in place of each `Int8Linear`.
 

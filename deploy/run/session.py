@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import torch
 
+from compressors.artifact import format as artifact
+from compressors.weight_reads import is_read_past
 from deploy import contradictions
 from deploy.config import Settings, set_ray_aside
 from deploy.doubts import Judge
@@ -123,6 +125,10 @@ def first_version(pipeline: Pipeline, registry: Registry, say: Say, *, engines: 
         return
     say("training the first version on history" if pipeline.history else "making the first version")
     bootstrap(pipeline, registry, engines=engines)
+    first = registry.record(CHAMPIONS, 0)
+    for name, why in artifact.describe(registry.get(first.artifact)).left.items() if first else ():
+        if is_read_past(why):
+            say(f"{name} stays in float: {why}")
 
 
 def _judge(pipeline: Pipeline, settings: Settings) -> Judge:

@@ -11,4 +11,5 @@ settings.py    Online: how both learn
 intercept.py   the live intercept
 spread.py      the scale of a regression's labels, as they come
 units.py       whole units that the shadow loses, and how its state records that
+past.py        weights that the shadow leaves in float, since the model reads them past their layers
 """

@@ -5,6 +5,7 @@ files. In one environment, the same state, seed and micro-batches always make th
 """
 
 import copy
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise, takewhile
@@ -15,14 +16,16 @@ from torch import Tensor, nn
 
 from compressors.agreement import answer, check_task
 from compressors.answers import checked
-from compressors.checks import check_model
+from compressors.checks import check_learning, check_model
 from compressors.data import Data, Scaled
+from compressors.dry_run import ROWS
 from compressors.errors import Unsuited
 from compressors.form import training_form
 from compressors.pruning.refresh import pattern, refreshed
 from compressors.recipe import Prune, PruneStructured, Quantize, Recipe
 from compressors.scale import UNIT, Scale, of, standardize
-from learners.online import units
+from compressors.wrappers import unwrapped
+from learners.online import past, units
 from learners.online.batches import Encoder, Inputs, labels
 from learners.online.intercept import Intercept
 from learners.online.modes import two_modes
@@ -49,19 +52,16 @@ class Learner:
     ) -> None:
         torch.manual_seed(seed)
         self._task, self._encoder, self._recipe, self._spec, self._seed = task, encoder, recipe, spec, seed
-        made = model()
+        self._past: past.Past | None = None
+        made = unwrapped(model())
         check_model(made)
+        check_learning(made)
         if not any(p.requires_grad for p in made.parameters()):
             raise ConfigError("no parameter of the model learns: all have requires_grad=False; leave it True for some")
         self.teacher = Network(made, spec)
         self._frozen = {id(p): p for p in made.parameters() if not p.requires_grad}
-        self._begin(self._whole(), {})
+        self._begin(self._whole(), {}, None)
         self._pattern = pattern(recipe)
-        if spec.refresh_every and not refreshed(self.shadow.model):
-            raise ValueError(
-                f"Online.refresh_every is {spec.refresh_every}, but the recipe '{recipe}' prunes no weight of this "
-                "model that learns: there is no mask to refresh; add a prune step, or leave refresh_every at 0"
-            )
         self.intercept = Intercept(task, spec.intercept_rate)
         self._labels = Spread() if isinstance(task, Scaled) else None
         self.learned = self.gathered = self._began_ms = 0
@@ -101,6 +101,10 @@ class Learner:
         """
         try:
             check_task(self.teacher.model, data, self._task)
+            if len(data):
+                few, _ = data.batch(torch.arange(min(ROWS, len(data))))
+                self._leave(few)
+                answer(self.shadow.model, few, "the model with compressed layers")
         except Unsuited as wrong:
             raise ConfigError(str(wrong)) from wrong
         if self._labels is not None:
@@ -108,6 +112,17 @@ class Learner:
             if of(self.teacher.model) is None:
                 self._labels.scale = None
             self._measure()
+
+    def _leave(self, inputs: Inputs) -> None:
+        """Leave the weights in float that the model reads past their layers on these rows: the shadow begins anew."""
+        found = past.find(self.teacher.model, inputs)
+        if found:
+            self._begin(self._whole(), {}, found)
+        self._past = found
+
+    def _say(self) -> None:
+        for name, why in (self._past or {}).items():
+            logging.getLogger("shadowstream").warning("%s stays in float: %s", name, why)
 
     def _measure(self) -> None:
         """Measure by the scale of the labels: losses in units of their spread, and answers in their unit."""
@@ -126,19 +141,29 @@ class Learner:
             ConfigError: there are no units to remove; the message says why.
         """
         model = copy.deepcopy(self.teacher.model)
-        self._begin(model, units.remove(model, self._recipe, data, self._task, self.teacher.mean, self._seed))
+        shapes = units.remove(model, self._recipe, data, self._task, self.teacher.mean, self._seed)
+        self._begin(model, shapes, self._past)
 
     def _whole(self) -> nn.Module:
         """Return a copy of the teacher's model; both have the parameters that do not learn."""
         return copy.deepcopy(self.teacher.model, dict(self._frozen))
 
-    def _begin(self, model: nn.Module, shapes: dict[str, Any]) -> None:
-        """Make the shadow of a plain model with these shapes."""
+    def _begin(self, model: nn.Module, shapes: dict[str, Any], left: past.Past | None) -> None:
+        """Make the shadow of a plain model with these shapes, with these weights left in float.
+
+        Raises:
+            ValueError: nothing of the model remains for a step of the recipe, or to be refreshed; says why.
+        """
         masked = self._recipe.first(Prune) or self._recipe.first(Quantize)
-        self.shadow = Network(training_form(model, self._recipe) if masked else model, self._spec)
+        self.shadow = Network(training_form(model, self._recipe, left) if masked else model, self._spec)
+        if self._spec.refresh_every and not refreshed(self.shadow.model):
+            raise ValueError(
+                f"Online.refresh_every is {self._spec.refresh_every}, but the recipe '{self._recipe}' prunes no weight "
+                "of this model that learns: there is no mask to refresh; add a prune step, or leave refresh_every at 0"
+            )
         self.shadow.clock = self.teacher.clock
         self._two_modes = two_modes(self.shadow.model)
-        self.shapes = shapes
+        self.shapes, self._past = shapes, left
 
     def learn(self, samples: Sequence[Sample]) -> Tensor:
         """Learn N samples; return the shadow's answers (N, K), each as the shadow was before it learned that sample.
@@ -177,6 +202,10 @@ class Learner:
         of = self._spec.batch
         if not self.learned:
             self._first(inputs)
+            if self._past is None:  # there was no history
+                self._leave(inputs)
+                self._measure()
+                self._say()
         self.teacher.gather(inputs, target, self._task, of)
         served = self.shadow.answer(inputs) if self._two_modes else None
         if self._refresh_due(of):
@@ -238,6 +267,7 @@ class Learner:
         out["learned"] = torch.tensor(self.learned)
         out["batch"] = torch.tensor([self.gathered, self._began_ms])
         out |= {"scale": self._labels.state()} if self._labels is not None else {}
+        out |= {"past": past.pack(self._past)} if self._past is not None else {}
         return out | ({"shapes": units.pack(self._recipe, self.shapes)} if self.shapes else {})
 
     def load(self, state: dict[str, Tensor]) -> None:
@@ -246,9 +276,10 @@ class Learner:
         Raises:
             ConfigError: its shadow has other shapes than the recipe makes of this model.
         """
-        shapes = units.unpack(self._recipe, state.get("shapes"))
-        if shapes != self.shapes:
-            self._begin(units.smaller(self.teacher.model, shapes) if shapes else self._whole(), shapes)
+        shapes, left = units.unpack(self._recipe, state.get("shapes")), past.unpack(state.get("past"))
+        if (shapes, left or {}) != (self.shapes, self._past or {}):
+            self._begin(units.smaller(self.teacher.model, shapes) if shapes else self._whole(), shapes, left)
+        self._past = left
         self.teacher.load(under(state, "teacher"))
         self.shadow.load(under(state, "shadow"), self._frozen)
         self.intercept.value = tuple(state["intercept"].tolist())

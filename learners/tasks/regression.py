@@ -15,6 +15,8 @@ from learners.tasks.metrics import Mean, Metric
 from learners.tasks.task import EXACT_DIGITS, rounded
 from streams.errors import ConfigError, MalformedEvent
 
+LARGEST = torch.finfo(torch.float32).max
+
 
 @named(ConfigError)
 @dataclass(frozen=True)
@@ -44,13 +46,14 @@ class Regression:
     scale: Scale = UNIT
 
     def check(self, label: float) -> None:
-        """Accept finite numbers.
+        """Accept the numbers that an answer can be.
 
         Raises:
-            MalformedEvent: the label is infinite or not a number.
+            MalformedEvent: the label is infinite, not a number, or beyond float32.
         """
-        if not math.isfinite(label):
-            raise MalformedEvent(f"a regression label is a finite number, got {label!r}")
+        if not abs(label) <= LARGEST:
+            beyond = " of at most 3.4e38, as answers are" if math.isfinite(label) else ""
+            raise MalformedEvent(f"a regression label is a finite number{beyond}, got {label!r}")
 
     def fitted(self, labels: Tensor) -> "Regression":
         """Return the task with the scale of these labels (N,)."""

@@ -233,7 +233,7 @@ def test_a_damaged_head_is_said(inner: str) -> None:
 
 def test_a_newer_format_is_called_newer() -> None:
     data = pack(form_of(Net), {})
-    newer = data.replace(rb"\"format\": 3", rb"\"format\": 5")
+    newer = data.replace(rb"\"format\": 3", rb"\"format\": %d" % (FORMAT + 1))
     assert newer != data
     with pytest.raises(ArtifactError, match=f"format {FORMAT + 1} is newer"):
         load(newer, Net)

@@ -1,0 +1,132 @@
+"""Bytes in requests, and labels of a large unit, through every role: from a request in Kafka to the next candidate."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from deploy import config
+from deploy.learning.bootstrap import bootstrap
+from deploy.learning.candidates import make_learner
+from deploy.pipeline import Labelled, Pipeline
+from deploy.processes.roles import JOINER_PREFIX, Plan, Role, build
+from deploy.registry.commits import check as check_rebuild
+from deploy.registry.kinds import CANDIDATES, COMMITS
+from deploy.registry.registry import Registry
+from learners.commits import commit as commits
+from learners.evaluation.gate import Promotion
+from learners.tasks.regression import Regression
+from streams.events import Prediction, Record
+from streams.join.store import Store
+from streams.kafka import Sink, Source, Tp, ensure_topics
+from streams.kafka.scan import records
+from tests import small
+from tests.conftest import Running
+from tests.learned import until
+
+SIDE, UNIT, DAYS = 6, 1e4, 3  # days between commits, of 24 samples each
+
+
+class Photo(msgspec.Struct):
+    pixels: bytes
+
+
+def decode(photos: Sequence[Any]) -> tuple[Tensor, ...]:
+    flat = np.frombuffer(b"".join(photo.pixels for photo in photos), dtype=np.uint8)
+    return (torch.from_numpy(flat.astype(np.float32) / 255).reshape(-1, 1, SIDE, SIDE),)
+
+
+def photo(rng: np.random.Generator) -> tuple[Photo, float]:
+    pixels = rng.integers(0, 256, SIDE * SIDE, dtype=np.uint8)
+    return Photo(pixels.tobytes()), float(pixels[: SIDE * SIDE // 2].mean() > 127)
+
+
+def house(rng: np.random.Generator) -> tuple[small.Point, float]:
+    x = rng.normal(size=4).round(3)
+    return small.Point(tuple(x.tolist())), float(UNIT * (3 + x[0] - 0.5 * x[1]))
+
+
+def cnn() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(128, 1))
+
+
+def labelled(make: Any) -> Any:
+    def rows() -> Iterator[Labelled]:
+        rng = np.random.default_rng(0)
+        return (Labelled(*make(rng)) for _ in range(600))
+
+    return rows
+
+
+IMAGES = replace(
+    small.pipeline, name="images", features=Photo, encode=decode, model=cnn, history=labelled(photo),
+    promotion=Promotion(every_days=1),
+)  # fmt: skip
+PRICES = replace(
+    small.pipeline, name="prices", task=Regression(), history=labelled(house), promotion=Promotion(every_days=1),
+    online=replace(small.pipeline.online, history_passes=60),
+)  # fmt: skip
+
+
+def learned(roles: Sequence[Role], registry: Registry, count: int) -> bool:
+    for role in roles:
+        role.step(10)
+    return commits.decode(registry.read(COMMITS, registry.last(COMMITS)) or b"").learned == count
+
+
+@pytest.mark.parametrize(("pipeline", "make"), [(IMAGES, photo), (PRICES, house)], ids=["images", "prices"])
+def test_every_role_takes_bytes_and_labels_of_a_large_unit(
+    pipeline: Pipeline, make: Any, broker: Running, store_server: Running, tmp_path: Path
+) -> None:
+    registry, rng, n = Registry(tmp_path), np.random.default_rng(1), 2 * DAYS * 24
+    assert bootstrap(pipeline, registry)
+    topics = config.Topics().named(pipeline.name)
+    ensure_topics(broker.address, dict.fromkeys((topics.requests, topics.predictions, topics.outcomes, topics.dead), 1))
+    settings = config.Settings(
+        kafka=config.Kafka(bootstrap=broker.address), redis=config.Redis(url=store_server.address),
+        serve=config.Serve(engines=False),
+    )  # fmt: skip
+    plan = Plan(pipeline=Path(), settings=settings, registry=registry.folder, fetch_wait_ms=10)
+    asked = [make(rng) for _ in range(n)]
+    with ExitStack() as stack:
+        store = stack.enter_context(closing(Store(store_server.address)))
+        store.create(pipeline.name, 1, [(topics.predictions, 0), (topics.outcomes, 0)])
+        sink = stack.enter_context(closing(Sink(broker.address)))
+        roles = [build(name, plan, pipeline, stack) for name in ("server", f"{JOINER_PREFIX}0", "learner")]
+        for part in range(0, n, DAYS * 24):
+            for i, (features, label) in list(enumerate(asked))[part : part + DAYS * 24]:
+                key, t_ms = b"id-%d" % i, small.START_MS + i * small.HOUR_MS
+                sink.send(Tp(topics.requests, 0), key=key, value=msgspec.json.encode(features), t_ms=t_ms)
+                outcome = msgspec.json.encode({"label": label})
+                sink.send(Tp(topics.outcomes, 0), key=key, value=outcome, t_ms=t_ms + small.HOUR_MS)
+            sink.flush()
+            until(partial(learned, roles, registry, part + DAYS * 24))
+        made = [build(name, plan, pipeline, stack) for name in ("distiller", "evaluator", "conductor")]
+        for role in made:
+            while role.step(1):
+                pass
+    with closing(Source(broker.address, [Tp(topics.predictions, 0)], fetch_wait_ms=10)) as source:
+        answers: list[Record] = list(records(source))
+    assert [msgspec.json.decode(a.value or b"", type=Prediction).id for a in answers] == [f"id-{i}" for i in range(n)]
+    written = commits.decode(registry.read(COMMITS, 1) or b"").read()[0].prediction
+    assert msgspec.json.decode(bytes(written.features), type=pipeline.features) == asked[0][0]
+    rebuilt = check_rebuild(make_learner(pipeline), registry)
+    assert (rebuilt.learned > 0, rebuilt.rebuilt) == (True, rebuilt.kept)
+    candidate = registry.record(CANDIDATES, 0)
+    assert candidate is not None
+    assert candidate.refused is None
+    assert math.isfinite(candidate.figures.loss or math.nan)
+    if pipeline is PRICES:
+        served = [msgspec.json.decode(a.value or b"")["value"] for a in answers]
+        errors = [abs(value - label) for value, (_, label) in zip(served, asked, strict=True)]
+        assert np.mean(errors) < 0.5 * UNIT
+        assert (candidate.figures.loss or math.nan) < 0.2
