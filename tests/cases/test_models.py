@@ -28,7 +28,7 @@ from deploy.pipeline import Labelled, Pipeline
 from deploy.registry.kinds import CHAMPIONS, COMMITS
 from deploy.registry.registry import Registry
 from deploy.run.session import first_version
-from learners.commits import commit as commits
+from learners.commits import state as states
 from learners.online.learner import Learner
 from learners.tasks.binary import Binary
 from learners.tasks.regression import Regression
@@ -52,7 +52,7 @@ class Cosine(nn.Module):
 
 def restarted(pipeline: Pipeline, state: dict[str, Tensor]) -> Learner:
     learner = make_learner(pipeline)
-    learner.load(commits.unpack_state(commits.pack_state(state)))
+    learner.load(states.unpack_state(states.pack_state(state)))
     return learner
 
 
@@ -73,7 +73,7 @@ def test_a_pipeline_leaves_weights_in_float_that_are_read_past_their_layers(
     found = [line for line in said if line.startswith("h stays in float: its weight is read outside its forward")]
     assert len(found) == (history is not None), "without rows nobody has seen it yet"
     assert list(describe(registry.get(champion.artifact)).left) == ["h"] * (history is not None)
-    first = commits.unpack_state(registry.get(str(commit.state)))
+    first = states.unpack_state(registry.get(str(commit.state)))
     one, other = restarted(pipeline, first), restarted(pipeline, first)
     for start in range(0, 111, 37):
         again = restarted(pipeline, other.state())

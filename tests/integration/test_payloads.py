@@ -19,8 +19,8 @@ from deploy.learning.bootstrap import bootstrap
 from deploy.learning.candidates import make_learner
 from deploy.pipeline import Labelled, Pipeline
 from deploy.processes.roles import JOINER_PREFIX, Plan, Role, build
-from deploy.registry.commits import check as check_rebuild
 from deploy.registry.kinds import CANDIDATES, COMMITS
+from deploy.registry.rebuild import check as check_rebuild
 from deploy.registry.registry import Registry
 from learners.commits import commit as commits
 from learners.evaluation.gate import Promotion
