@@ -80,6 +80,24 @@ def lerp_(means: list[Tensor], values: list[Tensor], share: float) -> None:
     torch._foreach_lerp_(means, values, share)
 
 
+def norm(tensors: list[Tensor]) -> float:
+    """Return the norm of all numbers of some tensors; 0 without one."""
+    return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))) if tensors else 0.0
+
+
+def adamw_(
+    values: list[Tensor], slopes: list[Tensor], moments: tuple[list[Tensor], list[Tensor], list[Tensor]], *,
+    rate: float, decay: float, betas: tuple[float, float], eps: float,
+) -> None:  # fmt: skip
+    """Take a step of AdamW with values of one type, in place; `moments` are the first, the second, and the steps."""
+    firsts, seconds, steps = moments
+    torch._foreach_add_(steps, 1)
+    torch._fused_adamw_(
+        values, slopes, firsts, seconds, [], steps, lr=rate, beta1=betas[0], beta2=betas[1], weight_decay=decay,
+        eps=eps, amsgrad=False, maximize=False,
+    )  # fmt: skip
+
+
 def scale_(tensors: list[Tensor], factor: float) -> None:
     """Multiply tensors by a number, in place, all in one operation."""
     torch._foreach_mul_(tensors, factor)

@@ -184,7 +184,7 @@ class ShadowEmbedding(Shadow, nn.Embedding):
         rows, indices = super().forward(input), input.reshape(-1)
         if self.served:
             return rows
-        mask = self.mask[indices].reshape(rows.shape).reshape(-1, rows.shape[-1])
+        mask = self.mask.index_select(0, indices)
         rounded: Tensor = Rounded.apply(rows.reshape(-1, rows.shape[-1]), mask, self.spec)  # type: ignore[no-untyped-call]
         return rounded.reshape(rows.shape)
 

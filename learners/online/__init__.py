@@ -4,6 +4,7 @@ batches.py     samples into tensors
 learner.py     teacher and shadow over one history; the whole state
 network.py     one network: a training step, its optimizer and average
 average.py     what candidates are made of: weights averaged by samples, statistics measured anew
+adamw.py       the optimizer
 tables.py      large embeddings, learned by the rows that are touched
 tensors.py     a model's parameters and buffers, read and restored
 modes.py       whether a model answers otherwise while it trains

@@ -21,5 +21,5 @@ class Intercept:
         """Move by one sample's label; return the new value. `output` (length K) is the model's raw output to it."""
         served = [z + b for z, b in zip(output, self.value, strict=True)]
         residual = self.task.residual(served, label)
-        self.value = tuple(b + self._rate * r for b, r in zip(self.value, residual, strict=True))
+        self.value = tuple([b + self._rate * r for b, r in zip(self.value, residual, strict=True)])
         return self.value

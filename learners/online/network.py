@@ -9,16 +9,18 @@ the weights is 0.597.
 import copy
 import math
 from collections.abc import Collection, Mapping
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
 
 from compressors.form import weights
-from compressors.internals import scale_
-from compressors.norms import any_rows
+from compressors.internals import norm, scale_
+from compressors.norms import any_rows, running
 from compressors.pruning.refresh import dense_slopes, refresh
 from compressors.scale import Scale, put
 from learners.online import tables
+from learners.online.adamw import AdamW
 from learners.online.average import Average, Memory
 from learners.online.batches import Inputs
 from learners.online.settings import BETAS, Online
@@ -37,11 +39,10 @@ class Network:
         self._average = Average(model, memory, self._tables)
         by_rows = {id(table.value) for table in self._tables.values()}
         self._named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self._dense = [p for p in self._named.values() if id(p) not in by_rows]
-        # one group, although it may be empty: a model may consist of tables alone
-        self._optimizer = torch.optim.AdamW(
-            [{"params": self._dense}], lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=True
-        )
+        dense = [p for p in self._named.values() if id(p) not in by_rows]
+        self._optimizer = AdamW(dense, spec.weight_decay)
+        self._norms = bool(running(model))
+        model.train()
         self._norm = 0.0  # of the slopes gathered so far
         self._explored: dict[str, Tensor] = {}  # slopes of the weights that may be refreshed
 
@@ -83,16 +84,26 @@ class Network:
             NotFinite: the loss or its gradient is not finite. The weights are as before; other state may not be.
         """
         share = len(target) / of
-        self.model.train()
-        with any_rows(self.model, share), tables.by_rows(self._tables):
+        with self._training(share):
             output: Tensor = self.model(*inputs)
-            loss = task.losses(output, target).sum() / of
-            loss.backward()  # type: ignore[no-untyped-call]
-        self._norm = float(nn.utils.get_total_norm(self._slopes(), foreach=True))
-        if not math.isfinite(float(loss.detach()) + self._norm):
-            raise NotFinite(f"the loss is {float(loss.detach()) / share:g}, its gradient's norm {self._norm:g}")
+            total = task.losses(output, target).sum()
+            total.backward(torch.full_like(total, 1 / of))  # type: ignore[no-untyped-call]
+        loss, self._norm = float(total.detach()) / len(target), norm(self._slopes())
+        if not math.isfinite(loss + self._norm):
+            raise NotFinite(f"the loss is {loss:g}, its gradient's norm {self._norm:g}")
         self._average.measure(inputs, share)
         return output.detach()
+
+    def _training(self, share: float = 1.0) -> ExitStack:
+        """Let the model train on any number of rows until the block ends, and its tables row by row."""
+        if not self.model.training:
+            self.model.train()
+        undo = ExitStack()
+        if self._norms:
+            undo.enter_context(any_rows(self.model, share))
+        if self._tables:
+            undo.enter_context(tables.by_rows(self._tables))
+        return undo
 
     def step(self, count: int, of: int) -> None:
         """Take the optimizer's step with the slopes of the `count` rows gathered, of a batch `of` so many."""
@@ -101,9 +112,7 @@ class Network:
         if factor != 1:
             scale_(self._slopes(), factor)
         rate, now = self._spec.learning_rate * share**0.5, self.clock + count / self._spec.batch
-        group = self._optimizer.param_groups[0]
-        group["lr"], group["betas"] = rate, tuple(beta**share for beta in BETAS)
-        self._optimizer.step()
+        self._optimizer.step(rate, (BETAS[0] ** share, BETAS[1] ** share))
         for table in self._tables.values():
             if table.value.grad is not None:
                 table.step(table.value.grad, self.clock, now, rate)
@@ -150,9 +159,8 @@ class Network:
             if name in self._tables:
                 self._tables[name].clear(grown)
                 continue
-            moments = self._optimizer.state[weights(self.model)[name].value].items()
-            for started in (averages[name], *(m for kind, m in moments if kind != "step")):
-                started.masked_fill_(grown, 0)
+            averages[name].masked_fill_(grown, 0)
+            self._optimizer.clear(weights(self.model)[name].value, grown)
 
     def settle(self) -> None:
         """Let the average begin again, at the weights as they are."""
@@ -163,8 +171,7 @@ class Network:
         out = {f"model.{name}": tensor for name, tensor in tensors(self.model, but).items()}
         out |= {f"mean.{name}": tensor for name, tensor in self._average.tensors().items()}
         out["clock"] = torch.tensor([self.clock, self._norm], dtype=torch.float64)
-        for i, moments in self._optimizer.state_dict()["state"].items():
-            out |= {f"optimizer.{i}.{kind}": moment for kind, moment in moments.items()}
+        out |= {f"optimizer.{name}": moment for name, moment in self._optimizer.state().items()}
         for name, table in self._tables.items():
             out |= {f"table.{name}.{kind}": tensor for kind, tensor in table.state().items()}
         out |= {f"explored.{name}": slope for name, slope in self._explored.items()}
@@ -183,12 +190,7 @@ class Network:
         restore(self.model, under(state, "model"), but)
         self._average.restore(under(state, "mean"))
         self.clock, self._norm = state["clock"].tolist()
-        saved = self._optimizer.state_dict()
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in under(state, "optimizer").items():
-            index, kind = name.split(".")
-            moments.setdefault(int(index), {})[kind] = value.clone()
-        self._optimizer.load_state_dict({"state": moments, "param_groups": saved["param_groups"]})
+        self._optimizer.load(under(state, "optimizer"))
         for name, table in self._tables.items():
             table.load(under(state, f"table.{name}"))
         self._explored = under(state, "explored")

@@ -6,6 +6,7 @@ from compressors.arguments import named
 from streams.errors import ConfigError
 
 BETAS = 0.9, 0.999  # Adam's own, a batch
+EPS = 1e-8  # Adam's own
 
 
 @named(ConfigError)

@@ -19,9 +19,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from learners.online.settings import BETAS, Online
+from learners.online.settings import BETAS, EPS, Online
 
-EPS = 1e-8  # Adam's own
 ROWS = 4_096  # a table of more rows learns row by row: from here on that is faster
 Layer = nn.Embedding | nn.EmbeddingBag
 

@@ -149,8 +149,9 @@ def refreshing(model: Callable[[], nn.Module] = small.net, recipe: Recipe = RECI
 
 
 def moments(learner: Learner, weight: Tensor) -> dict[str, Tensor]:
-    state: dict[str, Tensor] = learner.shadow._optimizer.state[weight]
-    return {name: state[name] for name in ("exp_avg", "exp_avg_sq")}
+    at = next(i for i, own in enumerate(learner.shadow.model.parameters()) if own is weight)
+    state = learner.shadow.state()
+    return {name: state[f"optimizer.{at}.{name}"] for name in ("exp_avg", "exp_avg_sq")}
 
 
 def test_masks_are_refreshed_when_a_multiple_is_crossed_and_what_grows_starts_as_if_new() -> None:
