@@ -45,7 +45,7 @@ def grow(store: Store, feed: str, oracle: Oracle, count: int, *, again: bool) ->
     return state
 
 
-@settings(REAL, max_examples=200)
+@settings(REAL, max_examples=100)
 @given(moments=moments, slack=steps.slacks, rules=steps.policies)
 def test_the_script_does_what_the_oracle_does(
     embedded_store: Store, moments: list[Moment], slack: int, rules: Rules

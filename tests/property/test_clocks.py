@@ -62,7 +62,7 @@ def lied(good: list[Event], random: Random, lie: int) -> list[Event]:
     return events
 
 
-@settings(REAL, max_examples=120)
+@settings(REAL, max_examples=60)
 @given(pairs=st.integers(1, 400), lie=lies, at_close=st.booleans(), size=st.integers(1, 300), seed=seeds)
 def test_whatever_a_minority_s_clock_says_the_others_are_joined_as_without_it(
     embedded_store: Store, pairs: int, lie: int, at_close: bool, size: int, seed: int

@@ -33,8 +33,15 @@ def prepared(name: str, make: Callable[[], nn.Module], rows: Rows) -> tuple[nn.M
 SAME = pytest.mark.parametrize("name", ["onnxruntime", "onnxruntime-nbits"])
 
 
-@SAME
-@pytest.mark.parametrize(("make", "rows"), [(Mixed, mixed_rows), (encoder, token_rows)], ids=["mixed", "encoder"])
+@pytest.mark.parametrize(
+    ("name", "make", "rows"),
+    [
+        pytest.param("onnxruntime", Mixed, mixed_rows, id="mixed-onnxruntime"),
+        pytest.param("onnxruntime-nbits", Mixed, mixed_rows, id="mixed-onnxruntime-nbits"),
+        pytest.param("onnxruntime", encoder, token_rows, id="encoder-onnxruntime"),
+        pytest.param("onnxruntime-nbits", encoder, token_rows, id="encoder-onnxruntime-nbits", marks=pytest.mark.long),
+    ],
+)
 def test_whole_number_engines_answer_as_the_model_does(name: str, make: Callable[[], nn.Module], rows: Rows) -> None:
     ours, run = prepared(name, make, rows)
     for n in (1, 7, 200):

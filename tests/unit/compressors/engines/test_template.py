@@ -226,7 +226,10 @@ def test_convolutions_run_in_float_as_they_are() -> None:
     assert choice.run(bad).isfinite().all(1).tolist() == [True, True, False, True, True]
 
 
-KINDS = [torch.uint8, torch.int16, torch.int32, torch.bool, torch.float16, torch.float64]
+KINDS = [
+    *(torch.uint8, torch.bool, torch.float16, torch.float64),
+    *(pytest.param(kind, marks=pytest.mark.long) for kind in (torch.int16, torch.int32)),
+]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
