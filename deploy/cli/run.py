@@ -16,7 +16,7 @@ from deploy.console.ending import told
 from deploy.console.picture import Snapshot
 from deploy.console.terminal import screen
 from deploy.console.view import values
-from deploy.run.session import running
+from deploy.run.running import running
 from deploy.run.summary import summarize
 from streams.errors import ShadowstreamError
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from deploy.console.doubts import Warned, lines, vanished
 from deploy.console.view import day
-from deploy.run.join import JoinView
+from deploy.run.view import JoinView
 
 PLAIN_EVERY_S = 5.0
 

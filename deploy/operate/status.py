@@ -9,11 +9,11 @@ from deploy.config import Settings
 from deploy.doubts import Judge
 from deploy.monitor import Monitor, View, look
 from deploy.operate.attach import attach
-from deploy.run import join
+from deploy.run import view
 from streams.errors import ConfigError
 
 
-def status(path: Path, settings: Settings) -> View | join.JoinView:
+def status(path: Path, settings: Settings) -> View | view.JoinView:
     """Look once at a running pipeline, or at a join of a feed of which nothing is learned.
 
     Raises:
@@ -28,5 +28,5 @@ def status(path: Path, settings: Settings) -> View | join.JoinView:
                 f"the store holds nothing of {attached.feed.name}; start it by `shadowstream run {path}`, or, without "
                 f"a model, by `shadowstream join {path}`"
             )
-        shards = join.states(attached.store, judge)
-        return join.look(shards, judge(attached.store, shards), attached.feed.name, 0.0)
+        shards = view.states(attached.store, judge)
+        return view.look(shards, judge(attached.store, shards), attached.feed.name, 0.0)

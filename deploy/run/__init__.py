@@ -1,7 +1,9 @@
 """One run.
 
-session.py     a pipeline: services, first version, actors, replay, end
+running.py     a pipeline's run begins: services, first version, actors
+session.py     and goes on: looks, replay, figures
 join.py        a feed joined without a model: services, workers, end
+view.py        one look at a join
 claim.py       one run of a feed at a time
 partitions.py  topics and shards: created, and grown while it runs
 watch.py       how the broker's topics are, asked by a thread

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from msgspec import Struct
-
 from deploy import contradictions
 from deploy.config import Settings
-from deploy.doubts import Judge, Judged, newest_ms
+from deploy.doubts import Judge
 from deploy.embedded.services import Services, provided
 from deploy.feed import Feed, load
 from deploy.processes.crew import Crew
@@ -22,18 +20,14 @@ from deploy.processes.worker import JOINER, WRITER, Work, outputs
 from deploy.run.claim import Claim, claimed
 from deploy.run.left import Left, left
 from deploy.run.partitions import Partitions, Say, begin
+from deploy.run.view import JoinView, look, states
 from streams.errors import ConfigError, PositionError, StoreRefused, Unreachable
-from streams.join.dates import Doubt
 from streams.join.step import ShardState
 from streams.join.store import Store
 from streams.outputs.samples import closed
 from streams.outputs.writer import rewind
 
 LOOK_EVERY_S = 0.25
-COUNTED = (
-    "predictions", "outcomes", "joined", "negative", "corrected", "unlabelled", "waiting", "early", "late",
-    "outcome_closed", "orphan", "prediction_too_late", "outcome_too_late", "too_late_silent",
-)  # fmt: skip
 WAIT_S = 1.0  # between two tries to reach a store that does not answer
 
 
@@ -129,49 +123,6 @@ def _works(path: Path, settings: Settings, partitions: Partitions, fetch_wait_ms
     ]
 
 
-class JoinView(Struct, frozen=True, kw_only=True):
-    """One look at a join, summed over its shards; the last one is its summary.
-
-    `events` were read, of which `rejected` went to the dead letters; `waiting` predictions have an open window;
-    `samples` were emitted, of which `unread` are not written yet (or not read, where they stay in the stream). `at_ms`
-    is the newest event's time, and the watermark lags it by `lag_ms`. The join has run for `seconds`. The counters'
-    meanings are in `deploy/registry/kinds.py`; `warnings` and `advice` say what is wrong, and what to change. `held`
-    has a line for each partition that an open transaction holds.
-    """
-
-    feed: str
-    at_ms: int
-    lag_ms: int
-    events: int
-    rejected: int
-    predictions: int
-    outcomes: int
-    joined: int
-    negative: int
-    corrected: int
-    unlabelled: int
-    waiting: int
-    early: int
-    late: int
-    outcome_closed: int
-    orphan: int
-    prediction_too_late: int
-    outcome_too_late: int
-    too_late_silent: int
-    ahead: int
-    samples: int
-    unread: int
-    seconds: float
-    held: list[str] = []
-    warnings: list[Doubt] = []
-    advice: list[str] = []
-
-    @property
-    def counters(self) -> dict[str, int]:
-        """Its counters by name."""
-        return {name: getattr(self, name) for name in (*COUNTED, "rejected", "ahead")}
-
-
 @dataclass(kw_only=True)
 class Join:
     """A join that has begun; `joining` makes it. `crew` are its processes, `last` is the last look."""
@@ -249,29 +200,3 @@ class Join:
         seconds = time.monotonic() - self._began_s
         self.last = look(shards, self._judge(self._store, shards), self.feed, seconds, held)
         return self.last
-
-
-def states(store: Store, judge: Judge) -> list[ShardState]:
-    """Read all shards."""
-    return [store.shard(judge.feed, shard) for shard in range(judge.policy.shards)]
-
-
-def look(shards: Sequence[ShardState], judged: Judged, feed: str, seconds: float, held: Sequence[str] = ()) -> JoinView:
-    """Return the sums over the shards."""
-    positions = [at for shard in shards for at in shard.partitions.values()]
-    at_ms, watermark_ms = newest_ms(shards), min(shard.watermark_ms for shard in shards)
-    return JoinView(
-        held=list(held),
-        feed=feed,
-        at_ms=at_ms,
-        lag_ms=max(0, at_ms - watermark_ms) if watermark_ms > 0 else 0,
-        events=sum(at.records for at in positions),
-        rejected=sum(at.rejected for at in positions),
-        samples=sum(shard.seq for shard in shards),
-        unread=sum(shard.unread for shard in shards),
-        ahead=sum(at.ahead for at in positions),
-        seconds=round(seconds, 3),
-        warnings=judged.warnings,
-        advice=judged.advice,
-        **{name: sum(shard.counters[name] for shard in shards) for name in COUNTED},
-    )

@@ -27,7 +27,7 @@ from deploy.learning.candidates import make_learner
 from deploy.pipeline import Labelled, Pipeline
 from deploy.registry.kinds import CHAMPIONS, COMMITS
 from deploy.registry.registry import Registry
-from deploy.run.session import first_version
+from deploy.run.running import first_version
 from learners.commits import state as states
 from learners.online.learner import Learner
 from learners.tasks.binary import Binary

@@ -10,7 +10,8 @@ import pytest
 from kafka import KafkaAdminClient
 
 from deploy import config
-from deploy.run.session import Session, running
+from deploy.run.running import running
+from deploy.run.session import Session
 from streams.join.policy import JoinPolicy
 from streams.kafka import Sink, Tp, ensure_topics
 from tests.conftest import Running

@@ -19,7 +19,7 @@ from deploy import config
 from deploy.embedded.servers import start_broker, start_store
 from deploy.registry import learned as audit
 from deploy.registry.commits import backwards
-from deploy.run.session import running
+from deploy.run.running import running
 from streams.join.policy import JoinPolicy
 from tests.faults.memory import FLAT_MB, Memory
 from tests.faults.steady import Steady, has_outcome, label_of

@@ -14,7 +14,7 @@ from deploy.config import Settings
 from deploy.embedded.services import ADDRESSES, Addresses, provided
 from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.registry import Registry
-from deploy.run.session import FIRST_VERSION
+from deploy.run.running import FIRST_VERSION
 from streams.redis import Address
 
 ROOT = Path(__file__).parents[2]

@@ -19,7 +19,7 @@ from deploy.operate import actions as operate
 from deploy.operate import dead as letters
 from deploy.operate.status import status
 from deploy.registry.registry import Registry
-from deploy.run.join import JoinView
+from deploy.run.view import JoinView
 from streams.errors import ConfigError, LogReplaced, LostRange
 from streams.join.batch import LAST_TIME_MS, decode, fill
 from streams.join.joiner import Joiner

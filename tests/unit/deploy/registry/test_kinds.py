@@ -22,8 +22,8 @@ from deploy.registry.kinds import (
 )
 from deploy.registry.learned import Learned
 from deploy.registry.learned import equations as equations_of_all
-from deploy.run.join import JoinView
 from deploy.run.summary import Summary
+from deploy.run.view import JoinView
 from streams.audit import equations
 from streams.join import step
 from tests.unit.deploy.console.views import shard

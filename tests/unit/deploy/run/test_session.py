@@ -5,7 +5,7 @@ from pathlib import Path
 
 from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.registry import Registry
-from deploy.run.session import first_version
+from deploy.run.running import first_version
 from tests import small
 
 

@@ -1,0 +1,135 @@
+"""How a run of a pipeline begins: services, topics, shards, the first version, actors.
+
+Owns the order in which these are started and ended. Does not know what the run does, nor what is shown.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from compressors.artifact import format as artifact
+from compressors.weight_reads import is_read_past
+from deploy import contradictions
+from deploy.config import Settings, set_ray_aside
+from deploy.doubts import Judge
+from deploy.embedded.services import provided
+from deploy.feed import Feed
+from deploy.learning.bootstrap import bootstrap
+from deploy.learning.rehearsal import rehearse
+from deploy.loading import users_code
+from deploy.monitor import Monitor
+from deploy.pipeline import Pipeline, load
+from deploy.processes.failures import brief
+from deploy.processes.roles import Plan
+from deploy.registry.kinds import CHAMPIONS
+from deploy.registry.registry import Registry
+from deploy.run.claim import claimed
+from deploy.run.partitions import Partitions, Say, begin
+from deploy.run.restore import restore
+from deploy.run.session import Session
+from streams.errors import ConfigError
+from streams.join.store import Store
+from streams.outputs.samples import number
+
+if TYPE_CHECKING:
+    from deploy.processes.actors import System
+
+FIRST_VERSION = str(CHAMPIONS.path(Path(), 0))  # in a feed's folder: without it nothing was ever served
+
+
+@contextmanager
+def running(
+    path: Path, settings: Settings, say: Say, *, fresh: bool, replay: bool = False, take_over: bool = False
+) -> Iterator[Session]:
+    """Start everything that a pipeline needs; leaving the `with` ends what was started here.
+
+    `fresh` first deletes all that the registry's folder holds of the pipeline; `replay` says that `play` will follow.
+    `take_over` takes the pipeline from another run.
+
+    Raises:
+        InUse: another run has the pipeline.
+        ConfigError: the pipeline or its settings cannot work.
+        Unreachable: a service does not answer.
+        StoreRefused: the store holds another feed of this name, or must not be used.
+    """
+    began_s, pipeline = time.monotonic(), load(path)
+    if replay and pipeline.feed is None:
+        raise ConfigError(f"pipeline {pipeline.name!r} has no recorded feed to replay; set Pipeline(feed=...)")
+    contradictions.check(settings, pipeline.name, learns=True, every_days=pipeline.promotion.every_days)
+    rehearse(pipeline)
+    torch.set_num_threads(1)  # the networks are small, and the actors take the cores
+    folder = Path(settings.registry.path).resolve() / pipeline.name
+    say("starting broker, store and actors")
+    with (
+        claimed(pipeline.name, folder, settings, say, take_over=take_over) as claim,
+        provided(settings, folder, say, fresh=fresh, mark=FIRST_VERSION) as services,
+        claim.held(services.settings, say),
+        closing(Store(services.settings.redis)) as store,
+    ):
+        settings, registry = services.settings, Registry(folder)
+        plan = Plan(pipeline=path.resolve(), settings=settings, registry=folder, fetch_wait_ms=services.fetch_wait_ms)
+        made = _partitions(pipeline.as_feed(), settings, store, registry, say)
+        with made as partitions, _started(plan) as system:
+            with users_code("the first version"):
+                first_version(pipeline, registry, say, engines=settings.serve.engines)
+            services.holds = True
+            system.run()
+            yield Session(
+                pipeline=pipeline,
+                settings=settings,
+                registry=registry,
+                monitor=Monitor(_judge(pipeline, settings), store, registry),
+                _claim=claim,
+                _services=services,
+                _store=store,
+                _partitions=partitions,
+                _system=system,
+                _began_s=began_s,
+            )
+
+
+def _started(plan: Plan) -> "AbstractContextManager[System]":
+    """Start the actors. Ray is imported only now: one of a cluster's variables could end the process as it is."""
+    if plan.settings.ray.address is None:
+        set_ray_aside()
+    try:
+        actors = import_module("deploy.processes.actors")
+    except (ImportError, ValueError) as wrong:
+        raise ConfigError(f"Ray cannot be imported: {brief(wrong)}; check the variables RAY_...") from wrong
+    system: AbstractContextManager[System] = actors.started(plan, plan.settings.ray.address)
+    return system
+
+
+def first_version(pipeline: Pipeline, registry: Registry, say: Say, *, engines: bool = False) -> None:
+    """Make the first version where there is no version yet, and say so; say which one serves otherwise."""
+    if (champion := registry.last(CHAMPIONS)) >= 0:
+        say(f"v{champion} serves, as before")
+        return
+    say("training the first version on history" if pipeline.history else "making the first version")
+    bootstrap(pipeline, registry, engines=engines)
+    first = registry.record(CHAMPIONS, 0)
+    for name, why in artifact.describe(registry.get(first.artifact)).left.items() if first else ():
+        if is_read_past(why):
+            say(f"{name} stays in float: {why}")
+
+
+def _judge(pipeline: Pipeline, settings: Settings) -> Judge:
+    readers = pipeline.as_feed().readers(settings.topics.named(pipeline.name))
+    return Judge(pipeline.name, readers, settings.join)
+
+
+def _partitions(feed: Feed, settings: Settings, store: Store, registry: Registry, say: Say) -> Partitions:
+    """Create topics and shards; a shard that the store has lost goes on after what was learned of it."""
+    topics, join = settings.topics.named(feed.name), settings.join
+    restored = restore(store, registry, feed.name, join)
+    for shard, position in restored.items():
+        say(
+            f"the store has lost shard {shard}: rebuilt from {number(position):,} committed samples, "
+            "and the log is joined again from its start"
+        )
+    return begin(feed, settings, store, say, {topics.requests: topics.partitions}, restored)
