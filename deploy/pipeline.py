@@ -28,6 +28,7 @@ from streams.events import (
     Record,
     Request,
     as_outcome,
+    checked,
     json_outcome,
     json_request,
     labelled,
@@ -174,8 +175,8 @@ class Pipeline:
             return labelled(outcome)
 
         asked = time_of(self.request)
-        prediction = timed(partial(read_prediction), None if asked and asked.own else asked)
-        return feeds.Feed(name=self.name, prediction=prediction, outcome=timed(read, time_of(self.outcome)))
+        prediction = timed(checked(partial(read_prediction)), None if asked and asked.own else asked)
+        return feeds.Feed(name=self.name, prediction=prediction, outcome=timed(checked(read), time_of(self.outcome)))
 
 
 def load(path: Path) -> Pipeline:

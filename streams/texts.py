@@ -19,7 +19,7 @@ from streams.errors import MalformedEvent
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SHOWN = 60  # at most so many characters of a refused value go into the reason
 FORMS = "json_schema, avro(registry=...) or protobuf(registry=...)"
-OPENS = frozenset('"{[')
+OPENS = frozenset(b'"{[')
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 FRAME_BYTES, GUID_BYTES = 5, 17
 KEY_HEADER, VALUE_HEADER = "__key_schema_id", "__value_schema_id"  # headers that hold a schema's id, instead of a frame
@@ -47,7 +47,7 @@ def text_of(value: bytes, where: str) -> str:
         text = value.decode()
     except UnicodeDecodeError:
         raise MalformedEvent(_why(value, where, "UTF-8")) from None
-    if text[:1] in OPENS:
+    if value and value[0] in OPENS:
         text = _unquoted(text, where)
     if not text.isprintable() and CONTROL.search(text):  # the first is much faster, but stricter
         raise MalformedEvent(_why(value, where, "text"))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from streams.errors import ConfigError, MalformedEvent, Skipped
-from streams.events import CHECKED, OWN_TIME, Event, Reader, Record, TimeSource, timed
+from streams.events import OWN_TIME, Event, Reader, Record, TimeSource, checked, new_event, timed
 from streams.formats.content import Fields, Format, json
 from streams.formats.parts import KEY, TIMESTAMP, Pick, RecordPart, field_of, header, key, pick_part
 from streams.formats.values import TIMES, Unit, id_of, label_of, number_in, times
@@ -76,13 +76,12 @@ def fields(
             if not in_ms or type(t_ms) is not int:
                 t_ms = time(t_ms, t_name)
             if pick_label is None:
-                return Event(found, t_ms, text(value, content))
-            return Event(found, t_ms, label_of(pick_label(record, content), label_name))
+                return new_event((found, t_ms, text(value, content)))
+            return new_event((found, t_ms, label_of(pick_label(record, content), label_name)))
         except MalformedEvent as wrong:
             raise MalformedEvent(f"{wrong}{_why(content)}") from None
 
-    setattr(read, CHECKED, True)
-    return timed(read, OWN_TIME if t == TIMESTAMP else TimeSource(t_name, t_unit))
+    return timed(checked(read), OWN_TIME if t == TIMESTAMP else TimeSource(t_name, t_unit))
 
 
 def _check(id: Where, t: Where, label: str | None, t_unit: str | None, format: Format, tombstones: str) -> None:

@@ -135,8 +135,10 @@ def pick_part(part: RecordPart, values: Format) -> Pick:
 
 
 def _key_text(record: Record, _: Fields) -> str | None:
-    key = record.key
-    return None if key is None else key_text(key, record.headers)
+    key, headers = record.key, record.headers
+    if key is None:
+        return None
+    return key_text(key, headers) if headers else text_of(key, "key")
 
 
 def _text_or_framed(framed: Callable[[bytes, Headers], Any], record: Record, _: Fields) -> Any:

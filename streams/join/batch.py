@@ -5,7 +5,7 @@ an event.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from streams.dead import Letter, reason_of
 from streams.errors import ConfigError, MalformedEvent, Skipped, Unreachable
 from streams.events import CHECKED, Event, Reader, Record, why_no_time
 from streams.join.dates import as_another_unit
-from streams.join.fits import ID_BYTES, ID_COST, Takes, check_content, check_summable, id_fault, whole
+from streams.join.fits import ID_BYTES, ID_COST, Takes, check_content, check_label, check_summable, id_fault, whole
 from streams.join.step import Move, Rules, Step, outcome_entry, prediction_entry, recent
 from streams.kafka import Polled, crc
 from streams.kafka.records import tp_name
@@ -88,9 +88,13 @@ def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_m
     read = readers.outcome if outcomes else readers.prediction
     letters = [Letter(tp, *rejected, None) for rejected in polled.rejected]
     batch = Batch(polled, outcomes, letters)
+    add_offset, add_id, add_time = batch.offsets.append, batch.ids.append, batch.times.append
+    add_item, add_body = batch.items.append, batch.bodies.append
     make, span = (outcome_entry, rules.window_ms + rules.keep_ms) if outcomes else (prediction_entry, rules.window_ms)
-    latest_ms, takes, summed = min(latest_ms, LAST_TIME_MS), readers.takes, outcomes and rules.reduce == "sum"
-    unchecked, roomy = not getattr(read, CHECKED, False), takes.content_bytes - ID_COST * ID_BYTES
+    latest_ms, takes = min(latest_ms, LAST_TIME_MS), readers.takes
+    numbers = outcomes and bool(takes.numbers)
+    fits = takes.label_bytes if outcomes else takes.content_bytes - ID_COST * ID_BYTES
+    check = _check(outcomes, numbers or getattr(read, CHECKED, False), rules)
     for record in polled.records:
         try:
             key, t_ms, body = read(record)
@@ -101,15 +105,10 @@ def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_m
                 if t_ms > latest_ms:
                     batch.ahead.append(Ahead(record.offset, t_ms))
                 raise MalformedEvent(_why_refused(record, len(bytes_), t_ms, latest_ms))
-            if outcomes:
-                if summed:
-                    check_summable(body)
-                takes.label(body)
-            else:
-                if len(body) > roomy:
-                    takes.content(key, body)
-                if unchecked:
-                    check_content(body)
+            if numbers or len(body) > fits:
+                takes.label(body) if outcomes else takes.content(key, body)
+            if check:
+                check(body)
             content = body.decode()
             item, text = make(key, t_ms, content, span)
         except (Unreachable, ConfigError):
@@ -119,13 +118,20 @@ def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_m
         except Exception as wrong:  # noqa: BLE001 a user's reader may raise anything; the record is dead-lettered
             letters.append(Letter(tp, record.offset, record.offset + 1, reason_of(wrong), record))
             continue
-        batch.offsets.append(record.offset)
-        batch.shards.append(crc32(bytes_) % shards)
-        batch.ids.append(key)
-        batch.times.append(t_ms)
-        batch.items.append(item)
-        batch.bodies.append(text)
+        add_offset(record.offset)
+        add_id(key)
+        add_time(t_ms)
+        add_item(item)
+        add_body(text)
+    batch.shards = [crc32(key.encode()) % shards for key in batch.ids] if shards > 1 else [0] * len(batch.ids)
     return batch
+
+
+def _check(outcomes: bool, known: bool, rules: Rules) -> Callable[[bytes], None] | None:
+    """Return what must be looked at in each body; None where it is known to be one JSON value, and that is enough."""
+    if outcomes and rules.reduce == "sum":
+        return check_summable
+    return None if known else check_label if outcomes else check_content
 
 
 def _why_refused(record: Record, length: int, t_ms: int, latest_ms: int) -> str:

@@ -3,6 +3,7 @@
 Owns the kinds of wrong times and their words. Does not know how a time is read, nor who shows a doubt.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -64,11 +65,11 @@ def as_another_unit(t_ms: int, now_ms: int) -> str:
 
 def add(kept: str, times: Iterable[int], now_ms: int, latest_ms: int) -> str:
     """Return what a shard keeps of a partition's first events, with some more."""
-    tallies = read(kept)
-    for t_ms in times:
-        kind = kind_of(t_ms, now_ms, latest_ms)
-        count, example = tallies.get(kind, (0, t_ms))
-        tallies[kind] = Tally(count + 1, example)
+    tallies, found = read(kept), [(kind_of(t_ms, now_ms, latest_ms), t_ms) for t_ms in times]
+    examples = dict(reversed(found))
+    for kind, events in Counter(kind for kind, _ in found).items():
+        before = tallies.get(kind, Tally(0, examples[kind]))
+        tallies[kind] = before._replace(events=before.events + events)
     return msgspec.json.encode(tallies).decode() if tallies else kept
 
 

@@ -24,6 +24,7 @@ LABEL_BYTES, NUMBER_BYTES = 1 << 16, 1_000  # of a sample's label, if a quarter 
 MOST_SUMMED = 1e300
 MOST_EXACT = 1 << 53  # whole numbers beyond are not all doubles
 SHOWN = 80
+FLAT_BYTES = 2 * MOST_NESTED  # of JSON that cannot be nested too deeply: a level has two brackets
 STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 _number: Callable[[bytes], float] = msgspec.json.Decoder(float).decode
@@ -64,21 +65,23 @@ class Takes(Struct, frozen=True, kw_only=True):
             )
 
     def label(self, body: bytes) -> None:
-        """Check an outcome's label.
+        """Check an outcome's label, which is one JSON value; where numbers are wanted, any bytes.
 
         Raises:
-            MalformedEvent: it is too large, not one JSON value, or not a number where numbers are wanted.
+            MalformedEvent: it is too large, or not a number where numbers are wanted.
         """
         if len(body) > self.label_bytes:
             raise MalformedEvent(f"a label of {len(body):,} bytes: at most {self.label_bytes:,} fit into a sample")
         if not self.numbers:
-            return _check_json(body, "the label")
-        value = _as_number(body, f"{self.numbers} needs labels that are numbers")
+            return
+        try:
+            value = _number(body)
+        except (msgspec.DecodeError, RecursionError):
+            raise _unfit(body, self.numbers, "numbers") from None
         if abs(value) >= MOST_EXACT and body.strip().lstrip(b"-").isdigit() and int(body) != value:
             raise MalformedEvent(
                 f"{self.numbers} needs labels that a double holds exactly, not the whole number {_shown(body)}"
             )
-        return None
 
 
 def id_cost(key: str) -> int:
@@ -109,9 +112,12 @@ def check_summable(body: bytes) -> None:
     Raises:
         MalformedEvent: it is not a number, or too large.
     """
-    need = f"join.reduce = 'sum' needs labels that are numbers up to {MOST_SUMMED:g}"
-    if abs(_as_number(body, need)) > MOST_SUMMED:
-        raise MalformedEvent(f"{need}, not {_shown(body)}")
+    try:
+        summable = abs(_number(body)) <= MOST_SUMMED
+    except (msgspec.DecodeError, RecursionError):
+        summable = False
+    if not summable:
+        raise _unfit(body, "join.reduce = 'sum'", f"numbers up to {MOST_SUMMED:g}")
 
 
 def check_content(body: bytes) -> None:
@@ -124,15 +130,22 @@ def check_content(body: bytes) -> None:
         _skip(body)
     except (msgspec.DecodeError, RecursionError) as wrong:
         raise MalformedEvent(f"the prediction is not one JSON value: {wrong}") from None
-    _check_depth(body, "the prediction")
+    if len(body) > FLAT_BYTES:
+        _check_depth(body, "the prediction")
 
 
-def _check_json(body: bytes, what: str) -> None:
+def check_label(body: bytes) -> None:
+    """Check that an outcome's label is one JSON value that any parser reads.
+
+    Raises:
+        MalformedEvent: it is not.
+    """
     try:
         _value(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
-        raise MalformedEvent(f"{what} is not one JSON value: {wrong}; found {_shown(body)}") from None
-    _check_depth(body, what)
+        raise MalformedEvent(f"the label is not one JSON value: {wrong}; found {_shown(body)}") from None
+    if len(body) > FLAT_BYTES:
+        _check_depth(body, "the label")
 
 
 def _check_depth(body: bytes, what: str) -> None:
@@ -145,11 +158,8 @@ def _check_depth(body: bytes, what: str) -> None:
             raise MalformedEvent(f"{what} is {TOO_DEEP}")
 
 
-def _as_number(body: bytes, need: str) -> float:
-    try:
-        return _number(body)
-    except (msgspec.DecodeError, RecursionError):
-        raise MalformedEvent(f"{need}, not {_shown(body)}") from None
+def _unfit(body: bytes, setting: str, wanted: str) -> MalformedEvent:
+    return MalformedEvent(f"{setting} needs labels that are {wanted}, not {_shown(body)}")
 
 
 def _shown(value: bytes | str) -> str:
