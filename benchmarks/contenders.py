@@ -67,18 +67,27 @@ ROWS = (
 
 
 class Result(NamedTuple):
-    """What a run measured: the times of the first event and the last sample, how many events, and when each id came."""
+    """What a run measured: the times of the first event and the last sample, how many events, and when each id came.
+
+    `worked_s` is the processor time of the row's processes, without store and broker.
+    """
 
     began_s: float
     ended_s: float
     events: int
     rejected: int
+    worked_s: float
     seen: dict[str, float]
 
     @property
     def events_a_second(self) -> float:
         """The events of both topics, divided by the time that they took."""
         return self.events / (self.ended_s - self.began_s)
+
+    @property
+    def us_an_event(self) -> float:
+        """The processor time that an event takes, which says more than the clock on a machine that others use."""
+        return self.worked_s / self.events * 1e6
 
 
 class Failed(Exception):
@@ -207,6 +216,7 @@ class Crew:
             max(t["ended_s"] for t in results),
             sum(t["events"] for t in results),
             sum(t["rejected"] for t in results),
+            sum(t["worked_s"] for t in results),
             dict(results[0]["seen"]),
         )
 

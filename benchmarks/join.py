@@ -92,8 +92,8 @@ def _bench(arguments: argparse.Namespace, broker: Service) -> speed.Bench:
 
 def _show_speed(result: dict[str, Any]) -> None:
     for size, rows in result["sizes_bytes"].items():
-        heads = ["", "events/s", "x raw poll()", "x one joiner", "x Quix", "p50 ms", "p99 ms"]
-        keys = ("events_a_second", "times_raw", "times_one", "times_quix", "p50_ms", "p99_ms")
+        heads = ["", "events/s", "cpu us", "x raw poll()", "x one joiner", "x Quix", "p50 ms", "p99 ms"]
+        keys = ("events_a_second", "us_an_event", "times_raw", "times_one", "times_quix", "p50_ms", "p99_ms")
         _show(f"{size} bytes a prediction", heads, [[title, *(row[k] for k in keys)] for title, row in rows.items()])
     for title, why in result["skipped"].items():
         print(f"not measured: {title}: {why}")

@@ -50,20 +50,21 @@ def run(bench: Bench) -> dict[str, Any]:
 
 
 def _size(bench: Bench, rows: list[Row], size_bytes: int, skipped: dict[str, str]) -> dict[str, Any]:
-    rates: dict[str, list[float]] = {row.name: [] for row in rows}
+    runs: dict[str, list[Result]] = {row.name: [] for row in rows}
     delays: dict[str, list[float]] = {row.name: [] for row in rows}
     task = _topics(bench, bench.pairs)
     items = events.pairs(bench.pairs, size_bytes, int(time.time() * 1_000) - bench.pairs)
     events.fill(bench.broker.address, (task["predictions"], task["outcomes"]), bench.partitions, items)
+    _say(f"{size_bytes} bytes: {bench.pairs:,} pairs are published")
     for _ in range(bench.rounds):
         for row in rows:
             try:
-                rates[row.name].append(_throughput(_arena(bench, task), row))
+                runs[row.name].append(one := _throughput(_arena(bench, task), row))
+                _say(f"{size_bytes} bytes, {row.name}: {one.events_a_second:,.0f} events/s, {one.us_an_event:.2f} us")
                 delays[row.name] += _latencies(bench, row, size_bytes)
             except Failed as wrong:
                 skipped[f"{row.name}, {size_bytes} bytes"] = str(wrong)
-            _say(f"{size_bytes} bytes, {row.name}: {[round(rate) for rate in rates[row.name]]} events/s")
-    return {row.name: _summary(row, rates, delays[row.name]) for row in rows if rates[row.name]}
+    return {row.name: _summary(row, runs, delays[row.name]) for row in rows if runs[row.name]}
 
 
 def _say(text: str) -> None:
@@ -81,10 +82,10 @@ def _arena(bench: Bench, task: dict[str, Any]) -> Arena:
     return Arena(task, bench.broker, bench.redis_cmd, bench.peers_python)
 
 
-def _throughput(arena: Arena, row: Row) -> float:
+def _throughput(arena: Arena, row: Row) -> Result:
     with arena.running(row, watch=False) as crew:
         crew.go()
-        return crew.result().events_a_second
+        return crew.result()
 
 
 def _latencies(bench: Bench, row: Row, size_bytes: int) -> list[float]:
@@ -104,7 +105,8 @@ def _delays_ms(result: Result, sent: dict[str, float]) -> Iterable[float]:
     return ((result.seen[name] - at) * 1_000 for name, at in sent.items() if at >= warm)
 
 
-def _summary(row: Row, rates: dict[str, list[float]], delays_ms: list[float]) -> dict[str, Any]:
+def _summary(row: Row, runs: dict[str, list[Result]], delays_ms: list[float]) -> dict[str, Any]:
+    rates = {name: [run.events_a_second for run in of] for name, of in runs.items()}
     own = rates[row.name]
     cuts = statistics.quantiles(delays_ms, n=100) if len(delays_ms) > 1 else [float("nan")] * 99
 
@@ -115,6 +117,7 @@ def _summary(row: Row, rates: dict[str, list[float]], delays_ms: list[float]) ->
     return {
         "events_a_second": statistics.median(own),
         "all_events_a_second": own,
+        "us_an_event": statistics.median(run.us_an_event for run in runs[row.name]),
         "times_raw": times(RAW._replace(cores=row.cores)),
         "times_one": times(ONE),
         "times_quix": times(QUIX),

@@ -20,7 +20,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.task: dict[str, Any] = json.loads(sys.argv[1])
-        self.began_s = 0.0
+        self.began_s = self._worked_s = 0.0
         self._joined = 0
         self._seen: list[tuple[str, float]] = []
 
@@ -30,8 +30,9 @@ class Tally:
         sys.stdin.readline()
 
     def begin(self) -> None:
-        """Note the time of the first event; later calls do nothing."""
-        self.began_s = self.began_s or time.time()
+        """Note the times of the first event, by the clock and of the processor; later calls do nothing."""
+        if not self.began_s:
+            self.began_s, self._worked_s = time.time(), time.process_time()
 
     def joined(self, id_: str) -> None:
         """Count a sample; the last one ends the process."""
@@ -44,7 +45,7 @@ class Tally:
     def end(self, events: int, rejected: int = 0) -> NoReturn:
         """Write the result and end the process, whatever threads there are."""
         result = {"began_s": self.began_s, "ended_s": time.time(), "events": events, "rejected": rejected}
-        result |= {"seen": self._seen}
+        result |= {"seen": self._seen, "worked_s": time.process_time() - self._worked_s}
         path = Path(self.task["folder"], f"{os.getpid()}.part")
         path.write_text(json.dumps(result))
         path.rename(path.with_suffix(".json"))

@@ -12,7 +12,7 @@ from deploy import feed as feeds
 from deploy.feed import Feed
 from learners.online.settings import Online
 from streams.errors import ConfigError, MalformedEvent
-from streams.events import Event, Prediction, Record, encode, json_outcome, labelled, read_prediction
+from streams.events import CHECKED, Event, Prediction, Record, encode, json_outcome, labelled, read_prediction
 from tests import small
 
 GOOD = """
@@ -76,3 +76,8 @@ def test_a_pipeline_is_a_feed_of_predictions_and_labels_that_suit_its_task(tmp_p
     assert feed.outcome(outcome) == labelled(json_outcome(outcome))
     with pytest.raises(MalformedEvent):
         feed.outcome(record(b'{"label":7}'))
+
+
+def test_the_join_does_not_parse_again_what_a_pipelines_readers_have_parsed() -> None:
+    feed = small.pipeline.as_feed()
+    assert all(getattr(reader, CHECKED) for reader in (feed.prediction, feed.outcome))
