@@ -89,6 +89,7 @@ def train(
         lesson = _lesson(student, data, losses, step, teacher)
         optimizer = torch.optim.AdamW([*student.parameters(), *lesson.extra], lr=step.learning_rate, fused=True)
         rates = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate, step.schedule, len(batches)))
+        sparse = [m.weight for m in student.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag) and m.sparse]
         rising = [(ramp, _stages(student, ramp, len(batches))) for ramp in ramps]
         student.train()
         for done, rows in enumerate(batches):
@@ -97,7 +98,7 @@ def train(
                     prune_amount(student, stages[done], ramp.scope, ramp.layers)
             with any_rows(student):
                 loss = lesson.losses(rows).mean()
-            _descend(optimizer, loss, f"{STEP_NAMES[type(step)]} diverged at step {done}")
+            _descend(optimizer, loss, sparse, f"{STEP_NAMES[type(step)]} diverged at step {done}")
             rates.step()
             if progress:
                 progress(done + 1, len(batches))
@@ -122,11 +123,13 @@ def _lesson(student: nn.Module, data: Data, losses: Losses, step: Retrain, teach
     return Teaching(student, teacher, data, losses, step)
 
 
-def _descend(optimizer: torch.optim.Optimizer, loss: Tensor, otherwise: str) -> None:
+def _descend(optimizer: torch.optim.Optimizer, loss: Tensor, sparse: Sequence[nn.Parameter], otherwise: str) -> None:
     if not bool(torch.isfinite(loss)):
         raise ValueError(f"{otherwise}: its loss is {float(loss.detach())}")
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
+    for table in sparse:  # AdamW takes no sparse gradient
+        table.grad = None if table.grad is None else table.grad.to_dense()
     optimizer.step()
 
 

@@ -13,6 +13,8 @@ from torch import nn
 from compressors.agreement import answer
 from compressors.answers import checked
 from compressors.arguments import shown
+from compressors.checks import check_learning, check_model
+from compressors.wrappers import unwrapped
 from deploy.learning.candidates import label_of
 from deploy.loading import users_code
 from deploy.pipeline import Pipeline
@@ -34,6 +36,10 @@ def _rehearse(pipeline: Pipeline) -> None:
         model: Any = pipeline.model()
     if not isinstance(model, nn.Module):
         raise ConfigError(f"Pipeline.model must return a torch.nn.Module, got {shown(model)}")
+    with users_code("Pipeline.model"):
+        model = unwrapped(model)
+        check_model(model)
+        check_learning(model)
     if pipeline.feed is not None:
         _iterable("feed", "events", pipeline.feed)
     if pipeline.history is None:

@@ -24,6 +24,7 @@ from compressors.errors import ArtifactError, Unsuited
 from compressors.recipe import Recipe
 from deploy.learning.candidates import compress as candidate
 from deploy.learning.candidates import make_learner
+from deploy.learning.rehearsal import rehearse
 from deploy.pipeline import Labelled, Pipeline
 from deploy.registry.kinds import CHAMPIONS, COMMITS
 from deploy.registry.registry import Registry
@@ -32,7 +33,7 @@ from learners.commits import state as states
 from learners.online.learner import Learner
 from learners.tasks.binary import Binary
 from learners.tasks.regression import Regression
-from streams.errors import MalformedEvent
+from streams.errors import ConfigError, MalformedEvent
 from tests import small
 from tests.cases import case
 from tests.cases.nets import Net, made, mlp, rows
@@ -97,6 +98,40 @@ def test_the_only_weight_read_past_its_layer_is_refused_by_name_before_any_train
 
     with pytest.raises(ValueError, match=r"compresses no layer of the model \(h: its weight is read outside"):
         first_version(replace(small.pipeline, model=Only), Registry(tmp_path), lambda _: None)
+
+
+class Bags(nn.Module):
+    """Sparse gradients, and offsets of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.e, self.h = nn.EmbeddingBag(64, 8, sparse=True), nn.Linear(8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        at = (x * 4).long().clamp(0, 63)
+        out: Tensor = self.h(self.e(at.reshape(-1), torch.arange(len(x)) * x.shape[1]))
+        return out
+
+
+@case("models/12")
+def test_a_pipeline_with_sparse_gradients_is_trained_and_distilled(tmp_path: Path) -> None:
+    pipeline, registry = replace(small.pipeline, model=Bags), Registry(tmp_path)
+    rehearse(pipeline)
+    first_version(pipeline, registry, lambda _: None)
+    assert registry.record(CHAMPIONS, 0) is not None
+
+
+@case("models/14")
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_a_pipelines_model_is_looked_at_before_any_service_starts() -> None:
+    models: dict[str, Callable[[], nn.Module]] = {
+        r"compression computes in float32.*pass model\.float\(\)": lambda: small.net().bfloat16(),
+        r"is compiled by torch\.jit": lambda: torch.jit.script(small.net()),
+        r"0\.weight is no parameter": lambda: nn.Sequential(nn.utils.spectral_norm(nn.Linear(4, 1))),
+    }
+    for why, model in models.items():
+        with pytest.raises(ConfigError, match=rf"^Pipeline\.model: .*{why}"):
+            rehearse(replace(small.pipeline, model=model, history=None))
 
 
 class Asks(nn.Module):
