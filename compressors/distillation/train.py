@@ -123,7 +123,7 @@ def _lesson(student: nn.Module, data: Data, losses: Losses, step: Retrain, teach
     return Teaching(student, teacher, data, losses, step)
 
 
-def _descend(optimizer: torch.optim.Optimizer, loss: Tensor, sparse: Sequence[nn.Parameter], otherwise: str) -> None:
+def _descend(optimizer: torch.optim.Optimizer, loss: Tensor, sparse: Sequence[Tensor], otherwise: str) -> None:
     if not bool(torch.isfinite(loss)):
         raise ValueError(f"{otherwise}: its loss is {float(loss.detach())}")
     optimizer.zero_grad(set_to_none=True)
