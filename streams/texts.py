@@ -120,14 +120,40 @@ def frame_of(value: bytes) -> str:
 
 def why_not_json(value: bytes, wrong: Exception) -> str:
     """Return why bytes are not JSON, where a decoder says what is `wrong`: it does not know NaN, nor frames."""
+    if seems := _seems(value):
+        return f"not JSON, but {seems}"
     if frame := frame_of(value):
         return f"not JSON, but {frame}: a format for it is {FORMS}"
+    if "trailing characters" in str(wrong):
+        return f"not JSON, but more follows a first value: an event is one record ({wrong})"
+    if (half := SURROGATE.search(value)) and "truncated" in str(wrong):
+        return f"not JSON: {half[0].decode()} is half of a character (a lone surrogate)"
     constants: list[str] = []
     if b"NaN" in value or b"Infinity" in value:
         with suppress(ValueError, RecursionError):
             json.loads(value, parse_constant=constants.append)
             return f"not JSON: {constants[0]} is no JSON value; write null, or leave it out"
     return f"not JSON: {wrong}"
+
+
+def _seems(value: bytes) -> str:
+    """Return what a value is in words, where its first bytes tell, and it is neither JSON nor framed."""
+    if not value.strip():
+        return "empty: a record without a value is a tombstone, and has null, not ''"
+    known = next((kind for opening, kind in OPENINGS if value.startswith(opening)), "")
+    if known:
+        return known
+    return "UTF-16 or UTF-32: write UTF-8" if value[:2] in (b"\0{", b"{\0", b"\0[", b"[\0") and not len(value) % 2 else ""
+
+
+OPENINGS = (
+    (b"\xef\xbb\xbf", "UTF-8 behind a byte order mark: write it without"),
+    (b"\xff\xfe", "UTF-16 or UTF-32: write UTF-8"),
+    (b"\xfe\xff", "UTF-16 or UTF-32: write UTF-8"),
+    (b"\x1f\x8b", "gzip: let the producer compress (compression.type), not its serializer"),
+    (b"<", "XML, it seems"),
+)
+SURROGATE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
 
 
 def epoch_ms(time: datetime) -> int:

@@ -12,14 +12,14 @@ from typing import Any
 from streams.errors import ConfigError, MalformedEvent
 from streams.formats.content import Format, Headers, as_json, fields_of
 from streams.formats.plain import MOST_NESTED, TOO_DEEP
-from streams.formats.registry import Id, Known, Registry, Schema, identified
+from streams.formats.registry import Id, Known, Registry, Schema, check_registry, identified
 from streams.texts import KEY_HEADER, VALUE_HEADER, frame_of
 
 try:
     from fastavro import parse_schema, schemaless_reader
     from fastavro.schema import SchemaParseException
 
-    from streams.formats.logical import hooked, is_moment, set_defaults
+    from streams.formats.logical import hooked, is_moment, set_defaults, without_hooks
 except ModuleNotFoundError:
     raise ConfigError("Avro needs fastavro: pip install 'shadowstream[registry]'") from None
 
@@ -31,10 +31,11 @@ def avro(*, schema: Mapping[str, Any] | str | None = None, registry: Registry | 
     aliases.
 
     Raises:
-        ConfigError: neither of the two, or the schema is not Avro, or is refused.
+        ConfigError: neither of the two, or the schema is not Avro, or is refused, or the registry is no `Registry`.
     """
     if schema is None and registry is None:
         raise ConfigError("avro: give a schema, a registry, or both")
+    check_registry("avro", registry)
     named: dict[str, Any] = {}
     reader = None if schema is None else _own(schema, named, reads=registry is not None)
 
@@ -65,11 +66,15 @@ def avro(*, schema: Mapping[str, Any] | str | None = None, registry: Registry | 
 
 def _own(schema: Mapping[str, Any] | str, named: dict[str, Any], *, reads: bool) -> Any:
     """Return a user's schema; one that reads what others wrote needs its defaults."""
-    text = schema if isinstance(schema, str) and schema.lstrip()[:1] in ("{", "[", '"') else json.dumps(schema)
+    if not isinstance(schema, str | list | Mapping):
+        raise ConfigError(f"avro: schema must be a dict, or its JSON text, got {type(schema).__name__}")
     try:
+        text = schema if isinstance(schema, str) and schema.lstrip()[:1] in ("{", "[", '"') else json.dumps(schema)
         return _parsed(Schema("AVRO", text, ()), named, resolved=reads)
-    except MalformedEvent as wrong:
-        raise ConfigError(f"avro: {wrong}") from None
+    except (MalformedEvent, TypeError, ValueError) as wrong:
+        file = isinstance(schema, str) and schema.endswith((".avsc", ".json"))
+        hint = "; schema is the text of a schema: read its file with pathlib.Path(FILE).read_text()" if file else ""
+        raise ConfigError(f"avro: {wrong}{hint}") from None
 
 
 def _registered(registry: Registry, number: Id, *, resolved: bool) -> Any:
@@ -88,8 +93,12 @@ def _parsed(schema: Schema, named: dict[str, Any], *, resolved: bool) -> Any:
             _refuse_unbounded(parsed, named, frozenset())
             if resolved:
                 set_defaults(parsed, named)
-    except (SchemaParseException, ValueError, KeyError, TypeError, RecursionError) as wrong:
-        raise MalformedEvent(f"not an Avro schema: {type(wrong).__name__}: {wrong}") from None
+    except KeyError as missing:
+        raise MalformedEvent(f"not an Avro schema: a type in it has no {missing}") from None
+    except TypeError:
+        raise MalformedEvent("not an Avro schema: a type in it is no name, no object and no list of such") from None
+    except (SchemaParseException, ValueError, RecursionError) as wrong:
+        raise MalformedEvent(f"not an Avro schema: {type(wrong).__name__}: {without_hooks(str(wrong))}") from None
     return parsed
 
 
@@ -141,14 +150,21 @@ def _bare(value: bytes, schema: Any) -> Any:
         raise
 
 
+CUT = "the bytes end within a value, or a length is negative"
+BEYOND = "an index is beyond a union's types or an enum's symbols"
+
+
 def _read(value: bytes, schema: Any, reader: Any) -> Any:
     stream = BytesIO(value)
     try:
         event = schemaless_reader(stream, schema, reader)
     except MalformedEvent:
         raise
+    except (EOFError, IndexError) as wrong:
+        raise MalformedEvent(f"not Avro of the schema: {CUT if isinstance(wrong, EOFError) else BEYOND}") from None
     except Exception as wrong:  # noqa: BLE001 the decoder may raise anything on bytes that are not Avro
-        raise MalformedEvent(f"not Avro of the schema: {type(wrong).__name__}: {wrong}") from None
+        why = f"{type(wrong).__name__}: {without_hooks(str(wrong))}"
+        raise MalformedEvent(f"not Avro of the schema: {why}") from None
     if stream.tell() != len(value):
         raise MalformedEvent(f"not Avro of the schema: {len(value) - stream.tell()} bytes are left over")
     return event

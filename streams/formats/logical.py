@@ -4,8 +4,10 @@ Owns the table of logical types, and the plain form of a reader's defaults. Hook
 user's own use of fastavro sees nothing of them. Does not know which schemas are read.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from functools import cache
 from io import BytesIO
 from typing import Any
 
@@ -44,8 +46,8 @@ def _moments(in_a_ms: int) -> Convert:
 CONVERSIONS: dict[str, Convert] = {
     "bytes": lambda value, _: plain.base64(value),
     "fixed": lambda value, _: plain.base64(value),
-    "bytes decimal": lambda value, of: plain.decimal(value, of.get("scale", 0)),
-    "fixed decimal": lambda value, of: plain.decimal(value, of.get("scale", 0)),
+    "bytes decimal": lambda value, of: plain.decimal(value, of.get("scale") or 0),
+    "fixed decimal": lambda value, of: plain.decimal(value, of.get("scale") or 0),
     "bytes big-decimal": lambda value, _: _big_decimal(value),
     "string uuid": lambda value, _: plain.uuid(value),
     "fixed uuid": lambda value, _: plain.uuid(value),
@@ -94,12 +96,28 @@ def _hook(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any, writer: Any, reader: Any = None) -> Any:
-    """Convert a decoded value by the reader's type, where there is one, else by the writer's."""
+    """Convert a decoded value by the reader's type, where there is one, else by the writer's.
+
+    Where both are logical, the writer's unit or scale is the one that the value was written in.
+    """
     of: Mapping[str, Any] = writer
     if isinstance(reader, Mapping):
-        of, value = reader, _promoted(value, reader["type"])
+        family, wanted = _family(writer.get(OF, "")), _family(reader.get(OF, ""))
+        if family and wanted and family != wanted:
+            raise MalformedEvent(
+                f"not Avro of the schema: its writer wrote a {writer[OF].split()[1]}, and the reader's schema says "
+                f"{reader[OF].split()[1]}"
+            )
+        if not (family and wanted):
+            of, value = reader, _promoted(value, reader["type"])
     convert = CONVERSIONS.get(of.get(OF, ""))
     return convert(value, of) if convert else value
+
+
+@cache
+def _family(of: str) -> str:
+    """Return what a logical type is whatever its unit, size or scale; nothing where a type is not logical."""
+    return of.partition(" ")[2].removeprefix("local-").removeprefix("big-").partition("-")[0]
 
 
 def _promoted(value: Any, kind: str) -> Any:
@@ -113,6 +131,14 @@ def _promoted(value: Any, kind: str) -> Any:
 
 for _kind in HOOKED:
     LOGICAL_READERS[f"{_kind}-{HOOK}"] = _plain
+
+
+def without_hooks(text: str) -> str:
+    """Return the text of an error that shows schemas, with these as the user wrote them."""
+    return HOOKS.sub(lambda found: f"'logicalType': '{found[1]}', " if found[1] else "", text)
+
+
+HOOKS = re.compile(rf"'logicalType': '{HOOK}', '{OF}': '\w+(?: ([\w-]+))?', ")
 
 
 def is_moment(schema: Any, path: Sequence[str], named: Mapping[str, Any]) -> bool:
@@ -159,14 +185,27 @@ def _default(value: Any, schema: Any, named: Mapping[str, Any]) -> Any:
         return {key: _default(one, schema["values"], named) for key, one in value.items()}
     if kind in ("record", "error"):
         return {field["name"]: _in_record(value, field, named) for field in schema["fields"]}
+    if kind == "enum" and value not in schema["symbols"]:
+        raise MalformedEvent(f"not an Avro schema: the default {value!r} is none of the symbols of {schema['name']}")
     if kind in ("bytes", "fixed"):
-        value = value.encode("latin-1")
+        value = _default_bytes(value, schema)
     return _plain(value, schema) if kind in HOOKED else value
+
+
+def _default_bytes(value: str, schema: Mapping[str, Any]) -> bytes:
+    if max(value, default="") > "\u00ff" or len(value) != schema.get("size", len(value)):
+        raise MalformedEvent(
+            f"not an Avro schema: the default {value!r} is no {schema['type']}"
+            f"{' of ' + str(schema['size']) if 'size' in schema else ''} bytes, each written as \\u0000 to \\u00ff"
+        )
+    return value.encode("latin-1")
 
 
 def _in_record(value: Mapping[str, Any], field: Mapping[str, Any], named: Mapping[str, Any]) -> Any:
     if field["name"] in value:
         return _default(value[field["name"]], field["type"], named)
+    if "default" not in field:
+        raise MalformedEvent(f"not an Avro schema: the default {dict(value)!r} has no {field['name']!r}")
     return field["default"]
 
 

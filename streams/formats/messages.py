@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from google.protobuf import message_factory
-from google.protobuf.message import DecodeError
 
 from streams.formats.plain import MOST_NESTED, Ms, base64, deeper
 
 NANOS_IN_A_MS = 1_000_000
+FIRST_S, LAST_S = -62_135_596_800, 253_402_300_799  # of a Timestamp, as Protobuf says
 
 
 def plain_message(message: Any, levels: int = MOST_NESTED) -> Any:
@@ -66,14 +66,23 @@ def _wrapped(message: Any, _: int) -> Any:
     return base64(message.value) if isinstance(message.value, bytes) else message.value
 
 
+def _timestamp(message: Any, _: int) -> Ms:
+    if not (FIRST_S <= message.seconds <= LAST_S and 0 <= message.nanos < 1_000 * NANOS_IN_A_MS):
+        raise ValueError(
+            f"a Timestamp has {message.seconds} s and {message.nanos} ns: not in the years 1 to 9999, or no part of a "
+            "second"
+        )
+    return Ms(message.seconds * 1_000 + message.nanos // NANOS_IN_A_MS)
+
+
 def _any(message: Any, levels: int) -> dict[str, Any]:
     """Return the message inside and its type's URL; a type that the schema does not import stays bytes."""
     levels, about = deeper(levels), {"@type": message.type_url}
     try:
         kind = message.DESCRIPTOR.file.pool.FindMessageTypeByName(message.type_url.rpartition("/")[2])
-        value = plain_message(message_factory.GetMessageClass(kind).FromString(message.value), levels)
-    except (KeyError, DecodeError):
+    except KeyError:
         return about | {"value": base64(message.value)}
+    value = plain_message(message_factory.GetMessageClass(kind).FromString(message.value), levels)
     return about | (value if isinstance(value, dict) and kind.full_name not in WELL_KNOWN else {"value": value})
 
 
@@ -114,7 +123,7 @@ def is_moment(message: Any, path: Sequence[str]) -> bool:
 TIMESTAMP = "google.protobuf.Timestamp"
 MOST_WHOLE = 1 << 53
 WELL_KNOWN: dict[str, Callable[[Any, int], Any]] = {
-    TIMESTAMP: lambda message, _: Ms(message.seconds * 1_000 + message.nanos // NANOS_IN_A_MS),
+    TIMESTAMP: _timestamp,
     "google.protobuf.Duration": lambda message, _: message.ToJsonString(),
     "google.protobuf.FieldMask": lambda message, _: ",".join(message.paths),
     "google.protobuf.Any": _any,

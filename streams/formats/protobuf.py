@@ -10,7 +10,7 @@ from typing import Any
 from streams.errors import ConfigError, MalformedEvent
 from streams.formats.content import Format, Headers, as_json, fields_of
 from streams.formats.plain import MOST_NESTED
-from streams.formats.registry import Id, Known, Registry, identified
+from streams.formats.registry import Id, Known, Registry, check_registry, identified
 from streams.texts import KEY_HEADER, VALUE_HEADER, frame_of
 
 try:
@@ -40,10 +40,13 @@ def protobuf(*, message: type[Message] | None = None, registry: Registry | None 
     """Read Protobuf: bare values of one generated `message` class, or framed values by the schemas of a `registry`.
 
     Raises:
-        ConfigError: not exactly one of the two.
+        ConfigError: not exactly one of the two, or it is no message class, or no `Registry`.
     """
     if (message is None) == (registry is None):
         raise ConfigError("protobuf: give exactly one of message and registry")
+    check_registry("protobuf", registry)
+    if message is not None and not (isinstance(message, type) and issubclass(message, Message)):
+        raise ConfigError(f"protobuf: message must be a class that protoc generated, got {message!r:.60}")
     if message is not None:
         return Format(
             lambda value, _: fields_of(_read(value, message)),
@@ -123,7 +126,10 @@ def _varint(value: bytes, at: int) -> tuple[int, int]:
 
 def _read(value: bytes, kind: type[Message]) -> Any:
     try:
-        return plain_message(kind.FromString(value))
+        message = kind.FromString(value)
+        if not message.IsInitialized():
+            raise DecodeError(f"required {', '.join(message.FindInitializationErrors())} not there")
+        return plain_message(message)
     except (DecodeError, TypeError, ValueError, OverflowError, RecursionError) as wrong:
         frame = frame_of(value)
         hint = f"; if it has {frame}, say protobuf(registry=...)" if frame else ""

@@ -144,6 +144,16 @@ class Registry:
         return Unreachable(f"no schema registry answers at {self._url}: {reason}")
 
 
+def check_registry(what: str, registry: object) -> None:
+    """Check what a format was given as its registry.
+
+    Raises:
+        ConfigError: it is there, and no `Registry`.
+    """
+    if registry is not None and not isinstance(registry, Registry):
+        raise ConfigError(f"{what}: registry must be a Registry(URL), got {type(registry).__name__}")
+
+
 class Known(Generic[T]):
     """What was made of each schema, by its id; remembers for a while which ids are unknown."""
 

@@ -16,7 +16,7 @@ from streams.texts import SHOWN, iso_ms
 Unit = Literal["s", "ms", "us", "ns", "iso"]
 IN_A_MS = {"ms": 1, "us": 1_000, "ns": 1_000_000}
 FARTHEST = 10**24  # as a time far out of range in any unit, yet arithmetic with it stays finite
-MOST_WHOLE = 1 << 53  # a float beyond may stand for another whole number
+MOST_WHOLE = 1 << 53  # a float from there on may stand for another whole number
 DIGITS = {"s": 10, "ms": 13, "us": 16, "ns": 19}  # of a time in the years 2001 to 2286
 NUMBER = re.compile(r"(\d{1,30})(\.\d{1,30})?", re.ASCII)
 ONE_ID = "the id, text or a whole number"
@@ -32,7 +32,7 @@ def id_of(value: Any, name: str) -> str:
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(int(value))
-    if isinstance(value, float) and value.is_integer() and abs(value) <= MOST_WHOLE:
+    if isinstance(value, float) and value.is_integer() and abs(value) < MOST_WHOLE:
         return str(int(value))
     if isinstance(value, Decimal) and value.as_tuple().exponent == 0:
         return format(value, "f")
