@@ -171,7 +171,7 @@ class View(Struct, frozen=True, kw_only=True):
     The joiners have read `records`, and `served` requests were answered; `waiting` predictions have no outcome yet, and
     `unread` samples are not learned yet. `lag_ms` is how far the join's watermark lags the newest event. `share` is the
     part of the feed that was replayed. `counters` are the join's, over all shards; `warnings` and `advice` say what is
-    wrong with its events, and what to change.
+    wrong with its events, and what to change; `held` has a line for each partition that an open transaction holds.
     """
 
     name: str
@@ -187,6 +187,7 @@ class View(Struct, frozen=True, kw_only=True):
     counters: dict[str, int] = {}
     warnings: list[Doubt] = []
     advice: list[str] = []
+    held: list[str] = []
     learned: int
     metrics: Metrics | None
     trial: TrialNote | None

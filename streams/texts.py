@@ -143,7 +143,9 @@ def _seems(value: bytes) -> str:
     known = next((kind for opening, kind in OPENINGS if value.startswith(opening)), "")
     if known:
         return known
-    return "UTF-16 or UTF-32: write UTF-8" if value[:2] in (b"\0{", b"{\0", b"\0[", b"[\0") and not len(value) % 2 else ""
+    return (
+        "UTF-16 or UTF-32: write UTF-8" if value[:2] in (b"\0{", b"{\0", b"\0[", b"[\0") and not len(value) % 2 else ""
+    )
 
 
 OPENINGS = (

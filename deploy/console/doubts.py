@@ -31,9 +31,10 @@ class Warned:
                 self._console.print(text, highlight=False, soft_wrap=True)
 
 
-def lines(warnings: Sequence[Doubt], advice: Sequence[str]) -> list[Text]:
-    """Return all as lines."""
-    return [*(Text(f"warning: {one.text}", "yellow") for one in warnings), *(Text(text) for text in advice)]
+def lines(warnings: Sequence[Doubt], advice: Sequence[str], held: Sequence[str] = ()) -> list[Text]:
+    """Return all as lines, with what open transactions hold."""
+    wrong = [*(one.text for one in warnings), *held]
+    return [*(Text(f"warning: {text}", "yellow") for text in wrong), *(Text(text) for text in advice)]
 
 
 def vanished(counters: Mapping[str, int]) -> str:

@@ -57,5 +57,5 @@ def shown(console: Console) -> Iterator[Callable[[JoinView], None]]:
 def show_look(console: Console, view: JoinView, head: str = "") -> None:
     """Print one look: its line, what is wrong, and what to change."""
     console.print(f"{head}{line(view)}", highlight=False, soft_wrap=True)
-    for text in lines(view.warnings, view.advice):
+    for text in lines(view.warnings, view.advice, view.held):
         console.print(text, highlight=False, soft_wrap=True)

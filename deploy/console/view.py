@@ -117,7 +117,7 @@ def draw(view: View) -> Panel:
     parts += ["", _models(view)]
     if view.candidates:
         parts += ["", _candidates(view)]
-    if told := lines(view.warnings, view.advice):
+    if told := lines(view.warnings, view.advice, view.held):
         parts += ["", *told]
     if view.closing:
         parts += ["", Text("the feed has ended: its windows are being closed")]

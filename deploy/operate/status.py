@@ -3,14 +3,23 @@
 Owns finding it. Does not know tables.
 """
 
+import time
+from contextlib import suppress
 from pathlib import Path
+
+import msgspec
 
 from deploy.config import Settings
 from deploy.doubts import Judge
 from deploy.monitor import Monitor, View, look
-from deploy.operate.attach import attach
+from deploy.operate.attach import Attached, attach
 from deploy.run import view
-from streams.errors import ConfigError
+from streams.errors import ConfigError, ShadowstreamError
+from streams.kafka import Tp
+from streams.kafka.held import held
+from streams.kafka.topics import look as look_at
+
+AGAIN_S = 1.0  # a transaction that is open for longer is no ordinary one
 
 
 def status(path: Path, settings: Settings) -> View | view.JoinView:
@@ -22,11 +31,26 @@ def status(path: Path, settings: Settings) -> View | view.JoinView:
     with attach(path, settings) as attached:
         judge = Judge(attached.feed.name, attached.readers, attached.settings.join)
         if attached.registry is not None:
-            return look(attached.feed.name, Monitor(judge, attached.store, attached.registry))
+            seen = look(attached.feed.name, Monitor(judge, attached.store, attached.registry))
+            return msgspec.structs.replace(seen, held=_held(attached))
         if not attached.store.there(attached.feed.name, 0):
             raise ConfigError(
                 f"the store holds nothing of {attached.feed.name}; start it by `shadowstream run {path}`, or, without "
                 f"a model, by `shadowstream join {path}`"
             )
         shards = view.states(attached.store, judge)
-        return view.look(shards, judge(attached.store, shards), attached.feed.name, 0.0)
+        return view.look(shards, judge(attached.store, shards), attached.feed.name, 0.0, _held(attached))
+
+
+def _held(attached: Attached) -> list[str]:
+    """Return a line for each partition that an open transaction holds; a broker that does not answer tells nothing."""
+    with suppress(ShadowstreamError):
+        requests = attached.settings.topics.named(attached.feed.name).requests
+        topic = look_at(attached.broker, [requests])[requests]
+        tps = [*attached.tps, *(Tp(requests, n) for n in range(topic.partitions if topic else 0))]
+        before = {(one.topic, one.partition, one.offset) for one in held(attached.broker, tps)}
+        if before:
+            time.sleep(AGAIN_S)
+            found = held(attached.broker, tps)
+            return [one.line for one in found if (one.topic, one.partition, one.offset) in before]
+    return []

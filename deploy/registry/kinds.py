@@ -137,7 +137,7 @@ PARTITION_COUNTERS = {
     "start": "the first offset that the join counts",
     "next": "the next offset to read",
     "records": "records read",
-    "rejected": "offsets whose record could not be read; each has a dead letter",
+    "rejected": "offsets whose record could not be read; each has a dead letter, or is in one that sums up many",
     "holes": "offsets that hold no record: transactions' markers, and what compaction removed",
     "lost": "offsets that retention removed before they were read, accepted by an operator",
 }
@@ -153,6 +153,8 @@ TERMS = {
     "positions": "offsets from the first that the join counts to the next to read, over all partitions",
 }
 
+HELD = "partitions that an open transaction holds, a line each: position, since when, what to do"
+
 # What `join --json` reports besides counters.
 JOIN_FIGURES = {
     "feed": "the feed's name",
@@ -162,7 +164,7 @@ JOIN_FIGURES = {
     "samples": "samples emitted",
     "unread": "samples that are not written yet, or not read where they stay in the stream",
     "seconds": "how long the join has run",
-    "held": "partitions that an open transaction holds, a line each: position, since when, what to do",
+    "held": HELD,
     "warnings": "what must be wrong, such as times in 1970: `about` what, and a `text`",
     "advice": "a line for each kind of event that is no sample, with a figure and the setting to change",
 }
@@ -189,4 +191,5 @@ RUN_FIGURES = {
     "loop_seconds": "how long the replay took",
     "events_per_second": "requests and outcomes published, by `loop_seconds`",
     "balanced": "whether every equation of the audit holds",
+    "held": HELD,
 }

@@ -156,6 +156,7 @@ class Session:
             at_ms=at_ms,
             share=replay.share(self.pipeline.feed_ends_ms) if replay else None,
             events_per_second=self._rate.of(now, view.records, view.served),
+            held=[one.line for one in self._partitions.held],
         )
 
     def _follow(self) -> None:

@@ -112,6 +112,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     loop_seconds: float
     events_per_second: float
     balanced: bool
+    held: list[str]
 
 
 def summarize(
@@ -155,6 +156,7 @@ def summarize(
         loop_seconds=published.seconds,
         events_per_second=(published.requests + published.outcomes) / published.seconds,
         balanced=all(e.holds for e in balance.equations),
+        held=view.held,
     )
 
 

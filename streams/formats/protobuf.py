@@ -126,7 +126,7 @@ def _varint(value: bytes, at: int) -> tuple[int, int]:
 
 def _read(value: bytes, kind: type[Message]) -> Any:
     try:
-        message = kind.FromString(value)
+        message: Any = kind.FromString(value)
         if not message.IsInitialized():
             raise DecodeError(f"required {', '.join(message.FindInitializationErrors())} not there")
         return plain_message(message)

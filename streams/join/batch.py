@@ -14,6 +14,7 @@ from zlib import crc32
 from streams.dead import Letter, reason_of
 from streams.errors import ConfigError, MalformedEvent, Skipped, Unreachable
 from streams.events import CHECKED, Event, Reader, Record, why_no_time
+from streams.formats.values import FARTHEST
 from streams.join.dates import as_another_unit
 from streams.join.fits import ID_BYTES, ID_COST, Takes, check_content, check_label, check_summable, id_fault, whole
 from streams.join.step import Move, Rules, Step, outcome_entry, prediction_entry, recent
@@ -103,7 +104,7 @@ def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_m
             bytes_ = key.encode()
             if not (bytes_ and len(bytes_) <= ID_BYTES and 0 <= t_ms <= latest_ms):
                 if t_ms > latest_ms:
-                    batch.ahead.append(Ahead(record.offset, t_ms))
+                    batch.ahead.append(Ahead(record.offset, min(t_ms, FARTHEST)))
                 raise MalformedEvent(_why_refused(record, len(bytes_), t_ms, latest_ms))
             if numbers or len(body) > fits:
                 takes.label(body) if outcomes else takes.content(key, body)
@@ -137,6 +138,8 @@ def _check(outcomes: bool, known: bool, rules: Rules) -> Callable[[bytes], None]
 def _why_refused(record: Record, length: int, t_ms: int, latest_ms: int) -> str:
     if not 0 < length <= ID_BYTES:
         return id_fault(length)
+    if abs(t_ms) > FARTHEST:
+        return f"the time is out of range: a number of about {round(abs(t_ms).bit_length() / 3.33):,} digits"
     seems = as_another_unit(t_ms, latest_ms)
     if 0 <= t_ms <= LAST_TIME_MS:
         return f"time {t_ms} ms is too far ahead; the latest accepted now is {latest_ms}{seems}"

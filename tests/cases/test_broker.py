@@ -1,10 +1,12 @@
 """What a broker holds back is said: an open transaction, a deleted topic, an address that leads nowhere."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
@@ -32,6 +34,13 @@ def transaction(address: str) -> KafkaProducer:
     return producer
 
 
+def status(join: Join) -> tuple[str, Any]:
+    """Return what `shadowstream status` shows and its JSON."""
+    command = [sys.executable, "-m", "deploy.cli.main", "status", "feed.py", "--json"]
+    done = subprocess.run(command, cwd=join.folder, env=join.environment, check=True, timeout=300, capture_output=True)
+    return done.stderr.decode(), json.loads(done.stdout.splitlines()[-1])
+
+
 @case("streams/11", "klag-exporter#104", "kafka-flow#857")
 def test_an_open_transaction_is_said_and_its_end_too(joining: Starts, kafka: Running) -> None:
     join = joining("c11", CLOSING, SHADOWSTREAM_KAFKA_BOOTSTRAP=kafka.address)
@@ -43,6 +52,10 @@ def test_an_open_transaction_is_said_and_its_end_too(joining: Starts, kafka: Run
         assert "c11.predictions/0 is held by an open transaction at offset 10" in join.said()
         assert "transactional id 'other-team', producer id " in join.said()
         assert "abort --topic c11.predictions --partition 0 --start-offset 10" in join.said()
+        shown, looked = status(join)
+        (line,) = looked["held"]
+        assert line.startswith("partition c11.predictions/0 is held by an open transaction at offset 10 (since 20")
+        assert f"warning: {line}" in shown
         command = [sys.executable, "-m", "deploy.cli.main", "end-of-feed", "feed.py", "--why", "a test", "--yes"]
         subprocess.run(command, cwd=join.folder, env=join.environment, check=True, timeout=300, capture_output=True)
         producer.abort_transaction()
