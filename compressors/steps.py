@@ -5,10 +5,11 @@ Owns what a step may be on its own. Knows no torch: the other files carry the st
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from compressors.arguments import named
+from compressors.arguments import named, shown
 
 Kind = Literal["linear", "conv", "recurrent", "embedding"]
 Inputs = Literal["row", "static", "float"]
@@ -21,7 +22,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 FINEST_CONV_BITS = 8  # fewer need learned scales (LSQ, arXiv 1902.08153) to be of use
 
 
-@named(ValueError, types=False)
+@named(ValueError, called="prune")
 @dataclass(frozen=True, kw_only=True)
 class Prune:
     """Set weights to zero, under masks that later training keeps. Exactly one of these says which:
@@ -65,7 +66,7 @@ class Prune:
         require(below is None or 0 <= below < math.inf, f"prune.below is a magnitude, at least 0, got {below}")
         require(ramp is None or 0 <= ramp <= 1, f"prune.ramp is a share of the steps, 0 <= ramp <= 1, got {ramp}")
         require(not ramp or amount is not None, f"prune.ramp goes with amount, not with {criteria[0]}, got {ramp}")
-        require(self.scope in get_args(Scope), f"prune.scope must be all, layer or lamp, got {self.scope!r}")
+        require(self.scope in get_args(Scope), f"prune.scope must be all, layer or lamp, got {shown(self.scope)}")
         require(self.scope == "all" or amount is not None, f"prune.scope goes with amount, not with {criteria[0]}")
         if self.pattern is not None:
             require(self.kept is not None, f"prune.pattern is N:M with 0 < N < M, such as '2:4', got {self.pattern!r}")
@@ -83,7 +84,7 @@ class Prune:
         return 1 - self.kept[0] / self.kept[1] if self.kept else self.amount
 
 
-@named(ValueError, types=False)
+@named(ValueError, called="prune_structured")
 @dataclass(frozen=True, kw_only=True)
 class PruneStructured:
     """Remove whole units, so that tensors get smaller and the model faster.
@@ -107,13 +108,14 @@ class PruneStructured:
     units: tuple[Units, ...] = get_args(Units)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "units", (self.units,) if isinstance(self.units, str) else tuple(self.units))
+        units, known = _words(self.units), get_args(Units)
         require(0 < self.amount < 1, f"prune_structured.amount is a share, 0 < amount < 1, got {self.amount}")
-        known = set(self.units) <= set(get_args(Units)) and self.units
-        require(known, f"prune_structured.units are some of {', '.join(get_args(Units))}, got {self.units}")
+        right = units and set(units) <= set(known)
+        require(right, f"prune_structured.units are some of {', '.join(known)}, got {shown(self.units)}")
+        object.__setattr__(self, "units", units)
 
 
-@named(ValueError, types=False)
+@named(ValueError, called="quantize")
 @dataclass(frozen=True)
 class Quantize:
     """Store weights as whole numbers, symmetric, with a scale for each output channel; or as bfloat16.
@@ -143,14 +145,15 @@ class Quantize:
     layers: tuple[Kind, ...] | None = None
 
     def __post_init__(self) -> None:
-        require(self.weights in WEIGHTS, f"quantize.weights must be one of {', '.join(WEIGHTS)}, got {self.weights!r}")
+        known = ", ".join(WEIGHTS)
+        require(self.weights in WEIGHTS, f"quantize.weights must be one of {known}, got {shown(self.weights)}")
         if self.inputs is None:
             object.__setattr__(self, "inputs", "float" if self.weights == "bfloat16" or self.group else "row")
-        require(self.inputs in get_args(Inputs), f"quantize.inputs must be row, static or float, got {self.inputs!r}")
+        inputs = get_args(Inputs)
+        require(self.inputs in inputs, f"quantize.inputs must be one of {', '.join(inputs)}, got {shown(self.inputs)}")
         alone = self.inputs == "float"
         require(alone or self.weights != "bfloat16", f"bfloat16 weights have float inputs, not {self.inputs!r}")
-        _require_whole("quantize", group=0 if self.group is None else self.group)
-        require(self.group is None or self.group >= 2, f"quantize.group must be at least 2, got {self.group}")
+        require(self.group is None or self.group >= 2, f"quantize.group must be at least 2, got {shown(self.group)}")
         require(self.group is None or alone, f"quantize.group is for float inputs: {self.inputs!r} needs whole rows")
         require(self.group is None or self.weights != "bfloat16", "bfloat16 weights have no scales to share in a group")
         fine = self.bits < FINEST_CONV_BITS
@@ -168,7 +171,7 @@ class Quantize:
         return 16 if self.weights == "bfloat16" else int(self.weights[3:])
 
 
-@named(ValueError, types=False)
+@named(ValueError, called="retrain")
 @dataclass(frozen=True, kw_only=True)
 class Retrain:
     """Train towards the real labels, under the masks and with the rounding of the steps before.
@@ -191,15 +194,14 @@ class Retrain:
 
     def __post_init__(self) -> None:
         name = STEP_NAMES[type(self)]
-        _require_whole(name, passes=self.passes, batch=self.batch)
-        require(self.passes >= 1, f"{name}.passes must be at least 1, got {self.passes}")
-        require(self.batch >= 1, f"{name}.batch must be at least 1, got {self.batch}")
+        require(self.passes >= 1, f"{name}.passes must be at least 1, got {shown(self.passes)}")
+        require(self.batch >= 1, f"{name}.batch must be at least 1, got {shown(self.batch)}")
         require(0 < self.learning_rate < 1, f"{name}.learning_rate must be in (0, 1), got {self.learning_rate}")
         known = get_args(Schedule)
-        require(self.schedule in known, f"{name}.schedule is {' or '.join(known)}, got {self.schedule!r}")
+        require(self.schedule in known, f"{name}.schedule is {' or '.join(known)}, got {shown(self.schedule)}")
 
 
-@named(ValueError, types=False)
+@named(ValueError, called="distill")
 @dataclass(frozen=True, kw_only=True)
 class Distill(Retrain):
     """As `Retrain`, and towards a teacher's answers as well (Hinton et al., arXiv 1503.02531).
@@ -241,14 +243,16 @@ STEPS = {name: kind for kind, name in STEP_NAMES.items()}
 
 
 def _check_kinds(name: str, step: Any) -> None:
-    kinds = (step.layers,) if isinstance(step.layers, str) else tuple(step.layers)
+    kinds = _words(step.layers)
+    right = kinds and set(kinds) <= set(KINDS)
+    require(right, f"{name}.layers are some of {', '.join(KINDS)}, got {shown(step.layers)}")
     object.__setattr__(step, "layers", kinds)
-    require(kinds and set(kinds) <= set(KINDS), f"{name}.layers are some of {', '.join(KINDS)}, got {step.layers}")
 
 
-def _require_whole(step: str, **settings: object) -> None:
-    for name, value in settings.items():
-        require(type(value) is int, f"{step}.{name} must be a whole number, got {value!r}")
+def _words(some: Any) -> tuple[Any, ...]:
+    """Return the words of a parameter that takes one or several; none where it has other things."""
+    words = (some,) if isinstance(some, str) else tuple(some) if isinstance(some, Iterable) else ()
+    return words if all(isinstance(word, str) for word in words) else ()
 
 
 def require(holds: object, otherwise: str) -> None:

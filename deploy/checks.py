@@ -3,7 +3,8 @@
 Owns these messages. Does not know what the parts do.
 """
 
-from collections.abc import Callable
+import inspect as signature
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -24,6 +25,8 @@ from streams.events import Prediction
 TASKS = {"binary": Binary, "classes": Classes, "regression": Regression}
 MEMBERS = [name for name in vars(Task) if not name.startswith("_")]
 SEEDS = range(2**63)
+TIMES_MS = range(253_402_300_800_000)  # to the end of year 9999
+FED = ("requests", "outcomes")
 
 
 def check_model(model: object) -> None:
@@ -40,6 +43,25 @@ def check_model(model: object) -> None:
         )
     if not callable(model):
         raise ConfigError(f"Pipeline.model must be a function that makes a network, got {shown(model)}")
+
+
+def check_takes(name: str, function: Any, *arguments: str) -> None:
+    """Check that a part can be called with so many arguments, and answers at once.
+
+    Raises:
+        ConfigError: it takes others, or is a coroutine's or a generator's function where one value is asked for.
+    """
+    if signature.iscoroutinefunction(function):
+        raise ConfigError(f"Pipeline.{name} must be a plain function, without async, got {shown(function)}")
+    if arguments and (signature.isgeneratorfunction(function) or isinstance(function, type)):
+        raise ConfigError(f"Pipeline.{name} must be a function that returns a value, got {shown(function)}")
+    try:
+        signature.signature(function).bind(*arguments)
+    except TypeError as wrong:
+        right = f"one argument, {arguments[0]}" if arguments else "no arguments"
+        raise ConfigError(f"Pipeline.{name} is called with {right}: {wrong}; got {shown(function)}") from None
+    except ValueError:  # a function of C, which does not say
+        return
 
 
 def check_features(kind: Any) -> None:
@@ -156,6 +178,32 @@ def check_rows(name: str, value: object, what: str) -> None:
         raise ConfigError(
             f"Pipeline.{name} must be a function that returns {what}, such as {name}=lambda: rows, got {shown(value)}"
         )
+
+
+def check_events(events: Sequence[Any]) -> None:
+    """Check what a recorded feed yields, by its first events.
+
+    Raises:
+        ConfigError: it is no `FeedEvent`, or one of its fields is of another kind.
+    """
+    for event in events:
+        fields = [getattr(event, name, None) for name in ("t_ms", "topic", "key", "value")]
+        t_ms, topic, *texts = fields
+        if not isinstance(t_ms, int) or topic not in FED or not all(isinstance(text, bytes) for text in texts):
+            raise ConfigError(
+                "Pipeline.feed yields FeedEvent(t_ms=milliseconds, topic='requests' or 'outcomes', key=bytes, "
+                f"value=bytes), got {shown(event)}"
+            )
+
+
+def check_ends(ends_ms: int | None) -> None:
+    """Check the time of a recorded feed's last event.
+
+    Raises:
+        ConfigError: it is no time in milliseconds.
+    """
+    if ends_ms is not None and ends_ms not in TIMES_MS:
+        raise ConfigError(f"Pipeline.feed_ends_ms must be a time in milliseconds since 1970, got {shown(ends_ms)}")
 
 
 def check_seed(seed: int) -> None:

@@ -179,6 +179,11 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) 
     return msgspec.structs.replace(Settings(), **sections)
 
 
+def have_ray_say_lines(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Have Ray pass on what our roles print as it is: each line of ours names its role, and none is left out."""
+    environment.update({"RAY_DISABLE_WORKER_LOG_PREFIX": "1", "RAY_COLOR_PREFIX": "0", "RAY_DEDUP_LOGS": "0"})
+
+
 def set_ray_aside(environment: MutableMapping[str, str] = os.environ) -> None:
     """Remove Ray's own variables, for a Ray that is ours alone; all but the folder of its files.
 
@@ -191,15 +196,18 @@ def set_ray_aside(environment: MutableMapping[str, str] = os.environ) -> None:
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors write a byte order mark
     except FileNotFoundError:
         raise ConfigError(f"no such file: {path}") from None
     except OSError as wrong:
         raise ConfigError(f"cannot read {path}: {wrong.strerror}") from None
     except RecursionError:
         raise ConfigError(f"{path}: not TOML: tables or arrays inside each other too deeply") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
-        raise ConfigError(f"{path}: not TOML: {wrong}") from None
+    except UnicodeDecodeError as wrong:
+        raise ConfigError(f"{path}: not TOML: it is not in UTF-8, at byte {wrong.start}; save it as UTF-8") from None
+    except ValueError as wrong:  # of the parser, or a number of more digits than Python reads
+        said = "a number has too many digits" if "digits" in str(wrong) else wrong
+        raise ConfigError(f"{path}: not TOML: {said}") from None
 
 
 def _checked(parsed: dict[str, Any], path: Path) -> dict[str, dict[str, Any]]:
@@ -244,7 +252,7 @@ def _typed(where: str, section: str, key: str, value: object, *, strict: bool) -
     """Return the value in the key's type; `strict` is off for the environment, where numbers are text."""
     name = f"{section}.{key}"
     try:
-        if isinstance(value, str) and (fault := _text_fault(value)):
+        if isinstance(value, str) and (fault := _text_fault(value) or _path_fault(key, value)):
             raise msgspec.ValidationError(fault)
         typed = msgspec.convert(value, KEYS[section][key], strict=strict)
         if fault := _number_fault(key, typed):
@@ -263,6 +271,15 @@ def _text_fault(text: str) -> str | None:
     if not text.isprintable() and any(unicodedata.category(letter) == "Cc" for letter in text):
         return "Expected no control characters, such as a line's end"
     return None if len(text) <= MOST_TEXT else f"Expected at most {MOST_TEXT:,} characters"
+
+
+def _path_fault(key: str, text: str) -> str | None:
+    """Return what is wrong with a folder's path that would be taken for a strange name of one."""
+    if key != "path":
+        return None
+    if text != text.strip() or re.match(r"~|\w+://", text):
+        return "Expected a folder of this machine, without '~', 's3://' and the like, or blanks at its ends"
+    return None
 
 
 def _number_fault(key: str, number: object) -> str | None:
@@ -289,5 +306,7 @@ def _shown(name: str, value: object) -> str:
 def _unknown(name: str) -> str:
     """Return the error for a key that is not known, with the nearest that is, of any section."""
     known = [*KEYS, *(f"{section}.{key}" for section, keys in KEYS.items() for key in keys)]
-    nearest = difflib.get_close_matches(name[: hosts.MOST_SHOWN], known, n=1, cutoff=0.0)[0]
+    given = name[: hosts.MOST_SHOWN].lower()
+    longer = [one for one in known if one.startswith(given)]
+    nearest = difflib.get_close_matches(given, longer or known, n=1, cutoff=0.0)[0]
     return f"unknown key {hosts.shown(name)}; did you mean '{nearest}'?"

@@ -23,12 +23,16 @@ LEAST_SAMPLE_BYTES = 2_048  # of a topic of samples, requests or predictions: le
 
 
 class Case(NamedTuple):
-    """Settings to compare; `learns` says that a model learns (`run`), with a candidate every so many days."""
+    """Settings to compare; `learns` says that a model learns (`run`), with a candidate every so many days.
+
+    `replays` says that a recorded feed is replayed.
+    """
 
     settings: Settings
     feed: str
     learns: bool = False
     every_days: float = 0.0
+    replays: bool = False
 
     def value(self, key: str) -> Any:
         """Return the value of `section.key`."""
@@ -70,6 +74,12 @@ RULES = [
         ("join.late", "join.absent"),
         lambda c: c.settings.join.late == "correct" and c.settings.join.absent != "negative",
         "join.late = 'correct' needs join.absent = 'negative': there is nothing else to correct",
+    ),
+    Rule(
+        ("join.late", "join.keep_s"),
+        lambda c: c.settings.join.late == "correct" and c.settings.join.keep_s == 0,
+        "an id is forgotten when its window closes, and no outcome after that can correct it: set join.keep_s to as "
+        "long as outcomes may be late, or join.late = 'count'",
     ),
     Rule(
         ("join.reduce", "join.emit"),
@@ -128,6 +138,18 @@ RULES = [
         "'last' or 'sum'",
     ),
     Rule(
+        ("learn.commit_s", "replay.stall_s"),
+        lambda c: c.replays and c.settings.learn.commit_s >= c.settings.replay.stall_s,
+        "a replay waits for the commit of each slice, and would end because nothing moves meanwhile: set "
+        "replay.stall_s to several times learn.commit_s",
+    ),
+    Rule(
+        ("replay.lead_s", "join.window_s"),
+        lambda c: c.replays and c.settings.replay.lead_s > c.settings.join.window_s,
+        "a slice's outcomes are published after all its requests, when windows of it have closed already: set "
+        "replay.lead_s to at most join.window_s",
+    ),
+    Rule(
         ("kafka.security_protocol", "kafka.bootstrap"),
         lambda c: c.settings.kafka.bootstrap is None and c.changed("kafka.security_protocol"),
         "the embedded broker has no security: set kafka.bootstrap to the address of the broker that is meant",
@@ -135,26 +157,26 @@ RULES = [
 ]
 
 
-def check(settings: Settings, feed: str, *, learns: bool = False, every_days: float = 0.0) -> None:
-    """Compare all settings of a feed; `learns` and `every_days` are those of a `Case`.
+def check(
+    settings: Settings, feed: str, *, learns: bool = False, every_days: float = 0.0, replays: bool = False
+) -> None:
+    """Compare all settings of a feed; `learns`, `every_days` and `replays` are those of a `Case`.
 
     Raises:
         ConfigError: some contradict one another, or Kafka has no topics of their names; the text has all keys.
     """
-    case = Case(settings, feed, learns, every_days)
+    case = Case(settings, feed, learns, every_days, replays)
     _check_topics(topics(case))
     for keys, wrong, why in RULES:
         if wrong(case):
             raise ConfigError(f"{_and(_shown(key, case.value(key)) for key in keys)}: {why}")
 
 
-def check_limits(
-    settings: Settings, feed: str, topics: Mapping[str, int | None], store_bytes: int | None, joined: int
-) -> None:
+def check_limits(settings: Settings, feed: str, topics: Mapping[str, int | None], store_bytes: int | None) -> None:
     """Compare a feed's settings with what broker and store take, which only they know.
 
     `topics` maps those that are written to their max.message.bytes, the dead letters' among them; `store_bytes` is the
-    store's largest message, and `joined` how many partitions the larger of the two joined topics has. None: not known.
+    store's largest message. None: not known.
 
     Raises:
         ConfigError: some contradict one another; the text has both.
@@ -176,10 +198,18 @@ def check_limits(
             f"have {step_bytes} bytes, and the store takes {store_bytes} at once; lower them, or raise its "
             "proto-max-bulk-len and client-query-buffer-limit"
         )
-    if join.joiners > joined:
+
+
+def check_joiners(settings: Settings, joined: int) -> None:
+    """Compare the joiners with how many partitions the larger of the two joined topics has, or will have.
+
+    Raises:
+        ConfigError: some would have none; the text has both keys.
+    """
+    if settings.join.joiners > joined:
         raise ConfigError(
-            f"join.joiners = {join.joiners}, but predictions and outcomes have {joined} partitions at most, and each "
-            "has one joiner; topics.partitions sets the number for new topics"
+            f"join.joiners = {settings.join.joiners}, but predictions and outcomes have {joined} partitions at most, "
+            "and each has one joiner; topics.partitions sets the number for new topics"
         )
 
 

@@ -144,7 +144,11 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         checks.check_model(self.model)
+        checks.check_takes("model", self.model)
         feeds.check(self, "encode", "request", "outcome")
+        checks.check_takes("encode", self.encode, "a list of features")
+        for name in ("request", "outcome"):
+            checks.check_takes(name, getattr(self, name), "a Record")
         checks.check_features(self.features)
         checks.check_task(self.task)
         object.__setattr__(self, "recipe", checks.recipe_of(self.recipe))
@@ -152,6 +156,10 @@ class Pipeline:
         checks.check_settings("promotion", self.promotion, Promotion)
         checks.check_rows("history", self.history, "labelled rows")
         checks.check_rows("feed", self.feed, "events")
+        for name in ("history", "feed"):
+            if getattr(self, name) is not None:
+                checks.check_takes(name, getattr(self, name))
+        checks.check_ends(self.feed_ends_ms)
         checks.check_seed(self.seed)
         if self.recipe.first(PruneStructured) and not self.history:
             raise ConfigError(NO_ROWS.format(self.name))

@@ -34,7 +34,10 @@ def parse(address: str) -> Host | None:
 
 def shown(value: object) -> str:
     """Return a wrong value for a message, on one line, cut if it is long; one that may hold a password is not shown."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # a number of more digits than Python writes
+        return f"a {type(value).__name__} that is too long to show"
     if SECRET.search(text):
         return f"a {type(value).__name__} that is not shown, as it may hold a password"
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}… ({len(text):,} characters)"

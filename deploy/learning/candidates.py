@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from compressors.arguments import shown
 from compressors.artifact.make import Made, make
 from compressors.artifact.manifest import finite, name_of, versions
 from compressors.carry_out import carry_out
@@ -66,7 +67,7 @@ def label_of(pipeline: Pipeline, row: Labelled) -> float:
         label = row.label
         pipeline.task.check(label)
     except (AttributeError, TypeError) as wrong:
-        raise ConfigError(f"{where} yields Labelled(features, label), got {row!r:.200}: {wrong}") from wrong
+        raise ConfigError(f"{where} yields Labelled(features, label), got {shown(row)}: {wrong}") from wrong
     except MalformedEvent as wrong:
         raise ConfigError(f"{where}: {wrong}") from wrong
     return float(label)

@@ -15,6 +15,7 @@ from compressors.answers import checked
 from compressors.arguments import shown
 from compressors.checks import check_learning, check_model
 from compressors.wrappers import unwrapped
+from deploy.checks import check_events
 from deploy.learning.candidates import label_of
 from deploy.loading import users_code
 from deploy.pipeline import Pipeline
@@ -41,7 +42,7 @@ def _rehearse(pipeline: Pipeline) -> None:
         check_model(model)
         check_learning(model)
     if pipeline.feed is not None:
-        _iterable("feed", "events", pipeline.feed)
+        check_events(_iterable("feed", "events", pipeline.feed))
     if pipeline.history is None:
         return
     for row in _iterable("history", "labelled rows", pipeline.history):

@@ -160,12 +160,14 @@ def begin(
     """
     name, topics, join = feed.name, settings.topics.named(feed.name), settings.join
     joined = (topics.predictions, topics.outcomes)
+    if join.joiners > 1:  # known before topics are created, which would then have too few partitions for good
+        there = look(settings.kafka, joined).values()
+        contradictions.check_joiners(settings, max(one.partitions if one else topics.partitions for one in there))
     counts = ensure_topics(settings.kafka, dict.fromkeys((*joined, topics.dead), topics.partitions) | dict(others))
     policies = topic_settings(settings.kafka, counts)
     ours = (*others, topics.dead, *(joined[:1] if topics.requests in others else ()))
     limits = {topic: policies[topic].record_bytes for topic in ours}
-    most = max(counts[topic] for topic in joined)
-    contradictions.check_limits(settings, name, limits, store.message_bytes(), most)
+    contradictions.check_limits(settings, name, limits, store.message_bytes())
     check_written({topic: policies[topic] for topic in {topics.dead, *others} - {topics.requests}})
     kept = {topic: policies[topic] for topic in joined}
     warnings = check(kept, window_s=join.window_s, keep_s=join.keep_s, slack_s=join.slack_s, align_s=join.align_s)

@@ -15,7 +15,7 @@ import torch
 from compressors.artifact import format as artifact
 from compressors.weight_reads import is_read_past
 from deploy import contradictions
-from deploy.config import Settings, set_ray_aside
+from deploy.config import Settings, have_ray_say_lines, set_ray_aside
 from deploy.doubts import Judge
 from deploy.embedded.services import provided
 from deploy.feed import Feed
@@ -60,7 +60,8 @@ def running(
     began_s, pipeline = time.monotonic(), load(path)
     if replay and pipeline.feed is None:
         raise ConfigError(f"pipeline {pipeline.name!r} has no recorded feed to replay; set Pipeline(feed=...)")
-    contradictions.check(settings, pipeline.name, learns=True, every_days=pipeline.promotion.every_days)
+    days = pipeline.promotion.every_days
+    contradictions.check(settings, pipeline.name, learns=True, every_days=days, replays=replay)
     rehearse(pipeline)
     torch.set_num_threads(1)  # the networks are small, and the actors take the cores
     folder = Path(settings.registry.path).resolve() / pipeline.name
@@ -97,6 +98,7 @@ def _started(plan: Plan) -> "AbstractContextManager[System]":
     """Start the actors. Ray is imported only now: one of a cluster's variables could end the process as it is."""
     if plan.settings.ray.address is None:
         set_ray_aside()
+    have_ray_say_lines()
     try:
         actors = import_module("deploy.processes.actors")
     except (ImportError, ValueError) as wrong:

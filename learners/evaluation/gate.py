@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from compressors.arguments import named
+from compressors.arguments import COUNT, Range, named
 from learners.evaluation.verdict import Decision
 from streams.errors import ConfigError
 
@@ -18,7 +18,16 @@ Floats = NDArray[np.float64]
 BETS = 0.9 * 2.0 ** -np.arange(10)  # shares that are staked; they never rise, and so the test holds under drift
 
 
-@named(ConfigError)
+CENTURY_DAYS = 36_600
+RANGES = {
+    **dict.fromkeys(("alpha", "futility"), Range(0, 1, open=True)),
+    **dict.fromkeys(("candidates_a_year", "horizon"), COUNT),
+    "every_days": Range(0, CENTURY_DAYS, open=True),
+    "margin": Range(-1, 1, open=True),
+}
+
+
+@named(ConfigError, ranges=RANGES)
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
     """When candidates are made, and what each must prove before it serves.
@@ -34,14 +43,14 @@ class Promotion:
     its sources are in `learners/evaluation/gate.py`.
 
     Raises:
-        ValueError: a number is out of its range.
+        ConfigError: a number is out of its range.
 
     >>> policy = Promotion(every_days=1, candidates_a_year=365)
     >>> round(1 / policy.level)  # the evidence that proves: 7,300 to 1
     7300
     >>> Promotion(alpha=1.5)
     Traceback (most recent call last):
-    ValueError: Promotion: alpha and futility lie between 0 and 1, got 1.5, 0.05
+    streams.errors.ConfigError: Promotion.alpha must be above 0 and below 1, got 1.5
     """
 
     every_days: float = 7.0
@@ -50,12 +59,6 @@ class Promotion:
     margin: float = -0.005
     futility: float = 0.05
     horizon: int = 40_000
-
-    def __post_init__(self) -> None:
-        if not 0 < self.alpha < 1 or not 0 < self.futility < 1:
-            raise ValueError(f"Promotion: alpha and futility lie between 0 and 1, got {self.alpha}, {self.futility}")
-        if self.every_days <= 0 or self.candidates_a_year < 1 or self.horizon < 1:
-            raise ValueError("Promotion: every_days, candidates_a_year and horizon must be positive")
 
     @property
     def level(self) -> float:

@@ -2,14 +2,26 @@
 
 from dataclasses import dataclass
 
-from compressors.arguments import named
+from compressors.arguments import COUNT, WHOLE, Range, named
 from streams.errors import ConfigError
 
 BETAS = 0.9, 0.999  # Adam's own, a batch
 EPS = 1e-8  # Adam's own
 
 
-@named(ConfigError)
+CENTURY_S = 100 * 366 * 86_400
+POSITIVE = Range(0, open=True)
+RANGES = {
+    **dict.fromkeys(("batch", "history_batch", "replay"), COUNT),
+    **dict.fromkeys(("history_passes", "refresh_every"), WHOLE),
+    **dict.fromkeys(("clip", "half_life"), POSITIVE),
+    **dict.fromkeys(("weight_decay", "intercept_rate"), Range(0)),
+    "batch_s": Range(0, CENTURY_S, open=True),
+    "learning_rate": Range(0, 1, open=True),
+}
+
+
+@named(ConfigError, ranges=RANGES)
 @dataclass(frozen=True, kw_only=True)
 class Online:
     """How teacher and shadow learn from each sample.
@@ -31,13 +43,13 @@ class Online:
         1911.11134). 0: the masks stay as they are.
 
     Raises:
-        ValueError: a number is out of its range.
+        ConfigError: a number is out of its range.
 
     >>> Online(learning_rate=3e-4, replay=50_000).batch
     32
     >>> Online(half_life=0)
     Traceback (most recent call last):
-    ValueError: Online: learning_rate, clip, half_life and batch_s must be positive
+    streams.errors.ConfigError: Online.half_life must be above 0, got 0
     """
 
     batch: int = 32
@@ -54,12 +66,5 @@ class Online:
     refresh_share: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.batch < 1 or min(self.history_batch, self.replay) < 1 or self.history_passes < 0:
-            raise ValueError("Online: batch, history_batch and replay must be at least 1, history_passes at least 0")
-        if min(self.learning_rate, self.clip, self.half_life, self.batch_s) <= 0:
-            raise ValueError("Online: learning_rate, clip, half_life and batch_s must be positive")
-        if self.refresh_every < 0 or not 0 < self.refresh_share <= 1:
-            raise ValueError(
-                "Online: refresh_every is a number of samples, at least 0 (the masks stay), and refresh_share that of "
-                f"the kept weights, above 0 and at most 1; got {self.refresh_every} and {self.refresh_share}"
-            )
+        if not 0 < self.refresh_share <= 1:
+            raise ConfigError(f"Online.refresh_share must be above 0 and at most 1, got {self.refresh_share}")

@@ -1,3 +1,5 @@
+#!lua flags=allow-oom
+-- A full store takes it: a note has one place, and who holds a feed must not seem dead where samples wait.
 -- Keep or take the note of who runs a feed. Return nothing, or another's note that still counts and how old it is.
 --
 -- KEYS[1]: the board. ARGV: our token, our note, for how many milliseconds a note counts, and what to do: 'keep' our own

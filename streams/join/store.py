@@ -55,8 +55,9 @@ class Store:
     def __init__(self, at: Address | str) -> None:
         self._client = connect(at)
         self._redis, self._answering = self._client.redis, self._client.answering
-        scripts = ("join", "create", "add", "trim", "claim")
-        self._step, self._create, self._add, self._trim, self._claim = (self._client.script(_lua(n)) for n in scripts)
+        scripts = ("join", "create", "add", "trim", "claim", "put")
+        made = (self._client.script(_lua(name)) for name in scripts)
+        self._step, self._create, self._add, self._trim, self._claim, self._put = made
 
     def check(self) -> None:
         """Check that the store answers and never evicts.
@@ -260,7 +261,7 @@ class Store:
     def put(self, feed: str, values: Mapping[str, bytes]) -> None:
         """Write values to the board, which holds only what may be lost."""
         with self._answering():
-            self._redis.hset(_board(feed), mapping=dict(values))  # type: ignore[arg-type]
+            self._put(keys=[_board(feed)], args=_flat(values))
 
     def get(self, feed: str, *names: str) -> list[bytes | None]:
         """Read values from the board."""

@@ -15,7 +15,7 @@ from streams.errors import ConfigError
 
 Text = Annotated[str, Meta(min_length=1)]
 REQUEST_BYTES = 1 << 20  # of a record, unless it is set
-LEAST_REQUEST_BYTES = 1 << 10
+LEAST_REQUEST_BYTES = 1 << 11  # what a topic of ours must take
 MOST_REQUEST_BYTES = 1 << 30  # Kafka's numbers have 31 bits, and a batch is larger than its record
 SECRETS = ("ssl_password", "sasl_password")
 FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile")

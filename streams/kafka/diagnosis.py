@@ -59,10 +59,11 @@ def advertised(broker: Broker) -> str | None:
     return None
 
 
-def silence(broker: Broker) -> str:
-    """Return for each address of `kafka.bootstrap` why nothing of Kafka comes from it."""
+def unanswered(broker: Broker) -> str:
+    """Return the message that no broker answers, with why for each address of `kafka.bootstrap`."""
     found = {server: _unreachable(*_address(server)) for server in broker.servers}
-    return "; ".join(f"{server} {said or 'takes connections, but answers nothing'}" for server, said in found.items())
+    why = "; ".join(f"{server} {said or 'takes connections, but answers nothing'}" for server, said in found.items())
+    return f"no Kafka broker answers at {broker.bootstrap}: {why}; is it running, and is kafka.bootstrap right?"
 
 
 def _brokers(body: bytes) -> list[tuple[str, int]]:

@@ -15,7 +15,7 @@ from kafka import errors as client
 
 from streams.errors import BrokerRefused, BrokerUnreachable, LogReplaced, RecordTooLarge, ShadowstreamError
 from streams.kafka.broker import Broker
-from streams.kafka.diagnosis import advertised, refusal, refused_user, silence
+from streams.kafka.diagnosis import advertised, refusal, refused_user, unanswered
 
 RIGHTS = {  # resource, as kafka-acls names it
     client.TopicAuthorizationFailedError: "topic",
@@ -57,6 +57,7 @@ MAP: dict[type[client.KafkaError], type[ShadowstreamError]] = {
     **dict.fromkeys((*FENCED, *CREDENTIALS, *RIGHTS, *REFUSED), BrokerRefused),
 }
 DEFAULT = BrokerUnreachable
+CLIENT_S = re.compile(r"^(\[Error -?\d+\] )?\w+Error(: |$)")  # what the client writes before a text
 NO_ANSWER = (client.KafkaConnectionError, client.KafkaTimeoutError, client.NodeNotReadyError)
 
 
@@ -100,10 +101,7 @@ def connecting(access: Access) -> Iterator[None]:
             raise BrokerRefused(reason) from wrong
         if reason := advertised(access.broker):
             raise BrokerUnreachable(reason) from wrong
-        raise BrokerUnreachable(
-            f"no Kafka broker answers at {access.broker.bootstrap}: {silence(access.broker)}; is it running, and is "
-            "kafka.bootstrap right?"
-        ) from wrong
+        raise BrokerUnreachable(unanswered(access.broker)) from wrong
     except client.KafkaError as wrong:
         raise fault(wrong, access) from wrong
 
@@ -111,8 +109,8 @@ def connecting(access: Access) -> Iterator[None]:
 def fault(wrong: client.KafkaError, access: Access) -> ShadowstreamError:
     """Return our error for one of the client's."""
     inner = _inner(wrong)
-    if isinstance(inner, NO_ANSWER) and (reason := advertised(access.broker)):
-        return BrokerUnreachable(reason)
+    if isinstance(inner, NO_ANSWER):
+        return BrokerUnreachable(advertised(access.broker) or unanswered(access.broker))
     return kind(type(inner))(f"{access.broker.bootstrap}: {_message(inner, access)}")
 
 
@@ -132,7 +130,13 @@ def _message(wrong: client.KafkaError, access: Access) -> str:
         return refused_user(access.broker)
     if isinstance(wrong, FENCED):
         return f"another writer has taken over the transactional id {access.transactional_id!r}; this one must end"
-    return str(wrong)
+    return _words(wrong)
+
+
+def _words(wrong: client.KafkaError) -> str:
+    """Return what an error says, without the client's own name for it where there is more; else that name in words."""
+    text = CLIENT_S.sub("", " ".join(str(wrong).split()))
+    return text or re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(wrong).__name__.removesuffix("Error")).lower()
 
 
 def _missing(wrong: client.KafkaError, access: Access) -> str:

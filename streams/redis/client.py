@@ -59,8 +59,12 @@ class Client:
         return mapped(self.at)
 
     def script(self, text: str) -> Script:
-        """Return a script to call; with ARGV, which all that write have, `guard.lua` runs first."""
-        text = GUARD + text
+        """Return a script to call; with ARGV, which all that write have, `guard.lua` runs first.
+
+        A first line `#!lua flags=allow-oom` has it run on a store whose memory is full, too.
+        """
+        flags = "#!lua flags=allow-oom\n"
+        text = flags * text.startswith(flags) + GUARD + text.removeprefix(flags)
         digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
         def call(*, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:

@@ -4,6 +4,7 @@ Owns the whole map: `MAP` by class, `CODES` by the first word where the client h
 the rest. What may pass by itself is `StoreUnreachable`, and is retried; what would be refused again is `StoreRefused`.
 """
 
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,11 +72,12 @@ def fault(wrong: Exception, at: Address) -> ShadowstreamError:
     ours = kind(wrong)
     if ours is StoreFull:
         return ours(f"{at.shown} is full, nothing was written; raise its maxmemory: {said(wrong)}")
-    silent = "no store answers at " if isinstance(wrong, SILENT) else ""
-    return ours(f"{silent}{at.shown}: {said(wrong)}")
+    if isinstance(wrong, SILENT):
+        return ours(f"no store answers at {at.shown}: {_silence(wrong)}")
+    return ours(f"{at.shown}: {said(wrong)}")
 
 
-def said(wrong: Exception) -> str:
+def said(wrong: BaseException) -> str:
     """Return an error's text on one line, cut if it is long; a Sentinel's without the client's own structure."""
     text = " ".join(str(wrong).split())
     if text.startswith("No master found"):
@@ -84,6 +86,19 @@ def said(wrong: Exception) -> str:
         why = f"{silent} of the Sentinels did not answer" if silent else unknown
         text = f"{text.partition(' : ')[0]}: {why}"
     return text if len(text) <= MOST_SAID else f"{text[:MOST_SAID]}…"
+
+
+def _silence(wrong: BaseException) -> str:
+    """Return why nothing comes from a store: what the system says, where it says something."""
+    for cause in _causes(wrong):
+        if isinstance(cause, socket.gaierror):
+            return f"its name does not resolve ({cause.strerror})"
+        if isinstance(cause, TimeoutError | client.TimeoutError):
+            return "it does not answer in time"
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+    text = said(wrong)
+    return "it has closed the connection" if text.startswith("Connection closed") else text
 
 
 def _causes(wrong: BaseException | None) -> list[BaseException]:
@@ -109,6 +124,8 @@ def _refusal(wrong: BaseException, at: Address) -> str | None:
         return f"user {user(at)!r} is refused ({wrong}); check redis.username and redis.password"
     if isinstance(wrong, ELSEWHERE) and not at.cluster:
         return f"it is a node of a cluster; set redis.cluster = true ({wrong})"
+    if isinstance(wrong, client.InvalidResponse):
+        return "what answers there is not Redis or Valkey; check redis.url and redis.sentinel"
     if "MISSING" in str(wrong):
         return (
             f"{wrong}. If there was, the store was emptied: start the feed again (a join with --rewind) to make it anew"

@@ -1,7 +1,9 @@
 """Recipes: bounds, contradictions, text and JSON round trips, identity."""
 
+import inspect
 import json
 import math
+from itertools import product
 from typing import Any
 
 import pytest
@@ -94,7 +96,7 @@ def test_a_text_that_is_no_recipe_is_refused(text: str, said: str) -> None:
         ("prune(pattern='2:4', layers=conv) -> prune(amount=0.3, layers=conv)", "2:4 leaves exactly 50%"),
         ("quantize(int8, layers=(conv, linear)) -> quantize(int4, layers=linear)", "linear weights are quantized once"),
         ("retrain(passes=2.5)", "retrain.passes must be a whole number, got 2.5"),
-        ("quantize(int4, group=8.0)", "quantize.group must be a whole number, got 8.0"),
+        ("quantize(int4, group=8.0)", "quantize.group must be a whole number or None, got 8.0"),
         ("quantize(int4, layers=conv)", "int4 on a convolution loses too much"),
         ("quantize(int8) -> retrain -> quantize(int4)", "weights are quantized once"),
         ("quantize(int8) -> prune_structured(amount=0.3)", "whole units go before"),
@@ -161,3 +163,25 @@ def test_a_value_out_of_bounds_is_refused_by_name(kind: type, wrong: dict[str, A
     name = list(wrong)[-1]
     with pytest.raises(ValueError, match=rf"\.{name} .*got"):
         kind(**wrong)
+
+
+WRONG = [3, None, "x", 1.5, True, b"1", [], {}, 1j, object(), 10**5_000, float("nan")]
+
+
+@pytest.mark.parametrize("step", [Prune, PruneStructured, Quantize, Retrain, Distill])
+def test_a_step_takes_a_value_or_says_what_it_must_be_in_one_line(step: Any) -> None:
+    for name, wrong in product(inspect.signature(step).parameters, WRONG):
+        needed = {"amount": 0.5} if step in (Prune, PruneStructured) and name not in ("below", "pattern") else {}
+        said = refusal(step, needed | {name: wrong})
+        assert said.isprintable()
+        assert len(said) < 300
+        assert not said or name in said
+
+
+def refusal(step: Any, parts: dict[str, Any]) -> str:
+    """Return the text of our refusal; any other error fails the test."""
+    try:
+        step(**parts)
+    except ValueError as refused:
+        return str(refused)
+    return ""

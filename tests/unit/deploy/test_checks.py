@@ -11,10 +11,19 @@ import torch
 from torch import nn
 
 from deploy.learning.rehearsal import rehearse
-from deploy.pipeline import Labelled, Pipeline
+from deploy.pipeline import FeedEvent, Labelled, Pipeline
 from shadowstream import Binary, Classes, Distill, Online, Promotion, Prune, Quantize, Recipe, Regression
 from streams.errors import ConfigError
 from tests import small
+
+
+async def coroutine(_: Any = None) -> None:
+    """Answers later."""
+
+
+def generator(_: Any = None) -> Iterator[nn.Module]:
+    """Yields."""
+    yield small.net()
 
 
 class Odd(msgspec.Struct):
@@ -72,6 +81,19 @@ def refusal(**parts: Any) -> str:
         ({"promotion": 7}, "Pipeline.promotion must be Promotion(...), got 7"),
         ({"history": []}, "Pipeline.history must be a function that returns labelled rows, such as"),
         ({"feed": "feed.csv"}, "Pipeline.feed must be a function that returns events"),
+        ({"model": nn.Linear}, "Pipeline.model is called with no arguments: missing a required argument"),
+        ({"model": coroutine}, "Pipeline.model must be a plain function, without async"),
+        ({"encode": lambda: 1}, "Pipeline.encode is called with one argument, a list of features: too many"),
+        ({"encode": lambda one, two: 1}, "missing a required argument: 'two'"),
+        ({"encode": small.Point}, "Pipeline.encode must be a function that returns a value"),
+        ({"request": lambda: 1}, "Pipeline.request is called with one argument, a Record: too many"),
+        ({"request": coroutine}, "Pipeline.request must be a plain function, without async"),
+        ({"outcome": dict}, "Pipeline.outcome must be a function that returns a value, got <class 'dict'>"),
+        ({"outcome": generator}, "Pipeline.outcome must be a function that returns a value, got <function"),
+        ({"history": lambda path: []}, "Pipeline.history is called with no arguments: missing a required"),
+        ({"feed": lambda path: []}, "Pipeline.feed is called with no arguments: missing a required"),
+        ({"feed_ends_ms": -1}, "Pipeline.feed_ends_ms must be a time in milliseconds since 1970, got -1"),
+        ({"feed_ends_ms": 10**30}, "Pipeline.feed_ends_ms must be a time in milliseconds"),
         ({"feed_ends_ms": 1.5}, "Pipeline.feed_ends_ms must be a whole number or None, got 1.5"),
         ({"seed": -1}, "Pipeline.seed must be at least 0 and below 2**63, got -1"),
         ({"seed": "x"}, "Pipeline.seed must be a whole number, got 'x'"),
@@ -86,6 +108,8 @@ def test_a_wrong_part_is_named(parts: dict[str, Any], said: str) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
+        (lambda: Online(half_life=10**400), "Online.half_life must be a finite number, got 1000"),
+        (lambda: Online(batch=10**5000), "Online.batch must be at least 1 and at most 2,147,483,647, got a int"),
         (lambda: Classes(), "Classes needs outputs=..."),  # type: ignore[call-arg]
         (lambda: Classes(classes=3), "Classes has no parameter 'classes'; "),  # type: ignore[call-arg]
         (lambda: Classes("3"), "Classes.outputs must be a whole number, got '3'"),  # type: ignore[arg-type]
@@ -160,6 +184,11 @@ def fails(*_: Any) -> Any:
         ({"encode": lambda rows: (torch.ones(5, 4),)}, "encode"),
         ({"encode": lambda rows: (torch.ones(1, 7),)}, "the model does not take these inputs"),
         ({"model": lambda: nn.Linear(4, 3)}, "where forward must return a tensor (N, 1) of floats"),
+        ({"history": generator}, "history yields Labelled(features, label), got Sequential("),
+        ({"feed": generator}, "Pipeline.feed yields FeedEvent(t_ms=milliseconds, topic='requests' or"),
+        ({"feed": lambda: [FeedEvent(1.5, "requests", b"a", b"b")]}, "Pipeline.feed yields FeedEvent"),  # type: ignore[arg-type]
+        ({"feed": lambda: [FeedEvent(1, "request", b"a", b"b")]}, "got FeedEvent(t_ms=1, topic='request'"),
+        ({"feed": lambda: [FeedEvent(1, "requests", "a", b"b")]}, "key=bytes"),  # type: ignore[arg-type]
         ({"history": fails}, "Pipeline.history: KeyError: 'mine'"),
         ({"history": lambda: 3}, "Pipeline.history must return labelled rows, got 3"),
         ({"history": lambda: iter([3])}, "history yields Labelled(features, label), got 3"),

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from deploy.config import KEYS, SECTIONS, Settings
-from deploy.contradictions import RULES, Rule, check, check_limits
+from deploy.contradictions import RULES, Rule, check, check_joiners, check_limits
 from deploy.feed import Feed
 from streams.errors import ConfigError
 from streams.events import read_prediction
@@ -20,6 +20,15 @@ RUN = {"learns": True, "every_days": 7.0}
 PARQUET = {"output.to": "parquet"}
 EXAMPLES: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, Any]]] = {  # keys: what is wrong, what mends it
     ("join.late", "join.absent"): ({"join.late": "correct"}, {"join.absent": "negative"}),
+    ("join.late", "join.keep_s"): (
+        {"join.late": "correct", "join.absent": "negative", "join.keep_s": 0.0}, {"join.keep_s": 1.0}
+    ),
+    ("learn.commit_s", "replay.stall_s"): (
+        RUN | {"replays": True, "learn.commit_s": 120.0}, {"replay.stall_s": 600.0}
+    ),
+    ("replay.lead_s", "join.window_s"): (
+        RUN | {"replays": True, "join.window_s": 3_599.0}, {"replay.lead_s": 600.0}
+    ),
     ("join.reduce", "join.emit"): ({"join.reduce": "sum"}, {"join.emit": "at_close"}),
     ("join.reduce", "join.most_outcomes"): (
         {"join.reduce": "last", "join.emit": "at_close", "join.most_outcomes": 1}, {"join.most_outcomes": 2}
@@ -136,12 +145,12 @@ def test_a_feed_s_name_is_short_enough_for_folders_topics_and_transactional_ids(
             Feed(name=name, prediction=read_prediction, outcome=read_prediction)
 
 
-def limits(values: Mapping[str, Any], topic: int | None = None, store: int | None = None, joined: int = 9) -> str:
+def limits(values: Mapping[str, Any], topic: int | None = None, store: int | None = None) -> str:
     kafka = SECTIONS["kafka"](**{k: v for k, v in values.items() if k == "max_request_bytes"})
     join = SECTIONS["join"](**{k: v for k, v in values.items() if k != "max_request_bytes"})
     settings = msgspec.structs.replace(Settings(), kafka=kafka, join=join)
     try:
-        check_limits(settings, "ads", {"ads.samples": topic, "ads.dead": topic}, store, joined)
+        check_limits(settings, "ads", {"ads.samples": topic, "ads.dead": topic}, store)
     except ConfigError as wrong:
         return str(wrong)
     return ""
@@ -156,9 +165,17 @@ def test_what_broker_and_store_take_is_compared_too() -> None:
     assert "max.message.bytes = 300; a record of ours needs 2048" in limits({}, topic=300)
     for key in ("join.batch_bytes = ", "join.batch_events = ", "takes 1048576 at once", "proto-max-bulk-len"):
         assert key in limits({}, store=1 << 20)
-    assert "join.joiners = 3, but predictions and outcomes have 2 partitions at most" in limits(
-        {"joiners": 3}, joined=2
-    )
+
+
+def test_what_only_a_replay_waits_for_stands_in_no_run_s_way() -> None:
+    compare(RUN | {"learn.commit_s": 1_000.0, "replay.lead_s": 1e6})
+
+
+def test_more_joiners_than_partitions_are_refused_with_both_keys() -> None:
+    join = SECTIONS["join"](joiners=3)
+    check_joiners(msgspec.structs.replace(Settings(), join=join), 3)
+    with pytest.raises(ConfigError, match=r"join\.joiners = 3, .* have 2 partitions at most.*topics\.partitions"):
+        check_joiners(msgspec.structs.replace(Settings(), join=join), 2)
 
 
 def test_the_folder_of_the_feed_may_lie_beside_the_samples(tmp_path: Path) -> None:

@@ -75,7 +75,9 @@ def test_a_wrong_value_is_an_error_of_ours_in_one_line(section: str, key: str, t
         '"a\\nb" = 1',
         f'"{"x" * 5_000}" = 1',
         f'[redis]\n"{"y" * 5_000}" = "{SECRET}"',
-        "\ufeff[kafka]",
+        "[join]\nwindow_s = " + "1" * 5_000,
+        "[join]\nmost_outcomes = 0x" + "f" * 6_000,
+        "\ufeff[kafka",
         "[join",
     ],
 )
@@ -87,3 +89,35 @@ def test_a_file_that_is_wrong_is_an_error_of_ours_in_one_line(text: str, tmp_pat
     assert str(raised.value).isprintable()
     assert len(str(raised.value)) <= LONGEST
     assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize("path", ["~/.shadowstream", "s3://bucket/x", "file:///tmp/x", " ", " samples", "samples\t"])
+@pytest.mark.parametrize("section", ["registry", "output"])
+def test_a_path_that_would_be_a_strange_folder_is_refused(section: str, path: str) -> None:
+    said = refusal(None, {f"{PREFIX}_{section}_PATH".upper(): path})
+    assert said is not None
+    assert f"{section}.path" in said
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_what_other_machines_editors_write_is_read(mark: str, end: str, tmp_path: Path) -> None:
+    path = tmp_path / "shadowstream.toml"
+    path.write_bytes(f"{mark}[join]{end}window_s = 5{end}".encode())
+    assert load(path, {}).join.window_s == 5
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "cp1252"])
+def test_a_file_in_another_encoding_is_told_so(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "shadowstream.toml"
+    path.write_bytes("# é\n[join]\n".encode(encoding))
+    assert "save it as UTF-8" in (refusal(path, {}) or "")
+
+
+@pytest.mark.parametrize(
+    ("key", "right"), [("redis.user", "redis.username"), ("join.WINDOW_S", "join.window_s"), ("Kafka.x", "kafka")]
+)
+def test_an_unknown_key_is_told_the_one_that_is_meant(key: str, right: str, tmp_path: Path) -> None:
+    path = tmp_path / "shadowstream.toml"
+    path.write_text(f"{key} = 1\n")
+    assert f"did you mean '{right}'" in (refusal(path, {}) or "")

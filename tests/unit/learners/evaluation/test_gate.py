@@ -1,6 +1,7 @@
 """The gate: its formula by hand, its error rate under a null, its power, and that looking often costs nothing."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from learners.evaluation.gate import BETS, Floats, Gate, Promotion, Wealth
 from learners.evaluation.verdict import Decision
+from streams.errors import ConfigError
 
 POLICY = Promotion(alpha=0.05, candidates_a_year=1, margin=0.0)
 
@@ -78,7 +80,16 @@ def test_nothing_counts_after_the_decision() -> None:
 
 
 def test_settings_that_contradict_are_refused() -> None:
-    with pytest.raises(ValueError, match="alpha"):
-        Promotion(alpha=1.5)
-    with pytest.raises(ValueError, match="positive"):
-        Promotion(every_days=0)
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"alpha": 1.5}, "Promotion.alpha must be above 0 and below 1, got 1.5"),
+        ({"futility": 0.0}, "Promotion.futility must be above 0 and below 1, got 0.0"),
+        ({"every_days": 0}, "Promotion.every_days must be above 0"),
+        ({"every_days": 1e308}, "Promotion.every_days must be above 0 and below 36,600"),
+        ({"margin": 1.0}, "Promotion.margin must be above -1 and below 1, got 1.0"),
+        ({"candidates_a_year": 0}, "Promotion.candidates_a_year must be at least 1"),
+        ({"horizon": 10**12}, "Promotion.horizon must be at least 1 and at most"),
+    ]
+    for parts, said in wrong:
+        with pytest.raises(ConfigError) as raised:
+            Promotion(**parts)
+        assert said in str(raised.value)

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from functools import partial
+from typing import Any
 
 import msgspec
 import pytest
@@ -223,11 +223,23 @@ def test_the_intercept_follows_the_base_rate() -> None:
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    with pytest.raises(ValueError, match="batch"):
-        Online(batch=0)
-    for wrong in (partial(Online, half_life=0.0), partial(Online, batch_s=-1.0), partial(Online, clip=0.0)):
-        with pytest.raises(ValueError, match="half_life and batch_s must be positive"):
-            wrong()
-    for every, share in ((-1, 0.1), (100, 0.0), (100, 1.1)):
-        with pytest.raises(ValueError, match=f"refresh_every is a number of samples.*got {every} and {share}"):
-            Online(refresh_every=every, refresh_share=share)
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"batch": 0}, "Online.batch must be at least 1 and at most 2,147,483,647, got 0"),
+        ({"replay": 10**30}, "Online.replay must be at least 1"),
+        ({"history_passes": -1}, "Online.history_passes must be at least 0"),
+        ({"half_life": 0.0}, "Online.half_life must be above 0, got 0.0"),
+        ({"half_life": 10**400}, "Online.half_life must be a finite number"),
+        ({"batch_s": -1.0}, "Online.batch_s must be above 0 and below"),
+        ({"batch_s": 1e300}, "Online.batch_s must be above 0 and below"),
+        ({"clip": 0.0}, "Online.clip must be above 0"),
+        ({"learning_rate": 1.0}, "Online.learning_rate must be above 0 and below 1, got 1.0"),
+        ({"weight_decay": -0.1}, "Online.weight_decay must be at least 0"),
+        ({"intercept_rate": -0.1}, "Online.intercept_rate must be at least 0"),
+        ({"refresh_every": -1}, "Online.refresh_every must be at least 0"),
+        ({"refresh_share": 0.0}, "Online.refresh_share must be above 0 and at most 1, got 0.0"),
+        ({"refresh_share": 1.1}, "Online.refresh_share must be above 0 and at most 1, got 1.1"),
+    ]
+    for parts, said in wrong:
+        with pytest.raises(ConfigError) as raised:
+            Online(**parts)
+        assert said in str(raised.value)
