@@ -3,13 +3,50 @@
 Owns which of the two. Does not know what the rows are.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 WIDEST = 100_000
+
+
+class Fitted:
+    """A table where no word of it would be cut, else `lines`; by default a line for each cell, with its column's name.
+
+    It is one thing to print, also inside others, and fits itself to the room that it gets.
+    """
+
+    def __init__(self, table: Table, lines: Sequence[RenderableType] = ()) -> None:
+        self._table, self._lines = table, lines
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield what fits."""
+        if _least(self._table, console, options) <= options.max_width:
+            yield self._table
+        else:
+            yield from self._lines or _cells(self._table)
+
+
+def _least(table: Table, console: Console, options: ConsoleOptions) -> int:
+    return table.__rich_measure__(console, options.update(max_width=WIDEST)).minimum
+
+
+def _cells(table: Table) -> Iterator[Text]:
+    if table.title:
+        yield Text(f"{table.title}:", overflow="fold")
+    names, columns = [_text(column.header) for column in table.columns], [[*column.cells] for column in table.columns]
+    for row in zip(*columns, strict=True):
+        for at, (name, cell) in enumerate(zip(names, map(_text, row), strict=True)):
+            if cell:
+                yield Text(f"  {name}: {cell}" if at else cell, overflow="fold")
+
+
+def _text(cell: RenderableType) -> str:
+    text = cell if isinstance(cell, Text) else Text.from_markup(str(cell))
+    return " ".join(text.plain.split())
 
 
 def show(
@@ -26,7 +63,7 @@ def show(
         table.add_column(column, no_wrap=column not in text)
     for row in rows:
         table.add_row(*map(escape, row))
-    if table.__rich_measure__(console, console.options.update(max_width=WIDEST)).minimum <= console.width:
+    if _least(table, console, console.options) <= console.width:
         console.print(table)
         return
     if title:

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from compressors.artifact.format import Description
 from deploy.console.counters import ENDED, table
+from deploy.console.fitted import Fitted
 from deploy.console.view import compared, months, versions
 from deploy.monitor import View
 from deploy.registry.kinds import COUNTERS, RUN_FIGURES
@@ -22,7 +23,7 @@ def size(described: Description) -> str:
     return f"compressed weights: {numbers}, {100 * described.sparsity:.0f} % of them zero; {sizes}"
 
 
-def figures(summary: Summary) -> Table:
+def figures(summary: Summary) -> Fitted:
     """Lay out what became of everything that was published, under the names that `--json` has."""
     counts = {name: getattr(summary, name) for name in ENDED}
     return table("what became of every event and candidate", counts, RUN_FIGURES | COUNTERS)
@@ -38,7 +39,7 @@ def show(console: Console, view: View, equations: list[Equation], described: Des
         served.add_column(title, justify="right")
     for s in speed.by_rows:
         served.add_row(str(s.rows), f"{s.served_us:.0f} µs", f"{s.float_us:.0f} µs", f"{s.times:.2f}")
-    console.print(served)
+    console.print(Fitted(served))
     console.print(speed.line, markup=False, highlight=False)
     console.print(size(described) + "\n")
     audited = Table(title="Audit", title_justify="left")
@@ -46,4 +47,4 @@ def show(console: Console, view: View, equations: list[Equation], described: Des
         audited.add_column(title, justify="left" if title == "equation" else "right")
     for e in equations:
         audited.add_row(e.text, f"{e.left:,}", f"{e.right:,}", "yes" if e.holds else "NO")
-    console.print(audited)
+    console.print(Fitted(audited))

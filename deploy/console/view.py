@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.console.doubts import lines
+from deploy.console.fitted import Fitted
 from deploy.monitor import NO_ROW, View
 from deploy.registry.records import Candidate, MetricName, Metrics
 from learners.evaluation.verdict import Decision
@@ -137,16 +138,18 @@ def _progress(view: View) -> Table:
     return head
 
 
-def _facts(view: View) -> Table:
+def _facts(view: View) -> Fitted:
     facts = Table.grid(padding=(0, 3, 0, 0))
-    for row in (
+    rows = (
         ("events", f"{view.events:,}", "events a second", rate(view), "serving", _serving(view)),
         ("predictions answered", f"{view.served:,}", "samples learned", f"{view.learned:,}", *_promotions(view)),
         ("outcomes awaited", f"{view.waiting:,}", "samples to learn", f"{view.unread:,}", "", ""),
         ("the join lags by", f"{view.lag_ms / 3_600_000:.1f} h", "", "", "", ""),
-    ):
+    )
+    for row in rows:
         facts.add_row(*(Text(text, "bold" if n % 2 else "dim") for n, text in enumerate(row)))
-    return facts
+    pairs = [(name, value) for row in rows for name, value in zip(row[::2], row[1::2], strict=True) if name]
+    return Fitted(facts, [Text(f"{name}: {value}", overflow="fold") for name, value in pairs])
 
 
 def _serving(view: View) -> str:
@@ -161,7 +164,7 @@ def _promotions(view: View) -> tuple[str, str]:
     return "promotions", f"{max(0, len(view.champions) - 1)} of {len(view.candidates)} candidates"
 
 
-def _models(view: View) -> Table:
+def _models(view: View) -> Fitted:
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     names = view.metrics.names if view.metrics else ()
     for title in ("model", *map(title_of, names), "samples"):
@@ -174,10 +177,10 @@ def _models(view: View) -> Table:
             f"{row.count:,}",
             style="bold" if who == "served" else "",
         )
-    return table
+    return Fitted(table)
 
 
-def _candidates(view: View) -> Table:
+def _candidates(view: View) -> Fitted:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     change = f"Δ {view.loss.name}"
     for title in ("candidate", "distilled", "what became of it", "on", change, "evidence", "samples"):
@@ -187,10 +190,10 @@ def _candidates(view: View) -> Table:
         text, style, date, *others = fate_of(candidate, view)
         days = day(candidate.at_ms)[NO_YEAR], date[NO_YEAR]  # the line at the top has the year; 80 columns have no room
         table.add_row(str(candidate.number), days[0], escape(text), days[1], *others, style=style)
-    return table
+    return Fitted(table)
 
 
-def months(metrics: Metrics) -> Table:
+def months(metrics: Metrics) -> Fitted:
     """Lay out the models by month."""
     table = Table(title="By month of prediction", title_justify="left")
     table.add_column("month")
@@ -199,10 +202,10 @@ def months(metrics: Metrics) -> Table:
     for month, rows in [*sorted(metrics.months.items()), ("all", metrics.total)]:
         cells = [cell(rows[who].values[one.name]) for who, one in product(NAMES, metrics.names)]
         table.add_row(month, *cells, style="bold" if month == "all" else "")
-    return table
+    return Fitted(table)
 
 
-def versions(view: View) -> Table:
+def versions(view: View) -> Fitted:
     """Lay out the champions."""
     table = Table(title="Versions", title_justify="left")
     for title in ("version", "since", "learned from", "evidence"):
@@ -210,4 +213,4 @@ def versions(view: View) -> Table:
     for c in view.champions:
         source = f"{c.learned:,} samples" if c.candidate is not None else "history"
         table.add_row(f"v{c.number}", day(c.at_ms), source, c.evidence)
-    return table
+    return Fitted(table)

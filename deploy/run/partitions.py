@@ -172,9 +172,9 @@ def begin(
     kept = {topic: policies[topic] for topic in joined}
     warnings = check(kept, window_s=join.window_s, keep_s=join.keep_s, slack_s=join.slack_s, align_s=join.align_s)
     warnings += arrivals(kept, feed.readers(topics))
+    warnings += store.check()
     for warning in warnings:
         say(f"warning: {warning}")
-    store.check()
     tps = _all(joined, counts)
     with closing(Source(settings.kafka, tps)) as source:
         starts: dict[tuple[str, int], int] = dict(source.starts().items())

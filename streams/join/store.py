@@ -59,17 +59,23 @@ class Store:
         made = (self._client.script(_lua(name)) for name in scripts)
         self._step, self._create, self._add, self._trim, self._claim, self._put = made
 
-    def check(self) -> None:
-        """Check that the store answers and never evicts.
+    def check(self) -> list[str]:
+        """Check that the store answers and never evicts; return a warning for each node whose memory is full.
 
         Raises:
             StoreRefused: its `maxmemory-policy` is not `noeviction`.
         """
         with self._answering():
-            policies = self._client.policies()
-        for node, policy in policies.items():
-            if policy != "noeviction":
+            memory = self._client.memory()
+        for node, has in memory.items():
+            if (policy := has.get("maxmemory_policy", "noeviction")) != "noeviction":
                 raise StoreRefused(f"{node}: maxmemory-policy is {policy}; it must be noeviction, or samples are lost")
+        full = {node: has for node, has in memory.items() if 0 < has.get("maxmemory", 0) <= has.get("used_memory", 0)}
+        return [
+            f"the store {node} is full ({has['used_memory']:,} of {has['maxmemory']:,} bytes): nothing is joined until "
+            "there is room; raise its maxmemory"
+            for node, has in full.items()
+        ]
 
     def message_bytes(self) -> int | None:
         """Ask for the largest message that the store takes; None where it does not say, or not to us."""

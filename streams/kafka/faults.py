@@ -57,7 +57,6 @@ MAP: dict[type[client.KafkaError], type[ShadowstreamError]] = {
     **dict.fromkeys((*FENCED, *CREDENTIALS, *RIGHTS, *REFUSED), BrokerRefused),
 }
 DEFAULT = BrokerUnreachable
-CLIENT_S = re.compile(r"^(\[Error -?\d+\] )?\w+Error(: |$)")  # what the client writes before a text
 NO_ANSWER = (client.KafkaConnectionError, client.KafkaTimeoutError, client.NodeNotReadyError)
 
 
@@ -119,7 +118,7 @@ def _inner(wrong: client.KafkaError) -> client.KafkaError:
     for arg in wrong.args:
         if isinstance(arg, client.KafkaError):
             return _inner(arg)
-    named = re.search(r"(\w+Error)$", str(wrong)) if type(wrong) is client.KafkaError else None
+    named = re.search(r"\b(?!KafkaError)(\w+Error)$", str(wrong)) if type(wrong) is client.KafkaError else None
     return getattr(client, named[1], client.KafkaError)(str(wrong)) if named else wrong
 
 
@@ -135,8 +134,9 @@ def _message(wrong: client.KafkaError, access: Access) -> str:
 
 def _words(wrong: client.KafkaError) -> str:
     """Return what an error says, without the client's own name for it where there is more; else that name in words."""
-    text = CLIENT_S.sub("", " ".join(str(wrong).split()))
-    return text or re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(wrong).__name__.removesuffix("Error")).lower()
+    name = type(wrong).__name__
+    text = re.sub(rf"^(\[Error [^\]]+\] )?{name}(: |$)", "", " ".join(str(wrong).split()))
+    return text or re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
 
 
 def _missing(wrong: client.KafkaError, access: Access) -> str:

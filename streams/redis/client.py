@@ -75,9 +75,9 @@ class Client:
 
         return call
 
-    def policies(self) -> dict[str, str]:
-        """Return each primary's maxmemory-policy."""
-        return {self.at.shown: self.redis.info("memory").get("maxmemory_policy", "noeviction")}
+    def memory(self) -> dict[str, dict[str, Any]]:
+        """Return what each primary says of its memory."""
+        return {self.at.shown: self.redis.info("memory")}
 
     def message_bytes(self) -> int | None:
         """Return the largest argument of a command; the right to ask is not one that we need."""
@@ -118,13 +118,10 @@ class Client:
 class ClusterClient(Client):
     """A cluster. Opening it asks a node for the others, so it raises where none answers."""
 
-    def policies(self) -> dict[str, str]:
-        """Return each primary's maxmemory-policy."""
+    def memory(self) -> dict[str, dict[str, Any]]:
+        """Return what each primary says of its memory."""
         nodes = cast("Any", self.redis).get_primaries()
-        return {
-            node.name: cast("Any", self.redis).info("memory", target_nodes=node).get("maxmemory_policy", "noeviction")
-            for node in nodes
-        }
+        return {node.name: cast("Any", self.redis).info("memory", target_nodes=node) for node in nodes}
 
     def entries(self, stream: str, low: str, count: int) -> list[Entry]:
         """Read a stream from an ID on."""

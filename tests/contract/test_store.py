@@ -174,6 +174,27 @@ def test_out_of_memory_says_so_writes_nothing_and_goes_on(stage: Stage) -> None:
     assert stage.store.step(feed, 0, step).seq == 6
 
 
+def test_out_of_memory_takes_no_feed_from_its_run_and_no_note_from_its_board(stage: Stage) -> None:
+    feed = stage.feed()
+    assert not stage.store.check()
+    for node in stage.place.nodes:
+        node.redis.config_set("maxmemory", 1)
+    for _ in range(2):
+        assert stage.store.claim(feed, "ours", b"note", 60_000) is None
+    rival = stage.store.claim(feed, "theirs", b"another", 60_000)
+    assert rival is not None
+    assert rival.note == b"note"
+    stage.store.put(feed, {"a": b"1", "b": b"2"})
+    assert stage.store.get(feed, "a", "b", "c") == [b"1", b"2", None]
+    stage.store.leave(feed, "ours")
+    assert stage.store.claim(feed, "theirs", b"another", 60_000) is None
+    said = stage.store.check()
+    assert len(said) == len(stage.place.nodes)
+    assert all("is full (" in one and "raise its maxmemory" in one for one in said)
+    for node in stage.place.nodes:
+        node.redis.config_set("maxmemory", 0)
+
+
 def everything(redis: Any, feed: str) -> dict[bytes, object]:
     return {key: redis.dump(key) for key in redis.keys(f"{{{feed}.0}}:*")}
 

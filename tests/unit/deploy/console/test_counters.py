@@ -3,8 +3,7 @@
 from io import StringIO
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, RenderableType
 
 from deploy.console.counters import MEANINGS, OUTSTANDING, counters, outstanding
 from deploy.monitor import counted
@@ -12,7 +11,7 @@ from streams.join.step import COUNTERS
 from tests.unit.deploy.console.views import shard
 
 
-def lines(table: Table) -> list[list[str]]:
+def lines(table: RenderableType) -> list[list[str]]:
     out = StringIO()
     Console(file=out, width=160).print(table)
     return [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.getvalue().splitlines() if "│" in line]

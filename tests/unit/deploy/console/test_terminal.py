@@ -3,12 +3,15 @@
 from io import StringIO
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
+from deploy.console.counters import counters
 from deploy.console.picture import Snapshot, svg
 from deploy.console.terminal import Plain
 from deploy.console.view import draw, fate_line, months, values
 from deploy.monitor import View
+from deploy.registry.kinds import COUNTERS
 from deploy.registry.records import MetricName, TrialNote
 from tests.unit.deploy.console.views import candidate, metrics, view
 
@@ -31,8 +34,25 @@ def test_a_candidate_takes_one_line_that_says_what_became_of_it() -> None:
     )
 
 
-def test_in_80_columns_no_word_is_cut() -> None:
-    assert "…" not in drawn(view(), width=80)
+@pytest.mark.parametrize("width", [30, 40, 60, 80])
+def test_in_few_columns_no_word_is_cut(width: int) -> None:
+    text = drawn(view(), width)
+    assert "…" not in text
+    assert {"frozen", "e^1.7", "e^3.9", "predictions", "waits", "2,112", "69,160"} <= {*text.split()}
+
+
+@pytest.mark.parametrize("width", [30, 40, 80])
+def test_counters_and_months_are_whole_in_few_columns(width: int) -> None:
+    out = StringIO()
+    console = Console(file=out, width=width)
+    counted = dict.fromkeys(COUNTERS, 1_234_567)
+    console.print(counters(counted))
+    console.print(months(metrics((MetricName("Huber loss", "min²"), MetricName("mean absolute error", "min")))))
+    text = out.getvalue()
+    assert "…" not in text
+    assert text.count("1,234,567") == len(counted)
+    assert all(name in text for name in counted)
+    assert text.count("0.5127") >= 1
 
 
 def test_metrics_are_named_as_the_task_names_them() -> None:
