@@ -75,7 +75,7 @@ def test_neither_python_s_modules_nor_ours_are_replaced(tmp_path: Path) -> None:
         ("from shadowstream import fields\nfields(idd='x')", "fields has no parameter 'idd'; did you mean 'id'"),
         ("import shadowstream\nshadowstream.Feed(nam='x')", "Feed has no parameter 'nam'; did you mean 'name'?"),
         ("from shadowstream import Feed\nFeed(name='x')", "feed.py:2: Feed needs prediction=..., outcome=..."),
-        ("from shadowstream import Online\nOnline(batch=0)", "feed.py:2: Online: batch"),
+        ("from shadowstream import Online\nOnline(batch=0)", "feed.py:2: Online.batch must be"),
     ],
 )  # fmt: skip
 def test_a_failure_says_its_file_and_line(text: str, said: str, tmp_path: Path) -> None:
