@@ -182,7 +182,7 @@ def fails(*_: Any) -> Any:
         ({"encode": fails}, "Pipeline.encode, called with one row: KeyError: 'mine'"),
         ({"encode": lambda rows: None}, "encode"),
         ({"encode": lambda rows: (torch.ones(5, 4),)}, "encode"),
-        ({"encode": lambda rows: (torch.ones(1, 7),)}, "the model does not take these inputs"),
+        ({"encode": lambda rows: (torch.ones(1, 7),)}, "the model does not take"),
         ({"model": lambda: nn.Linear(4, 3)}, "where forward must return a tensor (N, 1) of floats"),
         ({"history": generator}, "history yields Labelled(features, label), got Sequential("),
         ({"feed": generator}, "Pipeline.feed yields FeedEvent(t_ms=milliseconds, topic='requests' or"),
