@@ -6,6 +6,9 @@ What needs torch is imported when it is first asked for: a join without a model 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+if __name__ == "__main__":  # before any other import: a signal is heard from here on
+    import_module("deploy.cli.main").main()
+
 from deploy.feed import Feed
 from streams.errors import ConfigError, MalformedEvent, ShadowstreamError, Skipped
 from streams.events import Event, Json, Outcome, Record, Request, json_outcome, json_request, key_or_hash
@@ -111,7 +114,3 @@ def __getattr__(name: str) -> Any:
         if name in names:
             return getattr(import_module(module), _NAMED_THERE.get(name, name))
     raise AttributeError(f"module 'shadowstream' has no attribute {name!r}")
-
-
-if __name__ == "__main__":
-    import_module("deploy.cli.main").main()

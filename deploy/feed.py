@@ -3,6 +3,7 @@
 Owns the contract between a user's file and the join. Does not know where anything runs, nor what a model is.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -79,10 +80,22 @@ def check(what: object, *callables: str) -> None:
     for part in callables:
         if not callable(getattr(what, part)):
             raise ConfigError(f"{kind}.{part} must be callable, got {shown(getattr(what, part))}")
-    if not (isinstance(name, str) and name.isascii() and name.replace("-", "").replace("_", "").isalnum()):
-        raise ConfigError(f"{kind}.name must be letters, digits, '-' or '_', got {shown(name)}")
-    if len(name) > MOST_CHARS:
-        raise ConfigError(f"{kind}.name must have at most {MOST_CHARS} characters, got {len(name)}: {shown(name)}")
+    if why := name_fault(name):
+        raise ConfigError(f"{kind}.name must {why}, got {shown(name)}")
+
+
+def name_fault(name: object) -> str | None:
+    """Return what the name of a feed or pipeline must be and this one is not; None where it is.
+
+    >>> name_fault("ads")
+    >>> name_fault("my ads")
+    "be letters, digits, '-' or '_'"
+    """
+    if not isinstance(name, str) or re.fullmatch(r"[A-Za-z0-9_-]+", name) is None:
+        return "be letters, digits, '-' or '_'"
+    if not name.strip("-_"):
+        return "have a letter or a digit"
+    return None if len(name) <= MOST_CHARS else f"have at most {MOST_CHARS} characters and not {len(name)}"
 
 
 def load(path: Path) -> Feed:

@@ -8,8 +8,6 @@ import sys
 from importlib import import_module
 from typing import NoReturn
 
-from rich.console import Console
-
 from deploy.cli.signals import orderly
 from streams.errors import ShadowstreamError
 
@@ -32,7 +30,8 @@ def _run() -> None:
 def _end(text: str, code: int) -> NoReturn:
     """Print an error without what would move a terminal's cursor, and exit."""
     plain = "".join(letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text)
-    Console(stderr=True).print(f"error: {plain}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+    console = import_module("rich.console").Console(stderr=True)
+    console.print(f"error: {plain}", style="bold red", markup=False, highlight=False, soft_wrap=True)
     sys.exit(code)
 
 

@@ -5,11 +5,12 @@ Owns the copying, and what is refused. Does not know what is in the files: `exam
 
 from pathlib import Path
 
+from compressors.arguments import shown
+from deploy.feed import name_fault
 from streams.errors import ConfigError
 
 FILES = ("pipeline.py", "shadowstream.toml", "produce.py", "README.md")
 PLACEHOLDER = "my-feed"  # the pipeline's name in the example's files
-MOST_NAME = 100  # characters: a topic's name has 249, ours add to it
 
 
 def start(name: str, example: Path, folder: Path) -> list[Path]:
@@ -18,9 +19,8 @@ def start(name: str, example: Path, folder: Path) -> list[Path]:
     Raises:
         ConfigError: the name has other characters than a pipeline's, or the folder is not empty or cannot be written.
     """
-    plain = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
-    if not plain or name.startswith("-") or len(name) > MOST_NAME:
-        raise ConfigError(f"a pipeline's name is letters, digits, '-' and '_', at most {MOST_NAME}; got {name!r:.200}")
+    if why := name_fault(name) or ("begin with another character than '-'" if name.startswith("-") else None):
+        raise ConfigError(f"a pipeline's name must {why}, got {shown(name)}")
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; choose another name, or remove it")
     try:

@@ -133,10 +133,21 @@ def _message(wrong: client.KafkaError, access: Access) -> str:
 
 
 def _words(wrong: client.KafkaError) -> str:
-    """Return what an error says, without the client's own name for it where there is more; else that name in words."""
+    """Return what an error says, without the client's own name for it where there is more; else that name in words.
+
+    >>> _words(client.UnknownTopicOrPartitionError({"ads.requests"}))
+    'unknown topic or partition: ads.requests'
+    """
     name = type(wrong).__name__
+    if topics := _topics(wrong):
+        return f"{_spoken(name)}: {', '.join(sorted(topics))}"
     text = re.sub(rf"^(\[Error [^\]]+\] )?{name}(: |$)", "", " ".join(str(wrong).split()))
-    return text or re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+    return text or _spoken(name)
+
+
+def _spoken(name: str) -> str:
+    """Return the name of one of the client's errors in words."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.removesuffix("Error")).lower()
 
 
 def _missing(wrong: client.KafkaError, access: Access) -> str:

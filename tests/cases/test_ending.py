@@ -1,8 +1,12 @@
 """A signal ends a join in order, with what it has done and what the next start finds."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -53,3 +57,14 @@ def test_a_signal_before_a_join_has_begun(joining: Starts) -> None:
     join.process.terminate()
     assert join.ended() == 143
     assert "interrupted: the join" in join.said()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_while_the_command_is_imported(number: int, tmp_path: Path) -> None:
+    (tmp_path / "msgspec.py").write_text(f"import os, time\nos.kill(os.getpid(), {int(number)})\ntime.sleep(300)")
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    ended = subprocess.run(
+        [sys.executable, "-m", "shadowstream", "run", "pipeline.py"],
+        env=os.environ | {"PYTHONPATH": path}, capture_output=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout, ended.stderr) == (SIGNALS[signal.Signals(number)], b"", b"")

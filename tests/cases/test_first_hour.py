@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from deploy.feed import Feed
 from deploy.operate.start import FILES, start
 from streams.errors import ConfigError
+from streams.events import json_request
 from tests.cases import case
 from tests.cases.join import until
 
@@ -74,11 +77,28 @@ def test_init_writes_one_name_everywhere(tmp_path: Path) -> None:
         assert "a-b_1" in path.read_text() or path.suffix == ".toml"
 
 
-@pytest.mark.parametrize("name", ["", "a b", "../a", "a/b", "-a", "é", ".", "a.b", "x" * 101, "a\n", "[red]"])
-def test_init_refuses_what_is_no_name(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="a pipeline's name is letters, digits, '-' and '_'"):
+LETTERS = "be letters, digits, '-' or '_'"
+NAMES = {
+    **dict.fromkeys(("", "a b", "../a", "a/b", "é", ".", "a.b", "a\n", "[red]", "١"), LETTERS),
+    **dict.fromkeys(("_", "__", "-_"), "have a letter or a digit"),
+    "x" * 201: "have at most 200 characters and not 201",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_pipeline_has_the_names_that_init_writes(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
         start(name, ROOT / "examples" / "start", tmp_path / "folder")
+    assert f"a pipeline's name must {NAMES[name]}, got " in str(refused.value)
     assert not (tmp_path / "folder").exists()
+    with pytest.raises(ConfigError, match=re.escape(f"Feed.name must {NAMES[name]}, got ")):
+        Feed(name=name, prediction=json_request, outcome=json_request)  # type: ignore[arg-type]
+
+
+def test_init_writes_what_is_no_option_and_as_long_as_a_feed_s_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="must begin with another character than '-', got '-a'"):
+        start("-a", ROOT / "examples" / "start", tmp_path / "folder")
+    assert start("_" + "x" * 199, ROOT / "examples" / "start", tmp_path / "folder")
 
 
 def test_init_writes_into_an_empty_folder_only(tmp_path: Path) -> None:

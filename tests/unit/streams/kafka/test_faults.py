@@ -62,6 +62,11 @@ def test_every_error_of_the_client_becomes_one_of_ours(name: str) -> None:
             BrokerUnreachable,
             "no Kafka broker answers",
         ),
+        (
+            client.UnknownTopicOrPartitionError({"b", "a"}),
+            BrokerUnreachable,
+            "here:1: unknown topic or partition: a, b",
+        ),
         (client.NotControllerError("moved"), BrokerUnreachable, "here:1: moved"),
         (client.KafkaError("?"), BrokerUnreachable, "?"),
     ],
