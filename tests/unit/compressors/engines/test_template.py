@@ -20,7 +20,7 @@ from compressors.engines.onnx import trace
 from compressors.engines.template import Template, export, key, read, session
 from compressors.errors import EngineError
 from compressors.form import training_form
-from compressors.quantization.int8 import Int8Linear
+from compressors.quantization.int8 import Int8Linear, constant
 from compressors.recipe import Recipe
 from tests.serving import Mixed, cnn, encoder, image_rows, mixed_rows, served, token_rows
 
@@ -79,7 +79,8 @@ def test_a_models_units_may_be_removed() -> None:
     made = arrange("mixed", 2, width=17)
     proof = parity(version(2, 17)[0], session(template("mixed", 17), made), mixed_rows(200))
     assert proof.largest < 0.05
-    with pytest.raises(EngineError, match=r"body\.1\.weight is float32 \[17\]: the template needs float32 \[33\]"):
+    refusal = r"body\.0\.weight is float32 \[17, 11\]: the template needs float32 \[33, 11\]"
+    with pytest.raises(EngineError, match=refusal):
         session(template("mixed"), made)
 
 
@@ -129,17 +130,17 @@ def test_a_row_that_is_not_finite_shows_and_stays_alone(way: Arithmetic, bad: fl
 
 def test_a_tensor_that_does_not_fit_is_refused_by_name() -> None:
     model = copy.deepcopy(arrange("float"))
-    model.get_submodule("out").register_buffer("weight", torch.zeros(3, 33, dtype=torch.float64))
+    model.get_submodule("out").weight = constant(torch.zeros(3, 33, dtype=torch.float64))
     with pytest.raises(EngineError, match=r"out\.weight is float64 \[3, 33\]: the template needs float32 \[3, 33\]"):
         session(template("float"), model)
-    model.get_submodule("out").register_buffer("weight", None)
+    model.get_submodule("out").register_parameter("weight", None)
     with pytest.raises(EngineError, match=r"out\.weight is missing: the template needs float32"):
         session(template("float"), model)
 
 
 def test_a_tensor_of_a_type_that_numpy_lacks_is_refused() -> None:
     model = copy.deepcopy(arrange("float"))
-    model.get_submodule("out").register_buffer("weight", torch.zeros(3, 33, dtype=torch.bfloat16))
+    model.get_submodule("out").weight = constant(torch.zeros(3, 33, dtype=torch.bfloat16))
     with pytest.raises(EngineError, match=r"out\.weight is bfloat16 \[3, 33\]: the template needs float32 \[3, 33\]"):
         session(template("float"), model)
     with pytest.raises(EngineError, match=r"cannot be exported: .*BFloat16"):
