@@ -145,11 +145,13 @@ def begin(
     say: Say,
     others: Mapping[str, int],
     restored: Mapping[int, str] | None = None,
+    doubts: Sequence[str] = (),
 ) -> Partitions:
     """Create the topics and shards that are missing, and go on with those that exist.
 
     `others` are further topics, with the number of partitions that a new one gets; a topic that exists keeps its own.
-    `restored` has, for each shard that the store has lost, the position after which it goes on.
+    `restored` has, for each shard that the store has lost, the position after which it goes on. `doubts` are warned of
+    beside our own.
 
     Raises:
         ConfigError: settings contradict what broker or store take, or a topic's retention or compaction may remove
@@ -170,7 +172,8 @@ def begin(
     contradictions.check_limits(settings, name, limits, store.message_bytes())
     check_written({topic: policies[topic] for topic in {topics.dead, *others} - {topics.requests}})
     kept = {topic: policies[topic] for topic in joined}
-    warnings = check(kept, window_s=join.window_s, keep_s=join.keep_s, slack_s=join.slack_s, align_s=join.align_s)
+    warnings = [*doubts]
+    warnings += check(kept, window_s=join.window_s, keep_s=join.keep_s, slack_s=join.slack_s, align_s=join.align_s)
     warnings += arrivals(kept, feed.readers(topics))
     warnings += store.check()
     for warning in warnings:

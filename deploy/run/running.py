@@ -18,7 +18,6 @@ from deploy import contradictions
 from deploy.config import Settings, have_ray_say_lines, set_ray_aside
 from deploy.doubts import Judge
 from deploy.embedded.services import provided
-from deploy.feed import Feed
 from deploy.learning.bootstrap import bootstrap
 from deploy.learning.rehearsal import rehearse
 from deploy.loading import users_code
@@ -74,7 +73,7 @@ def running(
     ):
         settings, registry = services.settings, Registry(folder)
         plan = Plan(pipeline=path.resolve(), settings=settings, registry=folder, fetch_wait_ms=services.fetch_wait_ms)
-        made = _partitions(pipeline.as_feed(), settings, store, registry, say)
+        made = _partitions(pipeline, settings, store, registry, say)
         with made as partitions, _started(plan) as system:
             with users_code("the first version"):
                 first_version(pipeline, registry, say, engines=settings.serve.engines)
@@ -125,8 +124,9 @@ def _judge(pipeline: Pipeline, settings: Settings) -> Judge:
     return Judge(pipeline.name, readers, settings.join)
 
 
-def _partitions(feed: Feed, settings: Settings, store: Store, registry: Registry, say: Say) -> Partitions:
+def _partitions(pipeline: Pipeline, settings: Settings, store: Store, registry: Registry, say: Say) -> Partitions:
     """Create topics and shards; a shard that the store has lost goes on after what was learned of it."""
+    feed, doubt = pipeline.as_feed(), pipeline.promotion.doubt
     topics, join = settings.topics.named(feed.name), settings.join
     restored = restore(store, registry, feed.name, join)
     for shard, position in restored.items():
@@ -134,4 +134,4 @@ def _partitions(feed: Feed, settings: Settings, store: Store, registry: Registry
             f"the store has lost shard {shard}: rebuilt from {number(position):,} committed samples, "
             "and the log is joined again from its start"
         )
-    return begin(feed, settings, store, say, {topics.requests: topics.partitions}, restored)
+    return begin(feed, settings, store, say, {topics.requests: topics.partitions}, restored, [doubt] if doubt else [])

@@ -18,7 +18,8 @@ Floats = NDArray[np.float64]
 BETS = 0.9 * 2.0 ** -np.arange(10)  # shares that are staked; they never rise, and so the test holds under drift
 
 
-CENTURY_DAYS = 36_600
+YEAR_DAYS, CENTURY_DAYS = 365.25, 36_600
+ABOUT = 1.1  # 52 candidates a year are a little more than one a week
 RANGES = {
     **dict.fromkeys(("alpha", "futility"), Range(0, 1, open=True)),
     **dict.fromkeys(("candidates_a_year", "horizon"), COUNT),
@@ -64,6 +65,23 @@ class Promotion:
     def level(self) -> float:
         """The level of one candidate's test: alpha / candidates_a_year."""
         return self.alpha / self.candidates_a_year
+
+    @property
+    def doubt(self) -> str | None:
+        """What is wrong where more candidates are made in a year than share `alpha`.
+
+        >>> Promotion().doubt
+        >>> Promotion(every_days=1).doubt.partition(":")[0]
+        'Promotion.every_days = 1 makes 365 candidates a year, and Promotion.candidates_a_year = 52 share alpha'
+        """
+        made = YEAR_DAYS / self.every_days
+        if made <= ABOUT * self.candidates_a_year:
+            return None
+        return (
+            f"Promotion.every_days = {self.every_days:g} makes {made:,.0f} candidates a year, and "
+            f"Promotion.candidates_a_year = {self.candidates_a_year} share alpha: up to {made * self.level:.2g} false "
+            f"promotions a year are expected, not {self.alpha:g}. Set candidates_a_year = {made:.0f}"
+        )
 
 
 class Wealth:

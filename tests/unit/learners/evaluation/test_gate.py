@@ -93,3 +93,24 @@ def test_settings_that_contradict_are_refused() -> None:
         with pytest.raises(ConfigError) as raised:
             Promotion(**parts)
         assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("every_days", "candidates", "expected"),
+    [
+        (7, 52, None),
+        (7, 47, "0.056"),
+        (1, 52, "0.35"),
+        (1, 365, None),
+        (0.5, 365, "0.1"),
+        (30, 1, "0.61"),
+        (365, 1, None),
+    ],
+)
+def test_more_candidates_than_share_alpha_are_doubted(every_days: float, candidates: int, expected: str | None) -> None:
+    doubt = Promotion(every_days=every_days, candidates_a_year=candidates).doubt
+    assert (doubt is None) == (expected is None)
+    if doubt:
+        assert f"up to {expected} false promotions a year are expected, not 0.05" in doubt
+        made = int(doubt.rpartition(" ")[2])
+        assert Promotion(every_days=every_days, candidates_a_year=made).doubt is None
