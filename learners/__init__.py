@@ -2,6 +2,7 @@
 
 tasks/         binary, classes, regression: what a label is, the loss, and the metrics with their names
 online/        teacher and shadow learning from each sample
+live/          experts beside them, which learn from each outcome at once
 commits/       the learner's history, from which its state can be rebuilt
 evaluation/    a candidate against what was served, and the test that it must pass
 """

@@ -1,0 +1,14 @@
+"""Live experts: learned from each outcome, beside the compressed network.
+
+wide.py        what the tables read and how large they are; the expert made of them
+chain.py       the hazard chain: who still waits, and what came next
+gaussian.py    tables of Gaussian weights
+adaptive.py    tables of normalized adaptive steps
+features.py    rows as slots of tables
+hashing.py     slots of tokens, curves of numbers, and crosses
+spread.py      mean, spread and quantiles of numbers
+reader.py      rows as tokens, numbers and words
+fields.py      what each field is to a table, by its type
+arrays.py      what an expert holds, as state
+compiled.py    functions that numba compiles
+"""

@@ -1,0 +1,108 @@
+"""The hazard chain: an expert whose outcomes are never late, for it asks who still waits, and what came next.
+
+Ages e_1 < … < e_J part the wait. A prediction that waited at e_{j−1} passes mark j at e_j; then each label's hazard of
+j learns whether that label came in between. With the segment g(j) of ages, and two constants and tables of Gaussian
+weights (`gaussian.py`) for each label c:
+
+    h_{j,c} = σ(β_{j,c} + w_{g(j),c} · x), over their sum if that is > 1        S_j = Π_{i≤j} (1 − h_{i,0} − h_{i,1})
+    I_c = Σ_j S_{j−1} h_{j,c}        p = (I_1 + ε)/(I_0 + I_1 + 2ε)        mass = I_0 + I_1
+
+β comes from N(−3, 4): most marks pass without an outcome. So a prediction with an outcome in bucket j teaches exactly j
+marks. Owns the tables and constants. Does not know ages, or when a mark is passed: it is told, in the order of events.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from learners.live.arrays import Arrays, joined, restore, state_of, usable
+from learners.live.compiled import Doubles, Floats, Ints, compiled
+from learners.live.features import Features
+from learners.live.gaussian import learn_rows
+from learners.live.hashing import Hashed
+
+SEGMENTS = 6  # 3 are too stiff (hotel bookings .513 for .492), 1 far too (.572)
+START = -3.0  # β before anything is known
+EPS = 1e-6
+READY = 0.5  # of mass
+
+
+@compiled
+def resolve(scores: Doubles, beta: Doubles, segments: Ints, found: Doubles) -> None:
+    """Write p's logit and the mass of each row to `found` (N, 2); `scores` (N, 2 · segments), `beta` (2 J, 2)."""
+    for row in range(len(found)):
+        waits, came0, came1 = 1.0, 0.0, 0.0
+        for j in range(len(segments)):
+            h0 = 1 / (1 + np.exp(-(START + beta[2 * j, 0] + scores[row, 2 * segments[j]])))
+            h1 = 1 / (1 + np.exp(-(START + beta[2 * j + 1, 0] + scores[row, 2 * segments[j] + 1])))
+            over = max(h0 + h1, 1.0)
+            came0 += waits * h0 / over
+            came1 += waits * h1 / over
+            waits *= 1 - (h0 + h1) / over
+        found[row, 0] = np.log((came1 + EPS) / (came0 + EPS))
+        found[row, 1] = came0 + came1
+
+
+@compiled
+def dots(hashed: Hashed, mean: Floats) -> Doubles:
+    """Return Σ w_i x_i of each row and head, (N, heads)."""
+    found, start = np.zeros((len(hashed.ends), mean.shape[1])), 0
+    for row in range(len(hashed.ends)):
+        for i in range(start, hashed.ends[row, 2]):
+            slot, x = hashed.slots[i], np.float64(hashed.values[i])
+            for head in range(mean.shape[1]):
+                found[row, head] += mean[slot, head] * x
+        start = hashed.ends[row, 2]
+    return found
+
+
+class Chain:
+    """The chain of two labels and `marks` ages; μ and σ of numbers move with a prediction's first mark."""
+
+    names = ("chain",)
+
+    def __init__(self, features: Features, bits: int, marks: int) -> None:
+        self._features, self._marks = features, marks
+        self._segments = np.arange(marks) * min(SEGMENTS, marks) // marks
+        heads = 2 * (int(self._segments[-1]) + 1)
+        self.mean = np.zeros((1 << bits, heads), np.float32)
+        self.precision = np.zeros_like(self.mean)
+        self.beta = np.zeros((2 * marks, 2))  # mean less START and precision, label 0 and label 1 of each mark
+
+    def answer(self, rows: Sequence[Any]) -> Doubles:
+        """Return the logit of p (N, 1)."""
+        return self.resolved(rows)[:, :1]
+
+    def resolved(self, rows: Sequence[Any]) -> Doubles:
+        """Return the logit of p, and the mass: (N, 2). Below a mass of READY the chain does not know yet."""
+        found = np.empty((len(rows), 2))
+        for part, hashed in self._features.hashed(rows):
+            resolve(dots(hashed, self.mean), self.beta, self._segments, found[part])
+        return found
+
+    def waited(self, rows: Sequence[Any], marks: Ints, outcomes: Doubles, weights: Doubles) -> None:
+        """Learn rows that pass marks (N,), from 0, in the order of events.
+
+        `outcomes` (N,): the label that came since the mark before, NaN where none did. After its outcome a row
+        passes no mark.
+        """
+        segments, use = self._segments[marks], usable(weights)
+        for part, hashed in self._features.hashed(rows, (marks == 0) & (use > 0)):
+            for c in (0, 1):
+                came = (outcomes[part] == c).astype(np.float64)
+                heads, at = 2 * segments[part] + c, 2 * marks[part] + c
+                learn_rows(hashed, came, use[part], self.mean, self.precision, heads, self.beta, at, START, 0.0)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all that was learned."""
+        return state_of(self._arrays())
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `state`."""
+        restore(self._arrays(), state)
+
+    def _arrays(self) -> Arrays:
+        own: Arrays = {"mean": self.mean, "precision": self.precision, "beta": self.beta}
+        return joined({"features": self._features.arrays(), "chain": own})

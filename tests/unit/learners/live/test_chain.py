@@ -1,0 +1,91 @@
+import math
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from learners.live.chain import READY, SEGMENTS, START, Chain, resolve
+from learners.live.wide import Wide
+
+
+class Row(msgspec.Struct):
+    kind: str
+    size: float = 1.0
+
+
+def chain(marks: int = 3, bits: int = 10) -> Chain:
+    wide = Wide(bits=bits)
+    return wide.chain(wide.reader(Row), marks)
+
+
+def test_shares_of_both_labels_and_of_those_that_wait_are_one() -> None:
+    rng = np.random.default_rng(0)
+    segments, beta = np.array([0, 0, 1, 1]), np.zeros((8, 2))
+    beta[:, 0] = rng.normal(3, 2, 8)
+    scores, found = rng.normal(size=(50, 4)), np.empty((50, 2))
+    resolve(scores, beta, segments, found)
+    for row in range(50):
+        waits, came = 1.0, [0.0, 0.0]
+        for j, segment in enumerate(segments):
+            h = [1 / (1 + math.exp(-(START + beta[2 * j + c, 0] + scores[row, 2 * segment + c]))) for c in (0, 1)]
+            h = [one / max(sum(h), 1.0) for one in h]
+            came = [came[c] + waits * h[c] for c in (0, 1)]
+            waits *= 1 - sum(h)
+        assert sum(came) + waits == pytest.approx(1)
+        assert found[row] == pytest.approx([math.log((came[1] + 1e-6) / (came[0] + 1e-6)), sum(came)])
+
+
+def test_a_new_chain_knows_nothing() -> None:
+    [[logit, mass]] = chain().resolved([Row("a")])
+    assert logit == pytest.approx(0)
+    assert mass < READY
+
+
+def test_an_outcome_in_bucket_j_teaches_exactly_j_marks() -> None:
+    made = chain(marks=4)
+    made.waited([Row("a")] * 3, np.array([0, 1, 2]), np.array([np.nan, np.nan, 1.0]), np.ones(3))
+    precision = made.state()["chain.beta"][:, 1]
+    assert (precision > 0).tolist() == [True] * 6 + [False] * 2
+    means = made.state()["chain.beta"][:, 0]
+    assert (means > 0).tolist() == [False] * 5 + [True] + [False] * 2
+
+
+def test_numbers_are_followed_at_the_first_mark_alone() -> None:
+    made = chain()
+    made.waited([Row("a", 5.0)] * 3, np.array([0, 1, 2]), np.full(3, np.nan), np.ones(3))
+    state = made.state()
+    assert (state["features.seen"].tolist(), state["features.mean"].tolist()) == ([1], [5.0])
+
+
+@pytest.mark.parametrize("marks", [1, 2, 5, 6, 17, 100])
+def test_marks_are_shared_among_the_segments(marks: int) -> None:
+    made = chain(marks)
+    assert made.state()["chain.mean"].shape == (1 << 10, 2 * min(SEGMENTS, marks))
+    made.waited([Row("a")] * marks, np.arange(marks), np.full(marks, np.nan), np.ones(marks))
+    assert np.isfinite(made.answer([Row("a")])).all()
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_it_is_right_while_the_late_label_has_not_come(late: int) -> None:
+    """Of kind "a" 70 % have label 1, of kind "b" 20 %; one label comes in bucket 1, the other in bucket 3."""
+    rng, made = np.random.default_rng(0), chain()
+    due: list[tuple[int, Row, int, float]] = []
+    for t in range(4_000):
+        row, p = (Row("a"), 0.7) if rng.random() < 0.5 else (Row("b"), 0.2)
+        y = float(rng.random() < p)
+        bucket = 2 if y == late else 0
+        due += [(t + 500 * (j + 1), row, j, y if j == bucket else math.nan) for j in range(bucket + 1)]
+    events: list[Any] = sorted(due, key=lambda one: one[0])
+    events = [one for one in events if one[0] <= 4_000]
+    rows, marks, outcomes = ([one[k] for one in events] for k in (1, 2, 3))
+    made.waited(rows, np.array(marks), np.array(outcomes), np.ones(len(rows)))
+    found = made.resolved([Row("a"), Row("b")])
+    assert 1 / (1 + np.exp(-found[:, 0])) == pytest.approx([0.7, 0.2], abs=0.06)
+    assert (found[:, 1] > 0.9).all()
+
+
+def test_a_weight_that_is_none_teaches_nothing() -> None:
+    made, before = chain(), chain().state()
+    made.waited([Row("a")] * 3, np.zeros(3, np.int64), np.ones(3), np.array([0.0, np.nan, -1.0]))
+    assert all(value.equal(before[name]) for name, value in made.state().items())
