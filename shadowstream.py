@@ -11,9 +11,10 @@ if __name__ == "__main__":  # before any other import: a signal is heard from he
 
 from deploy.feed import Feed
 from streams.errors import ConfigError, MalformedEvent, ShadowstreamError, Skipped
-from streams.events import Event, Json, Outcome, Record, Request, json_outcome, json_request, key_or_hash
+from streams.events import Event, Outcome, Record, Request
 from streams.formats.content import json, json_schema, msgpack
 from streams.formats.fields import KEY, TIMESTAMP, fields, header, key
+from streams.readers import Json, json_outcome, json_request, key_or_hash
 
 if TYPE_CHECKING:
     from compressors.advisor.advise import advise

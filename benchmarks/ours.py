@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from benchmarks.peers.tally import Tally
 from deploy.processes.worker import tune
-from streams.events import json_outcome, labelled, read_prediction, read_sample
 from streams.formats.fields import fields
 from streams.join.batch import Readers
 from streams.join.joiner import Joiner
@@ -21,7 +20,9 @@ from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp
 from streams.kafka.records import tp_name
 from streams.outputs.samples import Samples
+from streams.readers import json_outcome, read_prediction, read_sample
 from streams.redis import Address
+from streams.returned import labelled
 
 FEED = "measured"
 DEAD = "dead"

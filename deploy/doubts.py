@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from deploy.registry.kinds import START
 from deploy.registry.records import StartNote
-from streams.events import Event, Reader, time_of
+from streams.events import Event
 from streams.join.batch import Readers
 from streams.join.dates import Doubt, doubts
 from streams.join.missed import advice
@@ -18,6 +18,7 @@ from streams.join.policy import JoinPolicy
 from streams.join.step import ShardState
 from streams.join.store import Store
 from streams.kafka.retention import TopicSettings
+from streams.readers import Reader, time_of
 
 
 class Judged(Struct, frozen=True):

@@ -12,8 +12,9 @@ from compressors.arguments import named, shown
 from deploy import loading
 from deploy.config import Topics
 from streams.errors import ConfigError
-from streams.events import Event, Reader
+from streams.events import Event
 from streams.join.batch import Readers
+from streams.readers import Reader
 
 MOST_CHARS = 200  # of a name: it is a folder's, and with a word of ours a topic's and a transactional id's
 

@@ -5,7 +5,7 @@ Owns the contract between a user's file and the loop, and loading that file. Doe
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,21 +21,9 @@ from learners.online.settings import Online
 from learners.tasks.binary import Binary
 from learners.tasks.task import Task
 from streams.errors import ConfigError
-from streams.events import (
-    Event,
-    Outcome,
-    Reader,
-    Record,
-    Request,
-    as_outcome,
-    checked,
-    json_outcome,
-    json_request,
-    labelled,
-    read_prediction,
-    time_of,
-    timed,
-)
+from streams.events import Event, Outcome, Record, Request
+from streams.readers import Reader, checked, json_outcome, json_request, read_prediction, time_of, timed
+from streams.returned import as_outcome, labelled
 
 
 class Labelled(NamedTuple):
@@ -177,8 +165,9 @@ class Pipeline:
     def as_feed(self) -> feeds.Feed:
         """Return what the join reads: the server's predictions, and outcomes whose label suits the task."""
 
+        @wraps(self.outcome)
         def read(record: Record) -> Event:
-            outcome = as_outcome(self.outcome(record))
+            outcome = as_outcome(self.outcome(record), self.outcome)
             self.task.check(outcome.label)
             return labelled(outcome)
 

@@ -1,6 +1,8 @@
 """Events in, samples out.
 
     events.py      requests, predictions, outcomes and samples, and their JSON
+    readers.py     what a reader says of itself, and those that need no format
+    returned.py    what is wrong with what a user's own reader returned or raised
     texts.py       what the bytes of a key or header say
     errors.py      every error that a user meets, its exit code, and whether a retry helps
     hosts.py       host and port, by their grammar

@@ -22,9 +22,9 @@ from learners.commits.state import pack_state, unpack_state
 from learners.commits.voids import Slot
 from learners.online.learner import Learner
 from streams.errors import ConfigError, HistoryChanged, LostRace, RegistryError
-from streams.events import read_sample
 from streams.join.store import NOTHING, Store, StoredSample
 from streams.outputs.samples import number
+from streams.readers import read_sample
 
 STATE_EVERY = 32  # commits between whole states: the most that a restart learns again
 READ_AT_ONCE = 2_048  # samples of one shard

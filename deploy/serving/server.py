@@ -22,11 +22,13 @@ from deploy.serving.champion import Served
 from learners.tasks.task import Answering
 from streams.dead import DeadLetters, Letter, reason_of
 from streams.errors import ConfigError, MalformedEvent, Skipped
-from streams.events import Prediction, Record, Request, answered, why_no_time
+from streams.events import Prediction, Record, Request, answered
 from streams.join.fits import FRAME_BYTES, ID_BYTES, ID_COST, id_fault
 from streams.join.store import Store
 from streams.kafka import Polled, Sink, Source, Tp
 from streams.kafka.records import tp_name
+from streams.readers import why_no_time
+from streams.returned import as_request, raised
 
 NUMBER_BYTES = 25  # of an output or an intercept in a prediction
 HOLD_S = 1.0  # how long the positions of refused requests may wait for the letter that sums them up
@@ -93,13 +95,16 @@ class ServerRole:
         letters = {p.tp: [Letter(p.tp, start, end, reason, None) for start, end, reason in p.rejected] for p in polled}
         for part in polled:
             for record in part.records:
+                read: object = None
                 try:
-                    request = _bounded(record, Request(*self._pipeline.request(record)), self._most_bytes)
+                    read = self._pipeline.request(record)
+                    request = _bounded(record, as_request(self._pipeline.request, read), self._most_bytes)
                     rows.append(self._encoder.decode(request.features))
                 except Skipped:
                     continue
-                except Exception as wrong:  # noqa: BLE001 a user's reader may raise anything; the record is kept
-                    letter = Letter(part.tp, record.offset, record.offset + 1, reason_of(wrong), record)
+                except (Exception, SystemExit) as wrong:  # noqa: BLE001 a user's reader may raise anything; the record is kept
+                    reason = reason_of(wrong) if read else raised(self._pipeline.request, wrong)
+                    letter = Letter(part.tp, record.offset, record.offset + 1, reason, record)
                     letters[part.tp].append(letter)
                 else:
                     asked.append((part.tp.partition, request))

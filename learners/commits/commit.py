@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from streams.errors import CommitError
-from streams.events import Sample, read_sample
+from streams.events import Sample
+from streams.readers import read_sample
 
 FORMAT = 3
 

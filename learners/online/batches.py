@@ -15,7 +15,8 @@ from compressors.data import Data
 from compressors.errors import Unsuited
 from compressors.rows import Collated, as_batch, encoded, parameters_of
 from streams.errors import ConfigError
-from streams.events import Json, Sample
+from streams.events import Sample
+from streams.readers import Json
 
 Inputs = tuple[Tensor, ...]  # a model's positional arguments, the first dimension of each N
 Row = TypeVar("Row")

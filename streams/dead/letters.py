@@ -82,7 +82,7 @@ def place_of(position: str) -> tuple[Tp, int]:
     return Tp(topic, int(partition)), int(offset)
 
 
-def reason_of(wrong: Exception) -> str:
+def reason_of(wrong: BaseException) -> str:
     """Return why a record was refused: the text of a `MalformedEvent`, or another error's type and text."""
     return str(wrong) if isinstance(wrong, MalformedEvent) else f"{type(wrong).__name__}: {wrong}"
 

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from streams.errors import ConfigError, MalformedEvent, Skipped
-from streams.events import OWN_TIME, Event, Reader, Record, TimeSource, checked, new_event, timed
+from streams.events import Event, Record, new_event
 from streams.formats.content import Fields, Format, json
 from streams.formats.parts import KEY, TIMESTAMP, Pick, RecordPart, field_of, header, key, pick_part
 from streams.formats.values import TIMES, Unit, id_of, label_of, number_in, times
+from streams.readers import OWN_TIME, Reader, TimeSource, checked, timed
 from streams.texts import FORMS, VALUE_HEADER
 
 Where = str | RecordPart

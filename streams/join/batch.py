@@ -11,17 +11,20 @@ from functools import cached_property
 from typing import NamedTuple
 from zlib import crc32
 
-from streams.dead import Letter, reason_of
+from streams.dead import Letter
 from streams.errors import ConfigError, MalformedEvent, Skipped, Unreachable
-from streams.events import CHECKED, Event, Reader, Record, why_no_time
+from streams.events import Event, Record
 from streams.formats.values import FARTHEST
 from streams.join.dates import as_another_unit
 from streams.join.fits import ID_BYTES, ID_COST, Takes, check_content, check_label, check_summable, id_fault, whole
 from streams.join.step import Move, Rules, Step, outcome_entry, prediction_entry, recent
 from streams.kafka import Polled, crc
 from streams.kafka.records import tp_name
+from streams.readers import CHECKED, Reader, why_no_time
+from streams.returned import raised, why
 
 ANYTHING = Takes()
+UNREAD = object()
 LAST_TIME_MS = 1 << 50  # the year 37648; sums of times stay exact in Lua's doubles
 
 
@@ -97,8 +100,9 @@ def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_m
     fits = takes.label_bytes if outcomes else takes.content_bytes - ID_COST * ID_BYTES
     check = _check(outcomes, numbers or getattr(read, CHECKED, False), rules)
     for record in polled.records:
+        event: object = UNREAD
         try:
-            key, t_ms, body = read(record)
+            event = key, t_ms, body = read(record)
             if type(t_ms) is not int:
                 t_ms = whole(t_ms)
             bytes_ = key.encode()
@@ -116,8 +120,9 @@ def decode(polled: Polled, readers: Readers, shards: int, rules: Rules, latest_m
             raise
         except Skipped:
             continue
-        except Exception as wrong:  # noqa: BLE001 a user's reader may raise anything; the record is dead-lettered
-            letters.append(Letter(tp, record.offset, record.offset + 1, reason_of(wrong), record))
+        except (Exception, SystemExit) as wrong:  # noqa: BLE001 a user's reader may raise anything; the record is kept
+            reason = raised(read, wrong) if event is UNREAD else why(read, event, wrong)
+            letters.append(Letter(tp, record.offset, record.offset + 1, reason, record))
             continue
         add_offset(record.offset)
         add_id(key)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from streams.events import TimeSource
+from streams.readers import TimeSource
 
 FIRST = 1_000  # offsets of a partition that are looked at
 DOUBTED = 0.02  # a smaller share of wrong times is a wrong clock or two, and no wrong setting

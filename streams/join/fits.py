@@ -15,6 +15,7 @@ from msgspec import Raw, Struct
 
 from streams.errors import MalformedEvent
 from streams.formats.plain import MOST_NESTED, TOO_DEEP
+from streams.texts import why_not_json
 
 ID_BYTES = 512  # the store keeps an id up to four times
 ID_COST = 7  # at most so many bytes for each of an id's: six where JSON escapes it, and one in a record's key
@@ -101,6 +102,8 @@ def whole(t_ms: Any) -> int:
         MalformedEvent: it is not.
     """
     try:
+        if isinstance(t_ms, bool):
+            raise TypeError
         return index(t_ms)
     except TypeError:
         raise MalformedEvent(f"the time must be a whole number of ms, not {_shown(repr(t_ms))}") from None
@@ -129,7 +132,7 @@ def check_content(body: bytes) -> None:
     try:
         _skip(body)
     except (msgspec.DecodeError, RecursionError) as wrong:
-        raise MalformedEvent(f"the prediction is not one JSON value: {wrong}") from None
+        raise MalformedEvent(f"the prediction is not one JSON value: {why_not_json(body, wrong)}") from None
     if len(body) > FLAT_BYTES:
         _check_depth(body, "the prediction")
 
@@ -143,7 +146,9 @@ def check_label(body: bytes) -> None:
     try:
         _value(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
-        raise MalformedEvent(f"the label is not one JSON value: {wrong}; found {_shown(body)}") from None
+        raise MalformedEvent(
+            f"the label is not one JSON value: {why_not_json(body, wrong)}; found {_shown(body)}"
+        ) from None
     if len(body) > FLAT_BYTES:
         _check_depth(body, "the label")
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from shadowstream import KEY, fields, header, json, json_schema, key, msgpack
 from streams.errors import ConfigError, MalformedEvent
-from streams.events import json_outcome, json_request
 from streams.formats.avro import avro
 from streams.formats.protobuf import protobuf
 from streams.formats.registry import Registry
+from streams.readers import json_outcome, json_request
 from streams.texts import CONTROL
 from tests.cases import case
 from tests.cases.join import NOW, Join

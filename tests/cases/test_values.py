@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.errors import ConfigError, MalformedEvent
-from streams.events import Event, Reader
+from streams.events import Event
 from streams.formats.avro import avro
 from streams.formats.content import Format
 from streams.formats.fields import fields
+from streams.readers import Reader
 from tests.cases import case
 from tests.cases.written import AT, PLACES, ROWS, Row, as_id, avro_bytes, table, written
 from tests.clicks import record

@@ -26,11 +26,12 @@ from deploy.registry.kinds import CANDIDATES, CHAMPIONS, VERDICTS, Kind
 from deploy.registry.records import Candidate, Champion, Figures
 from deploy.registry.registry import Registry
 from learners.evaluation.verdict import Decision, Verdict
-from streams.events import Prediction, read_sample
+from streams.events import Prediction
 from streams.join.joiner import Joiner
 from streams.join.store import Store
 from streams.kafka import Sink, Tp, ensure_topics
 from streams.kafka.scan import records as in_log
+from streams.readers import read_sample
 from tests import small
 from tests.conftest import Running
 from tests.faults import role

@@ -25,7 +25,8 @@ from tests.faults.stores import One, Stores, Three
 FEED = """
 from msgspec import Struct
 from msgspec.json import encode
-from streams.events import Event, Json, Record
+from streams.events import Event, Record
+from streams.readers import Json
 from deploy.feed import Feed
 
 

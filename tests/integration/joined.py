@@ -9,13 +9,15 @@ from contextlib import ExitStack, closing
 
 from msgspec import Raw
 
-from streams.events import Prediction, Record, encode, json_outcome, labelled, read_prediction, read_sample
+from streams.events import Prediction, Record, encode
 from streams.join.batch import Readers
 from streams.join.joiner import Joiner
 from streams.join.policy import JoinPolicy
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, ensure_topics
 from streams.kafka.records import tp_name
+from streams.readers import json_outcome, read_prediction, read_sample
+from streams.returned import labelled
 from tests.conftest import Running
 
 NUMBER = itertools.count()

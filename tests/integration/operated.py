@@ -26,7 +26,8 @@ WHY = "a broker of the test"
 PLACES = [("embedded", "stream"), ("embedded", "topic"), ("embedded", "parquet")]
 FEED = """
 from deploy.feed import Feed
-from streams.events import json_outcome, labelled, read_prediction
+from streams.readers import json_outcome, read_prediction
+from streams.returned import labelled
 feed = Feed(name="{name}", prediction=read_prediction, outcome={outcome})
 """
 STRICT = "lambda record: labelled(json_outcome(record))"

@@ -8,12 +8,13 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 from streams.errors import BrokerUnreachable, LogReplaced, LostRange
-from streams.events import Event, Record, read_prediction
+from streams.events import Event, Record
 from streams.join.batch import Readers, decode
 from streams.join.policy import JoinPolicy
 from streams.join.step import Move, Rules, Step
 from streams.kafka import Polled, Sink, Tp
 from streams.kafka.records import tp_name
+from streams.readers import read_prediction
 from tests.conftest import Running
 from tests.integration.joined import Feed, T, balanced, run
 

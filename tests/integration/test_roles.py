@@ -27,11 +27,12 @@ from deploy.run.summary import refused_requests
 from learners.commits import commit as commits
 from learners.evaluation.verdict import Decision
 from streams.errors import LostRace
-from streams.events import Prediction, Record, Request, Sample, json_request
+from streams.events import Prediction, Record, Request, Sample
 from streams.join.step import Move, Rules, Step, outcome_entry, prediction_entry, recent
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, ensure_topics
 from streams.kafka.scan import records
+from streams.readers import json_request
 from tests import small
 from tests.conftest import Running
 from tests.learned import until

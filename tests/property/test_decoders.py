@@ -13,12 +13,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streams.errors import MalformedEvent
-from streams.events import Event, Reader, Record
+from streams.events import Event, Record
 from streams.formats.avro import avro
 from streams.formats.content import Format, json, json_schema, msgpack
 from streams.formats.fields import KEY, fields, header, key
 from streams.formats.parts import Serializer
 from streams.formats.protobuf import protobuf
+from streams.readers import Reader
 from tests.cases.written import avro_bytes
 from tests.clicks import CLICK, CLICKED, click_class, clicked, written
 from tests.hostile import BIG_BYTES, HUGE, KINDS, SEED_MS, hostile

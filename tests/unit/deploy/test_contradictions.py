@@ -13,7 +13,7 @@ from deploy.config import KEYS, SECTIONS, Settings
 from deploy.contradictions import RULES, Rule, check, check_joiners, check_limits
 from deploy.feed import Feed
 from streams.errors import ConfigError
-from streams.events import read_prediction
+from streams.readers import read_prediction
 from tests.cases import case
 
 RUN = {"learns": True, "every_days": 7.0}

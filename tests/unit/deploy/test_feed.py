@@ -12,7 +12,9 @@ from deploy import feed as feeds
 from deploy.feed import Feed
 from learners.online.settings import Online
 from streams.errors import ConfigError, MalformedEvent
-from streams.events import CHECKED, Event, Prediction, Record, encode, json_outcome, labelled, read_prediction
+from streams.events import Event, Prediction, Record, encode
+from streams.readers import CHECKED, json_outcome, read_prediction
+from streams.returned import labelled
 from tests import small
 
 GOOD = """

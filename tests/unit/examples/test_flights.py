@@ -13,7 +13,8 @@ import torch
 
 from deploy import config
 from deploy.pipeline import FeedEvent, Pipeline, load
-from streams.events import Record, json_outcome, json_request
+from streams.events import Record
+from streams.readers import json_outcome, json_request
 
 FLIGHTS = Path(__file__).parents[3] / "examples" / "flights"
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000

@@ -125,7 +125,7 @@ class TestJson:
             (b"[1]", "Expected `object`, got `array`"),
             (b'{"a":1', "truncated"),
             (b'{"a":1} x', "trailing characters"),
-            (b'\xef\xbb\xbf{"a":1}', "invalid character"),
+            (b'\xef\xbb\xbf{"a":1}', "a byte order mark"),
             (b'{"a":"\xff"}', "utf-8"),
             (b'{"\xff":1}', "utf-8"),
             (b'{"a":"\xed\xa0\x80"}', "utf-8"),
