@@ -15,7 +15,7 @@ import pytest
 from deploy.feed import Feed
 from deploy.operate.start import FILES, start
 from streams.errors import ConfigError
-from streams.events import json_request
+from streams.readers import json_request
 from tests.cases import case
 from tests.cases.join import until
 
