@@ -22,7 +22,8 @@ from deploy.config import Settings
 from deploy.registry import runs
 from deploy.registry.runs import Run
 from streams.errors import ConfigError, InUse, ShadowstreamError, Unreachable
-from streams.join.store import Rival, Store
+from streams.join.board import Rival
+from streams.join.store import Store
 from streams.kafka.topics import owner
 
 BEAT_S = 1.0  # between two notes on the board

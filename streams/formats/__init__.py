@@ -7,7 +7,8 @@ content.py     what a format is; JSON, with or without a registry's frame, and M
 plain.py       the one conversion of a format's value to what JSON can hold
 registry.py    a schema registry over HTTP, and the frame or header that names a value's schema
 avro.py        Avro, by a schema or a registry        ┐
-logical.py     what its logical types become          │ each needs the extra `registry`
+logical.py     what its logical types become          │
+defaults.py    the defaults of a reader's schema      │ each needs the extra `registry`
 protobuf.py    Protobuf, by a class or a registry     │
 messages.py    what its messages become               ┘
 """

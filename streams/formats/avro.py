@@ -19,7 +19,8 @@ try:
     from fastavro import parse_schema, schemaless_reader
     from fastavro.schema import SchemaParseException
 
-    from streams.formats.logical import hooked, is_moment, set_defaults, without_hooks
+    from streams.formats.defaults import set_defaults
+    from streams.formats.logical import hooked, is_moment, without_hooks
 except ModuleNotFoundError:
     raise ConfigError("Avro needs fastavro: pip install 'shadowstream[registry]'") from None
 

@@ -1,6 +1,6 @@
 """What each logical type of Avro becomes, while a value is decoded: a hook on each type that needs a conversion.
 
-Owns the table of logical types, and the plain form of a reader's defaults. Hooks have a name of their own, so that a
+Owns the table of logical types. Hooks have a name of their own, so that a
 user's own use of fastavro sees nothing of them. Does not know which schemas are read.
 """
 
@@ -95,7 +95,7 @@ def _hook(schema: dict[str, Any]) -> dict[str, Any]:
     return schema | {"logicalType": HOOK, OF: logical if fits else kind}
 
 
-def _plain(value: Any, writer: Any, reader: Any = None) -> Any:
+def converted(value: Any, writer: Any, reader: Any = None) -> Any:
     """Convert a decoded value by the reader's type, where there is one, else by the writer's.
 
     Where both are logical, the writer's unit or scale is the one that the value was written in.
@@ -130,7 +130,7 @@ def _promoted(value: Any, kind: str) -> Any:
 
 
 for _kind in HOOKED:
-    LOGICAL_READERS[f"{_kind}-{HOOK}"] = _plain
+    LOGICAL_READERS[f"{_kind}-{HOOK}"] = converted
 
 
 def without_hooks(text: str) -> str:
@@ -154,76 +154,3 @@ def is_moment(schema: Any, path: Sequence[str], named: Mapping[str, Any]) -> boo
     if kind == "map":
         return is_moment(schema["values"], path[1:], named)
     return any(is_moment(one["type"], path[1:], named) for one in schema.get("fields", ()) if one["name"] == path[0])
-
-
-def set_defaults(schema: Any, named: Mapping[str, Any]) -> None:
-    """Turn the defaults of a parsed schema's fields into plain values, as the decoder puts them in as they are."""
-    if isinstance(schema, list):
-        for one in schema:
-            set_defaults(one, named)
-    elif isinstance(schema, dict):
-        for key in ("type", "items", "values"):
-            set_defaults(schema.get(key), named)
-        for field in schema.get("fields", ()):
-            set_defaults(field["type"], named)
-            if "default" in field:
-                field["default"] = _default(field["default"], field["type"], named)
-
-
-def _default(value: Any, schema: Any, named: Mapping[str, Any]) -> Any:
-    """Return a default, written as JSON for a type, as a plain value."""
-    if isinstance(schema, str):
-        return _default(value, named[schema], named) if schema in named else value
-    if isinstance(schema, list):
-        return _default(value, _branch(value, schema), named)
-    kind = schema["type"]
-    if isinstance(kind, dict | list):
-        return _default(value, kind, named)
-    if kind == "array":
-        return [_default(one, schema["items"], named) for one in value]
-    if kind == "map":
-        return {key: _default(one, schema["values"], named) for key, one in value.items()}
-    if kind in ("record", "error"):
-        return {field["name"]: _in_record(value, field, named) for field in schema["fields"]}
-    if kind == "enum" and value not in schema["symbols"]:
-        raise MalformedEvent(f"not an Avro schema: the default {value!r} is none of the symbols of {schema['name']}")
-    if kind in ("bytes", "fixed"):
-        value = _default_bytes(value, schema)
-    return _plain(value, schema) if kind in HOOKED else value
-
-
-def _default_bytes(value: str, schema: Mapping[str, Any]) -> bytes:
-    if max(value, default="") > "\u00ff" or len(value) != schema.get("size", len(value)):
-        raise MalformedEvent(
-            f"not an Avro schema: the default {value!r} is no {schema['type']}"
-            f"{' of ' + str(schema['size']) if 'size' in schema else ''} bytes, each written as \\u0000 to \\u00ff"
-        )
-    return value.encode("latin-1")
-
-
-def _in_record(value: Mapping[str, Any], field: Mapping[str, Any], named: Mapping[str, Any]) -> Any:
-    if field["name"] in value:
-        return _default(value[field["name"]], field["type"], named)
-    if "default" not in field:
-        raise MalformedEvent(f"not an Avro schema: the default {dict(value)!r} has no {field['name']!r}")
-    return field["default"]
-
-
-def _branch(value: Any, union: list[Any]) -> Any:
-    """Return the first type of a union that a default fits."""
-    for one in union:
-        kind = one["type"] if isinstance(one, dict) else one
-        if isinstance(value, JSON_TYPES.get(kind, object)) and isinstance(value, bool) <= (kind == "boolean"):
-            return one
-    return union[0]
-
-
-JSON_TYPES: dict[str, Any] = {
-    "null": type(None),
-    "boolean": bool,
-    **dict.fromkeys(("int", "long"), int),
-    **dict.fromkeys(("float", "double"), (int, float)),
-    **dict.fromkeys(("string", "bytes", "fixed", "enum"), str),
-    "array": list,
-    **dict.fromkeys(("map", "record", "error"), dict),
-}

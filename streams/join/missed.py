@@ -28,7 +28,7 @@ def advice(shards: Sequence[ShardState], policy: JoinPolicy, predictions: str, o
     ahead = sum(at.ahead for shard in shards for at in shard.partitions.values())
     return [
         *_late(counts, _by_ms(shards, "late", "outcome_closed"), policy),
-        *_too_late(counts, _by_ms(shards, "prediction_too_late", "outcome_too_late"), policy),
+        *_too_late(counts, shards, policy),
         *_ahead(ahead, policy),
         *_orphans(counts, shards, policy),
         *_waiting(counts, shards, policy, predictions, outcomes),
@@ -57,8 +57,9 @@ def _late(counts: Mapping[str, int], by_ms: Sequence[int], policy: JoinPolicy) -
         yield f"{head}, so they were read too late; raise join.slack_s, or join.idle_s above your producers' pauses"
 
 
-def _too_late(counts: Mapping[str, int], by_ms: Sequence[int], policy: JoinPolicy) -> Iterator[str]:
+def _too_late(counts: Mapping[str, int], shards: Sequence[ShardState], policy: JoinPolicy) -> Iterator[str]:
     count, silent = counts["prediction_too_late"] + counts["outcome_too_late"], counts["too_late_silent"]
+    by_ms = _by_ms(shards, "prediction_too_late", "outcome_too_late")
     if not count or not by_ms:
         return
     head = (
@@ -67,10 +68,26 @@ def _too_late(counts: Mapping[str, int], by_ms: Sequence[int], policy: JoinPolic
         f"join.window_s and join.keep_s are {span((policy.window_s + policy.keep_s) * 1_000)} together"
     )
     if silent * 2 > count:
-        yield f"{head}; {silent:,} came from a partition that had been silent while others went on: raise join.idle_s"
+        yield (
+            f"{head}; {silent:,} came from a partition that had been silent while others went on"
+            f"{_last(shards, policy)}: raise join.idle_s, or correct the clock that lags"
+        )
     else:
         came = f"{count - silent:,} came after newer ones of their partition"
         yield f"{head}; {came}: raise join.slack_s or join.keep_s, or correct the clock that lags"
+
+
+def _last(shards: Sequence[ShardState], policy: JoinPolicy) -> str:
+    """Return the words for the partition whose newest event is the oldest, where it is too late by now."""
+    after_ms = (policy.window_s + policy.keep_s) * 1_000
+    heard = [
+        (shard.watermark_ms - at.newest_ms, tp)
+        for shard in shards
+        for tp, at in shard.partitions.items()
+        if at.newest_ms >= 0
+    ]
+    behind_ms, tp = max(heard, default=(0, ""))
+    return f" ({tp}, whose newest event is {span(behind_ms)} before the watermark)" if behind_ms > after_ms else ""
 
 
 def _ahead(count: int, policy: JoinPolicy) -> Iterator[str]:

@@ -1,20 +1,19 @@
-"""The store: the join's shards, the sample streams and the board.
+"""The store: the join's shards and the sample streams, beside the board.
 
 Owns keys and commands. `streams/redis` owns the connection; `join.lua` owns what a step does.
 """
 
 import secrets
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from streams.errors import HistoryChanged, ShadowstreamError, StoreRefused, TopicGone
+from streams.errors import HistoryChanged, StoreRefused, TopicGone
+from streams.join.board import Board, flat, lua
 from streams.join.owner import CLUSTER, TOPIC, check_same, words
 from streams.join.step import COUNTERS, PartitionState, ShardState, Step, pack, unpack
 from streams.kafka.records import tp_name
 from streams.kafka.topics import Owner
-from streams.redis import Address, connect
+from streams.redis import Address
 
 FORMAT = "4"
 NOTHING = "0-0"  # the stream position before the first sample
@@ -42,46 +41,13 @@ class Waiting(NamedTuple):
     state: str
 
 
-class Rival(NamedTuple):
-    """Another run that has the feed: its note, and how long ago it was written, by the store's clock."""
-
-    note: bytes
-    age_ms: int
-
-
-class Store:
+class Store(Board):
     """One store, by URL or the section [redis]. All calls raise `StoreUnreachable` when nothing answers."""
 
     def __init__(self, at: Address | str) -> None:
-        self._client = connect(at)
-        self._redis, self._answering = self._client.redis, self._client.answering
-        scripts = ("join", "create", "add", "trim", "claim", "put")
-        made = (self._client.script(_lua(name)) for name in scripts)
-        self._step, self._create, self._add, self._trim, self._claim, self._put = made
-
-    def check(self) -> list[str]:
-        """Check that the store answers and never evicts; return a warning for each node whose memory is full.
-
-        Raises:
-            StoreRefused: its `maxmemory-policy` is not `noeviction`.
-        """
-        with self._answering():
-            memory = self._client.memory()
-        for node, has in memory.items():
-            if (policy := has.get("maxmemory_policy", "noeviction")) != "noeviction":
-                raise StoreRefused(f"{node}: maxmemory-policy is {policy}; it must be noeviction, or samples are lost")
-        full = {node: has for node, has in memory.items() if 0 < has.get("maxmemory", 0) <= has.get("used_memory", 0)}
-        return [
-            f"the store {node} is full ({has['used_memory']:,} of {has['maxmemory']:,} bytes): nothing is joined until "
-            "there is room; raise its maxmemory"
-            for node, has in full.items()
-        ]
-
-    def message_bytes(self) -> int | None:
-        """Ask for the largest message that the store takes; None where it does not say, or not to us."""
-        with suppress(ShadowstreamError), self._answering():
-            return self._client.message_bytes()
-        return None
+        super().__init__(at)
+        made = (self._client.script(lua(name)) for name in ("join", "create", "add", "trim"))
+        self._step, self._create, self._add, self._trim = made
 
     def create(
         self,
@@ -113,9 +79,9 @@ class Store:
             fields["counters"] = pack(dict.fromkeys(COUNTERS, 0) | {"restored": int(seq)})
             fields |= {f"tp:{tp}": pack(PartitionState(-1, at, -1, 0, at)) for tp, at in begin.items()}
             with self._answering():
-                args = [len(whose) * 2, *_flat(whose), *_flat(want), *_flat(fields)]
-                flat = self._create(keys=self._keys(feed, shard)[:1], args=args)
-            now = dict(zip(flat[::2], flat[1::2], strict=True))
+                args = [len(whose) * 2, *flat(whose), *flat(want), *flat(fields)]
+                fields_ = self._create(keys=self._keys(feed, shard)[:1], args=args)
+            now = dict(zip(fields_[::2], fields_[1::2], strict=True))
             check_same(feed, {name: now[name.encode()].decode() for name in whose if name.encode() in now}, whose)
             there = {f: now[f.encode()].decode() for f in want}
             parts = {f[3:].decode() for f in now if f.startswith(b"tp:")}
@@ -264,34 +230,6 @@ class Store:
                         waiting.append(Waiting(int(item.partition(b":")[0]), key.decode(), state))
         return waiting[:count]
 
-    def put(self, feed: str, values: Mapping[str, bytes]) -> None:
-        """Write values to the board, which holds only what may be lost."""
-        with self._answering():
-            self._put(keys=[_board(feed)], args=_flat(values))
-
-    def get(self, feed: str, *names: str) -> list[bytes | None]:
-        """Read values from the board."""
-        with self._answering():
-            return cast("list[bytes | None]", self._redis.hmget(_board(feed), names))
-
-    def claim(self, feed: str, token: str, note: bytes, counts_ms: int, *, take: bool = False) -> Rival | None:
-        """Note on the board that the run `token` has the feed, for `counts_ms` by the store's clock.
-
-        Returns the rival whose note still counts, and then changes nothing; with `take` there is none.
-        """
-        with self._answering():
-            there = self._claim(keys=[_board(feed)], args=[token, note, counts_ms, "take" if take else "keep"])
-        return None if there is None else Rival(*there)
-
-    def leave(self, feed: str, token: str) -> None:
-        """Take our own note from the board."""
-        with self._answering():
-            self._claim(keys=[_board(feed)], args=[token, b"", 0, "leave"])
-
-    def close(self) -> None:
-        """Close the client."""
-        self._client.close()
-
     def _samples(self, stream: str, number: int, count: int) -> list[StoredSample]:
         """Read entries from the one that holds `number` on, until `count` samples follow that one, or to the end."""
         samples: list[StoredSample] = []
@@ -307,16 +245,3 @@ class Store:
     @staticmethod
     def _keys(feed: str, shard: int) -> list[str]:
         return [f"{{{feed}.{shard}}}:{key}" for key in "mewgs"]
-
-
-def _board(feed: str) -> str:
-    return f"{{{feed}}}:board"
-
-
-def _lua(name: str) -> str:
-    """Return the text of a script, which is a file of this folder."""
-    return Path(__file__).with_name(f"{name}.lua").read_text()
-
-
-def _flat(fields: Mapping[str, Any]) -> list[Any]:
-    return [word for pair in fields.items() for word in pair]

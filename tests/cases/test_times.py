@@ -179,6 +179,24 @@ def test_outcomes_after_their_window_are_said_with_their_delay_and_the_setting(j
     assert f"raise join.window_s to {6 * DAY_S} (6 days) or more" in late
 
 
+@case("streams/reasons", "streams/clock")
+def test_a_partition_that_comes_back_too_late_is_named(joining: Joining) -> None:
+    join = joining("behind", "[join]\nwindow_s=60\nkeep_s=60\nidle_s=1\n")
+    at = [{"id": f"i{n}", "at": NOW + n * 60_000, "y": 1} for n in range(60)]
+    join.publish(*(("predictions", one) for one in at))
+    until(lambda: join.shard().watermark_ms > NOW + 50 * MINUTE_MS, join.said)
+    join.publish(*(("outcomes", one) for one in at[:10]))
+    join.settled(70)
+    (line,) = [line for line in status(join)["advice"] if "too late and dropped" in line]
+    assert "0 predictions and 10 outcomes were too late" in line
+    assert "10 came from a partition that had been silent while others went on (behind.outcomes:0, whose newest" in line
+    assert line.endswith("before the watermark): raise join.idle_s, or correct the clock that lags")
+    join.publish(*(("outcomes", one) for one in at[50:]))
+    join.settled(80)
+    (line,) = [line for line in status(join)["advice"] if "too late and dropped" in line]
+    assert "behind.outcomes" not in line, "it has caught up"
+
+
 @case("streams/reasons")
 def test_what_is_ahead_orphaned_or_too_late_is_counted_by_reason(joining: Joining) -> None:
     join = joining("why", "[join]\nwindow_s=60\nkeep_s=60\nidle_s=1\n")

@@ -107,7 +107,7 @@ def test_a_right_that_is_taken_away_leaves_no_half_step(stage: Stage, user: Addr
 def test_the_writes_that_are_checked_are_all_that_the_scripts_call() -> None:
     scripts = sorted(Path(str(streams.join.store.__file__)).parent.glob("*.lua"))
     text = "".join(path.read_text() for path in scripts)
-    assert [path.stem for path in scripts] == ["add", "claim", "create", "join", "trim"]
+    assert [path.stem for path in scripts] == ["add", "claim", "create", "join", "put", "trim"]
     called = {word.lower() for word in re.findall(r"(?:call|chunked)\('([A-Z]+)'", text)}
     reads = {*commands(cluster=False)} - {*WRITES}
     assert called - reads == {*WRITES}
