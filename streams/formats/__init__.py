@@ -10,5 +10,6 @@ avro.py        Avro, by a schema or a registry        ┐
 logical.py     what its logical types become          │
 defaults.py    the defaults of a reader's schema      │ each needs the extra `registry`
 protobuf.py    Protobuf, by a class or a registry     │
-messages.py    what its messages become               ┘
+messages.py    what its messages become               │
+imports.py     what its schemas import unreferenced   ┘
 """

@@ -9,7 +9,7 @@ from typing import Any
 
 from google.protobuf import message_factory
 
-from streams.formats.plain import MOST_NESTED, Ms, base64, deeper
+from streams.formats.plain import MOST_NESTED, Ms, base64, decimal, deeper
 
 NANOS_IN_A_MS = 1_000_000
 FIRST_S, LAST_S = -62_135_596_800, 253_402_300_799  # of a Timestamp, as Protobuf says
@@ -127,6 +127,7 @@ WELL_KNOWN: dict[str, Callable[[Any, int], Any]] = {
     "google.protobuf.Duration": lambda message, _: message.ToJsonString(),
     "google.protobuf.FieldMask": lambda message, _: ",".join(message.paths),
     "google.protobuf.Any": _any,
+    "confluent.type.Decimal": lambda message, _: decimal(message.value, message.scale),
     "google.protobuf.Struct": _struct,
     "google.protobuf.ListValue": _list,
     "google.protobuf.Value": _dynamic,

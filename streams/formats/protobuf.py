@@ -28,6 +28,7 @@ try:
     )
     from google.protobuf.message import DecodeError, Message
 
+    from streams.formats.imports import provide, why
     from streams.formats.messages import is_moment, plain_message
 except ModuleNotFoundError:
     raise ConfigError("Protobuf needs protobuf: pip install 'shadowstream[registry]'") from None
@@ -86,18 +87,21 @@ def _file(registry: Registry, number: Id) -> Any:
     pool = descriptor_pool.DescriptorPool()
     for known in WELL_KNOWN:
         pool.AddSerializedFile(known.DESCRIPTOR.serialized_pb)
+    missing: list[str] = []
     try:
         for name, text in (*schema.imports, (f"schema-{number}.proto", schema.text)):
-            _add(pool, name, text)
+            _add(pool, name, text, missing)
         return pool.FindFileByName(f"schema-{number}.proto")
     except (TypeError, ValueError, KeyError, DecodeError) as wrong:
-        raise MalformedEvent(f"schema {number} is not a serialized Protobuf file: {wrong}") from None
+        reason = why(missing, wrong) if missing else f"it is not a serialized Protobuf file: {wrong}"
+        raise MalformedEvent(f"schema {number} cannot be read: {reason}") from None
 
 
-def _add(pool: Any, name: str, text: str) -> None:
+def _add(pool: Any, name: str, text: str, missing: list[str]) -> None:
     file = descriptor_pb2.FileDescriptorProto.FromString(b64decode(text, validate=True))
     file.name = name
     if not name.startswith("google/protobuf/"):
+        missing += provide(pool, file)
         pool.Add(file)
 
 
