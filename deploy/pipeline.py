@@ -181,9 +181,12 @@ def load(path: Path) -> Pipeline:
 
     Raises:
         ConfigError: there is no such file, it does not import (the text has the line at fault), or it has no
-            `pipeline`.
+            `pipeline`; where it has a `feed`, the text has the command for that.
     """
-    return loading.attribute(loading.imported(path, "pipeline"), path, "pipeline", Pipeline)
+    module = loading.imported(path, "pipeline")
+    if isinstance(getattr(module, "feed", None), feeds.Feed) and not hasattr(module, "pipeline"):
+        raise ConfigError(f"{path} has a `feed`, of which no model learns: `shadowstream join {path}` joins it")
+    return loading.attribute(module, path, "pipeline", Pipeline)
 
 
 __all__ = ["FeedEvent", "Labelled", "Pipeline", "Record", "load"]

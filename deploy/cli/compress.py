@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deploy.cli.options import AsJson, print_json
+from deploy.cli.options import AsJson, plain, print_json
 from deploy.console import compression
 from deploy.operate import compressing
 from deploy.operate.files import check_file
@@ -33,7 +33,7 @@ def compress(
     with compression.bars(console) as bars:
         path, made = compressing.compress_pipeline(pipeline, recipe, out, bars.step)
     compression.show(console, made.description)
-    console.print(f"written to {path}", highlight=False)
+    plain(console)(f"written to {path}")
     if as_json:
         losses = {"loss_before": made.loss_before, "loss_after": made.loss_after}
         rest = {"artifact": made.description, "parity": made.parity._asdict(), "recipe": str(made.recipe)}
@@ -71,7 +71,7 @@ def advise(
     compression.show_advice(console, advice)
     if picture:
         compression.draw(advice, picture)
-        console.print(f"drawn to {picture}", highlight=False)
+        plain(console)(f"drawn to {picture}")
     if as_json:
         print_json(advice._asdict())
 

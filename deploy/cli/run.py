@@ -51,7 +51,8 @@ def run(
         _replay(pipeline, settings, fresh=fresh, as_json=as_json, take_over=take_over)
         return
     console = Console(stderr=as_json)
-    say, begun = plain(console), running(pipeline, settings, console.print, fresh=fresh, take_over=take_over)
+    say = plain(console)
+    begun = running(pipeline, settings, say, fresh=fresh, take_over=take_over)
     with (
         told(say, "the run"),
         begun as session,
@@ -72,7 +73,8 @@ def _replay(
     take_over: bool = False,
 ) -> None:
     console, snapshot = Console(stderr=as_json), Snapshot()
-    say, begun = plain(console), running(path, settings, console.print, fresh=fresh, replay=True, take_over=take_over)
+    say = plain(console)
+    begun = running(path, settings, say, fresh=fresh, replay=True, take_over=take_over)
     with told(say, "the replay"), begun as session:
         with told(say, "the replay", lambda: (session.line, session.left)), screen(console) as shown:
             for view in session.play():
@@ -90,7 +92,7 @@ def _replay(
     if as_json:
         print_json(summary)
     else:
-        console.print(
+        say(
             f"{summary.samples:,} samples, {summary.lost} lost, {summary.doubled} doubled; served: "
             f"{values(summary.metrics['served'])}; frozen: {values(summary.metrics['frozen'])}; "
             f"{summary.promotions} promotions; {summary.seconds:.0f} s"

@@ -7,6 +7,7 @@ when it answers one hand-written request. A keeper (`deploy/embedded/keeper.py`)
 import fcntl
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -24,6 +25,7 @@ START_S = 300.0  # against a hang alone: Apache Kafka takes 4 s on idle cores, o
 ANSWER_S = 10.0  # to one request, before it is asked again
 PORT_TRIES = 5
 LOG_LINES = 15
+LEAST_FREE_BYTES = 1 << 20  # of a disk; with less, servers end without a word
 NOTHING = "(nothing)"  # stands for the last lines of an empty log
 PORT_TAKEN = re.compile("address (already )?in use", re.IGNORECASE)  # musl's words and everyone else's
 
@@ -187,9 +189,16 @@ def _answers(program: Program, service: Service, deadline: float) -> bool:
     return False
 
 
+def no_room(folder: Path) -> str:
+    """Return, as the end of a sentence, that a folder's disk is full, empty where it is not."""
+    free = shutil.disk_usage(folder).free
+    return "" if free >= LEAST_FREE_BYTES else f", and the disk of {folder} has {free:,} bytes free"
+
+
 def _failure(program: Program, service: Service, began: int) -> str:
     code = service.exit_code
     what = f"did not answer within {START_S:.0f} s" if code is None else f"ended with exit code {code}"
     lines = service.log.read_bytes()[began:].decode(errors="replace").splitlines()[-LOG_LINES:]
     last = "\n".join(f"  {line}" for line in lines or [NOTHING])
+    what += no_room(service.log.parent)
     return f"the {program.name} on {HOST}:{service.port} {what}; its last lines in {service.log}:\n{last}"

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from deploy.config import Settings
-from deploy.embedded.servers import Service, in_use, start_broker, start_store
+from deploy.embedded.servers import Service, in_use, no_room, start_broker, start_store
 from deploy.registry.runs import RUNS
 from streams.errors import ConfigError, Unreachable
 
@@ -105,7 +105,7 @@ class Services:
         for service in self._started:
             if service.exit_code is not None:
                 what = f"the embedded {service.log.stem} ended with exit code {service.exit_code}"
-                raise Unreachable(f"{what}; its log is {service.log}")
+                raise Unreachable(f"{what}{no_room(service.log.parent)}; its log is {service.log}")
 
 
 def _forget(services: Services, addresses: Path) -> None:

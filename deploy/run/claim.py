@@ -177,7 +177,8 @@ def _recorded(feed: str, folder: Path, run: Run, number: int) -> Iterator[None]:
             raise _refusal(feed, runs.read(folder, number))
         file = path.open("rb")
     except OSError as wrong:
-        raise ConfigError(f"registry.path must be a folder that can be written: {wrong}") from None
+        at = f"{wrong.filename}: {wrong.strerror}"
+        raise ConfigError(f"registry.path must be a folder that can be written: {at}") from None
     with file:
         _lock(file)
         yield

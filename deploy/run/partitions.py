@@ -42,7 +42,8 @@ class Partitions:
         self._missing: set[str] = set()
         self._told: set[str] = set()
         self.held: list[Held] = []
-        self._watch = Watch(settings.kafka, list(counts), self._joined)
+        read = (*self._joined, *{topics.requests} & counts.keys())
+        self._watch = Watch(settings.kafka, list(counts), read)
 
     @property
     def tps(self) -> list[Tp]:

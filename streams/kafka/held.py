@@ -45,11 +45,13 @@ class Held(Struct, frozen=True):
         facts += [f"transactional id {self.name!r}"] if self.name else []
         facts += [f"producer id {self.producer}"] if self.producer is not None else []
         who = f" ({', '.join(facts)})" if facts else ""
+        n = self.end - self.offset
+        what = f"{n:,} offsets from there on are" if n > 1 else "record there is"
         return (
             f"partition {self.topic}/{self.partition} is held by an open transaction at offset {self.offset}{who}: the "
-            f"{self.end - self.offset:,} offsets from there on are shown to no reader until it ends, and close no "
-            "window. Let its producer commit or abort, or abort it: kafka-transactions.sh abort --topic "
-            f"{self.topic} --partition {self.partition} --start-offset {self.offset}"
+            f"{what} shown to no reader until it ends, and windows wait for it. Let its producer commit or abort, or "
+            f"abort it: kafka-transactions.sh abort --topic {self.topic} --partition {self.partition} "
+            f"--start-offset {self.offset}"
         )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,11 +20,11 @@ def kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 def joining(tmp_path: Path) -> Iterator[Callable[..., Join]]:
-    """Start a join: joining(name, toml, feed, broker=ADDRESS, wait=False, VARIABLE=value); all end with the test."""
+    """Start a join: joining(name, toml, feed, wait=False, command="run", VARIABLE=value); all end with the test."""
     with ExitStack() as undo:
 
-        def start(name: str, toml: str = "", feed: str = FEED, *, wait: bool = True, **environment: str) -> Join:
+        def start(name: str, toml: str = "", feed: str = FEED, **more: Any) -> Join:
             folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
-            return undo.enter_context(Join(folder, name, toml, feed, wait=wait, **environment))
+            return undo.enter_context(Join(folder, name, toml, feed, **more))
 
         yield start

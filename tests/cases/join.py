@@ -29,12 +29,13 @@ feed = Feed(name="{name}", prediction=fields(id="id", t="at"), outcome=fields(id
 
 
 class Join:
-    """A running join. Its feed.py may lie beside other files; `{name}` in it is the feed's name."""
+    """A running join, or `run`. Its feed.py may lie beside other files; `{name}` in it is the feed's name."""
 
     def __init__(
-        self, folder: Path, name: str, toml: str = "", feed: str = FEED, *, wait: bool = True, **environment: str
-    ) -> None:
-        self.folder, self.name = folder, name
+        self, folder: Path, name: str, toml: str = "", feed: str = FEED, *, wait: bool = True, command: str = "join",
+        **environment: str,
+    ) -> None:  # fmt: skip
+        self.folder, self.name, self._command = folder, name, command
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "feed.py").write_text(feed.replace("{name}", name))
         (folder / "shadowstream.toml").write_text(toml)
@@ -43,13 +44,14 @@ class Join:
 
     def start(self, *arguments: str, wait: bool = True) -> None:
         """Start the process; with wait until it says that it joins, or has ended."""
-        command = [sys.executable, "-m", "deploy.cli.main", "join", "feed.py", *arguments]
+        command = [sys.executable, "-m", "deploy.cli.main", self._command, "feed.py", *arguments]
         with (self.folder / "said").open("wb") as said:
             self.process = subprocess.Popen(
                 command, cwd=self.folder, env=self.environment, stdout=said, stderr=subprocess.STDOUT
             )
         if wait:
-            until(lambda: "joining" in self.said() or self.process.poll() is not None, self.said)
+            begun = {"join": "joining", "run": "champion v"}[self._command]
+            until(lambda: begun in self.said() or self.process.poll() is not None, self.said)
 
     def said(self) -> str:
         """Return all that it printed so far."""

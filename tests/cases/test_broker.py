@@ -63,6 +63,38 @@ def test_an_open_transaction_is_said_and_its_end_too(joining: Starts, kafka: Run
     assert "the feed has ended" in join.said()
 
 
+PIPELINE = """
+import torch
+from shadowstream import Pipeline
+
+def encode(rows):
+    return (torch.tensor([[row["x"]] for row in rows]),)
+
+def model():
+    return torch.nn.Sequential(torch.nn.Linear(1, 16), torch.nn.ReLU(), torch.nn.Linear(16, 1))
+
+pipeline = Pipeline(name="{name}", features=dict[str, float], encode=encode, model=model)
+"""
+
+
+def test_a_run_says_what_holds_its_requests_and_that_their_topic_is_deleted(joining: Starts, kafka: Running) -> None:
+    run = joining("r11", feed=PIPELINE, command="run", SHADOWSTREAM_KAFKA_BOOTSTRAP=kafka.address)
+    with closing(transaction(kafka.address)) as producer:
+        producer.send("r11.requests", b'{"x":1}', key=b"a").get(60)
+        until(lambda: "--topic r11.requests --partition 0 --start-offset 0\n" in run.said(), run.said)
+        shown, looked = status(run)
+        (line,) = looked["held"]
+        assert line.startswith("partition r11.requests/0 is held by an open transaction at offset 0 (since 20")
+        assert f"warning: {line}" in " ".join(shown.replace("│", " ").split())
+        assert f"warning: {line}\n" in run.said(), "a line of any width is one line, where its command can be copied"
+        producer.commit_transaction()
+    until(lambda: f"over: {line}\n" in run.said(), run.said)
+    with closing(KafkaAdminClient(bootstrap_servers=kafka.address)) as admin:
+        admin.delete_topics(["r11.requests"])
+    assert run.ended() == 4, run.said()
+    assert "the topic r11.requests is gone: it was deleted while feed 'r11' used it" in run.said()
+
+
 def test_a_transaction_that_is_short_is_no_news(kafka: Running) -> None:
     ensure_topics(kafka.address, {"short": 2})
     at, tps = Broker(bootstrap=kafka.address), [Tp("short", 0), Tp("short", 1)]

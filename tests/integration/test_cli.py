@@ -46,6 +46,10 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *ar
         ("x = 1", "needs a module-level `pipeline = Pipeline(...)`; there is no `pipeline`"),
         ("pipeline = 3", "is of type int"),
         (
+            "from shadowstream import Feed\nfeed = Feed(name='a', prediction=id, outcome=id)",
+            "pipeline.py has a `feed`, of which no model learns: `shadowstream join pipeline.py` joins it",
+        ),
+        (
             "from shadowstream import Pipeline\npipeline = Pipeline(name='a')",
             "Pipeline needs model=..., features=...",
         ),

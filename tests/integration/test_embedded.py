@@ -18,6 +18,7 @@ import pytest
 from redis import Redis
 
 from deploy.config import Settings
+from deploy.embedded import servers
 from deploy.embedded.programs import BROKER, STORE, Program
 from deploy.embedded.servers import Service, in_use, start, start_broker, start_store
 from deploy.embedded.services import ADDRESSES, provided
@@ -225,6 +226,20 @@ def test_a_server_that_cannot_start_says_why(
     for part in ("exit code 1", str(tmp_path / f"{name}.log"), f"no cluster id in {tmp_path / name}", "\n  98\n"):
         assert part in text
     assert "\n  12\n" not in text, "the last lines only"
+
+
+def test_a_server_that_has_no_room_on_its_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "LEAST_FREE_BYTES", 1 << 62)
+    with pytest.raises(StoreUnreachable, match=rf"and the disk of {tmp_path} has [\d,]+ bytes free; its last lines"):
+        start_store(tmp_path, "false")
+    monkeypatch.chdir(tmp_path)
+    with provided(Settings(), tmp_path / "feed", print, fresh=False) as services:
+        services.check()
+        services._started[0].kill()  # the store
+        with pytest.raises(
+            Unreachable, match=r"the embedded store ended with exit code .*, and the disk of .* free; its"
+        ):
+            services.check()
 
 
 def test_a_real_failure_of_the_store_is_shown(tmp_path: Path) -> None:
