@@ -22,6 +22,7 @@ from streams.kafka import Sink, Source, Tp
 from streams.kafka.records import tp_of
 from streams.kafka.scan import records, scan
 from streams.offsets import Offsets
+from streams.texts import UNREADABLE_MS
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -174,4 +175,4 @@ def _moment(t_ms: int) -> str:
     try:
         return datetime.fromtimestamp(t_ms / 1_000, UTC).isoformat(" ", "milliseconds")
     except (ValueError, OverflowError, OSError):
-        return f"{t_ms} ms"
+        return "unknown" if t_ms == UNREADABLE_MS else f"{t_ms} ms"

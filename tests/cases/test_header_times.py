@@ -1,5 +1,7 @@
 """A header `t` is read rightly or refused: in ms, in ISO text, in seconds; and a letter keeps it as it was."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 
@@ -10,6 +12,7 @@ from streams.errors import MalformedEvent
 from streams.events import Request
 from streams.kafka import Sink, Source, Tp
 from streams.kafka.scan import records
+from streams.texts import UNREADABLE_MS
 from tests.cases import case
 from tests.cases.join import NOW, Join
 from tests.clicks import record
@@ -35,6 +38,12 @@ def test_a_header_t_in_the_join(joining: Callable[..., Join]) -> None:
     seconds, *others = join.letters()
     assert seconds == f"{refused}{b'%d' % (NOW // 1_000)!r}, which is seconds"
     assert [one.startswith(refused) for one in others] == [True] * 3
+    shown = subprocess.run(
+        [sys.executable, "-m", "deploy.cli.main", "dead", "list", "feed.py"],
+        cwd=join.folder, env=join.environment, capture_output=True, text=True, check=True, timeout=300,
+    )  # fmt: skip
+    assert shown.stdout.count("unknown") == 4, shown.stdout
+    assert str(UNREADABLE_MS) not in shown.stdout
     with closing(Source(join.broker, [tp])) as source:
         assert [one.t_ms for one in records(source)][:2] == [NOW, 1_790_000_000_123]
 
