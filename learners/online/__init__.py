@@ -2,6 +2,7 @@
 
 batches.py     samples into tensors
 learner.py     teacher and shadow over one history; the whole state
+models.py      the two networks made of a user's model, and what is refused there
 network.py     one network: a training step, its optimizer and average
 average.py     what candidates are made of: weights averaged by samples, statistics measured anew
 adamw.py       the optimizer
@@ -12,5 +13,6 @@ settings.py    Online: how both learn
 intercept.py   the live intercept
 spread.py      the scale of a regression's labels, as they come
 units.py       whole units that the shadow loses, and how its state records that
+measure.py     the task in units of its labels' spread
 past.py        weights that the shadow leaves in float, since the model reads them past their layers
 """

@@ -5,33 +5,28 @@ files. In one environment, the same state, seed and micro-batches always make th
 """
 
 import copy
-import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise, takewhile
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from compressors.agreement import answer, check_task
 from compressors.answers import checked
-from compressors.checks import check_learning, check_model
-from compressors.data import Data, Scaled
+from compressors.data import Data
 from compressors.dry_run import ROWS
-from compressors.errors import Unsuited
-from compressors.form import training_form
-from compressors.pruning.refresh import pattern, refreshed
-from compressors.recipe import Prune, PruneStructured, Quantize, Recipe
-from compressors.scale import UNIT, Scale, of, standardize
-from compressors.wrappers import unwrapped
-from learners.online import past, units
+from compressors.pruning.refresh import pattern
+from compressors.recipe import PruneStructured, Recipe
+from compressors.scale import Scale
+from learners.online import models, past, units
 from learners.online.batches import Encoder, Inputs, labels
 from learners.online.intercept import Intercept
+from learners.online.measure import Measure
 from learners.online.modes import two_modes
-from learners.online.network import Network, under
+from learners.online.network import under
 from learners.online.settings import Online
-from learners.online.spread import Spread
 from learners.online.tensors import restore, tensors
 from learners.tasks.task import Task
 from streams.errors import ConfigError, NotFinite
@@ -51,30 +46,23 @@ class Learner:
         self, model: Callable[[], nn.Module], task: Task, encoder: Encoder, recipe: Recipe, spec: Online, seed: int
     ) -> None:
         torch.manual_seed(seed)
-        self._task, self._encoder, self._recipe, self._spec, self._seed = task, encoder, recipe, spec, seed
-        self._past: past.Past | None = None
-        made = unwrapped(model())
-        check_model(made)
-        check_learning(made)
-        if not any(p.requires_grad for p in made.parameters()):
-            raise ConfigError("no parameter of the model learns: all have requires_grad=False; leave it True for some")
-        self.teacher = Network(made, spec)
-        self._frozen = {id(p): p for p in made.parameters() if not p.requires_grad}
+        self._encoder, self._recipe, self._spec, self._seed = encoder, recipe, spec, seed
+        self.teacher = models.teacher(model, spec)
+        self._frozen = {id(p): p for p in self.teacher.model.parameters() if not p.requires_grad}
         self._begin(self._whole(), {}, None)
         self._pattern = pattern(recipe)
-        self.intercept = Intercept(task, spec.intercept_rate)
-        self._labels = Spread() if isinstance(task, Scaled) else None
+        self._measured, self.intercept = Measure(task), Intercept(task, spec.intercept_rate)
         self.learned = self.gathered = self._began_ms = 0
 
     @property
     def task(self) -> Task:
         """The task, in units of the labels' spread so far."""
-        return self._task
+        return self._measured.task
 
     @property
     def scale(self) -> Scale | None:
         """The mean and spread of the labels so far, by which losses are measured; None for a task without a unit."""
-        return self._task.scale if isinstance(self._task, Scaled) else None
+        return self._measured.scale
 
     def study(self, data: Data) -> None:
         """Train the teacher on history, in shuffled passes; its average and the shadow's weights start at the result.
@@ -87,7 +75,7 @@ class Learner:
         self.agree(data)
         for _ in range(self._spec.history_passes):
             for chosen in torch.split(torch.randperm(len(data)), self._spec.history_batch):
-                self.teacher.learn(*data.batch(chosen), self._task)
+                self.teacher.learn(*data.batch(chosen), self.task)
         self.teacher.settle()
         restore(self.shadow.model, tensors(self.shadow.model) | tensors(self.teacher.model))  # all but the masks
         self.shadow.clock = self.teacher.clock
@@ -99,19 +87,14 @@ class Learner:
         Raises:
             ConfigError: it does not.
         """
-        try:
-            check_task(self.teacher.model, data, self._task)
+        with models.suited():
+            check_task(self.teacher.model, data, self.task)
             if len(data):
                 few, _ = data.batch(torch.arange(min(ROWS, len(data))))
                 self._leave(few)
                 answer(self.shadow.model, few, "the model with compressed layers")
-        except Unsuited as wrong:
-            raise ConfigError(str(wrong)) from wrong
-        if self._labels is not None:
-            standardize(self.teacher.model, self._labels.begin(data.labels), data.rows, data.labels)
-            if of(self.teacher.model) is None:
-                self._labels.scale = None
-            self._measure()
+        self._measured.begin(self.teacher.model, data)
+        self._measure()
 
     def _leave(self, inputs: Inputs) -> None:
         """Leave the weights in float that the model reads past their layers on these rows: the shadow begins anew."""
@@ -120,19 +103,9 @@ class Learner:
             self._begin(self._whole(), {}, found)
         self._past = found
 
-    def _say(self) -> None:
-        for name, why in (self._past or {}).items():
-            logging.getLogger("shadowstream").warning("%s stays in float: %s", name, why)
-
     def _measure(self) -> None:
         """Measure by the scale of the labels: losses in units of their spread, and answers in their unit."""
-        if self._labels is None or not isinstance(self._task, Scaled):
-            return
-        scale = self._labels.scale
-        self._task = self.intercept.task = cast(Task, self._task.at(scale or self._labels.now))
-        if scale is not None:
-            self.teacher.carry(scale)
-            self.shadow.carry(scale)
+        self.intercept.task = self._measured.apply(self.teacher, self.shadow)
 
     def shrink(self, data: Data) -> None:
         """Make the shadow anew: the studied teacher without the units that the recipe removes, chosen by the rows.
@@ -141,7 +114,7 @@ class Learner:
             ConfigError: there are no units to remove; the message says why.
         """
         model = copy.deepcopy(self.teacher.model)
-        shapes = units.remove(model, self._recipe, data, self._task, self.teacher.mean, self._seed)
+        shapes = units.remove(model, self._recipe, data, self.task, self.teacher.mean, self._seed)
         self._begin(model, shapes, self._past)
 
     def _whole(self) -> nn.Module:
@@ -149,18 +122,8 @@ class Learner:
         return copy.deepcopy(self.teacher.model, dict(self._frozen))
 
     def _begin(self, model: nn.Module, shapes: dict[str, Any], left: past.Past | None) -> None:
-        """Make the shadow of a plain model with these shapes, with these weights left in float.
-
-        Raises:
-            ValueError: nothing of the model remains for a step of the recipe, or to be refreshed; says why.
-        """
-        masked = self._recipe.first(Prune) or self._recipe.first(Quantize)
-        self.shadow = Network(training_form(model, self._recipe, left) if masked else model, self._spec)
-        if self._spec.refresh_every and not refreshed(self.shadow.model):
-            raise ValueError(
-                f"Online.refresh_every is {self._spec.refresh_every}, but the recipe '{self._recipe}' prunes no weight "
-                "of this model that learns: there is no mask to refresh; add a prune step, or leave refresh_every at 0"
-            )
+        """Make the shadow of a plain model with these shapes, with these weights left in float."""
+        self.shadow = models.shadow(model, self._recipe, self._spec, left)
         self.shadow.clock = self.teacher.clock
         self._two_modes = two_modes(self.shadow.model)
         self.shapes, self._past = shapes, left
@@ -198,23 +161,18 @@ class Learner:
     def _learn(self, samples: Sequence[Sample]) -> Tensor:
         """Learn samples of one batch."""
         torch.default_generator.manual_seed(self._seed + self.learned)  # so that dropout draws the same again
-        inputs, target = self._encoder.inputs(samples), labels(samples, exact=self._labels is not None)
+        inputs, target = self._encoder.inputs(samples), labels(samples, exact=self._measured.exact)
         of = self._spec.batch
         if not self.learned:
             self._first(inputs)
-            if self._past is None:  # there was no history
-                self._leave(inputs)
-                self._measure()
-                self._say()
-        self.teacher.gather(inputs, target, self._task, of)
+        self.teacher.gather(inputs, target, self.task, of)
         served = self.shadow.answer(inputs) if self._two_modes else None
         if self._refresh_due(of):
-            self.shadow.explore(inputs, target, self._task, of)
-        trained = self.shadow.gather(inputs, target, self._task, of)
+            self.shadow.explore(inputs, target, self.task, of)
+        trained = self.shadow.gather(inputs, target, self.task, of)
         for sample in samples:
             self.intercept.follow(sample.prediction.output, sample.label)
-            if self._labels is not None:
-                self._labels.add(sample.label)
+            self._measured.add(sample.label)
         if not all(map(math.isfinite, self.intercept.value)):
             raise NotFinite(f"the intercept is {self.intercept.value}")
         self.learned += len(samples)
@@ -224,29 +182,29 @@ class Learner:
         return trained if served is None else served
 
     def _first(self, inputs: Inputs) -> None:
-        """Look at the first answers: where there was no history, nobody has.
+        """Look at the first rows and answers: where there was no history, nobody has.
 
         Raises:
             ConfigError: the model does not take the inputs, or does not answer as the task needs.
         """
-        try:
-            checked(answer(self.teacher.model, inputs), len(inputs[0]), self._task.outputs)
-        except Unsuited as wrong:
-            raise ConfigError(str(wrong)) from wrong
+        with models.suited():
+            checked(answer(self.teacher.model, inputs), len(inputs[0]), self.task.outputs)
+        if self._past is None:
+            self._leave(inputs)
+            self._measure()
+            past.warn(self._past)
 
     def _step(self) -> None:
         """Take the step of the batch, which may have ended early; refresh the masks where that is due."""
         due = self._refresh_due(self.gathered)
-        unknown = self._labels is not None and self._labels.scale == UNIT  # no history: this batch has told the scale
-        for network in (self.teacher, self.shadow):
-            network.skip() if unknown else network.step(self.gathered, self._spec.batch)
+        for network in (self.teacher, self.shadow):  # without a history, the first batch tells the scale
+            network.skip() if self._measured.unknown else network.step(self.gathered, self._spec.batch)
         if due:
             self.shadow.refresh(self._pattern)
         self.shadow.unexplored()
         self.gathered = 0
-        if self._labels is not None:
-            self._labels.settle()
-            self._measure()
+        self._measured.settle()
+        self._measure()
 
     def _refresh_due(self, size: int) -> bool:
         """Return whether a batch of this size reaches a multiple of `refresh_every`: the history alone decides."""
@@ -266,7 +224,7 @@ class Learner:
         out["intercept"] = torch.tensor(self.intercept.value, dtype=torch.float64)
         out["learned"] = torch.tensor(self.learned)
         out["batch"] = torch.tensor([self.gathered, self._began_ms])
-        out |= {"scale": self._labels.state()} if self._labels is not None else {}
+        out |= self._measured.state()
         out |= {"past": past.pack(self._past)} if self._past is not None else {}
         return out | ({"shapes": units.pack(self._recipe, self.shapes)} if self.shapes else {})
 
@@ -285,6 +243,5 @@ class Learner:
         self.intercept.value = tuple(state["intercept"].tolist())
         self.learned = int(state["learned"])
         self.gathered, self._began_ms = state["batch"].tolist()
-        if self._labels is not None:
-            self._labels.load(state.get("scale"))
-            self._measure()
+        self._measured.load(state.get("scale"))
+        self._measure()

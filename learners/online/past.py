@@ -5,6 +5,7 @@ that has seen no rows. Does not know how such reads are noticed (`compressors.we
 """
 
 import json
+import logging
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,12 @@ Past = dict[str, str]
 def find(model: nn.Module, inputs: Inputs) -> Past:
     """Return the weights that a plain model reads past their layers on the first of these rows, and why."""
     return read_past(copied(model), tuple(t[:ROWS] for t in inputs), training=True)
+
+
+def warn(past: Past | None) -> None:
+    """Log each of these weights, and why it stays in float."""
+    for name, why in (past or {}).items():
+        logging.getLogger("shadowstream").warning("%s stays in float: %s", name, why)
 
 
 def pack(past: Past) -> Tensor:
