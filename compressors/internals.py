@@ -36,7 +36,7 @@ check(version("torch"))
 from torch.nn.modules.batchnorm import _NormBase as Norm  # noqa: E402 an untested version may lack it
 from torch.nn.modules.instancenorm import _InstanceNorm as InstanceNorm  # noqa: E402
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear  # noqa: E402
-from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+from torch.utils import _python_dispatch  # noqa: E402
 
 __all__ = [
     "EXPORTER_LOGGER",
@@ -57,6 +57,15 @@ EXPORTER_LOGGER = "torch.onnx._internal.exporter._registration"
 
 PLAINLY = torch._C._disabled_torch_function_impl
 """A tensor class's `__torch_function__`: its operations arrive in `__torch_dispatch__` alone."""
+
+
+class TorchDispatchMode(_python_dispatch.TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees every operation; torch's compiler, which takes seconds and 70 MB to import, is not asked to look away."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
 
 Kind = TypeVar("Kind", bound=Tensor)
 

@@ -47,6 +47,7 @@ class Learner:
     ) -> None:
         torch.manual_seed(seed)
         self._encoder, self._recipe, self._spec, self._seed = encoder, recipe, spec, seed
+        self._past: past.Past | None = None
         self.teacher = models.teacher(model, spec)
         self._frozen = {id(p): p for p in self.teacher.model.parameters() if not p.requires_grad}
         self._begin(self._whole(), {}, None)

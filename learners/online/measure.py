@@ -59,8 +59,9 @@ class Measure:
         if self._labels is not None and isinstance(self.task, Scaled):
             scale = self._labels.scale
             self.task = cast(Task, self.task.at(scale or self._labels.now))
-            for network in networks if scale is not None else ():
-                network.carry(scale)
+            if scale is not None:
+                for network in networks:
+                    network.carry(scale)
         return self.task
 
     def state(self) -> dict[str, Tensor]:

@@ -3,13 +3,14 @@
 import ast
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from packaging.requirements import Requirement
 
 from compressors.errors import UntestedTorch
-from compressors.internals import check, int8_product, lerp_
+from compressors.internals import TorchDispatchMode, check, int8_product, lerp_
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = ("streams", "compressors", "learners", "deploy")
@@ -68,3 +69,19 @@ def test_means_move_by_a_share_of_the_way() -> None:
     means = [torch.zeros(2), torch.ones(1)]
     lerp_(means, [torch.ones(2), torch.zeros(1)], 0.25)
     assert [mean.tolist() for mean in means] == [[0.25, 0.25], [0.75]]
+
+
+def test_a_mode_sees_operations_without_torchs_compiler() -> None:
+    """torch puts what imports its compiler around the method of a mode of its own."""
+
+    class Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        seen: tuple[str, ...] = ()
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.seen += (func.overloadpacket.__name__,)
+            return func(*args, **(kwargs or {}))
+
+    with Mode() as mode:  # type: ignore[no-untyped-call]
+        torch.ones(2) + 1
+    assert mode.seen == ("ones", "add")
+    assert not hasattr(Mode.__torch_dispatch__, "__wrapped__")
