@@ -3,6 +3,7 @@
     events.py      requests, predictions, outcomes and samples, and their JSON
     readers.py     what a reader says of itself, and those that need no format
     returned.py    what is wrong with what a user's own reader returned or raised
+    moments.py     a time in text
     texts.py       what the bytes of a key or header say
     errors.py      every error that a user meets, its exit code, and whether a retry helps
     hosts.py       host and port, by their grammar

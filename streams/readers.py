@@ -13,7 +13,8 @@ from msgspec import Struct
 
 from streams.errors import MalformedEvent
 from streams.events import Event, Outcome, Prediction, Record, Request, Sample, new_event
-from streams.texts import SECONDS_DIGITS, SHOWN, UNREADABLE_MS, key_text, why_not_json
+from streams.moments import SECONDS_DIGITS, UNREADABLE_MS, why_no_iso
+from streams.texts import SHOWN, key_text, why_not_json
 
 T = TypeVar("T")
 Reader = Callable[[Record], T]
@@ -87,10 +88,15 @@ def why_no_time(record: Record, t_ms: int) -> str:
     if t_ms != UNREADABLE_MS:
         return f"time {t_ms} ms is out of range"
     header = dict(record.headers).get("t", b"")[:SHOWN]
-    return (
-        f"header 't' must be the time, in ms since 1970 or in ISO 8601 with an offset; found {header!r}"
-        f"{', which is seconds' if header.isdigit() and len(header) == SECONDS_DIGITS else ''}"
+    seconds = header.isdigit() and len(header) == SECONDS_DIGITS
+    reason = (
+        ", which is seconds"
+        if seconds
+        else f": {no_iso}"
+        if (no_iso := why_no_iso(header.decode(errors="replace")))
+        else ""
     )
+    return f"header 't' must be the time, in ms since 1970 or in ISO 8601 with an offset; found {header!r}{reason}"
 
 
 class Json(Generic[T]):

@@ -1,4 +1,4 @@
-"""What the bytes of a key or header say: an id's text, a time, or by which serializer they seem to be written.
+"""What the bytes of a key or header say: an id's text, or by which serializer they seem to be written.
 
 Owns which bytes are text without being told: UTF-8 without control characters, or a JSON string. Does not know how
 records are read.
@@ -9,23 +9,18 @@ import re
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import msgspec
 
 from streams.errors import MalformedEvent
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SHOWN = 60  # at most so many characters of a refused value go into the reason
 FORMS = "json_schema, avro(registry=...) or protobuf(registry=...)"
 OPENS = frozenset(b'"{[')
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 FRAME_BYTES, GUID_BYTES = 5, 17
 KEY_HEADER, VALUE_HEADER = "__key_schema_id", "__value_schema_id"  # headers that hold a schema's id, instead of a frame
-MS_DIGITS = 18  # of a time in ms; more are no time, and thousands no number that Python reads
-SECONDS_DIGITS = 10  # as ms the first months of 1970, as seconds the years 2001 to 2286
-UNREADABLE_MS = -1 << 60  # stands for the time of a record whose header `t` is no time: refused as out of range
 _string = msgspec.json.Decoder(str).decode
 _json = msgspec.json.Decoder().decode
 
@@ -156,34 +151,3 @@ OPENINGS = (
     (b"<", "XML, it seems"),
 )
 SURROGATE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
-
-
-def epoch_ms(time: datetime) -> int:
-    """Return a time in ms since 1970, UTC; a time without an offset counts as UTC."""
-    return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - EPOCH) // timedelta(milliseconds=1)
-
-
-def iso_ms(text: str) -> int | None:
-    """Return a time in ISO 8601 with an offset in ms since 1970; None for any other text.
-
-    A zone's name in brackets, which Java adds, does not matter; finer digits than a microsecond are left out.
-
-    >>> iso_ms("2026-11-26T18:00:00.123456789+01:00[Europe/Berlin]")
-    1795712400123
-    """
-    try:
-        time = datetime.fromisoformat(text.partition("[")[0])
-    except ValueError:
-        return None
-    return epoch_ms(time) if time.tzinfo else None
-
-
-def header_ms(value: bytes) -> int:
-    """Return the time in a header `t`: digits are ms since 1970; else ISO 8601 with an offset.
-
-    Ten digits are refused: as ms they would be early in 1970, and are seconds. What is no time is `UNREADABLE_MS`.
-    """
-    if value.isdigit():
-        return int(value) if len(value) <= MS_DIGITS and len(value) != SECONDS_DIGITS else UNREADABLE_MS
-    time = iso_ms(value.decode(errors="replace"))
-    return UNREADABLE_MS if time is None else time

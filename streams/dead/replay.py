@@ -13,8 +13,8 @@ from streams.dead.refusals import Refusal
 from streams.events import Record
 from streams.kafka import Sink, Tp, crc
 from streams.kafka.sink import size_in_bytes
+from streams.moments import UNREADABLE_MS
 from streams.offsets import Offsets
-from streams.texts import UNREADABLE_MS
 
 TRANSACTION_LETTERS = 200  # replayed in one transaction
 

@@ -14,7 +14,8 @@ from uuid import UUID
 import msgspec
 
 from streams.errors import MalformedEvent
-from streams.texts import EPOCH, SHOWN, epoch_ms
+from streams.moments import EPOCH, epoch_ms
+from streams.texts import SHOWN
 
 MOST_NESTED = 128  # levels; a sample nests it deeper, and the limits of JSON parsers start at 500
 TOO_DEEP = f"nested deeper than {MOST_NESTED} levels"

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from streams.errors import MalformedEvent
 from streams.formats.plain import Ms, encoded
-from streams.texts import SHOWN, iso_ms
+from streams.moments import iso_ms, why_no_iso
+from streams.texts import SHOWN
 
 Unit = Literal["s", "ms", "us", "ns", "iso"]
 IN_A_MS = {"ms": 1, "us": 1_000, "ns": 1_000_000}
@@ -114,7 +115,9 @@ def _number(value: Any, name: str, unit: str) -> int | float | Decimal:
 
 def _iso(value: Any, name: str) -> int:
     if not isinstance(value, str) or (time := iso_ms(value)) is None:
-        raise MalformedEvent(f"{name} must be the time, RFC 3339 with an offset; found {shown(value)}")
+        reason = why_no_iso(value) if isinstance(value, str) else ""
+        found = shown(value) + (f": {reason}" if reason else "")
+        raise MalformedEvent(f"{name} must be the time, RFC 3339 with an offset; found {found}")
     return time
 
 

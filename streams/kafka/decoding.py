@@ -16,7 +16,7 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from streams.events import Record
 from streams.kafka.internals import FetchedRecords
-from streams.texts import header_ms
+from streams.moments import header_ms
 
 ABORT = 0
 MS_DIGITS = 13  # of nearly every time in a header `t`: read here, which is faster

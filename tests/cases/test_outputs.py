@@ -216,6 +216,43 @@ def refused(folder: Path, toml: str) -> str:
     return ended.stderr
 
 
+MOODY = """
+import json
+from shadowstream import Event, Feed, MalformedEvent
+def read_any(record):
+    row = json.loads(record.value)
+    if "why" in row:
+        raise MalformedEvent("it is " + row["why"])
+    return Event(row["id"], row["at"], b"1")
+feed = Feed(name="{name}", prediction=read_any, outcome=read_any)
+"""
+
+
+@case("streams/14", "logstash#7833")
+def test_so_does_one_of_many_reasons_over_restarts(joining: Joining, broker: Running, embedded_store_url: str) -> None:
+    """More kinds of reasons than are held apart, in letters, held and summed up; each position is in one of these."""
+    where = {"SHADOWSTREAM_KAFKA_BOOTSTRAP": broker.address, "SHADOWSTREAM_REDIS_URL": embedded_store_url}
+    join = joining(f"moody{broker.kind}", "[dead]\nmost_per_minute = 10\n", MOODY, **where)
+    tp, bad = Tp(f"{join.name}.dead", 0), 0
+    for turn in range(3):
+        words = ["".join(chr(97 + (n + turn) % 26) * 3) for n in range(26)]
+        join.publish(*(("outcomes", {"why": words[n % 26]}) for n in range(700)), *pair(f"i{turn}", 1))
+        bad += 700
+        assert join.settled(bad + 2 * (turn + 1))["joined"] == turn + 1
+        if turn < 2:
+            assert join.stop() not in (1, 2), join.said()
+            join.start()
+
+    def refused() -> dict[str, Any]:
+        with closing(Source(join.broker, [tp])) as source:
+            return dict(refusals(records(source)))
+
+    until(lambda: sum(one.positions for one in refused().values()) >= bad, join.said)
+    offsets = [offset for one in refused().values() for offset in one.letter.covers]
+    assert len(offsets) == len(set(offsets)) == bad
+    assert all(one.letter.reason.startswith(("it is ", "other reasons")) for one in refused().values())
+
+
 @case("streams/14", "logstash#7833")
 def test_a_flood_of_bad_records_makes_few_letters_and_none_is_lost(joining: Joining) -> None:
     bad, good = 20_000, 100

@@ -74,7 +74,8 @@ class TestFields:
             (
                 {"t": "t", "t_unit": "iso"},
                 {"t": "2013-02-04T17:46:40"},
-                "field 't' must be the time, RFC 3339 with an offset; found '2013-02-04T17:46:40'",
+                "field 't' must be the time, RFC 3339 with an offset; found '2013-02-04T17:46:40': it has no "
+                "offset, such as Z or +01:00",
             ),
             ({"t": "t", "t_unit": "iso"}, {"t": 5}, "field 't' must be the time, RFC 3339 with an offset; found 5"),
             ({"label": "y"}, {}, "field 'y' must be the label, a finite number, text or a list; found nothing"),

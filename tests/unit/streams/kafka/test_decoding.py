@@ -13,7 +13,7 @@ from kafka.consumer.fetcher import Fetcher, IsolationLevel
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 
 from streams.kafka.decoding import Records, event_time
-from streams.texts import UNREADABLE_MS
+from streams.moments import UNREADABLE_MS
 
 TP = TopicPartition("t", 3)
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
