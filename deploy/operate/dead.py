@@ -21,8 +21,8 @@ from streams.events import Record
 from streams.kafka import Sink, Source, Tp
 from streams.kafka.records import tp_of
 from streams.kafka.scan import records, scan
+from streams.moments import UNREADABLE_MS
 from streams.offsets import Offsets
-from streams.texts import UNREADABLE_MS
 
 
 class Row(Struct, frozen=True, kw_only=True):

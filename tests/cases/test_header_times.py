@@ -12,7 +12,7 @@ from streams.errors import MalformedEvent
 from streams.events import Request
 from streams.kafka import Sink, Source, Tp
 from streams.kafka.scan import records
-from streams.texts import UNREADABLE_MS
+from streams.moments import UNREADABLE_MS
 from tests.cases import case
 from tests.cases.join import NOW, Join
 from tests.clicks import record
