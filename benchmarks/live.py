@@ -1,0 +1,182 @@
+"""Our contenders of benchmarks/learners.py: a constant, a small network, each live expert alone, and all by the rule.
+
+`python -m benchmarks.live CONTENDER STREAM` prints one line of JSON. The network writes its logits to --logits, and the
+pool reads them: it is given a deep part, here as in the product. Owns these learners. Does not know peers.
+"""
+
+import argparse
+import json
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.feeds import STREAMS, Stream
+from benchmarks.network import Deep
+from benchmarks.peers.replay import Replayed, replay, scores
+from learners.live.held import Asked, Due, Held, Told, Waits
+from learners.live.live import Live, chain_ages
+from learners.live.news import ages_until
+from learners.live.wide import Wide
+
+Events = Sequence[tuple[int, int, int]]
+Array = NDArray[np.float64]
+
+
+def sigmoid(z: Array) -> Array:
+    """Return chances of logits, NaN taken for 0."""
+    return np.asarray(1 / (1 + np.exp(-np.clip(np.nan_to_num(z), -30, 30))))
+
+
+class Constant:
+    """The share of yes among the last thousand outcomes."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream, self.last = stream, deque[float](maxlen=1_000)
+
+    def answer(self, start: int, stop: int) -> list[float]:
+        """Return chances."""
+        return [(sum(self.last) + 1) / (len(self.last) + 2)] * (stop - start)
+
+    def learn(self, events: Events) -> None:
+        """Keep the outcomes."""
+        self.last.extend(self.stream.labels[row] for _, row, age in events if age < 0)
+
+
+class Table:
+    """One table alone, which learns at once."""
+
+    def __init__(self, stream: Stream, name: str) -> None:
+        wide = Wide()
+        self.stream, self.expert = stream, wide.linear(wide.reader(type(stream.rows[0])), (name,))
+
+    def answer(self, start: int, stop: int) -> Array:
+        """Return chances."""
+        return sigmoid(self.expert.answer(tuple(self.stream.rows[start:stop]))[:, 0])
+
+    def learn(self, events: Events) -> None:
+        """Learn outcomes in their order."""
+        rows = [row for _, row, age in events if age < 0]
+        labels = np.array([self.stream.labels[row] for row in rows])
+        self.expert.learn(tuple(self.stream.rows[row] for row in rows), labels, np.ones(len(rows)))
+
+
+class Pool:
+    """All of them, by the rule; `logits` are the deep part's."""
+
+    def __init__(self, stream: Stream, logits: Array) -> None:
+        kind, wide = type(stream.rows[0]), Wide()
+        reader = wide.reader(kind)
+        self.stream, self.deep = stream, logits
+        ages = ages_until(stream.window_ms)
+        self.live = Live(kind, [wide.linear(reader)], wide.chain(reader, len(chain_ages(ages))), ages_ms=ages)
+        self.said = np.full((len(stream.rows), len(self.live.names)), np.nan)
+        self.asked: dict[int, Asked] = {}
+
+    def answer(self, start: int, stop: int) -> Array:
+        """Return chances, and record what each expert said."""
+        rows = tuple(self.stream.rows[start:stop])
+        said, chances = self.live.answer(rows, self.deep[start:stop])
+        self.said[start:stop] = said
+        for row, one in enumerate(said, start):
+            self.asked[row] = Asked(str(row), self.stream.t_ms[row], self.stream.rows[row], tuple(one.tolist()))
+        return chances
+
+    def learn(self, events: Events) -> None:
+        """Follow the log."""
+        self.live.learn([self._event(*event) for event in events])
+
+    def _event(self, at_ms: int, row: int, age: int) -> Told | Waits:
+        if age >= 0:
+            return Waits(self.asked[row], at_ms, age)
+        return Told(self.asked.pop(row), at_ms, self.stream.labels[row])
+
+
+class Waiting:
+    """The hazard chain alone, on any stream."""
+
+    def __init__(self, stream: Stream) -> None:
+        kind, wide = type(stream.rows[0]), Wide()
+        self.stream, self.held, self.ages_ms = stream, Held(kind), chain_ages(ages_until(stream.window_ms))
+        self.chain = wide.chain(wide.reader(kind), len(self.ages_ms))
+
+    def answer(self, start: int, stop: int) -> Array:
+        """Return chances."""
+        return sigmoid(self.chain.answer(tuple(self.stream.rows[start:stop]))[:, 0])
+
+    def learn(self, events: Events) -> None:
+        """Learn what waits, and outcomes at the end of their age."""
+        marks: list[tuple[int, int, float]] = []
+        for at_ms, row, age in events:
+            while entry := self.held.due(at_ms):
+                marks.append((int(entry.id), entry.age, entry.told.label))
+            if age >= 0:
+                marks.append((row, age, np.nan))
+                continue
+            t_ms = self.stream.t_ms[row]
+            age = bisect_left(self.ages_ms, at_ms - t_ms)
+            told = Told(Asked(str(row), t_ms, None, ()), at_ms, self.stream.labels[row])
+            if age < len(self.ages_ms):
+                self.held.hold(t_ms + self.ages_ms[age], Due.CHAIN, told, age)
+        rows, ages, labels = zip(*marks, strict=True) if marks else ((), (), ())
+        waited = tuple(self.stream.rows[row] for row in rows)
+        self.chain.waited(waited, np.array(ages, dtype=np.int64), np.array(labels), np.ones(len(rows)))
+
+
+# ── One of them over one stream ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def main() -> None:
+    """Run one contender."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.live")
+    parser.add_argument("contender", choices=["constant", "deep", "nag", "w4", "chain", "live"])
+    parser.add_argument("stream", choices=STREAMS)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--logits", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    stream = STREAMS[asked.stream](asked.data)
+    learner = _made(asked, stream)
+    ages = ages_until(stream.window_ms)
+    told = {"chain": chain_ages(ages), "live": ages}  # the ages at which a learner hears of what still waits
+    replayed = replay(stream, learner, told.get(asked.contender, ()))
+    result: dict[str, Any] = scores(stream, replayed)
+    if asked.contender == "deep":
+        np.save(asked.logits, learner.logits)
+    if asked.contender == "live":
+        k80_ms = learner.live.news.k80_ms
+        result |= {
+            "k80_days": k80_ms and k80_ms / 86_400_000,
+            "late": learner.live.late,
+            "parts": _parts(stream, learner),
+        }
+    print(json.dumps(result))
+
+
+def _made(asked: argparse.Namespace, stream: Stream) -> Any:
+    made: dict[str, Callable[[], Any]] = {
+        "constant": lambda: Constant(stream),
+        "deep": lambda: Deep(stream, asked.seed),
+        "nag": lambda: Table(stream, "nag"),
+        "w4": lambda: Table(stream, "w4"),
+        "chain": lambda: Waiting(stream),
+        "live": lambda: Pool(stream, np.load(asked.logits)),
+    }
+    return made[asked.contender]()
+
+
+def _parts(stream: Stream, pool: Pool) -> dict[str, dict[str, float]]:
+    """Return how good each expert was in the pool, by what was recorded."""
+    found = {}
+    for name, column in zip(pool.live.names, pool.said.T, strict=True):
+        told = scores(stream, Replayed(sigmoid(column).tolist(), 0.0, 0))
+        found[name] = {"log_loss": told["log_loss"], "said": float(np.mean(~np.isnan(column[stream.live :])))}
+    return found
+
+
+if __name__ == "__main__":
+    main()

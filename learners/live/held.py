@@ -1,0 +1,96 @@
+"""What the log tells of predictions, and outcomes that are kept until their time, in the order in which they are due.
+
+Owns the queue. Its order depends on what is in it alone: when each is due and was asked, and its id; not on when it
+came. Does not know what is done when the time comes.
+"""
+
+from enum import IntEnum
+from heapq import heapify, heappop, heappush
+from typing import Any, NamedTuple
+
+import msgspec
+import torch
+from torch import Tensor
+
+
+class Asked(NamedTuple):
+    """A prediction as it was recorded: `logits` are what each expert said then, NaN for none."""
+
+    id: str
+    t_ms: int
+    row: Any
+    logits: tuple[float, ...]
+
+
+class Told(NamedTuple):
+    """The outcome of a prediction, which came at `at_ms`."""
+
+    asked: Asked
+    at_ms: int
+    label: float
+    weight: float = 1.0
+
+
+class Waits(NamedTuple):
+    """A prediction that reached an age, `at_ms`, without an outcome."""
+
+    asked: Asked
+    at_ms: int
+    age: int
+
+
+class Due(IntEnum):
+    """What an outcome is due for."""
+
+    COUNT = 0  # among those that ended at an age
+    CHAIN = 1  # the chain, at an age's end
+    EVIDENCE = 2
+    LESSON = 3  # evidence, and the experts have yet to learn it
+
+
+class Entry(NamedTuple):
+    """An outcome that is held. `age` is that of COUNT and CHAIN."""
+
+    due_ms: int
+    t_ms: int
+    id: str
+    why: Due
+    age: int
+    order: int  # of arrival, where all before is equal: an id that was told twice
+    told: Told
+
+
+class Held:
+    """The queue. `features` is the type of the rows."""
+
+    def __init__(self, features: Any) -> None:
+        self._features, self._heap, self._order = features, list[Entry](), 0
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def hold(self, due_ms: int, why: Due, told: Told, age: int = 0) -> None:
+        """Keep an outcome until it is due."""
+        self._order += 1
+        heappush(self._heap, Entry(due_ms, told.asked.t_ms, told.asked.id, why, age, self._order, told))
+
+    def due(self, now_ms: int) -> Entry | None:
+        """Take out what is due first, if it was due before now: what comes at one time is held before any of it is due."""
+        return heappop(self._heap) if self._heap and self._heap[0].due_ms < now_ms else None
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the queue with its rows, as bytes."""
+        packed = msgspec.msgpack.encode([self._order, sorted(self._heap)])
+        return {"queue": torch.frombuffer(bytearray(packed), dtype=torch.uint8)}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Go on from a state."""
+        packed = state["queue"].numpy().tobytes()
+        self._order, entries = msgspec.msgpack.decode(packed, type=tuple[int, list[Entry]])
+        self._heap = [self._with_row(entry) for entry in entries]
+        heapify(self._heap)
+
+    def _with_row(self, entry: Entry) -> Entry:
+        asked = entry.told.asked
+        row = msgspec.convert(asked.row, self._features)
+        return entry._replace(told=entry.told._replace(asked=asked._replace(row=row)))

@@ -1,0 +1,155 @@
+"""What several experts say, made one answer: their logits stacked by Kalman recursions, and those chosen among by bets.
+
+*Stack* (de Vilmarest & Wintenberger 2021: a Kalman filter for logistic regression; MacKay 1992 for the moderated p), of
+x = (z₁ … z_K, 1), begun at the experts' shares, for a label y of weight u:
+
+    p = σ(θ·x / √(1 + π s²/8))     s² = xᵀSx     h = max(p(1 − p), 10⁻⁴) τu
+    θ ← θ + S x (y − p) τu / (1 + h s²)          S ← S − S x xᵀS h / (1 + h s²)
+
+*Combiners*: the average by shares, which never moves; a slow stack, a fast one; and, where one expert may answer alone,
+that expert. *Choice* (Vovk 1990's aggregating algorithm, with Herbster & Warmuth 1998's fixed share):
+
+    ω_c ← ω_c P_c(y)^{ηu}, normalized     ω ← (1 − α) ω + α / C     p = Σ ω_c p_c
+
+Log loss is mixable at η = 1: against the best sequence of combiners with k switches the loss is at most
+ln C + k ln(C/α) + αT higher. With the average among them nothing depends on the stacks alone: their bound is local.
+
+An expert that has no answer (NaN) is spoken for by the average of those that have one. Owns θ, S and ω. Does not know
+who the experts are, or when a label is learned.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor
+
+LOGIT = 9.0  # an expert's logit is cut to ±9
+SCALE, SPEED = (1e-3, 1e-2), (0.1, 1.0)  # slow, fast: the variance of θ at the start; τ
+CONSTANT = 1e-3  # that of the constant: a larger one follows the arrivals' base rate
+CURVATURE, FLOOR = 1e-4, 1e-4  # of p(1 − p); of a combiner's P(y), so that one sample costs it at most 9.2 nats
+SWITCH = 1e-3  # α
+AVERAGE, STACKS = 0, 2  # the first combiner; those after it
+
+Array = NDArray[np.float64]
+
+
+class Mixture:
+    """One answer of K experts; `shares` (K,) are their parts in the average. `alone` may answer by itself.
+
+    >>> even = Mixture([0.5, 0.5])
+    >>> even.answer(np.array([[1.0, 1.0], [-2.0, 2.0]])).round(3)
+    array([0.731, 0.5  ])
+    >>> even.learn(np.full((400, 2), [-1.0, 3.0]), np.zeros(400), np.ones(400))
+    >>> even.answer(np.array([[-1.0, 3.0]])).round(1)
+    array([0.1])
+    """
+
+    def __init__(self, shares: Sequence[float], *, eta: float = 1.0, alone: int | None = None) -> None:
+        self._shares = np.array(shares, dtype=np.float64) / sum(shares)
+        self._eta, self._alone = eta, -1 if alone is None else alone
+        experts = len(self._shares)
+        self.theta = np.tile(np.append(self._shares, 0.0), (STACKS, 1))
+        self.variance = np.stack([np.diag([*[scale] * experts, CONSTANT]) for scale in SCALE])
+        combiners = 1 + STACKS + (alone is not None)
+        self.weights = np.full(combiners, 1 / combiners)
+
+    def answer(self, logits: Array) -> Array:
+        """Return p (N,) of logits (N, K)."""
+        said = self._said(logits)
+        of_each = _answers(said, self._shares, self._alone, self.theta, self.variance)
+        return (of_each * self.weights).sum(1)  # no BLAS: a row's bits must not depend on how many there are
+
+    def learn(self, logits: Array, labels: Array, weights: Array) -> None:
+        """Follow labels (N,) of 0 and 1 in their order, but none that is not finite, or whose weight is not above 0.
+
+        `logits` (N, K) are those recorded at the prediction.
+        """
+        _follow(
+            self._said(logits), labels, weights, self._shares, self._alone, self._eta,
+            self.theta, self.variance, self.weights,
+        )  # fmt: skip
+
+    def state(self) -> dict[str, Tensor]:
+        """Return copies of all that changes."""
+        parts = {"theta": self.theta, "variance": self.variance, "weights": self.weights}
+        return {name: torch.from_numpy(part.copy()) for name, part in parts.items()}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a state."""
+        self.theta, self.variance, self.weights = (
+            state[name].numpy().copy() for name in ("theta", "variance", "weights")
+        )
+
+    def _said(self, logits: Array) -> Array:
+        known = ~np.isnan(logits)
+        if known.all():
+            return np.clip(logits, -LOGIT, LOGIT)
+        said = np.where(known, np.clip(logits, -LOGIT, LOGIT), 0.0)
+        parts = known * self._shares
+        spoken = (said * parts).sum(1) / np.maximum(parts.sum(1), np.finfo(float).tiny)
+        return np.where(known, said, spoken[:, None])
+
+
+@njit(cache=True)
+def _sigmoid(z: float) -> float:
+    return float(1.0 / (1.0 + np.exp(-z)))
+
+
+@njit(cache=True)
+def _answers(said: Array, shares: Array, alone: int, theta: Array, variance: Array) -> Array:
+    """Return each combiner's p: (N, C)."""
+    rows, experts = said.shape
+    combiners = 1 + len(theta) + (alone >= 0)
+    p = np.empty((rows, combiners))
+    x = np.ones(experts + 1)
+    for n in range(rows):
+        x[:experts] = said[n]
+        p[n, 0] = _sigmoid((x[:experts] * shares).sum())
+        for c in range(len(theta)):
+            spread = max((x * _times(variance[c], x)).sum(), 0.0)
+            p[n, 1 + c] = _sigmoid((theta[c] * x).sum() / np.sqrt(1 + np.pi * spread / 8))
+        if alone >= 0:
+            p[n, combiners - 1] = _sigmoid(x[alone])
+    return p
+
+
+@njit(cache=True)
+def _follow(
+    said: Array, labels: Array, weights: Array, shares: Array, alone: int, eta: float,
+    theta: Array, variance: Array, omega: Array,
+) -> None:  # fmt: skip
+    """Let θ, S and ω, in place, follow N samples."""
+    experts = said.shape[1]
+    x = np.ones(experts + 1)
+    for n in range(len(said)):
+        y, u = labels[n], weights[n]
+        if not (np.isfinite(y) and np.isfinite(u) and u > 0):
+            continue
+        x[:experts] = said[n]
+        p = _answers(said[n : n + 1], shares, alone, theta, variance)[0]
+        for c in range(len(theta)):
+            gain = _times(variance[c], x)
+            tau = SPEED[c] * u
+            curve = max(p[1 + c] * (1 - p[1 + c]), CURVATURE) * tau
+            whole = 1 + curve * max((x * gain).sum(), 0.0)
+            theta[c] += gain * ((y - p[1 + c]) * tau / whole)
+            for i in range(experts + 1):
+                variance[c, i] -= gain[i] * gain * (curve / whole)
+        bets = np.array([eta * u * np.log(max(p[c] if y > 0.5 else 1 - p[c], FLOOR)) for c in range(len(omega))])
+        omega *= np.exp(bets - bets.max())
+        omega /= omega.sum()
+        for c in range(len(omega)):
+            omega[c] = (1 - SWITCH) * omega[c] + SWITCH / len(omega)
+
+
+@njit(cache=True)
+def _times(matrix: Array, x: Array) -> Array:
+    """Return matrix·x; no BLAS, whose sums may differ by machine."""
+    y = np.zeros(len(x))
+    for i in range(len(x)):
+        for j in range(len(x)):
+            y[i] += matrix[i, j] * x[j]
+    return y

@@ -1,0 +1,206 @@
+"""The pool: who answers and learns what, when; over simulated feeds whose news is early or late."""
+
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from learners.live.held import Asked, Told, Waits
+from learners.live.live import Array, Live, chain_ages
+from learners.live.news import AGES_MS, DAY_MS
+
+HOUR_MS = DAY_MS // 24
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One number, of which the experts know what they answer."""
+
+    x: float
+
+
+class Says:
+    """An expert that multiplies x, and keeps what it is taught."""
+
+    def __init__(self, *factors: float) -> None:
+        self.names = tuple(f"times {factor}" for factor in factors)
+        self.factors, self.taught = factors, list[tuple[float, float]]()
+
+    def answer(self, rows: Sequence[Any]) -> Array:
+        return np.array([[factor * row.x for factor in self.factors] for row in rows])
+
+    def learn(self, rows: Sequence[Any], labels: Array, weights: Array) -> None:
+        self.taught += [(row.x, label) for row, label in zip(rows, labels.tolist(), strict=True)]
+
+    def state(self) -> dict[str, Tensor]:
+        return {"taught": torch.tensor(self.taught, dtype=torch.float64).reshape(-1, 2)}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        self.taught = [(x, label) for x, label in state["taught"].tolist()]
+
+
+class SaysLate(Says):
+    """The same as a chain; `mass` is what it covers. It keeps (x, mark, label)."""
+
+    def __init__(self, factor: float, mass: float = 1.0) -> None:
+        super().__init__(factor)
+        self.mass, self.marks = mass, list[tuple[float, int, float]]()
+
+    def resolved(self, rows: Sequence[Any]) -> Array:
+        return np.array([[self.factors[0] * row.x, self.mass] for row in rows])
+
+    def waited(self, rows: Sequence[Any], marks: Any, outcomes: Array, weights: Array) -> None:
+        self.marks += [
+            (row.x, mark, label) for row, mark, label in zip(rows, marks.tolist(), outcomes.tolist(), strict=True)
+        ]
+
+    def state(self) -> dict[str, Tensor]:
+        return {"marks": torch.tensor(self.marks, dtype=torch.float64).reshape(-1, 3)}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        self.marks = [(x, int(mark), label) for x, mark, label in state["marks"].tolist()]
+
+
+class Feed(NamedTuple):
+    """Predictions, an hour apart, and what came of them when."""
+
+    x: Array
+    labels: Array
+    delays_ms: list[int]
+
+
+def feed(n: int, delay_ms: float, *, by_label: float = 1.0) -> Feed:
+    """Labels with logit x; delays are exponential, those of a label 1 times `by_label`."""
+    draw = np.random.default_rng(0)
+    x = draw.normal(0, 1.5, n)
+    labels = (draw.random(n) < 1 / (1 + np.exp(-x))).astype(float)
+    delays = draw.exponential(delay_ms, n) * np.where(labels > 0, by_label, 1.0)
+    return Feed(x, labels, delays.astype(int).tolist())
+
+
+def pool(chain: SaysLate | None = None) -> tuple[Live, Says, SaysLate]:
+    """Return a pool of one expert of two columns, and a chain for the second."""
+    expert, late = Says(1.0, -1.0), chain or SaysLate(1.0)
+    return Live(Row, [expert], late, stands_for="times -1.0"), expert, late
+
+
+def log(live: Live, given: Feed) -> Iterator[Told | Waits]:
+    """Ask all, an hour apart, and yield what is told of them in order; a deep part says −x."""
+    queue: list[tuple[int, int, int, Told | Waits]] = []
+    for n, x in enumerate(given.x.tolist()):
+        t_ms = n * HOUR_MS
+        while queue and queue[0][0] < t_ms:
+            yield heapq.heappop(queue)[-1]
+        said, _ = live.answer([Row(x)], np.array([-x]))
+        asked = Asked(str(n), t_ms, Row(x), tuple(said[0].tolist()))
+        delay_ms = given.delays_ms[n]
+        heapq.heappush(queue, (t_ms + delay_ms, n, -1, Told(asked, t_ms + delay_ms, float(given.labels[n]))))
+        for age, age_ms in enumerate(AGES_MS):
+            if age_ms < delay_ms:
+                heapq.heappush(queue, (t_ms + age_ms, n, age, Waits(asked, t_ms + age_ms, age)))
+    while queue:
+        yield heapq.heappop(queue)[-1]
+
+
+def follow(live: Live, given: Feed, *, until_ms: float = np.inf) -> None:
+    """Let the pool ask and learn, event by event."""
+    for event in log(live, given):
+        if event.at_ms > until_ms:
+            return
+        live.learn([event])
+
+
+def answer(live: Live, x: float) -> float:
+    return float(live.answer([Row(x)], np.array([-x]))[1][0])
+
+
+def test_before_news_the_deep_part_answers_alone() -> None:
+    live, _, _ = pool()
+    assert answer(live, 2.0) == pytest.approx(1 / (1 + np.exp(2.0)))
+    assert live.answer([Row(2.0)], np.array([np.nan]))[1][0] == pytest.approx(0.5)  # without one: 2 and −2
+
+
+def test_where_news_is_early_all_learn_at_once() -> None:
+    live, expert, chain = pool()
+    given = feed(1_000, 2 * HOUR_MS)
+    follow(live, given)
+    assert not live.late
+    assert len(expert.taught) == 1_000
+    assert not chain.marks
+    assert np.isnan(live.answer([Row(1.0)], np.array([0.0]))[0][0, -1])
+    assert answer(live, 2.0) > 0.7  # the mixture found out who is right
+
+
+def test_where_news_is_late_the_chain_stands_in_and_lessons_wait() -> None:
+    live, expert, chain = pool()
+    given = feed(3_000, 4 * DAY_MS)
+    follow(live, given, until_ms=2_000 * HOUR_MS)
+    assert live.late
+    assert live.news.k80_ms
+    oldest = 2_000 * HOUR_MS - live.news.k80_ms
+    old = {x for n, x in enumerate(given.x.tolist()) if n * HOUR_MS > oldest}
+    assert not old & {x for x, _ in expert.taught[-200:]}
+    assert {mark for _, mark, _ in chain.marks} >= set(range(5))
+    assert answer(live, 2.0) > 0.7
+
+
+def test_the_chain_learns_an_outcome_once_at_the_end_of_its_age() -> None:
+    live, _, chain = pool()
+    given = feed(2_000, 3 * DAY_MS)
+    follow(live, given)
+    ages = chain_ages(AGES_MS)
+    for n in range(1_000, 1_100):  # after it is known to be late
+        marks = [(mark, label) for x, mark, label in chain.marks if x == given.x[n]]
+        last = next(mark for mark, age in enumerate(ages) if age >= given.delays_ms[n])
+        assert [mark for mark, _ in marks] == list(range(last + 1))
+        assert all(np.isnan(label) for _, label in marks[:-1])
+        assert marks[-1][1] == given.labels[n]
+
+
+def test_a_chain_that_covers_little_says_nothing() -> None:
+    live, _, _ = pool(SaysLate(1.0, mass=0.4))
+    follow(live, feed(500, 4 * DAY_MS))
+    assert np.isnan(live.answer([Row(1.0)], np.array([0.0]))[0][0, -1])
+    assert 0 < answer(live, 1.0) < 1
+
+
+def test_the_intercept_follows_only_where_news_is_early() -> None:
+    for delay_ms, moves in ((2 * HOUR_MS, True), (4 * DAY_MS, False)):
+        live, _, _ = pool()
+        given = feed(800, delay_ms)
+        follow(live, given._replace(labels=np.ones(800)))
+        assert (live.intercept > 0.5) is moves
+
+
+@pytest.mark.parametrize("by_label", [0.05, 20.0])
+def test_evidence_is_not_biased_by_the_order_of_arrival(by_label: float) -> None:
+    """Positives come twenty times as soon, or as late; an expert that is right must not look wrong meanwhile."""
+    live, _, _ = pool()
+    follow(live, feed(3_000, 5 * DAY_MS, by_label=by_label), until_ms=3_000 * HOUR_MS)
+    mean = np.mean([answer(live, x) for x in np.random.default_rng(1).normal(0, 1.5, 500)])
+    assert 0.42 < mean < 0.58
+
+
+@pytest.mark.parametrize("delay_ms", [2 * HOUR_MS, 4 * DAY_MS])
+def test_a_saved_state_goes_on_as_the_one_that_was_not(delay_ms: int) -> None:
+    given = feed(700, delay_ms)
+    events = list(log(pool()[0], given))
+    live, _, _ = pool()
+    live.learn(events[:2_500])
+    other, _, _ = pool()
+    other.load(live.state())
+    for one in (live, other):
+        one.learn(events[2_500:])
+    assert_same(live, other)
+
+
+def assert_same(one: Live, other: Live) -> None:
+    """Compare whole states, bit for bit."""
+    ours, theirs = one.state(), other.state()
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        assert value.numpy().tobytes() == theirs[name].numpy().tobytes(), name
