@@ -1,5 +1,10 @@
 """Live experts: learned from each outcome, beside the compressed network.
 
+live.py        the pool: which experts answer and learn, when
+mixture.py     what they say, made one answer
+news.py        how late outcomes are; k80
+held.py        outcomes that are held until their time
+expert.py      what the pool asks of an expert
 wide.py        what the tables read and how large they are; the expert made of them
 chain.py       the hazard chain: who still waits, and what came next
 gaussian.py    tables of Gaussian weights

@@ -75,7 +75,7 @@ class Held:
         heappush(self._heap, Entry(due_ms, told.asked.t_ms, told.asked.id, why, age, self._order, told))
 
     def due(self, now_ms: int) -> Entry | None:
-        """Take out what is due first, if it was due before now: what comes at one time is held before any of it is due."""
+        """Take out what is due first, if it was due before now: all that comes at one time is held by then."""
         return heappop(self._heap) if self._heap and self._heap[0].due_ms < now_ms else None
 
     def state(self) -> dict[str, Tensor]:

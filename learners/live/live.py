@@ -16,20 +16,20 @@ Owns the fold over the log: equal events, however cut, make equal bits. Does not
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from learners.live.chain import READY
+from learners.live.compiled import Doubles
+from learners.live.expert import Expert, Waiting
 from learners.live.held import Due, Entry, Held, Told, Waits
 from learners.live.mixture import LOGIT, Mixture
 from learners.live.news import AGES_MS, News
 
-Array = NDArray[np.float64]
 RATE = 0.01  # of the intercept: it remembers about the last 1 / (rate · p (1 − p)) outcomes
-READY = 0.5  # of all futures that the chain must cover before it speaks
 ETA_LATE = 0.05
 CHAIN_FROM_MS = 5_000_000  # the chain's first age is the first that is more: 1.5 h
 
@@ -37,40 +37,6 @@ CHAIN_FROM_MS = 5_000_000  # the chain's first age is the first that is more: 1.
 def chain_ages(ages_ms: Sequence[int]) -> tuple[int, ...]:
     """Return those of the join's ages that the chain has marks for."""
     return tuple(age for age in ages_ms if age > CHAIN_FROM_MS)
-
-
-class Expert(Protocol):
-    """Answers, and learns outcomes; `names` are those of its columns."""
-
-    names: tuple[str, ...]
-
-    def answer(self, rows: Sequence[Any]) -> Array:
-        """Return logits (N, names)."""
-
-    def learn(self, rows: Sequence[Any], labels: Array, weights: Array) -> None:
-        """Learn outcomes in their order."""
-
-    def state(self) -> dict[str, Tensor]:
-        """Return copies of all that changes."""
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state."""
-
-
-class Waiting(Protocol):
-    """Answers from who still waits, and what came next: the hazard chain, with a mark for each of `chain_ages`."""
-
-    def resolved(self, rows: Sequence[Any]) -> Array:
-        """Return the logit, and how much of all futures it covers: (N, 2)."""
-
-    def waited(self, rows: Sequence[Any], marks: NDArray[np.int64], outcomes: Array, weights: Array) -> None:
-        """Learn what came of N predictions at an age: a label, or NaN if they still wait."""
-
-    def state(self) -> dict[str, Tensor]:
-        """Return copies of all that changes."""
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state."""
 
 
 class Live:
@@ -92,7 +58,7 @@ class Live:
         self._lessons, self._evidence, self._marks = list[Told](), list[Told](), list[tuple[Told, int]]()
         self._turn()
 
-    def answer(self, rows: Sequence[Any], deep: Array) -> tuple[Array, Array]:
+    def answer(self, rows: Sequence[Any], deep: Doubles) -> tuple[Doubles, Doubles]:
         """Return what each expert says (N, names), to be recorded, and p (N,).
 
         `deep` (N,) are the deep part's logits; NaN where there is none.
@@ -218,7 +184,7 @@ class Live:
         return {"news": self.news, "held": self.held, "mixture": self.mixture, "chain": self._chain} | experts
 
 
-def _numbers(told: Sequence[Told]) -> tuple[Array, Array]:
+def _numbers(told: Sequence[Told]) -> tuple[Doubles, Doubles]:
     return np.array([one.label for one in told]), np.array([one.weight for one in told])
 
 

@@ -22,9 +22,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from numba import njit
-from numpy.typing import NDArray
 from torch import Tensor
+
+from learners.live.arrays import usable
+from learners.live.compiled import Doubles, compiled
 
 LOGIT = 9.0  # an expert's logit is cut to ±9
 SCALE, SPEED = (1e-3, 1e-2), (0.1, 1.0)  # slow, fast: the variance of θ at the start; τ
@@ -32,8 +33,6 @@ CONSTANT = 1e-3  # that of the constant: a larger one follows the arrivals' base
 CURVATURE, FLOOR = 1e-4, 1e-4  # of p(1 − p); of a combiner's P(y), so that one sample costs it at most 9.2 nats
 SWITCH = 1e-3  # α
 AVERAGE, STACKS = 0, 2  # the first combiner; those after it
-
-Array = NDArray[np.float64]
 
 
 class Mixture:
@@ -56,21 +55,20 @@ class Mixture:
         combiners = 1 + STACKS + (alone is not None)
         self.weights = np.full(combiners, 1 / combiners)
 
-    def answer(self, logits: Array) -> Array:
+    def answer(self, logits: Doubles) -> Doubles:
         """Return p (N,) of logits (N, K)."""
         said = self._said(logits)
         of_each = _answers(said, self._shares, self._alone, self.theta, self.variance)
-        return (of_each * self.weights).sum(1)  # no BLAS: a row's bits must not depend on how many there are
+        p: Doubles = (of_each * self.weights).sum(1)
+        return p
 
-    def learn(self, logits: Array, labels: Array, weights: Array) -> None:
+    def learn(self, logits: Doubles, labels: Doubles, weights: Doubles) -> None:
         """Follow labels (N,) of 0 and 1 in their order, but none that is not finite, or whose weight is not above 0.
 
         `logits` (N, K) are those recorded at the prediction.
         """
-        _follow(
-            self._said(logits), labels, weights, self._shares, self._alone, self._eta,
-            self.theta, self.variance, self.weights,
-        )  # fmt: skip
+        own = self._shares, self._alone, self._eta
+        _follow(self._said(logits), labels, usable(weights), *own, self.theta, self.variance, self.weights)
 
     def state(self) -> dict[str, Tensor]:
         """Return copies of all that changes."""
@@ -83,7 +81,7 @@ class Mixture:
             state[name].numpy().copy() for name in ("theta", "variance", "weights")
         )
 
-    def _said(self, logits: Array) -> Array:
+    def _said(self, logits: Doubles) -> Doubles:
         known = ~np.isnan(logits)
         if known.all():
             return np.clip(logits, -LOGIT, LOGIT)
@@ -93,13 +91,13 @@ class Mixture:
         return np.where(known, said, spoken[:, None])
 
 
-@njit(cache=True)
+@compiled
 def _sigmoid(z: float) -> float:
     return float(1.0 / (1.0 + np.exp(-z)))
 
 
-@njit(cache=True)
-def _answers(said: Array, shares: Array, alone: int, theta: Array, variance: Array) -> Array:
+@compiled
+def _answers(said: Doubles, shares: Doubles, alone: int, theta: Doubles, variance: Doubles) -> Doubles:
     """Return each combiner's p: (N, C)."""
     rows, experts = said.shape
     combiners = 1 + len(theta) + (alone >= 0)
@@ -116,17 +114,17 @@ def _answers(said: Array, shares: Array, alone: int, theta: Array, variance: Arr
     return p
 
 
-@njit(cache=True)
+@compiled
 def _follow(
-    said: Array, labels: Array, weights: Array, shares: Array, alone: int, eta: float,
-    theta: Array, variance: Array, omega: Array,
+    said: Doubles, labels: Doubles, weights: Doubles, shares: Doubles, alone: int, eta: float,
+    theta: Doubles, variance: Doubles, omega: Doubles,
 ) -> None:  # fmt: skip
     """Let θ, S and ω, in place, follow N samples."""
     experts = said.shape[1]
     x = np.ones(experts + 1)
     for n in range(len(said)):
-        y, u = labels[n], weights[n]
-        if not (np.isfinite(y) and np.isfinite(u) and u > 0):
+        y, u = min(max(labels[n], 0.0), 1.0), weights[n]
+        if not (np.isfinite(labels[n]) and u > 0):
             continue
         x[:experts] = said[n]
         p = _answers(said[n : n + 1], shares, alone, theta, variance)[0]
@@ -145,8 +143,8 @@ def _follow(
             omega[c] = (1 - SWITCH) * omega[c] + SWITCH / len(omega)
 
 
-@njit(cache=True)
-def _times(matrix: Array, x: Array) -> Array:
+@compiled
+def _times(matrix: Doubles, x: Doubles) -> Doubles:
     """Return matrix·x; no BLAS, whose sums may differ by machine."""
     y = np.zeros(len(x))
     for i in range(len(x)):

@@ -18,17 +18,15 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from numba import njit
-from numpy.typing import NDArray
 from torch import Tensor
+
+from learners.live.compiled import Doubles, compiled
 
 DAY_MS = 86_400_000
 AGES_MS = (*(DAY_MS // 4**j for j in range(5, 0, -1)), *(int(DAY_MS * 1.5**j) for j in range(18)))  # 84 s to 985 days
 SHARE, KEEPS, LEAVES = 0.8, 0.75, 0.85
 ENOUGH = 50  # counted at an age before anything is said of it
 MEMORY = 10_000  # counted at an age: what was counted so long ago weighs 1/e
-
-Array = NDArray[np.float64]
 
 
 def ages_until(window_ms: int) -> tuple[int, ...]:
@@ -97,8 +95,8 @@ class News:
         self.rung, self.known = rung, bool(known)
 
 
-@njit(cache=True)
-def _count(ends: Array, passed: Array, age: int, ended: bool, rung: int, known: bool) -> tuple[int, bool]:
+@compiled
+def _count(ends: Doubles, passed: Doubles, age: int, ended: bool, rung: int, known: bool) -> tuple[int, bool]:
     """Count one in place; return the new rung, and whether it is k80."""
     keeps = 1 - 1 / MEMORY
     ends[age] = ends[age] * keeps + ended

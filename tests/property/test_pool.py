@@ -19,7 +19,7 @@ EVENTS = [list(log(pool()[0], given)) for given in (EARLY, LATE)]
 hostile = st.floats() | st.sampled_from([0.0, -0.0, 9.0, -9.0, 1e300, -1e300, math.inf, -math.inf, math.nan])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.sampled_from(EVENTS), st.data())
 def test_however_the_log_is_cut_the_state_is_the_same(events: list[Told], data: st.DataObject) -> None:
     cuts = sorted({0, len(events), *data.draw(st.lists(st.integers(0, len(events)), max_size=8))})
@@ -34,7 +34,7 @@ def test_however_the_log_is_cut_the_state_is_the_same(events: list[Told], data: 
     assert_same(whole, parts)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.sampled_from([0, 1]), st.randoms(use_true_random=False))
 def test_the_order_of_arrival_within_an_age_changes_no_mixture(which: int, random: object) -> None:
     """Outcomes come at any other time in the same age: nothing that waits for k80 may tell."""
@@ -56,7 +56,7 @@ def test_the_order_of_arrival_within_an_age_changes_no_mixture(which: int, rando
         assert ours.state()[name].numpy().tobytes() == theirs.state()[name].numpy().tobytes()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.tuples(hostile, hostile, hostile, hostile), min_size=1, max_size=30),
     st.sampled_from([1.0, 0.05]),

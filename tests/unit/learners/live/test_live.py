@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from learners.live.compiled import Doubles
 from learners.live.held import Asked, Told, Waits
-from learners.live.live import Array, Live, chain_ages
+from learners.live.live import Live, chain_ages
 from learners.live.news import AGES_MS, DAY_MS
 
 HOUR_MS = DAY_MS // 24
@@ -30,10 +31,10 @@ class Says:
         self.names = tuple(f"times {factor}" for factor in factors)
         self.factors, self.taught = factors, list[tuple[float, float]]()
 
-    def answer(self, rows: Sequence[Any]) -> Array:
+    def answer(self, rows: Sequence[Any]) -> Doubles:
         return np.array([[factor * row.x for factor in self.factors] for row in rows])
 
-    def learn(self, rows: Sequence[Any], labels: Array, weights: Array) -> None:
+    def learn(self, rows: Sequence[Any], labels: Doubles, weights: Doubles) -> None:
         self.taught += [(row.x, label) for row, label in zip(rows, labels.tolist(), strict=True)]
 
     def state(self) -> dict[str, Tensor]:
@@ -50,10 +51,10 @@ class SaysLate(Says):
         super().__init__(factor)
         self.mass, self.marks = mass, list[tuple[float, int, float]]()
 
-    def resolved(self, rows: Sequence[Any]) -> Array:
+    def resolved(self, rows: Sequence[Any]) -> Doubles:
         return np.array([[self.factors[0] * row.x, self.mass] for row in rows])
 
-    def waited(self, rows: Sequence[Any], marks: Any, outcomes: Array, weights: Array) -> None:
+    def waited(self, rows: Sequence[Any], marks: Any, outcomes: Doubles, weights: Doubles) -> None:
         self.marks += [
             (row.x, mark, label) for row, mark, label in zip(rows, marks.tolist(), outcomes.tolist(), strict=True)
         ]
@@ -68,8 +69,8 @@ class SaysLate(Says):
 class Feed(NamedTuple):
     """Predictions, an hour apart, and what came of them when."""
 
-    x: Array
-    labels: Array
+    x: Doubles
+    labels: Doubles
     delays_ms: list[int]
 
 

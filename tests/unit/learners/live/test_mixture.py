@@ -3,25 +3,26 @@
 import numpy as np
 import pytest
 
-from learners.live.mixture import FLOOR, SWITCH, Array, Mixture
+from learners.live.compiled import Doubles
+from learners.live.mixture import FLOOR, SWITCH, Mixture
 
 
-def chance(logit: Array) -> Array:
+def chance(logit: Doubles) -> Doubles:
     return np.asarray(1 / (1 + np.exp(-logit)))
 
 
-def loss(p: Array, y: Array) -> float:
+def loss(p: Doubles, y: Doubles) -> float:
     return float(-np.log(np.where(y > 0, p, 1 - p)).mean())
 
 
-def stream(n: int, seed: int = 0) -> tuple[Array, Array]:
+def stream(n: int, seed: int = 0) -> tuple[Doubles, Doubles]:
     """Return true logits and labels."""
     draw = np.random.default_rng(seed)
     logit = draw.normal(0, 1.5, n)
     return logit, (draw.random(n) < chance(logit)).astype(float)
 
 
-def prequential(mixture: Mixture, logits: Array, labels: Array) -> Array:
+def prequential(mixture: Mixture, logits: Doubles, labels: Doubles) -> Doubles:
     """Return each answer, given before its label is learned."""
     answers = []
     for n in range(len(labels)):
