@@ -23,7 +23,8 @@ from torch import Tensor
 from learners.live.compiled import Doubles, compiled
 
 DAY_MS = 86_400_000
-AGES_MS = (*(DAY_MS // 4**j for j in range(5, 0, -1)), *(int(DAY_MS * 1.5**j) for j in range(18)))  # 84 s to 985 days
+# 84 s to 985 days
+AGES_MS: tuple[int, ...] = (*(DAY_MS // 4**j for j in range(5, 0, -1)), *(int(DAY_MS * 1.5**j) for j in range(18)))
 SHARE, KEEPS, LEAVES = 0.8, 0.75, 0.85
 ENOUGH = 50  # counted at an age before anything is said of it
 MEMORY = 10_000  # counted at an age: what was counted so long ago weighs 1/e
