@@ -46,7 +46,7 @@ from streams.join.step import ShardState
 from streams.join.store import Store
 
 T = TypeVar("T", bound=Struct)
-LOOK_EVERY_S = 0.02
+LOOK_EVERY_S, LOOKING = 0.02, 0.1  # between looks at the shards: at most so long, and so that they take this share
 ROLES = (SERVER, LEARNER, DISTILLER, EVALUATOR, CONDUCTOR)  # whose notes say how far the loop is
 NO_ROW = Row(0, {})
 
@@ -94,7 +94,7 @@ class Monitor:
         self._store, self._registry = store, registry
         self._read: dict[str, dict[int, Any]] = {}
         self._last_notes: list[bytes | None] = []
-        self._looked_s = 0.0
+        self._look_again_s = 0.0
         self.last: Progress | None = None  # what `progress` has returned last
 
     def progress(self) -> Progress:
@@ -123,14 +123,15 @@ class Monitor:
     def settled(self, outcomes: dict[str, int]) -> bool:
         """Return `Progress.settled`.
 
-        Reads the shards only when a note has changed, or after `LOOK_EVERY_S`: they cost the store ten times as much as
-        the notes. Returns False in between.
+        Reads the shards only when a note has changed, or after a rest: they cost the store ten times as much as the
+        notes, and an outcome without a sample changes no note. Returns False in between.
         """
         notes, now = self._notes(), time.monotonic()
-        if notes == self._last_notes and now - self._looked_s < LOOK_EVERY_S:
+        if notes == self._last_notes and now < self._look_again_s:
             return False
-        self._last_notes, self._looked_s = notes, now
-        return self.progress().settled(outcomes)
+        progress, end = self.progress(), time.monotonic()
+        self._last_notes, self._look_again_s = notes, end + min(LOOK_EVERY_S, (end - now) / LOOKING)
+        return progress.settled(outcomes)
 
     def _notes(self) -> list[bytes | None]:
         return self._store.get(self._feed, *(note.name for note in ROLES))

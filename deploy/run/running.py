@@ -3,6 +3,7 @@
 Owns the order in which these are started and ended. Does not know what the run does, nor what is shown.
 """
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -10,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import torch
 
 from compressors.artifact import format as artifact
@@ -72,7 +74,12 @@ def running(
         closing(Store(services.settings.redis)) as store,
     ):
         settings, registry = services.settings, Registry(folder)
-        plan = Plan(pipeline=path.resolve(), settings=settings, registry=folder, fetch_wait_ms=services.fetch_wait_ms)
+        plan = Plan(
+            pipeline=path.resolve(),
+            settings=_paced(settings) if replay else settings,
+            registry=folder,
+            fetch_wait_ms=services.fetch_wait_ms,
+        )
         made = _partitions(pipeline, settings, store, registry, say)
         with made as partitions, _started(plan) as system:
             with users_code("the first version"):
@@ -91,6 +98,15 @@ def running(
                 _system=system,
                 _began_s=began_s,
             )
+
+
+def _paced(settings: Settings) -> Settings:
+    """Return the settings of a replay's roles, which pause no partition.
+
+    A replay publishes nothing of a slice before all of the last one was joined. So where one partition waits for the
+    watermark, the one that holds it back gets nothing more either, until it is idle.
+    """
+    return msgspec.structs.replace(settings, join=msgspec.structs.replace(settings.join, align_s=math.inf))
 
 
 def _started(plan: Plan) -> "AbstractContextManager[System]":

@@ -24,18 +24,33 @@ from learners.commits import commit as commits
 from tests.conftest import Running
 
 PIPELINE = Path(__file__).parent / "slice" / "pipeline.py"
+SPARSE = """
+from deploy.pipeline import Pipeline
+from tests.small import Point, encode, feed, net
+
+def sparse():
+    for event in feed(days=80, every_min=24 * 60):
+        if event.topic == "requests" or int(event.key.removeprefix(b"id-")) % 2:
+            yield event
+
+pipeline = Pipeline(name="sparse", model=net, features=Point, encode=encode, feed=sparse)
+"""
 TIMEOUT_S = 1_500  # against a hang alone
 
 
 @pytest.fixture(scope="module")
 def published() -> Counter[str]:
-    feed = load(PIPELINE).feed
+    return counted(PIPELINE)
+
+
+def counted(pipeline: Path) -> Counter[str]:
+    feed = load(pipeline).feed
     assert feed is not None
     return Counter(event.topic for event in feed())
 
 
-def start(folder: Path, **environment: str) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "deploy.cli.main", "run", str(PIPELINE), "--replay", "--json"]
+def start(folder: Path, pipeline: Path = PIPELINE, **environment: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "deploy.cli.main", "run", str(pipeline), "--replay", "--json"]
     variables = {"SHADOWSTREAM_REGISTRY_PATH": str(folder), "SHADOWSTREAM_JOIN_WINDOW_S": "129600", **environment}
     with (folder / "err").open("wb") as err, (folder / "out").open("wb") as out:
         return subprocess.Popen(command, stdout=out, stderr=err, env=os.environ | variables)
@@ -76,6 +91,13 @@ def test_a_slice_of_the_year(broker: Running, store_server: Running, published: 
     assert summary["sparsity"] >= 0.5
     assert summary["artifact_bytes"] * 3 < summary["float_bytes"]
     check_that_nothing_knew_its_future(Registry(tmp_path / "slice"))
+
+
+def test_a_sparse_replay_waits_for_no_silent_partition(tmp_path: Path) -> None:
+    """One event a day, an outcome every other day: the predictions get ahead of the watermark by weeks."""
+    (pipeline := tmp_path / "pipeline.py").write_text(SPARSE)
+    never = {"SHADOWSTREAM_JOIN_IDLE_S": "1e6", "SHADOWSTREAM_REPLAY_STALL_S": "60"}
+    check(result(start(tmp_path, pipeline, **never), tmp_path), counted(pipeline))
 
 
 def check_that_nothing_knew_its_future(registry: Registry) -> None:
