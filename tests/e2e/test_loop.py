@@ -83,7 +83,7 @@ def test_a_slice_of_the_year(broker: Running, store_server: Running, published: 
     if (broker.kind == "embedded") != (store_server.kind == "embedded"):
         pytest.skip("embedded with embedded, real with real")
     addresses = {"SHADOWSTREAM_KAFKA_BOOTSTRAP": broker.address, "SHADOWSTREAM_REDIS_URL": store_server.address}
-    summary = result(start(tmp_path, **(addresses if broker.kind == "external" else {})), tmp_path)
+    summary = result(start(tmp_path, PIPELINE, **(addresses if broker.kind == "external" else {})), tmp_path)
     check(summary, published)
     assert summary["predictions"] == published["requests"]
     assert summary["candidates"] >= 3
@@ -96,7 +96,7 @@ def test_a_slice_of_the_year(broker: Running, store_server: Running, published: 
 def test_a_sparse_replay_waits_for_no_silent_partition(tmp_path: Path) -> None:
     """One event a day, an outcome every other day: the predictions get ahead of the watermark by weeks."""
     (pipeline := tmp_path / "pipeline.py").write_text(SPARSE)
-    never = {"SHADOWSTREAM_JOIN_IDLE_S": "1e6", "SHADOWSTREAM_REPLAY_STALL_S": "60"}
+    never = {"SHADOWSTREAM_JOIN_IDLE_S": "1e6", "SHADOWSTREAM_REPLAY_STALL_S": "120"}
     check(result(start(tmp_path, pipeline, **never), tmp_path), counted(pipeline))
 
 
