@@ -87,7 +87,8 @@ def learn_rows(
     for row in range(len(labels)):
         end = hashed.ends[row, 2]
         if weights[row] > 0:
-            learn_one(hashed, start, end, labels[row], weights[row], table, constant, total)
+            label = min(max(labels[row], 0.0), 1.0)
+            learn_one(hashed, start, end, label, weights[row], table, constant, total)
         start = end
 
 

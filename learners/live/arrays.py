@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from learners.live.compiled import Doubles, compiled
 from streams.errors import ConfigError
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -45,10 +46,15 @@ def restore(arrays: Arrays, state: Mapping[str, Tensor]) -> None:
         array[...] = state[name].numpy()
 
 
-def usable(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the weights: 0 where one is not finite or below 0, and none too large to compute with.
+@compiled
+def usable(weights: Doubles, labels: Doubles) -> Doubles:
+    """Return the weights: 0 where one is not finite or below 0, or its label is not finite; none too large.
 
-    >>> usable(np.array([0.5, -1.0, np.nan, 1e300])).tolist()
-    [0.5, 0.0, 0.0, 1000000.0]
+    >>> usable(np.array([0.5, -1.0, np.nan, 1e300, 1.0]), np.array([1.0, 1.0, 1.0, 1.0, np.nan])).tolist()
+    [0.5, 0.0, 0.0, 1000000.0, 0.0]
     """
-    return np.where(np.isfinite(weights) & (weights > 0), np.minimum(weights, MOST_WEIGHT), 0.0)
+    found = np.zeros(len(weights))
+    for i in range(len(weights)):
+        if np.isfinite(weights[i]) and weights[i] > 0 and np.isfinite(labels[i]):
+            found[i] = min(weights[i], MOST_WEIGHT)
+    return found

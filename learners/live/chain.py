@@ -67,8 +67,8 @@ class Chain:
         self._features, self._marks = features, marks
         self._segments = np.arange(marks) * min(SEGMENTS, marks) // marks
         heads = 2 * (int(self._segments[-1]) + 1)
-        self.mean = np.zeros((1 << bits, heads), np.float32)
-        self.precision = np.zeros_like(self.mean)
+        self._weights = np.zeros((1 << bits, heads, 2), np.float32)
+        self.mean, self.precision = self._weights[..., 0], self._weights[..., 1]
         self.beta = np.zeros((2 * marks, 2))  # mean less START and precision, label 0 and label 1 of each mark
 
     def answer(self, rows: Sequence[Any]) -> Doubles:
@@ -88,7 +88,7 @@ class Chain:
         `outcomes` (N,): the label that came since the mark before, NaN where none did. After its outcome a row
         passes no mark.
         """
-        segments, use = self._segments[marks], usable(weights)
+        segments, use = self._segments[marks], usable(weights, weights)
         for part, hashed in self._features.hashed(rows, (marks == 0) & (use > 0)):
             for c in (0, 1):
                 came = (outcomes[part] == c).astype(np.float64)

@@ -97,7 +97,7 @@ def learn_rows(
     known, start = np.empty(longest), 0
     for row in range(len(labels)):
         if weights[row] > 0:
-            label, weight = labels[row], weights[row]
+            label, weight = min(max(labels[row], 0.0), 1.0), weights[row]
             learn_one(
                 hashed,
                 row,
@@ -120,8 +120,8 @@ class Gaussian:
     """A table of 2^`bits` slots, which forgets: `w4`."""
 
     def __init__(self, bits: int) -> None:
-        self.mean = np.zeros((1 << bits, 1), np.float32)
-        self.precision = np.zeros_like(self.mean)
+        self._weights = np.zeros((1 << bits, 1, 2), np.float32)  # beside each other: a slot is fetched once
+        self.mean, self.precision = self._weights[..., 0], self._weights[..., 1]
         self.constant = np.zeros((1, 2))  # its mean and precision
 
     def answer(self, hashed: Hashed) -> Doubles:

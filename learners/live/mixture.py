@@ -68,7 +68,7 @@ class Mixture:
         `logits` (N, K) are those recorded at the prediction.
         """
         own = self._shares, self._alone, self._eta
-        _follow(self._said(logits), labels, usable(weights), *own, self.theta, self.variance, self.weights)
+        _follow(self._said(logits), labels, usable(weights, labels), *own, self.theta, self.variance, self.weights)
 
     def state(self) -> dict[str, Tensor]:
         """Return copies of all that changes."""

@@ -46,6 +46,7 @@ class Tokens(dict[Any, int]):
 
     def __init__(self, field: str, texts: bool) -> None:
         super().__init__()
+        self.field = field
         self._missing, self._start = crc32(field), crc32(f"{field}=")
         self.texts = False if texts else None
 
@@ -107,13 +108,12 @@ class Reader:
         return found.reshape(n, width)
 
     def _read_words(self, rows: Sequence[Any]) -> tuple[UInts, Ints]:
-        seen = [one for one, tokens in zip(self.fields.categories, self._tokens, strict=True) if tokens.texts]
-        texts, words, ends = (*self.fields.texts, *seen), list[int](), np.zeros(len(rows), np.int64)
-        if texts:
-            for i, row in enumerate(rows):
-                for name in texts:
-                    words += self._words(name, self._value(row, name))
-                ends[i] = len(words)
+        texts = (*self.fields.texts, *(tokens.field for tokens in self._tokens if tokens.texts))
+        words, ends = list[int](), np.zeros(len(rows), np.int64)
+        for i, row in enumerate(rows if texts else ()):
+            for name in texts:
+                words += self._words(name, self._value(row, name))
+            ends[i] = len(words)
         return np.array(words, np.uint32), ends
 
     def _words(self, name: str, value: Any) -> Iterator[int]:
@@ -151,18 +151,14 @@ def _values(names: tuple[str, ...], items: bool) -> Callable[[Any], tuple[Any, .
 
 def _said(value: Any) -> str:
     """Return a category's value as text: equal numbers have the same one."""
-    if not isinstance(value, Number):
-        return str(value)
-    if not isinstance(value, int):
-        found = _float(value)
-        value = int(found) if found.is_integer() else found
-    return (
-        str(int(value))
-        if isinstance(value, int) and abs(value) < 2**63
-        else repr(value)
-        if isinstance(value, float)
-        else hex(value)
-    )
+    if isinstance(value, Number) and not isinstance(value, int):
+        value = _float(value)
+        if not value.is_integer():
+            return repr(value)
+        value = int(value)
+    if isinstance(value, int):
+        return str(int(value)) if abs(value) < 2**63 else hex(value)
+    return str(value)
 
 
 def _float(value: Any) -> float:

@@ -74,10 +74,10 @@ class Linear:
 
     def learn(self, rows: Sequence[Any], labels: Doubles, weights: Doubles) -> None:
         """Learn rows in their order; a label or weight that is not finite, or no weight, moves no table."""
-        use, ys = usable(weights) * np.isfinite(labels), labels.clip(0, 1)
+        use = usable(weights, labels)
         for part, hashed in self._features.hashed(rows, use > 0):
             for table in self._tables.values():
-                table.learn(hashed, ys[part], use[part])
+                table.learn(hashed, labels[part], use[part])
 
     def state(self) -> dict[str, Tensor]:
         """Return all that was learned."""
