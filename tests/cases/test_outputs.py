@@ -123,7 +123,7 @@ def test_every_kind_of_label_is_taken_or_refused_by_every_output_alike(to: str, 
     assert counts["joined"] == len(taken), join.letters()
     letters = join.letters()
     assert len(letters) == len(LABELS) - len(taken)
-    assert all("label" in reason or "utf-8" in reason for reason in letters), letters
+    assert all("label" in reason or "UTF-8" in reason for reason in letters), letters
     if to == "parquet":
         until(lambda: len(rows(join)) == len(taken), join.said)
         found = [float(row["label"]) if labels == "number" else json.loads(row["label"]) for row in rows(join)]

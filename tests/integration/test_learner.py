@@ -284,7 +284,10 @@ def test_killed_at_any_moment(fed: Fed, embedded_store_url: str) -> None:
     for n in range(5):
         process = feed.process(embedded_store_url)
         until(lambda: feed.store.get(feed.name, "learner") != [None])
-        for _ in range(4):
+        before = feed.registry.last(COMMITS)
+        feed.join(n % 2, 60)
+        until(lambda n=before: feed.registry.last(COMMITS) > n)  # type: ignore[misc]  # no commit sees three deaths
+        for _ in range(3):
             feed.join(n % 2, 30)
             time.sleep(random.uniform(0, 0.3))
         process.kill()
