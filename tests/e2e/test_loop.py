@@ -93,6 +93,7 @@ def test_a_slice_of_the_year(broker: Running, store_server: Running, published: 
     check_that_nothing_knew_its_future(Registry(tmp_path / "slice"))
 
 
+@pytest.mark.long
 def test_a_sparse_replay_waits_for_no_silent_partition(tmp_path: Path) -> None:
     """One event a day, an outcome every other day: the predictions get ahead of the watermark by weeks."""
     (pipeline := tmp_path / "pipeline.py").write_text(SPARSE)
