@@ -15,7 +15,9 @@ from tests.cases.join import NOW, Join, until
 from tests.conftest import Running
 
 Starts = Callable[..., Join]
-SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup: then children ignore it, too
+    SIGNALS[signal.SIGHUP] = 129
 
 
 @pytest.mark.parametrize("broker", ["embedded"], indirect=True)
