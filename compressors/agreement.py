@@ -48,11 +48,11 @@ def suited(model: nn.Module, data: Data, held: Data | None) -> tuple[Data, Data 
 def check_task(model: nn.Module, data: Data, losses: Losses, who: str = "the model") -> None:
     """Refuse a model that does not take the rows, and outputs and labels that are not the task's.
 
-    A task says what its own are, if it has `outputs`, its K, and `check(label)`.
+    A task says what its own are, if it has `outputs`, its K, and `target(label)`.
 
     Raises:
         Unsuited: the model does not take the rows, or does not return a tensor (N, K).
-        Exception: what the task's `check` raises for a label that is not one of its own.
+        Exception: what the task's `target` raises for a label that is not one of its own.
     """
     if len(data):
         for count in (min(2, len(data)), 1):
@@ -62,14 +62,14 @@ def check_task(model: nn.Module, data: Data, losses: Losses, who: str = "the mod
 
 
 def check_labels(losses: Losses, labels: Iterable[float]) -> None:
-    """Refuse labels that are not the task's, if it has a `check`.
+    """Refuse labels that are not the task's, if it has a `target`.
 
     Raises:
-        Exception: what the task's `check` raises.
+        Exception: what the task's `target` raises.
     """
-    if (check := getattr(losses, "check", None)) is not None:
+    if (target := getattr(losses, "target", None)) is not None:
         for label in set(labels):
-            check(label)
+            target(label)
 
 
 def answer(model: Run, batch: Batch, who: str = "the model") -> Any:

@@ -21,7 +21,7 @@ from learners.online.settings import Online
 from learners.tasks.binary import Binary
 from learners.tasks.task import Task
 from streams.errors import ConfigError
-from streams.events import Event, Outcome, Record, Request
+from streams.events import Event, Label, Outcome, Record, Request
 from streams.readers import Reader, checked, json_outcome, json_request, read_prediction, time_of, timed
 from streams.returned import as_outcome, labelled
 
@@ -29,7 +29,7 @@ from streams.returned import as_outcome, labelled
 class Labelled(NamedTuple):
     """One row of a pipeline's history: `features` of the pipeline's type, and their `label`.
 
-    The label is the task's: 0 or 1 for `Binary`, a class's index for `Classes`, a number for `Regression`.
+    The label is an outcome's: 0 or 1 for `Binary`, a class's name or index for `Classes`, a number for `Regression`.
 
     >>> from shadowstream import Labelled
     >>> Labelled(features={"age": 31, "pages": 4}, label=1.0).label
@@ -37,7 +37,7 @@ class Labelled(NamedTuple):
     """
 
     features: Any
-    label: float
+    label: Label
 
 
 class FeedEvent(NamedTuple):
@@ -163,13 +163,12 @@ class Pipeline:
         return Encoder(self.features, self.encode, self.model)
 
     def as_feed(self) -> feeds.Feed:
-        """Return what the join reads: the server's predictions, and outcomes whose label suits the task."""
+        """Return what the join reads: the server's predictions, and outcomes with the task's targets as labels."""
 
         @wraps(self.outcome)
         def read(record: Record) -> Event:
             outcome = as_outcome(self.outcome(record), self.outcome)
-            self.task.check(outcome.label)
-            return labelled(outcome)
+            return labelled(outcome, self.task.target(outcome.label))
 
         asked = time_of(self.request)
         prediction = timed(checked(partial(read_prediction)), None if asked and asked.own else asked)

@@ -7,10 +7,13 @@ that owns the model decodes it.
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Raw, Struct
+
+Label: TypeAlias = float | str | list[Any] | dict[str, Any]  # an outcome's, as JSON has it
+Target: TypeAlias = float | tuple[float, ...]  # what a task makes of it: one number, or several
 
 
 class Record(NamedTuple):
@@ -68,8 +71,8 @@ class Request(NamedTuple):
 class Outcome(Struct, frozen=True, gc=False):
     """What a pipeline's reader makes of an outcome record.
 
-    `t` is the outcome's event time in milliseconds since 1970, UTC. `label` is the task's: 0 or 1, the index of a
-    class, or a number.
+    `t` is the outcome's event time in milliseconds since 1970, UTC. `label` is what the pipeline's task takes: 0 or 1,
+    a class's name or index, a number, or any JSON that a task of yours reads.
 
     >>> Outcome("a1", t=1700000060000, label=1.0)
     Outcome(id='a1', t=1700000060000, label=1.0)
@@ -77,7 +80,7 @@ class Outcome(Struct, frozen=True, gc=False):
 
     id: str
     t: int
-    label: float
+    label: Label
 
 
 class Prediction(Struct, frozen=True, gc=False):
@@ -112,15 +115,15 @@ class Sample(Struct, frozen=True, gc=False):
     """What the join emits, once for each id and revision.
 
     `kind` is "joined" (an outcome came), "negative" (the window closed without one; revision 0, provisional) or
-    "correction" (an outcome came after a negative; revision 1). `t` is the prediction's time; `label_t` is the time of
-    the outcome that settled it, or the window's end.
+    "correction" (an outcome came after a negative; revision 1). `t` is the prediction's time; `label` is what the task
+    made of the outcome's; `label_t` is the time of the outcome that settled it, or the window's end.
     """
 
     id: str
     kind: str
     revision: int
     t: int
-    label: float
+    label: Target
     label_t: int
     prediction: Prediction
 

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from streams.errors import MalformedEvent
-from streams.events import Event, Outcome, Prediction, Record, Request, Sample, new_event
+from streams.events import Event, Label, Outcome, Prediction, Record, Request, Sample, new_event
 from streams.moments import SECONDS_DIGITS, UNREADABLE_MS, why_no_iso
 from streams.texts import SHOWN, key_text, why_not_json
 
@@ -144,7 +144,7 @@ def json_request(record: Record) -> Request:
 
 
 class _Labelled(Struct):
-    label: float | bool | str | None
+    label: Label | bool | None
     id: int | str | None = None
 
 
@@ -154,10 +154,10 @@ _labelled = Json[_Labelled](_Labelled).__call__  # a method is called in half th
 def json_outcome(record: Record) -> Outcome:
     """Read an outcome `{"label": 1}` whose id is the record's key, or `{"id": "a", "label": 1}`: the default reader.
 
-    A label is a number; true and false are 1 and 0.
+    A label is any JSON but null, and the task says which; true and false are 1 and 0.
 
     Raises:
-        MalformedEvent: it is not JSON, its label is not a number, it has no id, or its key is not text.
+        MalformedEvent: it is not JSON, it has no label or no id, or its key is not text.
 
     >>> json_outcome(Record("ads.outcomes", 0, 7, 0, 1700000060000, None, b'{"id": "a1", "label": 1}'))
     Outcome(id='a1', t=1700000060000, label=1.0)
@@ -166,10 +166,11 @@ def json_outcome(record: Record) -> Outcome:
     label, id_ = event.label, event.id
     if id_ is None and not record.key:
         raise MalformedEvent("no id: neither a key nor a field 'id'")
-    if label is None or isinstance(label, str):
-        found = "nothing" if label is None else repr(label[:SHOWN])
-        raise MalformedEvent(f"wrong type: field 'label' must be a number, or true or false; found {found}")
-    return Outcome(key_or_hash(record) if id_ in (None, "") else str(id_), record.t_ms, float(label))
+    if label is None:
+        raise MalformedEvent("field 'label' is null; leave the outcome out while nothing is known")
+    if isinstance(label, bool):
+        label = float(label)
+    return Outcome(key_or_hash(record) if id_ in (None, "") else str(id_), record.t_ms, label)
 
 
 _prediction = Json[Prediction](Prediction).__call__

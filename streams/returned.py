@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from streams.errors import MalformedEvent
-from streams.events import Event, Outcome, Request, encode, new_event
+from streams.events import Event, Label, Outcome, Request, Target, encode, new_event
 from streams.readers import Json
 from streams.texts import SHOWN
 
 EVENT = "Event(id, t_ms, body)"
 REQUEST = "Request(id, t_ms, features)"
 OUTCOME = "Outcome(id, t=…, label=…), or what fields() makes"
-_number: Json[float] = Json(float)
+LABEL = "a number that a float can be, text, a list or a dict"
+_label: Json[Any] = Json(Label | bool | None)
 
 
 def why(reader: Callable[..., Any], read: object, wrong: BaseException) -> str:
@@ -73,28 +74,40 @@ def as_outcome(read: Any, reader: Callable[..., Any]) -> Outcome:
     """Return what a pipeline's reader of outcomes made, also where `fields` made that reader.
 
     Raises:
-        MalformedEvent: it is no outcome, or its label is not a number.
+        MalformedEvent: it is no outcome, or its label is null or no JSON.
     """
     if isinstance(read, Outcome):
-        return read if type(read.label) is float and type(read.id) is str else _numbered(reader, read)
+        return read if type(read.label) is float and type(read.id) is str else _plain(reader, read)
     if fault := event_fault(reader, read, OUTCOME, "label"):
         raise MalformedEvent(fault)
     id_, t_ms, body = read
+    return _plain(reader, Outcome(id_, t_ms, _label(body)))
+
+
+def as_label(value: Any) -> Label | None:
+    """Return a label as JSON has it, of whichever library its numbers are; None where it is none.
+
+    >>> as_label(True), as_label("dog"), as_label(None)
+    (1.0, 'dog', None)
+    """
+    value = value.tolist() if hasattr(value, "tolist") else value  # numpy's, torch's
+    if isinstance(value, str | list | dict):
+        return value
     try:
-        return Outcome(id_, t_ms, _number(body))
-    except MalformedEvent:
-        raise MalformedEvent(f"the label must be a number; found {body[:SHOWN].decode(errors='replace')}") from None
+        return float(value) if hasattr(value, "__float__") else None
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
-def labelled(outcome: Outcome) -> Event:
-    """Return a pipeline's outcome as an event of the join.
+def labelled(outcome: Outcome, target: Target) -> Event:
+    """Return a pipeline's outcome as an event of the join, with what the task made of its label.
 
     Raises:
-        MalformedEvent: the label is not finite.
+        MalformedEvent: a number of it is not finite.
     """
-    if not math.isfinite(outcome.label):
-        raise MalformedEvent(f"the label is not finite: {outcome.label}")
-    return new_event((outcome.id, outcome.t, encode(outcome.label)))
+    if not all(map(math.isfinite, target if isinstance(target, tuple) else (target,))):
+        raise MalformedEvent(f"the label is not finite: {_shown(outcome.label)}")
+    return new_event((outcome.id, outcome.t, encode(target)))
 
 
 def name_of(reader: Callable[..., Any]) -> str:
@@ -109,18 +122,15 @@ def name_of(reader: Callable[..., Any]) -> str:
     return name if name.isidentifier() else "the reader"
 
 
-def _numbered(reader: Callable[..., Any], outcome: Outcome) -> Outcome:
-    """Return an outcome with its label as a float: a whole number, true or false, or a number of another library."""
+def _plain(reader: Callable[..., Any], outcome: Outcome) -> Outcome:
+    """Return an outcome with its label as JSON has it."""
     id_: Any = outcome.id
-    label: Any = outcome.label
     if not isinstance(id_, str):
         _refuse(reader, f"as the id {_shown(id_)}; it must be text")
-    if isinstance(label, str | bytes) or not hasattr(label, "__float__"):
-        _refuse(reader, f"as the label {_shown(label)}; it must be a number")
-    try:
-        return Outcome(id_, outcome.t, float(label))
-    except (TypeError, ValueError, OverflowError, RuntimeError):
-        _refuse(reader, f"as the label {_shown(label)}; it must be one number that a float can be")
+    label = as_label(outcome.label)
+    if label is None:
+        _refuse(reader, f"as the label {_shown(outcome.label)}; it must be {LABEL}")
+    return Outcome(id_, outcome.t, label)
 
 
 def _refuse(reader: Callable[..., Any], what: str) -> NoReturn:

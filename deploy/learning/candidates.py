@@ -17,11 +17,14 @@ from compressors.artifact.manifest import finite, name_of, versions
 from compressors.carry_out import carry_out
 from compressors.data import Data, Scaled
 from compressors.rows import Batch, Collated, alike, joined
+from deploy.loading import users_code
 from deploy.pipeline import Labelled, Pipeline
 from deploy.registry.records import Figures
 from learners.online.batches import kind
 from learners.online.learner import Learner
 from streams.errors import ConfigError, MalformedEvent
+from streams.events import Target
+from streams.returned import LABEL, as_label
 
 ROWS_AT_ONCE = 1_024  # rows of the history that are encoded together
 
@@ -41,9 +44,9 @@ def history(pipeline: Pipeline) -> Data | None:
     """
     if pipeline.history is None:
         return None
-    encoder, batches, labels = pipeline.encoder(), list[Batch](), list[float]()
+    encoder, batches, targets = pipeline.encoder(), list[Batch](), list[Target]()
     for rows in _chunks(iter(pipeline.history())):
-        labels += [label_of(pipeline, row) for row in rows]
+        targets += [target_of(pipeline, row) for row in rows]
         if batches and not alike(batches[0], batches[-1]):
             continue
         batches.append(encoder.encode([row.features for row in rows]))
@@ -51,26 +54,26 @@ def history(pipeline: Pipeline) -> Data | None:
         return None
     dtype = kind(exact=isinstance(pipeline.task, Scaled))
     if all(alike(batches[0], batch) for batch in batches):
-        return Data(joined(batches), torch.tensor(labels, dtype=dtype))
+        return Data(joined(batches), torch.tensor(targets, dtype=dtype))
     features = Collated([row.features for row in pipeline.history()], encoder.encode)
-    return Data(features, torch.tensor(labels, dtype=dtype))
+    return Data(features, torch.tensor(targets, dtype=dtype))
 
 
-def label_of(pipeline: Pipeline, row: Labelled) -> float:
-    """Return the label of a row of history.
+def target_of(pipeline: Pipeline, row: Labelled) -> Target:
+    """Return what the task makes of the label of a row of history.
 
     Raises:
         ConfigError: the row is no `Labelled`, or its label is not the task's.
     """
     where = f"pipeline {pipeline.name!r}: history"
+    label = as_label(getattr(row, "label", None))
+    if label is None:
+        raise ConfigError(f"{where} yields Labelled(features, label), got {shown(row)}; a label is {LABEL}")
     try:
-        label = row.label
-        pipeline.task.check(label)
-    except (AttributeError, TypeError) as wrong:
-        raise ConfigError(f"{where} yields Labelled(features, label), got {shown(row)}: {wrong}") from wrong
+        with users_code(f"{where}: task.target"):
+            return pipeline.task.target(label)
     except MalformedEvent as wrong:
         raise ConfigError(f"{where}: {wrong}") from wrong
-    return float(label)
 
 
 def _chunks(rows: Iterator[Labelled]) -> Iterator[Sequence[Labelled]]:

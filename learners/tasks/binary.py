@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from compressors.arguments import named
+from compressors.arguments import named, shown
 from learners.tasks.metrics import Auc, Mean, Metric
 from learners.tasks.names import LOG_LOSS
 from learners.tasks.task import LOGIT_FLOOR, rounded
 from streams.errors import ConfigError, MalformedEvent
+from streams.events import Label
 
 
 @named(ConfigError)
@@ -28,21 +29,25 @@ class Binary:
     >>> task = Binary()
     >>> task.losses(torch.tensor([[0.0], [2.0], [50.0]]), torch.tensor([1.0, 1.0, 0.0]))
     tensor([0.6931, 0.1269, 9.2101])
-    >>> task.check(0.5)
+    >>> task.target(0.5)
     Traceback (most recent call last):
     streams.errors.MalformedEvent: a binary label is 0 or 1, got 0.5
     """
 
-    outputs: int = 1
+    @property
+    def outputs(self) -> int:
+        """One logit."""
+        return 1
 
-    def check(self, label: float) -> None:
-        """Accept 0 and 1.
+    def target(self, label: Label) -> float:
+        """Return 0 or 1.
 
         Raises:
             MalformedEvent: any other label.
         """
         if label not in (0, 1):
-            raise MalformedEvent(f"a binary label is 0 or 1, got {label!r}")
+            raise MalformedEvent(f"a binary label is 0 or 1, got {shown(label)}")
+        return float(label)  # type: ignore[arg-type]
 
     def answers(self, served: Tensor) -> list[dict[str, Any]]:
         """Return {"probability": p}, p = σ(z), for each logit of (N, 1).
@@ -57,19 +62,19 @@ class Binary:
         """Return the log loss (nats) and the AUC, both without an answer yet."""
         return Mean(LOG_LOSS, "nats", self.losses), Auc()
 
-    def losses(self, output: Tensor, label: Tensor) -> Tensor:
-        """Return the log loss (N,) of logits (N, 1) against labels (N,)."""
+    def losses(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the log loss (N,) of logits (N, 1) against targets (N,)."""
         logit = output[:, 0].clamp(-LOGIT_FLOOR, LOGIT_FLOOR)
-        return F.binary_cross_entropy_with_logits(logit, label.to(logit), reduction="none")
+        return F.binary_cross_entropy_with_logits(logit, target.to(logit), reduction="none")
 
     def soft_losses(self, teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
         """Return KL(teacher ‖ student) of the two chances at the temperature, in nats: (N, 1) twice to (N,)."""
         target, logit = torch.sigmoid(teacher[:, 0] / temperature), student[:, 0] / temperature
         return F.binary_cross_entropy_with_logits(logit, target, reduction="none") - _entropy(target)
 
-    def residual(self, served: Sequence[float], label: float) -> tuple[float, ...]:
+    def residual(self, served: Sequence[float], target: float) -> tuple[float, ...]:
         """Return y − p of one served answer, the slope of the log loss with its sign changed: length 1."""
-        return (label - 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, served[0])))),)
+        return (target - 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, served[0])))),)
 
     def worst_gap(self, candidate: Tensor, champion: Tensor) -> Tensor:
         """Return the larger gap of those at y = 0 and y = 1, at least 0, in nats: (N, 1) twice to (N,)."""

@@ -9,16 +9,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from compressors.arguments import named
+from compressors.arguments import Range, named, shown
 from compressors.scale import UNIT, Scale
 from learners.tasks.metrics import Mean, Metric
 from learners.tasks.task import EXACT_DIGITS, rounded
 from streams.errors import ConfigError, MalformedEvent
+from streams.events import Label
 
 LARGEST = torch.finfo(torch.float32).max
 
 
-@named(ConfigError)
+@named(ConfigError, ranges={"delta": Range(0, open=True)})
 @dataclass(frozen=True)
 class Regression:
     """A number: one output ŷ in the label's unit. A label y is any finite number.
@@ -36,24 +37,29 @@ class Regression:
     (2.0,)
     >>> task.fitted(torch.tensor([10.0, 20.0, 30.0])).scale.mean
     20.0
-    >>> task.check(float("nan"))
+    >>> task.target(float("nan"))
     Traceback (most recent call last):
     streams.errors.MalformedEvent: a regression label is a finite number, got nan
     """
 
     delta: float = 1.0
-    outputs: int = 1
     scale: Scale = UNIT
 
-    def check(self, label: float) -> None:
-        """Accept the numbers that an answer can be.
+    @property
+    def outputs(self) -> int:
+        """One number."""
+        return 1
+
+    def target(self, label: Label) -> float:
+        """Return the label, if it is a number that an answer can be.
 
         Raises:
-            MalformedEvent: the label is infinite, not a number, or beyond float32.
+            MalformedEvent: it is infinite, not a number, or beyond float32.
         """
-        if not abs(label) <= LARGEST:
-            beyond = " of at most 3.4e38, as answers are" if math.isfinite(label) else ""
-            raise MalformedEvent(f"a regression label is a finite number{beyond}, got {label!r}")
+        if isinstance(label, float | int) and abs(label) <= LARGEST:
+            return float(label)
+        beyond = " of at most 3.4e38, as answers are" if isinstance(label, float) and math.isfinite(label) else ""
+        raise MalformedEvent(f"a regression label is a finite number{beyond}, got {shown(label)}")
 
     def fitted(self, labels: Tensor) -> "Regression":
         """Return the task with the scale of these labels (N,)."""
@@ -77,19 +83,19 @@ class Regression:
         error = Mean("mean absolute error", "label unit", lambda z, y: (z[:, 0] - y).abs())
         return Mean("Huber loss", "spread²", self.losses), error
 
-    def losses(self, output: Tensor, label: Tensor) -> Tensor:
-        """Return the Huber loss (N,) of outputs (N, 1) against labels (N,)."""
-        error = (output[:, 0] - label.to(output)) / self.scale.spread
+    def losses(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the Huber loss (N,) of outputs (N, 1) against targets (N,)."""
+        error = (output[:, 0] - target.to(output)) / self.scale.spread
         return F.huber_loss(error, torch.zeros_like(error), delta=self.delta, reduction="none")
 
     def soft_losses(self, teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
         """Return half the squared distance in spreads, (N, 1) twice to (N,); the temperature has no meaning here."""
         return 0.5 * ((teacher[:, 0] - student[:, 0]) / self.scale.spread) ** 2
 
-    def residual(self, served: Sequence[float], label: float) -> tuple[float, ...]:
+    def residual(self, served: Sequence[float], target: float) -> tuple[float, ...]:
         """Return y − ŷ of one served answer, cut to ±delta spreads: length 1, in the label's unit."""
         most = self.delta * self.scale.spread
-        return (max(-most, min(most, label - served[0])),)
+        return (max(-most, min(most, target - served[0])),)
 
     def worst_gap(self, candidate: Tensor, champion: Tensor) -> Tensor:
         """Return delta |Δŷ| / s, which bounds the gap as the loss's slope is at most delta: (N, 1) twice to (N,)."""

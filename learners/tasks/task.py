@@ -1,6 +1,7 @@
-"""The contract of a task: what a label is, the loss and its slope, and how far apart the losses of two answers can be.
+"""The contract of a task: what a label means, the loss and its slope, and how far the losses of two answers can differ.
 
-Owns what a label means. Does not know models, or what its numbers are used for.
+Owns what an outcome's label becomes: its target, the numbers from which losses are computed. Does not know models, or
+what these numbers are used for.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from learners.tasks.metrics import Metric
+from streams.events import Label, Target
 
 DIGITS = 6  # of a chance in an answer: enough for its reader, and a third of what float64 writes
 EXACT_DIGITS = 9  # of a value: all that float32 has
@@ -20,8 +22,9 @@ LOGIT_FLOOR = 9.21  # |logit| beyond this is a probability under 1e-4: served pr
 class Task(Protocol):
     """What is predicted: `Binary`, `Classes`, `Regression`, or a class of yours with these members.
 
-    Outputs have shape (N, K) and labels (N,), for N answers of a model with K outputs. A model is trained on its raw
-    outputs; what is measured and compared is what was served: the raw output plus the live intercept.
+    Outputs have shape (N, K), for N answers of a model with K outputs, and targets (N,), or (N, T) where `target` makes
+    T numbers of a label. A model is trained on its raw outputs; what is measured and compared is what was served: the
+    raw output plus the live intercept. A target comes from the outcome alone, never from an answer.
 
     `losses` is what training lowers and what the gate compares; `soft_losses` distils the teacher into the student;
     `residual` moves the live intercept; `worst_gap` makes the gate's test valid.
@@ -42,11 +45,13 @@ class Task(Protocol):
         """K, the number of the model's outputs."""
         ...
 
-    def check(self, label: float) -> None:
-        """Refuse a label that is not the task's.
+    def target(self, label: Label) -> Target:
+        """Return what the losses learn from an outcome's label, any JSON but null: one number, or a tuple of T.
+
+        A target is taken as well, and stays as it is.
 
         Raises:
-            MalformedEvent: it is not; the message has the label, and says what would be right.
+            MalformedEvent: the label is not the task's; the message has it, and says what would be right.
         """
         ...
 
@@ -54,7 +59,7 @@ class Task(Protocol):
         """Return what is measured of answers, each without an answer yet; the mean of `losses` is the first."""
         ...
 
-    def losses(self, output: Tensor, label: Tensor) -> Tensor:
+    def losses(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the loss of each row, shape (N,)."""
         ...
 
@@ -66,7 +71,7 @@ class Task(Protocol):
         """
         ...
 
-    def residual(self, served: Sequence[float], label: float) -> tuple[float, ...]:
+    def residual(self, served: Sequence[float], target: Any) -> tuple[float, ...]:
         """Return −∂loss/∂output of one answer, length K: the direction in which the live intercept moves."""
         ...
 

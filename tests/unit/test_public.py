@@ -54,7 +54,7 @@ def test_every_public_name_is_there() -> None:
     ("task", "measured"),
     [
         (Binary(), ["log loss", "AUC"]),
-        (Classes(outputs=3), ["log loss", "accuracy"]),
+        (Classes(3), ["log loss", "accuracy"]),
         (Regression(), ["Huber loss", "mean absolute error"]),
     ],
 )

@@ -78,7 +78,7 @@ def test_labels_that_are_no_classes_are_refused(label: float, said: str) -> None
 @pytest.mark.parametrize("label", [math.nan, math.inf, -math.inf])
 def test_a_class_label_that_is_not_finite_is_no_class(label: float) -> None:
     with pytest.raises(MalformedEvent, match="from 0 to 2, got"):
-        Classes(3).check(label)
+        Classes(3).target(label)
 
 
 @pytest.mark.parametrize("task", [Binary(), Classes(4), Regression()])

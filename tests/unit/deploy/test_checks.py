@@ -63,13 +63,10 @@ def refusal(**parts: Any) -> str:
         ({"features": Odd}, "whose field 'image' is a Tensor"),
         ({"features": list[Odd]}, "whose field 'image' is a Tensor"),
         ({"task": "binary"}, "Pipeline.task must be a task, such as task=Binary(), got 'binary'"),
-        ({"task": "Classes"}, "such as task=Classes(outputs=...)"),
-        ({"task": "fast"}, "such as Binary(), got 'fast'"),
+        ({"task": "Classes"}, "such as task=Classes(K), got 'Classes'"),
+        ({"task": "fast"}, "such as task=Binary(), got 'fast'"),
         ({"task": Binary}, "Pipeline.task must be a task, not its class: task=Binary(...)"),
-        ({"task": Binary(outputs=3)}, "Pipeline.task: Binary has one output, got 3; Classes has several"),
-        ({"task": Classes(outputs=1)}, "Pipeline.task: Classes has at least 2 outputs, one for each class, got 1"),
-        ({"task": Regression(delta=0.0)}, "Pipeline.task: Regression.delta must be above 0, got 0.0"),
-        ({"task": None}, "Regression() or a class of yours with the same members; None has no outputs, check, metrics"),
+        ({"task": None}, "or a class of yours with the same members; None has no outputs, target, metrics"),
         ({"recipe": "prune(0.5"}, "Pipeline.recipe: a recipe is a chain like"),
         ({"recipe": "prun(amount=0.5)"}, "Pipeline.recipe: a recipe has no step 'prun'"),
         ({"recipe": 3}, "Pipeline.recipe must be a Recipe(...), or its text such as"),
@@ -110,9 +107,12 @@ def test_a_wrong_part_is_named(parts: dict[str, Any], said: str) -> None:
     [
         (lambda: Online(half_life=10**400), "Online.half_life must be a finite number, got 1000"),
         (lambda: Online(batch=10**5000), "Online.batch must be at least 1 and at most 2,147,483,647, got a int"),
-        (lambda: Classes(), "Classes needs outputs=..."),  # type: ignore[call-arg]
-        (lambda: Classes(classes=3), "Classes has no parameter 'classes'; "),  # type: ignore[call-arg]
-        (lambda: Classes("3"), "Classes.outputs must be a whole number, got '3'"),  # type: ignore[arg-type]
+        (lambda: Classes(), "Classes needs classes=..."),  # type: ignore[call-arg]
+        (lambda: Classes(outputs=3), "Classes has no parameter 'outputs'; it has classes"),  # type: ignore[call-arg]
+        (lambda: Classes("3"), "Classes.classes must be a whole number, at least 2, or so many different"),  # type: ignore[arg-type]
+        (lambda: Classes(1), "Classes.classes must be a whole number, at least 2, or so many different names, got 1"),
+        (lambda: Classes(("cat", "cat")), "so many different names, got ('cat', 'cat')"),
+        (lambda: Regression(delta=0.0), "Regression.delta must be above 0, got 0.0"),
         (lambda: Regression(delta="1"), "Regression.delta must be a finite number, got '1'"),  # type: ignore[arg-type]
         (lambda: Online(learn_rate=3), "Online has no parameter 'learn_rate'; did you mean 'learning_rate'?"),  # type: ignore[call-arg]
         (lambda: Promotion(every_day=3), "Promotion has no parameter 'every_day'; did you mean 'every_days'?"),  # type: ignore[call-arg]

@@ -38,7 +38,7 @@ def test_classes_have_log_loss_and_accuracy() -> None:
     labels = RNG.integers(0, 3, 2_000).astype(float)
     logits = RNG.normal(np.eye(3)[labels.astype(int)], 1.0)
     chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    assert measured(Classes(outputs=3), logits, labels).values == {
+    assert measured(Classes(3), logits, labels).values == {
         "log loss": pytest.approx(log_loss(labels, chances), abs=1e-6),
         "accuracy": pytest.approx(accuracy_score(labels, logits.argmax(1))),
     }

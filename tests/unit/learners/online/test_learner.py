@@ -216,7 +216,7 @@ def test_the_intercept_follows_the_base_rate() -> None:
     for i in range(2_000):
         live.follow((0.0,), float(i % 4 == 0))
     assert torch.sigmoid(torch.tensor(live.value[0])) == pytest.approx(0.25, abs=0.05)
-    classes = Intercept(Classes(outputs=3), 0.05)
+    classes = Intercept(Classes(3), 0.05)
     for _ in range(200):
         classes.follow((0.0, 0.0, 0.0), 2)
     assert classes.value[2] > 1 > classes.value[0]
