@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from learners.online.settings import Online
     from learners.tasks.binary import Binary
     from learners.tasks.classes import Classes
+    from learners.tasks.multilabel import MultiLabel
     from learners.tasks.regression import Regression
     from learners.tasks.task import Task
 
@@ -53,6 +54,7 @@ __all__ = [
     "Json",
     "Labelled",
     "MalformedEvent",
+    "MultiLabel",
     "Online",
     "Outcome",
     "Pipeline",
@@ -104,6 +106,7 @@ _LATER = {
     "learners.online.settings": ("Online",),
     "learners.tasks.binary": ("Binary",),
     "learners.tasks.classes": ("Classes",),
+    "learners.tasks.multilabel": ("MultiLabel",),
     "learners.tasks.regression": ("Regression",),
     "learners.tasks.task": ("Task",),
 }

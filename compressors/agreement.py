@@ -3,7 +3,7 @@
 Owns these checks. Does not know recipes, or whether a recipe suits the model.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -58,17 +58,17 @@ def check_task(model: nn.Module, data: Data, losses: Losses, who: str = "the mod
         for count in (min(2, len(data)), 1):
             batch, _ = data.batch(torch.arange(count))
             checked(answer(model, batch, who), count, getattr(losses, "outputs", None), who)
-    check_labels(losses, data.labels.tolist())
+    check_labels(losses, data.labels)
 
 
-def check_labels(losses: Losses, labels: Iterable[float]) -> None:
+def check_labels(losses: Losses, labels: Tensor) -> None:
     """Refuse labels that are not the task's, if it has a `target`.
 
     Raises:
         Exception: what the task's `target` raises.
     """
     if (target := getattr(losses, "target", None)) is not None:
-        for label in set(labels):
+        for label in labels.unique(dim=0).tolist() if len(labels) else ():
             target(label)
 
 

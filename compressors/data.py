@@ -18,9 +18,9 @@ HELD_OUT = 0.05  # the newest share of the rows: parity and losses are measured 
 
 
 class Losses(Protocol):
-    """What compression needs of a task: its losses. Shapes: outputs (N, K), labels and losses (N,)."""
+    """What compression needs of a task: its losses (N,). Shapes: outputs (N, K), targets (N,), or (N, T) if it has T."""
 
-    def losses(self, output: Tensor, label: Tensor) -> Tensor:
+    def losses(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the loss of each row."""
         ...
 
@@ -56,7 +56,7 @@ def fitted(losses: Losses, labels: Tensor) -> Losses:
 
 
 class Data:
-    """Rows to learn or measure on, oldest first: the model's inputs, and the labels (N,).
+    """Rows to learn or measure on, oldest first: the model's inputs, and the labels, (N,) or (N, T).
 
     `inputs` is a tensor (N, ...); or a tuple of them, the model's positional arguments; or a dict of them, by the names
     of these. Numpy arrays and lists of numbers are taken as well (float64 as float32). An input whose rows differ in
@@ -65,7 +65,8 @@ class Data:
     With `collate`, `inputs` are N rows of any kind, such as texts, and `collate(some of them)` makes the tensors of a
     batch, as torch's DataLoader has it. It is called for each batch, so that each can be padded to its longest row.
 
-    `labels` are numbers; (N, 1) is taken as (N,). What cannot be read is refused where it is first used.
+    `labels` are the task's targets: numbers, one a row, or T; (N, 1) is taken as (N,). What cannot be read is refused
+    where it is first used.
 
     >>> import torch
     >>> data = Data(torch.zeros(100, 3), torch.zeros(100))
@@ -92,7 +93,7 @@ class Data:
 
     @cached_property
     def labels(self) -> Tensor:
-        """The labels (N,).
+        """The labels, (N,) or (N, T).
 
         Raises:
             Unsuited: they cannot be read.

@@ -85,7 +85,7 @@ def _together(rows: list[Tensor]) -> Tensor | list[Tensor]:
 
 
 def labels_of(labels: Any) -> Tensor:
-    """Return labels as a tensor (N,); one column (N, 1) is one label a row.
+    """Return labels as a tensor (N,), or (N, T) of T numbers a row; one column (N, 1) is one label a row.
 
     Raises:
         Unsuited: they are of another shape, or no numbers.
@@ -93,9 +93,10 @@ def labels_of(labels: Any) -> Tensor:
     read = _tensor("labels", labels)
     if read.dim() == 2 and read.shape[1] == 1:
         read = read[:, 0]
-    if read.dim() != 1:
-        hint = "; give the index of the class, as labels.argmax(1) does" if read.dim() == 2 else ""
-        raise Unsuited(f"labels are numbers (N,), one for each row, got the shape {tuple(read.shape)}{hint}")
+    if read.dim() not in (1, 2):
+        raise Unsuited(
+            f"labels are numbers (N,), or (N, T), a row of them for each row, got the shape {tuple(read.shape)}"
+        )
     return read.float() if read.dtype == torch.bool else read.detach()
 
 

@@ -84,12 +84,12 @@ def decoupled(teacher: Tensor, student: Tensor, label: Tensor, temperature: floa
     labels (N,). With two classes only one other is left, and the second part is zero.
 
     Raises:
-        ValueError: K < 2, as in a binary task with one logit or in regression.
+        ValueError: K < 2, or a label is several numbers.
     """
-    if teacher.shape[1] < 2:
+    if teacher.shape[1] < 2 or label.dim() > 1:
         raise ValueError(
-            "distill.decoupled is for a task with a logit for each class, and this one has a single output: "
-            "it has no classes beside the label's; leave decoupled off"
+            "distill.decoupled is for a task with a logit for each class and one class as its label, such as Classes: "
+            "leave decoupled off"
         )
     theirs, ours = (_split(logits / temperature, label) for logits in (teacher, student))
     target, others = (_kl(t, s) for t, s in zip(theirs, ours, strict=True))

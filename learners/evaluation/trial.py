@@ -21,7 +21,7 @@ from learners.evaluation.verdict import Decision, Verdict
 from learners.online.batches import kind
 from learners.online.intercept import Intercept
 from learners.tasks.task import Task
-from streams.events import Sample
+from streams.events import Sample, Target
 
 
 class Answered(NamedTuple):
@@ -36,7 +36,7 @@ class Answered(NamedTuple):
     output: tuple[float, ...]
     served: tuple[float, ...]
     learned: int
-    label: float
+    label: Target
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ class Newest(Generic[Row]):
 
 
 def labels(samples: Sequence[Sample], *, exact: bool = False) -> Tensor:
-    """Return the labels, shape (N,), as float32; exact as float64."""
+    """Return the labels, (N,), or (N, T) where a target has T numbers, as float32; exact as float64."""
     return torch.tensor([s.label for s in samples], dtype=kind(exact=exact))
 
 

@@ -8,6 +8,7 @@ not know who serves them.
 from collections.abc import Sequence
 
 from learners.tasks.task import Task
+from streams.events import Target
 
 
 class Intercept:
@@ -17,7 +18,7 @@ class Intercept:
         self.task, self._rate = task, rate
         self.value: tuple[float, ...] = tuple(value) if value is not None else (0.0,) * task.outputs
 
-    def follow(self, output: Sequence[float], label: float) -> tuple[float, ...]:
+    def follow(self, output: Sequence[float], label: Target) -> tuple[float, ...]:
         """Move by one sample's label; return the new value. `output` (length K) is the model's raw output to it."""
         served = [z + b for z, b in zip(output, self.value, strict=True)]
         residual = self.task.residual(served, label)

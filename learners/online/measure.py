@@ -13,6 +13,7 @@ from compressors.scale import UNIT, Scale, of, standardize
 from learners.online.network import Network
 from learners.online.spread import Spread
 from learners.tasks.task import Task
+from streams.events import Target
 
 
 class Measure:
@@ -44,9 +45,9 @@ class Measure:
             if of(model) is None:
                 self._labels.scale = None
 
-    def add(self, label: float) -> None:
-        """Count one more label."""
-        if self._labels is not None:
+    def add(self, label: Target) -> None:
+        """Count one more label, which is one number where the task has a unit."""
+        if self._labels is not None and isinstance(label, float):
             self._labels.add(label)
 
     def settle(self) -> None:

@@ -4,7 +4,9 @@ task.py        the contract: labels, loss, slope, bounds and metrics
 metrics.py     streaming metrics, with their names and units
 names.py       names of metrics that tasks share
 vocabulary.py  names of classes
+logistic.py    the log loss of yes or no, logit by logit
 binary.py      yes or no
 classes.py     one of K classes
+multilabel.py  any of K classes at once
 regression.py  a number
 """

@@ -1,18 +1,17 @@
 """Yes or no: one logit."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from compressors.arguments import named, shown
+from learners.tasks import logistic
 from learners.tasks.metrics import Auc, Mean, Metric
 from learners.tasks.names import LOG_LOSS
-from learners.tasks.task import LOGIT_FLOOR, rounded
+from learners.tasks.task import rounded
 from streams.errors import ConfigError, MalformedEvent
 from streams.events import Label
 
@@ -64,25 +63,16 @@ class Binary:
 
     def losses(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the log loss (N,) of logits (N, 1) against targets (N,)."""
-        logit = output[:, 0].clamp(-LOGIT_FLOOR, LOGIT_FLOOR)
-        return F.binary_cross_entropy_with_logits(logit, target.to(logit), reduction="none")
+        return logistic.log_loss(output[:, 0], target)
 
     def soft_losses(self, teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
         """Return KL(teacher ‖ student) of the two chances at the temperature, in nats: (N, 1) twice to (N,)."""
-        target, logit = torch.sigmoid(teacher[:, 0] / temperature), student[:, 0] / temperature
-        return F.binary_cross_entropy_with_logits(logit, target, reduction="none") - _entropy(target)
+        return logistic.divergence(teacher[:, 0], student[:, 0], temperature)
 
     def residual(self, served: Sequence[float], target: float) -> tuple[float, ...]:
         """Return y − p of one served answer, the slope of the log loss with its sign changed: length 1."""
-        return (target - 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, served[0])))),)
+        return (logistic.residual(served[0], target),)
 
     def worst_gap(self, candidate: Tensor, champion: Tensor) -> Tensor:
         """Return the larger gap of those at y = 0 and y = 1, at least 0, in nats: (N, 1) twice to (N,)."""
-        ours, theirs = (t[:, 0].clamp(-LOGIT_FLOOR, LOGIT_FLOOR) for t in (candidate, champion))
-        at_one = F.softplus(-ours) - F.softplus(-theirs)
-        at_zero = F.softplus(ours) - F.softplus(theirs)
-        return torch.maximum(at_one, at_zero).clamp(min=0)
-
-
-def _entropy(p: Tensor) -> Tensor:
-    return -(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p))
+        return logistic.worst_gap(candidate[:, 0], champion[:, 0])

@@ -23,7 +23,7 @@ class Metric(Protocol):
     unit: str
 
     def add(self, outputs: Tensor, labels: Tensor) -> None:
-        """Take answers of shape (N, K) and their labels (N,)."""
+        """Take answers of shape (N, K) and their targets, (N,) or (N, T)."""
         ...
 
     def __add__(self, other: Self) -> Self:
@@ -60,7 +60,7 @@ class Mean:
 
 
 class Auc:
-    """The area under the ROC curve of one logit, from counts in bins (Mann & Whitney 1947)."""
+    """The area under the ROC curve, from counts in bins (Mann & Whitney 1947); K logits are K answers."""
 
     def __init__(self) -> None:
         self.name, self.unit = AUC, ""
@@ -68,8 +68,8 @@ class Auc:
 
     def add(self, outputs: Tensor, labels: Tensor) -> None:
         """Take answers."""
-        bins = ((outputs[:, 0].double() / RANGE + 0.5) * BINS).long().clamp(0, BINS - 1).numpy()
-        yes = labels.numpy() > 0.5
+        bins = ((outputs.flatten().double() / RANGE + 0.5) * BINS).long().clamp(0, BINS - 1).numpy()
+        yes = labels.flatten().numpy() > 0.5
         for row, chosen in enumerate((bins[~yes], bins[yes])):
             self._bins[row] += np.bincount(chosen, minlength=BINS)
 

@@ -20,7 +20,7 @@ LOGIT_FLOOR = 9.21  # |logit| beyond this is a probability under 1e-4: served pr
 
 
 class Task(Protocol):
-    """What is predicted: `Binary`, `Classes`, `Regression`, or a class of yours with these members.
+    """What is predicted: `Binary`, `Classes`, `MultiLabel`, `Regression`, or a class of yours with these members.
 
     Outputs have shape (N, K), for N answers of a model with K outputs, and targets (N,), or (N, T) where `target` makes
     T numbers of a label. A model is trained on its raw outputs; what is measured and compared is what was served: the
@@ -72,7 +72,7 @@ class Task(Protocol):
         ...
 
     def residual(self, served: Sequence[float], target: Any) -> tuple[float, ...]:
-        """Return −∂loss/∂output of one answer, length K: the direction in which the live intercept moves."""
+        """Return −∂loss/∂output of one answer, or a positive multiple: the step of the live intercept, length K."""
         ...
 
     def worst_gap(self, candidate: Tensor, champion: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class Task(Protocol):
 class Answering(Protocol):
     """A task that says what its answers mean, in words that every prediction carries to the client that asked.
 
-    `Binary`, `Classes` and `Regression` do; a task of yours may.
+    Ours do; a task of yours may.
     """
 
     def answers(self, served: Tensor) -> list[dict[str, Any]]:

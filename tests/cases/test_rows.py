@@ -24,7 +24,7 @@ from deploy.pipeline import Labelled, Pipeline
 from deploy.registry.registry import Registry
 from learners.tasks.binary import Binary
 from learners.tasks.regression import Regression
-from streams.errors import ConfigError
+from streams.errors import ConfigError, MalformedEvent
 from tests import small
 from tests.cases import case
 
@@ -64,8 +64,10 @@ def test_the_memory_beside_the_data_is_bounded() -> None:
 def test_one_column_of_labels_is_a_label_a_row() -> None:
     flat, column = (compress(net(), TRAINED, Data(X, y), Regression()) for y in (NUMBER, NUMBER[:, None]))
     assert flat.artifact == column.artifact
-    with pytest.raises(Unsuited, match=r"labels are numbers \(N,\), .* got the shape \(600, 2\); give the index"):
+    with pytest.raises(MalformedEvent, match=r"a regression label is a finite number, got \[0.0, 0.0\]"):
         compress(net(), TRAINED, Data(X, torch.zeros(600, 2)), Regression())
+    with pytest.raises(Unsuited, match=r"labels are numbers \(N,\), or \(N, T\), .* got the shape \(600, 2, 1\)"):
+        compress(net(), TRAINED, Data(X, torch.zeros(600, 2, 1)), Regression())
 
 
 @case("models/08")

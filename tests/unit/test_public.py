@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -31,6 +32,7 @@ from shadowstream import (
     Data,
     Distill,
     Labelled,
+    MultiLabel,
     Online,
     Pipeline,
     Prune,
@@ -54,14 +56,17 @@ def test_every_public_name_is_there() -> None:
     ("task", "measured"),
     [
         (Binary(), ["log loss", "AUC"]),
-        (Classes(3), ["log loss", "accuracy"]),
+        (Classes(("low", "middle", "high")), ["log loss", "accuracy"]),
+        (MultiLabel(("first", "second")), ["log loss", "AUC"]),
         (Regression(), ["Huber loss", "mean absolute error"]),
     ],
 )
 def test_a_pipeline_of_each_task(task: Task, measured: list[str], tmp_path: Path) -> None:
-    def label(row: Labelled) -> float:
-        x = row.features.x
-        return float(x[0] > 0) + float(x[1] > 0) if task.outputs == 3 else row.label
+    def label(row: Labelled) -> Any:
+        above = [x > 0 for x in row.features.x[:2]]
+        if isinstance(task, MultiLabel):
+            return [name for name, on in zip(("first", "second"), above, strict=True) if on]
+        return ("low", "middle", "high")[sum(above)] if isinstance(task, Classes) else row.label
 
     def history() -> Iterator[Labelled]:
         return (Labelled(row.features, label(row)) for row in small.history())
@@ -87,7 +92,7 @@ def test_a_pipeline_of_each_task(task: Task, measured: list[str], tmp_path: Path
             "joined",
             0,
             small.START_MS + i,
-            row.label,
+            task.target(row.label),
             small.START_MS + i + 1,
             Prediction(str(i), small.START_MS + i, 0, tuple(output), none, 0, Raw(msgspec.json.encode(row.features))),
         )

@@ -9,8 +9,8 @@ from compressors.data import Data
 class Squared:
     """The squared error of the first output."""
 
-    def losses(self, output: Tensor, label: Tensor) -> Tensor:
-        return (output[:, 0] - label) ** 2
+    def losses(self, output: Tensor, target: Tensor) -> Tensor:
+        return (output[:, 0] - target) ** 2
 
     def soft_losses(self, teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
         return ((teacher - student) ** 2).sum(1)

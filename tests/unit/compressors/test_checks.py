@@ -91,7 +91,7 @@ def test_a_model_with_other_outputs_than_the_tasks_is_refused(task: Any) -> None
 
 def test_a_task_that_says_nothing_of_labels_is_not_asked() -> None:
     class Any3:
-        def losses(self, output: Tensor, label: Tensor) -> Tensor:
+        def losses(self, output: Tensor, target: Tensor) -> Tensor:
             return output[:, 0]
 
         def soft_losses(self, teacher: Tensor, student: Tensor, temperature: float) -> Tensor:

@@ -179,8 +179,8 @@ def test_versions_are_those_of_the_packages_that_the_model_is_of() -> None:
 
 def test_a_loss_that_is_not_finite_is_refused() -> None:
     class Infinite(Squared):
-        def losses(self, output: Tensor, label: Tensor) -> Tensor:
-            return super().losses(output, label) + math.inf
+        def losses(self, output: Tensor, target: Tensor) -> Tensor:
+            return super().losses(output, target) + math.inf
 
     with pytest.raises(ValueError, match=r"a loss on the held-out rows is not finite: .*loss_before=inf"):
         compress(Net(), "quantize(int8)", Data((torch.randn(40, 8),), torch.randn(40)), Infinite())

@@ -18,8 +18,8 @@ torch.set_num_threads(1)  # these nets are too small to share among threads, whi
 class Classes:
     """Cross-entropy, and Hinton's softened KL."""
 
-    def losses(self, output: Tensor, label: Tensor) -> Tensor:
-        return F.cross_entropy(output, label, reduction="none")
+    def losses(self, output: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(output, target, reduction="none")
 
     def soft_losses(self, teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
         target = F.softmax(teacher / temperature, 1)
@@ -94,9 +94,12 @@ def test_of_two_classes_the_others_are_one_and_nothing_is_decoupled() -> None:
     torch.testing.assert_close(decoupled(teacher, student, label, 1.0), Classes().soft_losses(teacher, student, 1.0))
 
 
-def test_a_single_output_cannot_be_decoupled() -> None:
+@pytest.mark.parametrize(
+    ("answers", "labels"), [(torch.zeros(3, 1), torch.zeros(3)), (torch.zeros(3, 2), torch.zeros(3, 2))]
+)
+def test_what_is_not_one_class_of_several_cannot_be_decoupled(answers: Tensor, labels: Tensor) -> None:
     with pytest.raises(ValueError, match="leave decoupled off"):
-        decoupled(torch.zeros(3, 1), torch.zeros(3, 1), torch.zeros(3), 1.0)
+        decoupled(answers, answers, labels, 1.0)
 
 
 def test_trust_is_equal_within_a_block_and_clipped() -> None:

@@ -18,6 +18,7 @@ from compressors.data import Scaled
 from compressors.scale import Scale
 from learners.tasks.binary import Binary
 from learners.tasks.classes import Classes
+from learners.tasks.multilabel import MultiLabel
 from learners.tasks.regression import Regression
 from learners.tasks.task import Answering, Task
 from streams.errors import MalformedEvent
@@ -52,6 +53,8 @@ CASES = [
     Case(Binary(), [0.0, 1.0, True], [0.5, 2, -1, [1.0]]),
     Case(Classes(3), [0.0, 1.0, 2.0], [3, 1.5, -1, [0, 0, 1]]),
     Case(Classes(PETS), ["cat", "dog", "bird", 2.0], [3, "Cat", "", ["cat"]]),
+    Case(MultiLabel(3), [[0, 1, 1], [1.0, 0.0, 0.0], [0, 0, 0]], [1.0, [1, 0], [0, 0.5, 1], ["cat"], ["cat", 1, 0]]),
+    Case(MultiLabel(PETS), [["cat", "bird"], ["dog"], [], [True, False, True]], [["Cat"], "cat", [1, 0, 0, 0]]),
     Case(Regression(delta=0.5), [-7.0, 0.0, 0.3, 12.0], [1e39, [1.0]]),
     Case(Regression(scale=Scale(100.0, 25.0)), [50.0, 101.0, 180.0], [1e39]),
 ]
@@ -232,7 +235,7 @@ def nearest(case: Case, output: Tensor) -> Tensor:
     return targets(case)[liked.argmin(0)]
 
 
-@pytest.mark.parametrize("case", CASES[:3], ids=lambda case: repr(case.task))
+@pytest.mark.parametrize("case", CASES[:5], ids=lambda case: repr(case.task))
 def test_outcomes_teach_and_one_s_own_maximum_does_not(case: Case) -> None:
     before, taught = learned(case, own=False)
     _, fooled = learned(case, own=True)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from learners.tasks.classes import Classes
+from learners.tasks.multilabel import MultiLabel
 from shadowstream import MalformedEvent
 from tests import small
 from tests.clicks import record
@@ -33,3 +34,15 @@ def test_a_pipeline_s_label_becomes_its_index_where_it_is_read() -> None:
 def test_an_unknown_class_is_told_what_there_is(task: Classes, label: Any, said: str) -> None:
     with pytest.raises(MalformedEvent, match=said):
         task.target(label)
+
+
+def test_any_of_several_classes_are_a_list_of_names() -> None:
+    outcome = dataclasses.replace(small.pipeline, task=MultiLabel(("cat", "dog", "bird"))).as_feed().outcome
+    assert outcome(record(b'{"id":"a","label":["bird","cat"]}')).body == b"[1.0,0.0,1.0]"
+    assert outcome(record(b'{"id":"a","label":[0,true,0]}')).body == b"[0.0,1.0,0.0]"
+    for label, said in (
+        (b'"cat"', "a list of 3 numbers, 0 or 1, or of names, got 'cat'"),
+        (b'["ox"]', "there are cat"),
+    ):
+        with pytest.raises(MalformedEvent, match=said):
+            outcome(record(b'{"id":"a","label":%b}' % label))
