@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from learners.tasks.binary import Binary
     from learners.tasks.classes import Classes
     from learners.tasks.multilabel import MultiLabel
-    from learners.tasks.regression import Regression
+    from learners.tasks.regression import Quantile, Regression
     from learners.tasks.task import Task
 
 __all__ = [
@@ -61,6 +61,7 @@ __all__ = [
     "Promotion",
     "Prune",
     "PruneStructured",
+    "Quantile",
     "Quantize",
     "Recipe",
     "Record",
@@ -107,7 +108,7 @@ _LATER = {
     "learners.tasks.binary": ("Binary",),
     "learners.tasks.classes": ("Classes",),
     "learners.tasks.multilabel": ("MultiLabel",),
-    "learners.tasks.regression": ("Regression",),
+    "learners.tasks.regression": ("Quantile", "Regression"),
     "learners.tasks.task": ("Task",),
 }
 _NAMED_THERE = {"describe_artifact": "describe", "load_artifact": "load"}

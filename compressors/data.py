@@ -18,7 +18,7 @@ HELD_OUT = 0.05  # the newest share of the rows: parity and losses are measured 
 
 
 class Losses(Protocol):
-    """What compression needs of a task: its losses (N,). Shapes: outputs (N, K), targets (N,), or (N, T) if it has T."""
+    """What compression needs of a task: its losses (N,). Shapes: outputs (N, K), targets (N,) or (N, T)."""
 
     def losses(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the loss of each row."""

@@ -19,7 +19,13 @@ from learners.tasks.task import Answering, Task
 from streams.errors import ConfigError
 from streams.events import Prediction
 
-TASKS = {"binary": "Binary()", "classes": "Classes(K)", "multilabel": "MultiLabel(K)", "regression": "Regression()"}
+TASKS = {
+    "binary": "Binary()",
+    "classes": "Classes(K)",
+    "multilabel": "MultiLabel(K)",
+    "regression": "Regression()",
+    "quantile": "Quantile(0.9)",
+}
 MEMBERS = [name for name in vars(Task) if not name.startswith("_")]
 SEEDS = range(2**63)
 TIMES_MS = range(253_402_300_800_000)  # to the end of year 9999

@@ -19,10 +19,10 @@ from deploy.pipeline import Pipeline
 from deploy.registry.kinds import LEARNER, SERVER
 from deploy.registry.records import ServerNote
 from deploy.serving.champion import Served
-from learners.tasks.task import Answering
+from learners.tasks.task import Answering, Task
 from streams.dead import DeadLetters, Letter, reason_of
 from streams.errors import ConfigError, MalformedEvent, Skipped
-from streams.events import Prediction, Record, Request, answered
+from streams.events import Prediction, Record, Request, answered, encode
 from streams.join.fits import FRAME_BYTES, ID_BYTES, ID_COST, id_fault
 from streams.join.store import Store
 from streams.kafka import Polled, Sink, Source, Tp
@@ -57,7 +57,7 @@ class ServerRole:
         self._committed_at = time.monotonic()
         self._held: dict[Tp, str] = {}
         self._ends: dict[Tp, int] = {}
-        self._most_bytes = _most_bytes(to, pipeline.task.outputs)
+        self._most_bytes = _most_bytes(to, pipeline.task)
 
     def step(self, block_ms: int) -> bool:
         """Serve the requests that have come; return whether there were any."""
@@ -156,18 +156,18 @@ class ServerRole:
         return note.learned, note.intercept
 
 
-def _most_bytes(to: Answers, outputs: int) -> int:
+def _most_bytes(to: Answers, task: Task) -> int:
     """Return how large a request's features and id may be for its prediction to fit into a record of the topic.
 
     Raises:
         ConfigError: not even the numbers of a prediction fit.
     """
-    limit = to.sink.limit_bytes(to.topic)
-    most = limit - FRAME_BYTES - 3 * NUMBER_BYTES * outputs  # output, intercept, and what they mean
+    limit, names = to.sink.limit_bytes(to.topic), len(encode(getattr(task, "classes", None)))
+    most = limit - FRAME_BYTES - 3 * NUMBER_BYTES * task.outputs - names  # output, intercept, and what they mean
     if most < ID_COST * ID_BYTES:
         raise ConfigError(
-            f"a prediction of {outputs} outputs does not fit into a record of topic {to.topic!r}, which has {limit} "
-            "bytes at most; raise the topic's max.message.bytes and kafka.max_request_bytes"
+            f"a prediction of {task.outputs} outputs does not fit into a record of topic {to.topic!r}, which has "
+            f"{limit} bytes at most; raise the topic's max.message.bytes and kafka.max_request_bytes"
         )
     return most
 

@@ -8,5 +8,5 @@ logistic.py    the log loss of yes or no, logit by logit
 binary.py      yes or no
 classes.py     one of K classes
 multilabel.py  any of K classes at once
-regression.py  a number
+regression.py  a number: the middle of what may come, or a quantile
 """

@@ -20,7 +20,7 @@ LOGIT_FLOOR = 9.21  # |logit| beyond this is a probability under 1e-4: served pr
 
 
 class Task(Protocol):
-    """What is predicted: `Binary`, `Classes`, `MultiLabel`, `Regression`, or a class of yours with these members.
+    """What is predicted: one of the tasks in `learners/tasks/`, or a class of yours with these members.
 
     Outputs have shape (N, K), for N answers of a model with K outputs, and targets (N,), or (N, T) where `target` makes
     T numbers of a label. A model is trained on its raw outputs; what is measured and compared is what was served: the

@@ -21,7 +21,7 @@ from learners.online.settings import Online
 from learners.tasks.binary import Binary
 from learners.tasks.classes import Classes
 from learners.tasks.multilabel import MultiLabel
-from learners.tasks.regression import Regression
+from learners.tasks.regression import Number, Quantile, Regression
 from learners.tasks.task import Answering
 from streams.errors import ShadowstreamError
 from streams.events import Prediction
@@ -89,9 +89,9 @@ def test_every_setting_is_documented_with_its_default_and_no_other() -> None:
     made = replace(small.pipeline, recipe=RECIPE)
     simple |= {"recipe": f"`{made.recipe}`", "task": "`Binary()`", "online": "`Online()`", "promotion": "`Promotion()`"}
     assert {name: cell for name, cell in documented.pop("Pipeline").items() if name in simple} == simple
-    for task in (Classes, MultiLabel, Regression):
+    for task in (Classes, MultiLabel, Regression, Quantile):
         expected = {one.name: shown(one.default) for one in fields(task)}
-        assert documented.pop(task.__name__) == expected | ({"scale": "fitted"} if task is Regression else {})
+        assert documented.pop(task.__name__) == expected | ({"scale": "fitted"} if issubclass(task, Number) else {})
     assert not documented
 
 

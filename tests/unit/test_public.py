@@ -36,6 +36,7 @@ from shadowstream import (
     Online,
     Pipeline,
     Prune,
+    Quantile,
     Quantize,
     Recipe,
     Regression,
@@ -59,6 +60,7 @@ def test_every_public_name_is_there() -> None:
         (Classes(("low", "middle", "high")), ["log loss", "accuracy"]),
         (MultiLabel(("first", "second")), ["log loss", "AUC"]),
         (Regression(), ["Huber loss", "mean absolute error"]),
+        (Quantile(0.5), ["quantile loss", "coverage"]),
     ],
 )
 def test_a_pipeline_of_each_task(task: Task, measured: list[str], tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from deploy.learning.rehearsal import rehearse
 from deploy.pipeline import FeedEvent, Labelled, Pipeline
-from shadowstream import Binary, Classes, Distill, Online, Promotion, Prune, Quantize, Recipe, Regression
+from shadowstream import Binary, Classes, Distill, Online, Promotion, Prune, Quantile, Quantize, Recipe, Regression
 from streams.errors import ConfigError
 from tests import small
 
@@ -112,6 +112,7 @@ def test_a_wrong_part_is_named(parts: dict[str, Any], said: str) -> None:
         (lambda: Classes("3"), "Classes.classes must be a whole number, at least 2, or so many different"),  # type: ignore[arg-type]
         (lambda: Classes(1), "Classes.classes must be a whole number, at least 2, or so many different names, got 1"),
         (lambda: Classes(("cat", "cat")), "so many different names, got ('cat', 'cat')"),
+        (lambda: Quantile(90), "Quantile.level must be above 0 and below 1, got 90"),
         (lambda: Regression(delta=0.0), "Regression.delta must be above 0, got 0.0"),
         (lambda: Regression(delta="1"), "Regression.delta must be a finite number, got '1'"),  # type: ignore[arg-type]
         (lambda: Online(learn_rate=3), "Online has no parameter 'learn_rate'; did you mean 'learning_rate'?"),  # type: ignore[call-arg]

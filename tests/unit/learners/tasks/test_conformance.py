@@ -19,7 +19,7 @@ from compressors.scale import Scale
 from learners.tasks.binary import Binary
 from learners.tasks.classes import Classes
 from learners.tasks.multilabel import MultiLabel
-from learners.tasks.regression import Regression
+from learners.tasks.regression import Quantile, Regression
 from learners.tasks.task import Answering, Task
 from streams.errors import MalformedEvent
 from streams.events import Prediction, Target
@@ -57,6 +57,8 @@ CASES = [
     Case(MultiLabel(PETS), [["cat", "bird"], ["dog"], [], [True, False, True]], [["Cat"], "cat", [1, 0, 0, 0]]),
     Case(Regression(delta=0.5), [-7.0, 0.0, 0.3, 12.0], [1e39, [1.0]]),
     Case(Regression(scale=Scale(100.0, 25.0)), [50.0, 101.0, 180.0], [1e39]),
+    Case(Quantile(0.9), [-7.0, 0.0, 0.3, 12.0], [1e39, [1.0]]),
+    Case(Quantile(0.1, scale=Scale(100.0, 25.0)), [50.0, 101.0, 180.0], [1e39]),
 ]
 SOLD, LOST = {"bought": True, "price": 12.5}, {"bought": 0, "price": 3}
 OWN = Case(documented(), [SOLD, LOST, {"bought": 1, "price": 0.0}], [])

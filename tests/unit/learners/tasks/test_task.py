@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from learners.tasks.binary import Binary
 from learners.tasks.classes import Classes
 from learners.tasks.multilabel import MultiLabel
-from learners.tasks.regression import Regression
+from learners.tasks.regression import Quantile, Regression
 from learners.tasks.task import Answering, Task, rounded
 
 
@@ -46,3 +46,17 @@ def test_numbers_for_clients_have_so_many_digits(value: float, digits: int) -> N
 
 def test_no_number_stays_none() -> None:
     assert [str(x) for x in rounded(torch.tensor([math.nan, math.inf, 0.0])).tolist()] == ["nan", "inf", "0.0"]
+
+
+def test_a_quantile_is_where_its_loss_is_least_and_the_coverage_is_its_level() -> None:
+    labels = torch.distributions.Exponential(1.0).icdf(torch.linspace(0.0005, 0.9995, 1_000))
+    for level in (0.1, 0.5, 0.9):
+        task = Quantile(level)
+        answers = torch.linspace(0, 4, 401)[:, None]
+        losses = torch.stack([task.losses(answer.expand(len(labels), 1), labels).mean() for answer in answers])
+        best = answers[losses.argmin()].expand(len(labels), 1)
+        _, coverage = task.metrics()
+        coverage.add(best, labels)
+        assert coverage.value == pytest.approx(level, abs=0.01)
+        moved = sum(task.residual(best[0].tolist(), y)[0] for y in labels.tolist()) / len(labels)
+        assert moved == pytest.approx(0, abs=0.01)  # the intercept stays there
