@@ -68,7 +68,7 @@ def check_labels(losses: Losses, labels: Tensor) -> None:
         Exception: what the task's `target` raises.
     """
     if (target := getattr(losses, "target", None)) is not None:
-        for label in labels.unique(dim=0).tolist() if len(labels) else ():
+        for label in torch.unique(labels, dim=0).tolist() if len(labels) else ():
             target(label)
 
 

@@ -46,7 +46,7 @@ class Binary:
         """
         if label not in (0, 1):
             raise MalformedEvent(f"a binary label is 0 or 1, got {shown(label)}")
-        return float(label)  # type: ignore[arg-type]
+        return float(label)
 
     def answers(self, served: Tensor) -> list[dict[str, Any]]:
         """Return {"probability": p}, p = σ(z), for each logit of (N, 1).

@@ -52,7 +52,7 @@ class MultiLabel:
         Raises:
             MalformedEvent: the label is no such list, or a name in it is unknown.
         """
-        row = label if isinstance(label, list | tuple) else [None]
+        row: Sequence[Any] = label if isinstance(label, list | tuple) else [None]
         if all(isinstance(one, str) for one in row):
             applied = {index_of(name, self.classes, "class") for name in row}
             return tuple(float(k in applied) for k in range(self.outputs))

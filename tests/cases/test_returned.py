@@ -165,7 +165,7 @@ def test_so_is_one_of_another_library() -> None:
     for label in (numpy.float32(1), numpy.int8(1), numpy.bool_(True), numpy.array(1.0)):
         made = as_outcome(Outcome("a", t=1, label=label), read_outcome).label
         assert (made, type(made)) == (1.0, float)
-    assert as_outcome(Outcome("a", t=1, label=numpy.array([1, 2])), read_outcome).label == [1, 2]  # type: ignore[arg-type]
+    assert as_outcome(Outcome("a", t=1, label=numpy.array([1, 2])), read_outcome).label == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,15 @@ from contextlib import ExitStack, closing
 
 from msgspec import Raw
 
-from streams.events import Prediction, Record, encode
+from streams.events import Prediction, Record, Target, encode
 from streams.join.batch import Readers
 from streams.join.joiner import Joiner
 from streams.join.policy import JoinPolicy
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, ensure_topics
 from streams.kafka.records import tp_name
-from streams.readers import json_outcome, read_prediction, read_sample
-from streams.returned import labelled
+from streams.readers import read_prediction, read_sample
+from tests import small
 from tests.conftest import Running
 
 NUMBER = itertools.count()
@@ -45,7 +45,7 @@ class Feed:
             outcomes=outcomes,
             dead_letters=dead_letters,
             prediction=read_prediction,
-            outcome=lambda record: labelled(json_outcome(record)),
+            outcome=small.pipeline.as_feed().outcome,
         )
         tps = [tp for tp in self.tps if partition in (None, tp.partition)]
         source = self.undo.enter_context(closing(Source(self.broker, tps)))
@@ -64,7 +64,7 @@ class Feed:
             self.sink.send(tp, key=b"id%d" % n, value=b'{"label":%d}' % (n % 2), t_ms=T + n + 1)
         self.sink.flush()
 
-    def labels(self) -> dict[str, float]:
+    def labels(self) -> dict[str, Target]:
         rows = [
             read_sample(body)
             for shard in range(self.policy.shards)

@@ -28,10 +28,11 @@ FEED = """
 from deploy.feed import Feed
 from streams.readers import json_outcome, read_prediction
 from streams.returned import labelled
+read = lambda record: labelled(one := json_outcome(record), one.label)
 feed = Feed(name="{name}", prediction=read_prediction, outcome={outcome})
 """
-STRICT = "lambda record: labelled(json_outcome(record))"
-FIXED = "lambda record: labelled(json_outcome(record._replace(value=(record.value or b'').strip(b'#'))))"
+STRICT = "read"
+FIXED = "lambda record: read(record._replace(value=(record.value or b'').strip(b'#')))"
 
 
 class World:

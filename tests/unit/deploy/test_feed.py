@@ -13,8 +13,7 @@ from deploy.feed import Feed
 from learners.online.settings import Online
 from streams.errors import ConfigError, MalformedEvent
 from streams.events import Event, Prediction, Record, encode
-from streams.readers import CHECKED, json_outcome, read_prediction
-from streams.returned import labelled
+from streams.readers import CHECKED, read_prediction
 from tests import small
 
 GOOD = """
@@ -74,8 +73,7 @@ def test_a_pipeline_is_a_feed_of_predictions_and_labels_that_suit_its_task(tmp_p
     assert feed.name == small.pipeline.name
     asked = record(encode(Prediction("a", 5, 0, (0.0,), (0.0,), 0, Raw(b"{}"))))
     assert feed.prediction(asked) == read_prediction(asked)
-    outcome = record(b'{"label":1}')
-    assert feed.outcome(outcome) == labelled(json_outcome(outcome))
+    assert feed.outcome(record(b'{"label":1}')) == Event("a", 1, b"1.0")
     with pytest.raises(MalformedEvent):
         feed.outcome(record(b'{"label":7}'))
 

@@ -150,7 +150,7 @@ def test_history_is_january_alone_and_over_before_the_first_request(
     rows = list(pipeline.history())
     january = truth[(truth.month == 1) & truth.arr_delay.notna()]
     assert len(rows) == len(january) == 26_398
-    assert sum(row.label for row in rows) == (january.arr_delay > 15).sum()
+    assert sum(row.label == 1 for row in rows) == (january.arr_delay > 15).sum()
     arrived = january.scheduled + (january.dep_delay + january.air_time + 60) * MINUTE_MS  # an hour of taxiing
     assert arrived.max() < events[0].t_ms
     assert isinstance(rows[0].features, pipeline.features)

@@ -49,7 +49,7 @@ def test_no_number_stays_none() -> None:
 
 
 def test_a_quantile_is_where_its_loss_is_least_and_the_coverage_is_its_level() -> None:
-    labels = torch.distributions.Exponential(1.0).icdf(torch.linspace(0.0005, 0.9995, 1_000))
+    labels = -torch.linspace(0.0005, 0.9995, 1_000).log()  # exponential
     for level in (0.1, 0.5, 0.9):
         task = Quantile(level)
         answers = torch.linspace(0, 4, 401)[:, None]
