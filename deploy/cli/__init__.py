@@ -4,7 +4,8 @@ main.py        what a shell starts; an error becomes one line and an exit code
 signals.py     Ctrl-C, SIGTERM and SIGHUP end a command in order
 commands.py    init, join, status; the application
 run.py         run, demo
-operate.py     audit, end-of-feed, accept-loss, dead
+operate.py     audit, end-of-feed, accept-loss, dead, check-receipt
+rebuild.py     rebuild
 compress.py    compress, advise, inspect
 options.py     the options that several commands have
 """

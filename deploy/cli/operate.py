@@ -1,8 +1,9 @@
-"""The operator's commands: audit, end-of-feed, accept-loss, dead list, dead show, dead replay.
+"""The operator's commands: audit, end-of-feed, accept-loss, dead list, dead show, dead replay, check-receipt.
 
 Owns their questions and where output goes. Does not know how anything is done, nor how it looks.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +12,8 @@ from rich.console import Console
 from deploy.cli.options import AsJson, ConfigFile, FeedFile, Who, Why, Yes, print_json, settings
 from deploy.console import audit as audit_view
 from deploy.console import dead as dead_view
-from deploy.operate import actions, audit, dead
+from deploy.console import receipts as receipts_view
+from deploy.operate import actions, audit, dead, receipts
 
 app = typer.Typer()
 letters = typer.Typer(no_args_is_help=True, help="Records that could not be read: list, show, publish again.")
@@ -61,6 +63,22 @@ def accept_loss(
     actions.accept_loss(
         feed, settings(feed, config_file), partition, why=why, who=who, ask=_ask(yes), say=lambda text: say(text)
     )
+
+
+@app.command(name="check-receipt")
+def check_receipt(
+    file: Annotated[Path, typer.Argument(help="A receipt, as `rebuild --without` writes it.")],
+    key: Annotated[
+        Path | None, typer.Option(help="The public key (PEM) that must have signed it; default: the one it names.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check that a receipt is as it was signed, and show it; needs no feed and no network."""
+    signed = receipts.check(file, key)
+    receipts_view.show(Console(stderr=as_json), signed.receipt)
+    receipts_view.show_signed(Console(stderr=as_json), signed, named=key is not None)
+    if as_json:
+        print_json(signed)
 
 
 @letters.command(name="list")

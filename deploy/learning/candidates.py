@@ -23,7 +23,7 @@ from deploy.registry.records import Figures
 from learners.online.batches import kind
 from learners.online.learner import Learner
 from streams.errors import ConfigError, MalformedEvent
-from streams.events import Target
+from streams.events import Sample, Target
 from streams.returned import LABEL, as_label
 
 ROWS_AT_ONCE = 1_024  # rows of the history that are encoded together
@@ -85,6 +85,17 @@ def provenance(pipeline: Pipeline, model: nn.Module) -> dict[str, Any]:
     """Return what an artifact of the pipeline's model says of its making; figures are added when they are measured."""
     made_from = {"pipeline": pipeline.name, "recipe": pipeline.recipe.to_dict(), "versions": versions(model)}
     return made_from | name_of(pipeline.model) | {"arguments": {}}
+
+
+def distil(pipeline: Pipeline, learner: Learner, samples: Sequence[Sample]) -> tuple[Made, Figures, Data]:
+    """Make a candidate of the learner's state, with these samples as its replay; return them too, as rows.
+
+    Raises:
+        ValueError: as `compressors.compress.compress`.
+    """
+    data = pipeline.encoder().data(samples, exact=learner.scale is not None)
+    made, figures = compress(pipeline, learner, learner.shadow.student(), data)
+    return made, figures, data
 
 
 def compress(pipeline: Pipeline, learner: Learner, student: nn.Module, data: Data) -> tuple[Made, Figures]:

@@ -7,9 +7,9 @@ candidate is judged.
 from compressors.artifact.make import Made
 from compressors.data import Data
 from deploy.engine import find
-from deploy.learning.candidates import compress, make_learner
+from deploy.learning.candidates import distil, make_learner
 from deploy.pipeline import Pipeline
-from deploy.registry.commits import backwards
+from deploy.registry.commits import backwards, newest
 from deploy.registry.follow import Follower
 from deploy.registry.kinds import CANDIDATES, COMMITS, DISTILLER
 from deploy.registry.records import By, Candidate, DistillerNote
@@ -29,7 +29,6 @@ class DistillerRole(Follower):
         super().__init__(pipeline.name, store)
         self._pipeline, self._registry = pipeline, registry
         self._learner = make_learner(pipeline)
-        self._encoder = pipeline.encoder()
         self._replay: Newest[Sample] = Newest(pipeline.online.replay)
         self._commit, self._candidate, self._engines = -1, registry.last(CANDIDATES), engines
 
@@ -51,13 +50,8 @@ class DistillerRole(Follower):
 
     def _remember_again(self, last: int) -> None:
         """Fill the replay with what remains up to the commit `last`, which made samples void."""
-        newest: list[Commit] = []
-        for commit in backwards(self._registry, last):
-            newest.append(commit)
-            if sum(len(one.samples) for one in newest) >= self._pipeline.online.replay:
-                break
         self._replay = Newest(self._pipeline.online.replay)
-        for commit in reversed(newest):
+        for commit in newest(backwards(self._registry, last), self._pipeline.online.replay):
             self._remember(commit)
 
     def _remember(self, commit: Commit) -> None:
@@ -69,9 +63,7 @@ class DistillerRole(Follower):
         if any(made.commit == commit.number for made in self._registry.records(CANDIDATES)):
             return
         self._learner.load(unpack_state(self._registry.get(str(commit.state))))
-        data = self._encoder.data(list(self._replay), exact=self._learner.scale is not None)
-        student = self._learner.shadow.student()
-        made, figures = compress(self._pipeline, self._learner, student, data)
+        made, figures, data = distil(self._pipeline, self._learner, list(self._replay))
         candidate = Candidate(
             number=self._candidate + 1,
             commit=commit.number,

@@ -5,6 +5,10 @@ start.py       a new folder with a pipeline that works
 status.py      how far it is
 audit.py       whether everything is there: the equations, and the log joined again
 rebuilt.py     its commits learned again
+versions.py    a version made again
+forget.py      a version without some events, and the receipt of it
+traces.py      where events are
+receipts.py    a receipt checked
 actions.py     end it, accept a loss
 emitted.py     what was emitted
 dead.py        records that could not be read, and publishing them again

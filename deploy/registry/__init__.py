@@ -8,5 +8,7 @@ storage.py     bytes that are created once, durably
 follow.py      a role that takes record after record, and notes how far it is
 commits.py     the commits read newest first
 rebuild.py     a state rebuilt from them
+signing.py     keys and signatures
+receipts.py    what was forgotten, signed
 learned.py     every sample learned once, none missing
 """

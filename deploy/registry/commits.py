@@ -3,7 +3,7 @@
 Owns what is left of each: samples that a later commit made void are left out. Does not know models.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
@@ -54,6 +54,18 @@ def backwards(registry: Registry, last: int | None = None) -> Iterator[Commit]:
     """Yield what is left of each commit, from `last` (by default the newest) back to the first."""
     for commit, bounds in walk(registry, last, {}):
         yield remaining(commit, bounds)
+
+
+def newest(commits: Iterable[Commit], samples: int) -> list[Commit]:
+    """Return the fewest commits that hold so many samples, or all, oldest first; they come newest first."""
+    taken: list[Commit] = []
+    count = 0
+    for commit in commits:
+        taken.append(commit)
+        count += len(commit.samples)
+        if count >= samples:
+            break
+    return taken[::-1]
 
 
 def taken_back(registry: Registry, commit: Commit) -> list[Sample]:

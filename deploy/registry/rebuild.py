@@ -4,11 +4,12 @@ Owns where a rebuild begins, and the comparison. Does not know how a model learn
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from deploy.registry.commits import Rebuilt, read, walk
 from deploy.registry.kinds import COMMITS
 from deploy.registry.registry import Registry
+from learners.commits.forget import without
 from learners.commits.state import fingerprint, fold, pack_state, unpack_state
 from learners.commits.voids import Bounds, remaining
 from learners.online.learner import Learner
@@ -21,10 +22,12 @@ def rebuild(
     last: int,
     void: Mapping[str, str] | None = None,
     base: int | None = None,
+    forget: Collection[str] = (),
 ) -> int:
     """Bring a learner to the state of commit `last`, less the samples after the positions in `void`.
 
-    Begin at the newest whole state of commit `base` or an earlier one, and return that commit's number.
+    Begin at the newest whole state of commit `base` or an earlier one, and return that commit's number. From there on
+    the samples of the ids in `forget` are left out.
 
     Raises:
         RegistryError, CommitError: a commit or state is missing, or they do not belong together.
@@ -38,9 +41,10 @@ def rebuild(
     else:
         raise RegistryError(f"{registry.folder} holds no commit with a whole state, from which learning could go on")
     learner.load(unpack_state(registry.get(state)))
-    fold(learner, (remaining(read(registry, n), bounds) for n, bounds in reversed(after)))
+    left = (remaining(read(registry, n), bounds) for n, bounds in reversed(after))
+    fold(learner, (without(commit, forget) for commit in left))
     expected = read(registry, last).learned
-    if not void and learner.learned != expected:
+    if not (void or forget) and learner.learned != expected:
         raise CommitError(f"commit {last} ends at {expected} samples; the learner has {learner.learned}")
     return commit.number
 

@@ -8,14 +8,17 @@ import uuid
 from pathlib import Path
 
 
-def create(path: Path, data: bytes) -> bool:
+def create(path: Path, data: bytes, mode: int = 0o666) -> bool:
     """Create a file durably and whole, or return False because it is there already.
+
+    `mode` is what the umask leaves it, as in `os.open`.
 
     The link is what decides between rivals: it succeeds once, and whoever sees the file sees all of it.
     """
     if path.exists():
         return False
     draft = path.with_name(f".{uuid.uuid4().hex}")
+    draft.touch(mode)
     with draft.open("wb") as file:
         file.write(data)
         file.flush()

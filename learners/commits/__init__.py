@@ -5,4 +5,5 @@ state.py       the state after commits: learned again, and as bytes
 draft.py       the next commit, as it grows
 checks.py      a state saved and loaded must go on as the one that was not
 voids.py       samples that a later commit takes back
+forget.py      commits as if some events had never been
 """

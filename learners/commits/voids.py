@@ -5,8 +5,8 @@ at newest first. Owns which samples a void takes back, and the commit without th
 kept.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import compress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import compress, islice
 from typing import NamedTuple
 
 import msgspec
@@ -37,17 +37,23 @@ def remaining(commit: Commit, bounds: Bounds) -> Commit:
     positions = {shard: at for shard, at in commit.positions.items() if remains(Slot(int(shard), number(at)), bounds)}
     if len(positions) == len(commit.positions):
         return commit
-    stays = [remains(slot, bounds) for slot in slots(commit)]
+    return msgspec.structs.replace(
+        selected(commit, [remains(slot, bounds) for slot in slots(commit)]),
+        quarantined=[one for one in commit.quarantined if remains(Slot(one.shard, number(one.position)), bounds)],
+        positions=positions,
+    )
+
+
+def selected(commit: Commit, stays: Sequence[bool]) -> Commit:
+    """Return a commit with those of its samples that stay, in smaller micro-batches, and without its whole state."""
     of_batches = iter(stays)
-    sizes = [sum(next(of_batches) for _ in range(size)) for size in commit.batches]
+    sizes = [sum(islice(of_batches, size)) for size in commit.batches]
     return msgspec.structs.replace(
         commit,
         samples=list(compress(commit.samples, stays)),
         shadow=list(compress(commit.shadow, stays)),
         runs=runs(compress(slots(commit), stays)),
         batches=[size for size in sizes if size],
-        quarantined=[one for one in commit.quarantined if remains(Slot(one.shard, number(one.position)), bounds)],
-        positions=positions,
         state=None,
     )
 

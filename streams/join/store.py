@@ -230,6 +230,16 @@ class Store(Board):
                         waiting.append(Waiting(int(item.partition(b":")[0]), key.decode(), state))
         return waiting[:count]
 
+    def entries(self, feed: str, shard: int, ids: Sequence[str]) -> list[str]:
+        """Return those of these ids that the shard has an entry of: it waits, or a marker says that it is done."""
+        found: list[str] = []
+        with self._answering():
+            for start in range(0, len(ids), CHUNK):
+                part = ids[start : start + CHUNK]
+                values = cast("list[bytes | None]", self._redis.hmget(self._keys(feed, shard)[1], part))
+                found += [key for key, value in zip(part, values, strict=True) if value is not None]
+        return found
+
     def _samples(self, stream: str, number: int, count: int) -> list[StoredSample]:
         """Read entries from the one that holds `number` on, until `count` samples follow that one, or to the end."""
         samples: list[StoredSample] = []

@@ -1,0 +1,109 @@
+"""Ed25519 signatures (RFC 8032), and the key that makes ours.
+
+Owns keys: their files and their names for people. Does not know what is signed. The only file that imports
+cryptography.
+"""
+
+import hashlib
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+
+from deploy.registry import storage
+from streams.errors import ConfigError
+
+PRIVATE, PUBLIC = "receipts.pem", "receipts.pub"
+OURS_ALONE = 0o600
+
+
+class Key:
+    """A key that signs; `public` is its other half, 32 bytes."""
+
+    def __init__(self, private: Ed25519PrivateKey) -> None:
+        self._private = private
+        self.public = private.public_key().public_bytes_raw()
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the signature of these bytes, 64 bytes."""
+        return self._private.sign(data)
+
+
+def own_key(folder: Path) -> Key:
+    """Return the key of a registry's folder; the first call makes it, and writes its public half beside it.
+
+    Raises:
+        ConfigError: the file holds no such key.
+    """
+    made = Ed25519PrivateKey.generate()
+    pem = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    storage.create(folder / PRIVATE, pem, OURS_ALONE)
+    key = private_key(folder / PRIVATE)
+    public = Ed25519PublicKey.from_public_bytes(key.public)
+    storage.create(folder / PUBLIC, public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return key
+
+
+def private_key(path: Path) -> Key:
+    """Read a private key: PEM, Ed25519, without a password.
+
+    Raises:
+        ConfigError: it is none, or cannot be read.
+    """
+    try:
+        key = load_pem_private_key(_read(path), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as wrong:
+        raise ConfigError(f"{path} {WANTED['private']}: {wrong}") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigError(f"{path} {WANTED['private']}; it has another kind of key")
+    return Key(key)
+
+
+def public_key(path: Path) -> bytes:
+    """Read a public key: PEM, Ed25519; return its 32 bytes.
+
+    Raises:
+        ConfigError: it is none, or cannot be read.
+    """
+    try:
+        key = load_pem_public_key(_read(path))
+    except (ValueError, UnsupportedAlgorithm) as wrong:
+        raise ConfigError(f"{path} {WANTED['public']}: {wrong}") from None
+    if not isinstance(key, Ed25519PublicKey):
+        raise ConfigError(f"{path} {WANTED['public']}; it has another kind of key")
+    return key.public_bytes_raw()
+
+
+WANTED = {
+    "private": "must be a private Ed25519 key in PEM without a password, as `openssl genpkey -algorithm ed25519` makes",
+    "public": "must be a public Ed25519 key in PEM, as `openssl pkey -pubout` makes of a private one",
+}
+
+
+def signed_by(public: bytes, data: bytes, signature: bytes) -> bool:
+    """Return whether the key with this public half signed these bytes."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, data)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def name_of(public: bytes) -> str:
+    """Return a public key's name for people: the first 16 hexadecimal digits of its SHA-256."""
+    return hashlib.sha256(public).hexdigest()[:16]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as wrong:
+        raise ConfigError(f"cannot read the key {path}: {wrong.strerror}") from None
