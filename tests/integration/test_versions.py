@@ -161,7 +161,7 @@ def test_a_version_whose_commits_say_otherwise_has_other_bits(grow: Grow) -> Non
     other = grow(small.samples(84), part=7, every_days=2)
     commit = next(one for one in commits(other.registry) if one.due)
     sample = commit.read()[0]
-    changed = Raw(encode(msgspec.structs.replace(sample, label=1 - sample.label)))
+    changed = Raw(encode(msgspec.structs.replace(sample, label=float(sample.label == 0))))
     path = COMMITS.path(other.registry.folder, commit.number)
     path.write_bytes(COMMITS.encode(msgspec.structs.replace(commit, samples=[changed, *commit.samples[1:]])))
     remade = remake(other.path, other.settings, 1)
