@@ -20,8 +20,8 @@ def show(console: Console, receipt: Receipt) -> None:
     """Print what was left out, and what else must be erased."""
     line(
         console,
-        f"{receipt.feed} v{receipt.version} without {receipt.samples:,} samples of {len(receipt.ids):,} ids"
-        f"{f', of which it had never learned {receipt.never:,}' if receipt.never else ''}",
+        f"{receipt.feed} v{receipt.version} without the events of {len(receipt.ids):,} ids, of which it had learned "
+        f"{len(receipt.ids) - receipt.never:,}; samples left out: {receipt.samples:,}",
     )
     line(
         console,

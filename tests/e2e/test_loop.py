@@ -15,6 +15,9 @@ import msgspec
 import psutil
 import pytest
 
+from deploy.config import Registry as Folder
+from deploy.config import Settings
+from deploy.operate.versions import remake
 from deploy.pipeline import load
 from deploy.processes.roles import ROLES
 from deploy.registry.kinds import CHAMPIONS, COMMITS, Kind
@@ -91,6 +94,7 @@ def test_a_slice_of_the_year(broker: Running, store_server: Running, published: 
     assert summary["sparsity"] >= 0.5
     assert summary["artifact_bytes"] * 3 < summary["float_bytes"]
     check_that_nothing_knew_its_future(Registry(tmp_path / "slice"))
+    check_that_each_version_is_what_its_log_makes(tmp_path)
 
 
 @pytest.mark.long
@@ -115,6 +119,13 @@ def check_that_nothing_knew_its_future(registry: Registry) -> None:
         assert known_until[versions[asked.version].learned] <= asked.t
     assert len({s.prediction.version for s in samples}) == len(versions) or len(versions) == 1
     assert max(s.prediction.learned for s in samples) > len(samples) // 2
+
+
+def check_that_each_version_is_what_its_log_makes(folder: Path) -> None:
+    """Check that the roles' processes made the bits that are made of their commits in this one."""
+    settings = msgspec.structs.replace(Settings(), registry=Folder(path=str(folder)))
+    for version in range(Registry(folder / "slice").last(CHAMPIONS) + 1):
+        assert remake(PIPELINE, settings, version).equal
 
 
 def read_all(registry: Registry, kind: Kind[Any]) -> Iterator[bytes]:
