@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from deploy.pipeline import FeedEvent, Labelled, Pipeline
     from learners.evaluation.gate import Promotion
     from learners.online.settings import Online
+    from learners.tasks.bandit import Bandit
     from learners.tasks.binary import Binary
     from learners.tasks.classes import Classes
     from learners.tasks.multilabel import MultiLabel
@@ -41,6 +42,7 @@ __all__ = [
     "KEY",
     "TIMESTAMP",
     "ArtifactError",
+    "Bandit",
     "Binary",
     "Budget",
     "Classes",
@@ -105,6 +107,7 @@ _LATER = {
     "deploy.pipeline": ("FeedEvent", "Labelled", "Pipeline"),
     "learners.evaluation.gate": ("Promotion",),
     "learners.online.settings": ("Online",),
+    "learners.tasks.bandit": ("Bandit",),
     "learners.tasks.binary": ("Binary",),
     "learners.tasks.classes": ("Classes",),
     "learners.tasks.multilabel": ("MultiLabel",),

@@ -25,6 +25,7 @@ TASKS = {
     "multilabel": "MultiLabel(K)",
     "regression": "Regression()",
     "quantile": "Quantile(0.9)",
+    "bandit": "Bandit(K)",
 }
 MEMBERS = [name for name in vars(Task) if not name.startswith("_")]
 SEEDS = range(2**63)

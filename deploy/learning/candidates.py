@@ -93,7 +93,7 @@ def distil(pipeline: Pipeline, learner: Learner, samples: Sequence[Sample]) -> t
     Raises:
         ValueError: as `compressors.compress.compress`.
     """
-    data = pipeline.encoder().data(samples, exact=learner.scale is not None)
+    data = pipeline.encoder().data(samples, learner.task)
     made, figures = compress(pipeline, learner, learner.shadow.student(), data)
     return made, figures, data
 

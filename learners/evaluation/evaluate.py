@@ -19,7 +19,7 @@ from learners.evaluation.gate import Gate, Promotion
 from learners.evaluation.scores import Scores
 from learners.evaluation.trial import Trial
 from learners.evaluation.verdict import MODELS, Decision, Verdict
-from learners.online.batches import Encoder, Newest, intercepts, kind, labels, served
+from learners.online.batches import Encoder, Newest, completed, intercepts, kind, labels, served
 from learners.online.intercept import Intercept
 from learners.tasks.task import Task
 from streams.events import Sample
@@ -90,7 +90,7 @@ class Evaluator:
 
     def _fresh(self, commit: Commit) -> tuple[list[Sample], list[list[float]]]:
         """Return the commit's samples but for those that come again, and the shadow's answers to them."""
-        samples, shadow = commit.read(), commit.shadow
+        samples, shadow = completed(commit.read(), self._task), commit.shadow
         again = {(s.id, s.revision) for s in samples} & self._returning if self._returning else set()
         self._returning -= again
         fresh = [(s, row) for s, row in zip(samples, shadow, strict=True) if (s.id, s.revision) not in again]

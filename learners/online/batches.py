@@ -1,6 +1,6 @@
 """From samples to rows: the raw features are decoded, and encoded by the user's function; the newest are kept.
 
-Does not know losses.
+Owns how a sample becomes inputs and a target. Does not know who learns from them.
 """
 
 from collections import deque
@@ -9,11 +9,13 @@ from itertools import chain
 from typing import Any, Generic, TypeVar
 
 import torch
+from msgspec.structs import replace
 from torch import Tensor, nn
 
-from compressors.data import Data
+from compressors.data import Data, Scaled
 from compressors.errors import Unsuited
 from compressors.rows import Collated, as_batch, encoded, parameters_of
+from learners.tasks.task import Completing, Task
 from streams.errors import ConfigError
 from streams.events import Sample
 from streams.readers import Json
@@ -62,9 +64,10 @@ class Encoder:
         sizes = [len(s.prediction.features) for s in samples]
         return Collated(self._decoded(samples), self.encode, sizes=sizes)
 
-    def data(self, samples: Sequence[Sample], *, exact: bool = False) -> Data:
-        """Return the samples as rows to learn, encoded once and for all if all come out in one shape."""
-        return Data(encoded(self._decoded(samples), self.encode), labels(samples, exact=exact))
+    def data(self, samples: Sequence[Sample], task: Task) -> Data:
+        """Return the samples as rows that the task learns, encoded once and for all if all come out in one shape."""
+        target = labels(completed(samples, task), exact=isinstance(task, Scaled))
+        return Data(encoded(self._decoded(samples), self.encode), target)
 
     def _decoded(self, samples: Sequence[Sample]) -> list[Any]:
         return [self.decode(bytes(s.prediction.features)) for s in samples]
@@ -90,6 +93,17 @@ class Newest(Generic[Row]):
     def __iter__(self) -> Iterator[Row]:
         """Yield the rows, the oldest first."""
         return chain.from_iterable(self._batches)
+
+
+def completed(samples: Sequence[Sample], task: Task) -> Sequence[Sample]:
+    """Return the samples, each with its whole target as label.
+
+    Raises:
+        MalformedEvent: one has none.
+    """
+    if not isinstance(task, Completing):
+        return samples
+    return [replace(sample, label=task.complete(sample)) for sample in samples]
 
 
 def labels(samples: Sequence[Sample], *, exact: bool = False) -> Tensor:

@@ -21,7 +21,7 @@ from compressors.pruning.refresh import pattern
 from compressors.recipe import PruneStructured, Recipe
 from compressors.scale import Scale
 from learners.online import models, past, units
-from learners.online.batches import Encoder, Inputs, labels
+from learners.online.batches import Encoder, Inputs, completed, labels
 from learners.online.intercept import Intercept
 from learners.online.measure import Measure
 from learners.online.modes import two_modes
@@ -138,10 +138,11 @@ class Learner:
         Raises:
             ConfigError: the recipe removes units, and the shadow still has them.
             NotFinite: a loss, a gradient or the intercept is not finite.
+            MalformedEvent: a sample has no whole target.
         """
         if self._recipe.first(PruneStructured) and not self.shapes:
             raise ConfigError(f"the recipe '{self._recipe}' removes units: shrink the shadow first, or load a state")
-        return torch.cat([self._learn(part) for part in self._parts(samples)])
+        return torch.cat([self._learn(part) for part in self._parts(completed(samples, self.task))])
 
     def _parts(self, samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
         """Cut where batches end; take the step of one that ends early."""

@@ -4,9 +4,10 @@ Owns values and units. Does not know whose answers are measured.
 """
 
 from collections.abc import Callable
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -36,27 +37,32 @@ class Metric(Protocol):
         ...
 
 
-class Mean:
-    """The mean over the answers of a value of each; `values` maps outputs (N, K) and labels (N,) to these (N,)."""
+Values: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # outputs (N, K) and targets, (N,) or (N, T), to (N,)
 
-    def __init__(self, name: str, unit: str, values: Callable[[Tensor, Tensor], Tensor]) -> None:
-        self.name, self.unit, self._values = name, unit, values
-        self._count, self._sum = 0, 0.0
+
+class Mean:
+    """The mean over the answers of a value of each, which `values` computes; by `weights` if they are given."""
+
+    def __init__(self, name: str, unit: str, values: Values, weights: Values | None = None) -> None:
+        self.name, self.unit, self._values, self._weights = name, unit, values, weights
+        self._weight, self._sum = 0.0, 0.0
 
     def add(self, outputs: Tensor, labels: Tensor) -> None:
         """Take answers."""
-        self._count += len(labels)
-        self._sum += float(self._values(outputs, labels).sum())
+        values = self._values(outputs, labels)
+        weights = torch.ones_like(values) if self._weights is None else self._weights(outputs, labels)
+        self._weight += float(weights.sum())
+        self._sum += float((weights * values).sum())
 
     def __add__(self, other: "Mean") -> "Mean":
-        both = Mean(self.name, self.unit, self._values)
-        both._count, both._sum = self._count + other._count, self._sum + other._sum
+        both = Mean(self.name, self.unit, self._values, self._weights)
+        both._weight, both._sum = self._weight + other._weight, self._sum + other._sum
         return both
 
     @property
     def value(self) -> float:
         """The mean; NaN before the first answer."""
-        return self._sum / self._count if self._count else float("nan")
+        return self._sum / self._weight if self._weight else float("nan")
 
 
 class Auc:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from learners.tasks.metrics import Metric
-from streams.events import Label, Target
+from streams.events import Label, Sample, Target
 
 DIGITS = 6  # of a chance in an answer: enough for its reader, and a third of what float64 writes
 EXACT_DIGITS = 9  # of a value: all that float32 has
@@ -95,6 +95,19 @@ class Answering(Protocol):
 
         `served` is raw output plus live intercept. The values must be JSON's; they are for clients: the learner and the
         gate use `served` itself.
+        """
+        ...
+
+
+@runtime_checkable
+class Completing(Protocol):
+    """A task whose target is in a label only in part: `Bandit` also needs what was asked, and what was served."""
+
+    def complete(self, sample: Sample) -> Target:
+        """Return the whole target of a sample, whose label is what `target` made of the outcome's.
+
+        Raises:
+            MalformedEvent: it cannot be told; the sample is quarantined.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""What a task's classes are called: by their indices, 0 to K − 1, or by K names.
+"""What a task's classes or actions are called: by their indices, 0 to K − 1, or by K names.
 
 Owns how a name becomes an index, and the words in which a wrong one is refused. Does not know losses.
 """

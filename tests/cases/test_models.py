@@ -81,7 +81,9 @@ def test_a_pipeline_leaves_weights_in_float_that_are_read_past_their_layers(
         answers = [learner.learn(small.samples(37, start=start)) for learner in (one, other, again)]
         assert torch.equal(answers[0], answers[1])
         assert torch.equal(answers[0], answers[2])
-    packed, _ = candidate(pipeline, one, one.shadow.student(), pipeline.encoder().data(small.samples(100)))
+    packed, _ = candidate(
+        pipeline, one, one.shadow.student(), pipeline.encoder().data(small.samples(100), pipeline.task)
+    )
     assert packed.refusal is None
     assert list(packed.description.left) == ["h"]
 

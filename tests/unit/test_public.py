@@ -14,6 +14,7 @@ from rich.console import Console
 from torch import nn
 
 import shadowstream
+from compressors.agreement import check_labels
 from deploy.console.compression import show
 from deploy.learning.bootstrap import bootstrap
 from deploy.learning.candidates import make_learner
@@ -27,6 +28,7 @@ from learners.commits.commit import Commit, Run
 from learners.evaluation.evaluate import Evaluator
 from learners.online.batches import Encoder
 from shadowstream import (
+    Bandit,
     Binary,
     Classes,
     Data,
@@ -45,7 +47,7 @@ from shadowstream import (
     describe_artifact,
     load_artifact,
 )
-from streams.events import Prediction, Sample
+from streams.events import Prediction, Sample, Target
 from tests import small
 
 
@@ -60,15 +62,27 @@ def test_every_public_name_is_there() -> None:
         (Classes(("low", "middle", "high")), ["log loss", "accuracy"]),
         (MultiLabel(("first", "second")), ["log loss", "AUC"]),
         (Regression(), ["Huber loss", "mean absolute error"]),
+        (Bandit(2, baseline=0.5), ["policy loss", "reward, self-normalized"]),
+        (Bandit(2, doubly_robust=True, logged=True), ["policy loss", "reward, self-normalized"]),
         (Quantile(0.5), ["quantile loss", "coverage"]),
     ],
 )
 def test_a_pipeline_of_each_task(task: Task, measured: list[str], tmp_path: Path) -> None:
     def label(row: Labelled) -> Any:
         above = [x > 0 for x in row.features.x[:2]]
+        if isinstance(task, Bandit):
+            return {"action": int(above[0]), "reward": float(above[0] == above[1]), "propensity": 0.5}
         if isinstance(task, MultiLabel):
             return [name for name, on in zip(("first", "second"), above, strict=True) if on]
         return ("low", "middle", "high")[sum(above)] if isinstance(task, Classes) else row.label
+
+    def heard(row: Labelled) -> Target:
+        alone = isinstance(task, Bandit) and task.logged and isinstance(row.label, dict)
+        return task.target(row.label["reward"] if alone else row.label)  # type: ignore[index,call-overload]
+
+    def asked(row: Labelled) -> bytes:
+        done = row.label if isinstance(row.label, dict) else {}
+        return msgspec.json.encode({"x": row.features.x, **done})
 
     def history() -> Iterator[Labelled]:
         return (Labelled(row.features, label(row)) for row in small.history())
@@ -94,9 +108,9 @@ def test_a_pipeline_of_each_task(task: Task, measured: list[str], tmp_path: Path
             "joined",
             0,
             small.START_MS + i,
-            task.target(row.label),
+            heard(row),
             small.START_MS + i + 1,
-            Prediction(str(i), small.START_MS + i, 0, tuple(output), none, 0, Raw(msgspec.json.encode(row.features))),
+            Prediction(str(i), small.START_MS + i, 0, tuple(output), none, 0, Raw(asked(row))),
         )
         for i, (row, output) in enumerate(zip(rows, outputs, strict=True))
     ]
@@ -104,6 +118,7 @@ def test_a_pipeline_of_each_task(task: Task, measured: list[str], tmp_path: Path
     shadow = learner.learn(samples).tolist()
     assert learner.intercept.value != none
     encoder = Encoder(pipeline.features, pipeline.encode)
+    check_labels(task, encoder.data(samples, task).labels)
     evaluator = Evaluator(task, encoder, pipeline.promotion, 0.01, 0, pipeline.model())
     commit = Commit(
         number=1,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from compressors.data import Scaled
 from compressors.scale import Scale
+from learners.tasks.bandit import Bandit
 from learners.tasks.binary import Binary
 from learners.tasks.classes import Classes
 from learners.tasks.multilabel import MultiLabel
@@ -62,6 +63,17 @@ CASES = [
 ]
 SOLD, LOST = {"bought": True, "price": 12.5}, {"bought": 0, "price": 3}
 OWN = Case(documented(), [SOLD, LOST, {"bought": 1, "price": 0.0}], [])
+DONE = [{"action": "dog", "reward": 1.0, "propensity": 0.5}, {"action": 2, "reward": 0, "propensity": 0.01}]
+NOT_DONE = [
+    {"action": "Dog", "reward": 1.0}, {"action": "dog", "reward": 2.0}, {"action": "dog", "reward": 1, "propensity": 2},
+    {"action": "dog"}, [1.0, 3, 0.5], [1.0, 2, 0.0], [1.0, 2], 1.0,
+]  # fmt: skip
+CASES += [
+    Case(Bandit(PETS), DONE, NOT_DONE),
+    Case(Bandit(3, baseline=0.5, explore=0.0), [{"action": 0, "reward": 1, "propensity": 1}], [DONE[0]]),
+    Case(Bandit(PETS, doubly_robust=True), [*DONE, [0.0, 1, 0.2, 0.1, 0.9, 0.5]], NOT_DONE),
+    Case(Bandit(PETS, rewards=(-5, 5), logged=True), [[-2.5, 1, 0.3], *DONE], [*NOT_DONE[:1], 6.0]),
+]
 EVERY = pytest.mark.parametrize("case", [*CASES, OWN], ids=lambda case: repr(case.task))
 OURS = pytest.mark.parametrize("case", CASES, ids=lambda case: repr(case.task))
 FORGED = [math.nan, math.inf, -math.inf, None, "no such label", {}, {"label": 1}, [math.nan]]
