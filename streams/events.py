@@ -15,6 +15,8 @@ from msgspec import Raw, Struct
 Label: TypeAlias = float | str | list[Any] | dict[str, Any]  # an outcome's, as JSON has it
 Target: TypeAlias = float | tuple[float, ...]  # what a task makes of it: one number, or several
 
+WAITING = "waiting"  # the kind of a sample that is a mark
+
 
 class Record(NamedTuple):
     """One Kafka record, as a reader gets it.
@@ -117,6 +119,9 @@ class Sample(Struct, frozen=True, gc=False):
     `kind` is "joined" (an outcome came), "negative" (the window closed without one; revision 0, provisional) or
     "correction" (an outcome came after a negative; revision 1). `t` is the prediction's time; `label` is what the task
     made of the outcome's; `label_t` is the time of the outcome that settled it, or the window's end.
+
+    A *mark* has the kind WAITING: at `label_t` the prediction had no outcome. It has reached an age, whose number is
+    `revision`; its label 0 means nothing. An id's marks come before its other samples.
     """
 
     id: str

@@ -104,6 +104,7 @@ class Feed:
         self.pipeline = replace(pipeline, name=f"learned-{next(NUMBERS)}")
         self.name = self.pipeline.name
         self.policy = JoinPolicy(shards=shards, window_s=NEVER, keep_s=NEVER, max_ahead_s=NEVER)
+        self.ages_ms: Sequence[int] = ()
         store.create(self.name, shards, TPS)
 
     @property
@@ -129,7 +130,7 @@ class Feed:
         part = self.log[start : start + most]
         if not part:
             return
-        rules, end = Rules.of(self.policy), start + len(part)
+        rules, end = Rules.of(self.policy).marking(self.ages_ms), start + len(part)
         own = [one for one in part if crc32(one.id.encode()) % self.policy.shards == shard]
         step = Step(secrets.token_hex(8), rules, [Move("p:0", start, end), Move("o:0", start, end, outcomes=1)])
         for one in own:

@@ -22,6 +22,7 @@ from learners.commits.state import pack_state, unpack_state
 from learners.commits.voids import Slot
 from learners.online.learner import Learner
 from streams.errors import ConfigError, HistoryChanged, LostRace, RegistryError
+from streams.events import WAITING
 from streams.join.store import NOTHING, Store, StoredSample
 from streams.outputs.samples import number
 from streams.readers import read_sample
@@ -119,7 +120,8 @@ class LearnerRole:
                 self._learner.load(unpack_state(before))
             return f"{type(wrong).__name__}: {wrong}"
         slots = [Slot(batch.shard, number(entry.position)) for entry in part]
-        self._draft.add(slots, [entry.sample for entry in part], shadow, max(s.prediction.t for s in samples))
+        latest_ms = max((s.prediction.t for s in samples if s.kind != WAITING), default=0)
+        self._draft.add(slots, [entry.sample for entry in part], shadow, latest_ms)
         return None
 
     def _quarantine(self, shard: int, entry: StoredSample, reason: str) -> None:

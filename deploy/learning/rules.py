@@ -25,7 +25,7 @@ class CommitRules:
         if draft.quarantined or not draft.samples:
             return bool(draft.quarantined)
         new_day = draft.watermark_ms // DAY_MS > draft.last.watermark_ms // DAY_MS
-        return new_day or len(draft.samples) >= self._samples or time.monotonic() - draft.began_s >= self._seconds
+        return new_day or draft.learned >= self._samples or time.monotonic() - draft.began_s >= self._seconds
 
     def due(self, draft: Draft) -> Due | None:
         """Return why a candidate is due, if it is: the watermark has passed a whole multiple of the step since 1970."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from deploy.config import Settings
 from deploy.feed import Feed
 from streams.join.fits import MOST_BYTES, Takes
-from streams.join.joiner import Joiner
+from streams.join.joiner import Ages, Joiner
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp
 
@@ -39,14 +39,16 @@ class Clients:
         self.stack.callback(store.close)
         return store
 
-    def joiner(self, feed: Feed, tps: Sequence[Tp], store: Store, *, learns: bool = False) -> Joiner:
-        """Return a joiner of these partitions; with `learns` its samples go to a learner, else to an output."""
+    def joiner(self, feed: Feed, tps: Sequence[Tp], store: Store, ages_ms: Ages | None = None) -> Joiner:
+        """Return a joiner of these partitions; with `ages_ms` its samples go to a learner, else to an output."""
         settings, sink = self._settings, self.sink()
-        takes = Takes(content_bytes=_store_bytes(store)) if learns else self._takes(feed.name, sink, store)
+        takes = Takes(content_bytes=_store_bytes(store)) if ages_ms else self._takes(feed.name, sink, store)
         readers = replace(feed.readers(settings.topics.named(feed.name)), takes=takes)
         most = max(1, settings.dead.most_per_minute // settings.join.joiners)
         source = self.source(tps)
-        joiner = Joiner(feed.name, settings.join, source, store, sink, readers, letters_per_minute=most)
+        joiner = Joiner(
+            feed.name, settings.join, source, store, sink, readers, letters_per_minute=most, ages_ms=ages_ms
+        )
         self.stack.callback(joiner.close)
         return joiner
 

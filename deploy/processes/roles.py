@@ -3,7 +3,7 @@
 Owns the wiring. Does not know where a role runs: `deploy/processes/actors.py` starts a process for each.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +19,7 @@ from deploy.pipeline import Pipeline
 from deploy.processes.clients import Clients
 from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.evaluator import EvaluatorRole
+from deploy.registry.kinds import LEARNER
 from deploy.registry.registry import Registry
 from deploy.serving.champion import Served
 from deploy.serving.server import Answers, ServerRole
@@ -81,7 +82,12 @@ def _joiner(clients: Clients, plan: Plan, pipeline: Pipeline, number: int) -> Ro
     store = clients.store()
     tps = [Tp(*tp) for tp in store.partitions(pipeline.name)]
     mine = [tp for tp in tps if tp.partition % plan.settings.join.joiners == number]
-    return clients.joiner(pipeline.as_feed(), mine, store, learns=True)
+
+    def ages_ms() -> Sequence[int] | None:
+        note = LEARNER.read(*store.get(pipeline.name, LEARNER.name))
+        return note.marks_ms if note else None
+
+    return clients.joiner(pipeline.as_feed(), mine, store, ages_ms)
 
 
 def _learner(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:

@@ -12,7 +12,7 @@ from deploy.registry.registry import Registry
 from learners.commits.commit import Commit
 from learners.commits.voids import Bounds, lowered, remaining, remains, slots
 from streams.errors import RegistryError
-from streams.events import Sample
+from streams.events import WAITING, Sample
 from streams.outputs.samples import number
 
 AFTER_ALL = f"{1 << 62}-0"  # a position in a sample stream, after every sample
@@ -62,7 +62,7 @@ def newest(commits: Iterable[Commit], samples: int) -> list[Commit]:
     count = 0
     for commit in commits:
         taken.append(commit)
-        count += len(commit.samples)
+        count += len(commit.shadow)
         if count >= samples:
             break
     return taken[::-1]
@@ -75,8 +75,8 @@ def taken_back(registry: Registry, commit: Commit) -> list[Sample]:
     for before in backwards(registry, commit.number - 1):
         if all(number(before.positions.get(shard, AFTER_ALL)) <= kept[int(shard)] for shard in commit.void):
             break  # nothing of it is void, nor of an earlier commit
-        samples = zip(slots(before), before.read(), strict=True)
-        voided += [sample for slot, sample in samples if not remains(slot, kept)]
+        entries = zip(slots(before), before.entries(), strict=True)
+        voided += [one for slot, one in entries if one.kind != WAITING and not remains(slot, kept)]
     return voided
 
 

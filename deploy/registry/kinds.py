@@ -132,6 +132,7 @@ COUNTERS = {
     "capped": "outcomes over the largest number that one id may have",
     "corrected": "samples that were emitted again with another label",
     "restored": "samples that were emitted before the store lost its state",
+    "marked": "marks: predictions that had no outcome at one of the ages that the learner asks for, once for each age",
 }
 PARTITION_COUNTERS = {
     "start": "the first offset that the join counts",

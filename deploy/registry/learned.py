@@ -17,6 +17,7 @@ from learners.commits.commit import Quarantined
 from learners.commits.voids import slots
 from streams.audit.equations import OFFSETS, Equation
 from streams.audit.equations import equations as join_equations
+from streams.events import WAITING
 from streams.join.step import ShardState
 
 __all__ = ["Equation", "Learned", "LearnedSample", "count_learned", "equations", "learned_equations", "read_sample"]
@@ -37,7 +38,8 @@ read_sample = msgspec.json.Decoder(LearnedSample).decode
 class Learned(Struct, frozen=True, kw_only=True):
     """What the commits hold, without what later ones took back.
 
-    `samples` were learned, by shard in `shards`; `doubled` of them repeat an id and revision that was learned before.
+    `samples` were learned; `doubled` of them repeat an id and revision that was learned before. `shards` counts marks,
+    too, by shard.
     """
 
     samples: int
@@ -52,7 +54,8 @@ def count_learned(registry: Registry) -> Learned:
     shards: Counter[int] = Counter()
     quarantined: list[Quarantined] = []
     for commit in backwards(registry):
-        seen.update((sample.id, sample.revision) for sample in map(read_sample, commit.samples))
+        samples = map(read_sample, commit.samples)
+        seen.update((sample.id, sample.revision) for sample in samples if sample.kind != WAITING)
         shards.update(slot.shard for slot in slots(commit))
         quarantined = commit.quarantined + quarantined
     doubled = seen.total() - len(seen)

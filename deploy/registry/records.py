@@ -96,13 +96,17 @@ class ServerNote(Struct, frozen=True):
 
 
 class LearnerNote(Struct, frozen=True):
-    """How far learning is; the servers take the live intercept from here."""
+    """How far learning is; the servers take the live intercept from here, and the joiners `marks_ms`.
+
+    At these ages the join marks each prediction that still waits.
+    """
 
     learned: int
     intercept: tuple[float, ...]
     positions: dict[str, str]
     commit: int
     watermark_ms: int
+    marks_ms: tuple[int, ...] = ()
 
 
 class DistillerNote(Struct, frozen=True):

@@ -13,15 +13,17 @@ from deploy.registry.commits import backwards
 from deploy.registry.registry import Registry
 from learners.commits.commit import Commit
 from learners.commits.voids import slots
+from streams.events import WAITING
 from streams.join.policy import JoinPolicy
 from streams.join.step import Rules
 from streams.join.store import NOTHING, Store
 
 
 class Settled(Struct):
-    """The parts of a sample that settle its id: `t` and `label_t` are milliseconds of event time."""
+    """The parts of a sample that settle its id (a mark does not): `t` and `label_t` are milliseconds of event time."""
 
     id: str
+    kind: str
     t: int
     label_t: int
 
@@ -38,7 +40,7 @@ def restore(store: Store, registry: Registry, feed: str, policy: JoinPolicy) -> 
     at = {shard: last.positions.get(str(shard), NOTHING) if last else NOTHING for shard in range(policy.shards)}
     lost = {shard: position for shard, position in at.items() if position != NOTHING and not store.there(feed, shard)}
     for shard, ids in _ids(backwards(registry), lost, Rules.of(policy)).items():
-        store.settle(feed, shard, lost[shard], sorted(ids))
+        store.settle(feed, shard, lost[shard], sorted(ids), last.watermark_ms if last else 0)
     return lost
 
 
@@ -47,7 +49,7 @@ def _ids(commits: Iterable[Commit], shards: Iterable[int], rules: Rules) -> dict
     ids: dict[int, list[tuple[int, str]]] = {shard: [] for shard in shards}
     for commit in commits if ids else ():
         for shard, sample in _settled(commit):
-            if shard in ids:
+            if shard in ids and sample.kind != WAITING:
                 ids[shard].append((max(sample.t, sample.label_t) + rules.window_ms + rules.keep_ms, sample.id))
     return ids
 

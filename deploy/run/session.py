@@ -173,5 +173,5 @@ class Session:
 
     def example_inputs(self, rows: int) -> Inputs:
         """Return the encoded features of the newest samples learned, `rows` at most."""
-        samples = next((c.read() for c in backwards(self.registry) if c.samples), [])
+        samples = next((c.read() for c in backwards(self.registry) if c.shadow), [])
         return self.pipeline.encoder().inputs(samples[-rows:])

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from streams.errors import CommitError
-from streams.events import Sample
+from streams.events import WAITING, Sample
 from streams.readers import read_sample
 
 FORMAT = 3
@@ -43,9 +43,9 @@ class Commit(Struct, frozen=True, kw_only=True):
     """What the learner learned since the commit before, and how far it had read.
 
     `parent`: the digest of the bytes of the commit before.
-    `samples`, `runs`: the samples in the order learned, each a `Sample` as JSON, and which ones they are.
-    `batches`: the number of samples of each micro-batch.
-    `shadow`: the shadow's answer (K,) to each sample before it trained on it.
+    `samples`, `runs`: the samples and marks in the order learned, each a `Sample` as JSON, and which ones they are.
+    `batches`: the number of samples and marks of each micro-batch.
+    `shadow`: the shadow's answer (K,) to each sample, but for marks, before it trained on it.
     `intercept`: the live intercept (K,) after the last sample.
     `positions`: by shard, the position in its stream of the last sample that was read.
     `watermark_ms`, `latest_ms`: the join's watermark, and the newest prediction learned so far, both in event time.
@@ -74,12 +74,25 @@ class Commit(Struct, frozen=True, kw_only=True):
     state: str | None = None
     scale: tuple[float, float] | None = None
 
-    def read(self) -> list[Sample]:
-        """Return the samples, decoded."""
+    def entries(self) -> list[Sample]:
+        """Return samples and marks, decoded."""
         return [read_sample(bytes(raw)) for raw in self.samples]
 
+    def read(self) -> list[Sample]:
+        """Return the samples without the marks."""
+        return [one for one in self.entries() if one.kind != WAITING]
 
-_encoder, _decoder = msgspec.json.Encoder(), msgspec.json.Decoder(Commit)
+
+class _Kind(Struct):
+    kind: str
+
+
+_encoder, _decoder, _kind = msgspec.json.Encoder(), msgspec.json.Decoder(Commit), msgspec.json.Decoder(_Kind)
+
+
+def is_mark(sample: Raw) -> bool:
+    """Return whether a sample, given as JSON, is a mark."""
+    return _kind.decode(sample).kind == WAITING
 
 
 def encode(commit: Commit) -> bytes:

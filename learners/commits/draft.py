@@ -19,7 +19,7 @@ from learners.online.learner import Learner
 
 @dataclass
 class Draft:
-    """What follows the commit `last`: samples in the order learned, and how far each shard's stream was read.
+    """What follows the commit `last`: samples and marks in the order learned, and how far each shard's stream was read.
 
     `parent` is the digest of the last commit's bytes. `watermark_ms` is event time; `began_s` is when the draft began,
     by `time.monotonic`.
@@ -38,12 +38,17 @@ class Draft:
     _latest_ms: int = 0
 
     def add(self, slots: Sequence[Slot], samples: Sequence[bytes], shadow: list[list[float]], latest_ms: int) -> None:
-        """Add a micro-batch that was learned: N samples, the shadow's answers (N, K), the newest prediction's time."""
+        """Add a micro-batch that was learned: N samples and any marks, the shadow's answers (N, K), the newest time."""
         self._slots += slots
         self.samples += map(Raw, samples)
         self._batches.append(len(samples))
         self._shadow += shadow
         self._latest_ms = max(self._latest_ms, latest_ms)
+
+    @property
+    def learned(self) -> int:
+        """How many samples it has, marks not counted."""
+        return len(self._shadow)
 
     @property
     def runs(self) -> list[Run]:

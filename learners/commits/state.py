@@ -25,7 +25,7 @@ def fingerprint() -> str:
 def fold(learner: Learner, commits: Iterable[Commit]) -> None:
     """Learn commits in their order: the same samples in the same micro-batches."""
     for commit in commits:
-        samples, start = commit.read(), 0
+        samples, start = commit.entries(), 0
         for size in commit.batches:
             learner.learn(samples[start : start + size])
             start += size

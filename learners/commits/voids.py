@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from learners.commits.commit import Commit, Run
+from learners.commits.commit import Commit, Run, is_mark
 from streams.outputs.samples import number
 
 Bounds = dict[int, int]  # by shard, the number of the last sample that remains
@@ -46,12 +46,13 @@ def remaining(commit: Commit, bounds: Bounds) -> Commit:
 
 def selected(commit: Commit, stays: Sequence[bool]) -> Commit:
     """Return a commit with those of its samples that stay, in smaller micro-batches, and without its whole state."""
+    answered = [not is_mark(sample) for sample in commit.samples]
     of_batches = iter(stays)
     sizes = [sum(islice(of_batches, size)) for size in commit.batches]
     return msgspec.structs.replace(
         commit,
         samples=list(compress(commit.samples, stays)),
-        shadow=list(compress(commit.shadow, stays)),
+        shadow=list(compress(commit.shadow, compress(stays, answered))),
         runs=runs(compress(slots(commit), stays)),
         batches=[size for size in sizes if size],
         state=None,

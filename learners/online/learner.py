@@ -30,7 +30,7 @@ from learners.online.settings import Online
 from learners.online.tensors import restore, tensors
 from learners.tasks.task import Task
 from streams.errors import ConfigError, NotFinite
-from streams.events import Sample
+from streams.events import WAITING, Sample
 
 T = TypeVar("T")
 
@@ -142,7 +142,9 @@ class Learner:
         """
         if self._recipe.first(PruneStructured) and not self.shapes:
             raise ConfigError(f"the recipe '{self._recipe}' removes units: shrink the shadow first, or load a state")
-        return torch.cat([self._learn(part) for part in self._parts(completed(samples, self.task))])
+        asked = [one for one in samples if one.kind != WAITING]
+        answers = [self._learn(part) for part in self._parts(completed(asked, self.task))]
+        return torch.cat(answers) if answers else torch.empty(0, self.task.outputs)
 
     def _parts(self, samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
         """Cut where batches end; take the step of one that ends early."""

@@ -20,7 +20,7 @@ EQUATIONS = (
         "outcomes",
         ("used", "early", "outcome_duplicate", "late", "outcome_closed", "orphan", "capped", "outcome_too_late"),
     ),
-    ("seq", ("joined", "negative", "corrected", "restored")),
+    ("seq", ("joined", "negative", "corrected", "restored", "marked")),
 )
 OFFSETS = ("records", "rejected", "holes", "lost")
 

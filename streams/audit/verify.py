@@ -26,6 +26,7 @@ from msgspec import Struct, field
 
 from streams.audit.history import History, Leeway, Seen
 from streams.audit.rejoin import NOTHING, Emission, OutcomeArrival, PredictionArrival, Result, possible, settled
+from streams.events import WAITING
 
 SHOWN = 20  # differences that a verdict lists
 
@@ -92,10 +93,15 @@ def verify(history: History, emitted: Iterable[tuple[int, Emitted]], waiting: Co
 
 
 def _gather(history: History, emitted: Iterable[tuple[int, Emitted]]) -> tuple[dict[str, list[Emission]], set[str]]:
-    """Return the samples of each id up to the reading of its shard, and the ids whose first sample came later."""
+    """Return the samples of each id up to the reading of its shard, and the ids whose first sample came later.
+
+    Marks are left out: what becomes of an id does not depend on them.
+    """
     there: dict[str, list[Emission]] = defaultdict(list)
     later: set[str] = set()
     for number, one in emitted:
+        if one.kind == WAITING:
+            continue
         if number <= history.joined.shard(one.id).seq:
             there[one.id].append(Emission(one.revision, one.kind, one.label))
         elif one.revision == 0:

@@ -6,17 +6,19 @@
 -- ARGV[1]: the step as step.py packs it. The reply is what step.py unpacks.
 -- Entries: 'w<tail>' waiting; 'h<length>:<outcomes><tail>' waiting with outcomes; 'p<tail>' provisional; 'o<middle>' one
 --          early outcome; 'e<t>:<outcomes>' several; 'd' done, 'd<t>' done and kept at least until that time;
---          'u<t>' done without an outcome, a prediction of that time.
+--          'u<t>' done without an outcome, a prediction of that time. 'm<age>:' before 'w' or 'h' is its last mark.
 --          <outcomes> is the packed list of {t, label}, distinct and sorted.
--- In w and g: '<time>:<id>'. In s up to ENTRY samples share an entry, '<seq>' -> sample.
+-- In w and g: '<time>:<id>'. Of each age that is marked, m's `marks` have how many of w's elements have passed it.
+-- In s up to ENTRY samples share an entry, '<seq>' -> sample.
 -- A sample's text is its kind, a middle and a tail: the middle comes from the outcome, '1,"label_t":2,"id":"a","t":', the
 -- tail from the prediction, '<t>,"prediction":<JSON>}'. Events bring these texts ready-made (step.py), because formatting
 -- is slow here. Numbers are formatted by %.0f: `..` would round them to 14 digits.
-local FORMAT, CLOSE, DROP, CHUNK, ENTRY, ENTRY_BYTES = '4', 256, 512, 1000, 16, 4000
+local FORMAT, CLOSE, DROP, MARK, CHUNK, ENTRY, ENTRY_BYTES = '4', 256, 512, 512, 1000, 16, 4000
 local RECENT, HEARD, FIGURES = 32, 8, 64 -- events that say a partition's time, the least that do, values of a figure
 local m, e, w, g, s = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local T, NEXT, LAST, CRC, RECORDS, REJECTED, HOLES, LOST, ENDED, HELD = 1, 2, 3, 4, 6, 7, 8, 9, 10, 12
 local NEWEST, AHEAD, DATES = 13, 14, 15 -- of a partition (5: start, 11: since)
+local AGE, CURSOR, SINCE, LEAD = 1, 2, 3, 4 -- of a mark; SINCE: the least time of one, LEAD: how long before the deadline
 
 local meta, tps, notes, recents, figures, examples = {}, {}, 0, {}, {}, {}
 local fields = redis.call('HGETALL', m)
@@ -38,7 +40,8 @@ for i = 1, #fields, 2 do
 end
 if not meta.format then return redis.error_reply('MISSING there is no such shard') end
 if meta.format ~= FORMAT then return redis.error_reply('FORMAT ' .. meta.format .. ', this code reads ' .. FORMAT) end
-local count = cmsgpack.unpack(meta.counters)
+local count, marks = cmsgpack.unpack(meta.counters), meta.marks and cmsgpack.unpack(meta.marks) or {}
+count.marked = count.marked or 0 -- a shard of an earlier release has none
 local seq, W = tonumber(meta.seq), tonumber(meta.watermark)
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -59,14 +62,25 @@ local function closing()
 end
 
 -- The first `most` elements of a list of '<time>:<id>', up to the first that is not due.
-local function due(list, most, all)
-  local head = redis.call('LINDEX', list, 0)
-  if not head or not (all or time_of(head) < W) then return {} end
-  local items = redis.call('LRANGE', list, 0, most - 1)
+local function due(list, most, all, first, lead)
+  first = first or 0
+  local late = W + (lead or 0)
+  local head = redis.call('LINDEX', list, first)
+  if not head or not (all or time_of(head) < late) then return {} end
+  local items = redis.call('LRANGE', list, first, first + most - 1)
   for i, item in ipairs(items) do
-    if not all and time_of(item) >= W then return {unpack(items, 1, i - 1)} end
+    if not all and time_of(item) >= late then return {unpack(items, 1, i - 1)} end
   end
   return items
+end
+local function passing(mark, most) return due(w, most, false, mark[CURSOR], mark[LEAD]) end
+local function marks_a_step() return math.ceil(MARK / #marks) end -- of each age
+
+-- How many windows, markers and marks are due, up to so many of each list.
+local function left(close, drop, mark)
+  local n = #due(w, close, closing()) + #due(g, drop, false)
+  for _, one in ipairs(marks) do n = n + #passing(one, mark) end
+  return n
 end
 
 local function answer()
@@ -75,15 +89,14 @@ local function answer()
   table.sort(missed, function(a, b) return a[1] < b[1] end)
   return cmsgpack.pack({seq, meta.chain, W, now, newest and newest[1] or '0-0',
     seq - tonumber(meta.trimmed or 0), tonumber(meta.ending or 0), redis.call('LLEN', w),
-    redis.call('LLEN', g), #due(w, CLOSE, closing()) + #due(g, DROP, false), count, tps,
-    missed})
+    redis.call('LLEN', g), left(CLOSE, DROP, marks_a_step()), count, tps, missed})
 end
 
 if not ARGV[1] then return answer() end
 
 -- Check.
 local token, rules, moves, which, ids, times, items, bodies, note = unpack(cmsgpack.unpack(ARGV[1]))
-local window, keep, slack, ahead, at_close, negative, reduce, most, correct = unpack(rules)
+local window, keep, slack, ahead, at_close, negative, reduce, most, correct, ages = unpack(rules)
 at_close, correct, negative = at_close == 1, correct == 1, negative ~= '' and negative
 if meta.token == token then return answer() end
 local applies, any = {}, #moves == 0
@@ -95,7 +108,7 @@ for i, move in ipairs(moves) do
   if move[6] > now + ahead then return redis.error_reply('AHEAD ' .. move[1] .. ': the clock went back') end
 end
 local resting = #moves == 0 and note == ''
-if not any or (resting and #due(w, 1, closing()) + #due(g, 1, false) == 0) then return answer() end
+if not any or (resting and left(1, 1, 1) == 0) then return answer() end
 if seq > 0 and not (newest and string.match(newest[1], '^%d+') == meta.seq) then
   return redis.error_reply('BROKEN ' .. m .. ': the stream does not end at sample ' .. meta.seq)
 end
@@ -113,6 +126,15 @@ if meta.sizes and meta.sizes ~= now_sizes then
 end
 
 -- Compute.
+local known = {}
+for _, mark in ipairs(marks) do known[mark[AGE]] = mark end
+marks = {}
+for i, age in ipairs(ages) do
+  marks[i] = known[age] or {age, 0, math.max(W, tonumber(meta.marked_until or 0))}
+  marks[i][LEAD] = window - age
+end
+local marking = #marks > 0
+
 local entries, touched, opens, drops, samples = {}, {}, {}, {}, {}
 local function load(wanted)
   for from = 1, #wanted, CHUNK do
@@ -139,24 +161,36 @@ end
 local function label_of(middle) return match(middle, '^(.*),"label_t":%d+,"id":') end
 local function label_t_of(middle) return tonumber(match(middle, '^.*,"label_t":(%d+),"id":')) end
 
--- An entry's state, time, outcomes and tail.
-local function parts(entry)
+-- An entry's state, time, outcomes, tail and last mark.
+local function parts(entry, last)
   local state, number = match(entry, '^(%a)(%d*)')
   local t, first = tonumber(number) or 0, #number + 3 -- what follows a colon
+  if state == 'm' then return parts(cut(entry, first), t) end
   if state == 'd' or state == 'u' then return state, t, {}, '' end
   if state == 'o' then
     t = label_t_of(entry)
     return 'e', t, {{t, label_of(cut(entry, 2))}}, ''
   end
   if state == 'e' then return state, t, cmsgpack.unpack(cut(entry, first)), '' end
-  if state ~= 'h' then return state, t, {}, cut(entry, 2) end
+  if state ~= 'h' then return state, t, {}, cut(entry, 2), last end
   local tail = cut(entry, first + t)
-  return state, time_of(tail), cmsgpack.unpack(cut(entry, first, first + t - 1)), tail
+  return state, time_of(tail), cmsgpack.unpack(cut(entry, first, first + t - 1)), tail, last
 end
-local function hold(id, outcomes, tail)
-  if #outcomes == 0 then return put(id, 'w' .. tail) end
-  local packed = cmsgpack.pack(outcomes)
-  put(id, 'h' .. #packed .. ':' .. packed .. tail)
+local function hold(id, outcomes, tail, last)
+  local packed, mark = cmsgpack.pack(outcomes), last and 'm' .. whole(last) .. ':' or ''
+  put(id, mark .. (#outcomes == 0 and 'w' or 'h' .. #packed .. ':' .. packed) .. tail)
+end
+-- Emit the marks of a prediction of time `t` after its `last` one that come before a time; return its last one now.
+local function mark(id, t, tail, last, ending)
+  for i, one in ipairs(marks) do
+    local age, at = one[AGE], t + one[AGE]
+    if age > (last or 0) and one[SINCE] <= at and at < ending then
+      last = age
+      add('marked', 1)
+      emit('waiting', i - 1, middle_of(id, '0', at), tail)
+    end
+  end
+  return last
 end
 
 local function before(a, b) return a[1] < b[1] or (a[1] == b[1] and a[2] < b[2]) end
@@ -192,9 +226,11 @@ local function reduced(id, outcomes)
   return middle_of(id, reduce == 'sum' and format('%.17g', sum) or '[' .. table.concat(labels, ',') .. ']', last[1])
 end
 
-local function joined(id, t, outcomes, tail)
+local function joined(id, t, outcomes, tail, last)
+  local middle = reduced(id, outcomes)
+  if marking then mark(id, t, tail, last, label_t_of(middle)) end
   add('joined', 1)
-  emit('joined', '0', reduced(id, outcomes), tail)
+  emit('joined', '0', middle, tail)
   done(id, math.max(t, outcomes[#outcomes][1]))
 end
 local function corrected(id, t, outcomes, tail)
@@ -237,6 +273,7 @@ local function prediction(id, t, new, entry, item)
   if byte(entry) == EARLY and not at_close then
     local label_t = label_t_of(entry)
     if label_t <= t + window then
+      if marking then mark(id, t, cut(new, 2), nil, label_t) end
       met, seq = met + 1, seq + 1
       samples[#samples + 1] = JOINED .. cut(entry, 2) .. cut(new, 2)
       return done(id, math.max(t, label_t))
@@ -266,14 +303,14 @@ end
 
 -- An outcome of a prediction that waits.
 local function settle(id, t, middle, entry)
-  local _, t_prediction, outcomes, tail = parts(entry)
+  local _, t_prediction, outcomes, tail, last = parts(entry)
   local deadline = t_prediction + window
   local on_time = t <= deadline
   local label = label_of(middle)
   if on_time and not at_close then
     add('used', 1)
     add('waiting', -1)
-    return joined(id, t_prediction, {{t, label}}, tail)
+    return joined(id, t_prediction, {{t, label}}, tail, last)
   end
   if not on_time and not correct then return vanished('late', 1, id, t - t_prediction) end
   local other = insert(outcomes, t, label)
@@ -283,7 +320,7 @@ local function settle(id, t, middle, entry)
     add(other[1] <= deadline and 'used' or 'late', -1)
     add('capped', 1)
   end
-  hold(id, outcomes, tail)
+  hold(id, outcomes, tail, last)
 end
 
 local function outcome(id, t, middle, entry, item)
@@ -298,6 +335,7 @@ local function outcome(id, t, middle, entry, item)
     local tail = cut(entry, 2)
     local t_prediction = time_of(tail)
     if t_prediction <= t and t <= t_prediction + window then
+      if marking then mark(id, t_prediction, tail, nil, t) end
       settled, seq = settled + 1, seq + 1
       samples[#samples + 1] = JOINED .. middle .. tail
       drops[#drops + 1] = item
@@ -311,7 +349,7 @@ local function outcome(id, t, middle, entry, item)
     put(id, 'd')
     return vanished('outcome_closed', 1, id, t - tonumber(cut(entry, 2)))
   end
-  if state == 'w' or state == 'h' then return settle(id, t, middle, entry) end
+  if state == 'w' or state == 'h' or state == 'm' then return settle(id, t, middle, entry) end
   if state == 'p' then
     local _, t_prediction, _, tail = parts(entry)
     if t > t_prediction + window and not correct then return vanished('late', 1, id, t - t_prediction) end
@@ -325,7 +363,7 @@ local function outcome(id, t, middle, entry, item)
 end
 
 -- Close the window of an entry.
-local function close(id, t, state, outcomes, tail)
+local function close(id, t, state, outcomes, tail, last)
   if state == 'e' then
     add('early', -#outcomes)
     vanished('orphan', #outcomes, id, W - t)
@@ -333,7 +371,8 @@ local function close(id, t, state, outcomes, tail)
   end
   add('waiting', -1)
   local on_time, late = split(outcomes, t + window)
-  if #on_time > 0 then return joined(id, t, on_time, tail) end
+  if #on_time > 0 then return joined(id, t, on_time, tail, last) end
+  mark(id, t, tail, last, negative and t + window or W)
   if not negative then
     add('unlabelled', 1)
     put(id, 'u' .. whole(t))
@@ -422,7 +461,27 @@ local least = math.huge
 for _, tp in pairs(tps) do least = math.min(least, tp[T] >= 0 and tp[T] - slack or -1) end
 W = math.max(W, least)
 
-local all = closing()
+local all, reached, reached_ids = closing(), {}, {}
+for _, one in ipairs(marks) do
+  local passed = passing(one, marks_a_step())
+  one[CURSOR] = one[CURSOR] + #passed
+  for _, item in ipairs(passed) do
+    local at = time_of(item) - one[LEAD]
+    if one[SINCE] <= at then reached[#reached + 1] = {at, match(item, '^%d+:(.*)$')} end
+  end
+end
+table.sort(reached, before)
+for i, one in ipairs(reached) do reached_ids[i] = one[2] end
+load(reached_ids)
+for _, one in ipairs(reached) do
+  local at, id = unpack(one)
+  local state, t, outcomes, tail, last = parts(entries[id] or 'd')
+  if state == 'w' or state == 'h' then
+    local now_last = mark(id, t, tail, last, math.min(at + 1, outcomes[1] and outcomes[1][1] or math.huge))
+    if now_last ~= last then hold(id, outcomes, tail, now_last) end
+  end
+end
+
 local closed, dropped = due(w, CLOSE, all), due(g, DROP, false)
 local closed_ids, dropped_ids = {}, {}
 for i, item in ipairs(closed) do closed_ids[i] = string.match(item, '^%d+:(.*)$') end
@@ -430,9 +489,9 @@ for i, item in ipairs(dropped) do dropped_ids[i] = string.match(item, '^%d+:(.*)
 load(closed_ids)
 for i, id in ipairs(closed_ids) do
   if entries[id] then
-    local state, t, outcomes, tail = parts(entries[id])
+    local state, t, outcomes, tail, last = parts(entries[id])
     local open = state == 'w' or state == 'h' or state == 'e'
-    if open and t + window == time_of(closed[i]) then close(id, t, state, outcomes, tail) end
+    if open and t + window == time_of(closed[i]) then close(id, t, state, outcomes, tail, last) end
   end
 end
 load(dropped_ids)
@@ -499,6 +558,11 @@ for name, id in pairs(noted) do
     changed[#changed + 1] = pair[1] .. name
     changed[#changed + 1] = pair[2][name]
   end
+end
+if marking or meta.marks then
+  for _, one in ipairs(marks) do one[CURSOR] = math.max(0, one[CURSOR] - #closed) end
+  changed[#changed + 1] = 'marks'
+  changed[#changed + 1] = cmsgpack.pack(marks)
 end
 if note ~= '' then
   changed[#changed + 1] = 'note:' .. notes

@@ -22,12 +22,16 @@ from streams.kafka import Sink, Source, Tp, crc
 from streams.kafka.records import tp_name
 
 MOST_THREADS = 16  # steps of different shards in flight at the same time
+ASK_EVERY_S = 1.0  # for the ages at which predictions are marked
+Ages = Callable[[], Sequence[int] | None]
 
 
 class Joiner:
     """Joins the partitions of a feed that its source reads; joiners with other partitions may share the feed.
 
-    After any exception discard it and its source; a new one goes on from the store.
+    After any exception discard it and its source; a new one goes on from the store. `ages_ms` returns the ages, in
+    milliseconds, at which a prediction that still waits is marked, or None for the same as before; without it there are
+    no marks.
 
     Raises, from the constructor and from `step`:
         LogReplaced, LostRange: log and store disagree; an operator must look.
@@ -44,11 +48,12 @@ class Joiner:
         readers: Readers,
         clock: Callable[[], float] = time.monotonic,
         letters_per_minute: int = UNLIMITED,
+        ages_ms: Ages | None = None,
     ) -> None:
         self._feed, self._policy, self._readers, self._clock = feed, policy, readers, clock
         self._source, self._store = source, store
         self._dead = DeadLetters(sink, readers.dead_letters, letters_per_minute, clock=clock)
-        self._rules = Rules.of(policy)
+        self._rules, self._ages_ms, self._ask_at_s = Rules.of(policy), ages_ms, clock()
         self._heard = dict.fromkeys(source.tps, clock())
         self._paused: set[Tp] = set()
         self._threads = ThreadPoolExecutor(min(policy.shards, MOST_THREADS), "step")
@@ -71,6 +76,7 @@ class Joiner:
         A full batch may still be in flight to broker and store when this returns; the next call waits for it.
         """
         self._steer()
+        self._ask()
         busy = bool(self._pending) or any(shard.due for shard in self._shards)
         polled = self._source.poll(0 if busy else timeout_ms, self._policy.batch_events)
         now = self._clock()
@@ -163,6 +169,13 @@ class Joiner:
             if here and (idle or ended) and self._source.at_end(tp):
                 claims.append(Move(tp_name(tp), at.next, at.next, idle=int(idle), ended=int(ended)))
         return claims
+
+    def _ask(self) -> None:
+        """Ask now and then for the ages at which predictions are marked."""
+        if self._ages_ms and self._clock() >= self._ask_at_s:
+            self._ask_at_s = self._clock() + ASK_EVERY_S
+            if (ages_ms := self._ages_ms()) is not None:
+                self._rules = self._rules.marking(ages_ms)
 
     def _steer(self) -> None:
         """Pause partitions more than `align_s` ahead of the watermark, and all while too many samples are unread."""

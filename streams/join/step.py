@@ -14,7 +14,7 @@ from streams.join.policy import JoinPolicy
 COUNTERS = (
     "predictions", "prediction_duplicate", "prediction_too_late", "opened", "joined", "negative", "unlabelled",
     "waiting", "outcomes", "outcome_duplicate", "outcome_too_late", "used", "early", "late", "orphan", "capped",
-    "corrected", "restored", "conflict", "outcome_closed", "too_late_silent",
+    "corrected", "restored", "marked", "conflict", "outcome_closed", "too_late_silent",
 )  # fmt: skip
 
 
@@ -54,7 +54,10 @@ class Move(Struct, array_like=True):
 
 
 class Rules(Struct, array_like=True, frozen=True):
-    """A policy as the script takes it. `negative` is the label's JSON text, empty where absence is not a negative."""
+    """A policy as the script takes it. `negative` is the label's JSON text, empty where absence is not a negative.
+
+    `marks` are the ages at which a prediction that still waits is marked (`marking`).
+    """
 
     window_ms: int
     keep_ms: int
@@ -65,6 +68,7 @@ class Rules(Struct, array_like=True, frozen=True):
     reduce: str = "first"
     most: int = 64
     correct: int = 0
+    marks: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, policy: JoinPolicy) -> "Rules":
@@ -74,6 +78,15 @@ class Rules(Struct, array_like=True, frozen=True):
         label = f"{p.negative_label:.17g}" if p.absent == "negative" else ""
         late = int(p.late == "correct")
         return cls(window, keep, slack, ahead, int(p.at_close), label, p.reduce, p.most_outcomes, late)
+
+    def marking(self, ages_ms: Sequence[int]) -> "Rules":
+        """Return the rules with marks at these ages, which rise; at the window's end only an unlabelled one waits.
+
+        >>> Rules.of(JoinPolicy(window_s=60)).marking([1_000, 60_000, 3_600_000]).marks
+        (1000, 60000)
+        """
+        last_ms = self.window_ms - bool(self.negative)
+        return msgspec.structs.replace(self, marks=tuple(age for age in ages_ms if age <= last_ms))
 
 
 class Step(Struct, array_like=True):
@@ -174,8 +187,8 @@ class Missed(Struct, array_like=True, frozen=True):
 class ShardState(Struct, array_like=True, frozen=True):
     """A shard in one atomic read, or right after a step.
 
-    `unread` counts the samples in the stream after the one that the last trim kept; `due` counts the windows and
-    markers that the next step will close and drop (up to the most that one step takes); `partitions` are by name,
+    `unread` counts the samples in the stream after the one that the last trim kept; `due` counts the windows, markers
+    and marks that the next step will take (up to the most that one step takes); `partitions` are by name,
     "topic:partition"; `missed` says of what became no sample by how much it missed.
     """
 

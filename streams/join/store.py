@@ -21,6 +21,7 @@ PAGE = 512
 ENTRY_SAMPLES = 16  # most samples in one entry of a stream; ENTRY in join.lua
 CHUNK = 1_000
 STATES = {b"w": "prediction", b"h": "prediction with its outcome", b"o": "outcome", b"e": "outcome"}  # in join.lua
+MARKED = b"m"  # before the age of a prediction's last mark, a colon, and its state
 
 
 class StoredSample(NamedTuple):
@@ -138,10 +139,16 @@ class Store(Board):
         with self._answering():
             return bool(self._redis.hexists(self._keys(feed, shard)[0], "format"))
 
-    def settle(self, feed: str, shard: int, position: str, ids: Sequence[tuple[int, str]]) -> None:
-        """Mark ids of a lost shard as settled, each until its time, and add its last position, before it is created."""
-        _, e, _, g, s = self._keys(feed, shard)
+    def settle(
+        self, feed: str, shard: int, position: str, ids: Sequence[tuple[int, str]], marked_until_ms: int = 0
+    ) -> None:
+        """Settle ids of a lost shard, each until its time, and add its last position, before it is created.
+
+        No mark of before `marked_until_ms` comes again.
+        """
+        m, e, _, g, s = self._keys(feed, shard)
         with self._answering():
+            self._redis.hset(m, "marked_until", marked_until_ms)
             self._redis.ltrim(g, 1, 0)  # empties it: an earlier attempt may have failed half way
             for start in range(0, len(ids), CHUNK):
                 part = ids[start : start + CHUNK]
@@ -226,7 +233,7 @@ class Store(Board):
                 ids = [item.partition(b":")[2] for item in items]
                 entries = cast("list[bytes | None]", self._redis.hmget(e, ids))
                 for item, key, entry in zip(items, ids, entries, strict=True):
-                    if entry and (state := STATES.get(entry[:1])):
+                    if entry and (state := _state(entry)):
                         waiting.append(Waiting(int(item.partition(b":")[0]), key.decode(), state))
         return waiting[:count]
 
@@ -255,3 +262,8 @@ class Store(Board):
     @staticmethod
     def _keys(feed: str, shard: int) -> list[str]:
         return [f"{{{feed}.{shard}}}:{key}" for key in "mewgs"]
+
+
+def _state(entry: bytes) -> str | None:
+    """Return what waits, None where nothing does."""
+    return STATES.get((entry.partition(b":")[2] if entry.startswith(MARKED) else entry)[:1])

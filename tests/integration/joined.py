@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from streams.events import Prediction, Record, Target, encode
 from streams.join.batch import Readers
-from streams.join.joiner import Joiner
+from streams.join.joiner import Ages, Joiner
 from streams.join.policy import JoinPolicy
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, ensure_topics
@@ -38,7 +38,7 @@ class Feed:
         self.sink = self.undo.enter_context(closing(Sink(self.broker)))
         self.now = 0.0
 
-    def joiner(self, sink: Sink | None = None, partition: int | None = None) -> Joiner:
+    def joiner(self, sink: Sink | None = None, partition: int | None = None, ages_ms: Ages | None = None) -> Joiner:
         predictions, outcomes, dead_letters = self.topics
         readers = Readers(
             predictions=predictions,
@@ -49,7 +49,8 @@ class Feed:
         )
         tps = [tp for tp in self.tps if partition in (None, tp.partition)]
         source = self.undo.enter_context(closing(Source(self.broker, tps)))
-        return Joiner(self.name, self.policy, source, self.store, sink or self.sink, readers, lambda: self.now)
+        sink, clock = sink or self.sink, lambda: self.now
+        return Joiner(self.name, self.policy, source, self.store, sink, readers, clock, ages_ms=ages_ms)
 
     def predict(self, *numbers: int) -> None:
         for n in numbers:

@@ -91,6 +91,22 @@ def test_pairs_become_samples_in_any_order_and_once(
         balanced(feed)
 
 
+def test_it_asks_for_the_ages_of_marks_once_a_second(feed: Feed) -> None:
+    answers: list[tuple[int, ...] | None] = [(5,), None, (), (10,)]
+    joiner = feed.joiner(ages_ms=lambda: answers.pop(0))
+    marked = []
+    for n in range(4):
+        feed.predict(*range(100 * n, 100 * n + 40))
+        feed.report(*range(100 * n + 20, 100 * n + 40))
+        run(joiner, 60)
+        while any(shard.due for shard in joiner.shards):
+            joiner.step(10)
+        assert len(answers) == 3 - n
+        marked.append(sum(shard.counters["marked"] for shard in joiner.shards))
+        feed.now += 1
+    assert 0 < marked[0] < marked[1] == marked[2] < marked[3]
+
+
 def test_a_fresh_joiner_goes_on_where_the_store_stands_and_a_stale_one_does_no_harm(feed: Feed) -> None:
     stale = feed.joiner()
     feed.predict(*range(10))

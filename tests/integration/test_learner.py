@@ -2,10 +2,12 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
+from zlib import crc32
 
 import msgspec
 import pytest
@@ -17,15 +19,19 @@ from deploy.learning.learner import LearnerRole
 from deploy.learning.rules import CommitRules
 from deploy.promotion.evaluator import EvaluatorRole
 from deploy.registry import learned as audit
+from deploy.registry.commits import backwards
 from deploy.registry.commits import read as read_commit
 from deploy.registry.kinds import COMMITS
 from deploy.registry.rebuild import check as check_rebuild
 from learners.commits.commit import encode
 from streams.errors import HistoryChanged, LostRace, StoreRefused
+from streams.events import WAITING
 from streams.join.store import Store
 from tests import small
 from tests.learned import BAD, Fed, Feed, commits, put_back, snapshot, spoilt, until
 from tests.services.redis import Server
+
+MARKS_MS = (small.HOUR_MS // 4, small.HOUR_MS // 2)
 
 
 @pytest.fixture(params=["valkey", "redis"])
@@ -139,6 +145,56 @@ class TestStoreThatWentBack:
         with pytest.raises(HistoryChanged, match="no position of any commit"):
             role.step(1)
         assert feed.registry.last(COMMITS) == 1
+
+
+class TestMarks:
+    @pytest.mark.parametrize("shards", [1, 2])
+    def test_they_are_in_the_log_and_count_as_no_samples(
+        self, fed: Fed, embedded_redis: Redis, embedded_store: Store, shards: int
+    ) -> None:
+        feed = fed(small.samples(200), shards)
+        role, evaluator = feed.learner(20), EvaluatorRole(feed.pipeline, small.HOUR_MS, embedded_store, feed.registry)
+        feed.join(most=30)
+        role.step(1)
+        feed.ages_ms = MARKS_MS
+        then = {}
+        for n in range(5):
+            feed.join(most=25)
+            role.step(1)
+            if n == 1:
+                feed.join(most=10)
+                then = snapshot(embedded_redis, feed.name, 0)
+        while evaluator.step(1):
+            pass
+        put_back(embedded_redis, then)
+        feed.finish(role)
+        feed.check(role)
+        while evaluator.step(1):
+            pass
+        assert evaluator._evaluator.totals()["served"].count == 200
+        kinds = Counter(one.kind for commit in backwards(feed.registry) for one in commit.entries())
+        assert kinds["joined"] == 200
+        assert kinds[WAITING] == sum(state.counters["marked"] for state in feed.states)
+        assert kinds[WAITING] == 2 * (200 - own(feed, 0, 30))
+
+    def test_a_lost_store_sends_those_before_the_last_commit_no_more(self, fed: Fed, embedded_redis: Redis) -> None:
+        feed = fed(small.samples(60))
+        feed.ages_ms = MARKS_MS
+        role = feed.learner(20)
+        feed.join(most=30)
+        role.step(1)
+        embedded_redis.delete(*Store._keys(feed.name, 0))
+        feed.restore()
+        until_ms = embedded_redis.hget(Store._keys(feed.name, 0)[0], "marked_until")
+        assert int(str(until_ms, "ascii")) == commits(feed.registry)[-1].watermark_ms > 0
+        role = feed.learner(20)
+        feed.finish(role)
+        feed.check(role)
+
+
+def own(feed: Feed, shard: int, first: int) -> int:
+    """How many of the first samples of the log are a shard's."""
+    return sum(crc32(one.id.encode()) % feed.policy.shards == shard for one in feed.log[:first])
 
 
 class TestStoreThatWasLost:

@@ -20,19 +20,19 @@ from deploy.pipeline import Pipeline
 from deploy.processes.roles import Plan, build
 from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.evaluator import EvaluatorRole
-from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, KINDS, VERDICTS, Kind
-from deploy.registry.records import ServerNote
+from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, KINDS, LEARNER, VERDICTS, Kind
+from deploy.registry.records import LearnerNote, ServerNote
 from deploy.registry.registry import Registry
 from deploy.run.summary import refused_requests
 from learners.commits import commit as commits
 from learners.evaluation.verdict import Decision
 from streams.errors import LostRace
-from streams.events import Prediction, Record, Request, Sample
+from streams.events import WAITING, Prediction, Record, Request, Sample
 from streams.join.step import Move, Rules, Step, outcome_entry, prediction_entry, recent
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, ensure_topics
 from streams.kafka.scan import records
-from streams.readers import json_request
+from streams.readers import json_request, read_sample
 from tests import small
 from tests.conftest import Running
 from tests.learned import until
@@ -138,6 +138,36 @@ def test_a_flood_of_malformed_requests_is_summed_up_before_its_position_is_noted
         until(noted)
     assert refused_requests(config.Kafka(bootstrap=broker.address), topics) == 1_000
     assert 5 < len(in_log(broker.address, topics.dead)) < 30
+
+
+def test_the_joiner_marks_at_the_ages_that_the_learner_s_note_has(
+    broker: Running, store_server: Running, registry: Registry, feed: Pipeline
+) -> None:
+    topics = config.Topics().named(feed.name)
+    ensure_topics(broker.address, dict.fromkeys((topics.predictions, topics.outcomes, topics.dead), 1))
+    settings = config.Settings(
+        kafka=config.Kafka(bootstrap=broker.address), redis=config.Redis(url=store_server.address)
+    )
+    plan = Plan(pipeline=Path(), settings=settings, registry=registry.folder, fetch_wait_ms=10)
+    with ExitStack() as stack:
+        store = stack.enter_context(closing(Store(store_server.address)))
+        store.create(feed.name, 1, [(topics.predictions, 0), (topics.outcomes, 0)])
+        marks_ms = (small.HOUR_MS // 4, small.HOUR_MS // 2)
+        store.put(feed.name, LEARNER.entry(LearnerNote(0, (0.0,), {}, 0, 0, marks_ms)))
+        sink = stack.enter_context(closing(Sink(broker.address)))
+        for one in small.samples(20):
+            sink.send(Tp(topics.predictions, 0), key=None, value=msgspec.json.encode(one.prediction), t_ms=one.t)
+            sink.send(Tp(topics.outcomes, 0), key=one.id.encode(), value=b'{"label": 1}', t_ms=one.label_t)
+        sink.flush()
+        joiner = build("joiner-0", plan, feed, stack)
+
+        def joined() -> bool:
+            joiner.step(50)
+            return store.shard(feed.name, 0).counters["joined"] == 20
+
+        until(joined)
+        kinds = [read_sample(body).kind for _, body in store.read(feed.name, 0, "0-0", 100)]
+    assert kinds == [WAITING, WAITING, "joined"] * 20
 
 
 def picky(record: Record) -> Request:

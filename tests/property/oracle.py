@@ -19,7 +19,7 @@ Outcomes = list[tuple[int, str]]  # outcomes as (time, label), distinct and sort
 class Entry:
     """What a shard keeps of an id; it may be dropped after `until`.
 
-    `state` is waiting, early, provisional, unlabelled or done.
+    `state` is waiting, early, provisional, unlabelled or done. `marked` is the age of its last mark.
     """
 
     state: str
@@ -27,11 +27,20 @@ class Entry:
     body: str = ""
     outcomes: Outcomes = field(default_factory=list)
     until: int = 0
+    marked: int = 0
+
+
+@dataclass
+class Mark:
+    """How many windows have passed an age, and from which time on it is marked."""
+
+    passed: int
+    since: int
 
 
 @dataclass
 class Oracle:
-    """A shard. `samples` holds (stream ID, body); `windows` and `markers` hold (time, id)."""
+    """A shard. `samples` holds (stream ID, body); `windows` and `markers` hold (time, id), `marks` is by age."""
 
     partitions: dict[str, PartitionState]
     seq: int = 0
@@ -46,15 +55,18 @@ class Oracle:
     count: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
     recent: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     missed: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    marks: dict[int, Mark] = field(default_factory=dict)
 
     def step(self, step: Step, elapsed_ms: int = 0, now_ms: int = LAST_TIME_MS) -> None:
         """Apply a step at `now_ms` of the store's clock, `elapsed_ms` after the last one."""
         applies = [self.partitions[move.tp].next == move.start for move in step.moves]
         due = (self._closing() and self.windows) or self._due(self.windows, 1) or self._due(self.markers, 1)
+        due = due or any(self._passing(age, 1) for age in self.marks)
         if step.token == self.token or not (any(applies) if step.moves else due or step.note):
             return
         self.token, self.rules = step.token, step.rules
         self.chain = str(int(sha1((self.chain + step.token).encode()).hexdigest()[:13], 16))
+        self.marks = {age: self.marks.get(age) or Mark(0, self.watermark) for age in step.rules.marks}
         self.opens: list[tuple[int, str]] = []
         self.drops: list[tuple[int, str]] = []
         for which, key, t, body in zip(step.which, step.ids, step.times, step.bodies, strict=True):
@@ -64,6 +76,7 @@ class Oracle:
                 apply(key, t, body)
                 self.count["outcomes" if step.moves[which - 1].outcomes else "predictions"] += 1
         self._advance(step, applies, elapsed_ms, now_ms)
+        self._pass()
         closed = self.windows[:256] if self._closing() else self._due(self.windows, 256)
         dropped = self._due(self.markers, 512)
         for deadline, key in closed:
@@ -75,6 +88,8 @@ class Oracle:
             entry = self.entries.get(key)
             if entry and (entry.state in ("provisional", "unlabelled") or (entry.state == "done" and entry.until <= t)):
                 del self.entries[key]
+        for mark in self.marks.values():
+            mark.passed = max(0, mark.passed - len(closed))
         self.windows = self.windows[len(closed) :] + self.opens
         self.markers = self.markers[len(dropped) :] + self.drops
 
@@ -90,6 +105,30 @@ class Oracle:
     def _due(self, items: list[tuple[int, str]], most: int) -> list[tuple[int, str]]:
         late = next((i for i, (t, _) in enumerate(items[:most]) if t >= self.watermark), most)
         return items[:late]
+
+    def _passing(self, age: int, most: int) -> list[tuple[int, str]]:
+        left = [(t - self.rules.window_ms + age, key) for t, key in self.windows[self.marks[age].passed :][:most]]
+        return self._due(left, most)
+
+    def _pass(self) -> None:
+        """Mark what has reached an age and had no outcome by then."""
+        reached: list[tuple[int, str]] = []
+        for age, mark in self.marks.items():
+            passing = self._passing(age, -(-512 // len(self.marks)))
+            mark.passed += len(passing)
+            reached += [one for one in passing if one[0] >= mark.since]
+        for at, key in sorted(reached):
+            entry = self.entries.get(key)
+            if entry and entry.state == "waiting":
+                self._mark(key, entry, min([at + 1, *(when for when, _ in entry.outcomes)]))
+
+    def _mark(self, key: str, entry: Entry, ending: int) -> None:
+        """Emit the marks of before `ending` that an entry has not had."""
+        for number, (age, mark) in enumerate(self.marks.items()):
+            if age > entry.marked and mark.since <= entry.t + age < ending:
+                entry.marked = age
+                self.count["marked"] += 1
+                self._emit(key, "waiting", number, ("0", entry.t + age), entry.body)
 
     def _too_late(self, t: int) -> bool:
         return t + self.rules.window_ms + self.rules.keep_ms < self.watermark
@@ -122,7 +161,7 @@ class Oracle:
         if on_time and not self.rules.at_close:
             self.count["used"] += 1
             self.count["outcome_duplicate"] += len(on_time) - 1
-            self._join(key, t, on_time[:1], body)
+            self._join(key, Entry("early", t, body), on_time[:1])
             return
         self.count["used"] += len(on_time)
         self.count["waiting"] += 1
@@ -157,7 +196,7 @@ class Oracle:
         if t <= deadline and not self.rules.at_close:
             self.count["used"] += 1
             self.count["waiting"] -= 1
-            self._join(key, entry.t, [(t, label)], entry.body)
+            self._join(key, entry, [(t, label)])
         elif t > deadline and not self.rules.correct:
             self._miss("late", t - entry.t)
         elif self._insert(entry, t, label, lambda when: "used" if when <= deadline else "late") and t > deadline:
@@ -193,10 +232,12 @@ class Oracle:
         sample = f'{{"kind":"{kind}","revision":{revision},{head},"t":{body[1:]}'
         self.samples.append((f"{self.seq}-{self.chain}", sample))
 
-    def _join(self, key: str, t: int, outcomes: Outcomes, body: str) -> None:
+    def _join(self, key: str, entry: Entry, outcomes: Outcomes) -> None:
+        label, when = self._reduced(outcomes)
+        self._mark(key, entry, when)
         self.count["joined"] += 1
-        self._emit(key, "joined", 0, self._reduced(outcomes), body)
-        self._done(key, max(t, outcomes[-1][0]))
+        self._emit(key, "joined", 0, (label, when), entry.body)
+        self._done(key, max(entry.t, outcomes[-1][0]))
 
     def _correct(self, key: str, t: int, outcomes: Outcomes, body: str) -> None:
         self.count["corrected"] += 1
@@ -219,8 +260,10 @@ class Oracle:
         deadline = entry.t + self.rules.window_ms
         on_time, late = [o for o in entry.outcomes if o[0] <= deadline], [o for o in entry.outcomes if o[0] > deadline]
         if on_time:
-            self._join(key, entry.t, on_time, entry.body)
-        elif not self.rules.negative:
+            self._join(key, entry, on_time)
+            return
+        self._mark(key, entry, deadline if self.rules.negative else self.watermark)
+        if not self.rules.negative:
             self.count["unlabelled"] += 1
             self.entries[key] = Entry("unlabelled", entry.t)
             self.drops.append((deadline + self.rules.keep_ms, key))

@@ -37,11 +37,12 @@ class Part(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A planned step: its parts, whether the feed ends before it with all read, and whether it is sent twice."""
+    """A planned step: its parts, whether the feed ends before it with all read, if it is sent twice, and its marks."""
 
     parts: list[Part]
     closing: bool
     twice: bool
+    marks: list[int]
 
 
 seldom = st.sampled_from([False] * 7 + [True])
@@ -49,8 +50,11 @@ edges = st.integers(0, 12).map(lambda n: n * KEEP)  # where windows and markers 
 near = st.one_of(edges, edges, st.integers(0, 400), st.integers(0, 4_000))
 event = st.tuples(st.integers(0, 5), near, st.integers(0, 2))
 part = st.builds(Part, st.integers(0, 2), st.sampled_from([0] * 8 + [1, -1]), seldom, st.lists(event, max_size=8))
-plan_ = st.builds(Plan, st.lists(part, max_size=3, unique_by=lambda p: p.tp), seldom, seldom)
-plans_ = st.lists(plan_, max_size=14)
+ages = st.sampled_from([[], [], [KEEP], [30, 60], [20, KEEP, WINDOW, 150]])
+plan_ = st.builds(Plan, st.lists(part, max_size=3, unique_by=lambda p: p.tp), seldom, seldom, ages)
+turn = st.tuples(st.integers(0, 40), st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9), st.integers(0, 40))))
+flows_ = st.builds(lambda turns, ages: flow(turns, ages), st.lists(turn, max_size=14), ages)
+plans_ = st.one_of(st.lists(plan_, max_size=14), flows_)
 slacks = st.one_of(st.sampled_from([0, 50]), st.integers(0, 60))
 absent = st.sampled_from([("", 0), ("0", 0), ("-0.5", 1)])  # the negative's label, and whether late ones correct it
 policies = st.builds(
@@ -62,6 +66,18 @@ policies = st.builds(
     st.sampled_from(["first", "last", "sum", "list"]),
     st.sampled_from([1, 2, 64]),
 )
+
+
+def flow(turns: list[tuple[int, list[tuple[int, int, int]]]], ages: list[int]) -> list[Plan]:
+    """Return steps that advance the time in all partitions; events (partition, id, how long ago) come late."""
+    plans, now = [], 0
+    for advance, events in turns:
+        now += advance
+        parts = [Part(tp, 0, False, [(90 + tp, now, 0)]) for tp in range(3)]
+        for tp, key, ago in events:
+            parts[tp].events.append((key, max(0, now - ago), tp))
+        plans.append(Plan(parts, False, False, ages))
+    return plans
 
 
 def fresh(store: Store, shards: int = 1) -> str:
@@ -109,6 +125,7 @@ def make(
 
     Times count from `base_ms`; each third number of events is heard as it is, others as if each were eight.
     """
+    rules = rules.marking(plan.marks)
     if plan.closing:
         return all_read(state, slack, rules)
     step = blank(slack, rules)
@@ -152,7 +169,7 @@ def balanced(state: ShardState) -> None:
     settled = c["used"] + c["late"] + c["orphan"]
     settled += c["outcome_closed"] + c["outcome_too_late"]
     assert c["outcomes"] == settled + c["early"] + c["outcome_duplicate"] + c["capped"]
-    assert state.seq == c["joined"] + c["negative"] + c["corrected"]
+    assert state.seq == c["joined"] + c["negative"] + c["corrected"] + c["marked"]
     assert sum(at.records for at in state.partitions.values()) == c["predictions"] + c["outcomes"]
 
 

@@ -1,6 +1,8 @@
 """The join's script against an oracle in plain Python, step by step, and at its limits."""
 
+import msgspec
 import pytest
+import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -9,10 +11,12 @@ from streams.errors import StoreRefused, StoreWentBack
 from streams.join.step import RECENT, Move, Rules, ShardState
 from streams.join.store import Store
 from tests.property.steps import (
+    AHEAD,
     KEEP,
     NAMES,
     REAL,
     RULES,
+    TPS,
     WINDOW,
     Plan,
     agree,
@@ -41,10 +45,10 @@ def filled(store: Store, pairs: int, t: int) -> tuple[str, ShardState]:
     return feed, store.step(feed, 0, shard_step(events, 0, 1, state))
 
 
-def passed(store: Store, feed: str, t: int) -> ShardState:
+def passed(store: Store, feed: str, t: int, rules: Rules = RULES) -> ShardState:
     """Move every partition's time to `t`."""
     state = store.shard(feed, 0)
-    step = blank(0)
+    step = blank(0, rules)
     step.moves = [
         Move(name, state.partitions[name].next, state.partitions[name].next, t_ms=t, recent=[t] * RECENT)
         for name in NAMES
@@ -67,6 +71,51 @@ def test_a_step_closes_and_drops_a_bounded_number_and_says_what_is_left(embedded
     while state.due:
         state = embedded_store.step(feed, 0, blank(0))
     assert state.markers == 0
+
+
+def test_a_step_marks_a_bounded_number_and_says_what_is_left(embedded_store: Store) -> None:
+    t, rules = 1_700_000_000_123, RULES.marking([20, 30])
+    feed, state = filled(embedded_store, 1_300, t)
+    assert passed(embedded_store, feed, t + 10, rules).due == 0
+    state = passed(embedded_store, feed, t + 31, rules)
+    assert (state.due, state.counters["marked"]) == (512, 256)  # every second of 256 still waits, at each of two ages
+    while state.due:
+        before, state = state, embedded_store.step(feed, 0, blank(0, rules))
+        assert state.counters["marked"] - before.counters["marked"] <= 512
+    assert (state.counters["marked"], state.windows) == (1_300, 1_300)
+
+
+def test_a_marked_prediction_waits_as_before(embedded_store: Store) -> None:
+    rules = Rules(WINDOW, KEEP, 0, AHEAD, at_close=1).marking([20])
+    feed, events = fresh(embedded_store), [(0, "id:0", 1_000, 0), (0, "id:1", 1_000, 0), (1, "id:1", 1_030, 1)]
+    embedded_store.step(feed, 0, shard_step(events, 0, 1, embedded_store.shard(feed, 0), rules))
+    state = passed(embedded_store, feed, 1_025, rules)
+    if state.due:
+        state = embedded_store.step(feed, 0, blank(0, rules))
+    assert state.counters["marked"] == 2
+    waiting = [(one.id, one.state) for one in embedded_store.waiting(feed, 0, 9)]
+    assert waiting == [("id:0", "prediction"), ("id:1", "prediction with its outcome")]
+
+
+def test_a_shard_of_an_earlier_release_is_marked_too(embedded_store: Store, embedded_redis: redis.Redis) -> None:
+    feed, _ = filled(embedded_store, 2, 1_000)
+    m = Store._keys(feed, 0)[0]
+    counters = msgspec.msgpack.decode(embedded_redis.hget(m, "counters"))
+    del counters["marked"]
+    embedded_redis.hset(m, "counters", msgspec.msgpack.encode(counters))
+    assert embedded_store.shard(feed, 0).counters["marked"] == 0
+    rules = RULES.marking([20])
+    passed(embedded_store, feed, 1_010, rules)
+    assert passed(embedded_store, feed, 1_021, rules).counters["marked"] == 1
+
+
+def test_a_lost_shard_marks_again_only_from_where_it_was(embedded_store: Store) -> None:
+    feed, rules = f"lost{id(embedded_store)}", RULES.marking([20, 30, 40])
+    embedded_store.settle(feed, 0, "7-1", [], 1_030)
+    embedded_store.create(feed, 1, TPS, after={0: "7-1"})
+    embedded_store.step(feed, 0, shard_step([(0, "id:0", 1_000, 0)], 0, 1, embedded_store.shard(feed, 0), rules))
+    state = passed(embedded_store, feed, 1_050, rules)
+    assert (state.counters["restored"], state.counters["marked"], state.seq) == (7, 2, 9)
 
 
 def test_a_forgotten_id_cannot_come_back(embedded_store: Store) -> None:

@@ -2,11 +2,11 @@
 
 import msgspec
 import pytest
-from msgspec import Raw
 
 from deploy.learning.rules import DAY_MS, CommitRules
 from learners.commits.commit import Commit, Due, Quarantined
 from learners.commits.draft import Draft
+from learners.commits.voids import Slot
 
 NEVER_S = 1e9
 NOON_MS = 100 * DAY_MS + DAY_MS // 2
@@ -18,7 +18,10 @@ LAST = Commit(
 
 def draft(samples: int = 1, after_ms: int = 0, last: Commit = LAST) -> Draft:
     """Return a draft of so many samples, whose watermark has passed `after_ms` since noon."""
-    return Draft(last, "", {}, NOON_MS + after_ms, samples=[Raw(b"{}")] * samples)
+    made = Draft(last, "", {}, NOON_MS + after_ms)
+    if samples:
+        made.add([Slot(0, n) for n in range(samples)], [b"{}"] * samples, [[0.0]] * samples, 0)
+    return made
 
 
 def test_a_draft_is_committed_when_it_has_enough_samples() -> None:
@@ -38,6 +41,15 @@ def test_a_draft_is_committed_when_it_is_old_enough() -> None:
     old.began_s -= 1_000
     rules = CommitRules(3, 900, every_days=1)
     assert [rules.full(young), rules.full(old)] == [False, True]
+
+
+def test_marks_are_no_samples_and_are_committed_in_time() -> None:
+    marks = draft()
+    marks.add([Slot(0, n) for n in range(5)], [b"{}"] * 5, [], 0)
+    rules = CommitRules(3, 900, every_days=1)
+    assert not rules.full(marks)
+    marks.began_s -= 1_000
+    assert rules.full(marks)
 
 
 def test_a_quarantined_sample_is_committed_at_once() -> None:

@@ -9,6 +9,7 @@ from learners.commits import commit as commits
 from learners.commits.commit import Commit, Quarantined, Run
 from learners.commits.draft import Draft, after
 from learners.commits.voids import Slot, lowered, remaining, remains, runs, slots
+from streams.events import WAITING, encode
 from tests import small
 
 START = "0-0"
@@ -29,12 +30,15 @@ FIRST = Commit(
 )
 
 
+SAMPLES = [encode(one) for one in small.samples(5)]
+MARK = encode(msgspec.structs.replace(small.samples(6)[5], kind=WAITING))
+
+
 def grown() -> tuple[Draft, Commit]:
     """Return a draft that follows FIRST, and the commit that it becomes: samples of shards 0, 1, 0 in two batches."""
     draft, learner = after(commits.encode(FIRST), range(2), START), small.learner()
-    samples = [b'"a"', b'"b"', b'"c"', b'"d"', b'"e"']
-    draft.add([Slot(0, 1), Slot(0, 2), Slot(1, 1)], samples[:3], [[0.1], [0.2], [0.3]], latest_ms=9)
-    draft.add([Slot(0, 3), Slot(0, 4)], samples[3:], [[0.4], [0.5]], latest_ms=7)
+    draft.add([Slot(0, 1), Slot(0, 2), Slot(1, 1)], SAMPLES[:3], [[0.1], [0.2], [0.3]], latest_ms=9)
+    draft.add([Slot(0, 3), Slot(0, 4)], SAMPLES[3:], [[0.4], [0.5]], latest_ms=7)
     draft.quarantined.append(Quarantined(shard=0, position="5-e", reason="a test", sample="{}"))
     draft.positions |= {0: "5-e", 1: "1-a"}
     learner.learned = 5
@@ -46,7 +50,7 @@ def test_a_draft_becomes_the_commit_of_what_was_added_in_the_order_learned() -> 
     assert draft.began_s > 0
     assert (commit.number, commit.learned, commit.watermark_ms, commit.latest_ms) == (1, 5, 5, 9)
     assert commit.parent == hashlib.sha256(commits.encode(FIRST)).hexdigest()
-    assert commit.samples == [Raw(b'"%c"' % letter) for letter in b"abcde"]
+    assert commit.samples == [Raw(one) for one in SAMPLES]
     assert commit.runs == [Run(0, 1, 2), Run(1, 1, 1), Run(0, 3, 2)]
     assert (commit.batches, commit.shadow) == ([3, 2], [[0.1], [0.2], [0.3], [0.4], [0.5]])
     assert commit.positions == {"0": "5-e", "1": "1-a"}
@@ -68,10 +72,22 @@ def test_slots_and_runs_are_each_others_inverse() -> None:
 def test_what_is_void_is_taken_out_of_a_commit_and_its_state_with_it() -> None:
     _, commit = grown()
     rest = remaining(commit, {0: 1})
-    assert rest.samples == [Raw(b'"a"'), Raw(b'"c"')]
+    assert rest.samples == [Raw(SAMPLES[0]), Raw(SAMPLES[2])]
     assert (rest.batches, rest.shadow) == ([2], [[0.1], [0.3]])
     assert rest.runs == [Run(0, 1, 1), Run(1, 1, 1)]
     assert (rest.positions, rest.quarantined, rest.state) == ({"1": "1-a"}, [], None)
+
+
+def test_a_mark_has_its_place_among_the_samples_and_no_answer() -> None:
+    draft = after(commits.encode(FIRST), range(1), START)
+    draft.add([Slot(0, n) for n in range(1, 5)], [SAMPLES[0], MARK, SAMPLES[1], MARK], [[0.1], [0.2]], latest_ms=9)
+    draft.positions[0] = "4-d"
+    commit = draft.finish(small.learner(), "a digest", None, {})
+    assert (draft.learned, commit.batches, commit.runs) == (2, [4], [Run(0, 1, 4)])
+    assert [one.kind for one in commit.entries()] == ["joined", WAITING, "joined", WAITING]
+    assert commit.read() == small.samples(2)
+    rest = remaining(commit, {0: 2})
+    assert (rest.samples, rest.shadow, rest.batches) == ([Raw(SAMPLES[0]), Raw(MARK)], [[0.1]], [2])
 
 
 def test_a_commit_of_which_nothing_is_void_is_the_same() -> None:

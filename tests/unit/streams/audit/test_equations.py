@@ -68,4 +68,4 @@ def test_an_equation_says_the_number_of_each_term() -> None:
     predictions, *_, samples = equations(GOOD | {"seq": 9})
     assert predictions.numbers == "predictions 12 = opened 10 + prediction_duplicate 1 + prediction_too_late 1"
     assert predictions.terms == {"opened": 10, "prediction_duplicate": 1, "prediction_too_late": 1}
-    assert samples.numbers == "seq 9 ≠ joined 5 + negative 2 + corrected 1 + restored 0"
+    assert samples.numbers == "seq 9 ≠ joined 5 + negative 2 + corrected 1 + restored 0 + marked 0"
