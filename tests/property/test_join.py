@@ -20,6 +20,7 @@ from tests.property.steps import (
     WINDOW,
     Plan,
     agree,
+    all_read,
     blank,
     fresh,
     plans_,
@@ -95,6 +96,17 @@ def test_a_marked_prediction_waits_as_before(embedded_store: Store) -> None:
     assert state.counters["marked"] == 2
     waiting = [(one.id, one.state) for one in embedded_store.waiting(feed, 0, 9)]
     assert waiting == [("id:0", "prediction"), ("id:1", "prediction with its outcome")]
+
+
+def test_marks_go_on_where_windows_closed_before_they_reached_an_age(embedded_store: Store) -> None:
+    feed, rules = fresh(embedded_store), RULES.marking([20])
+    asked = shard_step([(0, f"id:{n}", 1_000, 0) for n in range(3)], 0, 1, embedded_store.shard(feed, 0), rules)
+    state = embedded_store.step(feed, 0, asked)
+    embedded_store.close_feed(feed, 0)
+    state = embedded_store.step(feed, 0, all_read(state, 0, rules))
+    assert (state.windows, state.counters["marked"]) == (0, 0)
+    state = embedded_store.step(feed, 0, shard_step([(0, "id:9", 1_500, 0)], 0, 1, state, rules))
+    assert passed(embedded_store, feed, 1_521, rules).counters["marked"] == 1
 
 
 def test_a_shard_of_an_earlier_release_is_marked_too(embedded_store: Store, embedded_redis: redis.Redis) -> None:

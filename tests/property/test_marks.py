@@ -91,7 +91,7 @@ def play(shard: Shard, log: Scattered, rules: Rules, late: int, random: Random) 
             back_at = len(log) + 1
             shard.go_back()
     rows = [json.loads(body) for _, body in shard.store.read(shard.feed, 0, "0-0", 10_000)]
-    return Played(rows, shard.asked.seq, shard.asked.watermark_ms) if shard.asked else Played(rows, len(rows), 0)
+    return Played(rows, shard.asked.seq, shard.asked.watermark_ms) if shard.asked else Played(rows, len(rows), 2 * END)
 
 
 def expected(case: Case, rules: Rules, since: int) -> list[int]:
