@@ -105,6 +105,7 @@ class Feed:
         self.name = self.pipeline.name
         self.policy = JoinPolicy(shards=shards, window_s=NEVER, keep_s=NEVER, max_ahead_s=NEVER)
         self.ages_ms: Sequence[int] = ()
+        self.lag = 0
         store.create(self.name, shards, TPS)
 
     @property
@@ -125,29 +126,31 @@ class Feed:
         return process
 
     def join(self, shard: int = 0, most: int = 1_000_000) -> None:
-        """Join the next events of the log after the shard's last ones: each prediction, then its outcome."""
-        start = self.store.shard(self.name, shard).partitions["p:0"].next
-        part = self.log[start : start + most]
-        if not part:
-            return
-        rules, end = Rules.of(self.policy).marking(self.ages_ms), start + len(part)
-        own = [one for one in part if crc32(one.id.encode()) % self.policy.shards == shard]
-        step = Step(secrets.token_hex(8), rules, [Move("p:0", start, end), Move("o:0", start, end, outcomes=1)])
-        for one in own:
-            content = msgspec.json.encode(one.prediction).decode()
-            prediction = prediction_entry(one.id, one.t, content, rules.window_ms)
-            outcome = outcome_entry(one.id, one.label_t, str(one.label), rules.window_ms + rules.keep_ms)
-            for which, t, (item, body) in ((1, one.t, prediction), (2, one.label_t, outcome)):
+        """Join the log's next predictions after the shard's last ones, then their outcomes, of which `lag` wait."""
+        at = self.store.shard(self.name, shard).partitions
+        asked, told = at["p:0"].next, at["o:0"].next
+        end = min(asked + most, len(self.log))
+        rules = Rules.of(self.policy).marking(self.ages_ms)
+        step = Step(secrets.token_hex(8), rules)
+        step.moves = [Move("p:0", asked, end), Move("o:0", told, max(told, end - self.lag), outcomes=1)]
+        for which, move in enumerate(step.moves, 1):
+            part = self.log[move.start : move.end]
+            own = [one for one in part if crc32(one.id.encode()) % self.policy.shards == shard]
+            for one in own:
+                content = msgspec.json.encode(one.prediction).decode()
+                prediction = prediction_entry(one.id, one.t, content, rules.window_ms)
+                outcome = outcome_entry(one.id, one.label_t, str(one.label), rules.window_ms + rules.keep_ms)
+                item, body = outcome if move.outcomes else prediction
                 step.which.append(which)
                 step.ids.append(one.id)
-                step.times.append(t)
+                step.times.append(one.label_t if move.outcomes else one.t)
                 step.items.append(item)
                 step.bodies.append(body)
-        for move in step.moves:
             move.records = len(own)
             move.recent = recent([one.label_t if move.outcomes else one.t for one in part])
-            move.t_ms = max(move.recent)
-        self.store.step(self.name, shard, step)
+            move.t_ms = max(move.recent, default=-1)
+        if any(move.end > move.start for move in step.moves):
+            self.store.step(self.name, shard, step)
 
     def restore(self) -> dict[int, str]:
         """Do what `run` does at its start."""
@@ -157,6 +160,7 @@ class Feed:
 
     def finish(self, role: LearnerRole) -> None:
         """Join and learn all, and commit it."""
+        self.lag = 0
         role._rules = CommitRules(1, NEVER, NEVER)
         for shard in range(self.policy.shards):
             self.join(shard)
