@@ -30,7 +30,7 @@ class Moment(NamedTuple):
 
 
 wide = st.builds(lambda part, tp: part._replace(tp=tp), steps.part, st.integers(0, len(ALL) - 1))
-plans = st.builds(Plan, st.lists(wide, max_size=4, unique_by=lambda p: p.tp), steps.seldom, steps.seldom)
+plans = st.builds(Plan, st.lists(wide, max_size=4, unique_by=lambda p: p.tp), steps.seldom, steps.seldom, steps.ages)
 moments = st.lists(st.builds(Moment, plans, st.sampled_from([0, 0, 0, 1, 2]), st.booleans()), max_size=14)
 
 
