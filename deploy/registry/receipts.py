@@ -34,7 +34,7 @@ class Receipt(Struct, frozen=True, kw_only=True):
     """What was forgotten, of which version.
 
     `ids`: the SHA-256 of each id, sorted. `never` of them were in no sample that the version had learned, and `samples`
-        were left out.
+        were left out, marks included.
     `first`, `last`: the commits from whose state, and to whose, was learned again; `again` of the `learned` samples.
     `before`, `after`: the SHA-256 of the version's artifact, and of the one without these events.
     `at_ms`: when, in milliseconds since 1970, UTC. `fingerprint` is the environment; `environments` are others in which

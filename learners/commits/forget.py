@@ -33,7 +33,7 @@ def without(commit: Commit, ids: Collection[str]) -> Commit:
 
 
 def learned(commits: Iterable[Commit], ids: Collection[str]) -> dict[int, Counter[str]]:
-    """Return by number of commit how many samples of each of these ids it has; a commit without one is left out."""
+    """Return by number of commit how many samples and marks of each id it has; a commit without one is left out."""
     found = ((commit.number, Counter(one for one in _ids(commit) if one in ids)) for commit in commits)
     return {number: counts for number, counts in found if counts}
 

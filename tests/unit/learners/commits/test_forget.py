@@ -9,7 +9,7 @@ from tests.unit.learners.commits.test_commits import grown
 
 NAMES = "abcda"  # of the samples; one of them twice, as of a correction
 _, MADE = grown()
-COMMIT = msgspec.structs.replace(MADE, samples=[Raw(b'{"id":"%c","x":[1]}' % ord(name)) for name in NAMES])
+COMMIT = msgspec.structs.replace(MADE, samples=[Raw(b'{"id":"%c","kind":"joined"}' % ord(name)) for name in NAMES])
 
 
 def test_the_samples_of_an_id_are_left_out_and_micro_batches_keep_their_bounds() -> None:
