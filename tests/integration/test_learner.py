@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -187,9 +187,9 @@ class TestMarks:
         role.step(1)
         embedded_redis.delete(*Store._keys(feed.name, 0))
         feed.restore()
-        until_ms = embedded_redis.hget(Store._keys(feed.name, 0)[0], "marked_until")
+        until_ms = cast("bytes", embedded_redis.hget(Store._keys(feed.name, 0)[0], "marked_until"))
         newest = commits(feed.registry)[-1]
-        assert int(str(until_ms, "ascii")) == newest.watermark_ms > 0
+        assert int(until_ms) == newest.watermark_ms > 0
         assert {one.id for one in newest.entries() if one.kind == WAITING} - {one.id for one in newest.read()}
         role = feed.learner(20)
         feed.finish(role)

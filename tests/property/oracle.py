@@ -61,7 +61,7 @@ class Oracle:
         """Apply a step at `now_ms` of the store's clock, `elapsed_ms` after the last one."""
         applies = [self.partitions[move.tp].next == move.start for move in step.moves]
         due = (self._closing() and self.windows) or self._due(self.windows, 1) or self._due(self.markers, 1)
-        due = due or any(self._passing(age, 1) for age in self.marks)
+        due = due or [one for age in self.marks for one in self._passing(age, 1)]
         if step.token == self.token or not (any(applies) if step.moves else due or step.note):
             return
         self.token, self.rules = step.token, step.rules

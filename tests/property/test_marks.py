@@ -96,8 +96,7 @@ def play(shard: Shard, log: Scattered, rules: Rules, late: int, random: Random) 
 
 def expected(case: Case, rules: Rules, since: int) -> list[int]:
     """Return the numbers of the ages at which a prediction is marked."""
-    joined = case.delay is not None and case.delay <= WINDOW
-    ending = case.delay if joined else WINDOW + (not rules.negative)
+    ending = WINDOW + (not rules.negative) if case.delay is None or case.delay > WINDOW else case.delay
     return [n for n, age in enumerate(AGES) if case.t + age >= since and age < ending]
 
 
