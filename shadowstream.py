@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from compressors.recipe import Distill, Prune, PruneStructured, Quantize, Recipe, Retrain
     from deploy.pipeline import FeedEvent, Labelled, Pipeline
     from learners.evaluation.gate import Promotion
+    from learners.live.expert import Expert
+    from learners.live.settings import Intercept, Live, Wide
     from learners.online.settings import Online
     from learners.tasks.bandit import Bandit
     from learners.tasks.binary import Binary
@@ -51,10 +53,13 @@ __all__ = [
     "Data",
     "Distill",
     "Event",
+    "Expert",
     "Feed",
     "FeedEvent",
+    "Intercept",
     "Json",
     "Labelled",
+    "Live",
     "MalformedEvent",
     "MultiLabel",
     "Online",
@@ -74,6 +79,7 @@ __all__ = [
     "ShadowstreamError",
     "Skipped",
     "Task",
+    "Wide",
     "advise",
     "compress",
     "describe_artifact",
@@ -106,6 +112,8 @@ _LATER = {
     "compressors.advisor.search": ("Budget",),
     "deploy.pipeline": ("FeedEvent", "Labelled", "Pipeline"),
     "learners.evaluation.gate": ("Promotion",),
+    "learners.live.expert": ("Expert",),
+    "learners.live.settings": ("Intercept", "Live", "Wide"),
     "learners.online.settings": ("Online",),
     "learners.tasks.bandit": ("Bandit",),
     "learners.tasks.binary": ("Binary",),

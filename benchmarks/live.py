@@ -18,11 +18,14 @@ from numpy.typing import NDArray
 from benchmarks.feeds import STREAMS, Stream
 from benchmarks.network import Deep
 from benchmarks.peers.replay import Replayed, replay, scores
-from learners.live.held import Asked, Due, Held, Told, Waits
-from learners.live.live import Live, chain_ages
-from learners.live.news import ages_until
-from learners.live.wide import Wide
+from learners.live.held import Asked, Census, Due, Held, Told, Waits
+from learners.live.make import chain, linear, pool
+from learners.live.news import AGES_MS
+from learners.live.pool import chain_ages
+from learners.live.reader import Reader
+from learners.live.settings import Live, Wide
 
+RATE = 0.01  # of the intercept
 Events = Sequence[tuple[int, int, int]]
 Array = NDArray[np.float64]
 
@@ -52,7 +55,7 @@ class Table:
 
     def __init__(self, stream: Stream, name: str) -> None:
         wide = Wide()
-        self.stream, self.expert = stream, wide.linear(wide.reader(type(stream.rows[0])), (name,))
+        self.stream, self.expert = stream, linear(wide, Reader(wide.fields(type(stream.rows[0]))), (name,))
 
     def answer(self, start: int, stop: int) -> Array:
         """Return chances."""
@@ -65,26 +68,25 @@ class Table:
         self.expert.learn(tuple(self.stream.rows[row] for row in rows), labels, np.ones(len(rows)))
 
 
-class Pool:
+class Mixed:
     """All of them, by the rule; `logits` are the deep part's."""
 
     def __init__(self, stream: Stream, logits: Array) -> None:
-        kind, wide = type(stream.rows[0]), Wide()
-        reader = wide.reader(kind)
         self.stream, self.deep = stream, logits
-        ages = ages_until(stream.window_ms)
-        self.live = Live(kind, [wide.linear(reader)], wide.chain(reader, len(chain_ages(ages))), ages_ms=ages)
+        self.live = pool(Live(), type(stream.rows[0]))
+        self.intercept = 0.0
         self.said = np.full((len(stream.rows), len(self.live.names)), np.nan)
         self.asked: dict[int, Asked] = {}
 
     def answer(self, start: int, stop: int) -> Array:
         """Return chances, and record what each expert said."""
         rows = tuple(self.stream.rows[start:stop])
-        said, chances = self.live.answer(rows, self.deep[start:stop])
+        self.live.learn([Census(self.stream.t_ms[start] - 1, start, self.stream.window_ms)])
+        said, logits = self.live.answer(rows, self.deep[start:stop], self.intercept)
         self.said[start:stop] = said
         for row, one in enumerate(said, start):
             self.asked[row] = Asked(str(row), self.stream.t_ms[row], self.stream.rows[row], tuple(one.tolist()))
-        return chances
+        return sigmoid(logits)
 
     def learn(self, events: Events) -> None:
         """Follow the log."""
@@ -93,7 +95,10 @@ class Pool:
     def _event(self, at_ms: int, row: int, age: int) -> Told | Waits:
         if age >= 0:
             return Waits(self.asked[row], at_ms, age)
-        return Told(self.asked.pop(row), at_ms, self.stream.labels[row])
+        label, deep = self.stream.labels[row], self.deep[row]
+        if np.isfinite(deep):
+            self.intercept += RATE * (label - 1 / (1 + np.exp(-np.clip(deep + self.intercept, -30, 30))))
+        return Told(self.asked.pop(row), at_ms, label)
 
 
 class Waiting:
@@ -101,8 +106,8 @@ class Waiting:
 
     def __init__(self, stream: Stream) -> None:
         kind, wide = type(stream.rows[0]), Wide()
-        self.stream, self.held, self.ages_ms = stream, Held(kind), chain_ages(ages_until(stream.window_ms))
-        self.chain = wide.chain(wide.reader(kind), len(self.ages_ms))
+        self.stream, self.held, self.ages_ms = stream, Held(kind), chain_ages(AGES_MS)
+        self.chain = chain(wide, Reader(wide.fields(kind)), len(self.ages_ms))
 
     def answer(self, start: int, stop: int) -> Array:
         """Return chances."""
@@ -141,8 +146,9 @@ def main() -> None:
     asked = parser.parse_args()
     stream = STREAMS[asked.stream](asked.data)
     learner = _made(asked, stream)
-    ages = ages_until(stream.window_ms)
-    told = {"chain": chain_ages(ages), "live": ages}  # the ages at which a learner hears of what still waits
+    told = dict.fromkeys(
+        ("chain", "live"), chain_ages(AGES_MS)
+    )  # the ages at which a learner hears of what still waits
     replayed = replay(stream, learner, told.get(asked.contender, ()))
     result: dict[str, Any] = scores(stream, replayed)
     if asked.contender == "deep":
@@ -164,12 +170,12 @@ def _made(asked: argparse.Namespace, stream: Stream) -> Any:
         "nag": lambda: Table(stream, "nag"),
         "w4": lambda: Table(stream, "w4"),
         "chain": lambda: Waiting(stream),
-        "live": lambda: Pool(stream, np.load(asked.logits)),
+        "live": lambda: Mixed(stream, np.load(asked.logits)),
     }
     return made[asked.contender]()
 
 
-def _parts(stream: Stream, pool: Pool) -> dict[str, dict[str, float]]:
+def _parts(stream: Stream, pool: Mixed) -> dict[str, dict[str, float]]:
     """Return how good each expert was in the pool, by what was recorded."""
     found = {}
     for name, column in zip(pool.live.names, pool.said.T, strict=True):

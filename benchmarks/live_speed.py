@@ -16,7 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.pipeline import load
-from learners.live.wide import Wide
+from learners.live.make import chain, linear
+from learners.live.reader import Reader
+from learners.live.settings import Wide
 
 FLIGHTS = Path(__file__).parents[1] / "examples" / "flights" / "pipeline.py"
 ROWS, BATCH, ROUNDS, MARKS = 20_000, 64, 3, 17
@@ -27,17 +29,17 @@ def main() -> None:
     pipeline, wide = load(FLIGHTS), Wide()
     past = list(islice(pipeline.history(), ROWS)) if pipeline.history else []
     rows, labels = [one.features for one in past], np.array([one.label for one in past])
-    reader, draw = wide.reader(pipeline.features), np.random.default_rng(0)
-    experts = {"nag": wide.linear(reader, ["nag"]), "w4": wide.linear(reader, ["w4"]), "both": wide.linear(reader)}
-    chain, marks = wide.chain(reader, MARKS), draw.integers(0, MARKS, ROWS)
+    reader, draw = Reader(wide.fields(pipeline.features)), np.random.default_rng(0)
+    experts = {"nag": linear(wide, reader, ["nag"]), "w4": linear(wide, reader, ["w4"]), "both": linear(wide, reader)}
+    waiting, marks = chain(wide, reader, MARKS), draw.integers(0, MARKS, ROWS)
     came = np.where(draw.random(ROWS) < 1 / MARKS, labels, np.nan)
     learns: dict[str, Callable[[slice], Any]] = {
         name: lambda part, one=one: one.learn(rows[part], labels[part], np.ones(len(labels[part])))
         for name, one in experts.items()
     }
-    learns["chain, a mark"] = lambda part: chain.waited(rows[part], marks[part], came[part], np.ones(len(came[part])))
+    learns["chain, a mark"] = lambda part: waiting.waited(rows[part], marks[part], came[part], np.ones(len(came[part])))
     answers: dict[str, Callable[[Sequence[Any]], Any]] = {name: one.answer for name, one in experts.items()}
-    answers["chain, a mark"] = chain.answer
+    answers["chain, a mark"] = waiting.answer
     table, found = Table("tables", "learned a second", *(f"µs for {n} rows" for n in SIZES)), {}
     for name, learn in learns.items():
         a_second = 1e6 / _us(learn, [slice(at, at + BATCH) for at in range(0, ROWS, BATCH)]) * BATCH

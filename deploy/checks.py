@@ -15,6 +15,8 @@ from torch import nn
 from compressors.arguments import shown
 from compressors.recipe import STEP_NAMES, Recipe
 from deploy.loading import users_code
+from learners.live.settings import Intercept, Live
+from learners.tasks.binary import Binary
 from learners.tasks.task import Answering, Task
 from streams.errors import ConfigError
 from streams.events import Prediction
@@ -163,6 +165,26 @@ def check_settings(name: str, value: object, kind: type) -> None:
     """
     if not isinstance(value, kind):
         raise ConfigError(f"Pipeline.{name} must be {kind.__name__}(...), got {shown(value)}")
+
+
+def live_of(live: object, task: Task, features: type) -> Live | Intercept:
+    """Return what learns at once, and answers, beside the model: by default live experts, where they can.
+
+    Raises:
+        ConfigError: it is neither `Live` nor `Intercept`, or live experts cannot learn this task or read the features.
+    """
+    if live is None:
+        try:
+            return live_of(Live(), task, features)
+        except ConfigError:
+            return Intercept()
+    if isinstance(live, Live):
+        if not isinstance(task, Binary):
+            raise ConfigError(f"Pipeline.live: live experts learn Binary(), not {shown(task)}; set live=Intercept()")
+        live.wide.fields(features)
+    elif not isinstance(live, Intercept):
+        raise ConfigError(f"Pipeline.live must be Live(...) or Intercept(), got {shown(live)}")
+    return live
 
 
 def check_rows(name: str, value: object, what: str) -> None:

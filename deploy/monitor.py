@@ -79,6 +79,8 @@ class Progress(Struct, frozen=True):
                 return False
         if any(learner.positions[str(i)] != shard.last_id for i, shard in enumerate(self.shards)):
             return False
+        if learner.drafted:
+            return False
         if min(distiller.commit, evaluator.commit) < learner.commit or evaluator.candidate < distiller.candidate:
             return False
         version = conductor.version if conductor else 0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -16,6 +16,7 @@ from compressors.recipe import Distill, Prune, PruneStructured, Quantize, Recipe
 from deploy import checks, loading
 from deploy import feed as feeds
 from learners.evaluation.gate import Promotion
+from learners.live.settings import Intercept, Live
 from learners.online.batches import Encoder
 from learners.online.settings import Online
 from learners.tasks.binary import Binary
@@ -61,6 +62,9 @@ class FeedEvent(NamedTuple):
     value: bytes
 
 
+if TYPE_CHECKING:
+    from learners.live.pool import Pool
+
 NO_ROWS = (
     "pipeline {!r}: prune_structured chooses units of a trained model by rows of history, and there are none; add "
     "Pipeline(history=...), or take the step out of the recipe"
@@ -88,6 +92,8 @@ class Pipeline:
     `recipe`: how the served model is compressed (80 % of the weights pruned by LAMP, int8, distilled); a `Recipe`, or
         its text.
     `online`: how teacher and shadow learn from each sample.
+    `live`: what learns from each outcome at once and answers beside the model: `Live()`, or `Intercept()` for its
+        intercept alone. The default is `Live()` where the task is `Binary` and a field of the features can be read.
     `promotion`: when candidates are made, and what they must prove.
     `history`: returns labelled rows, oldest first, on which the first version is trained; without it, that version is
         untrained.
@@ -124,6 +130,7 @@ class Pipeline:
     outcome: Reader[Outcome] | Reader[Event] = json_outcome
     recipe: Recipe = RECIPE
     online: Online = field(default_factory=Online)
+    live: Live | Intercept | None = None
     promotion: Promotion = field(default_factory=Promotion)
     history: Callable[[], Iterable[Labelled]] | None = None
     feed: Callable[[], Iterable[FeedEvent]] | None = None
@@ -141,6 +148,7 @@ class Pipeline:
         checks.check_task(self.task)
         object.__setattr__(self, "recipe", checks.recipe_of(self.recipe))
         checks.check_settings("online", self.online, Online)
+        object.__setattr__(self, "live", checks.live_of(self.live, self.task, self.features))
         checks.check_settings("promotion", self.promotion, Promotion)
         checks.check_rows("history", self.history, "labelled rows")
         checks.check_rows("feed", self.feed, "events")
@@ -161,6 +169,14 @@ class Pipeline:
     def encoder(self) -> Encoder:
         """Return what decodes features and encodes them."""
         return Encoder(self.features, self.encode, self.model)
+
+    def experts(self) -> "Pool | None":
+        """Return the live experts, which know nothing yet; None if there are none."""
+        if not isinstance(self.live, Live):
+            return None
+        from learners.live.make import pool  # noqa: PLC0415 it takes 60 MB of each process, and half a second
+
+        return pool(self.live, self.features)
 
     def as_feed(self) -> feeds.Feed:
         """Return what the join reads: the server's predictions, and outcomes with the task's targets as labels."""

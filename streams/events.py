@@ -85,12 +85,14 @@ class Outcome(Struct, frozen=True, gc=False):
     label: Label
 
 
-class Prediction(Struct, frozen=True, gc=False):
+class Prediction(Struct, frozen=True, gc=False, omit_defaults=True):
     """The event that the server writes for each request.
 
     `t` is the request's time. `output` is the artifact's raw output (logits; for regression the value) of length K,
     before the live `intercept` (length K) was added; `learned` is how many samples the learner had learned when it sent
-    that intercept; `version` is the champion's.
+    that intercept; `version` is the champion's. Where live experts answer too, `experts` has what each of them said, in
+    the order of their names, null for nothing, and `answer` (length K) is that of all; both as the learner recorded in
+    `learned` made them.
     """
 
     id: str
@@ -100,10 +102,17 @@ class Prediction(Struct, frozen=True, gc=False):
     intercept: tuple[float, ...]
     learned: int
     features: Raw
+    experts: tuple[float | None, ...] = ()
+    answer: tuple[float, ...] = ()
 
     @property
     def served(self) -> tuple[float, ...]:
-        """The model's answer, of length K: output plus intercept."""
+        """What was answered, of length K."""
+        return self.answer or self.bare
+
+    @property
+    def bare(self) -> tuple[float, ...]:
+        """What the version answered by itself, of length K: output plus intercept."""
         return tuple(o + b for o, b in zip(self.output, self.intercept, strict=True))
 
 
@@ -133,5 +142,6 @@ class Sample(Struct, frozen=True, gc=False):
     prediction: Prediction
 
 
+WAITING = "waiting"
 new_event: Callable[[tuple[str, int, bytes]], Event] = partial(tuple.__new__, Event)  # half the time of Event(...)
 encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode

@@ -25,7 +25,8 @@ DAY_MS = 86_400_000
 NAMES = {
     "frozen": "frozen first model",
     "frozen_live": "the same, live intercept",
-    "served": "served champion",
+    "deep": "served version alone",
+    "served": "what was served",
     "shadow": "shadow",
 }
 SHOWN = 10  # candidates in the live view
@@ -169,11 +170,14 @@ def _models(view: View) -> Fitted:
     names = view.metrics.names if view.metrics else ()
     for title in ("model", *map(title_of, names), "samples"):
         table.add_column(Text(title, "dim"), justify="left" if title == "model" else "right")
+    total = view.metrics.total if view.metrics else {}
     for who, name in NAMES.items():
-        row = view.metrics.total[who] if view.metrics else NO_ROW
+        row = total.get(who, NO_ROW)
+        if who == "deep" and row in (NO_ROW, total.get("served")):
+            continue  # nothing else answers
         table.add_row(
             name,
-            *(cell(row.values[one.name]) for one in names),
+            *(cell(row.values.get(one.name)) for one in names),
             f"{row.count:,}",
             style="bold" if who == "served" else "",
         )

@@ -5,11 +5,13 @@ Owns that step, which is done once in a registry. Does not know Kafka, Redis or 
 
 from dataclasses import replace
 
+import numpy as np
+
 from compressors.artifact import format as artifact
 from compressors.data import Data
 from compressors.recipe import PruneStructured
 from deploy.engine import find
-from deploy.learning.candidates import compress, history, make_learner, provenance
+from deploy.learning.candidates import chunks, compress, history, label_of, make_learner, provenance
 from deploy.pipeline import NO_ROWS, Pipeline
 from deploy.registry.kinds import CHAMPIONS, COMMITS
 from deploy.registry.records import By, Champion
@@ -17,6 +19,7 @@ from deploy.registry.registry import Registry
 from learners.commits.checks import check_state
 from learners.commits.commit import Commit
 from learners.commits.state import fingerprint, pack_state
+from learners.online.learner import Learner
 from streams.errors import ConfigError
 
 
@@ -52,6 +55,7 @@ def bootstrap(pipeline: Pipeline, registry: Registry, *, engines: bool = False) 
             raise ValueError(f"the first artifact was refused: {refusal}")
         packed = made.artifact
     learner.shadow.settle()
+    study(pipeline, learner)
     digest = registry.put(packed)
     first = Commit(
         number=0,
@@ -76,6 +80,15 @@ def bootstrap(pipeline: Pipeline, registry: Registry, *, engines: bool = False) 
         evidence=evidence, engine=_engine(pipeline, registry, packed, data) if engines else None,
     )  # fmt: skip
     return registry.create(CHAMPIONS, 0, champion)
+
+
+def study(pipeline: Pipeline, learner: Learner) -> None:
+    """Let the live experts learn the history, oldest first."""
+    if not (pipeline.history and learner.live):
+        return
+    for rows in chunks(iter(pipeline.history())):
+        labels = np.array([label_of(pipeline, row) for row in rows])
+        learner.live.study(tuple(row.features for row in rows), labels)
 
 
 def _engine(pipeline: Pipeline, registry: Registry, packed: bytes, data: Data | None) -> By:

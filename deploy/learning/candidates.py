@@ -31,7 +31,15 @@ ROWS_AT_ONCE = 1_024  # rows of the history that are encoded together
 
 def make_learner(pipeline: Pipeline) -> Learner:
     """Return the pipeline's learner, untrained: a state is to be loaded, or learned from the history."""
-    return Learner(pipeline.model, pipeline.task, pipeline.encoder(), pipeline.recipe, pipeline.online, pipeline.seed)
+    return Learner(
+        pipeline.model,
+        pipeline.task,
+        pipeline.encoder(),
+        pipeline.recipe,
+        pipeline.online,
+        pipeline.seed,
+        pipeline.experts(),
+    )
 
 
 def history(pipeline: Pipeline) -> Data | None:
@@ -45,7 +53,7 @@ def history(pipeline: Pipeline) -> Data | None:
     if pipeline.history is None:
         return None
     encoder, batches, targets = pipeline.encoder(), list[Batch](), list[Target]()
-    for rows in _chunks(iter(pipeline.history())):
+    for rows in chunks(iter(pipeline.history())):
         targets += [target_of(pipeline, row) for row in rows]
         if batches and not alike(batches[0], batches[-1]):
             continue
@@ -76,7 +84,8 @@ def target_of(pipeline: Pipeline, row: Labelled) -> Target:
         raise ConfigError(f"{where}: {wrong}") from wrong
 
 
-def _chunks(rows: Iterator[Labelled]) -> Iterator[Sequence[Labelled]]:
+def chunks(rows: Iterator[Labelled]) -> Iterator[Sequence[Labelled]]:
+    """Cut rows of a history into parts."""
     while chunk := list(islice(rows, ROWS_AT_ONCE)):
         yield chunk
 

@@ -5,10 +5,12 @@ not know how a model learns (learners), how failures are counted (attempts.py) o
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 from deploy.learning.attempts import Attempts, Span
+from deploy.learning.blocks import Blocks
 from deploy.learning.rules import CommitRules
 from deploy.registry.commits import backwards
 from deploy.registry.kinds import COMMITS, LEARNER
@@ -23,32 +25,57 @@ from learners.commits.voids import Slot
 from learners.online.learner import Learner
 from streams.errors import ConfigError, HistoryChanged, LostRace, RegistryError
 from streams.events import WAITING
+from streams.join.step import ShardState
 from streams.join.store import NOTHING, Store, StoredSample
 from streams.outputs.samples import number
 from streams.readers import read_sample
 
-STATE_EVERY = 32  # commits between whole states: the most that a restart learns again
+STATE_SAMPLES, STATE_COMMITS = 16_384, 1_024  # between whole states: the most that a restart learns again
 READ_AT_ONCE = 2_048  # samples of one shard
 DIED = "the process died of it"
+
+
+class Opened(NamedTuple):
+    """How many predictions the join had opened at a watermark, and how many entries each shard had emitted by then."""
+
+    watermark_ms: int
+    predictions: int
+    entries: tuple[int, ...]
+
+    @classmethod
+    def of(cls, shards: Sequence[ShardState]) -> "Opened | None":
+        """Return it of all shards in one look; None before anything was opened."""
+        opened, watermark_ms = sum(s.counters["opened"] for s in shards), min(s.watermark_ms for s in shards)
+        return cls(watermark_ms, opened, tuple(s.seq for s in shards)) if opened and watermark_ms > 0 else None
+
+    def reached(self, positions: Mapping[int, str]) -> bool:
+        """Return whether all these entries were learned."""
+        return all(number(positions[shard]) >= seq for shard, seq in enumerate(self.entries))
 
 
 class LearnerRole:
     """One feed's learner: the only reader of its sample streams."""
 
     def __init__(
-        self, feed: str, shards: int, store: Store, registry: Registry, learner: Learner, rules: CommitRules
-    ) -> None:
+        self, feed: str, shards: int, store: Store, registry: Registry, learner: Learner, rules: CommitRules,
+        window_ms: int = 0,
+    ) -> None:  # fmt: skip
+        """`window_ms` is the join's, which live experts are told."""
         self._feed, self._shards, self._store, self._registry = feed, range(shards), store, registry
-        self._learner, self._rules = learner, rules
+        self._learner, self._rules, self._window_ms = learner, rules, window_ms
+        self._coming: Opened | None = None
+        self._blocks: Blocks | None = None
         self._draft = self._recover({})
+        self._blocks = Blocks(store, feed, learner) if learner.live else None
         self._trim()  # the learner that made the last commit may have died before it trimmed
         self._attempts = Attempts(store, feed, self._draft.last.number)
         self._note()
 
     def step(self, block_ms: int) -> bool:
         """Read what is there, learn it, and commit when it is time; return whether there was a sample."""
-        watermark_ms = min(self._store.shard(self._feed, shard).watermark_ms for shard in self._shards)
-        any_read = False
+        states = [self._store.shard(self._feed, shard) for shard in self._shards]
+        watermark_ms, any_read = min(state.watermark_ms for state in states), False
+        self._coming = self._coming or Opened.of(states)
         for shard in self._shards:
             try:
                 entries = self._store.read(self._feed, shard, self._draft.positions[shard], READ_AT_ONCE)
@@ -62,6 +89,7 @@ class LearnerRole:
         self._draft.watermark_ms = max(self._draft.watermark_ms, watermark_ms)
         due = self._rules.due(self._draft)
         committed = self._rules.full(self._draft) or (due is not None and bool(self._draft.samples))
+        committed = committed or (not any_read and self._rules.at_rest(self._draft))
         if committed:
             self._commit(due)
         if any_read or committed:
@@ -132,14 +160,25 @@ class LearnerRole:
 
     def _commit(self, due: Due | None, void: dict[str, str] | None = None) -> None:
         n = self._draft.last.number + 1
-        keep_state = due is not None or void is not None or n % STATE_EVERY == 0
+        learned = self._learner.learned // STATE_SAMPLES > self._draft.last.learned // STATE_SAMPLES
+        keep_state = due is not None or void is not None or learned or n % STATE_COMMITS == 0
+        self._count()
         state = self._registry.put(pack_state(self._learner.state())) if keep_state else None
         data = commits.encode(self._draft.finish(self._learner, state, due, void or {}))
         if not self._registry.write(COMMITS, n, data):
             raise LostRace(f"commit {n} was made by another learner")
         self._draft = after(data, self._shards, NOTHING)
         self._attempts.begin(n)
+        if self._blocks:
+            self._blocks.publish()
         self._trim()
+
+    def _count(self) -> None:
+        """Tell the live experts how many predictions there were, once all outcomes up to then are learned."""
+        if self._coming and self._coming.reached(self._draft.positions):
+            self._draft.asked = (self._coming.watermark_ms, self._coming.predictions, self._window_ms)
+            self._learner.count(*self._draft.asked)
+            self._coming = None
 
     def _trim(self) -> None:
         for shard, position in self._draft.positions.items():
@@ -179,10 +218,20 @@ class LearnerRole:
         if data is None:
             raise RegistryError("there is no commit 0: the feed was not created")
         rebuild(self._learner, self._registry, last, void)
+        if self._blocks:
+            self._blocks.begin()
         return after(data, self._shards, NOTHING)
 
     def _note(self) -> None:
         learner, draft = self._learner, self._draft
         positions = {str(shard): position for shard, position in draft.positions.items()}
-        note = LearnerNote(learner.learned, learner.intercept.value, positions, draft.last.number, draft.watermark_ms)
+        note = LearnerNote(
+            learner.learned,
+            learner.intercept.value,
+            positions,
+            draft.last.number,
+            draft.watermark_ms,
+            len(draft.samples),
+            learner.live.marks_ms if learner.live else (),
+        )
         self._store.put(self._feed, LEARNER.entry(note) | self._attempts.note)

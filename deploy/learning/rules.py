@@ -14,6 +14,8 @@ DAY_MS = 86_400_000
 class CommitRules:
     """A draft is committed after so many samples, so many seconds, or at a new day of the watermark.
 
+    With 0 seconds it is committed as soon as nothing more is there to learn.
+
     A candidate is due every `every_days` days of the watermark, fractions of a day included.
     """
 
@@ -25,7 +27,11 @@ class CommitRules:
         if draft.quarantined or not draft.samples:
             return bool(draft.quarantined)
         new_day = draft.watermark_ms // DAY_MS > draft.last.watermark_ms // DAY_MS
-        return new_day or draft.learned >= self._samples or time.monotonic() - draft.began_s >= self._seconds
+        return new_day or draft.learned >= self._samples or 0 < self._seconds <= time.monotonic() - draft.began_s
+
+    def at_rest(self, draft: Draft) -> bool:
+        """Return whether to commit as nothing more is there to learn now."""
+        return not self._seconds and bool(draft.samples)
 
     def due(self, draft: Draft) -> Due | None:
         """Return why a candidate is due, if it is: the watermark has passed a whole multiple of the step since 1970."""

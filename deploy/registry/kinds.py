@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from deploy.registry import records
 from deploy.registry.records import (
+    BlocksNote,
     Candidate,
     Champion,
     ConductorNote,
@@ -32,6 +33,7 @@ from learners.evaluation.verdict import MODELS, Verdict
 from learners.tasks.names import AUC, LOG_LOSS
 
 T = TypeVar("T", bound=Struct)
+N = TypeVar("N")
 
 
 @dataclass(frozen=True)
@@ -49,18 +51,18 @@ class Kind(Generic[T]):
 
 
 @dataclass(frozen=True)
-class Note(Generic[T]):
+class Note(Generic[N]):
     """A note on the feed's board in the store: the newest one counts, and it may be lost."""
 
     name: str
     means: str
-    of: type[T]
+    of: type[N]
 
-    def entry(self, note: T) -> dict[str, bytes]:
+    def entry(self, note: N) -> dict[str, bytes]:
         """Return what the store puts on the board."""
         return {self.name: records.encode(note)}
 
-    def read(self, data: bytes | None) -> T | None:
+    def read(self, data: bytes | None) -> N | None:
         """Return the note that the store has returned; None without one, or if another version wrote it otherwise."""
         try:
             return None if data is None else msgspec.json.decode(data, type=self.of)
@@ -93,14 +95,23 @@ FOLDERS = {
 START = Note("start", "what the run doubted at its start, such as settings of the topics", StartNote)
 SERVER = Note("server", "how far serving is, and which version serves", ServerNote)
 LEARNER = Note("learner", "how far learning is, and the live intercept", LearnerNote)
+BLOCKS = Note("live", "the newest of the blocks by which servers follow the live experts", BlocksNote)
 DISTILLER = Note("distiller", "the last commit taken, and the last candidate made", DistillerNote)
 EVALUATOR = Note("evaluator", "the last commit, candidate and verdict, and the running trial", EvaluatorNote)
 CONDUCTOR = Note("conductor", "the last verdict handled, and the version that follows from it", ConductorNote)
 METRICS = Note("metrics", "how well each model did, in all and by month, by the task's metrics", Metrics)
-NOTES: tuple[Note[Any], ...] = (START, SERVER, LEARNER, DISTILLER, EVALUATOR, CONDUCTOR, METRICS)
+NOTES: tuple[Note[Any], ...] = (START, SERVER, LEARNER, BLOCKS, DISTILLER, EVALUATOR, CONDUCTOR, METRICS)
 ATTEMPTS = "attempts"
+
+
+def block_name(of: int | None = None) -> str:
+    """Return the board's name of the base of blocks, or of a block by its number after the base."""
+    return f"{BLOCKS.name}:{'base' if of is None else of}"
+
+
 OWN_NOTES = {
     ATTEMPTS: "the learner's failed attempts to learn what follows a commit (deploy/learning/attempts.py)",
+    f"{BLOCKS.name}:…": "the base of the newest blocks, and each block after it (deploy/learning/blocks.py)",
     "run": "which run has the feed, and when it last said so (deploy/run/claim.py)",
 }
 
@@ -177,7 +188,8 @@ RUN_FIGURES = {
     "lost": "published events that appear in no other figure",
     "doubled": "samples learned twice",
     "metrics": "the task's metrics over all samples, by model and name; the models are the first one (frozen), the "
-    "same under the live intercept (frozen_live), what was served, and the shadow",
+    "same under the live intercept (frozen_live), the version that served under it (deep), what was served, and the "
+    "shadow",
     **{f"auc_{model}": f"{AUC} in `metrics`; null for a task without it" for model in MODELS},
     **{f"logloss_{model}": f"{LOG_LOSS} in `metrics`; null for a task without it" for model in MODELS},
     "candidates": "candidates distilled from the shadow",

@@ -3,6 +3,8 @@
 Owns names and fields. Does not know who reads them.
 """
 
+from typing import NamedTuple
+
 import msgspec
 from msgspec import Struct
 
@@ -98,7 +100,8 @@ class ServerNote(Struct, frozen=True):
 class LearnerNote(Struct, frozen=True):
     """How far learning is; the servers take the live intercept from here, and the joiners `marks_ms`.
 
-    At these ages the join marks each prediction that still waits.
+    `drafted` entries are learned and in no commit yet. At the ages `marks_ms` the join marks each prediction that still
+    waits.
     """
 
     learned: int
@@ -106,7 +109,16 @@ class LearnerNote(Struct, frozen=True):
     positions: dict[str, str]
     commit: int
     watermark_ms: int
+    drafted: int = 0
     marks_ms: tuple[int, ...] = ()
+
+
+class BlocksNote(NamedTuple):
+    """Which block is the newest (deploy/learning/blocks.py): its learner's run, its number, and its base's."""
+
+    run: int
+    number: int
+    base: int
 
 
 class DistillerNote(Struct, frozen=True):

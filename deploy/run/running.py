@@ -101,12 +101,14 @@ def running(
 
 
 def _paced(settings: Settings) -> Settings:
-    """Return the settings of a replay's roles, which pause no partition.
+    """Return the settings of a replay's roles, which pause no partition, and commit what there is.
 
-    A replay publishes nothing of a slice before all of the last one was joined. So where one partition waits for the
-    watermark, the one that holds it back gets nothing more either, until it is idle.
+    A replay publishes nothing of a slice before all of the last one was joined and learned. So where one partition
+    waits for the watermark, the one that holds it back gets nothing more either, until it is idle; and a commit that
+    waits for more waits for nothing.
     """
-    return msgspec.structs.replace(settings, join=msgspec.structs.replace(settings.join, align_s=math.inf))
+    join = msgspec.structs.replace(settings.join, align_s=math.inf)
+    return msgspec.structs.replace(settings, join=join, learn=msgspec.structs.replace(settings.learn, commit_s=0.0))
 
 
 def _started(plan: Plan) -> "AbstractContextManager[System]":

@@ -94,10 +94,12 @@ class Summary(Struct, frozen=True, kw_only=True):
     metrics: dict[str, dict[str, float | None]]
     auc_frozen: float | None
     auc_frozen_live: float | None
+    auc_deep: float | None
     auc_served: float | None
     auc_shadow: float | None
     logloss_frozen: float | None
     logloss_frozen_live: float | None
+    logloss_deep: float | None
     logloss_served: float | None
     logloss_shadow: float | None
     candidates: int
@@ -138,10 +140,12 @@ def summarize(
         metrics={who: row.values for who, row in rows.items()},
         auc_frozen=rows["frozen"].values.get(AUC),
         auc_frozen_live=rows["frozen_live"].values.get(AUC),
+        auc_deep=rows["deep"].values.get(AUC),
         auc_served=rows["served"].values.get(AUC),
         auc_shadow=rows["shadow"].values.get(AUC),
         logloss_frozen=rows["frozen"].values.get(LOG_LOSS),
         logloss_frozen_live=rows["frozen_live"].values.get(LOG_LOSS),
+        logloss_deep=rows["deep"].values.get(LOG_LOSS),
         logloss_served=rows["served"].values.get(LOG_LOSS),
         logloss_shadow=rows["shadow"].values.get(LOG_LOSS),
         candidates=len(view.candidates),

@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import torch
 from msgspec import Raw
 from torch import Tensor
 
@@ -16,9 +15,10 @@ from compressors.answers import checked
 from compressors.errors import Unsuited
 from compressors.rows import Collated
 from deploy.pipeline import Pipeline
-from deploy.registry.kinds import LEARNER, SERVER
+from deploy.registry.kinds import SERVER
 from deploy.registry.records import ServerNote
 from deploy.serving.champion import Served
+from deploy.serving.live import Followed
 from learners.tasks.task import Answering, Task
 from streams.dead import DeadLetters, Letter, reason_of
 from streams.errors import ConfigError, MalformedEvent, Skipped
@@ -30,7 +30,8 @@ from streams.kafka.records import tp_name
 from streams.readers import why_no_time
 from streams.returned import as_request, raised
 
-NUMBER_BYTES = 25  # of an output or an intercept in a prediction
+NUMBER_BYTES = 25  # of an output, an intercept or a live expert's answer in a prediction; experts whose answers fit
+EXPERTS = 16
 HOLD_S = 1.0  # how long the positions of refused requests may wait for the letter that sums them up
 COMMIT_EVERY_S = 1.0  # offsets may lag: a request that is served twice has the same id, and the join drops the second
 
@@ -52,7 +53,7 @@ class ServerRole:
     ) -> None:  # fmt: skip
         self._pipeline, self._champion, self._source, self._to = pipeline, champion, source, to
         self._dead, self._store, self._max_batch = dead, store, max_batch
-        self._encoder = pipeline.encoder()
+        self._encoder, self._live = pipeline.encoder(), Followed(pipeline, store)
         self._note = ServerNote({}, {}, champion.record.number, 0)
         self._committed_at = time.monotonic()
         self._held: dict[Tp, str] = {}
@@ -124,11 +125,15 @@ class ServerRole:
 
     def _answer(self, asked: list[tuple[int, Request]], rows: list[Any]) -> None:
         outputs = self._outputs(rows, [len(request.features) for _, request in asked])
-        version, (learned, intercept) = self._champion.record.number, self._intercept()
-        meanings = self._meanings(outputs + torch.tensor(intercept))
-        for (partition, request), output, meaning in zip(asked, outputs.tolist(), meanings, strict=True):
+        self._live.refresh()
+        answer, version = self._live.answer(rows, outputs), self._champion.record.number
+        meanings = self._meanings(answer.of(outputs))
+        said = zip(outputs.tolist(), answer.experts, answer.served, strict=True)
+        for (partition, request), (output, experts, served), meaning in zip(asked, said, meanings, strict=True):
             at, features = request.t_ms, Raw(request.features)
-            prediction = Prediction(request.id, at, version, tuple(output), intercept, learned, features)
+            prediction = Prediction(
+                request.id, at, version, tuple(output), answer.intercept, answer.learned, features, experts, served
+            )
             tp = Tp(self._to.topic, partition % self._to.partitions)
             self._to.sink.send(tp, key=request.id.encode(), value=answered(prediction, meaning), t_ms=at)
 
@@ -149,12 +154,6 @@ class ServerRole:
         except Unsuited as wrong:
             raise ConfigError(f"pipeline {self._pipeline.name!r}: {wrong}") from wrong
 
-    def _intercept(self) -> tuple[int, tuple[float, ...]]:
-        note = LEARNER.read(*self._store.get(self._pipeline.name, LEARNER.name))
-        if note is None:
-            return 0, (0.0,) * self._pipeline.task.outputs
-        return note.learned, note.intercept
-
 
 def _most_bytes(to: Answers, task: Task) -> int:
     """Return how large a request's features and id may be for its prediction to fit into a record of the topic.
@@ -163,7 +162,8 @@ def _most_bytes(to: Answers, task: Task) -> int:
         ConfigError: not even the numbers of a prediction fit.
     """
     limit, names = to.sink.limit_bytes(to.topic), len(encode(getattr(task, "classes", None)))
-    most = limit - FRAME_BYTES - 3 * NUMBER_BYTES * task.outputs - names  # output, intercept, and what they mean
+    numbers = NUMBER_BYTES * (EXPERTS + 4 * task.outputs)  # what experts, version and all say, intercept, and meaning
+    most = limit - FRAME_BYTES - numbers - names
     if most < ID_COST * ID_BYTES:
         raise ConfigError(
             f"a prediction of {task.outputs} outputs does not fit into a record of topic {to.topic!r}, which has "

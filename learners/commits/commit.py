@@ -52,6 +52,8 @@ class Commit(Struct, frozen=True, kw_only=True):
     `void`: by shard, a position after which the samples of earlier commits are taken back: the store had lost them.
     `learned`: the number of samples of all commits so far, without those taken back.
     `state`: the digest of the whole state after this commit, where it is kept.
+    `asked`: where it is told, a watermark, how many predictions the join had opened by then, and its window in ms; all
+        outcomes up to that time were learned.
     `scale`: the mean and spread of a regression's labels so far, by which losses are measured.
     """
 
@@ -73,6 +75,7 @@ class Commit(Struct, frozen=True, kw_only=True):
     fingerprint: str
     state: str | None = None
     scale: tuple[float, float] | None = None
+    asked: tuple[int, int, int] | None = None
 
     def entries(self) -> list[Sample]:
         """Return samples and marks, decoded."""

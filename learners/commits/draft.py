@@ -22,7 +22,7 @@ class Draft:
     """What follows the commit `last`: samples and marks in the order learned, and how far each shard's stream was read.
 
     `parent` is the digest of the last commit's bytes. `watermark_ms` is event time; `began_s` is when the draft began,
-    by `time.monotonic`.
+    by `time.monotonic`. `asked` is as in a commit.
     """
 
     last: Commit
@@ -32,6 +32,7 @@ class Draft:
     began_s: float = field(default_factory=time.monotonic)
     samples: list[Raw] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
+    asked: tuple[int, int, int] | None = None
     _batches: list[int] = field(default_factory=list)
     _shadow: list[list[float]] = field(default_factory=list)
     _slots: list[Slot] = field(default_factory=list)
@@ -75,6 +76,7 @@ class Draft:
             fingerprint=fingerprint(),
             state=state,
             scale=learner.scale,
+            asked=self.asked,
         )
 
 

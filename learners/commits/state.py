@@ -5,6 +5,7 @@ Owns these, and the name of the environment in which they are the same bits. Doe
 
 import platform
 from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 
 import safetensors.torch
 import torch
@@ -18,7 +19,8 @@ def fingerprint() -> str:
     """Return the name of this environment. The same commits make the same bits where it is the same."""
     threads, cpu = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
     return (
-        f"torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()} {cpu}, {threads} threads"
+        f"torch {torch.__version__}, numba {version('numba')}, Python {platform.python_version()}, "
+        f"{platform.machine()} {cpu}, {threads} threads"
     )
 
 
@@ -29,6 +31,8 @@ def fold(learner: Learner, commits: Iterable[Commit]) -> None:
         for size in commit.batches:
             learner.learn(samples[start : start + size])
             start += size
+        if commit.asked:
+            learner.count(*commit.asked)
 
 
 def pack_state(state: Mapping[str, Tensor]) -> bytes:

@@ -19,7 +19,7 @@ from learners.evaluation.gate import Gate, Promotion
 from learners.evaluation.scores import Scores
 from learners.evaluation.trial import Trial
 from learners.evaluation.verdict import MODELS, Decision, Verdict
-from learners.online.batches import Encoder, Newest, completed, intercepts, kind, labels, served
+from learners.online.batches import Encoder, Newest, bare, completed, intercepts, kind, labels, served
 from learners.online.intercept import Intercept
 from learners.tasks.task import Task
 from streams.events import Sample
@@ -99,12 +99,13 @@ class Evaluator:
     def _measure(self, frozen: Tensor, samples: Sequence[Sample], shadow: Tensor) -> None:
         """Score every model on the samples; `frozen` and `shadow` (N, K) are two models' answers.
 
-        `frozen_live` is version 0 under the intercept that each prediction carried. That intercept has followed the
-        errors of the champions that served, not those of version 0.
+        `deep` is what the version that served said by itself, under the intercept. `frozen_live` is version 0 under the
+        intercept that each prediction carried. That intercept has followed the errors of the champions that served, not
+        those of version 0.
         """
         target = labels(samples, exact=self._exact)
-        live, answered = (of(samples, exact=self._exact) for of in (intercepts, served))
-        outputs = dict(zip(MODELS, (frozen, frozen + live, answered, shadow), strict=True))
+        live, deep, answered = (of(samples, exact=self._exact) for of in (intercepts, bare, served))
+        outputs = dict(zip(MODELS, (frozen, frozen + live, deep, answered, shadow), strict=True))
         names = [datetime.fromtimestamp(s.prediction.t / 1000, UTC).strftime("%Y-%m") for s in samples]
         for name in sorted(set(names)):
             chosen = torch.tensor([n == name for n in names])
@@ -125,8 +126,8 @@ class Evaluator:
             intercept.follow(output, sample.label)
         ours, theirs = (
             outputs[-BOUND_FROM:] + torch.tensor(intercept.value),
-            served(samples[-BOUND_FROM:], exact=self._exact),
+            bare(samples[-BOUND_FROM:], exact=self._exact),
         )
         bounds = [float(self._task.worst_gap(a, b).max()) for a, b in ((ours, theirs), (theirs, ours))]
-        gate = Gate(self._policy, self._policy.margin * self.totals()["served"].loss, *bounds)
+        gate = Gate(self._policy, self._policy.margin * self.totals()["deep"].loss, *bounds)
         return Trial(number, model, self._task, gate, intercept, last.latest_ms, last.learned)

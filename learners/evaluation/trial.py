@@ -27,8 +27,9 @@ from streams.events import Sample, Target
 class Answered(NamedTuple):
     """A fresh sample. It waits until no earlier prediction can get a label any more: the order is that of prediction.
 
-    `output` (length K) is the candidate's raw output, `served` (length K) the champion's answer, intercept included.
-    `learned` is how many samples the learner had taken when the champion answered.
+    `output` (length K) is the candidate's raw output, `served` (length K) the champion's own, intercept included: live
+    experts would hide how the two differ. `learned` is how many samples the learner had learned when the champion
+    answered.
     """
 
     t_ms: int
@@ -66,7 +67,7 @@ class Trial:
             self._intercepts.append(self.intercept.follow(output, sample.label))
             asked = sample.prediction
             if asked.t > self.known_until_ms:
-                answered = Answered(asked.t, asked.id, tuple(output), asked.served, asked.learned, sample.label)
+                answered = Answered(asked.t, asked.id, tuple(output), asked.bare, asked.learned, sample.label)
                 heapq.heappush(self._waiting, answered)
 
     def judge(self, commit: Commit, final_ms: int) -> Verdict | None:

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-MODELS = ("frozen", "frozen_live", "served", "shadow")  # each is measured on the same samples
+MODELS = ("frozen", "frozen_live", "deep", "served", "shadow")  # each is measured on the same samples
 
 
 class Decision(StrEnum):

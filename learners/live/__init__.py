@@ -1,11 +1,13 @@
 """Live experts: learned from each outcome, beside the compressed network.
 
-live.py        the pool: which experts answer and learn, when
+settings.py    what a pipeline says of them
+make.py        the pool that it asks for
+pool.py        which experts answer and learn, when
 mixture.py     what they say, made one answer
 news.py        how late outcomes are; k80
 held.py        outcomes that are held until their time
 expert.py      what the pool asks of an expert
-wide.py        what the tables read and how large they are; the expert made of them
+wide.py        tables over all fields, as an expert
 chain.py       the hazard chain: who still waits, and what came next
 gaussian.py    tables of Gaussian weights
 adaptive.py    tables of normalized adaptive steps

@@ -100,9 +100,14 @@ class Adaptive:
         self.constant = np.array([0.0, 0.0, 1.0])  # the same of the constant
         self.total = np.zeros(2)  # t and N
 
+    @property
+    def means(self) -> Floats:
+        """The weights that answer, one a slot."""
+        return self.table[:, 0]
+
     def answer(self, hashed: Hashed) -> Doubles:
         """Return z (N,)."""
-        found: Doubles = dot(hashed, self.table[:, 0]) + self.constant[0]
+        found: Doubles = dot(hashed, self.means) + self.constant[0]
         return found
 
     def learn(self, hashed: Hashed, labels: Doubles, weights: Doubles) -> None:

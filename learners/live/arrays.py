@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learners.live.compiled import Doubles, compiled
+from learners.live.compiled import Doubles, UInts, compiled
 from streams.errors import ConfigError
 
 Arrays = Mapping[str, NDArray[Any]]
 MOST_WEIGHT = 1e6
+TABLE = 1 << 12  # rows of an array, from which on most of them are zero
 
 
 def joined(parts: Mapping[str, Arrays]) -> dict[str, NDArray[Any]]:
@@ -24,8 +25,16 @@ def joined(parts: Mapping[str, Arrays]) -> dict[str, NDArray[Any]]:
 
 
 def state_of(arrays: Arrays) -> dict[str, Tensor]:
-    """Return copies of the arrays as tensors."""
-    return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+    """Return copies of the arrays as tensors; of a table its rows that are not zero, and their numbers as `.rows`."""
+    found = dict[str, Tensor]()
+    for name, array in arrays.items():
+        if len(array) < TABLE:
+            found[name] = torch.from_numpy(array.copy())
+            continue
+        rows = np.flatnonzero(array.reshape(len(array), -1).any(axis=1))
+        found[f"{name}.rows"] = torch.from_numpy(np.append(rows, len(array)))  # and how many there are in all
+        found[name] = torch.from_numpy(array[rows])
+    return found
 
 
 def restore(arrays: Arrays, state: Mapping[str, Tensor]) -> None:
@@ -35,15 +44,47 @@ def restore(arrays: Arrays, state: Mapping[str, Tensor]) -> None:
         ConfigError: an array is missing there, or has another shape or type; then nothing has changed.
     """
     for name, array in arrays.items():
-        saved = state.get(name)
-        if saved is None or saved.shape != array.shape or saved.numpy().dtype != array.dtype:
-            found = "nothing" if saved is None else f"{saved.dtype} {tuple(saved.shape)}"
+        shape, saved = _shape(name, state), state.get(name)
+        if saved is None or shape != array.shape or saved.numpy().dtype != array.dtype:
+            found = "nothing" if saved is None else f"{saved.dtype} {shape}"
             raise ConfigError(
                 f"the state was made by another expert than this one: it has {found} where this one has {name}, "
                 f"{array.dtype} {array.shape}; put the old settings of Wide back, or begin a new feed"
             )
     for name, array in arrays.items():
-        array[...] = state[name].numpy()
+        rows = state.get(f"{name}.rows")
+        if rows is None:
+            array[...] = state[name].numpy()
+        else:
+            array[...] = 0
+            array[rows[:-1].numpy()] = state[name].numpy()
+
+
+def _shape(name: str, state: Mapping[str, Tensor]) -> tuple[int, ...]:
+    """Return the shape of the whole array."""
+    if name not in state:
+        return ()
+    rows = state.get(f"{name}.rows")
+    whole = tuple(state[name].shape)
+    return whole if rows is None else (int(rows[-1]), *whole[1:])
+
+
+class Touched:
+    """The slots of a table that changed since they were last asked for."""
+
+    def __init__(self, slots: int) -> None:
+        self._touched = np.zeros(slots, np.bool_)
+
+    def add(self, slots: UInts) -> None:
+        """Note slots that were learned."""
+        self._touched[slots] = True
+
+    def take(self, table: NDArray[Any], *, whole: bool) -> Tensor:
+        """Return the slots (n,), or all of the table (slots, …) that are not zero."""
+        changed = table.reshape(len(table), -1).any(axis=1) if whole else self._touched
+        found = torch.from_numpy(np.flatnonzero(changed).astype(np.int32))
+        self._touched[:] = False
+        return found
 
 
 @compiled

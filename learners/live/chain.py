@@ -15,9 +15,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from learners.live.arrays import Arrays, joined, restore, state_of, usable
+from learners.live.arrays import Arrays, Touched, joined, restore, state_of, usable
 from learners.live.compiled import Doubles, Floats, Ints, compiled
 from learners.live.features import Features
 from learners.live.gaussian import learn_rows
@@ -69,6 +70,7 @@ class Chain:
         heads = 2 * (int(self._segments[-1]) + 1)
         self._weights = np.zeros((1 << bits, heads, 2), np.float32)
         self.mean, self.precision = self._weights[..., 0], self._weights[..., 1]
+        self._touched = Touched(1 << bits)
         self.beta = np.zeros((2 * marks, 2))  # mean less START and precision, label 0 and label 1 of each mark
 
     def answer(self, rows: Sequence[Any]) -> Doubles:
@@ -90,6 +92,7 @@ class Chain:
         """
         segments, use = self._segments[marks], usable(weights, weights)
         for part, hashed in self._features.hashed(rows, (marks == 0) & (use > 0)):
+            self._touched.add(hashed.slots[: hashed.ends[-1, 2]])
             for c in (0, 1):
                 came = (outcomes[part] == c).astype(np.float64)
                 heads, at = 2 * segments[part] + c, 2 * marks[part] + c
@@ -102,6 +105,20 @@ class Chain:
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from `state`."""
         restore(self._arrays(), state)
+
+    def changes(self, *, whole: bool) -> dict[str, Tensor]:
+        """Return the means of slots that changed, those of the constants, and what is known of numbers."""
+        slots = self._touched.take(self.mean, whole=whole)
+        own = {"whole": torch.tensor(whole), "slots": slots, "means": torch.from_numpy(self.mean[slots.numpy()])}
+        return own | {"beta": torch.from_numpy(self.beta[:, 0].copy())} | self._features.changes()
+
+    def follow(self, changes: Mapping[str, Tensor]) -> None:
+        """Answer from now on as the one that changed."""
+        if changes["whole"]:
+            self.mean[:] = 0
+        self.mean[changes["slots"].numpy()] = changes["means"].numpy()
+        self.beta[:, 0] = changes["beta"].numpy()
+        self._features.follow(changes)
 
     def _arrays(self) -> Arrays:
         own: Arrays = {"mean": self.mean, "precision": self.precision, "beta": self.beta}

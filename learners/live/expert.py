@@ -1,11 +1,14 @@
 """What the pool asks of an expert: the contracts. Owns no numbers."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from learners.live.compiled import Doubles, Ints
+Doubles = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 class Stateful(Protocol):
@@ -19,7 +22,32 @@ class Stateful(Protocol):
 
 
 class Expert(Stateful, Protocol):
-    """Answers, and learns outcomes; `names` are those of its columns."""
+    """Answers, and learns outcomes; `names` are those of its columns.
+
+    A row is one of the pipeline's features. A label is 0 or 1, its weight positive. Equal rows in an equal order make
+    equal states: the learner goes back to an earlier one, and learns again.
+
+    >>> import numpy as np, torch
+    >>> class Rate:
+    ...     names = ("rate",)
+    ...     p = 0.5
+    ...     def answer(self, rows):
+    ...         return np.full((len(rows), 1), np.log(self.p / (1 - self.p)))
+    ...     def learn(self, rows, labels, weights):
+    ...         for label in labels:
+    ...             self.p += 0.01 * (0.98 * label + 0.01 - self.p)
+    ...     def state(self):
+    ...         return {"p": torch.tensor(self.p, dtype=torch.float64)}
+    ...     def load(self, state):
+    ...         self.p = float(state["p"])
+    >>> from shadowstream import Expert, Live
+    >>> expert: Expert = Rate()
+    >>> expert.learn([None], np.array([1.0]), np.ones(1))
+    >>> expert.answer([None]).round(3)
+    array([[0.02]])
+    >>> Live(experts=[Rate]).experts[0].names
+    ('rate',)
+    """
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -32,7 +60,18 @@ class Expert(Stateful, Protocol):
         """Learn outcomes in their order."""
 
 
-class Waiting(Stateful, Protocol):
+@runtime_checkable
+class Followed(Protocol):
+    """What servers follow by that which changed. Of any other expert they get the whole state."""
+
+    def changes(self, *, whole: bool) -> dict[str, Tensor]:
+        """Return all that answering needs and that changed since the last call, or all of it."""
+
+    def follow(self, changes: Mapping[str, Tensor]) -> None:
+        """Answer from now on as the one that changed."""
+
+
+class Waiting(Stateful, Followed, Protocol):
     """Answers from who still waits, and what came next, with a mark for each of `chain_ages`."""
 
     def resolved(self, rows: Sequence[Any]) -> Doubles:

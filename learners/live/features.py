@@ -3,10 +3,12 @@
 Owns the numbers' running spread, which is state, and the tokens that a number can be. Does not know tables.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from learners.live.arrays import Arrays
 from learners.live.compiled import Bools
@@ -15,6 +17,7 @@ from learners.live.hashing import SMALL, Hashed, Names, hash_rows
 from learners.live.reader import Reader, crc32
 from learners.live.spread import KNOTS, LEARNED, Spread
 
+ANSWERS = ("seen", "mean", "variance", "knots")  # of a spread; its first values only make the knots
 CHUNK = 64  # rows that are hashed together: so their features stay in the processor's cache
 
 
@@ -49,6 +52,15 @@ class Features:
     def arrays(self) -> Arrays:
         """Return the numbers' spread."""
         return self._spread._asdict()
+
+    def changes(self) -> dict[str, Tensor]:
+        """Return what answering needs of the numbers' spread."""
+        return {name: torch.from_numpy(getattr(self._spread, name).copy()) for name in ANSWERS}
+
+    def follow(self, changes: Mapping[str, Tensor]) -> None:
+        """Have the numbers' spread that `changes` returned elsewhere."""
+        for name in ANSWERS:
+            getattr(self._spread, name)[...] = changes[name].numpy()
 
 
 def _names(fields: Fields) -> Names:

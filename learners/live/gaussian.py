@@ -124,9 +124,14 @@ class Gaussian:
         self.mean, self.precision = self._weights[..., 0], self._weights[..., 1]
         self.constant = np.zeros((1, 2))  # its mean and precision
 
+    @property
+    def means(self) -> Floats:
+        """The weights that answer, one a slot."""
+        return self.mean[:, 0]
+
     def answer(self, hashed: Hashed) -> Doubles:
         """Return z (N,)."""
-        found: Doubles = dot(hashed, self.mean[:, 0]) + self.constant[0, 0]
+        found: Doubles = dot(hashed, self.means) + self.constant[0, 0]
         return found
 
     def learn(self, hashed: Hashed, labels: Doubles, weights: Doubles) -> None:

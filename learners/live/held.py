@@ -32,30 +32,37 @@ class Told(NamedTuple):
 
 
 class Waits(NamedTuple):
-    """A prediction that reached an age, `at_ms`, without an outcome."""
+    """A prediction that reached one of the chain's marks, at `at_ms`, without an outcome."""
 
     asked: Asked
     at_ms: int
-    age: int
+    mark: int
+
+
+class Census(NamedTuple):
+    """How many predictions were asked, ever, up to `at_ms`; `window_ms` after it an outcome counts no more."""
+
+    at_ms: int
+    asked: int
+    window_ms: int
 
 
 class Due(IntEnum):
     """What an outcome is due for."""
 
-    COUNT = 0  # among those that ended at an age
-    CHAIN = 1  # the chain, at an age's end
-    EVIDENCE = 2
-    LESSON = 3  # evidence, and the experts have yet to learn it
+    CHAIN = 0  # the chain, at a mark
+    EVIDENCE = 1
+    LESSON = 2  # evidence, and the experts have yet to learn it
 
 
 class Entry(NamedTuple):
-    """An outcome that is held. `age` is that of COUNT and CHAIN."""
+    """An outcome that is held, with the mark of CHAIN."""
 
     due_ms: int
     t_ms: int
     id: str
     why: Due
-    age: int
+    mark: int
     order: int  # of arrival, where all before is equal: an id that was told twice
     told: Told
 
@@ -69,10 +76,10 @@ class Held:
     def __len__(self) -> int:
         return len(self._heap)
 
-    def hold(self, due_ms: int, why: Due, told: Told, age: int = 0) -> None:
+    def hold(self, due_ms: int, why: Due, told: Told, mark: int = 0) -> None:
         """Keep an outcome until it is due."""
         self._order += 1
-        heappush(self._heap, Entry(due_ms, told.asked.t_ms, told.asked.id, why, age, self._order, told))
+        heappush(self._heap, Entry(due_ms, told.asked.t_ms, told.asked.id, why, mark, self._order, told))
 
     def due(self, now_ms: int) -> Entry | None:
         """Take out what is due first, if it was due before now: all that comes at one time is held by then."""

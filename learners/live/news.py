@@ -1,13 +1,13 @@
 """When news of predictions comes, by their age, and k80: when 80 % of it has come.
 
-Ages e_0 < e_1 < … A prediction that has no outcome at e_j *waits* there; one whose outcome came after e_{j−1}, at e_j
-at the latest, *ends* there. Both are counted when the age e_j is reached, so that early news is not counted before the
-late news of its own cohort (a life table: Cutler & Ederer 1958; no volume, base rate or label enters):
+Ages e_0 < e_1 < … Predictions are counted in cohorts, those asked between two times. When a whole cohort of n has
+reached the age e_j, and d_j of its outcomes came by then, it counts; so early news is never counted without the late
+news of the same predictions, and neither volume nor base rate nor a label enters:
 
-    r_j = ends_j / (ends_j + waits_j)     F_j = 1 − Π_{i≤j} (1 − r_i)
+    F_j = Σ d_j / Σ n     over the cohorts that have reached e_j, the newer the more
 
-k80 is the least e_j with F_j ≥ 0.8; once the last age, the join's window, is reached, with F_j ≥ 0.8 F_J: of some
-predictions no outcome ever comes. It stays while it has 75 % and no lesser age has 85 %.
+k80 is the least e_j with F_j ≥ 0.8; once the join's window is reached, at e_J, with F_j ≥ 0.8 F_J: of some predictions
+no outcome ever comes. It stays while it has 75 % and no lesser age has 85 %.
 
 Owns the counts. Does not know what anybody learns from news.
 """
@@ -20,32 +20,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learners.live.compiled import Doubles, compiled
-
 DAY_MS = 86_400_000
 # 84 s to 985 days
 AGES_MS: tuple[int, ...] = (*(DAY_MS // 4**j for j in range(5, 0, -1)), *(int(DAY_MS * 1.5**j) for j in range(18)))
 SHARE, KEEPS, LEAVES = 0.8, 0.75, 0.85
 ENOUGH = 50  # counted at an age before anything is said of it
 MEMORY = 10_000  # counted at an age: what was counted so long ago weighs 1/e
-
-
-def ages_until(window_ms: int) -> tuple[int, ...]:
-    """Return the ages of a join whose window is so long; it is the last.
-
-    >>> [age // 60_000 for age in ages_until(7_200_000)]
-    [1, 5, 22, 90, 120]
-    """
-    return (*(age for age in AGES_MS if age < window_ms), window_ms)
+FINE, MOST = 8, 512  # cohorts in the time of k80, if that does not make more than the most in a window, or so far
 
 
 class News:
     """The counts at each age. `rung`: the age that is k80 if `known`, else the last age reached; −1: none.
 
     >>> news = News((1_000, 60_000, 3_600_000))
-    >>> for _ in range(100):
-    ...     news.count(0, ended=False)
-    ...     news.count(1, ended=True)
+    >>> for n in range(100):
+    ...     news.outcome(n * 1_000, 30_000)
+    >>> news.asked(100_000, 100, window_ms=3_600_000)  # up to this time 100 predictions were asked
+    >>> news.asked(200_000, 100, window_ms=3_600_000)
     >>> news.known, news.k80_ms
     (True, 60000)
     """
@@ -54,8 +45,14 @@ class News:
         if not all(a < b for a, b in pairwise((0, *ages_ms))):
             raise ValueError("News: ages are positive and rise")
         self.ages_ms = tuple(ages_ms)
-        self._ends, self._passed = np.zeros(len(ages_ms)), np.zeros(len(ages_ms))
+        self._came, self._passed = np.zeros(len(ages_ms)), np.zeros(len(ages_ms))
         self.rung, self.known = -1, False
+        self._asked = self._first_ms = 0
+        self._until_ms: list[int] = []  # of each cohort: the time of its last prediction
+        self._sizes: list[int] = []
+        self._reached: list[int] = []  # how many ages it has counted at
+        self._ends: list[list[int]] = []  # its outcomes by age
+        self._newest: list[tuple[int, int]] = []  # time and age of outcomes whose predictions are in no cohort yet
 
     @property
     def k80_ms(self) -> int | None:
@@ -74,42 +71,89 @@ class News:
         return self.rung >= 0 and (self.ages_ms[self.rung] > DAY_MS or (not self.known and self.hold_ms > DAY_MS))
 
     def age_of(self, delay_ms: int) -> int:
-        """Return at which age an outcome with this delay ends; the number of ages if it is later than all."""
+        """Return at which age an outcome with this delay has come; the number of ages if it is later than all."""
         return bisect_left(self.ages_ms, delay_ms)
 
-    def count(self, age: int, *, ended: bool) -> None:
-        """Count one prediction that reached an age: its outcome came since the one before, or it waits."""
-        self.rung, self.known = _count(self._ends, self._passed, age, ended, self.rung, self.known)
+    def outcome(self, t_ms: int, delay_ms: int) -> None:
+        """Count the outcome of a prediction of `t_ms`."""
+        age = self.age_of(delay_ms)
+        if age < len(self.ages_ms):
+            self._count(t_ms, age)
+
+    def _count(self, t_ms: int, age: int) -> None:
+        cohort = bisect_left(self._until_ms, t_ms)
+        if cohort < len(self._ends):
+            self._ends[cohort][age] += 1
+        else:
+            self._newest.append((t_ms, age))
+
+    def asked(self, now_ms: int, predictions: int, window_ms: int) -> None:
+        """Take how many predictions were asked, ever, up to now; all outcomes up to now were counted before."""
+        self._first_ms = self._first_ms or now_ms
+        within_ms = min(now_ms - self._first_ms, window_ms)
+        if self._until_ms and now_ms - self._until_ms[-1] < max(self.hold_ms // FINE, within_ms // MOST):
+            return
+        self._begin(now_ms, max(0, predictions - self._asked))
+        self._asked = predictions
+        before = self._passed.sum()
+        for cohort, until_ms in enumerate(self._until_ms):
+            self._reach(cohort, now_ms - until_ms)
+        if self._passed.sum() != before:
+            self.rung, self.known = self._k80(min(self.age_of(window_ms) + 1, len(self.ages_ms)))
+        done = sum(1 for reached in self._reached if reached == len(self.ages_ms)) if len(self._reached) > 1 else 0
+        for kept in (self._until_ms, self._sizes, self._reached, self._ends):
+            del kept[: min(done, len(kept) - 1)]  # the last says where the next begins
+
+    def _begin(self, until_ms: int, size: int) -> None:
+        """End a cohort."""
+        self._until_ms.append(until_ms)
+        self._sizes.append(size)
+        self._reached.append(0)
+        self._ends.append([0] * len(self.ages_ms))
+        newest, self._newest = self._newest, []
+        for t_ms, age in newest:
+            self._count(t_ms, age)
+
+    def _reach(self, cohort: int, age_ms: int) -> None:
+        """Let a cohort, all of which is so old, count at the ages that it has reached."""
+        size, ends = self._sizes[cohort], self._ends[cohort]
+        keeps = (1 - 1 / MEMORY) ** size
+        for age in range(self._reached[cohort], len(self.ages_ms)):
+            if self.ages_ms[age] > age_ms:
+                return
+            self._came[age] = self._came[age] * keeps + min(sum(ends[: age + 1]), size)
+            self._passed[age] = self._passed[age] * keeps + size
+            self._reached[cohort] = age + 1
+
+    def _k80(self, ages: int) -> tuple[int, bool]:
+        """Return the new rung, of so many ages, and whether it is k80."""
+        enough = self._passed[:ages] >= ENOUGH
+        reached = len(enough) if enough.all() else int(np.argmin(enough))
+        share = self._came[:reached] / np.maximum(self._passed[:reached], 1)
+        if reached == len(enough) and share[-1] > 0:
+            share = share / share[-1]
+        for age in range(reached):
+            needs = SHARE if not self.known else LEAVES if age < self.rung else KEEPS if age == self.rung else SHARE
+            if share[age] >= needs:
+                return age, True
+        return reached - 1, False
 
     def state(self) -> dict[str, Tensor]:
         """Return copies of all that changes."""
-        at = np.array([self.rung, self.known], dtype=np.int64)
-        return {
-            name: torch.from_numpy(part.copy())
-            for name, part in {"ends": self._ends, "passed": self._passed, "at": at}.items()
+        ints = {
+            "at": [self.rung, self.known, self._asked, self._first_ms],
+            "cohorts": [self._until_ms, self._sizes, self._reached],
+            "ends": self._ends,
+            "newest": self._newest,
         }
+        shares = {"came": torch.from_numpy(self._came.copy()), "passed": torch.from_numpy(self._passed.copy())}
+        return shares | {name: torch.tensor(part, dtype=torch.int64) for name, part in ints.items()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state."""
-        self._ends, self._passed = state["ends"].numpy().copy(), state["passed"].numpy().copy()
-        rung, known = state["at"].tolist()
-        self.rung, self.known = rung, bool(known)
-
-
-@compiled
-def _count(ends: Doubles, passed: Doubles, age: int, ended: bool, rung: int, known: bool) -> tuple[int, bool]:
-    """Count one in place; return the new rung, and whether it is k80."""
-    keeps = 1 - 1 / MEMORY
-    ends[age] = ends[age] * keeps + ended
-    passed[age] = passed[age] * keeps + 1
-    came, waits, reached = np.zeros(len(ends)), 1.0, 0
-    while reached < len(ends) and passed[reached] >= ENOUGH:
-        waits *= 1 - ends[reached] / passed[reached]
-        came[reached] = 1 - waits
-        reached += 1
-    all_of_it = came[-1] if reached == len(ends) and came[-1] > 0 else 1.0
-    least = -1
-    for j in range(reached - 1, -1, -1):
-        if came[j] / all_of_it >= (LEAVES if known and j < rung else KEEPS if known and j == rung else SHARE):
-            least = j
-    return (least, True) if least >= 0 else (reached - 1, False)
+        self._came, self._passed = state["came"].numpy().copy(), state["passed"].numpy().copy()
+        self.rung, known, self._asked, self._first_ms = state["at"].tolist()
+        self.known = bool(known)
+        self._until_ms, self._sizes, self._reached = state["cohorts"].tolist()
+        self._ends = state["ends"].tolist()
+        self._newest = [(t_ms, age) for t_ms, age in state["newest"].tolist()]

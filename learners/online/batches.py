@@ -57,19 +57,20 @@ class Encoder:
 
     def inputs(self, samples: Sequence[Sample]) -> Inputs:
         """Encode the samples' features as one batch."""
-        return self.encode(self._decoded(samples))
+        return self.encode(self.decoded(samples))
 
     def rows(self, samples: Sequence[Sample]) -> Collated:
         """Return the samples' features as rows, which are encoded in parts."""
         sizes = [len(s.prediction.features) for s in samples]
-        return Collated(self._decoded(samples), self.encode, sizes=sizes)
+        return Collated(self.decoded(samples), self.encode, sizes=sizes)
 
     def data(self, samples: Sequence[Sample], task: Task) -> Data:
         """Return the samples as rows that the task learns, encoded once and for all if all come out in one shape."""
         target = labels(completed(samples, task), exact=isinstance(task, Scaled))
-        return Data(encoded(self._decoded(samples), self.encode), target)
+        return Data(encoded(self.decoded(samples), self.encode), target)
 
-    def _decoded(self, samples: Sequence[Sample]) -> list[Any]:
+    def decoded(self, samples: Sequence[Sample]) -> list[Any]:
+        """Return the samples' features, decoded."""
         return [self.decode(bytes(s.prediction.features)) for s in samples]
 
 
@@ -112,8 +113,13 @@ def labels(samples: Sequence[Sample], *, exact: bool = False) -> Tensor:
 
 
 def served(samples: Sequence[Sample], *, exact: bool = False) -> Tensor:
-    """Return what was answered, output plus intercept, shape (N, K)."""
+    """Return what was answered, shape (N, K)."""
     return torch.tensor([s.prediction.served for s in samples], dtype=kind(exact=exact))
+
+
+def bare(samples: Sequence[Sample], *, exact: bool = False) -> Tensor:
+    """Return what the version that served said by itself, under the live intercept, shape (N, K)."""
+    return torch.tensor([s.prediction.bare for s in samples], dtype=kind(exact=exact))
 
 
 def intercepts(samples: Sequence[Sample], *, exact: bool = False) -> Tensor:

@@ -8,7 +8,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise, takewhile
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +20,11 @@ from compressors.dry_run import ROWS
 from compressors.pruning.refresh import pattern
 from compressors.recipe import PruneStructured, Recipe
 from compressors.scale import Scale
+from learners.live.held import Census
 from learners.online import models, past, units
 from learners.online.batches import Encoder, Inputs, completed, labels
 from learners.online.intercept import Intercept
+from learners.online.log import told
 from learners.online.measure import Measure
 from learners.online.modes import two_modes
 from learners.online.network import under
@@ -32,19 +34,23 @@ from learners.tasks.task import Task
 from streams.errors import ConfigError, NotFinite
 from streams.events import WAITING, Sample
 
+if TYPE_CHECKING:
+    from learners.live.pool import Pool
+
 T = TypeVar("T")
 
 
 class Learner:
-    """Teacher, shadow and live intercept; `learned` counts the samples that they have taken.
+    """Teacher, shadow, live intercept and live experts; `learned` counts the samples that they have taken.
 
     `shapes` is what `compressors/pruning/shapes.py` records of a shadow that has lost whole units. It is empty until
     `shrink`, or `load` of such a state, and for ever where the recipe removes no units.
     """
 
     def __init__(
-        self, model: Callable[[], nn.Module], task: Task, encoder: Encoder, recipe: Recipe, spec: Online, seed: int
-    ) -> None:
+        self, model: Callable[[], nn.Module], task: Task, encoder: Encoder, recipe: Recipe, spec: Online, seed: int,
+        live: "Pool | None" = None,
+    ) -> None:  # fmt: skip
         torch.manual_seed(seed)
         self._encoder, self._recipe, self._spec, self._seed = encoder, recipe, spec, seed
         self._past: past.Past | None = None
@@ -54,6 +60,7 @@ class Learner:
         self._pattern = pattern(recipe)
         self._measured, self.intercept = Measure(task), Intercept(task, spec.intercept_rate)
         self.learned = self.gathered = self._began_ms = 0
+        self.live = live
 
     @property
     def task(self) -> Task:
@@ -129,8 +136,10 @@ class Learner:
         self._two_modes = two_modes(self.shadow.model)
         self.shapes, self._past = shapes, left
 
-    def learn(self, samples: Sequence[Sample]) -> Tensor:
-        """Learn N samples; return the shadow's answers (N, K), each as the shadow was before it learned that sample.
+    def learn(self, entries: Sequence[Sample]) -> Tensor:
+        """Learn entries of the log, N of which are samples and the others marks of what waits.
+
+        Return the shadow's answers (N, K), each as the shadow was before it learned that sample.
 
         The step of a batch is taken as soon as its last sample is learned, whatever parts the samples come in. After an
         error, whichever it is, the state is half changed: load another one.
@@ -142,9 +151,16 @@ class Learner:
         """
         if self._recipe.first(PruneStructured) and not self.shapes:
             raise ConfigError(f"the recipe '{self._recipe}' removes units: shrink the shadow first, or load a state")
-        asked = [one for one in samples if one.kind != WAITING]
-        answers = [self._learn(part) for part in self._parts(completed(asked, self.task))]
+        samples = [entry for entry in entries if entry.kind != WAITING]
+        answers = [self._learn(part) for part in self._parts(completed(samples, self.task))]
+        if self.live:
+            self.live.learn(told(entries, self._encoder.decoded(entries), len(self.live.names)))
         return torch.cat(answers) if answers else torch.empty(0, self.task.outputs)
+
+    def count(self, now_ms: int, asked: int, window_ms: int) -> None:
+        """Take how many predictions the join had opened up to an event time; all outcomes up to it were learned."""
+        if self.live:
+            self.live.learn([Census(now_ms, asked, window_ms)])
 
     def _parts(self, samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
         """Cut where batches end; take the step of one that ends early."""
@@ -229,8 +245,17 @@ class Learner:
         out["learned"] = torch.tensor(self.learned)
         out["batch"] = torch.tensor([self.gathered, self._began_ms])
         out |= self._measured.state()
+        out |= {f"live.{k}": v for k, v in self.live.state().items()} if self.live else {}
         out |= {"past": past.pack(self._past)} if self._past is not None else {}
         return out | ({"shapes": units.pack(self._recipe, self.shapes)} if self.shapes else {})
+
+    def changes(self, *, whole: bool) -> dict[str, Tensor]:
+        """Return what servers need of this state to answer: all of it, or what changed since the last call."""
+        own = {
+            "learned": torch.tensor(self.learned),
+            "intercept": torch.tensor(self.intercept.value, dtype=torch.float64),
+        }
+        return own | ({f"live.{k}": v for k, v in self.live.changes(whole=whole).items()} if self.live else {})
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Go on from a state that `state` returned.
@@ -247,5 +272,7 @@ class Learner:
         self.intercept.value = tuple(state["intercept"].tolist())
         self.learned = int(state["learned"])
         self.gathered, self._began_ms = state["batch"].tolist()
+        if self.live and (live := under(state, "live")):  # a feed may have begun without it
+            self.live.load(live)
         self._measured.load(state.get("scale"))
         self._measure()

@@ -3,7 +3,7 @@
 Owns the connection to the store, what a store must be, and the board's key. Does not know shards.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -60,6 +60,11 @@ class Board:
         """Read values from the board."""
         with self._answering():
             return cast("list[bytes | None]", self._redis.hmget(_board(feed), names))
+
+    def drop(self, feed: str, names: Sequence[str]) -> None:
+        """Take values from the board."""
+        with self._answering():
+            self._redis.hdel(_board(feed), *names)
 
     def claim(self, feed: str, token: str, note: bytes, counts_ms: int, *, take: bool = False) -> Rival | None:
         """Note on the board that the run `token` has the feed, for `counts_ms` by the store's clock.

@@ -13,7 +13,11 @@ from hypothesis import strategies as st
 
 from learners.live.chain import Chain
 from learners.live.compiled import Doubles
-from learners.live.wide import Linear, Wide
+from learners.live.make import chain as chain_of
+from learners.live.make import linear as linear_of
+from learners.live.reader import Reader
+from learners.live.settings import Wide
+from learners.live.wide import Linear
 
 WIDE = Wide(bits=10)
 HOSTILE = [math.nan, math.inf, -math.inf, 1e300, -1e300, 1.8e308, 5e-324, -0.0, 1e150, 1e-160]
@@ -33,12 +37,16 @@ some = st.lists(st.builds(Row, texts, st.none() | numbers, whole, numbers), min_
 QUICK = settings(max_examples=40, deadline=None)
 
 
+def reader() -> Reader:
+    return Reader(WIDE.fields(Row))
+
+
 def linear() -> Linear:
-    return WIDE.linear(WIDE.reader(Row))
+    return linear_of(WIDE, reader())
 
 
 def chain() -> Chain:
-    return WIDE.chain(WIDE.reader(Row), 4)
+    return chain_of(WIDE, reader(), 4)
 
 
 def learned(expert: Linear | Chain, rows: Sequence[Row], labels: Doubles, weights: Doubles, start: int = 0) -> None:
@@ -135,7 +143,7 @@ def test_the_unit_of_a_number_changes_no_loss(first: int, second: int, seed: int
 @QUICK
 @given(some)
 def test_rows_are_read_together_as_one_by_one(rows: list[Row]) -> None:
-    together, alone = WIDE.reader(Row).read(rows), [WIDE.reader(Row).read([row]) for row in rows]
+    together, alone = reader().read(rows), [reader().read([row]) for row in rows]
     assert np.array_equal(together.tokens, np.concatenate([one.tokens for one in alone]))
     assert np.array_equal(together.numbers, np.concatenate([one.numbers for one in alone]), equal_nan=True)
     assert together.words.tolist() == [word for one in alone for word in one.words.tolist()]

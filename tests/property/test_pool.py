@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from learners.live.held import Told
 from learners.live.mixture import Mixture
 from learners.live.news import AGES_MS, DAY_MS
-from tests.unit.learners.live.test_live import HOUR_MS, assert_same, feed, log, pool
+from tests.unit.learners.live.test_pool import HOUR_MS, assert_same, feed, log, pool
 
 EARLY, LATE = feed(150, 3 * HOUR_MS), feed(200, 2 * DAY_MS)
 EVENTS = [list(log(pool()[0], given)) for given in (EARLY, LATE)]
@@ -49,9 +49,10 @@ def test_the_order_of_arrival_within_an_age_changes_no_mixture(which: int, rando
     ours, theirs = pool()[0], pool()[0]
     ours.learn(EVENTS[which])
     theirs.learn(list(log(pool()[0], other)))
-    end = ours.news.ages_ms[-1] * 3
+    last = next(event for event in EVENTS[which] if isinstance(event, Told))
+    last = last._replace(at_ms=ours.news.ages_ms[-1] * 3, label=math.nan)
     for live in (ours, theirs):
-        live.learn([Told(EVENTS[which][0].asked, end, math.nan)])  # all that was held is due
+        live.learn([last])  # all that was held is due
     for name in ("mixture.theta", "mixture.variance", "mixture.weights"):
         assert ours.state()[name].numpy().tobytes() == theirs.state()[name].numpy().tobytes()
 

@@ -15,6 +15,7 @@ BINARY = (MetricName("log loss", "nats"), MetricName("AUC", ""))
 VALUES = {
     "frozen": (0.6012, 0.6231),
     "frozen_live": (0.5290, 0.6507),
+    "deep": (0.5168, 0.7034),
     "served": (0.5127, 0.7102),
     "shadow": (0.5103, 0.7125),
 }

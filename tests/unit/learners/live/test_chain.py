@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from learners.live.chain import READY, SEGMENTS, START, Chain, resolve
-from learners.live.wide import Wide
+from learners.live.make import chain as chain_of
+from learners.live.reader import Reader
+from learners.live.settings import Wide
 
 
 class Row(msgspec.Struct):
@@ -16,7 +18,7 @@ class Row(msgspec.Struct):
 
 def chain(marks: int = 3, bits: int = 10) -> Chain:
     wide = Wide(bits=bits)
-    return wide.chain(wide.reader(Row), marks)
+    return chain_of(wide, Reader(wide.fields(Row)), marks)
 
 
 def test_shares_of_both_labels_and_of_those_that_wait_are_one() -> None:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from learners.live.fields import Fields, fields_of
-from learners.live.wide import Wide
+from learners.live.settings import Wide
 from streams.errors import ConfigError
 
 

@@ -1,6 +1,5 @@
 """News: how late outcomes are, and k80."""
 
-import heapq
 import math
 from bisect import bisect_left
 from collections.abc import Callable
@@ -8,25 +7,41 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from learners.live.news import AGES_MS, DAY_MS, News, ages_until
+from learners.live.news import AGES_MS, DAY_MS, News
 
 HOUR_MS = DAY_MS // 24
 
 
-def told(delays_ms: list[float], every_ms: int, news: News | None = None, until_ms: float = math.inf) -> News:
+def told(
+    delays_ms: list[float], every_ms: int, news: News | None = None, until_ms: float = math.inf,
+    window_ms: int = AGES_MS[-1],
+) -> News:  # fmt: skip
     """Return the counts of predictions asked one after another, each with its delay; inf: its outcome never comes."""
-    news = news or News()
-    ages = news.ages_ms
-    queue = [(n * every_ms + ages[0], n, 0) for n in range(len(delays_ms))]
-    heapq.heapify(queue)
-    while queue:
-        at, n, age = heapq.heappop(queue)
-        if at > until_ms:
+    return asked([n * every_ms for n in range(len(delays_ms))], delays_ms, news, until_ms, window_ms=window_ms)
+
+
+def asked(
+    times_ms: list[int], delays_ms: list[float], news: News | None = None, until_ms: float = math.inf, every: int = 1,
+    window_ms: int = AGES_MS[-1],
+) -> News:  # fmt: skip
+    """Return the counts of predictions of these times; whoever counts hears of them after every so many events."""
+    news, start = news or News(), 0
+    if news.state()["at"][2]:  # it goes on where it ended
+        start = int(news.state()["cohorts"][0, -1]) + 1
+    before = int(news.state()["at"][2])
+    came = [(t + start + delay, t + start) for t, delay in zip(times_ms, delays_ms, strict=True) if delay < math.inf]
+    events = sorted([(float(t + start), -1) for t in times_ms] + came)
+    last = start + times_ms[-1] if until_ms == math.inf else until_ms
+    predictions = before
+    for n, (at, t_ms) in enumerate(events):
+        if at > min(last + news.ages_ms[-1], until_ms):
             break
-        ended = delays_ms[n] <= ages[age]
-        news.count(age, ended=ended)
-        if not ended and age + 1 < len(ages):
-            heapq.heappush(queue, (n * every_ms + ages[age + 1], n, age + 1))
+        if n % every == 0:
+            news.asked(int(at) - 1, predictions, window_ms)
+        if t_ms < 0:
+            predictions += 1
+        else:
+            news.outcome(int(t_ms), int(at - t_ms))
     return news
 
 
@@ -68,7 +83,7 @@ def test_it_is_late_as_soon_as_it_must_be() -> None:
 def test_outcomes_that_never_come_do_not_hide_k80() -> None:
     delays = np.random.default_rng(0).exponential(HOUR_MS, 4_000)
     delays[::3] = math.inf
-    news = told(delays.tolist(), HOUR_MS, News(ages_until(36 * HOUR_MS)))
+    news = told(delays.tolist(), HOUR_MS, window_ms=36 * HOUR_MS)
     assert news.k80_ms in (6 * HOUR_MS, 6 * HOUR_MS // 4)
 
 
@@ -84,18 +99,8 @@ def test_the_volume_does_not_matter(volume: Callable[[int], float]) -> None:
     for n in range(4_000):
         at += HOUR_MS / volume(n)
         times.append(int(at))
-    delays, news = draw.exponential(5 * DAY_MS, 4_000), News()
-    queue = [(t + news.ages_ms[0], n, 0) for n, t in enumerate(times)]
-    heapq.heapify(queue)
-    while queue:
-        at_ms, n, age = heapq.heappop(queue)
-        if at_ms > times[-1]:
-            break
-        ended = bool(delays[n] <= news.ages_ms[age])
-        news.count(age, ended=ended)
-        if not ended and age + 1 < len(news.ages_ms):
-            heapq.heappush(queue, (times[n] + news.ages_ms[age + 1], n, age + 1))
-    assert news.k80_ms == age_of(5 * DAY_MS * math.log(5))
+    delays = draw.exponential(5 * DAY_MS, 4_000)
+    assert asked(times, delays.tolist(), until_ms=times[-1]).k80_ms == age_of(5 * DAY_MS * math.log(5))
 
 
 def test_a_changed_law_is_followed() -> None:
@@ -115,12 +120,30 @@ def test_a_share_that_sways_moves_nothing() -> None:
 
 
 def test_ages_rise() -> None:
-    for window_ms in (1_000, DAY_MS, DAY_MS + 1, AGES_MS[-1], 2 * AGES_MS[-1]):
-        ages = ages_until(window_ms)
-        assert ages[-1] == window_ms
-        assert sorted(set(ages)) == list(ages)
     with pytest.raises(ValueError, match="ages"):
         News((60, 60))
+
+
+@pytest.mark.parametrize("every", [7, 300])
+def test_it_may_hear_of_predictions_seldom(every: int) -> None:
+    delays = np.random.default_rng(0).exponential(5 * DAY_MS, 3_000).tolist()
+    times = [n * HOUR_MS for n in range(3_000)]
+    assert asked(times, delays, every=every).k80_ms == asked(times, delays).k80_ms
+
+
+def test_cohorts_are_bounded() -> None:
+    """An hour's news in a window of two years."""
+    delays = np.random.default_rng(0).exponential(HOUR_MS, 30_000)
+    news = told(delays.tolist(), HOUR_MS // 2, window_ms=700 * DAY_MS)
+    assert news.state()["ends"].shape[0] <= 8 * 512
+
+
+def test_a_store_that_was_lost_counts_from_zero_again() -> None:
+    news = told([HOUR_MS * 2.0] * 1_000, HOUR_MS)
+    k80, last = news.k80_ms, int(news.state()["cohorts"][0, -1])
+    for n in range(100):
+        news.asked(last + n * HOUR_MS, n, AGES_MS[-1])
+    assert news.k80_ms == k80
 
 
 def test_a_state_goes_on_as_the_one_that_was_not_saved() -> None:

@@ -2,7 +2,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from learners.live.wide import Linear, Wide
+from learners.live.make import linear as linear_of
+from learners.live.reader import Reader
+from learners.live.settings import Wide
+from learners.live.wide import Linear
 from streams.errors import ConfigError
 
 
@@ -13,7 +16,7 @@ class Row(msgspec.Struct):
 
 def linear(bits: int = 10, tables: tuple[str, ...] = ("nag", "w4")) -> Linear:
     wide = Wide(bits=bits)
-    return wide.linear(wide.reader(Row), tables)
+    return linear_of(wide, Reader(wide.fields(Row)), tables)
 
 
 def test_it_learns_what_only_a_cross_can_say() -> None:

@@ -8,14 +8,15 @@ k80 says which experts answer and when they learn (`news`):
                   for, all others
 
 The mixture follows evidence at its age's end, at k80 at the earliest, by the logits recorded at the prediction. Before
-k80 is known the deep part answers alone, and neither mixture nor intercept moves. η is small where outcomes are late,
-since a week's evidence errs together.
+k80 is known the deep part answers alone, and no mixture moves. η is small where outcomes are late, since a week's
+evidence errs together.
 
-Owns the fold over the log: equal events, however cut, make equal bits. Does not know how the deep part learns.
+Owns the fold over the log: equal events, however cut, make equal bits. Does not know how the deep part learns, or how
+its intercept moves.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,23 +25,23 @@ from torch import Tensor
 
 from learners.live.chain import READY
 from learners.live.compiled import Doubles
-from learners.live.expert import Expert, Waiting
-from learners.live.held import Due, Entry, Held, Told, Waits
+from learners.live.expert import Expert, Followed, Waiting
+from learners.live.held import Census, Due, Entry, Held, Told, Waits
 from learners.live.mixture import LOGIT, Mixture
 from learners.live.news import AGES_MS, News
 
-RATE = 0.01  # of the intercept: it remembers about the last 1 / (rate · p (1 − p)) outcomes
 ETA_LATE = 0.05
-CHAIN_FROM_MS = 5_000_000  # the chain's first age is the first that is more: 1.5 h
+CHAIN_FROM_MS = 5_000_000  # the chain's first mark is the first age that is more: 1.5 h
+DIGITS = 4  # of a logit as it is recorded, and mixed
 
 
 def chain_ages(ages_ms: Sequence[int]) -> tuple[int, ...]:
-    """Return those of the join's ages that the chain has marks for."""
+    """Return those of the ages that the chain has marks for."""
     return tuple(age for age in ages_ms if age > CHAIN_FROM_MS)
 
 
-class Live:
-    """The pool over rows of type `features`; where news is late, `chain` answers for the column `stands_for`."""
+class Pool:
+    """The experts over rows of type `features`; where news is late, `chain` answers for the column `stands_for`."""
 
     def __init__(
         self,
@@ -52,19 +53,24 @@ class Live:
         ages_ms: Sequence[int] = AGES_MS,
     ) -> None:
         self.names = ("deep", "intercept", *(name for expert in experts for name in expert.names), "chain")
-        self.news, self.held, self.intercept = News(ages_ms), Held(features), 0.0
+        self.news, self.held = News(ages_ms), Held(features)
         self._experts, self._chain, self._stands_for = experts, chain, stands_for
-        self._first = len(ages_ms) - len(chain_ages(ages_ms))
+        self._marks_ms = chain_ages(ages_ms)
         self._lessons, self._evidence, self._marks = list[Told](), list[Told](), list[tuple[Told, int]]()
         self._turn()
 
-    def answer(self, rows: Sequence[Any], deep: Doubles) -> tuple[Doubles, Doubles]:
-        """Return what each expert says (N, names), to be recorded, and p (N,).
+    @property
+    def marks_ms(self) -> tuple[int, ...]:
+        """The ages at which the pool wants to hear of what still waits."""
+        return self._marks_ms if self.late else ()
 
-        `deep` (N,) are the deep part's logits; NaN where there is none.
+    def answer(self, rows: Sequence[Any], deep: Doubles, intercept: float = 0.0) -> tuple[Doubles, Doubles]:
+        """Return what each expert says (N, names), to be recorded, and the logit (N,) of their answer.
+
+        `deep` (N,) are the deep part's logits, NaN where there is none; `intercept` is the live one.
         """
         said = np.full((len(rows), len(self.names)), np.nan)
-        said[:, 0], said[:, 1] = deep, deep + self.intercept
+        said[:, 0], said[:, 1] = deep, deep + intercept
         at = 2
         for expert in self._experts:
             said[:, at : at + len(expert.names)] = expert.answer(rows)
@@ -72,26 +78,34 @@ class Live:
         if self.late:
             logits, mass = self._chain.resolved(rows).T
             said[:, -1] = np.where(mass >= READY, logits, np.nan)
-        p = self.mixture.answer(said[:, self._chosen])
+        said[:, 2:] = said[:, 2:].round(DIGITS)
         alone = ~(np.isnan(deep) | self.news.known)
-        return said, np.where(alone, 1 / (1 + np.exp(-np.clip(deep, -LOGIT, LOGIT))), p)
+        p = self.mixture.answer(said[:, self._chosen])
+        return said, np.where(alone, np.clip(deep, -LOGIT, LOGIT), np.log(p / (1 - p)))
 
-    def learn(self, events: Sequence[Told | Waits]) -> None:
+    def study(self, rows: Sequence[Any], labels: Doubles) -> None:
+        """Learn rows of history, whose outcomes are all known, in their order."""
+        for expert in self._experts:
+            expert.learn(rows, labels, np.ones(len(rows)))
+
+    def learn(self, events: Iterable[Told | Waits | Census]) -> None:
         """Follow the log's next events, in its order."""
         for event in events:
             self._until(event.at_ms)
-            if isinstance(event, Waits):
-                self._reached(Told(event.asked, event.at_ms, np.nan), event.age)
+            if isinstance(event, Census):
+                self.news.asked(event.at_ms, event.asked, event.window_ms)
+                self._look()
+            elif isinstance(event, Waits):
+                if self.late:
+                    self._marks.append((Told(event.asked, event.at_ms, np.nan), event.mark))
             else:
                 self._tell(event)
         self._flush()
 
     def _until(self, now_ms: int) -> None:
         while entry := self.held.due(now_ms):
-            if entry.why is Due.COUNT:
-                self._count(entry.age, ended=True)
-            elif entry.why is Due.CHAIN:
-                self._marks.append((entry.told, entry.age))
+            if entry.why is Due.CHAIN:
+                self._marks.append((entry.told, entry.mark))
             elif (again_ms := self._again(entry)) > entry.due_ms:
                 self.held.hold(again_ms, entry.why, entry.told)
             else:
@@ -107,35 +121,22 @@ class Live:
             return entry.due_ms
         return max(due_ms, entry.due_ms + self.news.hold_ms // 2)
 
-    def _reached(self, told: Told, age: int) -> None:
-        self._count(age, ended=False)
-        if self.late and age >= self._first:
-            self._marks.append((told, age - self._first))
-
     def _tell(self, told: Told) -> None:
         ages_ms, t_ms, due_ms = self.news.ages_ms, told.asked.t_ms, told.at_ms
-        age = self.news.age_of(told.at_ms - t_ms)
+        delay_ms = told.at_ms - t_ms
+        self.news.outcome(t_ms, delay_ms)
+        age = self.news.age_of(delay_ms)
         if age < len(ages_ms):
             due_ms = t_ms + ages_ms[age]
-            self.held.hold(due_ms, Due.COUNT, told, age)
-            if self.late:
-                mark = max(age, self._first)
-                self.held.hold(t_ms + ages_ms[mark], Due.CHAIN, told, mark - self._first)
-        if not self.late:
+        if self.late:
+            mark = bisect_left(self._marks_ms, delay_ms)
+            if mark < len(self._marks_ms):
+                self.held.hold(t_ms + self._marks_ms[mark], Due.CHAIN, told, mark)
+        else:
             self._lessons.append(told)
-            self._follow(told)
-        why = Due.LESSON if self.late else Due.EVIDENCE
-        self.held.hold(due_ms, why, told)
+        self.held.hold(due_ms, Due.LESSON if self.late else Due.EVIDENCE, told)
 
-    def _follow(self, told: Told) -> None:
-        """Let the intercept follow an outcome: b ← b + rate · (y − σ(z + b))."""
-        served = min(max(told.asked.logits[0] + self.intercept, -30.0), 30.0)
-        step = RATE * told.weight * (told.label - 1 / (1 + math.exp(-served)))
-        if self.news.known and math.isfinite(step):
-            self.intercept += step
-
-    def _count(self, age: int, *, ended: bool) -> None:
-        self.news.count(age, ended=ended)
+    def _look(self) -> None:
         if self.news.late is not self.late:
             self._flush()
             self._turn()
@@ -166,18 +167,42 @@ class Live:
 
     def state(self) -> dict[str, Tensor]:
         """Return copies of all that changes."""
-        found = {"intercept": torch.tensor(self.intercept, dtype=torch.float64), "late": torch.tensor(self.late)}
+        found = dict[str, Tensor]()
         for part, of in self._parts().items():
             found |= {f"{part}.{name}": value for name, value in of.state().items()}
         return found
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state."""
-        self.intercept = float(state["intercept"])
         self.news.load(_of("news", state))
         self._turn()
         for part, of in self._parts().items():
             of.load(_of(part, state))
+
+    def changes(self, *, whole: bool) -> dict[str, Tensor]:
+        """Return what servers need to answer as this pool does: all of it, or what changed since the last call."""
+        found = {"k80": torch.tensor([self.news.rung, self.news.known])}
+        found |= {f"mixture.{name}": value for name, value in self.mixture.state().items()}
+        for part, of in self._answering().items():
+            changed = of.changes(whole=whole) if isinstance(of, Followed) else of.state()
+            found |= {f"{part}.{name}": value for name, value in changed.items()}
+        return found
+
+    def follow(self, changes: Mapping[str, Tensor]) -> None:
+        """Answer from now on as the pool that changed."""
+        rung, known = changes["k80"].tolist()
+        self.news.rung, self.news.known = rung, bool(known)
+        if self.news.late is not self.late:
+            self._turn()
+        self.mixture.load(_of("mixture", changes))
+        for part, of in self._answering().items():
+            changed = _of(part, changes)
+            of.follow(changed) if isinstance(of, Followed) else of.load(changed)
+
+    def _answering(self) -> dict[str, Any]:
+        """Return the experts that answer; the chain does so only where news is late."""
+        experts = {f"expert{n}": expert for n, expert in enumerate(self._experts)}
+        return experts | ({"chain": self._chain} if self.late else {})
 
     def _parts(self) -> dict[str, Any]:
         experts = {f"expert{n}": expert for n, expert in enumerate(self._experts)}

@@ -1,0 +1,51 @@
+"""Blocks: how the servers' live experts follow the learner's, on the board, where they may be lost.
+
+After each commit a block says what it changed, in absolute values; a *base* says all, and the blocks after it count
+from it. Every learner, and one that went back, begins a new run of blocks with a base, so a server that has a block
+answers by exactly the state after its commit. Owns this order. Does not know what is in a state.
+"""
+
+import secrets
+
+import torch
+
+from deploy.registry.kinds import BLOCKS, block_name
+from deploy.registry.records import BlocksNote
+from learners.commits.state import pack_state
+from learners.online.learner import Learner
+from streams.join.store import Store
+
+MOST, MOST_BYTES = 64, 8 << 20  # blocks after one base: what a server reads that comes late
+
+
+class Blocks:
+    """The blocks of one learner."""
+
+    def __init__(self, store: Store, feed: str, learner: Learner) -> None:
+        self._store, self._feed, self._learner = store, feed, learner
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a new run: the learner has another state than the last block led to."""
+        self._note = BlocksNote(secrets.randbits(62), 0, 0)
+        self._base()
+
+    def publish(self) -> None:
+        """Say what changed since the last block; to be called when its commit is durable."""
+        run, number, base = self._note
+        self._note = BlocksNote(run, number + 1, base)
+        data = self._packed(whole=False)
+        self._bytes += len(data)
+        if number + 1 - base > MOST or self._bytes > MOST_BYTES:
+            self._base()
+        else:
+            self._store.put(self._feed, {block_name(number + 1 - base): data} | BLOCKS.entry(self._note))
+
+    def _base(self) -> None:
+        run, number, _ = self._note
+        self._note, self._bytes = BlocksNote(run, number, number), 0
+        self._store.put(self._feed, {block_name(): self._packed(whole=True)} | BLOCKS.entry(self._note))
+        self._store.drop(self._feed, [block_name(of) for of in range(1, MOST + 1)])
+
+    def _packed(self, *, whole: bool) -> bytes:
+        return pack_state(self._learner.changes(whole=whole) | {"at": torch.tensor(self._note)})

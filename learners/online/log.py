@@ -1,0 +1,28 @@
+"""What the log tells the live experts: outcomes, and marks of what waits, of predictions as they were recorded.
+
+Does not know what an expert makes of it.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from learners.live.held import Asked, Told, Waits
+from streams.events import WAITING, Prediction, Sample
+
+
+def told(entries: Sequence[Sample], rows: Sequence[Any], experts: int) -> Iterator[Told | Waits]:
+    """Yield what entries of the log tell; `rows` are their features, decoded; each of `experts` has said something."""
+    for entry, row in zip(entries, rows, strict=True):
+        asked = Asked(entry.id, entry.t, row, _said(entry.prediction, experts))
+        if entry.kind == WAITING:
+            yield Waits(asked, entry.label_t, entry.revision)
+        else:
+            yield Told(asked, entry.label_t, entry.label)
+
+
+def _said(prediction: Prediction, experts: int) -> tuple[float, ...]:
+    """Return what each expert said, NaN for nothing."""
+    deep = (*prediction.output, *prediction.bare)
+    others = tuple(math.nan if logit is None else logit for logit in prediction.experts)
+    return (deep + others if len(deep + others) == experts else deep + (math.nan,) * (experts - 2))[:experts]
