@@ -165,18 +165,22 @@ def _promotions(view: View) -> tuple[str, str]:
     return "promotions", f"{max(0, len(view.champions) - 1)} of {len(view.candidates)} candidates"
 
 
+def _shown(metrics: Metrics | None) -> list[str]:
+    """Return the models to show: the version alone only where live experts answer, too."""
+    total = metrics.total if metrics else {}
+    alone = total.get("deep", NO_ROW) in (NO_ROW, total.get("served"))
+    return [who for who in NAMES if who != "deep" or not alone]
+
+
 def _models(view: View) -> Fitted:
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     names = view.metrics.names if view.metrics else ()
     for title in ("model", *map(title_of, names), "samples"):
         table.add_column(Text(title, "dim"), justify="left" if title == "model" else "right")
-    total = view.metrics.total if view.metrics else {}
-    for who, name in NAMES.items():
-        row = total.get(who, NO_ROW)
-        if who == "deep" and row in (NO_ROW, total.get("served")):
-            continue  # nothing else answers
+    for who in _shown(view.metrics):
+        row = view.metrics.total.get(who, NO_ROW) if view.metrics else NO_ROW
         table.add_row(
-            name,
+            NAMES[who],
             *(cell(row.values.get(one.name)) for one in names),
             f"{row.count:,}",
             style="bold" if who == "served" else "",
@@ -201,10 +205,11 @@ def months(metrics: Metrics) -> Fitted:
     """Lay out the models by month."""
     table = Table(title="By month of prediction", title_justify="left")
     table.add_column("month")
-    for who, one in product(NAMES, metrics.names):
+    shown = _shown(metrics)
+    for who, one in product(shown, metrics.names):
         table.add_column(f"{who.replace('_', ' ')}\n{one.name}", justify="right")
     for month, rows in [*sorted(metrics.months.items()), ("all", metrics.total)]:
-        cells = [cell(rows[who].values[one.name]) for who, one in product(NAMES, metrics.names)]
+        cells = [cell(rows.get(who, NO_ROW).values.get(one.name)) for who, one in product(shown, metrics.names)]
         table.add_row(month, *cells, style="bold" if month == "all" else "")
     return Fitted(table)
 

@@ -11,7 +11,7 @@ from compressors.artifact import format as artifact
 from compressors.data import Data
 from compressors.recipe import PruneStructured
 from deploy.engine import find
-from deploy.learning.candidates import chunks, compress, history, label_of, make_learner, provenance
+from deploy.learning.candidates import chunks, compress, history, make_learner, provenance, target_of
 from deploy.pipeline import NO_ROWS, Pipeline
 from deploy.registry.kinds import CHAMPIONS, COMMITS
 from deploy.registry.records import By, Champion
@@ -87,7 +87,7 @@ def study(pipeline: Pipeline, learner: Learner) -> None:
     if not (pipeline.history and learner.live):
         return
     for rows in chunks(iter(pipeline.history())):
-        labels = np.array([label_of(pipeline, row) for row in rows])
+        labels = np.array([target_of(pipeline, row) for row in rows])
         learner.live.study(tuple(row.features for row in rows), labels)
 
 

@@ -5,7 +5,7 @@ Does not know what an expert makes of it.
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from learners.live.held import Asked, Told, Waits
 from streams.events import WAITING, Prediction, Sample
@@ -18,7 +18,7 @@ def told(entries: Sequence[Sample], rows: Sequence[Any], experts: int) -> Iterat
         if entry.kind == WAITING:
             yield Waits(asked, entry.label_t, entry.revision)
         else:
-            yield Told(asked, entry.label_t, entry.label)
+            yield Told(asked, entry.label_t, cast(float, entry.label))
 
 
 def _said(prediction: Prediction, experts: int) -> tuple[float, ...]:

@@ -17,6 +17,7 @@ from deploy.config import SECTIONS
 from deploy.feed import Feed
 from deploy.pipeline import RECIPE, Pipeline
 from learners.evaluation.gate import Promotion
+from learners.live.settings import Live, Wide
 from learners.online.settings import Online
 from learners.tasks.bandit import Bandit
 from learners.tasks.binary import Binary
@@ -71,6 +72,9 @@ def tables(page: Path) -> dict[str, dict[str, str]]:
     return found
 
 
+DEFAULTS = {"wide": "Wide()", "experts": "[]"}
+
+
 def shown(value: Any) -> str:
     """Return a default as the page writes it."""
     if value is None or value in (MISSING, msgspec.NODEFAULT):
@@ -93,6 +97,8 @@ def test_every_setting_is_documented_with_its_default_and_no_other() -> None:
     for task in (Classes, MultiLabel, Regression, Quantile, Bandit):
         expected = {one.name: shown(one.default) for one in fields(task)}
         assert documented.pop(task.__name__) == expected | ({"scale": "fitted"} if issubclass(task, Number) else {})
+    assert documented.pop("Live") == {one.name: f"`{DEFAULTS[one.name]}`" for one in fields(Live)}
+    assert documented.pop("Wide") == {one.name: shown(one.default) for one in fields(Wide)}
     assert not documented
 
 

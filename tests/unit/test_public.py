@@ -141,7 +141,7 @@ def test_a_pipeline_of_each_task(task: Task, measured: list[str], tmp_path: Path
     assert scores["served"].loss < scores["shadow"].loss  # trained on history, against untrained
     note = msgspec.json.decode(msgspec.json.encode(metrics(evaluator)), type=Metrics)
     assert [one.name for one in note.names] == measured
-    assert [list(row.values) for row in note.total.values()] == [measured] * 4
+    assert [list(row.values) for row in note.total.values()] == [measured] * 5
 
 
 def test_every_public_name_is_there_and_a_feed_loads_no_torch() -> None:

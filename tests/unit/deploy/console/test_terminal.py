@@ -68,7 +68,7 @@ def test_metrics_are_named_as_the_task_names_them() -> None:
     assert values(measured.total["served"].values) == "Huber loss 0.5127, mean absolute error 0.7102"
     out = StringIO()
     Console(file=out, width=200).print(months(measured))
-    assert out.getvalue().count("Huber loss") == out.getvalue().count("mean absolute error") == 4
+    assert out.getvalue().count("Huber loss") == out.getvalue().count("mean absolute error") == 5
 
 
 def test_a_loop_that_has_nothing_yet_is_drawn_as_well() -> None:
