@@ -153,7 +153,7 @@ def test_the_joiner_marks_at_the_ages_that_the_learner_s_note_has(
         store = stack.enter_context(closing(Store(store_server.address)))
         store.create(feed.name, 1, [(topics.predictions, 0), (topics.outcomes, 0)])
         marks_ms = (small.HOUR_MS // 4, small.HOUR_MS // 2)
-        store.put(feed.name, LEARNER.entry(LearnerNote(0, (0.0,), {}, 0, 0, marks_ms)))
+        store.put(feed.name, LEARNER.entry(LearnerNote(0, (0.0,), {}, 0, 0, marks_ms=marks_ms)))
         sink = stack.enter_context(closing(Sink(broker.address)))
         for one in small.samples(20):
             sink.send(Tp(topics.predictions, 0), key=None, value=msgspec.json.encode(one.prediction), t_ms=one.t)
