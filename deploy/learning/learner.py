@@ -12,7 +12,7 @@ from typing import NamedTuple
 from deploy.learning.attempts import Attempts, Span
 from deploy.learning.blocks import Blocks
 from deploy.learning.rules import CommitRules
-from deploy.registry.commits import backwards
+from deploy.registry.commits import backwards, read
 from deploy.registry.kinds import COMMITS, LEARNER
 from deploy.registry.rebuild import rebuild
 from deploy.registry.records import LearnerNote
@@ -30,7 +30,9 @@ from streams.join.store import NOTHING, Store, StoredSample
 from streams.outputs.samples import number
 from streams.readers import read_sample
 
-STATE_SAMPLES, STATE_COMMITS = 16_384, 1_024  # between whole states: the most that a restart learns again
+# Between whole states: at least so many commits, and this share of all that was learned; at most so many of each. A
+# restart learns again what follows the last one, and a sample that is to be forgotten what follows the one before it.
+LEAST_COMMITS, SHARE, MOST_SAMPLES, MOST_COMMITS = 32, 1 / 20, 16_384, 1_024
 READ_AT_ONCE = 2_048  # samples of one shard
 DIED = "the process died of it"
 
@@ -160,18 +162,23 @@ class LearnerRole:
 
     def _commit(self, due: Due | None, void: dict[str, str] | None = None) -> None:
         n = self._draft.last.number + 1
-        learned = self._learner.learned // STATE_SAMPLES > self._draft.last.learned // STATE_SAMPLES
-        keep_state = due is not None or void is not None or learned or n % STATE_COMMITS == 0
         self._count()
+        keep_state = due is not None or void is not None or self._is_state_due(n)
         state = self._registry.put(pack_state(self._learner.state())) if keep_state else None
         data = commits.encode(self._draft.finish(self._learner, state, due, void or {}))
         if not self._registry.write(COMMITS, n, data):
             raise LostRace(f"commit {n} was made by another learner")
         self._draft = after(data, self._shards, NOTHING)
+        self._kept = self._draft.last if keep_state else self._kept
         self._attempts.begin(n)
         if self._blocks:
             self._blocks.publish()
         self._trim()
+
+    def _is_state_due(self, n: int) -> bool:
+        commits, samples = n - self._kept.number, self._learner.learned - self._kept.learned
+        enough = commits >= LEAST_COMMITS and samples >= min(MOST_SAMPLES, SHARE * self._learner.learned)
+        return enough or commits >= MOST_COMMITS
 
     def _count(self) -> None:
         """Tell the live experts how many predictions there were, once all outcomes up to then are learned."""
@@ -217,7 +224,7 @@ class LearnerRole:
         data = self._registry.read(COMMITS, last)
         if data is None:
             raise RegistryError("there is no commit 0: the feed was not created")
-        rebuild(self._learner, self._registry, last, void)
+        self._kept = read(self._registry, rebuild(self._learner, self._registry, last, void))
         if self._blocks:
             self._blocks.begin()
         return after(data, self._shards, NOTHING)
