@@ -18,7 +18,7 @@ from deploy.registry.rebuild import rebuild
 from deploy.registry.records import LearnerNote
 from deploy.registry.registry import Registry
 from learners.commits import commit as commits
-from learners.commits.commit import Due, Quarantined
+from learners.commits.commit import Commit, Due, Quarantined
 from learners.commits.draft import Draft, after
 from learners.commits.state import pack_state, unpack_state
 from learners.commits.voids import Slot
@@ -66,6 +66,7 @@ class LearnerRole:
         self._feed, self._shards, self._store, self._registry = feed, range(shards), store, registry
         self._learner, self._rules, self._window_ms = learner, rules, window_ms
         self._coming: Opened | None = None
+        self._kept: Commit
         self._blocks: Blocks | None = None
         self._draft = self._recover({})
         self._blocks = Blocks(store, feed, learner) if learner.live else None
