@@ -142,7 +142,7 @@ def test_what_cannot_be_read_goes_to_the_dead_letters_and_the_feed_goes_on(feed:
     where = [f"{predictions.topic}/0/0", *(f"{outcomes.topic}/0/{n}" for n in range(4))]
     assert set(letters) == {key.encode() for key in where}
     reasons = [dict(letters[key.encode()].headers)["reason"].decode() for key in where]
-    for reason, said in zip(reasons, ("not JSON", "wrong type", "too far ahead", "UTF-8", "512 bytes"), strict=True):
+    for reason, said in zip(reasons, ("not JSON", "a binary label", "too far ahead", "UTF-8", "512 bytes"), strict=True):
         assert said in reason
     assert letters[where[0].encode()].value == b"{"
     assert [joiner.shards[0].partitions[tp_name(tp)].rejected for tp in feed.tps] == [1, 4]
