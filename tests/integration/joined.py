@@ -6,9 +6,11 @@ It is a module of its own, because pytest loads a test's module a second time, w
 import itertools
 import time
 from contextlib import ExitStack, closing
+from dataclasses import replace
 
 from msgspec import Raw
 
+from learners.tasks.task import Task
 from streams.events import Prediction, Record, Target, encode
 from streams.join.batch import Readers
 from streams.join.joiner import Ages, Joiner
@@ -27,9 +29,12 @@ T = 1_360_000_000_000  # event times of the past
 class Feed:
     """A feed's topics and shards, and the means to fill and join it."""
 
-    def __init__(self, broker: Running, store: Running, partitions: int = 1, **policy: float) -> None:
+    def __init__(
+        self, broker: Running, store: Running, partitions: int = 1, task: Task = small.pipeline.task, **policy: float
+    ) -> None:
         self.name, self.broker, self.undo = f"joined{next(NUMBER)}", broker.address, ExitStack()
         self.policy = JoinPolicy(**policy)  # type: ignore[arg-type]
+        self.outcome = replace(small.pipeline, task=task).as_feed().outcome
         self.topics = [f"{self.name}-{kind}" for kind in "pod"]
         ensure_topics(self.broker, dict.fromkeys(self.topics[:2], partitions) | {self.topics[2]: 1})
         self.tps = [Tp(topic, n) for topic in self.topics[:2] for n in range(partitions)]
@@ -45,7 +50,7 @@ class Feed:
             outcomes=outcomes,
             dead_letters=dead_letters,
             prediction=read_prediction,
-            outcome=small.pipeline.as_feed().outcome,
+            outcome=self.outcome,
         )
         tps = [tp for tp in self.tps if partition in (None, tp.partition)]
         source = self.undo.enter_context(closing(Source(self.broker, tps)))

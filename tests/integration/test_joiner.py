@@ -7,6 +7,10 @@ from contextlib import closing
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
+from learners.tasks.bandit import Bandit
+from learners.tasks.classes import Classes
+from learners.tasks.multilabel import MultiLabel
+from learners.tasks.task import Task
 from streams.errors import BrokerUnreachable, LogReplaced, LostRange
 from streams.events import Event, Record
 from streams.join.batch import Readers, decode
@@ -142,11 +146,28 @@ def test_what_cannot_be_read_goes_to_the_dead_letters_and_the_feed_goes_on(feed:
     where = [f"{predictions.topic}/0/0", *(f"{outcomes.topic}/0/{n}" for n in range(4))]
     assert set(letters) == {key.encode() for key in where}
     reasons = [dict(letters[key.encode()].headers)["reason"].decode() for key in where]
-    for reason, said in zip(reasons, ("not JSON", "a binary label", "too far ahead", "UTF-8", "512 bytes"), strict=True):
+    for reason, said in zip(
+        reasons, ("not JSON", "a binary label", "too far ahead", "UTF-8", "512 bytes"), strict=True
+    ):
         assert said in reason
     assert letters[where[0].encode()].value == b"{"
     assert [joiner.shards[0].partitions[tp_name(tp)].rejected for tp in feed.tps] == [1, 4]
     balanced(feed)
+
+
+def test_a_label_may_be_text_or_several_numbers_and_a_sample_has_the_task_s_target(
+    broker: Running, store_server: Running
+) -> None:
+    tasks: tuple[Task, ...] = (Classes(("cat", "dog")), MultiLabel(("cat", "dog", "bird")), Bandit(2))
+    labels = (b'"dog"', b'["bird","cat"]', b'{"action":1,"reward":0.5}')
+    for task, label, target in zip(tasks, labels, (1.0, (1.0, 0.0, 1.0), (0.5, 1.0, 0.0)), strict=True):
+        feed = Feed(broker, store_server, task=task)
+        with feed.undo:
+            feed.sink.send(feed.tps[1], key=b"id1", value=b'{"label":%b}' % label, t_ms=T)
+            feed.predict(1)
+            run(feed.joiner(), 2)
+            assert feed.labels() == {"id1": target}
+            balanced(feed)
 
 
 def test_no_step_counts_a_letter_that_was_not_acknowledged(feed: Feed) -> None:
