@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from learners.tasks.binary import Binary
     from learners.tasks.classes import Classes
     from learners.tasks.multilabel import MultiLabel
+    from learners.tasks.ranking import Ranking
     from learners.tasks.regression import Quantile, Regression
     from learners.tasks.task import Task
 
@@ -70,6 +71,7 @@ __all__ = [
     "PruneStructured",
     "Quantile",
     "Quantize",
+    "Ranking",
     "Recipe",
     "Record",
     "Refused",
@@ -119,6 +121,7 @@ _LATER = {
     "learners.tasks.binary": ("Binary",),
     "learners.tasks.classes": ("Classes",),
     "learners.tasks.multilabel": ("MultiLabel",),
+    "learners.tasks.ranking": ("Ranking",),
     "learners.tasks.regression": ("Quantile", "Regression"),
     "learners.tasks.task": ("Task",),
 }

@@ -28,6 +28,7 @@ TASKS = {
     "regression": "Regression()",
     "quantile": "Quantile(0.9)",
     "bandit": "Bandit(K)",
+    "ranking": "Ranking(K)",
 }
 MEMBERS = [name for name in vars(Task) if not name.startswith("_")]
 SEEDS = range(2**63)

@@ -10,5 +10,6 @@ classes.py     one of K classes
 multilabel.py  any of K classes at once
 feedback.py    what was done, how likely, and what it brought
 bandit.py      one of K actions, by the rewards of those taken
+ranking.py     an order of several items
 regression.py  a number: the middle of what may come, or a quantile
 """

@@ -72,7 +72,7 @@ class Task(Protocol):
         ...
 
     def residual(self, served: Sequence[float], target: Any) -> tuple[float, ...]:
-        """Return −∂loss/∂output of one answer, or a positive multiple: the step of the live intercept, length K."""
+        """Return −∂loss/∂output of one answer, or a multiple of at least 0: the live intercept's step, length K."""
         ...
 
     def worst_gap(self, candidate: Tensor, champion: Tensor) -> Tensor:
