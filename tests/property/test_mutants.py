@@ -49,7 +49,7 @@ MUTANTS = [
     ("first is the earliest", "return middle_of(id, first[2], first[1])", "return middle_of(id, last[2], last[1])"),
     ("last is the latest", "return middle_of(id, last[2], last[1]) end", "return middle_of(id, first[2], first[1]) end"),
     ("sum adds", "sum = sum + (", "sum = 0 * sum + ("),
-    ("a window closes after its deadline", "not all and time_of(item) >= W then", "not all and time_of(item) > W then"),
+    ("a window closes after its deadline", "not all and time_of(item) >= late then", "not all and time_of(item) > late then"),
     ("only the entry's own window closes it", "if open and t + window == time_of(closed[i]) then", "if open then"),
     ("absence is a negative by policy", "  if not negative then\n", "  if true then\n"),
     ("a negative is provisional", "  put(id, 'p' .. tail)\n", "  put(id, 'd')\n"),
