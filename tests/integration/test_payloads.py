@@ -1,4 +1,4 @@
-"""Bytes in requests, and labels of a large unit, through every role: from a request in Kafka to the next candidate."""
+"""Bytes in requests, and labels of every kind, through every role: from a request in Kafka to the next candidate."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from compressors.recipe import Recipe
 from deploy import config
 from deploy.learning.bootstrap import bootstrap
 from deploy.learning.candidates import make_learner
@@ -24,6 +25,8 @@ from deploy.registry.rebuild import check as check_rebuild
 from deploy.registry.registry import Registry
 from learners.commits import commit as commits
 from learners.evaluation.gate import Promotion
+from learners.tasks.bandit import Bandit
+from learners.tasks.classes import Classes
 from learners.tasks.regression import Regression
 from streams.events import Prediction, Record
 from streams.join.policy import JoinPolicy
@@ -56,6 +59,25 @@ def house(rng: np.random.Generator) -> tuple[small.Point, float]:
     return small.Point(tuple(x.tolist())), float(UNIT * (3 + x[0] - 0.5 * x[1]))
 
 
+def pet(rng: np.random.Generator) -> tuple[small.Point, str]:
+    x = rng.normal(size=4).round(3)
+    return small.Point(tuple(x.tolist())), ("cat", "dog", "bird")[int(x[0] > 0) + int(x[1] > 0)]
+
+
+def choice(rng: np.random.Generator) -> tuple[small.Point, dict[str, Any]]:
+    x, action = rng.normal(size=4).round(3), int(rng.random() < 0.3)
+    done = {"action": action, "reward": float((x[0] > 0) == action), "propensity": 0.3 if action else 0.7}
+    return small.Point(tuple(x.tolist())), done
+
+
+def four() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 4))
+
+
+def three() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3))
+
+
 def cnn() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(128, 1))
 
@@ -76,6 +98,11 @@ PRICES = replace(
     small.pipeline, name="prices", task=Regression(), history=labelled(house), promotion=Promotion(every_days=1),
     online=replace(small.pipeline.online, history_passes=60),
 )  # fmt: skip
+PETS = replace(
+    PRICES, name="pets", task=Classes(("cat", "dog", "bird")), model=three, history=labelled(pet),
+    online=replace(PRICES.online, history_batch=16), recipe=Recipe.parse("quantize(int8) -> distill"),
+)  # fmt: skip
+CHOICES = replace(PETS, name="choices", task=Bandit(2, doubly_robust=True), model=four, history=labelled(choice))
 
 
 def learned(roles: Sequence[Role], registry: Registry, count: int) -> bool:
@@ -84,8 +111,12 @@ def learned(roles: Sequence[Role], registry: Registry, count: int) -> bool:
     return commits.decode(registry.read(COMMITS, registry.last(COMMITS)) or b"").learned == count
 
 
-@pytest.mark.parametrize(("pipeline", "make"), [(IMAGES, photo), (PRICES, house)], ids=["images", "prices"])
-def test_every_role_takes_bytes_and_labels_of_a_large_unit(
+@pytest.mark.parametrize(
+    ("pipeline", "make"),
+    [(IMAGES, photo), (PRICES, house), (PETS, pet), (CHOICES, choice)],
+    ids=["images", "prices", "pets", "choices"],
+)
+def test_every_role_takes_bytes_and_labels_of_every_kind(
     pipeline: Pipeline, make: Any, broker: Running, store_server: Running, tmp_path: Path
 ) -> None:
     if broker.kind != store_server.kind:
@@ -134,3 +165,9 @@ def test_every_role_takes_bytes_and_labels_of_a_large_unit(
         errors = [abs(value - label) for value, (_, label) in zip(served, asked, strict=True)]
         assert np.mean(errors) < 0.5 * UNIT
         assert (candidate.figures.loss or math.nan) < 0.2
+    if make is pet:
+        named = [msgspec.json.decode(a.value or b"")["class"] for a in answers]
+        assert np.mean([name == label for name, (_, label) in zip(named, asked, strict=True)]) > 0.8
+    if make is choice:
+        odds = [msgspec.json.decode(a.value or b"")["probabilities"][1] > 0.5 for a in answers]
+        assert np.mean([odd == (features.x[0] > 0) for odd, (features, _) in zip(odds, asked, strict=True)]) > 0.8
