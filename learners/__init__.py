@@ -1,6 +1,6 @@
 """Samples in, better weights out.
 
-tasks/         binary, classes, regression: what a label is, the loss, and the metrics with their names
+tasks/         what is predicted: what a label means, the loss, and the metrics with their names
 online/        teacher and shadow learning from each sample
 live/          experts beside them, which learn from each outcome at once
 commits/       the learner's history, from which its state can be rebuilt
