@@ -31,7 +31,7 @@ from streams.readers import why_no_time
 from streams.returned import as_request, raised
 
 NUMBER_BYTES = 25  # of an output, an intercept or a live expert's answer in a prediction; experts whose answers fit
-EXPERTS = 16
+EXPERTS = 24
 HOLD_S = 1.0  # how long the positions of refused requests may wait for the letter that sums them up
 COMMIT_EVERY_S = 1.0  # offsets may lag: a request that is served twice has the same id, and the join drops the second
 

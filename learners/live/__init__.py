@@ -7,6 +7,7 @@ mixture.py     what they say, made one answer
 news.py        how late outcomes are; k80
 held.py        outcomes that are held until their time
 expert.py      what the pool asks of an expert
+recent.py      how wrong an expert was lately
 wide.py        tables over all fields, as an expert
 chain.py       the hazard chain: who still waits, and what came next
 gaussian.py    tables of Gaussian weights

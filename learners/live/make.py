@@ -9,6 +9,7 @@ from learners.live.gaussian import Gaussian
 from learners.live.news import AGES_MS
 from learners.live.pool import Pool, chain_ages
 from learners.live.reader import Reader
+from learners.live.recent import Recent
 from learners.live.settings import Live, Wide
 from learners.live.wide import Linear
 from streams.errors import ConfigError
@@ -25,10 +26,10 @@ def pool(live: Live, features: type) -> Pool:
     """
     reader = Reader(live.wide.fields(features))
     experts = [linear(live.wide, reader), *(make() for make in live.experts)]
-    names = [*OURS, *(name for expert in experts for name in expert.names)]
+    names = [*OURS, *Recent(reader).names, *(name for expert in experts for name in expert.names)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"Live.experts: two experts are called {twice[0]!r}; give each a name of its own")
-    return Pool(features, experts, chain(live.wide, reader, len(chain_ages(AGES_MS))))
+    return Pool(features, experts, chain(live.wide, reader, len(chain_ages(AGES_MS))), Recent(reader))
 
 
 def linear(wide: Wide, reader: Reader, tables: Sequence[str] = ("nag", "w4")) -> Linear:

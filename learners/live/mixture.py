@@ -38,6 +38,8 @@ AVERAGE, STACKS = 0, 2  # the first combiner; those after it
 class Mixture:
     """One answer of K experts; `shares` (K,) are their parts in the average. `alone` may answer by itself.
 
+    After the experts' logits come `hints`, numbers that are no answers: the stacks learn what they are worth.
+
     >>> even = Mixture([0.5, 0.5])
     >>> even.answer(np.array([[1.0, 1.0], [-2.0, 2.0]])).round(3)
     array([0.731, 0.5  ])
@@ -46,8 +48,8 @@ class Mixture:
     array([0.1])
     """
 
-    def __init__(self, shares: Sequence[float], *, eta: float = 1.0, alone: int | None = None) -> None:
-        self._shares = np.array(shares, dtype=np.float64) / sum(shares)
+    def __init__(self, shares: Sequence[float], *, eta: float = 1.0, alone: int | None = None, hints: int = 0) -> None:
+        self._shares = np.array([*shares, *[0.0] * hints], dtype=np.float64) / sum(shares)
         self._eta, self._alone = eta, -1 if alone is None else alone
         experts = len(self._shares)
         self.theta = np.tile(np.append(self._shares, 0.0), (STACKS, 1))
@@ -88,7 +90,7 @@ class Mixture:
         said = np.where(known, np.clip(logits, -LOGIT, LOGIT), 0.0)
         parts = known * self._shares
         spoken = (said * parts).sum(1) / np.maximum(parts.sum(1), np.finfo(float).tiny)
-        return np.where(known, said, spoken[:, None])
+        return np.where(known | (self._shares == 0), said, spoken[:, None])
 
 
 @compiled

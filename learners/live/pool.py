@@ -7,6 +7,8 @@ k80 says which experts answer and when they learn (`news`):
     > 1 day       deep, the chain for the expert it stands   at k80            ½ the chain's    0.05
                   for, all others
 
+Where all learn at once, `recent` says how wrong the expert was lately that the chain stands for elsewhere.
+
 The mixture follows evidence at its age's end, at k80 at the earliest, by the logits recorded at the prediction. Before
 k80 is known the deep part answers alone, and no mixture moves. η is small where outcomes are late, since a week's
 evidence errs together.
@@ -29,6 +31,7 @@ from learners.live.expert import Expert, Followed, Waiting
 from learners.live.held import Census, Due, Entry, Held, Told, Waits
 from learners.live.mixture import LOGIT, Mixture
 from learners.live.news import AGES_MS, News
+from learners.live.recent import Recent
 
 ETA_LATE = 0.05
 CHAIN_FROM_MS = 5_000_000  # the chain's first mark is the first age that is more: 1.5 h
@@ -48,13 +51,16 @@ class Pool:
         features: Any,
         experts: Sequence[Expert],
         chain: Waiting,
+        recent: Recent,
         *,
         stands_for: str = "w4",
         ages_ms: Sequence[int] = AGES_MS,
     ) -> None:
-        self.names = ("deep", "intercept", *(name for expert in experts for name in expert.names), "chain")
+        answers = [name for expert in experts for name in expert.names]
+        self.names = ("deep", "intercept", *answers, "chain", *recent.names)
         self.news, self.held = News(ages_ms), Held(features)
-        self._experts, self._chain, self._stands_for = experts, chain, stands_for
+        self._experts, self._chain, self._recent, self._stands_for = experts, chain, recent, stands_for
+        self._hints = len(recent.names)
         self._marks_ms = chain_ages(ages_ms)
         self._lessons, self._evidence, self._marks = list[Told](), list[Told](), list[tuple[Told, int]]()
         self._turn()
@@ -69,6 +75,7 @@ class Pool:
 
         `deep` (N,) are the deep part's logits, NaN where there is none; `intercept` is the live one.
         """
+        rows = tuple(rows)  # which all read at once
         said = np.full((len(rows), len(self.names)), np.nan)
         said[:, 0], said[:, 1] = deep, deep + intercept
         at = 2
@@ -77,7 +84,9 @@ class Pool:
             at += len(expert.names)
         if self.late:
             logits, mass = self._chain.resolved(rows).T
-            said[:, -1] = np.where(mass >= READY, logits, np.nan)
+            said[:, at] = np.where(mass >= READY, logits, np.nan)
+        else:
+            said[:, at + 1 :] = self._recent.answer(rows)
         said[:, 2:] = said[:, 2:].round(DIGITS)
         alone = ~(np.isnan(deep) | self.news.known)
         p = self.mixture.answer(said[:, self._chosen])
@@ -144,11 +153,13 @@ class Pool:
     def _turn(self) -> None:
         """Choose who answers, by the rule, and begin their mixture anew."""
         self.late = self.news.late
-        out = ("intercept", self._stands_for) if self.late else ("deep", "chain")
+        out = ("intercept", self._stands_for, *self._recent.names) if self.late else ("deep", "chain")
         self._chosen = [n for n, name in enumerate(self.names) if name not in out]
-        chain = len(self._chosen) - 1
-        shares = [1.0] * chain + [float(chain) if self.late else 1.0]
-        self.mixture = Mixture(shares, eta=ETA_LATE, alone=chain) if self.late else Mixture(shares)
+        if self.late:
+            chain = len(self._chosen) - 1
+            self.mixture = Mixture([1.0] * chain + [float(chain)], eta=ETA_LATE, alone=chain)
+        else:
+            self.mixture = Mixture([1.0] * (len(self._chosen) - self._hints), hints=self._hints)
 
     def _flush(self) -> None:
         """Let experts, chain and mixture learn what has come together; none of them needs another's."""
@@ -156,6 +167,9 @@ class Pool:
             rows, labels, weights = tuple(told.asked.row for told in lessons), *_numbers(lessons)
             for expert in self._experts:
                 expert.learn(rows, labels, weights)
+            if not self.late:
+                at = self.names.index(self._stands_for)
+                self._recent.learn(rows, labels, np.array([told.asked.logits[at] for told in lessons]))
         if marks := self._marks:
             told, ages = zip(*marks, strict=True)
             rows, (labels, weights) = tuple(one.asked.row for one in told), _numbers(told)
@@ -202,11 +216,12 @@ class Pool:
     def _answering(self) -> dict[str, Any]:
         """Return the experts that answer; the chain does so only where news is late."""
         experts = {f"expert{n}": expert for n, expert in enumerate(self._experts)}
-        return experts | ({"chain": self._chain} if self.late else {})
+        return experts | ({"chain": self._chain} if self.late else {"recent": self._recent})
 
     def _parts(self) -> dict[str, Any]:
         experts = {f"expert{n}": expert for n, expert in enumerate(self._experts)}
-        return {"news": self.news, "held": self.held, "mixture": self.mixture, "chain": self._chain} | experts
+        own = {"news": self.news, "held": self.held, "mixture": self.mixture}
+        return own | {"chain": self._chain, "recent": self._recent} | experts
 
 
 def _numbers(told: Sequence[Told]) -> tuple[Doubles, Doubles]:

@@ -12,9 +12,12 @@ import torch
 from torch import Tensor
 
 from learners.live.compiled import Doubles
+from learners.live.fields import fields_of
 from learners.live.held import Asked, Census, Told, Waits
 from learners.live.news import AGES_MS, DAY_MS
 from learners.live.pool import Pool, chain_ages
+from learners.live.reader import Reader
+from learners.live.recent import Recent
 
 HOUR_MS = DAY_MS // 24
 
@@ -96,7 +99,8 @@ def feed(n: int, delay_ms: float, *, by_label: float = 1.0) -> Feed:
 def pool(chain: SaysLate | None = None) -> tuple[Pool, Says, SaysLate]:
     """Return a pool of one expert of two columns, and a chain for the second."""
     expert, late = Says(1.0, -1.0), chain or SaysLate(1.0)
-    return Pool(Row, [expert], late, stands_for="times -1.0"), expert, late
+    recent = Recent(Reader(fields_of(Row)))
+    return Pool(Row, [expert], late, recent, stands_for="times -1.0"), expert, late
 
 
 def log(live: Pool, given: Feed) -> Iterator[Event]:
@@ -149,7 +153,7 @@ def test_where_news_is_early_all_learn_at_once() -> None:
     assert not live.late
     assert len(expert.taught) == 1_000
     assert not chain.marks
-    assert np.isnan(live.answer([Row(1.0)], np.array([0.0]))[0][0, -1])
+    assert np.isnan(live.answer([Row(1.0)], np.array([0.0]))[0][0, 4])
     assert answer(live, 2.0) > 0.7  # the mixture found out who is right
 
 
@@ -182,7 +186,7 @@ def test_the_chain_learns_an_outcome_once_at_the_end_of_its_age() -> None:
 def test_a_chain_that_covers_little_says_nothing() -> None:
     live, _, _ = pool(SaysLate(1.0, mass=0.4))
     follow(live, feed(500, 4 * DAY_MS))
-    assert np.isnan(live.answer([Row(1.0)], np.array([0.0]))[0][0, -1])
+    assert np.isnan(live.answer([Row(1.0)], np.array([0.0]))[0][0, 4])
     assert 0 < answer(live, 1.0) < 1
 
 
