@@ -196,6 +196,7 @@ class View(Struct, frozen=True, kw_only=True):
     trial: TrialNote | None
     champions: list[Champion]
     engines: tuple[str, ...] = ()
+    live: str = ""
     candidates: list[Candidate]
     verdicts: dict[int, Verdict]
     closing: bool = False
@@ -241,6 +242,7 @@ def look(feed: str, monitor: Monitor) -> View:
         trial=now.evaluator.trial if now.evaluator else None,
         champions=monitor.champions(),
         engines=now.server.engines if now.server else (),
+        live=now.learner.live if now.learner else "",
         candidates=candidates,
         verdicts={number: verdict for number, verdict in verdicts.items() if verdict is not None},
         closing=any(s.ending for s in now.shards),

@@ -115,7 +115,8 @@ def fate_line(candidate: Candidate, view: View) -> str:
 
 def draw(view: View) -> Panel:
     """Lay the live view out."""
-    parts: list[RenderableType] = [_progress(view), "", _facts(view), *(Text(line) for line in view.engines)]
+    running = (*view.engines, view.live) if view.live else view.engines
+    parts: list[RenderableType] = [_progress(view), "", _facts(view), *(Text(line) for line in running)]
     parts += ["", _models(view)]
     if view.candidates:
         parts += ["", _candidates(view)]

@@ -241,5 +241,6 @@ class LearnerRole:
             draft.watermark_ms,
             len(draft.samples),
             learner.live.marks_ms if learner.live else (),
+            learner.live.line if learner.live else "",
         )
         self._store.put(self._feed, LEARNER.entry(note) | self._attempts.note)

@@ -101,7 +101,7 @@ class LearnerNote(Struct, frozen=True):
     """How far learning is; the servers take the live intercept from here, and the joiners `marks_ms`.
 
     `drafted` entries are learned and in no commit yet. At the ages `marks_ms` the join marks each prediction that still
-    waits.
+    waits. `live` says, for people, when live experts learn.
     """
 
     learned: int
@@ -111,6 +111,7 @@ class LearnerNote(Struct, frozen=True):
     watermark_ms: int
     drafted: int = 0
     marks_ms: tuple[int, ...] = ()
+    live: str = ""
 
 
 class BlocksNote(NamedTuple):

@@ -30,9 +30,10 @@ from learners.live.compiled import Doubles
 from learners.live.expert import Expert, Followed, Waiting
 from learners.live.held import Census, Due, Entry, Held, Told, Waits
 from learners.live.mixture import LOGIT, Mixture
-from learners.live.news import AGES_MS, News
+from learners.live.news import AGES_MS, DAY_MS, News
 from learners.live.recent import Recent
 
+HOUR_MS = 3_600_000
 ETA_LATE = 0.05
 CHAIN_FROM_MS = 5_000_000  # the chain's first mark is the first age that is more: 1.5 h
 DIGITS = 4  # of a logit as it is recorded, and mixed
@@ -69,6 +70,16 @@ class Pool:
     def marks_ms(self) -> tuple[int, ...]:
         """The ages at which the pool wants to hear of what still waits."""
         return self._marks_ms if self.late else ()
+
+    @property
+    def line(self) -> str:
+        """Say in a line, for people, what k80 is and what follows from it."""
+        k80_ms = self.news.k80_ms
+        if k80_ms is None:
+            return "live experts wait until it is known how late outcomes come" + " (they are late)" * self.late
+        within = f"{k80_ms / HOUR_MS:.3g} hours" if k80_ms <= DAY_MS else f"{k80_ms / DAY_MS:.0f} days"
+        learn = "learn predictions of that age, and of what still waits" if self.late else "learn each at once"
+        return f"80 % of outcomes come within {within}: live experts {learn}"
 
     def answer(self, rows: Sequence[Any], deep: Doubles, intercept: float = 0.0) -> tuple[Doubles, Doubles]:
         """Return what each expert says (N, names), to be recorded, and the logit (N,) of their answer.

@@ -151,6 +151,7 @@ def test_where_news_is_early_all_learn_at_once() -> None:
     given = feed(1_000, 2 * HOUR_MS)
     follow(live, given)
     assert not live.late
+    assert "within 6 hours: live experts learn each at once" in live.line
     assert len(expert.taught) == 1_000
     assert not chain.marks
     assert np.isnan(live.answer([Row(1.0)], np.array([0.0]))[0][0, 4])
@@ -162,6 +163,7 @@ def test_where_news_is_late_the_chain_stands_in_and_lessons_wait() -> None:
     given = feed(3_000, 4 * DAY_MS)
     follow(live, given, until_ms=2_000 * HOUR_MS)
     assert live.late
+    assert "days: live experts learn predictions of that age" in live.line
     assert live.news.k80_ms
     oldest = 2_000 * HOUR_MS - live.news.k80_ms
     old = {x for n, x in enumerate(given.x.tolist()) if n * HOUR_MS > oldest}
