@@ -1,4 +1,4 @@
-"""Hints of recent errors: the formula, any input, and that a mixture gives them nothing before it has learned them.
+"""Hints of recent errors: the formula, any input, and a mixture that gives them nothing before it learned them."""
 
 import math
 from collections.abc import Sequence
