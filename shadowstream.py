@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from compressors.recipe import Distill, Prune, PruneStructured, Quantize, Recipe, Retrain
     from deploy.pipeline import FeedEvent, Labelled, Pipeline
     from learners.evaluation.gate import Promotion
+    from learners.labels.settings import Trust
     from learners.live.expert import Expert
     from learners.live.settings import Intercept, Live, Wide
     from learners.online.settings import Online
@@ -81,6 +82,7 @@ __all__ = [
     "ShadowstreamError",
     "Skipped",
     "Task",
+    "Trust",
     "Wide",
     "advise",
     "compress",
@@ -114,6 +116,7 @@ _LATER = {
     "compressors.advisor.search": ("Budget",),
     "deploy.pipeline": ("FeedEvent", "Labelled", "Pipeline"),
     "learners.evaluation.gate": ("Promotion",),
+    "learners.labels.settings": ("Trust",),
     "learners.live.expert": ("Expert",),
     "learners.live.settings": ("Intercept", "Live", "Wide"),
     "learners.online.settings": ("Online",),

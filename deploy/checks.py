@@ -15,8 +15,11 @@ from torch import nn
 from compressors.arguments import shown
 from compressors.recipe import STEP_NAMES, Recipe
 from deploy.loading import users_code
+from learners.labels.settings import Trust
+from learners.live.fields import fields_of, paths_of
 from learners.live.settings import Intercept, Live
 from learners.tasks.binary import Binary
+from learners.tasks.classes import Classes
 from learners.tasks.task import Answering, Task
 from streams.errors import ConfigError
 from streams.events import Prediction
@@ -30,6 +33,7 @@ TASKS = {
     "bandit": "Bandit(K)",
     "ranking": "Ranking(K)",
 }
+JUDGED = (Binary, Classes)
 MEMBERS = [name for name in vars(Task) if not name.startswith("_")]
 SEEDS = range(2**63)
 TIMES_MS = range(253_402_300_800_000)  # to the end of year 9999
@@ -186,6 +190,25 @@ def live_of(live: object, task: Task, features: type) -> Live | Intercept:
     elif not isinstance(live, Intercept):
         raise ConfigError(f"Pipeline.live must be Live(...) or Intercept(), got {shown(live)}")
     return live
+
+
+def check_trust(trust: object, task: Task, features: type) -> None:
+    """Check what a pipeline says of its trust.
+
+    Raises:
+        ConfigError: it is neither `Trust` nor None, or the task's answers or the features say too little.
+    """
+    if trust is None:
+        return
+    if not isinstance(trust, Trust):
+        raise ConfigError(f"Pipeline.trust must be Trust(...) or None, got {shown(trust)}")
+    if type(task) not in JUDGED:
+        raise ConfigError(f"Pipeline.trust judges outcomes of Binary() and Classes(K), not of {shown(task)}")
+    if trust.source is None:
+        fields_of(features)
+    known = paths_of(features)
+    if isinstance(trust.source, str) and known and trust.source not in known:
+        raise ConfigError(f"Trust.source: no field {trust.source!r} in the features; they have {', '.join(known)}")
 
 
 def check_rows(name: str, value: object, what: str) -> None:

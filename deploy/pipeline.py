@@ -16,6 +16,9 @@ from compressors.recipe import Distill, Prune, PruneStructured, Quantize, Recipe
 from deploy import checks, loading
 from deploy import feed as feeds
 from learners.evaluation.gate import Promotion
+from learners.labels.settings import Trust
+from learners.labels.sources import sources_of
+from learners.labels.trust import RunningTrust
 from learners.live.settings import Intercept, Live
 from learners.online.batches import Encoder
 from learners.online.settings import Online
@@ -94,6 +97,7 @@ class Pipeline:
     `online`: how teacher and shadow learn from each sample.
     `live`: what learns from each outcome at once and answers beside the model: `Live()`, or `Intercept()` for its
         intercept alone. The default is `Live()` where the task is `Binary` and a field of the features can be read.
+    `trust`: when outcomes are held for a person, not learned: `Trust()`, or `Trust(source=...)`; None: never.
     `promotion`: when candidates are made, and what they must prove.
     `history`: returns labelled rows, oldest first, on which the first version is trained; without it, that version is
         untrained.
@@ -131,6 +135,7 @@ class Pipeline:
     recipe: Recipe = RECIPE
     online: Online = field(default_factory=Online)
     live: Live | Intercept | None = None
+    trust: Trust | None = None
     promotion: Promotion = field(default_factory=Promotion)
     history: Callable[[], Iterable[Labelled]] | None = None
     feed: Callable[[], Iterable[FeedEvent]] | None = None
@@ -149,6 +154,7 @@ class Pipeline:
         object.__setattr__(self, "recipe", checks.recipe_of(self.recipe))
         checks.check_settings("online", self.online, Online)
         object.__setattr__(self, "live", checks.live_of(self.live, self.task, self.features))
+        checks.check_trust(self.trust, self.task, self.features)
         checks.check_settings("promotion", self.promotion, Promotion)
         checks.check_rows("history", self.history, "labelled rows")
         checks.check_rows("feed", self.feed, "events")
@@ -177,6 +183,12 @@ class Pipeline:
         from learners.live.make import pool  # noqa: PLC0415 it takes 60 MB of each process, and half a second
 
         return pool(self.live, self.features)
+
+    def running_trust(self) -> RunningTrust | None:
+        """Return the trust in its sources, which has seen nothing yet; None where nothing is ever held."""
+        if self.trust is None:
+            return None
+        return RunningTrust(self.trust, self.task, sources_of(self.trust.source, self.features))
 
     def as_feed(self) -> feeds.Feed:
         """Return what the join reads: the server's predictions, and outcomes with the task's targets as labels."""

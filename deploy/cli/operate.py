@@ -1,4 +1,4 @@
-"""The operator's commands: audit, end-of-feed, accept-loss, dead list, dead show, dead replay, check-receipt.
+"""The operator's commands: audit, end-of-feed, accept-loss, held, release, drop, check-receipt, and those of dead.
 
 Owns their questions and where output goes. Does not know how anything is done, nor how it looks.
 """
@@ -12,9 +12,13 @@ from rich.console import Console
 from deploy.cli.options import AsJson, ConfigFile, FeedFile, Who, Why, Yes, print_json, settings
 from deploy.console import audit as audit_view
 from deploy.console import dead as dead_view
+from deploy.console import held as held_view
 from deploy.console import receipts as receipts_view
-from deploy.operate import actions, audit, dead, receipts
+from deploy.operate import actions, audit, dead, held, receipts
+from learners.labels.holds import Said
+from streams.errors import ConfigError
 
+HeldBy = Annotated[str, typer.Argument(help="The source, as `held` lists it.")]
 app = typer.Typer()
 letters = typer.Typer(no_args_is_help=True, help="Records that could not be read: list, show, publish again.")
 app.add_typer(letters, name="dead")
@@ -79,6 +83,38 @@ def check_receipt(
     receipts_view.show_signed(Console(stderr=as_json), signed, named=key is not None)
     if as_json:
         print_json(signed)
+
+
+@app.command(name="held")
+def show_held(pipeline: FeedFile, config_file: ConfigFile = None, as_json: AsJson = False) -> None:
+    """List the sources whose samples are held, not learned, until somebody releases or drops them."""
+    listing = held.listed(pipeline, settings(pipeline, config_file))
+    held_view.show(Console(stderr=as_json), listing)
+    if as_json:
+        print_json(listing)
+
+
+@app.command()
+def release(
+    pipeline: FeedFile, source: HeldBy, why: Why, who: Who = None, config_file: ConfigFile = None, yes: Yes = False
+) -> None:
+    """Have a source's held samples learned, and trust it again."""
+    _rule(pipeline, source, "release", why, who, config_file, yes)
+
+
+@app.command()
+def drop(
+    pipeline: FeedFile, source: HeldBy, why: Why, who: Who = None, config_file: ConfigFile = None, yes: Yes = False
+) -> None:
+    """Have a source's held samples never learned, and hold the source until it is released."""
+    _rule(pipeline, source, "drop", why, who, config_file, yes)
+
+
+def _rule(path: Path, source: str, said: Said, why: str, who: str | None, config_file: Path | None, yes: bool) -> None:
+    if not _ask(yes)(f"{said} the held samples of {source!r}?"):
+        raise ConfigError("the answer was no; nothing was changed")
+    of = held.rule(path, settings(path, config_file), source, said, why=why, who=who)
+    Console(stderr=True).print(f"{said} {source}: {of.samples:,} samples; the learner takes it in its next step")
 
 
 @letters.command(name="list")

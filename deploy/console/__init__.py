@@ -12,5 +12,6 @@ receipts.py    how a receipt looks
 doubts.py      warnings, each once, and advice
 counters.py    counts, each with its meaning
 fitted.py      rows that are never cut
+held.py        how held sources look
 dead.py        how dead letters look
 """

@@ -39,6 +39,7 @@ def make_learner(pipeline: Pipeline) -> Learner:
         pipeline.online,
         pipeline.seed,
         pipeline.experts(),
+        pipeline.running_trust(),
     )
 
 

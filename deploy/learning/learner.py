@@ -13,15 +13,17 @@ from deploy.learning.attempts import Attempts, Span
 from deploy.learning.blocks import Blocks
 from deploy.learning.rules import CommitRules
 from deploy.registry.commits import backwards, read
-from deploy.registry.kinds import COMMITS, LEARNER
+from deploy.registry.held import Withheld, waiting
+from deploy.registry.kinds import COMMITS, LEARNER, RULINGS
 from deploy.registry.rebuild import rebuild
 from deploy.registry.records import LearnerNote
 from deploy.registry.registry import Registry
 from learners.commits import commit as commits
-from learners.commits.commit import Commit, Due, Quarantined
+from learners.commits.commit import Commit, Due, Quarantined, Ruling
 from learners.commits.draft import Draft, after
 from learners.commits.state import pack_state, unpack_state
 from learners.commits.voids import Slot
+from learners.labels.holds import left
 from learners.online.learner import Learner
 from streams.errors import ConfigError, HistoryChanged, LostRace, RegistryError
 from streams.events import WAITING
@@ -66,6 +68,7 @@ class LearnerRole:
         self._feed, self._shards, self._store, self._registry = feed, range(shards), store, registry
         self._learner, self._rules, self._window_ms = learner, rules, window_ms
         self._coming: Opened | None = None
+        self._held = set[str]()
         self._kept: Commit
         self._blocks: Blocks | None = None
         self._draft = self._recover({})
@@ -76,6 +79,8 @@ class LearnerRole:
 
     def step(self, block_ms: int) -> bool:
         """Read what is there, learn it, and commit when it is time; return whether there was a sample."""
+        if self._rule():
+            return True
         states = [self._store.shard(self._feed, shard) for shard in self._shards]
         watermark_ms, any_read = min(state.watermark_ms for state in states), False
         self._coming = self._coming or Opened.of(states)
@@ -143,7 +148,8 @@ class LearnerRole:
         self._attempts.announce(batch)
         try:
             samples = [read_sample(entry.sample) for entry in part]
-            shadow = self._learner.learn(samples).tolist()
+            held = self._learner.sift(samples)
+            shadow = self._learner.learn(left(samples, held)).tolist()
         except ConfigError:
             raise  # no sample is at fault
         except Exception as wrong:  # noqa: BLE001 a user's model may raise anything; at last the sample is quarantined
@@ -152,8 +158,36 @@ class LearnerRole:
             return f"{type(wrong).__name__}: {wrong}"
         slots = [Slot(batch.shard, number(entry.position)) for entry in part]
         latest_ms = max((s.prediction.t for s in samples if s.kind != WAITING), default=0)
-        self._draft.add(slots, [entry.sample for entry in part], shadow, latest_ms)
+        self._draft.add(slots, [entry.sample for entry in part], shadow, latest_ms, held)
         return None
+
+    def _rule(self) -> bool:
+        """Take what a person has said next of a held source, in a commit of its own; return whether there was any."""
+        ruling = self._registry.record(RULINGS, self._draft.ruled)
+        if ruling is None:
+            return False
+        if self._draft.samples or self._draft.quarantined:
+            self._commit(None)
+        try:
+            self._release(ruling, waiting(self._registry, ruling.source) if ruling.said == "release" else [])
+        except Exception as wrong:  # noqa: BLE001 a user's model may raise anything; the samples stay held
+            text = "learner: what %r has released cannot be learned, and stays held: %s: %s"
+            logging.getLogger("shadowstream").warning(text, ruling.source, type(wrong).__name__, wrong)
+            self._draft = self._recover({})
+            self._release(ruling, [])
+        self._commit(None)
+        self._note()
+        return True
+
+    def _release(self, ruling: Ruling, waiting: Sequence[Withheld]) -> None:
+        self._learner.rule(ruling.source, ruling.said)
+        self._draft.rulings, self._draft.ruled = [ruling], self._draft.ruled + 1
+        for part in self._learner.batches(waiting):
+            samples = [read_sample(bytes(one.sample)) for one in part]
+            shadow = self._learner.learn(samples).tolist()
+            latest_ms = max(sample.prediction.t for sample in samples)
+            self._draft.add([one.slot for one in part], [bytes(one.sample) for one in part], shadow, latest_ms)
+        self._draft.released = len(self._draft.samples)
 
     def _quarantine(self, shard: int, entry: StoredSample, reason: str) -> None:
         position, data = entry
@@ -232,6 +266,7 @@ class LearnerRole:
 
     def _note(self) -> None:
         learner, draft = self._learner, self._draft
+        self._say_held()
         positions = {str(shard): position for shard, position in draft.positions.items()}
         note = LearnerNote(
             learner.learned,
@@ -244,3 +279,13 @@ class LearnerRole:
             learner.live.line if learner.live else "",
         )
         self._store.put(self._feed, LEARNER.entry(note) | self._attempts.note)
+
+    def _say_held(self) -> None:
+        """Tell people which sources are held since the last look."""
+        held = self._learner.trust.held if self._learner.trust else {}
+        for name in sorted(held.keys() - self._held):
+            logging.getLogger("shadowstream").warning(
+                "learner: samples of %s are held, not learned: they speak against what is known by %.2f nats a sample; "
+                "`shadowstream held` lists them, `release` or `drop` decides", name, held[name].excess,
+            )  # fmt: skip
+        self._held = set(held)

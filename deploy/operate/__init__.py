@@ -10,6 +10,7 @@ forget.py      a version without some events, and the receipt of it
 traces.py      where events are
 receipts.py    a receipt checked
 actions.py     end it, accept a loss
+held.py        sources whose samples are held, and what a person says of them
 emitted.py     what was emitted
 dead.py        records that could not be read, and publishing them again
 files.py       files to write

@@ -10,5 +10,6 @@ commits.py     the commits read newest first
 rebuild.py     a state rebuilt from them
 signing.py     keys and signatures
 receipts.py    what was forgotten, signed
+held.py        samples that are held until a person releases or drops them
 learned.py     every sample learned once, none missing
 """

@@ -11,6 +11,7 @@ from deploy.registry.kinds import COMMITS
 from deploy.registry.registry import Registry
 from learners.commits.commit import Commit
 from learners.commits.voids import Bounds, lowered, remaining, remains, slots
+from learners.labels.holds import left
 from streams.errors import RegistryError
 from streams.events import WAITING, Sample
 from streams.outputs.samples import number
@@ -75,7 +76,7 @@ def taken_back(registry: Registry, commit: Commit) -> list[Sample]:
     for before in backwards(registry, commit.number - 1):
         if all(number(before.positions.get(shard, AFTER_ALL)) <= kept[int(shard)] for shard in commit.void):
             break  # nothing of it is void, nor of an earlier commit
-        entries = zip(slots(before), before.entries(), strict=True)
+        entries = left(list(zip(slots(before), before.entries(), strict=True)), before.held)
         voided += [one for slot, one in entries if one.kind != WAITING and not remains(slot, kept)]
     return voided
 

@@ -28,7 +28,7 @@ from deploy.registry.records import (
 )
 from deploy.registry.runs import RUNS
 from learners.commits import commit as commits
-from learners.commits.commit import Commit
+from learners.commits.commit import Commit, Ruling
 from learners.evaluation.verdict import MODELS, Verdict
 from learners.tasks.names import AUC, LOG_LOSS
 
@@ -83,7 +83,8 @@ CANDIDATES = Kind(
 )
 VERDICTS = Kind("verdicts", "how a candidate's test ended, with its evidence", msgspec.json.Decoder(Verdict).decode)
 CHAMPIONS = Kind("champion", "the versions that have served, in order", msgspec.json.Decoder(Champion).decode)
-KINDS: tuple[Kind[Any], ...] = (COMMITS, CANDIDATES, VERDICTS, CHAMPIONS)
+RULINGS = Kind("rulings", "what people have said of sources that are held", msgspec.json.Decoder(Ruling).decode)
+KINDS: tuple[Kind[Any], ...] = (COMMITS, CANDIDATES, VERDICTS, CHAMPIONS, RULINGS)
 BLOBS = "blobs"
 ENGINES = "engines"
 FOLDERS = {
@@ -160,6 +161,7 @@ REJECTED_PARTS = {"ahead": "of the rejected, records dated more than join.max_ah
 TERMS = {
     "seq": "samples emitted",
     "learned": "samples in the commits",
+    "held": "samples of sources that are held, which nothing has learned",
     "quarantined": "samples that could not be learned",
     "unread": "samples that are still to be learned",
     "positions": "offsets from the first that the join counts to the next to read, over all partitions",

@@ -38,13 +38,14 @@ read_sample = msgspec.json.Decoder(LearnedSample).decode
 class Learned(Struct, frozen=True, kw_only=True):
     """What the commits hold, without what later ones took back.
 
-    `samples` were learned; `doubled` of them repeat an id and revision that was learned before. `shards` counts marks,
-    too, by shard.
+    `samples` were read; `doubled` of them repeat an id and revision that was read before. `shards` counts by shard,
+    marks too; `held` is how many of these nothing has learned.
     """
 
     samples: int
     doubled: int
     shards: dict[int, int]
+    held: dict[int, int]
     quarantined: list[Quarantined]
 
 
@@ -52,14 +53,17 @@ def count_learned(registry: Registry) -> Learned:
     """Count the samples of all commits by shard, and by id and revision."""
     seen: Counter[tuple[str, int]] = Counter()
     shards: Counter[int] = Counter()
+    held: Counter[int] = Counter()
     quarantined: list[Quarantined] = []
     for commit in backwards(registry):
-        samples = map(read_sample, commit.samples)
+        samples, of = map(read_sample, commit.samples[commit.released :]), [slot.shard for slot in slots(commit)]
         seen.update((sample.id, sample.revision) for sample in samples if sample.kind != WAITING)
-        shards.update(slot.shard for slot in slots(commit))
+        shards.update(of[commit.released :])
+        held.update(of[hold.at] for hold in commit.held)
+        held.subtract(of[: commit.released])
         quarantined = commit.quarantined + quarantined
     doubled = seen.total() - len(seen)
-    return Learned(samples=seen.total(), doubled=doubled, shards=dict(shards), quarantined=quarantined)
+    return Learned(samples=seen.total(), doubled=doubled, shards=dict(shards), held=dict(held), quarantined=quarantined)
 
 
 def learned_equations(shards: Sequence[ShardState], learned: Learned) -> list[Equation]:
@@ -69,7 +73,12 @@ def learned_equations(shards: Sequence[ShardState], learned: Learned) -> list[Eq
         Equation.of(
             "seq",
             shard.seq,
-            {"learned": learned.shards.get(n, 0), "quarantined": quarantined[n], "unread": shard.unread},
+            {
+                "learned": learned.shards.get(n, 0) - learned.held.get(n, 0),
+                "held": learned.held.get(n, 0),
+                "quarantined": quarantined[n],
+                "unread": shard.unread,
+            },
             where=f"shard {n}: ",
         )
         for n, shard in enumerate(shards)

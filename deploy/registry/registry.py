@@ -1,7 +1,7 @@
 """The registry: a folder of things that are created once and never changed.
 
-    commits/n, candidates/n, verdicts/n, champion/n     numbered records, created only if absent
-    blobs/<sha256>                                      artifacts and states, by their digest
+    commits/n, candidates/n, verdicts/n, champion/n, rulings/n     numbered records, created only if absent
+    blobs/<sha256>                                                 artifacts and states, by their digest
 
 Owns their numbers and digests. How bytes last is `storage.py`'s, and what they mean `kinds.py`'s.
 """

@@ -8,6 +8,7 @@ commit's contents and bytes. Does not know models, or where commits are kept.
 import msgspec
 from msgspec import Raw, Struct
 
+from learners.labels.holds import Hold, Said, left
 from streams.errors import CommitError
 from streams.events import WAITING, Sample
 from streams.readers import read_sample
@@ -39,6 +40,17 @@ class Quarantined(Struct, frozen=True, kw_only=True):
     sample: str
 
 
+class Ruling(Struct, frozen=True, kw_only=True):
+    """What a person has said of a source that is held: `release` or `drop` its samples; who, why and when."""
+
+    number: int
+    source: str
+    said: Said
+    who: str
+    why: str
+    at_ms: int
+
+
 class Commit(Struct, frozen=True, kw_only=True):
     """What the learner learned since the commit before, and how far it had read.
 
@@ -52,6 +64,10 @@ class Commit(Struct, frozen=True, kw_only=True):
     `void`: by shard, a position after which the samples of earlier commits are taken back: the store had lost them.
     `learned`: the number of samples of all commits so far, without those taken back.
     `state`: the digest of the whole state after this commit, where it is kept.
+    `held`: which of the samples and marks are held, by index: nothing has learned them.
+    `rulings`, `released`: what people have said of held sources, before anything here was learned; the first so many
+        samples are those that were released, and are held in earlier commits.
+    `ruled`: how many rulings there were so far.
     `asked`: where it is told, a watermark, how many predictions the join had opened by then, and its window in ms; all
         outcomes up to that time were learned.
     `scale`: the mean and spread of a regression's labels so far, by which losses are measured.
@@ -76,14 +92,22 @@ class Commit(Struct, frozen=True, kw_only=True):
     state: str | None = None
     scale: tuple[float, float] | None = None
     asked: tuple[int, int, int] | None = None
+    held: list[Hold] = []
+    rulings: list[Ruling] = []
+    released: int = 0
+    ruled: int = 0
 
     def entries(self) -> list[Sample]:
         """Return samples and marks, decoded."""
         return [read_sample(bytes(raw)) for raw in self.samples]
 
+    def holds(self, start: int, end: int) -> list[Hold]:
+        """Return which of the entries from `start` to before `end` are held, by index from `start`."""
+        return [hold.moved(-start) for hold in self.held if start <= hold.at < end]
+
     def read(self) -> list[Sample]:
-        """Return the samples without the marks."""
-        return [one for one in self.entries() if one.kind != WAITING]
+        """Return the samples that were learned: without marks, and without those held."""
+        return [one for one in left(self.entries(), self.held) if one.kind != WAITING]
 
 
 class _Kind(Struct):

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 from msgspec import Raw
 
-from learners.commits.commit import Commit, Due, Quarantined, Run, decode
+from learners.commits.commit import Commit, Due, Quarantined, Ruling, Run, decode
 from learners.commits.state import fingerprint
 from learners.commits.voids import Slot, runs
+from learners.labels.holds import Hold
 from learners.online.learner import Learner
 
 
@@ -21,6 +22,7 @@ from learners.online.learner import Learner
 class Draft:
     """What follows the commit `last`: samples and marks in the order learned, and how far each shard's stream was read.
 
+    `released` of the samples, the first, were held before; `ruled` counts rulings as a commit does.
     `parent` is the digest of the last commit's bytes. `watermark_ms` is event time; `began_s` is when the draft began,
     by `time.monotonic`. `asked` is as in a commit.
     """
@@ -33,14 +35,25 @@ class Draft:
     samples: list[Raw] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
     asked: tuple[int, int, int] | None = None
+    rulings: list[Ruling] = field(default_factory=list)
+    released: int = 0
+    ruled: int = 0
+    _held: list[Hold] = field(default_factory=list)
     _batches: list[int] = field(default_factory=list)
     _shadow: list[list[float]] = field(default_factory=list)
     _slots: list[Slot] = field(default_factory=list)
     _latest_ms: int = 0
 
-    def add(self, slots: Sequence[Slot], samples: Sequence[bytes], shadow: list[list[float]], latest_ms: int) -> None:
-        """Add a micro-batch that was learned: N samples and any marks, the shadow's answers (N, K), the newest time."""
+    def add(
+        self, slots: Sequence[Slot], samples: Sequence[bytes], shadow: list[list[float]], latest_ms: int,
+        held: Sequence[Hold] = (),
+    ) -> None:  # fmt: skip
+        """Add a micro-batch that was learned: its samples and marks, of which some are `held`.
+
+        `shadow` are the shadow's answers (N, K) to the N samples that were learned, `latest_ms` is the newest time.
+        """
         self._slots += slots
+        self._held += [hold.moved(len(self.samples)) for hold in held]
         self.samples += map(Raw, samples)
         self._batches.append(len(samples))
         self._shadow += shadow
@@ -77,6 +90,10 @@ class Draft:
             state=state,
             scale=learner.scale,
             asked=self.asked,
+            held=self._held,
+            rulings=self.rulings,
+            released=self.released,
+            ruled=self.ruled,
         )
 
 
@@ -90,4 +107,4 @@ def after(data: bytes, shards: Iterable[int], start: str) -> Draft:
     """
     last = decode(data)
     positions = {shard: last.positions.get(str(shard), start) for shard in shards}
-    return Draft(last, hashlib.sha256(data).hexdigest(), positions, last.watermark_ms)
+    return Draft(last, hashlib.sha256(data).hexdigest(), positions, last.watermark_ms, ruled=last.ruled)

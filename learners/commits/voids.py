@@ -6,7 +6,7 @@ kept.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import compress, islice
+from itertools import accumulate, compress, islice
 from typing import NamedTuple
 
 import msgspec
@@ -46,7 +46,8 @@ def remaining(commit: Commit, bounds: Bounds) -> Commit:
 
 def selected(commit: Commit, stays: Sequence[bool]) -> Commit:
     """Return a commit with those of its samples that stay, in smaller micro-batches, and without its whole state."""
-    answered = [not is_mark(sample) for sample in commit.samples]
+    held, place = {hold.at for hold in commit.held}, [0, *accumulate(stays)]
+    answered = [at not in held and not is_mark(sample) for at, sample in enumerate(commit.samples)]
     of_batches = iter(stays)
     sizes = [sum(islice(of_batches, size)) for size in commit.batches]
     return msgspec.structs.replace(
@@ -55,6 +56,8 @@ def selected(commit: Commit, stays: Sequence[bool]) -> Commit:
         shadow=list(compress(commit.shadow, compress(stays, answered))),
         runs=runs(compress(slots(commit), stays)),
         batches=[size for size in sizes if size],
+        held=[hold.moved(place[hold.at] - hold.at) for hold in commit.held if stays[hold.at]],
+        released=place[commit.released],
         state=None,
     )
 

@@ -85,6 +85,11 @@ def fields_of(
     return Fields(only, found["number"], found["text"], frozenset(counts), frozenset(strings), items)
 
 
+def paths_of(kind: type) -> tuple[str, ...]:
+    """Return the paths of all fields of a type; none where its values are mappings of any keys."""
+    return tuple(dict(_sorts(inspect.type_info(kind), "", DEPTH)))
+
+
 def _sorts(info: inspect.Type, at: str, depth: int) -> Iterator[tuple[str, set[str]]]:
     """Yield the path of each field that could be read, and what it is by its type."""
     for one in _plain(info):

@@ -20,6 +20,8 @@ from compressors.dry_run import ROWS
 from compressors.pruning.refresh import pattern
 from compressors.recipe import PruneStructured, Recipe
 from compressors.scale import Scale
+from learners.labels.holds import Hold, Said
+from learners.labels.trust import RunningTrust
 from learners.live.held import Census
 from learners.online import models, past, units
 from learners.online.batches import Encoder, Inputs, completed, labels
@@ -49,7 +51,7 @@ class Learner:
 
     def __init__(
         self, model: Callable[[], nn.Module], task: Task, encoder: Encoder, recipe: Recipe, spec: Online, seed: int,
-        live: "Pool | None" = None,
+        live: "Pool | None" = None, trust: RunningTrust | None = None,
     ) -> None:  # fmt: skip
         torch.manual_seed(seed)
         self._encoder, self._recipe, self._spec, self._seed = encoder, recipe, spec, seed
@@ -60,7 +62,7 @@ class Learner:
         self._pattern = pattern(recipe)
         self._measured, self.intercept = Measure(task), Intercept(task, spec.intercept_rate)
         self.learned = self.gathered = self._began_ms = 0
-        self.live = live
+        self.live, self.trust = live, trust
 
     @property
     def task(self) -> Task:
@@ -135,6 +137,20 @@ class Learner:
         self.shadow.clock = self.teacher.clock
         self._two_modes = two_modes(self.shadow.model)
         self.shapes, self._past = shapes, left
+
+    def sift(self, entries: Sequence[Sample], held: Sequence[Hold] | None = None) -> list[Hold]:
+        """Follow entries of the log by the trust; return which are held: nothing is to learn them.
+
+        `held` are those that a commit has; without it they are decided here.
+        """
+        if self.trust is None:
+            return list(held or ())
+        return self.trust.follow(entries, self._encoder.decoded(entries), held)
+
+    def rule(self, source: str, said: Said) -> None:
+        """Take a person's word on a source: what it releases is then to be learned."""
+        if self.trust:
+            self.trust.rule(source, said)
 
     def learn(self, entries: Sequence[Sample]) -> Tensor:
         """Learn entries of the log, N of which are samples and the others marks of what waits.
@@ -246,6 +262,7 @@ class Learner:
         out["batch"] = torch.tensor([self.gathered, self._began_ms])
         out |= self._measured.state()
         out |= {f"live.{k}": v for k, v in self.live.state().items()} if self.live else {}
+        out |= self.trust.state() if self.trust else {}
         out |= {"past": past.pack(self._past)} if self._past is not None else {}
         return out | ({"shapes": units.pack(self._recipe, self.shapes)} if self.shapes else {})
 
@@ -274,5 +291,7 @@ class Learner:
         self.gathered, self._began_ms = state["batch"].tolist()
         if self.live and (live := under(state, "live")):  # a feed may have begun without it
             self.live.load(live)
+        if self.trust and "trust" in state:
+            self.trust.load(state)
         self._measured.load(state.get("scale"))
         self._measure()

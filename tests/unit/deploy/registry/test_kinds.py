@@ -40,7 +40,7 @@ def test_every_counter_of_the_join_has_its_meaning() -> None:
 
 
 def test_every_name_in_an_equation_has_its_meaning() -> None:
-    learned = Learned(samples=0, doubled=0, shards={}, quarantined=[])
+    learned = Learned(samples=0, doubled=0, shards={}, held={}, quarantined=[])
     texts = [one.text.removeprefix("shard 0: ") for one in equations_of_all([shard()], learned)]
     names = {name for text in texts for name in re.findall(r"\w+", text)}
     assert names <= COUNTERS.keys() | PARTITION_COUNTERS.keys() | TERMS.keys()

@@ -26,7 +26,7 @@ SPEEDS = Speeds(3, "mixed, by onnxruntime", 0.0019, [Speed(1, 20.0, 50.0), Speed
 def summary(*, refused: int, late: int = 3, **seen: object) -> Summary:
     """Return the figures of 100 requests, 7 of them unreadable, and 80 outcomes, 2 of them unreadable and 3 late."""
     counters = {"predictions": 93, "outcomes": 78, "joined": 75, "unlabelled": 18, "late": late}
-    learned = Learned(samples=75, doubled=0, shards={0: 75}, quarantined=[])
+    learned = Learned(samples=75, doubled=0, shards={0: 75}, held={}, quarantined=[])
     shards, published = [shard(rejected=2, **counters)], Published(100, 80, refused, 2.0)
     return summarize(view(**seen), Balance(shards, learned, []), published, DESCRIBED, SPEEDS)
 

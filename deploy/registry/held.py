@@ -1,0 +1,41 @@
+"""What is held: samples in the commits that nothing has learned, until a person releases or drops them.
+
+Owns which of them still wait. Does not know why a source is held.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from msgspec import Raw
+
+from deploy.registry.commits import backwards
+from deploy.registry.registry import Registry
+from learners.commits.commit import is_mark
+from learners.commits.voids import Slot, slots
+from learners.labels.holds import Hold
+
+
+class Withheld(NamedTuple):
+    """A sample that is held, as JSON, which one it is, and why."""
+
+    slot: Slot
+    sample: Raw
+    hold: Hold
+
+
+def waiting(registry: Registry, source: str) -> list[Withheld]:
+    """Return the samples of a source that wait for a person, oldest first."""
+    return [one for one in undecided(registry) if one.hold.source == source][::-1]
+
+
+def undecided(registry: Registry) -> Iterator[Withheld]:
+    """Yield all samples that wait for a person, newest first."""
+    released, dropped = set[Slot](), set[str]()
+    for commit in backwards(registry):
+        of = list(slots(commit))
+        released.update(of[: commit.released])
+        for hold in reversed(commit.held):
+            slot, sample = of[hold.at], commit.samples[hold.at]
+            if slot not in released and hold.source not in dropped and not is_mark(sample):
+                yield Withheld(slot, sample, hold)
+        dropped.update(ruling.source for ruling in commit.rulings if ruling.said == "drop")

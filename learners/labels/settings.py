@@ -1,0 +1,56 @@
+"""What a pipeline says of its trust in outcomes: `Trust(...)`. Imports neither torch nor numba."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from compressors.arguments import COUNT, Range, named
+from streams.errors import ConfigError
+
+CENTURY_DAYS = 36_600
+RANGES = {
+    **dict.fromkeys(("samples", "memory"), COUNT),
+    "limit": Range(0, open=True),
+    "hold_days": Range(0, CENTURY_DAYS, open=True),
+}
+
+
+@named(ConfigError, ranges=RANGES)
+@dataclass(frozen=True, kw_only=True)
+class Trust:
+    """When outcomes of one source are held for a person: they then speak against what is known, and others' do not.
+
+    `source`: a field of the features, or a function of them, that says who reported the outcome; None: ranges of
+        numbers and values of categories are watched instead, each as a source.
+    `limit`: how far a source's excess of loss, in nats a sample, may be above the others' (`learners/labels/trust.py`).
+    `samples`: a source is judged from so many samples on.
+    `memory`: the excess is a running mean over about so many samples.
+    `hold_days`: how long, in event time, a source is held that nobody judges; each later time twice as long.
+    `most_per_hour`: of a source that is named, at most so many outcomes in an hour of event time are learned; the rest
+        are held. None: any number.
+
+    Raises:
+        ConfigError: a number is out of its range, or a source is missing that `most_per_hour` is about.
+
+    >>> from shadowstream import Trust
+    >>> Trust(source="partner", most_per_hour=10_000).samples
+    500
+    >>> Trust(most_per_hour=100)
+    Traceback (most recent call last):
+    streams.errors.ConfigError: Trust.most_per_hour counts outcomes by source: name one, such as source="partner"
+    """
+
+    source: str | Callable[[Any], object] | None = None
+    limit: float = 0.15
+    samples: int = 500
+    memory: int = 300
+    hold_days: float = 14.0
+    most_per_hour: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.most_per_hour is None:
+            return
+        if self.most_per_hour < 1:
+            raise ConfigError(f"Trust.most_per_hour must be at least 1, got {self.most_per_hour}")
+        if self.source is None:
+            raise ConfigError('Trust.most_per_hour counts outcomes by source: name one, such as source="partner"')

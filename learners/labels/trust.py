@@ -1,0 +1,180 @@
+"""A running trust by source: one whose outcomes speak against all that is known is held, for a person to judge.
+
+A sample's excess is its loss less the loss that the answer itself expects, x = ℓ − H(p); of log loss, whose residual r
+is y − p, that is x = −Σ r z for the logits z that were served. Its mean is 0 where answers are calibrated, whatever the
+label, so that nothing is held for the loss of single samples. By source s and over all sources:
+
+    e_s ← e_s + (x − e_s) / min(n_s, memory)      held from e_s > median(e) + limit on, and n_s ≥ samples
+
+A held sample counts for its held sources alone, and once a source is held the others begin again at the median: where
+sources overlap (ranges of features), the one that explains most is held. A source is free again by itself where its
+outcomes agree again, or when its time is over: each hold is twice as long as the one before, since an honest change and
+a lasting forgery look alike, and only a person can tell. Owns the fold over samples in the log's order. Does not know
+who learns, or where held samples are kept.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import msgspec
+import torch
+from msgspec import Struct
+from torch import Tensor
+
+from learners.labels.holds import Hold, Said
+from learners.labels.settings import Trust
+from learners.labels.sources import OTHERS, Sources
+from learners.tasks.task import LOGIT_FLOOR, Task
+from streams.events import WAITING, Sample
+
+MOST = 8_192  # sources that are known by themselves; any more are one
+LOOK = 50  # samples between two looks at all sources
+DAY_MS, HOUR_MS = 86_400_000, 3_600_000
+FOR_EVER_MS = 1 << 62
+RATE = "more than Trust.most_per_hour"
+
+
+class Source(Struct):
+    """What is known of a source: `excess` over `n` samples, and since when and until when it is held (event time).
+
+    `holds` counts how often it was held; `level` of a bucket that leaks `most_per_hour` an hour, as it was at `at_ms`.
+    """
+
+    excess: float = 0.0
+    n: int = 0
+    since_ms: int | None = None
+    until_ms: int = 0
+    holds: int = 0
+    level: float = 0.0
+    at_ms: int = 0
+
+    def begin(self, excess: float) -> None:
+        """Free it, and judge it anew."""
+        self.excess, self.n, self.since_ms = excess, 0, None
+
+
+class _State(Struct):
+    sources: dict[str, Source]
+    seen: int
+    now_ms: int
+    of: dict[str, Any]
+
+
+class RunningTrust:
+    """The trust in each source of a task's samples."""
+
+    def __init__(self, spec: Trust, task: Task, sources: Sources) -> None:
+        self._spec, self._task, self._of = spec, task, sources
+        self._sources: dict[str, Source] = {}
+        self._seen = self._now_ms = 0
+
+    @property
+    def held(self) -> dict[str, Source]:
+        """The sources that are held now."""
+        return {name: source for name, source in self._sources.items() if source.since_ms is not None}
+
+    def follow(self, entries: Sequence[Sample], rows: Sequence[Any], said: Sequence[Hold] | None = None) -> list[Hold]:
+        """Follow entries of the log, whose features are `rows`; return which of them are held.
+
+        `said` are those that a commit has; without it they are decided here.
+        """
+        known = None if said is None else {hold.at: hold for hold in said}
+        found = list[Hold]()
+        for at, (entry, row) in enumerate(zip(entries, rows, strict=True)):
+            names = [self._known(name) for name in self._of.of(row)] if entry.kind != WAITING or self.held else []
+            hold = self._hold(at, entry, names) if known is None else known.get(at)
+            found += [hold] if hold else []
+            if entry.kind != WAITING:
+                self._observe(entry, [name for name in names if not hold or self._is_held(name)], hold)
+        return found
+
+    def rule(self, source: str, said: Said) -> None:
+        """Take a person's word: `release` frees a source and begins anew, `drop` holds it until it is released."""
+        one = self._sources.setdefault(source, Source())
+        if said == "release":
+            one.begin(0.0)
+            one.holds = 0
+        else:
+            one.since_ms, one.until_ms = one.since_ms or self._now_ms, FOR_EVER_MS
+
+    def _known(self, name: str) -> str:
+        """Return the name, or that of all others where too many are known."""
+        if name not in self._sources:
+            name = name if len(self._sources) < MOST else OTHERS
+            self._sources.setdefault(name, Source(excess=0.0))
+        return name
+
+    def _is_held(self, name: str) -> bool:
+        return self._sources[name].since_ms is not None
+
+    def _hold(self, at: int, entry: Sample, names: Sequence[str]) -> Hold | None:
+        for name in names:
+            if self._is_held(name):
+                return Hold(at, name, f"the source is held: {self._sources[name].excess:.2f} nats a sample too many")
+        if entry.kind != WAITING and self._spec.most_per_hour and self._over(names[0], entry.label_t):
+            return Hold(at, names[0], RATE)
+        return None
+
+    def _over(self, name: str, now_ms: int) -> bool:
+        """Return whether a source has used up its rate; else count one more."""
+        source, most = self._sources[name], float(self._spec.most_per_hour or 0)
+        later_ms = max(now_ms, source.at_ms)
+        level = max(0.0, source.level - most * (later_ms - source.at_ms) / HOUR_MS)
+        over = level + 1 > most
+        source.level, source.at_ms = level + (not over), later_ms
+        return over
+
+    def _observe(self, entry: Sample, names: Sequence[str], hold: Hold | None) -> None:
+        if hold is None or hold.why != RATE:
+            x = excess(self._task, entry)
+            for source in (self._sources[name] for name in names):
+                source.n += 1
+                source.excess += (x - source.excess) / min(source.n, self._spec.memory)
+        self._seen, self._now_ms = self._seen + 1, max(self._now_ms, entry.prediction.t)
+        if self._seen % LOOK == 0:
+            self._look()
+
+    def _look(self) -> None:
+        judged = {name: s for name, s in self._sources.items() if s.n >= self._spec.samples}
+        middle = median(s.excess for s in judged.values()) if judged else 0.0
+        for one in self.held.values():
+            if one.until_ms <= self._now_ms or (one.until_ms < FOR_EVER_MS and self._agrees(one, middle)):
+                one.begin(middle)
+        free = [s for s in judged.values() if s.since_ms is None and s.n >= self._spec.samples]
+        worst = max(free, key=lambda s: s.excess, default=None)
+        if worst and worst.excess > middle + self._spec.limit:
+            self._begin(worst, middle)
+
+    def _agrees(self, one: Source, middle: float) -> bool:
+        return one.excess < middle + self._spec.limit / 2
+
+    def _begin(self, worst: Source, middle: float) -> None:
+        """Hold a source; what the others have of its samples is forgotten."""
+        length_ms = round(self._spec.hold_days * DAY_MS * 2.0 ** min(worst.holds, 16))
+        worst.since_ms, worst.until_ms, worst.holds = self._now_ms, self._now_ms + length_ms, worst.holds + 1
+        for source in self._sources.values():
+            if source.since_ms is None:
+                source.excess = min(source.excess, middle)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all that changes, as bytes."""
+        state = _State(self._sources, self._seen, self._now_ms, self._of.state())
+        return {"trust": torch.frombuffer(bytearray(msgspec.msgpack.encode(state)), dtype=torch.uint8)}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a state."""
+        found = msgspec.msgpack.decode(state["trust"].numpy().tobytes(), type=_State)
+        self._sources, self._seen, self._now_ms = found.sources, found.seen, found.now_ms
+        self._of.load(found.of)
+
+
+def excess(task: Task, sample: Sample) -> float:
+    """Return by how much the loss of what was served exceeds the loss that it expects, in nats."""
+    served = sample.prediction.served
+    top = max(served) if len(served) > 1 else 0.0  # of classes, only differences count
+    served = tuple(max(-LOGIT_FLOOR, min(LOGIT_FLOOR, z - top)) for z in served)
+    residual = task.residual(served, sample.label)
+    x = -sum(r * z for r, z in zip(residual, served, strict=True))
+    return x if math.isfinite(x) else 0.0
