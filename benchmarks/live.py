@@ -118,7 +118,7 @@ class Waiting:
         marks: list[tuple[int, int, float]] = []
         for at_ms, row, age in events:
             while entry := self.held.due(at_ms):
-                marks.append((int(entry.id), entry.age, entry.told.label))
+                marks.append((int(entry.id), entry.mark, entry.told.label))
             if age >= 0:
                 marks.append((row, age, np.nan))
                 continue

@@ -1,0 +1,46 @@
+"""A run of a feed whose positives come in an hour and negatives in ten days: what waits is marked, the chain learns it,
+and what all experts say is served.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from deploy.registry.commits import backwards
+from deploy.registry.registry import Registry
+from streams.events import WAITING, Prediction
+from tests import late
+from tests.e2e.test_loop import check, counted, result, start
+
+PREDICTIONS = 4_000
+PIPELINE = f"from tests import late\n\npipeline = late.pipeline({PREDICTIONS})\n"
+SETTINGS = {
+    "SHADOWSTREAM_JOIN_WINDOW_S": str(60 * 86_400),
+    "SHADOWSTREAM_REPLAY_LEAD_S": "21600",
+    "SHADOWSTREAM_LEARN_COMMIT_S": "0.05",
+}
+
+
+@pytest.mark.long
+def test_late_outcomes_are_waited_for_and_what_all_experts_say_is_served(tmp_path: Path) -> None:
+    (pipeline := tmp_path / "pipeline.py").write_text(PIPELINE)
+    summary = result(start(tmp_path, pipeline, **SETTINGS), tmp_path)
+    check(summary, counted(pipeline))
+    entries = [one for commit in backwards(Registry(tmp_path / "late")) for one in commit.entries()]
+    marks = Counter(entry.revision for entry in entries if entry.kind == WAITING)
+    assert marks[0] > marks[7] > 0
+    told = {entry.id: entry.prediction for entry in entries if entry.kind != WAITING}
+    asked = [told[f"id-{n}"] for n in range(PREDICTIONS)]
+    assert _share(asked[-1_000:]) == 1
+    given = late.asked(PREDICTIONS)
+    served = late.figures(given, [one.served[0] for one in asked])
+    at_once = late.figures(given, [one.bare[0] for one in asked])
+    assert served.ratio == pytest.approx(1, abs=0.1)
+    assert served.loss < at_once.loss
+
+
+def _share(asked: list[Prediction]) -> float:
+    """Return for how many the chain has spoken, and others than the version and it were heard."""
+    spoke = [one.experts[-1] is not None and one.answer not in ((), one.output, one.experts[-1:]) for one in asked]
+    return sum(spoke) / len(spoke)
