@@ -34,10 +34,16 @@ def test_late_outcomes_are_waited_for_and_what_all_experts_say_is_served(tmp_pat
     asked = [told[f"id-{n}"] for n in range(PREDICTIONS)]
     assert _share(asked[-1_000:]) == 1
     given = late.asked(PREDICTIONS)
-    served = late.figures(given, [one.served[0] for one in asked])
-    at_once = late.figures(given, [one.bare[0] for one in asked])
-    assert served.ratio == pytest.approx(1, abs=0.1)
-    assert served.loss < at_once.loss
+    chain, served, at_once = (
+        late.figures(given, logits)
+        for logits in (
+            [one.experts[-1] for one in asked],
+            [one.served[0] for one in asked],
+            [one.bare[0] for one in asked],
+        )
+    )
+    assert chain.ratio == pytest.approx(1, abs=0.08)
+    assert served.loss < at_once.loss - 0.04  # version 0, which is untrained, has a quarter of the answer at first
 
 
 def _share(asked: list[Prediction]) -> float:
