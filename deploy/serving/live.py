@@ -6,7 +6,9 @@ Owns following the learner by blocks (deploy/learning/blocks.py). Does not know 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from deploy.pipeline import Pipeline
@@ -35,6 +37,14 @@ class Answer(NamedTuple):
         return served if served.numel() else output + torch.tensor(self.intercept)
 
 
+def _column(said: NDArray[np.float64]) -> list[float | None]:
+    """Return what one expert said (N,), None for nothing."""
+    nothing = np.isnan(said)
+    if nothing.all():
+        return [None] * len(said)
+    return [None if z != z else z for z in said.tolist()] if nothing.any() else said.tolist()
+
+
 class Followed:
     """One feed's live experts and live intercept, as they were learned elsewhere."""
 
@@ -58,8 +68,10 @@ class Followed:
         if not (self._pool and self._at):
             return Answer(self.learned, self.intercept, [()] * len(rows), [()] * len(rows))
         said, logits = self._pool.answer(rows, output[:, 0].double().numpy(), self.intercept[0])
-        experts = [tuple(None if z != z else z for z in row) for row in said[:, 2:].tolist()]
-        return Answer(self.learned, self.intercept, experts, [(z,) for z in logits.round(ANSWER_DIGITS).tolist()])
+        experts = list(zip(*map(_column, said.T[2:]), strict=True))
+        return Answer(
+            self.learned, self.intercept, experts, list(zip(logits.round(ANSWER_DIGITS).tolist(), strict=True))
+        )
 
     def _follow(self, newest: BlocksNote) -> bool:
         """Take the blocks up to the newest; return False if one is missing, or was another learner's."""

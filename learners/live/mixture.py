@@ -104,15 +104,22 @@ def _answers(said: Doubles, shares: Doubles, alone: int, theta: Doubles, varianc
     rows, experts = said.shape
     combiners = 1 + len(theta) + (alone >= 0)
     p = np.empty((rows, combiners))
-    x = np.ones(experts + 1)
     for n in range(rows):
-        x[:experts] = said[n]
-        p[n, 0] = _sigmoid((x[:experts] * shares).sum())
+        z = 0.0
+        for i in range(experts):
+            z += said[n, i] * shares[i]
+        p[n, 0] = _sigmoid(z)
         for c in range(len(theta)):
-            spread = max((x * _times(variance[c], x)).sum(), 0.0)
-            p[n, 1 + c] = _sigmoid((theta[c] * x).sum() / np.sqrt(1 + np.pi * spread / 8))
+            z, spread = theta[c, experts], variance[c, experts, experts]
+            for i in range(experts):
+                z += theta[c, i] * said[n, i]
+                crossed = variance[c, i, experts]
+                for j in range(i):
+                    crossed += variance[c, i, j] * said[n, j]
+                spread += said[n, i] * (2 * crossed + variance[c, i, i] * said[n, i])
+            p[n, 1 + c] = _sigmoid(z / np.sqrt(1 + np.pi * max(spread, 0.0) / 8))
         if alone >= 0:
-            p[n, combiners - 1] = _sigmoid(x[alone])
+            p[n, combiners - 1] = _sigmoid(said[n, alone])
     return p
 
 
