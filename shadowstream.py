@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from learners.evaluation.gate import Promotion
     from learners.labels.settings import Trust
     from learners.live.expert import Expert
+    from learners.live.pickled import pickled, unpickled
     from learners.live.settings import Intercept, Live, Wide
     from learners.online.settings import Online
     from learners.tasks.bandit import Bandit
@@ -99,8 +100,10 @@ __all__ = [
     "key_or_hash",
     "load_artifact",
     "msgpack",
+    "pickled",
     "pull",
     "push",
+    "unpickled",
 ]
 
 _LATER = {
@@ -118,6 +121,7 @@ _LATER = {
     "learners.evaluation.gate": ("Promotion",),
     "learners.labels.settings": ("Trust",),
     "learners.live.expert": ("Expert",),
+    "learners.live.pickled": ("pickled", "unpickled"),
     "learners.live.settings": ("Intercept", "Live", "Wide"),
     "learners.online.settings": ("Online",),
     "learners.tasks.bandit": ("Bandit",),

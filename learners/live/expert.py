@@ -24,8 +24,10 @@ class Stateful(Protocol):
 class Expert(Stateful, Protocol):
     """Answers, and learns outcomes; `names` are those of its columns.
 
-    A row is one of the pipeline's features. A label is 0 or 1, its weight positive. Equal rows in an equal order make
-    equal states: the learner goes back to an earlier one, and learns again.
+    A row is one of the pipeline's features, any that their type lets in. A label is 0 or 1, its weight positive. Equal
+    rows in an equal order make equal states: the learner goes back to an earlier one, and learns again. An expert that
+    raises, or says what is no finite logit, ends the run with an error that names it. The state of a model of another
+    package can be `pickled`.
 
     >>> import numpy as np, torch
     >>> class Rate:
@@ -62,13 +64,17 @@ class Expert(Stateful, Protocol):
 
 @runtime_checkable
 class Followed(Protocol):
-    """What servers follow by that which changed. Of any other expert they get the whole state."""
+    """What servers follow by that which changed. Of any other expert they get the whole state, 32 MiB at most."""
 
     def changes(self, *, whole: bool) -> dict[str, Tensor]:
         """Return all that answering needs and that changed since the last call, or all of it."""
 
     def follow(self, changes: Mapping[str, Tensor]) -> None:
         """Answer from now on as the one that changed."""
+
+
+class Pooled(Expert, Followed, Protocol):
+    """An expert as the pool has it."""
 
 
 class Waiting(Stateful, Followed, Protocol):

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from learners.live.adaptive import Adaptive
 from learners.live.chain import Chain
+from learners.live.checked import Checked
+from learners.live.expert import Pooled
 from learners.live.features import Features
 from learners.live.gaussian import Gaussian
 from learners.live.news import AGES_MS
@@ -22,10 +24,11 @@ def pool(live: Live, features: type) -> Pool:
     """Return the experts over rows of a type.
 
     Raises:
-        ConfigError: no field of the type can be read, a name is none of its fields, or two experts have one name.
+        ConfigError: no field of the type can be read, a name is none of its fields, an expert is none, or two experts
+            have one name.
     """
     reader = Reader(live.wide.fields(features))
-    experts = [linear(live.wide, reader), *(make() for make in live.experts)]
+    experts: list[Pooled] = [linear(live.wide, reader), *(Checked(make, at) for at, make in enumerate(live.experts))]
     names = [*OURS, *Recent(reader).names, *(name for expert in experts for name in expert.names)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"Live.experts: two experts are called {twice[0]!r}; give each a name of its own")

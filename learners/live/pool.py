@@ -27,7 +27,7 @@ from torch import Tensor
 
 from learners.live.chain import READY
 from learners.live.compiled import Doubles
-from learners.live.expert import Expert, Followed, Waiting
+from learners.live.expert import Followed, Pooled, Waiting
 from learners.live.held import Census, Due, Entry, Held, Told, Waits
 from learners.live.mixture import LOGIT, Mixture
 from learners.live.news import AGES_MS, DAY_MS, News
@@ -50,7 +50,7 @@ class Pool:
     def __init__(
         self,
         features: Any,
-        experts: Sequence[Expert],
+        experts: Sequence[Pooled],
         chain: Waiting,
         recent: Recent,
         *,
@@ -209,8 +209,7 @@ class Pool:
         found = {"k80": torch.tensor([self.news.rung, self.news.known])}
         found |= {f"mixture.{name}": value for name, value in self.mixture.state().items()}
         for part, of in self._answering().items():
-            changed = of.changes(whole=whole) if isinstance(of, Followed) else of.state()
-            found |= {f"{part}.{name}": value for name, value in changed.items()}
+            found |= {f"{part}.{name}": value for name, value in of.changes(whole=whole).items()}
         return found
 
     def follow(self, changes: Mapping[str, Tensor]) -> None:
@@ -221,12 +220,11 @@ class Pool:
             self._turn()
         self.mixture.load(_of("mixture", changes))
         for part, of in self._answering().items():
-            changed = _of(part, changes)
-            of.follow(changed) if isinstance(of, Followed) else of.load(changed)
+            of.follow(_of(part, changes))
 
-    def _answering(self) -> dict[str, Any]:
+    def _answering(self) -> dict[str, Followed]:
         """Return the experts that answer; the chain does so only where news is late."""
-        experts = {f"expert{n}": expert for n, expert in enumerate(self._experts)}
+        experts: dict[str, Followed] = {f"expert{n}": expert for n, expert in enumerate(self._experts)}
         return experts | ({"chain": self._chain} if self.late else {"recent": self._recent})
 
     def _parts(self) -> dict[str, Any]:

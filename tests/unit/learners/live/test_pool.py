@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from learners.live.checked import Checked
 from learners.live.compiled import Doubles
 from learners.live.fields import fields_of
 from learners.live.held import Asked, Census, Told, Waits
@@ -100,7 +101,7 @@ def pool(chain: SaysLate | None = None) -> tuple[Pool, Says, SaysLate]:
     """Return a pool of one expert of two columns, and a chain for the second."""
     expert, late = Says(1.0, -1.0), chain or SaysLate(1.0)
     recent = Recent(Reader(fields_of(Row)))
-    return Pool(Row, [expert], late, recent, stands_for="times -1.0"), expert, late
+    return Pool(Row, [Checked(lambda: expert, 0)], late, recent, stands_for="times -1.0"), expert, late
 
 
 def log(live: Pool, given: Feed) -> Iterator[Event]:
