@@ -50,6 +50,8 @@ class Followed:
 
     def __init__(self, pipeline: Pipeline, store: Store) -> None:
         self._feed, self._store, self._pool = pipeline.name, store, pipeline.experts()
+        if self._pool:
+            self._pool.answer((), np.empty(0))  # compiled before the first request
         self._at: BlocksNote | None = None
         self.learned, self.intercept = 0, (0.0,) * pipeline.task.outputs
 

@@ -84,6 +84,7 @@ class Mixture:
         )
 
     def _said(self, logits: Doubles) -> Doubles:
+        logits = np.ascontiguousarray(logits)
         known = ~np.isnan(logits)
         if known.all():
             return np.clip(logits, -LOGIT, LOGIT)

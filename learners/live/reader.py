@@ -96,7 +96,7 @@ class Reader:
             names = self.fields.categories
             values = [[_hashable(self._value(row, name)) for row in rows] for name in names]
             found = np.fromiter(chain.from_iterable(map(map, find, values)), np.uint32, n * width)
-        return found.reshape(width, n).T
+        return np.ascontiguousarray(found.reshape(width, n).T)  # one layout: each is compiled for by itself
 
     def _read_numbers(self, rows: Sequence[Any]) -> Doubles:
         n, width = len(rows), len(self.fields.numbers)

@@ -66,7 +66,7 @@ class Recent:
         restore({"sums": self._sums}, state)
 
     def _slots(self, rows: Sequence[Any]) -> UInts:
-        tokens = self._reader.read(rows).tokens[:, : len(self._fields)]
+        tokens = np.ascontiguousarray(self._reader.read(rows).tokens[:, : len(self._fields)])
         found = np.full((len(rows), 1 + len(self._fields)), ALL, np.uint32)
         _hash(tokens, found)
         return found
