@@ -34,14 +34,20 @@ class Labelled(NamedTuple):
     """One row of a pipeline's history: `features` of the pipeline's type, and their `label`.
 
     The label is an outcome's: 0 or 1 for `Binary`, a class's name or index for `Classes`, a number for `Regression`.
+    `t_ms`, `label_t_ms`: when it was asked, and when the outcome came, in milliseconds since 1970, UTC; all rows have
+    both, or none has. With them the live experts learn from history how late outcomes are.
 
     >>> from shadowstream import Labelled
     >>> Labelled(features={"age": 31, "pages": 4}, label=1.0).label
     1.0
+    >>> Labelled({"age": 31, "pages": 4}, 1.0, t_ms=1_700_000_000_000, label_t_ms=1_700_086_400_000).t_ms
+    1700000000000
     """
 
     features: Any
     label: Label
+    t_ms: int | None = None
+    label_t_ms: int | None = None
 
 
 class FeedEvent(NamedTuple):

@@ -20,6 +20,7 @@ DAYS, GROWTH = 60, 8.0  # of the feed; as many predictions at its end
 SWING, SWING_DAYS = 1.0, 40  # of the base rate, in logits, from its least to its most; there and back
 MEAN_MS = (10 * DAY_MS, HOUR_MS)  # of the delays of label 0, label 1
 MOST_MS = 50 * DAY_MS
+CHAIN = 2  # among the live experts
 JUDGED_FROM_MS = START_MS + 20 * DAY_MS
 
 

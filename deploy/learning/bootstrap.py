@@ -3,7 +3,10 @@
 Owns that step, which is done once in a registry. Does not know Kafka, Redis or Ray.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain, islice
+from typing import cast
 
 import numpy as np
 
@@ -11,14 +14,15 @@ from compressors.artifact import format as artifact
 from compressors.data import Data
 from compressors.recipe import PruneStructured
 from deploy.engine import find
-from deploy.learning.candidates import chunks, compress, history, make_learner, provenance, target_of
-from deploy.pipeline import NO_ROWS, Pipeline
+from deploy.learning.candidates import chunks, compress, history, make_learner, provenance, target_of, times_of
+from deploy.pipeline import NO_ROWS, Labelled, Pipeline
 from deploy.registry.kinds import CHAMPIONS, COMMITS
 from deploy.registry.records import By, Champion
 from deploy.registry.registry import Registry
 from learners.commits.checks import check_state
 from learners.commits.commit import Commit
 from learners.commits.state import fingerprint, pack_state
+from learners.live.past import Past, replay
 from learners.online.learner import Learner
 from streams.errors import ConfigError
 
@@ -83,12 +87,36 @@ def bootstrap(pipeline: Pipeline, registry: Registry, *, engines: bool = False) 
 
 
 def study(pipeline: Pipeline, learner: Learner) -> None:
-    """Let the live experts learn the history, oldest first."""
+    """Let the live experts learn the history, oldest first: as it happened where it has times, else as it is known.
+
+    Raises:
+        ConfigError: some rows have times and others have none, or they are not in order.
+    """
     if not (pipeline.history and learner.live):
         return
-    for rows in chunks(iter(pipeline.history())):
-        labels = np.array([target_of(pipeline, row) for row in rows])
-        learner.live.study(tuple(row.features for row in rows), labels)
+    rows = iter(pipeline.history())
+    first = list(islice(rows, 1))
+    rows = chain(first, rows)
+    if first and times_of(pipeline, first[0]):
+        return replay(learner.live, _past(pipeline, rows))
+    for chunk in chunks(rows):
+        labels = np.array([target_of(pipeline, row) for row in chunk])
+        learner.live.study(tuple(row.features for row in chunk), labels)
+
+
+def _past(pipeline: Pipeline, rows: Iterator[Labelled]) -> Iterator[Past]:
+    last_ms = 0
+    for row in rows:
+        label, times = cast(float, target_of(pipeline, row)), times_of(pipeline, row)
+        if times is None or times[0] < last_ms:
+            why = (
+                "has no times, and others have" if times is None else f"is of {times[0]} ms, after one of {last_ms} ms"
+            )
+            raise ConfigError(
+                f"pipeline {pipeline.name!r}: history: a row {why}; with times, all have them, oldest first"
+            )
+        last_ms = times[0]
+        yield Past(row.features, times[0], label, times[1])
 
 
 def _engine(pipeline: Pipeline, registry: Registry, packed: bytes, data: Data | None) -> By:

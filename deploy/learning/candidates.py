@@ -6,6 +6,7 @@ Owns no state. Does not know Kafka, Redis, Ray or the registry's files.
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -83,6 +84,23 @@ def target_of(pipeline: Pipeline, row: Labelled) -> Target:
             return pipeline.task.target(label)
     except MalformedEvent as wrong:
         raise ConfigError(f"{where}: {wrong}") from wrong
+
+
+def times_of(pipeline: Pipeline, row: Labelled) -> tuple[int, int] | None:
+    """Return when a row of history was asked, and when its outcome came; None where it has no times.
+
+    Raises:
+        ConfigError: it has one of the two, or they are no times.
+    """
+    t_ms, label_t_ms = getattr(row, "t_ms", None), getattr(row, "label_t_ms", None)
+    if t_ms is None and label_t_ms is None:
+        return None
+    if isinstance(t_ms, Integral) and isinstance(label_t_ms, Integral) and 0 <= int(t_ms) <= int(label_t_ms):
+        return int(t_ms), int(label_t_ms)
+    raise ConfigError(
+        f"pipeline {pipeline.name!r}: history: t_ms and label_t_ms are whole milliseconds since 1970, the outcome's no "
+        f"earlier, or both None; got {shown(t_ms)} and {shown(label_t_ms)}"
+    )
 
 
 def chunks(rows: Iterator[Labelled]) -> Iterator[Sequence[Labelled]]:

@@ -16,7 +16,7 @@ from compressors.arguments import shown
 from compressors.checks import check_learning, check_model
 from compressors.wrappers import unwrapped
 from deploy.checks import check_events
-from deploy.learning.candidates import target_of
+from deploy.learning.candidates import target_of, times_of
 from deploy.loading import users_code
 from deploy.pipeline import Pipeline
 from streams.errors import ConfigError
@@ -47,6 +47,7 @@ def _rehearse(pipeline: Pipeline) -> None:
         return
     for row in _iterable("history", "labelled rows", pipeline.history):
         target_of(pipeline, row)
+        times_of(pipeline, row)
         _check_kind(pipeline.features, row.features)
         with users_code("Pipeline.encode, called with one row"):
             inputs = pipeline.encoder().encode([row.features])

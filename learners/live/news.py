@@ -104,6 +104,12 @@ class News:
         for kept in (self._until_ms, self._sizes, self._reached, self._ends):
             del kept[: min(done, len(kept) - 1)]  # the last says where the next begins
 
+    def begin(self) -> None:
+        """Begin another feed, whose predictions are counted anew; what is known of the ages stays."""
+        self._asked = self._first_ms = 0
+        for kept in (self._until_ms, self._sizes, self._reached, self._ends, self._newest):
+            kept.clear()
+
     def _begin(self, until_ms: int, size: int) -> None:
         """End a cohort."""
         self._until_ms.append(until_ms)

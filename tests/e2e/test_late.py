@@ -37,7 +37,7 @@ def test_late_outcomes_are_waited_for_and_what_all_experts_say_is_served(tmp_pat
     chain, served, at_once = (
         late.figures(given, logits)
         for logits in (
-            [one.experts[-1] for one in asked],
+            [one.experts[late.CHAIN] for one in asked],
             [one.served[0] for one in asked],
             [one.bare[0] for one in asked],
         )
@@ -48,5 +48,8 @@ def test_late_outcomes_are_waited_for_and_what_all_experts_say_is_served(tmp_pat
 
 def _share(asked: list[Prediction]) -> float:
     """Return for how many the chain has spoken, and others than the version and it were heard."""
-    spoke = [one.experts[-1] is not None and one.answer not in ((), one.output, one.experts[-1:]) for one in asked]
+    spoke = [
+        one.experts[late.CHAIN] is not None and one.answer not in ((), one.output, (one.experts[late.CHAIN],))
+        for one in asked
+    ]
     return sum(spoke) / len(spoke)

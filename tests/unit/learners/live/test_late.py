@@ -72,7 +72,7 @@ def test_what_is_served_is_right_on_the_whole_where_learning_at_once_says_yes_to
     assert live is not None
     assert live.late
     assert live.marks_ms
-    chain = late.figures(given, [one.experts[-1] for one in asked])
+    chain = late.figures(given, [one.experts[late.CHAIN] for one in asked])
     served = late.figures(given, [one.served[0] for one in asked])
     at_once = late.figures(given, [one.bare[0] for one in asked])
     assert served.ratio == pytest.approx(1, abs=0.05)

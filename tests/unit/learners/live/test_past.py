@@ -1,0 +1,59 @@
+"""History with times: the pool learns from it how late outcomes are, as if it had been there."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deploy.learning.bootstrap import study
+from deploy.learning.candidates import make_learner
+from learners.live.held import Census
+from learners.live.pool import Pool
+from shadowstream import ConfigError, Labelled
+from tests import late
+
+GIVEN = late.asked(6_000)
+ROWS = [Labelled(one.row, one.label, one.t_ms, one.known_ms) for one in GIVEN]
+
+
+def studied(rows: list[Labelled]) -> Pool:
+    pipeline = replace(late.pipeline(0), history=lambda: iter(rows))
+    learner = make_learner(pipeline)
+    study(pipeline, learner)
+    assert learner.live is not None
+    return learner.live
+
+
+def test_history_with_times_tells_how_late_outcomes_are_and_the_chain_is_ready() -> None:
+    live = studied(ROWS)
+    assert live.late
+    k80_ms = live.news.k80_ms
+    assert k80_ms is not None
+    assert 8 * late.DAY_MS < k80_ms < 20 * late.DAY_MS
+    said, _ = live.answer([one.row for one in GIVEN[-2_000:]], np.zeros(2_000))
+    p = 1 / (1 + np.exp(-said[:, live.names.index("chain")]))
+    assert p.mean() == pytest.approx(np.mean([one.label for one in GIVEN[-2_000:]]), rel=0.1)
+    live.learn([Census(GIVEN[-1].t_ms + days * late.DAY_MS, 100 * days, 60 * late.DAY_MS) for days in range(1, 80)])
+    assert live.late  # the feed's own predictions are counted from 0
+
+
+def test_history_without_times_is_learned_as_it_is_known() -> None:
+    live = studied([row._replace(t_ms=None, label_t_ms=None) for row in ROWS[:500]])
+    assert not live.late
+    assert live.news.k80_ms is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"t_ms": None}, "both None; got None and"),
+        ({"t_ms": None, "label_t_ms": None}, "a row has no times, and others have"),
+        ({"t_ms": 1}, "a row is of 1 ms, after one of"),
+        ({"label_t_ms": 1.5}, "got .* and 1.5"),
+        ({"label_t_ms": 0}, "the outcome's no earlier"),
+    ],
+)
+def test_a_row_whose_times_are_wrong_is_named(changed: dict[str, Any], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        studied([*ROWS[:5], ROWS[5]._replace(**changed)])
