@@ -39,9 +39,7 @@ class Features:
         `learns` (N,): the rows whose numbers the spread follows.
         """
         read, learns = self._reader.read(rows), learns if learns is not None else np.zeros(len(rows), np.bool_)
-        for start in range(
-            0, max(len(rows), 1), CHUNK
-        ):  # of no rows, too: so an expert can be compiled before any come
+        for start in range(0, max(len(rows), 1), CHUNK):  # a part of no rows, too: it compiles what answers
             part = slice(start, min(start + CHUNK, len(rows)))
             words = int(read.ends[part.stop - 1]) if len(rows) else 0
             most = CHUNK * (read.tokens.shape[1] + 4 * read.numbers.shape[1] + self._crosses) + words
