@@ -92,7 +92,7 @@ class Chain:
         """
         segments, use = self._segments[marks], usable(weights, weights)
         for part, hashed in self._features.hashed(rows, (marks == 0) & (use > 0)):
-            self._touched.add(hashed.slots[: hashed.ends[-1, 2]])
+            self._touched.add(hashed.used)
             for c in (0, 1):
                 came = (outcomes[part] == c).astype(np.float64)
                 heads, at = 2 * segments[part] + c, 2 * marks[part] + c

@@ -51,6 +51,11 @@ class Hashed(NamedTuple):
     values: Floats
     ends: Ints
 
+    @property
+    def used(self) -> UInts:
+        """The slots of all rows."""
+        return self.slots[: self.ends[-1, 2] if len(self.ends) else 0]
+
 
 @compiled
 def slot(token: Any, shift: Any) -> Any:

@@ -35,7 +35,7 @@ class Linear:
         """Learn rows in their order; a label or weight that is not finite, or no weight, moves no table."""
         use = usable(weights, labels)
         for part, hashed in self._features.hashed(rows, use > 0):
-            self._touched.add(hashed.slots[: hashed.ends[-1, 2]])
+            self._touched.add(hashed.used)
             for table in self._tables.values():
                 table.learn(hashed, labels[part], use[part])
 
