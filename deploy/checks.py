@@ -211,6 +211,22 @@ def check_trust(trust: object, task: Task, features: type) -> None:
         raise ConfigError(f"Trust.source: no field {trust.source!r} in the features; they have {', '.join(known)}")
 
 
+def slices_of(slices: object, features: type) -> tuple[str, ...]:
+    """Return the names of the fields by which what is served is measured.
+
+    Raises:
+        ConfigError: they are no names, or the features have no such field.
+    """
+    names = (slices,) if isinstance(slices, str) else slices
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"Pipeline.slices must be a field's name, or a list of names, got {shown(slices)}")
+    known = paths_of(features)
+    if known and (wrong := [name for name in names if name not in known]):
+        kind = getattr(features, "__name__", shown(features))
+        raise ConfigError(f"Pipeline.slices: {kind} has no field {wrong[0]!r}; it has {', '.join(known)}")
+    return tuple(dict.fromkeys(names))
+
+
 def check_rows(name: str, value: object, what: str) -> None:
     """Check that a part is a function, or None.
 

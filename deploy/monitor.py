@@ -18,6 +18,7 @@ from deploy.registry.kinds import (
     CONDUCTOR,
     COUNTERS,
     DISTILLER,
+    DRIFT,
     EVALUATOR,
     LEARNER,
     METRICS,
@@ -39,6 +40,7 @@ from deploy.registry.records import (
     TrialNote,
 )
 from deploy.registry.registry import Registry
+from learners.evaluation.drift import Change
 from learners.evaluation.verdict import Verdict
 from streams.audit.equations import OFFSETS
 from streams.join.dates import Doubt
@@ -142,6 +144,11 @@ class Monitor:
         """Return the evaluator's last metrics."""
         return METRICS.read(*self._store.get(self._feed, METRICS.name))
 
+    def drift(self) -> list[Change]:
+        """Return which fields have changed, the newest change first."""
+        note = DRIFT.read(*self._store.get(self._feed, DRIFT.name))
+        return note.changes if note else []
+
     def candidates(self) -> list[Candidate]:
         """Return all candidates."""
         return self._all(CANDIDATES)
@@ -193,6 +200,7 @@ class View(Struct, frozen=True, kw_only=True):
     held: list[str] = []
     learned: int
     metrics: Metrics | None
+    drift: list[Change] = []
     trial: TrialNote | None
     champions: list[Champion]
     engines: tuple[str, ...] = ()
@@ -239,6 +247,7 @@ def look(feed: str, monitor: Monitor) -> View:
         advice=judged.advice,
         learned=now.learner.learned if now.learner else 0,
         metrics=monitor.metrics(),
+        drift=monitor.drift(),
         trial=now.evaluator.trial if now.evaluator else None,
         champions=monitor.champions(),
         engines=now.server.engines if now.server else (),

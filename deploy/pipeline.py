@@ -105,6 +105,8 @@ class Pipeline:
         intercept alone. The default is `Live()` where the task is `Binary` and a field of the features can be read.
     `trust`: when outcomes are held for a person, not learned: `Trust()`, or `Trust(source=...)`; None: never.
     `promotion`: when candidates are made, and what they must prove.
+    `slices`: the name of a field of the features, or several, such as "country" or "user.country": what was served is
+        measured by its values, and the worst is shown.
     `history`: returns labelled rows, oldest first, on which the first version is trained; without it, that version is
         untrained.
     `feed`: returns a recorded feed in order of time, for a replay; `feed_ends_ms` is the time of its last event, for
@@ -143,6 +145,7 @@ class Pipeline:
     live: Live | Intercept | None = None
     trust: Trust | None = None
     promotion: Promotion = field(default_factory=Promotion)
+    slices: Sequence[str] = ()
     history: Callable[[], Iterable[Labelled]] | None = None
     feed: Callable[[], Iterable[FeedEvent]] | None = None
     feed_ends_ms: int | None = None
@@ -162,6 +165,7 @@ class Pipeline:
         object.__setattr__(self, "live", checks.live_of(self.live, self.task, self.features))
         checks.check_trust(self.trust, self.task, self.features)
         checks.check_settings("promotion", self.promotion, Promotion)
+        object.__setattr__(self, "slices", checks.slices_of(self.slices, self.features))
         checks.check_rows("history", self.history, "labelled rows")
         checks.check_rows("feed", self.feed, "events")
         for name in ("history", "feed"):

@@ -9,7 +9,7 @@ from rich.table import Table
 from compressors.artifact.format import Description
 from deploy.console.counters import ENDED, table
 from deploy.console.fitted import Fitted
-from deploy.console.view import compared, months, versions
+from deploy.console.view import compared, drift_line, months, slices, versions, worst_line
 from deploy.monitor import View
 from deploy.registry.kinds import COUNTERS, RUN_FIGURES
 from deploy.registry.learned import Equation
@@ -32,7 +32,11 @@ def figures(summary: Summary) -> Fitted:
 def show(console: Console, view: View, equations: list[Equation], described: Description, speed: Speeds) -> None:
     """Print the models by month, the versions, the speed and size of what is served, and the audit."""
     if view.metrics:
-        console.print(months(view.metrics))
+        console.print(months(view.metrics), *slices(view.metrics), sep="\n")
+    if worst := worst_line(view.metrics):
+        console.print(worst, markup=False, highlight=False)
+    for change in view.drift:
+        console.print(f"changed: {drift_line(change)}", markup=False, highlight=False)
     console.print(versions(view))
     served = Table(title=f"v{speed.version}, {speed.by}, against the same model in float32 torch", title_justify="left")
     for title in ("rows a call", "served", "float32", "times as fast"):

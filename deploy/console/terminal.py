@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.live import Live
 
 from deploy.console.doubts import Warned, vanished
-from deploy.console.view import day, draw, fate_line, rate, values
+from deploy.console.view import day, draw, drift_line, fate_line, rate, values
 from deploy.monitor import NO_ROW, View
+from learners.evaluation.drift import Change
 
 
 class Plain:
@@ -22,6 +23,7 @@ class Plain:
     def __init__(self, console: Console, every_s: float = 5.0) -> None:
         self._console, self._every_s, self._shown_at = console, every_s, 0.0
         self._said: dict[int, str] = {}
+        self._changes = set[Change]()
         self._warned = Warned(console)
 
     def show(self, view: View) -> None:
@@ -33,6 +35,10 @@ class Plain:
             if self._said.get(candidate.number) != said:
                 self._said[candidate.number] = said
                 self._say(f"candidate {candidate.number} of {day(candidate.at_ms)}: {said}")
+        for change in view.drift:
+            if change not in self._changes:
+                self._changes.add(change)
+                self._say(f"changed: {drift_line(change)}")
         if time.monotonic() - self._shown_at < self._every_s:
             return
         self._shown_at = time.monotonic()

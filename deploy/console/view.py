@@ -19,6 +19,7 @@ from deploy.console.doubts import lines
 from deploy.console.fitted import Fitted
 from deploy.monitor import NO_ROW, View
 from deploy.registry.records import Candidate, MetricName, Metrics
+from learners.evaluation.drift import Change
 from learners.evaluation.verdict import Decision
 
 DAY_MS = 86_400_000
@@ -30,6 +31,7 @@ NAMES = {
     "shadow": "shadow",
 }
 SHOWN = 10  # candidates in the live view
+CHANGES = 5  # fields that have changed, in the live view
 NO_YEAR = slice(5, None)  # of a date
 ENDED = {
     Decision.FUTILE: "refused: unlikely to win",
@@ -113,11 +115,32 @@ def fate_line(candidate: Candidate, view: View) -> str:
     return f"{fate.text}{date}: {gain}evidence {fate.evidence} after {fate.samples} samples"
 
 
+def drift_line(change: Change) -> str:
+    """Return a field's change as one line."""
+    return (
+        f"{change.field}: {change.what} {change.distance:.2f} since {day(change.since_ms)} ({change.before:.2f} before)"
+    )
+
+
+def worst_line(metrics: Metrics | None) -> str | None:
+    """Return the worst slice as one line; None if there is none."""
+    if metrics is None or metrics.worst is None:
+        return None
+    field, value, name = metrics.worst.field, metrics.worst.value, metrics.names[0].name
+    row, whole = metrics.slices[field][value], metrics.total["served"]
+    loss, usual = (cell(one.values[name]) for one in (row, whole))
+    return f"worst slice: {field} {value}, {name} {loss} over {row.count:,} samples, {usual} over all"
+
+
 def draw(view: View) -> Panel:
     """Lay the live view out."""
     running = (*view.engines, view.live) if view.live else view.engines
     parts: list[RenderableType] = [_progress(view), "", _facts(view), *(Text(line) for line in running)]
     parts += ["", _models(view)]
+    if worst := worst_line(view.metrics):
+        parts.append(Text(worst))
+    if view.drift:
+        parts += ["", *(Text(f"changed: {drift_line(change)}") for change in view.drift[:CHANGES])]
     if view.candidates:
         parts += ["", _candidates(view)]
     if told := lines(view.warnings, view.advice, view.held):
@@ -213,6 +236,20 @@ def months(metrics: Metrics) -> Fitted:
         cells = [cell(rows.get(who, NO_ROW).values.get(one.name)) for who, one in product(shown, metrics.names)]
         table.add_row(month, *cells, style="bold" if month == "all" else "")
     return Fitted(table)
+
+
+def slices(metrics: Metrics) -> list[Fitted]:
+    """Lay out what was served by the values of each field that the user names."""
+    tables = []
+    for field, rows in metrics.slices.items():
+        table = Table(title=f"What was served, by {field}", title_justify="left")
+        for title in (field, *map(title_of, metrics.names), "samples"):
+            table.add_column(escape(title), justify="left" if title == field else "right")
+        for value, row in rows.items():
+            cells = [cell(row.values.get(one.name)) for one in metrics.names]
+            table.add_row(escape(value), *cells, f"{row.count:,}")
+        tables.append(Fitted(table))
+    return tables
 
 
 def versions(view: View) -> Fitted:

@@ -5,6 +5,7 @@ Owns reading and writing. Does not know how a candidate is judged (learners/eval
 
 import math
 import time
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -13,14 +14,17 @@ from deploy.engine import Running, load
 from deploy.pipeline import Pipeline
 from deploy.registry.commits import taken_back
 from deploy.registry.follow import Follower
-from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, EVALUATOR, METRICS, VERDICTS
-from deploy.registry.records import EvaluatorNote, MetricName, Metrics, Row, TrialNote
+from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, DRIFT, EVALUATOR, METRICS, VERDICTS
+from deploy.registry.records import DriftNote, EvaluatorNote, MetricName, Metrics, Row, TrialNote, Worst
 from deploy.registry.registry import Registry
 from learners.evaluation.evaluate import Evaluator
 from learners.evaluation.scores import Scores
+from learners.evaluation.slices import worst
 from learners.evaluation.trial import Trial
 from learners.evaluation.verdict import Verdict
-from streams.errors import RegistryError
+from learners.live.fields import NONE, Fields
+from learners.live.settings import Live
+from streams.errors import ConfigError, RegistryError
 from streams.join.store import Store
 
 METRICS_EVERY_S = 0.5  # metrics are for people, who need them no more often
@@ -43,7 +47,10 @@ class EvaluatorRole(Follower):
         self._pipeline, self._registry = pipeline, registry
         encoder, rate = pipeline.encoder(), pipeline.online.intercept_rate
         frozen = first_version(pipeline, registry, engines=engines)
-        self._evaluator = Evaluator(pipeline.task, encoder, pipeline.promotion, rate, window_ms, frozen)
+        self._evaluator = Evaluator(
+            pipeline.task, encoder, pipeline.promotion, rate, window_ms, frozen,
+            watched=watched(pipeline), slices=pipeline.slices,
+        )  # fmt: skip
         self._commit, self._candidate, self._verdict, self._engines = -1, -1, -1, engines
         self._metrics: dict[str, bytes] = {}
         self._measured, self._measured_at_s = -1, 0.0
@@ -80,7 +87,9 @@ class EvaluatorRole(Follower):
         trial = noted(self._evaluator.trial) if self._evaluator.trial else None
         if self._measured < self._commit and time.monotonic() - self._measured_at_s > METRICS_EVERY_S:
             self._measured, self._measured_at_s = self._commit, time.monotonic()
-            self._metrics = METRICS.entry(metrics(self._evaluator))
+            self._metrics = METRICS.entry(metrics(self._evaluator)) | DRIFT.entry(
+                DriftNote(self._evaluator.drift.changes)
+            )
         return EVALUATOR.entry(EvaluatorNote(self._commit, self._candidate, self._verdict, trial)) | self._metrics
 
 
@@ -109,6 +118,14 @@ def first_version(pipeline: Pipeline, registry: Registry, *, engines: bool = Tru
     return First(running, torch.tensor(first.offset, dtype=torch.float64))
 
 
+def watched(pipeline: Pipeline) -> Fields:
+    """Return the fields whose drift is named: those that live experts read, or could read."""
+    live = pipeline.live if isinstance(pipeline.live, Live) else Live()
+    with suppress(ConfigError):
+        return live.wide.fields(pipeline.features)
+    return NONE
+
+
 def noted(trial: Trial) -> TrialNote:
     """Return what the board says of a candidate under test."""
     return TrialNote(trial.number, trial.gate.samples, trial.gate.log_wealth, trial.gate.log_needed)
@@ -116,16 +133,18 @@ def noted(trial: Trial) -> TrialNote:
 
 def metrics(evaluator: Evaluator) -> Metrics:
     """Return the metrics of every model so far."""
-    total = evaluator.totals()
+    total, slices = evaluator.totals(), {one.field: one.scores for one in evaluator.slices}
     return Metrics(
         tuple(MetricName(metric.name, metric.unit) for metric in total["served"].metrics),
         rows(total),
         {name: rows(month) for name, month in evaluator.months.items()},
+        {field: rows(scores) for field, scores in slices.items()},
+        Worst(*found) if (found := worst(slices, total["served"])) else None,
     )
 
 
 def rows(models: dict[str, Scores]) -> dict[str, Row]:
-    """Return each model's metrics as they are written down; None stands for NaN, which JSON does not have."""
+    """Return metrics as they are written down; None stands for NaN, which JSON does not have."""
     return {
         who: Row(scores.count, {name: None if math.isnan(value) else value for name, value in scores.values.items()})
         for who, scores in models.items()

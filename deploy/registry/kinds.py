@@ -20,6 +20,7 @@ from deploy.registry.records import (
     Champion,
     ConductorNote,
     DistillerNote,
+    DriftNote,
     EvaluatorNote,
     LearnerNote,
     Metrics,
@@ -101,7 +102,8 @@ DISTILLER = Note("distiller", "the last commit taken, and the last candidate mad
 EVALUATOR = Note("evaluator", "the last commit, candidate and verdict, and the running trial", EvaluatorNote)
 CONDUCTOR = Note("conductor", "the last verdict handled, and the version that follows from it", ConductorNote)
 METRICS = Note("metrics", "how well each model did, in all and by month, by the task's metrics", Metrics)
-NOTES: tuple[Note[Any], ...] = (START, SERVER, LEARNER, BLOCKS, DISTILLER, EVALUATOR, CONDUCTOR, METRICS)
+DRIFT = Note("drift", "which fields have changed, how far and since when", DriftNote)
+NOTES: tuple[Note[Any], ...] = (START, SERVER, LEARNER, BLOCKS, DISTILLER, EVALUATOR, CONDUCTOR, METRICS, DRIFT)
 ATTEMPTS = "attempts"
 
 
@@ -194,6 +196,10 @@ RUN_FIGURES = {
     "shadow",
     **{f"auc_{model}": f"{AUC} in `metrics`; null for a task without it" for model in MODELS},
     **{f"logloss_{model}": f"{LOG_LOSS} in `metrics`; null for a task without it" for model in MODELS},
+    "slices": "the task's metrics of what was served, by field and value of `Pipeline.slices`; values not among the "
+    '20 most frequent are "others"',
+    "worst": "the field and value of the slice with the largest loss above that of all; null if none is above it",
+    "drift": "the newest change of each field that has changed: what, how far, what was usual before, since when",
     "candidates": "candidates distilled from the shadow",
     "promotions": "versions that brought a candidate's artifact",
     "rollbacks": "versions that brought an earlier version's artifact back",

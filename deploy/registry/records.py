@@ -8,6 +8,8 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
+from learners.evaluation.drift import Change
+
 
 class Figures(Struct, frozen=True, kw_only=True):
     """An artifact's measured size, and how far its answers are from the student's.
@@ -161,15 +163,31 @@ class Row(Struct, frozen=True):
     values: dict[str, float | None]
 
 
+class Worst(Struct, frozen=True):
+    """The slice whose loss is the farthest above that of all samples."""
+
+    field: str
+    value: str
+
+
 class Metrics(Struct, frozen=True):
     """How well each model did, in all and by month of prediction ("2013-02", UTC).
 
     `names` are those of the task's metrics, its loss first. The models are `learners.evaluation.evaluate.MODELS`.
+    `slices` is what was served, by field and value, and `worst` the worst slice.
     """
 
     names: tuple[MetricName, ...]
     total: dict[str, Row]
     months: dict[str, dict[str, Row]]
+    slices: dict[str, dict[str, Row]] = {}
+    worst: Worst | None = None
+
+
+class DriftNote(Struct, frozen=True):
+    """The newest change of each field that has changed, the newest first."""
+
+    changes: list[Change]
 
 
 class ConductorNote(Struct, frozen=True):

@@ -18,6 +18,8 @@ from deploy.config import Topics
 from deploy.engine import Running
 from deploy.monitor import NO_ROW, View, counted
 from deploy.registry.learned import Equation, Learned
+from deploy.registry.records import Row, Worst
+from learners.evaluation.drift import Change
 from learners.evaluation.verdict import MODELS
 from learners.online.batches import Inputs
 from learners.tasks.names import AUC, LOG_LOSS
@@ -102,6 +104,9 @@ class Summary(Struct, frozen=True, kw_only=True):
     logloss_deep: float | None
     logloss_served: float | None
     logloss_shadow: float | None
+    slices: dict[str, dict[str, Row]]
+    worst: Worst | None
+    drift: list[Change]
     candidates: int
     promotions: int
     rollbacks: int
@@ -148,6 +153,9 @@ def summarize(
         logloss_deep=rows["deep"].values.get(LOG_LOSS),
         logloss_served=rows["served"].values.get(LOG_LOSS),
         logloss_shadow=rows["shadow"].values.get(LOG_LOSS),
+        slices=view.metrics.slices if view.metrics else {},
+        worst=view.metrics.worst if view.metrics else None,
+        drift=view.drift,
         candidates=len(view.candidates),
         promotions=versions - 1,
         rollbacks=len(view.champions) - versions,

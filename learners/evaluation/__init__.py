@@ -5,4 +5,6 @@ trial.py       the candidate's test, in prediction order
 gate.py        the promotion policy and its test
 verdict.py     how a test ends
 scores.py      one model's metrics
+slices.py      the metrics of what was served, by the values of a field
+drift.py       which fields have changed
 """

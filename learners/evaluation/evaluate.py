@@ -6,7 +6,7 @@ not know files or actors: it is given commits and models.
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -15,10 +15,13 @@ from compressors.answers import Run, answer_all, answers
 from compressors.data import Scaled
 from compressors.scale import Scale
 from learners.commits.commit import Commit
+from learners.evaluation.drift import Drift
 from learners.evaluation.gate import Gate, Promotion
 from learners.evaluation.scores import Scores
+from learners.evaluation.slices import Slices
 from learners.evaluation.trial import Trial
 from learners.evaluation.verdict import MODELS, Decision, Verdict
+from learners.live.fields import NONE, Fields
 from learners.online.batches import Encoder, Newest, bare, completed, intercepts, kind, labels, served
 from learners.online.intercept import Intercept
 from learners.tasks.task import Task
@@ -32,11 +35,21 @@ class Evaluator:
     """Takes the learner's commits in their order; at most one candidate at a time is under test."""
 
     def __init__(
-        self, task: Task, encoder: Encoder, policy: Promotion, rate: float, window_ms: int, frozen: Run
+        self,
+        task: Task,
+        encoder: Encoder,
+        policy: Promotion,
+        rate: float,
+        window_ms: int,
+        frozen: Run,
+        *,
+        watched: Fields = NONE,
+        slices: Sequence[str] = (),
     ) -> None:
         """`frozen` answers as version 0 does, without the live intercept.
 
-        A label may come for `window_ms` after its prediction; `rate` is the live intercept's.
+        A label may come for `window_ms` after its prediction; `rate` is the live intercept's. The drift of the fields
+        `watched` is named, and what is served is measured by the values of each field of `slices`.
         """
         self._task, self._encoder, self._policy, self._rate = task, encoder, policy, rate
         self._window_ms, self._frozen = window_ms, frozen
@@ -46,6 +59,8 @@ class Evaluator:
         self._returning: set[tuple[str, int]] = set()
         self.trial: Trial | None = None
         self.months: dict[str, dict[str, Scores]] = {}
+        self.drift = Drift(watched)
+        self.slices = [Slices(name, task) for name in slices]
 
     def expect(self, void: Iterable[Sample]) -> None:
         """Do not count these samples again: they were counted, then taken back, and will be learned again."""
@@ -59,8 +74,9 @@ class Evaluator:
             self._task = cast(Task, self._task.at(Scale(*commit.scale)))
         if samples:
             models = [self._frozen, *([self.trial.model] if self.trial else [])]
-            frozen, *tested = answer_all(models, self._encoder.rows(samples))
-            self._measure(frozen, samples, torch.tensor(shadow, dtype=kind(exact=self._exact)))
+            rows = self._encoder.rows(samples)
+            frozen, *tested = answer_all(models, rows)
+            self._measure(frozen, rows.rows, samples, torch.tensor(shadow, dtype=kind(exact=self._exact)))
             self._newest.add(samples)
             if self.trial:
                 self.trial.follow(tested[0], samples)
@@ -96,7 +112,7 @@ class Evaluator:
         fresh = [(s, row) for s, row in zip(samples, shadow, strict=True) if (s.id, s.revision) not in again]
         return [s for s, _ in fresh], [row for _, row in fresh]
 
-    def _measure(self, frozen: Tensor, samples: Sequence[Sample], shadow: Tensor) -> None:
+    def _measure(self, frozen: Tensor, rows: Sequence[Any], samples: Sequence[Sample], shadow: Tensor) -> None:
         """Score every model on the samples; `frozen` and `shadow` (N, K) are two models' answers.
 
         `deep` is what the version that served said by itself, under the intercept. `frozen_live` is version 0 under the
@@ -112,6 +128,9 @@ class Evaluator:
             month = self.months.setdefault(name, {who: Scores(self._task.metrics()) for who in MODELS})
             for who, output in outputs.items():
                 month[who].add(output[chosen], target[chosen])
+        self.drift.add(rows, [s.prediction.t for s in samples], answered.double().numpy())
+        for one in self.slices:
+            one.add(rows, answered, target)
 
     def _begin(self, number: int, model: Run, last: Commit) -> Trial:
         """Return the test that begins after the commit `last`.

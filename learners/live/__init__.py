@@ -16,6 +16,7 @@ features.py    rows as slots of tables
 hashing.py     slots of tokens, curves of numbers, and crosses
 spread.py      mean, spread and quantiles of numbers
 reader.py      rows as tokens, numbers and words
+rows.py        what the reader returns
 fields.py      what each field is to a table, by its type
 arrays.py      what an expert holds, as state
 compiled.py    functions that numba compiles

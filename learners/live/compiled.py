@@ -11,11 +11,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from learners.live.rows import Doubles as Doubles
+from learners.live.rows import Ints as Ints
+from learners.live.rows import UInts as UInts
+
 F = TypeVar("F", bound=Callable[..., Any])
-UInts: TypeAlias = NDArray[np.uint32]
 Floats: TypeAlias = NDArray[np.float32]
-Doubles: TypeAlias = NDArray[np.float64]
-Ints: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
 
 

@@ -41,6 +41,9 @@ class Fields(NamedTuple):
     items: bool = False
 
 
+NONE = Fields((), ())
+
+
 def fields_of(
     kind: type,
     categories: Collection[str] | None = None,

@@ -17,21 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from learners.live.compiled import Bools, Doubles, Floats, Ints, UInts, compiled
+from learners.live.rows import Rows
 from learners.live.spread import KNOTS, LEARNED, Spread, observe
 
 GOLDEN = np.uint32(0x9E3779B1)
 SMALL = 256  # a whole number nearer to 0 is a token too
 CLIP = 5.0  # of z
 TINY, HUGE = 1e-6, 1e150  # less is 0; the square of more is no number
-
-
-class Rows(NamedTuple):
-    """N rows as read: each category's token, each number, and the words of all texts; 0 is no token, NaN no number."""
-
-    tokens: UInts  # (N, categories)
-    numbers: Doubles  # (N, numbers)
-    words: UInts
-    ends: Ints  # (N,), of each row's words
 
 
 class Names(NamedTuple):

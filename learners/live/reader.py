@@ -17,9 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from learners.live.compiled import Doubles, Ints, UInts
 from learners.live.fields import Fields
-from learners.live.hashing import Rows
+from learners.live.rows import Doubles, Ints, Rows, UInts
 
 WORD = re.compile(r"\w+")
 WORDS, TEXT = 256, 5  # words of a text that count; words from which on a category's value is a text

@@ -1,0 +1,79 @@
+"""How good what was served was, by the values of a field that the user names, and where it was worst.
+
+Owns which values are kept. Does not know what a metric means.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from learners.evaluation.scores import Scores
+from learners.labels.sources import value_at
+from learners.tasks.task import Task
+
+SHOWN, KEPT = 20, 100  # the most frequent values; the others are together
+AT_ONCE = 2_000  # samples; measuring each value of each small commit would cost more than the commit's answers
+LEAST = 200  # samples of a slice that may be the worst: of fewer, chance decides
+LONGEST = 80  # characters of a value
+MISSING, OTHERS = "missing", "others"
+
+
+class Slices:
+    """The scores of what was served by the values of one field, such as "origin" or "user.country"."""
+
+    def __init__(self, field: str, task: Task) -> None:
+        self.field, self._task = field, task
+        self._scores: dict[str, Scores] = {}
+        self._others = Scores(task.metrics())
+        self._waiting: list[tuple[list[str], Tensor, Tensor]] = []
+
+    def add(self, rows: Sequence[Any], answers: Tensor, target: Tensor) -> None:
+        """Take N samples' features, what was answered (N, K), and their targets, (N,) or (N, T)."""
+        self._waiting.append(([_said(value_at(row, self.field)) for row in rows], answers, target))
+        if sum(len(values) for values, *_ in self._waiting) >= AT_ONCE:
+            self._measure()
+
+    @property
+    def scores(self) -> dict[str, Scores]:
+        """The scores of the most frequent values, and of all others together."""
+        self._measure()
+        ranked = sorted(self._scores.items(), key=lambda one: (-one[1].count, one[0]))
+        others = sum((scores for _, scores in ranked[SHOWN:]), self._others)
+        return dict(ranked[:SHOWN]) | ({OTHERS: others} if others.count else {})
+
+    def _measure(self) -> None:
+        """Score what waits, and add the least frequent values to the others."""
+        values = [value for part, *_ in self._waiting for value in part]
+        if not values:
+            return
+        answers, target = (torch.cat([part[n] for part in self._waiting]) for n in (1, 2))
+        self._waiting = []
+        numbers = {value: number for number, value in enumerate(Counter(values))}
+        order = torch.tensor([numbers[value] for value in values])
+        for value, number in numbers.items():
+            chosen = (order == number).nonzero()[:, 0]
+            scores = self._scores.setdefault(value, Scores(self._task.metrics()))
+            scores.add(answers[chosen], target[chosen])
+        for value in sorted(self._scores, key=lambda one: self._scores[one].count)[:-KEPT]:
+            self._others += self._scores.pop(value)
+
+
+def _said(value: Any) -> str:
+    if value is None or value != value:
+        return MISSING
+    return str(value.value if isinstance(value, Enum) else value)[:LONGEST]
+
+
+def worst(slices: Mapping[str, Mapping[str, Scores]], whole: Scores) -> tuple[str, str] | None:
+    """Return the field and value whose loss is the farthest above the whole's; None if none is above it."""
+    losses = {
+        (field, value): scores.loss
+        for field, by_value in slices.items()
+        for value, scores in by_value.items()
+        if value != OTHERS and scores.count >= LEAST and scores.loss > whole.loss
+    }
+    return max(losses, key=lambda one: losses[one], default=None)
