@@ -55,9 +55,13 @@ class Block(NamedTuple):
     numbers: Doubles  # (numbers, N), NaN at the end
     tokens: UInts  # (categories, N)
 
-    def thinned(self) -> "Block":
-        """Return every tenth value."""
-        return Block(*(values[..., ::THINNED] for values in self))
+    def part(self, part: slice) -> "Block":
+        """Return a copy of some of the samples, so that the others are not kept."""
+        return Block(self.t_ms[part].copy(), self.numbers[:, part].copy(), self.tokens[:, part].copy())
+
+    def ordered(self) -> "Block":
+        """Return the values sorted."""
+        return Block(self.t_ms, np.sort(self.numbers), np.sort(self.tokens))
 
 
 class Drift:
@@ -89,16 +93,15 @@ class Drift:
         self._waiting.append(Block(np.array(t_ms), numbers, tokens))
         while sum(len(part.t_ms) for part in self._waiting) >= BLOCK:
             whole = _joined(self._waiting)
-            self._waiting = [Block(*(values[..., BLOCK:] for values in whole))]
-            self._take(Block(whole.t_ms[:BLOCK], *(np.sort(values[..., :BLOCK]) for values in whole[1:])))
+            self._waiting = [whole.part(slice(BLOCK, None))]
+            self._take(whole.part(slice(BLOCK)).ordered())
 
     def _take(self, block: Block) -> None:
         if len(self._blocks) == APART:
-            usual = _joined(list(self._window))
-            usual = Block(usual.t_ms, *(np.sort(values) for values in usual[1:]))
+            usual = _joined(list(self._window)).ordered()
             self._judge(block, np.minimum(distances(block, self._blocks[0]), distances(block, usual)))
         self._blocks.append(block)
-        self._window.append(block.thinned())
+        self._window.append(block.part(slice(None, None, THINNED)))
         self._taken += 1
 
     def _judge(self, block: Block, far: Doubles) -> None:

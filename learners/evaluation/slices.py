@@ -50,7 +50,8 @@ class Slices:
         values = [value for part, *_ in self._waiting for value in part]
         if not values:
             return
-        answers, target = (torch.cat([part[n] for part in self._waiting]) for n in (1, 2))
+        answers = torch.cat([part for _, part, _ in self._waiting])
+        target = torch.cat([part for *_, part in self._waiting])
         self._waiting = []
         numbers = {value: number for number, value in enumerate(Counter(values))}
         order = torch.tensor([numbers[value] for value in values])

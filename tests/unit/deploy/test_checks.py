@@ -85,6 +85,10 @@ def refusal(**parts: Any) -> str:
         ({"encode": small.Point}, "Pipeline.encode must be a function that returns a value"),
         ({"request": lambda: 1}, "Pipeline.request is called with one argument, a Record: too many"),
         ({"request": coroutine}, "Pipeline.request must be a plain function, without async"),
+        ({"slices": "y"}, "Pipeline.slices: Point has no field 'y'; it has x"),
+        ({"slices": ["x", "x.z"]}, "Pipeline.slices: Point has no field 'x.z'; it has x"),
+        ({"slices": 3}, "Pipeline.slices must be a field's name, or a list of names, got 3"),
+        ({"slices": ["x", 3]}, "Pipeline.slices must be a field's name, or a list of names, got ['x', 3]"),
         ({"outcome": dict}, "Pipeline.outcome must be a function that returns a value, got <class 'dict'>"),
         ({"outcome": generator}, "Pipeline.outcome must be a function that returns a value, got <function"),
         ({"history": lambda path: []}, "Pipeline.history is called with no arguments: missing a required"),
@@ -213,3 +217,9 @@ def test_what_is_right_passes_and_changes_no_chance(tmp_path: Path) -> None:
 
     for pipeline in (small.pipeline, replace(small.pipeline, history=None), replace(small.pipeline, history=none)):
         rehearse(pipeline)
+
+
+def test_slices_are_names_of_fields_each_once() -> None:
+    named = [replace(small.pipeline, slices=slices).slices for slices in ((), "x", ["x", "x"])]
+    assert named == [(), ("x",), ("x",)]
+    assert replace(small.pipeline, features=dict, slices="any").slices == ("any",)

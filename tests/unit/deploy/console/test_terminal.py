@@ -3,17 +3,19 @@
 from io import StringIO
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from deploy.console.counters import counters
 from deploy.console.picture import Snapshot, svg
 from deploy.console.terminal import Plain
-from deploy.console.view import draw, fate_line, months, values
+from deploy.console.view import draw, fate_line, months, slices, values
 from deploy.monitor import View
 from deploy.registry.kinds import COUNTERS
-from deploy.registry.records import MetricName, TrialNote
-from tests.unit.deploy.console.views import candidate, metrics, view
+from deploy.registry.records import MetricName, Row, TrialNote, Worst
+from learners.evaluation.drift import Change
+from tests.unit.deploy.console.views import BEGIN_MS, candidate, metrics, view
 
 
 def drawn(look: View, width: int = 104) -> str:
@@ -91,6 +93,30 @@ def test_lines_tell_of_a_candidate_when_it_is_made_and_when_it_is_decided() -> N
         "candidate 1 of 2013-02-08: refused: unlikely to win on 2013-02-17: "
         "log loss +0.0004 nats a sample, evidence e^-3.0 of e^3.9 after 2,112 samples",
     ]
+
+
+def test_the_worst_slice_and_what_has_changed_take_a_line_each() -> None:
+    measured = msgspec.structs.replace(
+        metrics(),
+        slices={
+            "origin": {"EWR": Row(7_000, {"log loss": 0.5301, "AUC": 0.69}), "JFK": Row(9_000, {"log loss": 0.48})}
+        },
+        worst=Worst("origin", "EWR"),
+    )
+    look = view(metrics=measured, drift=[Change("wind_speed", "distance", 0.314, 0.05, BEGIN_MS)])
+    out = StringIO()
+    console = Console(file=out, width=200)
+    plain = Plain(console, every_s=1e9)
+    plain.show(look)
+    plain.show(look)
+    console.print(*slices(measured))
+    line = "changed: wind_speed: distance 0.31 since 2013-02-01 (0.05 before)"
+    assert out.getvalue().count(line) == 1
+    assert all(part in out.getvalue() for part in ("What was served, by origin", "EWR", "0.5301", "7,000", "9,000"))
+    text = drawn(look)
+    assert line in text
+    assert "worst slice: origin EWR, log loss 0.5301 over 7,000 samples, 0.5127 over all" in text
+    assert "worst slice" not in drawn(view())
 
 
 def test_the_picture_is_of_a_moment_at_which_a_candidate_is_tested(tmp_path: Path) -> None:

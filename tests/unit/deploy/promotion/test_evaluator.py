@@ -9,10 +9,12 @@ import pytest
 from msgspec import Raw
 
 from deploy.learning.bootstrap import bootstrap
-from deploy.promotion.evaluator import METRICS_EVERY_S, EvaluatorRole
-from deploy.registry.kinds import COMMITS, EVALUATOR, METRICS
+from deploy.promotion.evaluator import METRICS_EVERY_S, EvaluatorRole, watched
+from deploy.registry.kinds import COMMITS, DRIFT, EVALUATOR, METRICS
+from deploy.registry.records import DriftNote
 from deploy.registry.registry import Registry
 from learners.commits.commit import Commit, Run
+from learners.live.fields import NONE
 from streams.join.store import Store
 from tests import small
 
@@ -73,3 +75,27 @@ def test_the_last_metrics_are_noted_though_no_commit_follows(tmp_path: Path, mon
     assert (role.step(0), board.puts) == (False, 4)
     assert board.shown == (2, 20)
     assert (role.step(0), board.puts) == (False, 4)
+
+
+def test_slices_and_drift_are_noted(tmp_path: Path) -> None:
+    registry, board = Registry(tmp_path), Board()
+    pipeline = replace(PIPELINE, slices="x")
+    assert bootstrap(pipeline, registry)
+    role = EvaluatorRole(pipeline, small.HOUR_MS, cast(Store, board), registry)
+    commit(registry, 1)
+    assert [role.step(0) for _ in range(2)] == [True, True]
+    measured, drift = METRICS.read(board.notes["metrics"]), DRIFT.read(board.notes["drift"])
+    assert measured is not None
+    assert list(measured.slices) == ["x"]
+    assert measured.worst is None
+    assert drift == DriftNote([])
+
+
+def test_the_fields_that_are_watched_are_those_that_can_be_read() -> None:
+    class Visit(msgspec.Struct):
+        country: str
+        age: float
+
+    read = watched(replace(PIPELINE, features=Visit))
+    assert (read.categories, read.numbers) == (("country",), ("age",))
+    assert watched(PIPELINE) == NONE

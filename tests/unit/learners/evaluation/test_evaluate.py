@@ -9,10 +9,12 @@ from msgspec import Raw
 from torch import Tensor, nn
 
 from learners.commits.commit import Commit, Run
+from learners.evaluation.drift import BLOCK
 from learners.evaluation.evaluate import Evaluator
 from learners.evaluation.gate import Promotion
 from learners.evaluation.scores import Scores
 from learners.evaluation.verdict import Decision
+from learners.live.fields import NONE
 from learners.online.batches import Encoder
 from learners.tasks.binary import Binary
 from streams.events import Sample
@@ -157,3 +159,13 @@ def test_the_frozen_model_is_also_measured_under_the_intercept_that_each_predict
 def test_a_candidate_needs_samples_before_it() -> None:
     with pytest.raises(ValueError, match="samples before it"):
         evaluator().start(0, Oracle())
+
+
+def test_what_was_served_is_measured_by_slices_and_watched() -> None:
+    chosen = small.samples(2 * BLOCK)
+    judge = Evaluator(
+        Binary(), Encoder(small.Point, small.encode), POLICY, 0.01, WINDOW_MS, Oracle(), slices=["x"], watched=NONE
+    )
+    judge.take(commit(0, chosen, len(chosen), chosen[-1].prediction.t))
+    assert sum(scores.count for scores in judge.slices[0].scores.values()) == len(chosen)
+    assert judge.drift._taken == 2
