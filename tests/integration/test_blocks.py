@@ -2,9 +2,10 @@
 that has a block answers as the learner did after that commit.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,11 +21,14 @@ from deploy.pipeline import Pipeline
 from deploy.registry.kinds import BLOCKS, block_name
 from deploy.serving.live import Followed
 from learners.commits.state import pack_state, unpack_state
+from learners.live.compiled import Doubles
 from learners.live.news import DAY_MS
 from learners.live.settings import Intercept, Live, Wide
 from learners.online.learner import Learner
+from streams.errors import ConfigError
 from streams.events import Prediction, Sample
 from streams.join.store import Store
+from tests.learned import Feed, begun, commits
 from tests.small import HOUR_MS, START_MS
 
 NUMBERS = count()
@@ -190,3 +194,84 @@ def test_a_state_holds_the_live_experts(pipeline: Pipeline, embedded_store: Stor
     for learner in (world.learner, other):
         learner.learn(list(samples(50, start=200)))
     assert pack_state(other.state()) == pack_state(world.learner.state())
+
+
+class Sum:
+    """An expert of a user's own: it keeps the sum of the labels, among so many numbers."""
+
+    names = ("sum",)
+    numbers = 1
+
+    def __init__(self) -> None:
+        self.kept = torch.zeros(self.numbers, dtype=torch.float64)
+
+    def answer(self, rows: Sequence[Any]) -> Doubles:
+        return np.full((len(rows), 1), float(self.kept[0]))
+
+    def learn(self, rows: Sequence[Any], labels: Doubles, weights: Doubles) -> None:
+        self.kept[0] += labels.sum()
+
+    def state(self) -> dict[str, Tensor]:
+        return {"kept": self.kept.clone()}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        self.kept = state["kept"].clone()
+
+
+class Large(Sum):
+    """Each of its states is larger than all blocks of a run may be."""
+
+    numbers = 20_000_000 // 8
+
+
+class TooLarge(Sum):
+    numbers = 40_000_000 // 8
+
+
+class Raises(Sum):
+    def learn(self, rows: Sequence[Any], labels: Doubles, weights: Doubles) -> None:
+        raise ZeroDivisionError("by my own fault")
+
+
+class TurnsNan(Sum):
+    def learn(self, rows: Sequence[Any], labels: Doubles, weights: Doubles) -> None:
+        self.kept[0] = np.nan
+
+
+def owning(pipeline: Pipeline, expert: type[Sum]) -> Pipeline:
+    return replace(pipeline, live=Live(wide=Wide(bits=12), experts=[expert]))
+
+
+@pytest.mark.parametrize("expert", [Sum, Large])
+def test_servers_follow_an_expert_of_a_user_s_own(pipeline: Pipeline, embedded_store: Store, expert: type[Sum]) -> None:
+    world = World(owning(pipeline, expert), embedded_store)
+    followed = world.follower()
+    for _ in range(3):
+        world.commit(3)
+        world.check(followed)
+
+
+def test_an_expert_whose_state_servers_cannot_follow_is_refused(pipeline: Pipeline, embedded_store: Store) -> None:
+    with pytest.raises(ConfigError, match=r"the state of the expert 'sum' .* has 40,000,000 bytes"):
+        World(owning(pipeline, TooLarge), embedded_store)
+
+
+def test_what_an_expert_raises_ends_the_learner_and_costs_no_sample(
+    pipeline: Pipeline, embedded_store: Store, tmp_path: Path
+) -> None:
+    own = owning(pipeline, Raises)
+    feed = Feed(embedded_store, begun(tmp_path / "first", own), tmp_path / "feed", list(samples(40)), pipeline=own)
+    role = feed.learner()
+    feed.join()
+    with pytest.raises(ConfigError, match=r"the expert 'sum' .* raised ZeroDivisionError in learn: by my own fault"):
+        role.step(1)
+    assert not any(commit.quarantined or commit.batches for commit in commits(feed.registry))
+
+
+def test_an_answer_that_is_no_number_ends_the_server(pipeline: Pipeline, embedded_store: Store) -> None:
+    world = World(owning(pipeline, TurnsNan), embedded_store)
+    followed = world.follower()
+    world.commit()
+    followed.refresh()
+    with pytest.raises(ConfigError, match=r"the expert 'sum' .* answered \[nan\] to Visit.*; a logit must be finite"):
+        followed.answer(ROWS, OUTPUT)
