@@ -66,7 +66,8 @@ class River:
 
     def answer(self, rows: Sequence[Site]) -> Numbers:
         p = np.array([[self.model.predict_proba_one(numbers(row)).get(True, 0.5)] for row in rows]).clip(1e-4, 1 - 1e-4)
-        return np.log(p / (1 - p))
+        logits: Numbers = np.log(p / (1 - p))
+        return logits
 
     def learn(self, rows: Sequence[Site], labels: Numbers, weights: Numbers) -> None:
         for row, label in zip(rows, labels, strict=True):
