@@ -45,37 +45,47 @@ _timed = msgspec.json.Decoder(_Timed)
 
 
 def listed(path: Path, settings: Settings) -> Listing:
-    """List what waits, most samples first.
+    """List what waits of a pipeline, most samples first.
 
     Raises:
         ConfigError: nothing was learned here.
     """
-    registry, found = _registry(path, settings), dict[str, HeldSource]()
+    registry = _registry(path, settings)
+    return Listing(list(waiting(registry).values()), list(registry.records(RULINGS)))
+
+
+def waiting(registry: Registry) -> dict[str, HeldSource]:
+    """Return the sources that wait for a person, most samples first."""
+    found = dict[str, HeldSource]()
     for one in undecided(registry):
         t_ms, hold = _timed.decode(one.sample).t, one.hold
         of = found.setdefault(hold.source, HeldSource(hold.source, 0, t_ms, t_ms, hold.why))
         of.samples, of.first_ms, of.last_ms = of.samples + 1, min(of.first_ms, t_ms), max(of.last_ms, t_ms)
-    return Listing(sorted(found.values(), key=lambda of: -of.samples), list(registry.records(RULINGS)))
+    return dict(sorted(found.items(), key=lambda named: -named[1].samples))
 
 
 def rule(path: Path, settings: Settings, source: str, said: Said, *, why: str, who: str | None = None) -> HeldSource:
-    """Say what is to be done with the samples of a source; return what waited of it.
+    """Say what is to be done with the samples of a pipeline's source; return what waited of it.
 
     Raises:
         ConfigError: there is no reason, or no sample of this source waits.
     """
+    return ruled(_registry(path, settings), source, said, why=why, who=who or getpass.getuser())
+
+
+def ruled(registry: Registry, source: str, said: Said, *, why: str, who: str) -> HeldSource:
+    """Do so in a registry."""
     if not why.strip():
         raise ConfigError("--why needs a reason: it is kept with the feed")
-    waiting = {of.source: of for of in listed(path, settings).waiting}
-    if source not in waiting:
-        names = ", ".join(map(repr, waiting)) or "no source's"
+    held = waiting(registry)
+    if source not in held:
+        names = ", ".join(map(repr, held)) or "no source's"
         raise ConfigError(f"no samples of {source!r} are held; held are {names}")
-    registry, at_ms = _registry(path, settings), int(time.time() * 1_000)
-    number = registry.last(RULINGS) + 1
-    ruling = Ruling(number=number, source=source, said=said, who=who or getpass.getuser(), why=why, at_ms=at_ms)
+    number, at_ms = registry.last(RULINGS) + 1, int(time.time() * 1_000)
+    ruling = Ruling(number=number, source=source, said=said, who=who, why=why, at_ms=at_ms)
     if not registry.create(RULINGS, number, ruling):
         raise ConfigError("somebody else has just ruled: look at `shadowstream held` again")
-    return waiting[source]
+    return held[source]
 
 
 def _registry(path: Path, settings: Settings) -> Registry:

@@ -1,0 +1,150 @@
+"""A forging source through the learner role on a real store: held in commits, released or dropped by a person."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+
+from deploy.learning.candidates import make_learner
+from deploy.operate.held import ruled
+from deploy.registry import learned as audit
+from deploy.registry.held import undecided
+from deploy.registry.kinds import RULINGS
+from deploy.registry.rebuild import check as check_rebuild
+from learners.commits.forget import without
+from learners.labels.holds import Said
+from learners.labels.settings import Trust
+from learners.online.learner import Learner
+from streams.errors import ConfigError
+from streams.events import Sample
+from streams.join.store import Store
+from tests import small
+from tests.learned import PIPELINE, Feed, begun, commits
+
+TRUST = Trust(
+    source=lambda point: "north" if point.x[3] > 0 else "south", samples=30, memory=30, limit=0.5, hold_days=1_000
+)
+TRUSTING = replace(PIPELINE, trust=TRUST)
+
+
+def is_north(sample: Sample) -> bool:
+    return bool(msgspec.json.decode(sample.prediction.features)["x"][3] > 0)
+
+
+def forged(n: int = 400, since: int = 200) -> list[Sample]:
+    """Samples whose answers are right; from one on, the north turns its labels."""
+    made = []
+    for at, one in enumerate(small.samples(n)):
+        x = msgspec.json.decode(one.prediction.features)["x"]
+        said = msgspec.structs.replace(one.prediction, output=(2 * x[0] - 2 * x[1],))
+        label = 1 - one.label if at >= since and is_north(one) else one.label  # type: ignore[operator]
+        made.append(msgspec.structs.replace(one, prediction=said, label=label))
+    return made
+
+
+@pytest.fixture(scope="module")
+def first_trusting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return begun(tmp_path_factory.mktemp("trusting") / "first", TRUSTING)
+
+
+@pytest.fixture
+def feed(embedded_store: Store, first_trusting: Path, tmp_path: Path) -> Feed:
+    return Feed(embedded_store, first_trusting, tmp_path / "registry", forged(), 2, TRUSTING)
+
+
+def settle(feed: Feed, source: str, said: Said, why: str = "asked them") -> int:
+    return ruled(feed.registry, source, said, why=why, who="me").samples
+
+
+def checked(feed: Feed, learner: Learner) -> audit.Learned:
+    """Check that all is there once, and that the commits make the state."""
+    counted = audit.count_learned(feed.registry)
+    assert counted.doubled == 0
+    assert all(one.holds for one in audit.learned_equations(feed.states, counted))
+    assert check_rebuild(make_learner(feed.pipeline), feed.registry).equal
+    assert sum(counted.shards.values()) - sum(counted.held.values()) == learner.learned
+    return counted
+
+
+def test_what_is_held_is_learned_by_nobody_until_it_is_released(feed: Feed) -> None:
+    role = feed.learner()
+    feed.finish(role)
+    waiting = [one.hold.source for one in undecided(feed.registry)]
+    assert set(waiting) == {"north"}
+    assert len(waiting) > 50
+    assert sum(checked(feed, role._learner).held.values()) == len(waiting)
+    read = [one for commit in commits(feed.registry) for one in commit.read()]
+    assert len(read) == role._learner.learned == 400 - len(waiting)
+    assert not {msgspec.json.decode(one.sample)["id"] for one in undecided(feed.registry)} & {one.id for one in read}
+
+    assert settle(feed, "north", "release") == len(waiting)
+    assert role.step(1)
+    assert not list(undecided(feed.registry))
+    assert sum(checked(feed, role._learner).held.values()) == 0
+    newest = commits(feed.registry)[-1]
+    assert (newest.released, newest.ruled, newest.rulings[0].why) == (len(waiting), 1, "asked them")
+    assert role._learner.learned == 400
+    assert sorted(one.id for commit in commits(feed.registry) for one in commit.read()) == sorted(
+        one.id for one in feed.log
+    )
+    feed.check(feed.learner())
+
+
+def test_what_is_dropped_stays_unlearned_and_so_does_what_comes_later(feed: Feed) -> None:
+    role, log = feed.learner(), feed.log
+    feed.log = log[:350]
+    feed.finish(role)
+    assert settle(feed, "north", "drop") > 20
+    assert role.step(1)
+    assert not list(undecided(feed.registry))
+    feed.log = log
+    feed.finish(role)
+    assert len(list(undecided(feed.registry))) == sum(map(is_north, log[350:]))
+    checked(feed, role._learner)
+
+
+def test_only_a_source_that_is_held_can_be_ruled_on_and_with_a_reason(feed: Feed) -> None:
+    feed.finish(feed.learner())
+    with pytest.raises(ConfigError, match="no samples of 'south' are held; held are 'north'"):
+        settle(feed, "south", "release")
+    with pytest.raises(ConfigError, match="needs a reason"):
+        settle(feed, "north", "release", " ")
+    assert feed.registry.last(RULINGS) == -1
+
+
+def test_a_released_sample_is_forgotten_and_void_like_any_other(feed: Feed) -> None:
+    role = feed.learner()
+    feed.finish(role)
+    settle(feed, "north", "release")
+    role.step(1)
+    newest = commits(feed.registry)[-1]
+    gone = newest.read()[0].id
+    rest = without(newest, {gone})
+    assert (rest.released, len(rest.read())) == (newest.released - 1, len(newest.read()) - 1)
+    holding = next(one for one in commits(feed.registry) if one.held)
+    first = holding.entries()[0].id
+    assert [hold.at for hold in without(holding, {first}).held] == [hold.at - 1 for hold in holding.held if hold.at]
+
+
+def test_samples_that_cannot_be_learned_at_their_release_stay_held(
+    feed: Feed, caplog: pytest.LogCaptureFixture
+) -> None:
+    role = feed.learner()
+    feed.finish(role)
+    held = {msgspec.json.decode(one.sample)["id"] for one in undecided(feed.registry)}
+    settle(feed, "north", "release")
+    learner = role._learner
+    healthy = learner.learn
+
+    def broken(entries: list[Sample]) -> torch.Tensor:
+        if {one.id for one in entries} & held:
+            raise ValueError("the devil")
+        return healthy(entries)
+
+    learner.learn = broken  # type: ignore[method-assign]
+    assert role.step(1)
+    assert "stays held: ValueError: the devil" in caplog.text
+    assert len(list(undecided(feed.registry))) == len(held)
+    assert commits(feed.registry)[-1].ruled == 1
