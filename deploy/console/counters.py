@@ -12,7 +12,8 @@ from deploy.registry.kinds import COUNTERS, PARTITION_COUNTERS, REJECTED_PARTS
 
 MEANINGS = COUNTERS | PARTITION_COUNTERS | REJECTED_PARTS
 OUTSTANDING = (  # what became no sample, or not yet
-    "waiting", "early", "unlabelled", "late", "outcome_closed", "orphan", "prediction_too_late", "outcome_too_late",
+    "waiting", "early", "unlabelled", "late", "outcome_closed", "orphan", "early_refused", "prediction_too_late",
+    "outcome_too_late",
     "too_late_silent", "rejected", "ahead", "lost",
 )  # fmt: skip
 ENDED = (

@@ -11,7 +11,8 @@ from rich.text import Text
 from streams.join.dates import Doubt
 
 VANISHED = {  # counters of what became no sample, as a line has them
-    "late": "late", "outcome_closed": "after a closed window", "orphan": "orphans", "prediction_too_late":
+    "late": "late", "outcome_closed": "after a closed window", "orphan": "orphans", "early_refused":
+    "early and too many", "prediction_too_late":
     "predictions too late", "outcome_too_late": "outcomes too late", "ahead": "dated ahead",
 }  # fmt: skip
 

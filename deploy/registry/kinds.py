@@ -140,6 +140,7 @@ COUNTERS = {
     "late": "outcomes whose own time is after their prediction's window; they did not change its label",
     "outcome_closed": "outcomes that came when their prediction's window had closed without one",
     "orphan": "outcomes whose prediction never came",
+    "early_refused": "outcomes that came before their prediction, if it ever came, while join.most_early others did",
     "outcome_duplicate": "outcomes that were there already",
     "outcome_too_late": "outcomes dated so long before the watermark that any window of theirs is closed and forgotten",
     "too_late_silent": "of those too late, the ones whose partition had been silent while others moved the watermark",

@@ -129,7 +129,7 @@ def summarize(
     counts, learned = counted(balance.shards), balance.learned
     distinct = learned.samples - learned.doubled
     unanswered = published.requests - published.refused - distinct - counts["unlabelled"] - counts["waiting"]
-    missed = sum(counts[name] for name in ("early", "late", "outcome_closed", "orphan"))
+    missed = sum(counts[name] for name in ("early", "early_refused", "late", "outcome_closed", "orphan"))
     unused = published.outcomes - counts["rejected"] - distinct - missed
     total = view.metrics.total if view.metrics else {}
     versions = len({champion.artifact for champion in view.champions})

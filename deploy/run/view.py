@@ -11,7 +11,7 @@ from streams.join.store import Store
 
 COUNTED = (
     "predictions", "outcomes", "joined", "negative", "corrected", "unlabelled", "waiting", "early", "late",
-    "outcome_closed", "orphan", "prediction_too_late", "outcome_too_late", "too_late_silent",
+    "outcome_closed", "orphan", "early_refused", "prediction_too_late", "outcome_too_late", "too_late_silent",
 )  # fmt: skip
 
 
@@ -41,6 +41,7 @@ class JoinView(Struct, frozen=True, kw_only=True):
     late: int
     outcome_closed: int
     orphan: int
+    early_refused: int
     prediction_too_late: int
     outcome_too_late: int
     too_late_silent: int

@@ -18,7 +18,17 @@ EQUATIONS = (
     ("opened", ("joined", "negative", "unlabelled", "waiting")),
     (
         "outcomes",
-        ("used", "early", "outcome_duplicate", "late", "outcome_closed", "orphan", "capped", "outcome_too_late"),
+        (
+            "used",
+            "early",
+            "outcome_duplicate",
+            "late",
+            "outcome_closed",
+            "orphan",
+            "capped",
+            "outcome_too_late",
+            "early_refused",
+        ),
     ),
     ("seq", ("joined", "negative", "corrected", "restored", "marked")),
 )

@@ -15,6 +15,7 @@ reason, but only where the log shows that the reason can apply; every other diff
     copies      predictions of one id with different times: the one that arrives first counts
     reused      an id that came again after it was forgotten
     capped      more outcomes than most_outcomes (at most as many as the join counted)
+    early       a prediction's outcomes that came before it may have been refused, with too many others (most_early)
     removed     retention has removed a part of the range, and the id is in the rest
 """
 
@@ -88,6 +89,9 @@ def verify(history: History, emitted: Iterable[tuple[int, Emitted]], waiting: Co
     capped = sum(shard.counters["capped"] for shard in history.joined.shards)
     if explained["capped"] > capped:
         verdict.differ(Difference("", f"{explained['capped']} ids with too many outcomes", f"{capped} outcomes capped"))
+    refused = sum(shard.counters["early_refused"] for shard in history.joined.shards)
+    if explained["early"] > refused:
+        verdict.differ(Difference("", f"{explained['early']} ids whose outcomes were early", f"{refused} refused"))
     verdict.explained = dict(+explained)
     return verdict
 
@@ -187,6 +191,8 @@ class _Case:
             return "capped"
         if self._reused():
             return "reused"
+        if self._shard.counters["early_refused"] and self._unheard():
+            return "early"
         labelled = any(one.kind != "negative" for one in self._there)
         return "removed" if self._history.joined.removed and (labelled or not self._predictions) else None
 
@@ -199,6 +205,16 @@ class _Case:
             return False
         groups = [self._there[i:j] for i, j in zip(starts, [*starts[1:], None], strict=True)]
         return all(any(self._may_be(group, t_ms) for t_ms in times) for group in groups)
+
+    def _unheard(self) -> bool:
+        """Whether they are what the events make without some of the outcomes."""
+        seen = [one for part in self._outcomes.values() for one in part]
+        outcomes = [self._history.outcome(one, Leeway.ENDED, self._shard)._replace(optional=True) for one in seen]
+        return any(self._there in self._all(prediction, outcomes) for prediction in self._candidates(Leeway.OWN))
+
+    def _all(self, prediction: Seen, outcomes: list[OutcomeArrival]) -> Iterator[Result]:
+        arrival = self._history.prediction(prediction, Leeway.ENDED, self._shard)
+        return possible(arrival, [outcomes], self._rules, closed=self._closed(prediction.t_ms, Leeway.ENDED))
 
     def _may_be(self, group: Result, t_ms: int) -> bool:
         seen = [one for part in self._outcomes.values() for one in part]

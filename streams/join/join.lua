@@ -41,7 +41,7 @@ end
 if not meta.format then return redis.error_reply('MISSING there is no such shard') end
 if meta.format ~= FORMAT then return redis.error_reply('FORMAT ' .. meta.format .. ', this code reads ' .. FORMAT) end
 local count, marks = cmsgpack.unpack(meta.counters), meta.marks and cmsgpack.unpack(meta.marks) or {}
-count.marked = count.marked or 0 -- a shard of an earlier release has none
+count.marked, count.early_refused = count.marked or 0, count.early_refused or 0 -- an earlier release's shard has none
 local seq, W = tonumber(meta.seq), tonumber(meta.watermark)
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -96,7 +96,7 @@ if not ARGV[1] then return answer() end
 
 -- Check.
 local token, rules, moves, which, ids, times, items, bodies, note = unpack(cmsgpack.unpack(ARGV[1]))
-local window, keep, slack, ahead, at_close, negative, reduce, most, correct, ages = unpack(rules)
+local window, keep, slack, ahead, at_close, negative, reduce, most, correct, ages, most_early = unpack(rules)
 at_close, correct, negative = at_close == 1, correct == 1, negative ~= '' and negative
 if meta.token == token then return answer() end
 local applies, any = {}, #moves == 0
@@ -323,9 +323,13 @@ local function settle(id, t, middle, entry)
   hold(id, outcomes, tail, last)
 end
 
+-- Whether as many early outcomes wait as may.
+local function crowded() return count.early + early - met >= most_early end
+
 local function outcome(id, t, middle, entry, item)
   if t + window + keep < W then return too_late('outcome_too_late', id, t) end
   if not entry then
+    if crowded() then return vanished('early_refused', 1, id, W - t) end
     early = early + 1
     opens[#opens + 1] = whole(t + window) .. ':' .. id
     entries[id], touched[id] = 'o' .. middle, true
@@ -355,6 +359,7 @@ local function outcome(id, t, middle, entry, item)
     if t > t_prediction + window and not correct then return vanished('late', 1, id, t - t_prediction) end
     return corrected(id, t_prediction, {{t, label_of(middle)}}, tail)
   end
+  if crowded() then return vanished('early_refused', 1, id, W - t) end
   local _, first, outcomes = parts(entry)
   local other = insert(outcomes, t, label_of(middle))
   if not other then return add('outcome_duplicate', 1) end

@@ -31,6 +31,7 @@ def advice(shards: Sequence[ShardState], policy: JoinPolicy, predictions: str, o
         *_too_late(counts, shards, policy),
         *_ahead(ahead, policy),
         *_orphans(counts, shards, policy),
+        *_early(counts, policy),
         *_waiting(counts, shards, policy, predictions, outcomes),
     ]
 
@@ -108,6 +109,15 @@ def _orphans(counts: Mapping[str, int], shards: Sequence[ShardState], policy: Jo
         f"{counts['orphan']:,} outcomes had no prediction within {window} (join.window_s){such}: do both topics write "
         "the same ids?"
     )
+
+
+def _early(counts: Mapping[str, int], policy: JoinPolicy) -> Iterator[str]:
+    if counts["early_refused"]:
+        yield (
+            f"{counts['early_refused']:,} outcomes were refused, because {policy.most_early:,} others of their shard "
+            "(join.most_early) waited for a prediction too: either predictions lag, or somebody writes ids that nobody "
+            "asked for; raise join.most_early if the store has room"
+        )
 
 
 def _waiting(

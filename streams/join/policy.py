@@ -18,8 +18,9 @@ class JoinPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     which an outcome that arrives within `keep_s` corrects. `emit` says when a joined pair is emitted: at once, or when
     its window closes, in prediction order and together with the negatives of that time; the default is `at_close` where
     absence is a negative. `at_close` reduces several outcomes, at most `most_outcomes`, to one label by `reduce`.
-    `late` says what an outcome after the deadline does: it is only counted, or it corrects the negative. A settled id
-    is remembered for `keep_s`. `slack_s` is how far out of order a partition may be before an event counts as late.
+    At most `most_early` outcomes of a shard wait for a prediction that has not come; more are refused. `late` says
+    what an outcome after the deadline does: it is only counted, or it corrects the negative. A settled id is
+    remembered for `keep_s`. `slack_s` is how far out of order a partition may be before an event counts as late.
     """
 
     shards: int = 1
@@ -29,6 +30,7 @@ class JoinPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     negative_label: float = 0.0
     reduce: Literal["first", "last", "sum", "list"] = "first"
     most_outcomes: int = 64
+    most_early: int = 1_000_000  # of a shard: 200 MB or so
     late: Literal["count", "correct"] = "count"
     window_s: float = 2 * DAY_S
     keep_s: float = 7 * DAY_S
@@ -42,7 +44,7 @@ class JoinPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def __post_init__(self) -> None:
         least = {"shards": 1, "joiners": 1, "batch_events": 1, "batch_bytes": 1 << 10, "stream_bound": 1}
-        for name, bound in (least | {"most_outcomes": 1, "window_s": 0.001}).items():
+        for name, bound in (least | {"most_outcomes": 1, "most_early": 1, "window_s": 0.001}).items():
             if getattr(self, name) < bound:
                 raise ConfigError(f"join.{name} must be at least {bound}, got {getattr(self, name)}")
         if self.shards > MOST_SHARDS:

@@ -15,6 +15,7 @@ COUNTERS = (
     "predictions", "prediction_duplicate", "prediction_too_late", "opened", "joined", "negative", "unlabelled",
     "waiting", "outcomes", "outcome_duplicate", "outcome_too_late", "used", "early", "late", "orphan", "capped",
     "corrected", "restored", "marked", "conflict", "outcome_closed", "too_late_silent",
+    "early_refused",
 )  # fmt: skip
 
 
@@ -56,7 +57,8 @@ class Move(Struct, array_like=True):
 class Rules(Struct, array_like=True, frozen=True):
     """A policy as the script takes it. `negative` is the label's JSON text, empty where absence is not a negative.
 
-    `marks` are the ages at which a prediction that still waits is marked (`marking`).
+    `marks` are the ages at which a prediction that still waits is marked (`marking`). While a shard holds `most_early`
+    outcomes whose prediction has not come, more of them are refused.
     """
 
     window_ms: int
@@ -69,6 +71,7 @@ class Rules(Struct, array_like=True, frozen=True):
     most: int = 64
     correct: int = 0
     marks: tuple[int, ...] = ()
+    most_early: int = 1_000_000
 
     @classmethod
     def of(cls, policy: JoinPolicy) -> "Rules":
@@ -77,7 +80,9 @@ class Rules(Struct, array_like=True, frozen=True):
         window, keep, slack, ahead = (round(s * 1_000) for s in (p.window_s, p.keep_s, p.slack_s, p.max_ahead_s))
         label = f"{p.negative_label:.17g}" if p.absent == "negative" else ""
         late = int(p.late == "correct")
-        return cls(window, keep, slack, ahead, int(p.at_close), label, p.reduce, p.most_outcomes, late)
+        return cls(
+            window, keep, slack, ahead, int(p.at_close), label, p.reduce, p.most_outcomes, late, most_early=p.most_early
+        )
 
     def marking(self, ages_ms: Sequence[int]) -> "Rules":
         """Return the rules with marks at these ages, which rise; at the window's end only an unlabelled one waits.
@@ -170,8 +175,8 @@ class Missed(Struct, array_like=True, frozen=True):
     """What one counter of events that became no sample counted last.
 
     `values` has by how many milliseconds the last ones missed, in any order, separated by spaces: outcomes that were
-    late or came after a closed window, how long after their prediction; events too late, and orphans when they were
-    given up, how long before the watermark. `example` is an id.
+    late or came after a closed window, how long after their prediction; events too late, those refused for being early,
+    and orphans when they were given up, how long before the watermark. `example` is an id.
     """
 
     counter: str

@@ -173,6 +173,8 @@ class Oracle:
         entry = self.entries.get(key)
         if self._too_late(t):
             self._forgotten("outcome_too_late", t)
+        elif (not entry or entry.state == "early") and self.count["early"] >= self.rules.most_early:
+            self._miss("early_refused", self.watermark - t)
         elif not entry:
             self.count["early"] += 1
             self.entries[key] = Entry("early", t, outcomes=[(t, label)])

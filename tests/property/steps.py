@@ -58,13 +58,23 @@ plans_ = st.one_of(st.lists(plan_, max_size=14), flows_)
 slacks = st.one_of(st.sampled_from([0, 50]), st.integers(0, 60))
 absent = st.sampled_from([("", 0), ("0", 0), ("-0.5", 1)])  # the negative's label, and whether late ones correct it
 policies = st.builds(
-    lambda absent, at_close, reduce, most: Rules(
-        WINDOW, KEEP, 0, AHEAD, int(at_close), absent[0], reduce if at_close else "first", most, absent[1]
+    lambda absent, at_close, reduce, most, early: Rules(
+        WINDOW,
+        KEEP,
+        0,
+        AHEAD,
+        int(at_close),
+        absent[0],
+        reduce if at_close else "first",
+        most,
+        absent[1],
+        most_early=early,
     ),
     absent,
     st.booleans(),
     st.sampled_from(["first", "last", "sum", "list"]),
     st.sampled_from([1, 2, 64]),
+    st.sampled_from([1, 3, 1_000_000]),
 )
 
 
@@ -167,7 +177,7 @@ def balanced(state: ShardState) -> None:
     assert c["predictions"] == c["opened"] + c["prediction_duplicate"] + c["prediction_too_late"]
     assert c["opened"] == c["joined"] + c["negative"] + c["unlabelled"] + c["waiting"]
     settled = c["used"] + c["late"] + c["orphan"]
-    settled += c["outcome_closed"] + c["outcome_too_late"]
+    settled += c["outcome_closed"] + c["outcome_too_late"] + c["early_refused"]
     assert c["outcomes"] == settled + c["early"] + c["outcome_duplicate"] + c["capped"]
     assert state.seq == c["joined"] + c["negative"] + c["corrected"] + c["marked"]
     assert sum(at.records for at in state.partitions.values()) == c["predictions"] + c["outcomes"]

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from streams.audit.equations import equations
 from streams.errors import StoreRefused, StoreWentBack
 from streams.join.step import RECENT, Move, Rules, ShardState
 from streams.join.store import Store
@@ -74,6 +75,18 @@ def test_a_step_closes_and_drops_a_bounded_number_and_says_what_is_left(embedded
     while state.due:
         state = embedded_store.step(feed, 0, blank(0))
     assert state.markers == 0
+
+
+def test_a_flood_of_outcomes_of_unknown_ids_is_bounded(embedded_store: Store) -> None:
+    rules, feed = replace(RULES, most_early=100), fresh(embedded_store)
+    flood = [(1, f"id:{n}", 50, 1) for n in range(1_000)]
+    state = embedded_store.step(feed, 0, shard_step(flood, 0, 1, embedded_store.shard(feed, 0), rules))
+    assert (state.counters["early"], state.counters["early_refused"], state.windows) == (100, 900, 100)
+    assert [(one.counter, one.example) for one in state.missed] == [("early_refused", "id:999")]
+    asked = [(0, f"id:{n}", 40, 0) for n in range(60)] + flood
+    state = embedded_store.step(feed, 0, shard_step(asked, 0, 1, state, rules))
+    assert (state.counters["joined"], state.counters["early"]) == (60, 100)
+    assert [one.holds for one in equations({**state.counters, "seq": state.seq})] == [True] * 4
 
 
 def test_a_step_marks_a_bounded_number_and_says_what_is_left(embedded_store: Store) -> None:

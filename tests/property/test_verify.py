@@ -20,8 +20,18 @@ NAMES = ["p:0", "p:1", "o:0", "o:1"]
 
 absent = st.sampled_from([("", 0), ("0", 0), ("-0.5", 1)])
 policies = st.builds(
-    lambda absent, at_close, reduce, most, slack, ages: Rules(
-        WINDOW, KEEP, slack, 10**13, int(at_close), absent[0], reduce if at_close else "first", most, absent[1], ages
+    lambda absent, at_close, reduce, most, slack, ages, early: Rules(
+        WINDOW,
+        KEEP,
+        slack,
+        10**13,
+        int(at_close),
+        absent[0],
+        reduce if at_close else "first",
+        most,
+        absent[1],
+        ages,
+        early,
     ),
     absent,
     st.booleans(),
@@ -29,6 +39,7 @@ policies = st.builds(
     st.sampled_from([2, 64, 64]),
     st.integers(0, 60),
     st.sampled_from([(), (20, 60)]),
+    st.sampled_from([1, 1_000_000]),
 )
 
 
@@ -149,7 +160,7 @@ def in_order(rules: Rules, plan: list[tuple[int, int, int, int]]) -> World:
 def test_a_sample_that_is_missing_doubled_or_changed_is_seen(
     rules: Rules, plan: list[tuple[int, int, int, int]], data: st.DataObject
 ) -> None:
-    world = in_order(rules, plan)
+    world = in_order(replace(rules, most_early=1_000), plan)
     samples = world.samples()
     assert world.verdict(samples).differences == []
     labelled = [n for n, (_, one) in enumerate(samples) if one.kind != WAITING]
