@@ -1,5 +1,6 @@
 """A forging source through the learner role on a real store: held in commits, released or dropped by a person."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,7 +139,7 @@ def test_samples_that_cannot_be_learned_at_their_release_stay_held(
     learner = role._learner
     healthy = learner.learn
 
-    def broken(entries: list[Sample]) -> torch.Tensor:
+    def broken(entries: Sequence[Sample]) -> torch.Tensor:
         if {one.id for one in entries} & held:
             raise ValueError("the devil")
         return healthy(entries)
