@@ -27,6 +27,7 @@ from learners.commits import commit as commits
 from tests.conftest import Running
 
 PIPELINE = Path(__file__).parent / "slice" / "pipeline.py"
+EXPERTS = Path(__file__).parents[2] / "examples" / "expert" / "pipeline.py"
 SPARSE = """
 from deploy.pipeline import Pipeline
 from tests.small import Point, encode, feed, net
@@ -103,6 +104,13 @@ def test_a_sparse_replay_waits_for_no_silent_partition(tmp_path: Path) -> None:
     (pipeline := tmp_path / "pipeline.py").write_text(SPARSE)
     never = {"SHADOWSTREAM_JOIN_IDLE_S": "1e6", "SHADOWSTREAM_REPLAY_STALL_S": "120"}
     check(result(start(tmp_path, pipeline, **never), tmp_path), counted(pipeline))
+
+
+@pytest.mark.long
+def test_experts_of_other_packages(tmp_path: Path) -> None:
+    summary = result(start(tmp_path, EXPERTS), tmp_path)
+    check(summary, counted(EXPERTS))
+    assert summary["logloss_served"] < min(0.35, summary["logloss_deep"])
 
 
 def check_that_nothing_knew_its_future(registry: Registry) -> None:
