@@ -140,7 +140,7 @@ def distances(ours: Block, theirs: Block) -> Doubles:
 
 def _of_numbers(ours: Doubles, theirs: Doubles) -> tuple[float, float, float]:
     points = np.concatenate([values[:: max(1, len(values) // POINTS)] for values in (ours, theirs)])
-    ranks = [np.searchsorted(values, points, side="right") / len(values) for values in (ours, theirs)]
+    ranks = [np.searchsorted(values, points) / len(values) for values in (ours, theirs)]
     missing = [float(np.isnan(values).mean()) for values in (ours, theirs)]
     new = _new(ours, theirs) - missing[0]  # NaN is equal to nothing
     return float(abs(ranks[0] - ranks[1]).max()), abs(missing[0] - missing[1]), new

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from learners.evaluation import drift
-from learners.evaluation.drift import PAST, SERVED, Change, Drift
+from learners.evaluation.drift import PAST, SERVED, Block, Change, Drift, distances
 from learners.live.fields import NONE, fields_of
 from learners.live.rows import Doubles
 
@@ -127,6 +127,25 @@ def test_a_change_is_named_once_and_a_later_one_anew() -> None:
     for row in rows[(AT + BLOCKS) * BLOCK :]:
         row.age = (row.age or 0) - 30
     assert only(rows).since_ms == (AT + BLOCKS) * DAY_MS
+
+
+def test_a_block_that_is_far_from_all_does_not_hide_a_later_change() -> None:
+    rows = visits()
+    for row in rows[9 * BLOCK : 10 * BLOCK]:
+        row.age = (row.age or 0) + 1_000
+    assert only(rows).since_ms == 9 * DAY_MS
+    for row in rows[AT * BLOCK :]:
+        row.age = (row.age or 0) + 7
+    assert only(rows).since_ms == AT * DAY_MS
+
+
+def test_what_is_missing_is_not_new() -> None:
+    numbers = np.array([[1.0, 2.0, 2.0, math.nan], [0.0, 0.0, 1.0, 1.0]])
+    others = np.array([[1.0, 2.0, math.nan, math.nan], [0.0, 1.0, 1.0, 1.0]])
+    tokens, times = np.empty((0, 4), np.uint32), np.zeros(4, np.int64)
+    far = distances(Block(times, numbers, tokens), Block(times, others, tokens))
+    assert far.T.tolist() == [[0.25, 0.25, 0.0], [0.25, 0.0, 0.0]]
+    assert not distances(Block(times, numbers, tokens), Block(times, numbers, tokens)).any()
 
 
 def test_memory_is_bounded() -> None:
