@@ -198,7 +198,7 @@ RUN_FIGURES = {
     **{f"auc_{model}": f"{AUC} in `metrics`; null for a task without it" for model in MODELS},
     **{f"logloss_{model}": f"{LOG_LOSS} in `metrics`; null for a task without it" for model in MODELS},
     "slices": "the task's metrics of what was served, by field and value of `Pipeline.slices`; values not among the "
-    '20 most frequent are "others"',
+    '20 most frequent are "(others)"',
     "worst": "the field and value of the slice with the largest loss above that of all; null if none is above it",
     "drift": "the newest change of each field that has changed: what, how far, what was usual before, since when",
     "candidates": "candidates distilled from the shadow",

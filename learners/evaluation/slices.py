@@ -15,11 +15,11 @@ from learners.evaluation.scores import Scores
 from learners.labels.sources import value_at
 from learners.tasks.task import Task
 
-SHOWN, KEPT = 20, 100  # the most frequent values; the others are together
+SHOWN, KEPT = 20, 100  # the most frequent values, the others are together; 100 values with an AUC are 13 MB
 AT_ONCE = 2_000  # samples; measuring each value of each small commit would cost more than the commit's answers
 LEAST = 200  # samples of a slice that may be the worst: of fewer, chance decides
 LONGEST = 80  # characters of a value
-MISSING, OTHERS = "missing", "others"
+MISSING, OTHERS = "(missing)", "(others)"
 
 
 class Slices:
