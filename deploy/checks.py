@@ -21,8 +21,9 @@ from learners.live.settings import Intercept, Live
 from learners.tasks.binary import Binary
 from learners.tasks.classes import Classes
 from learners.tasks.task import Answering, Task
-from streams.errors import ConfigError
+from streams.errors import ConfigError, MalformedEvent
 from streams.events import Prediction
+from streams.join.policy import JoinPolicy
 
 TASKS = {
     "binary": "Binary()",
@@ -225,6 +226,25 @@ def slices_of(slices: object, features: type) -> tuple[str, ...]:
         kind = getattr(features, "__name__", shown(features))
         raise ConfigError(f"Pipeline.slices: {kind} has no field {wrong[0]!r}; it has {', '.join(known)}")
     return tuple(dict.fromkeys(names))
+
+
+def check_negative(task: Task, join: JoinPolicy) -> None:
+    """Check that the task takes the label of a window that closes without an outcome, as it is.
+
+    Raises:
+        ConfigError: absence is a negative, and its label is none of the task's, or its target has several numbers.
+    """
+    if join.absent != "negative":
+        return
+    key = f"join.absent = 'negative' and join.negative_label = {join.negative_label:g}"
+    try:
+        target = task.target(join.negative_label)
+    except MalformedEvent as wrong:
+        raise ConfigError(f"{key}: {wrong}; set join.negative_label to a label of {shown(task)}") from None
+    if target != join.negative_label:
+        raise ConfigError(
+            f"{key}: the target of {shown(task)} is {shown(target)}, more than a number; report each outcome"
+        )
 
 
 def check_rows(name: str, value: object, what: str) -> None:

@@ -127,9 +127,11 @@ RULES = [
         "nothing could ever be promoted. Make Promotion.every_days several times the window",
     ),
     Rule(
-        ("join.absent",),
-        lambda c: c.learns and c.settings.join.absent == "negative",
-        "it is for `shadowstream join` alone: the learner takes final labels. Set join.absent = 'unlabelled'",
+        ("join.absent", "join.window_s", "join.keep_s", "Promotion.every_days"),
+        lambda c: c.learns and c.settings.join.absent == "negative" and c.settings.join.final_s >= c.every_days * DAY_S,
+        "a candidate is judged by samples that no later outcome can correct, window_s and keep_s after their "
+        "predictions, and the next one would replace it before: make Promotion.every_days several times as long, or "
+        "join.keep_s shorter",
     ),
     Rule(
         ("join.reduce",),

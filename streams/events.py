@@ -15,6 +15,7 @@ from msgspec import Raw, Struct
 Label: TypeAlias = float | str | list[Any] | dict[str, Any]  # an outcome's, as JSON has it
 Target: TypeAlias = float | tuple[float, ...]  # what a task makes of it: one number, or several
 
+NEGATIVE, CORRECTION = "negative", "correction"  # kinds of samples
 WAITING = "waiting"  # the kind of a sample that is a mark
 
 

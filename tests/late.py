@@ -40,7 +40,7 @@ class Asked(NamedTuple):
     known_ms: int
 
 
-def asked(n: int, seed: int = 0) -> list[Asked]:
+def asked(n: int, seed: int = 0, mean_ms: tuple[int, int] = MEAN_MS) -> list[Asked]:
     """Return N of them, in order."""
     draw = np.random.default_rng(seed)
     days = DAYS * np.log1p((GROWTH - 1) * np.sort(draw.random(n))) / np.log(GROWTH)
@@ -48,19 +48,20 @@ def asked(n: int, seed: int = 0) -> list[Asked]:
     worth = np.linspace(-1.5, 1.5, 12)
     logit = -0.7 + worth[country] + 0.8 * pages + SWING / 2 * np.sin(2 * np.pi * days / SWING_DAYS)
     label = (draw.random(n) < 1 / (1 + np.exp(-logit))).astype(int)
-    delay_ms = np.minimum(draw.exponential(np.array(MEAN_MS)[label]), MOST_MS).astype(int) + 1
+    delay_ms = np.minimum(draw.exponential(np.array(mean_ms)[label]), MOST_MS).astype(int) + 1
     t_ms = START_MS + (days * DAY_MS).astype(int)
     rows = [Visit(str(c), p) for c, p in zip(country.tolist(), pages.tolist(), strict=True)]
     return list(map(Asked, t_ms.tolist(), rows, label.tolist(), (t_ms + delay_ms).tolist()))
 
 
-def events(given: Sequence[Asked]) -> Iterator[FeedEvent]:
-    """Yield requests and outcomes in their order."""
+def events(given: Sequence[Asked], *, silent: bool = False) -> Iterator[FeedEvent]:
+    """Yield requests and outcomes in their order; where the feed is `silent`, nothing comes of label 0."""
     found = []
     for n, one in enumerate(given):
         key = f"id-{n}".encode()
         found.append(FeedEvent(one.t_ms, "requests", key, msgspec.json.encode(one.row)))
-        found.append(FeedEvent(one.known_ms, "outcomes", key, b'{"label":%d}' % one.label))
+        if one.label or not silent:
+            found.append(FeedEvent(one.known_ms, "outcomes", key, b'{"label":%d}' % one.label))
     yield from sorted(found, key=lambda event: event.t_ms)
 
 

@@ -63,7 +63,9 @@ class DistillerRole(Follower):
         if any(made.commit == commit.number for made in self._registry.records(CANDIDATES)):
             return
         self._learner.load(unpack_state(self._registry.get(str(commit.state))))
-        made, figures, data = distil(self._pipeline, self._learner, list(self._replay))
+        made, figures, data = distil(
+            self._pipeline, self._learner, list({sample.id: sample for sample in self._replay}.values())
+        )
         candidate = Candidate(
             number=self._candidate + 1,
             commit=commit.number,

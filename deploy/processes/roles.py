@@ -103,9 +103,9 @@ def _distiller(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
 
 
 def _evaluator(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
-    window_ms = int(plan.settings.join.window_s * 1000)
+    final_ms = int(plan.settings.join.final_s * 1000)
     registry, engines = Registry(plan.registry), plan.settings.serve.engines
-    return EvaluatorRole(pipeline, window_ms, clients.store(), registry, engines=engines)
+    return EvaluatorRole(pipeline, final_ms, clients.store(), registry, engines=engines)
 
 
 def _conductor(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:

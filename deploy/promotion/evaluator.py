@@ -34,11 +34,11 @@ class EvaluatorRole(Follower):
     """Takes one feed's commits, from the first one on: a new evaluator comes to the same state, so none is kept."""
 
     def __init__(
-        self, pipeline: Pipeline, window_ms: int, store: Store, registry: Registry, *, engines: bool = True
+        self, pipeline: Pipeline, final_ms: int, store: Store, registry: Registry, *, engines: bool = True
     ) -> None:
         """With `engines`, a candidate is run as it will be served; without, by torch.
 
-        A label may come for `window_ms` after its prediction.
+        A label may come, or change, for `final_ms` after its prediction.
 
         Raises:
             RegistryError: there is no version 0.
@@ -48,7 +48,7 @@ class EvaluatorRole(Follower):
         encoder, rate = pipeline.encoder(), pipeline.online.intercept_rate
         frozen = first_version(pipeline, registry, engines=engines)
         self._evaluator = Evaluator(
-            pipeline.task, encoder, pipeline.promotion, rate, window_ms, frozen,
+            pipeline.task, encoder, pipeline.promotion, rate, final_ms, frozen,
             watched=watched(pipeline), slices=pipeline.slices,
         )  # fmt: skip
         self._commit, self._candidate, self._verdict, self._engines = -1, -1, -1, engines

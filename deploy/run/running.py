@@ -17,6 +17,7 @@ import torch
 from compressors.artifact import format as artifact
 from compressors.weight_reads import is_read_past
 from deploy import contradictions
+from deploy.checks import check_negative
 from deploy.config import Settings, have_ray_say_lines, set_ray_aside
 from deploy.doubts import Judge
 from deploy.embedded.services import provided
@@ -63,6 +64,7 @@ def running(
         raise ConfigError(f"pipeline {pipeline.name!r} has no recorded feed to replay; set Pipeline(feed=...)")
     days = pipeline.promotion.every_days
     contradictions.check(settings, pipeline.name, learns=True, every_days=days, replays=replay)
+    check_negative(pipeline.task, settings.join)
     rehearse(pipeline)
     torch.set_num_threads(1)  # the networks are small, and the actors take the cores
     folder = Path(settings.registry.path).resolve() / pipeline.name

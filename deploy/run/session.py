@@ -135,6 +135,7 @@ class Session:
         if any(s.counters["waiting"] or s.counters["early"] for s in now.shards):
             return False
         metrics, learned = self.monitor.metrics(), now.learner.learned if now.learner else 0
+        learned -= sum(s.counters["corrected"] for s in now.shards)  # which are measured in place of what they correct
         return now.settled(replay.ends["outcomes"]) and metrics is not None and metrics.total["served"].count == learned
 
     def look(self) -> View:

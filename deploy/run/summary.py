@@ -128,9 +128,10 @@ def summarize(
     """Put the run's figures together. `lost` is what was published, and neither commits nor counters have."""
     counts, learned = counted(balance.shards), balance.learned
     distinct = learned.samples - learned.doubled
-    unanswered = published.requests - published.refused - distinct - counts["unlabelled"] - counts["waiting"]
+    asked, told = distinct - counts["corrected"], distinct - counts["negative"]  # which have a request, an outcome
+    unanswered = published.requests - published.refused - asked - counts["unlabelled"] - counts["waiting"]
     missed = sum(counts[name] for name in ("early", "early_refused", "late", "outcome_closed", "orphan"))
-    unused = published.outcomes - counts["rejected"] - distinct - missed
+    unused = published.outcomes - counts["rejected"] - told - missed
     total = view.metrics.total if view.metrics else {}
     versions = len({champion.artifact for champion in view.champions})
     rows = {who: total.get(who, NO_ROW) for who in MODELS}

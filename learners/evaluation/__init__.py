@@ -4,6 +4,7 @@ evaluate.py    every model's metrics, and a candidate put under test
 trial.py       the candidate's test, in prediction order
 gate.py        the promotion policy and its test
 verdict.py     how a test ends
+provisional.py negatives that may be corrected, so that an id counts once
 scores.py      one model's metrics
 slices.py      the metrics of what was served, by the values of a field
 drift.py       which fields have changed

@@ -17,11 +17,13 @@ from compressors.scale import Scale
 from learners.commits.commit import Commit
 from learners.evaluation.drift import Drift
 from learners.evaluation.gate import Gate, Promotion
+from learners.evaluation.provisional import Answers, Provisional
 from learners.evaluation.scores import Scores
 from learners.evaluation.slices import Slices
 from learners.evaluation.trial import Trial
 from learners.evaluation.verdict import MODELS, Decision, Verdict
 from learners.live.fields import NONE, Fields
+from learners.online.absent import Absent
 from learners.online.batches import Encoder, Newest, bare, completed, intercepts, kind, labels, served
 from learners.online.intercept import Intercept
 from learners.tasks.task import Task
@@ -40,7 +42,7 @@ class Evaluator:
         encoder: Encoder,
         policy: Promotion,
         rate: float,
-        window_ms: int,
+        final_ms: int,
         frozen: Run,
         *,
         watched: Fields = NONE,
@@ -48,17 +50,18 @@ class Evaluator:
     ) -> None:
         """`frozen` answers as version 0 does, without the live intercept.
 
-        A label may come for `window_ms` after its prediction; `rate` is the live intercept's. The drift of the fields
-        `watched` is named, and what is served is measured by the values of each field of `slices`.
+        A label may come, or change, for `final_ms` after its prediction; `rate` is the live intercept's. The drift of
+        the fields `watched` is named, and what is served is measured by the values of each field of `slices`.
         """
         self._task, self._encoder, self._policy, self._rate = task, encoder, policy, rate
-        self._window_ms, self._frozen = window_ms, frozen
+        self._final_ms, self._frozen = final_ms, frozen
+        self._absent, self._provisional = Absent(), Provisional()
         self._newest: Newest[Sample] = Newest(WARM_UP)
         self._last: Commit | None = None
         self._exact = isinstance(task, Scaled)
         self._returning: set[tuple[str, int]] = set()
         self.trial: Trial | None = None
-        self.months: dict[str, dict[str, Scores]] = {}
+        self._final: dict[str, dict[str, Scores]] = {}
         self.drift = Drift(watched)
         self.slices = [Slices(name, task) for name in slices]
 
@@ -78,9 +81,13 @@ class Evaluator:
             frozen, *tested = answer_all(models, rows)
             self._measure(frozen, rows.rows, samples, torch.tensor(shadow, dtype=kind(exact=self._exact)))
             self._newest.add(samples)
+            weights = [self._absent.follow(sample).mean for sample in samples]
             if self.trial:
-                self.trial.follow(tested[0], samples)
-        verdict = self.trial.judge(commit, commit.watermark_ms - self._window_ms) if self.trial else None
+                self.trial.follow(tested[0], samples, weights)
+        final_ms = commit.watermark_ms - self._final_ms
+        if settled := self._provisional.settled(final_ms):
+            self._count(settled)
+        verdict = self.trial.judge(commit, final_ms) if self.trial else None
         if verdict:
             self.trial = None
         return verdict
@@ -96,6 +103,17 @@ class Evaluator:
         replaced = self.trial.verdict(Decision.SUPERSEDED, self._last) if self.trial else None
         self.trial = self._begin(number, model, self._last)
         return replaced
+
+    @property
+    def months(self) -> dict[str, dict[str, Scores]]:
+        """The metrics of each of `MODELS` by month of prediction; an id counts once, with its last label."""
+        provisional = self._provisional.all
+        if provisional is None:
+            return self._final
+        found = dict(self._final)
+        for name, month in self._scored(provisional).items():
+            found[name] = {who: found[name][who] + scores for who, scores in month.items()} if name in found else month
+        return found
 
     def totals(self) -> dict[str, Scores]:
         """Return the metrics of each of `MODELS` over all months."""
@@ -121,16 +139,29 @@ class Evaluator:
         """
         target = labels(samples, exact=self._exact)
         live, deep, answered = (of(samples, exact=self._exact) for of in (intercepts, bare, served))
-        outputs = dict(zip(MODELS, (frozen, frozen + live, deep, answered, shadow), strict=True))
-        names = [datetime.fromtimestamp(s.prediction.t / 1000, UTC).strftime("%Y-%m") for s in samples]
-        for name in sorted(set(names)):
-            chosen = torch.tensor([n == name for n in names])
-            month = self.months.setdefault(name, {who: Scores(self._task.metrics()) for who in MODELS})
-            for who, output in outputs.items():
-                month[who].add(output[chosen], target[chosen])
-        self.drift.add(rows, [s.prediction.t for s in samples], answered.double().numpy())
+        outputs = torch.stack([one.to(target) for one in (frozen, frozen + live, deep, answered, shadow)])
+        times = [sample.prediction.t for sample in samples]
+        self.drift.add(rows, times, answered.double().numpy())
+        self._count(self._provisional.sift(samples, Answers(times, list(rows), outputs, target)))
+
+    def _count(self, answers: Answers) -> None:
+        """Score what counts for good."""
+        for name, month in self._scored(answers).items():
+            before = self._final.get(name)
+            self._final[name] = {who: before[who] + scores for who, scores in month.items()} if before else month
         for one in self.slices:
-            one.add(rows, answered, target)
+            one.add(answers.rows, answers.outputs[MODELS.index("served")], answers.target)
+
+    def _scored(self, answers: Answers) -> dict[str, dict[str, Scores]]:
+        """Return each model's scores by month."""
+        names = [datetime.fromtimestamp(t_ms / 1000, UTC).strftime("%Y-%m") for t_ms in answers.t_ms]
+        found = {}
+        for name in sorted(set(names)):
+            chosen = answers.at([n for n, one in enumerate(names) if one == name])
+            found[name] = {who: Scores(self._task.metrics()) for who in MODELS}
+            for scores, output in zip(found[name].values(), chosen.outputs, strict=True):
+                scores.add(output, chosen.target)
+        return found
 
     def _begin(self, number: int, model: Run, last: Commit) -> Trial:
         """Return the test that begins after the commit `last`.

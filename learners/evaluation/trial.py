@@ -21,7 +21,7 @@ from learners.evaluation.verdict import Decision, Verdict
 from learners.online.batches import kind
 from learners.online.intercept import Intercept
 from learners.tasks.task import Task
-from streams.events import Sample, Target
+from streams.events import CORRECTION, Sample, Target
 
 
 class Answered(NamedTuple):
@@ -57,16 +57,22 @@ class Trial:
     learned: int
     _intercepts: list[tuple[float, ...]] = field(default_factory=list)  # when the test began, and after each sample
     _waiting: list[Answered] = field(default_factory=list)  # a heap
+    _corrected: dict[str, Target] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._intercepts.append(self.intercept.value)
 
-    def follow(self, outputs: Tensor, samples: Sequence[Sample]) -> None:
-        """Take the candidate's raw outputs (N, K) to the next samples: move its intercept, and keep the fresh ones."""
-        for output, sample in zip(outputs.tolist(), samples, strict=True):
-            self._intercepts.append(self.intercept.follow(output, sample.label))
+    def follow(self, outputs: Tensor, samples: Sequence[Sample], weights: Sequence[float]) -> None:
+        """Take the candidate's raw outputs (N, K) to the next samples: move its intercept, and keep the fresh ones.
+
+        A correction replaces the label of the one that is kept.
+        """
+        for output, sample, weight in zip(outputs.tolist(), samples, weights, strict=True):
+            self._intercepts.append(self.intercept.follow(output, sample.label, weight))
             asked = sample.prediction
-            if asked.t > self.known_until_ms:
+            if asked.t > self.known_until_ms and sample.kind == CORRECTION:
+                self._corrected[asked.id] = sample.label
+            elif asked.t > self.known_until_ms:
                 answered = Answered(asked.t, asked.id, tuple(output), asked.bare, asked.learned, sample.label)
                 heapq.heappush(self._waiting, answered)
 
@@ -77,7 +83,8 @@ class Trial:
         """
         ready = []
         while self._waiting and self._waiting[0].t_ms < final_ms:
-            ready.append(heapq.heappop(self._waiting))
+            one = heapq.heappop(self._waiting)
+            ready.append(one._replace(label=self._corrected.pop(one.id, one.label)))
         if not ready:
             return None
         as_rows = partial(torch.tensor, dtype=kind(exact=isinstance(self.task, Scaled)))

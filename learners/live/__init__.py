@@ -6,6 +6,7 @@ pool.py        which experts answer and learn, when
 mixture.py     what they say, made one answer
 news.py        how late outcomes are; k80
 held.py        outcomes that are held until their time
+past.py        history as it happened
 expert.py      what the pool asks of an expert
 recent.py      how wrong an expert was lately
 wide.py        tables over all fields, as an expert

@@ -23,12 +23,13 @@ class Asked(NamedTuple):
 
 
 class Told(NamedTuple):
-    """The outcome of a prediction, which came at `at_ms`."""
+    """The outcome of a prediction, which came at `at_ms`; `again` after its window's end was taken for one."""
 
     asked: Asked
     at_ms: int
     label: float
     weight: float = 1.0
+    again: bool = False
 
 
 class Waits(NamedTuple):

@@ -47,7 +47,7 @@ class News:
         self.ages_ms = tuple(ages_ms)
         self._came, self._passed = np.zeros(len(ages_ms)), np.zeros(len(ages_ms))
         self.rung, self.known = -1, False
-        self._asked = self._first_ms = 0
+        self._asked = self._first_ms = self.window_ms = 0
         self._until_ms: list[int] = []  # of each cohort: the time of its last prediction
         self._sizes: list[int] = []
         self._reached: list[int] = []  # how many ages it has counted at
@@ -89,7 +89,7 @@ class News:
 
     def asked(self, now_ms: int, predictions: int, window_ms: int) -> None:
         """Take how many predictions were asked, ever, up to now; all outcomes up to now were counted before."""
-        self._first_ms = self._first_ms or now_ms
+        self._first_ms, self.window_ms = self._first_ms or now_ms, window_ms
         within_ms = min(now_ms - self._first_ms, window_ms)
         if self._until_ms and now_ms - self._until_ms[-1] < max(self.hold_ms // FINE, within_ms // MOST):
             return
@@ -147,7 +147,7 @@ class News:
     def state(self) -> dict[str, Tensor]:
         """Return copies of all that changes."""
         ints = {
-            "at": [self.rung, self.known, self._asked, self._first_ms],
+            "at": [self.rung, self.known, self._asked, self._first_ms, self.window_ms],
             "cohorts": [self._until_ms, self._sizes, self._reached],
             "ends": self._ends,
             "newest": self._newest,
@@ -158,7 +158,7 @@ class News:
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state."""
         self._came, self._passed = state["came"].numpy().copy(), state["passed"].numpy().copy()
-        self.rung, known, self._asked, self._first_ms = state["at"].tolist()
+        self.rung, known, self._asked, self._first_ms, self.window_ms = state["at"].tolist()
         self.known = bool(known)
         self._until_ms, self._sizes, self._reached = state["cohorts"].tolist()
         self._ends = state["ends"].tolist()

@@ -142,6 +142,9 @@ class Pool:
         return max(due_ms, entry.due_ms + self.news.hold_ms // 2)
 
     def _tell(self, told: Told) -> None:
+        if told.again:
+            self._correct(told)
+            return
         ages_ms, t_ms, due_ms = self.news.ages_ms, told.asked.t_ms, told.at_ms
         delay_ms = told.at_ms - t_ms
         self.news.outcome(t_ms, delay_ms)
@@ -155,6 +158,14 @@ class Pool:
         else:
             self._lessons.append(told)
         self.held.hold(due_ms, Due.LESSON if self.late else Due.EVIDENCE, told)
+
+    def _correct(self, told: Told) -> None:
+        """Take what came after the window's end as one more outcome of then: the one taken for it weighs less."""
+        self._lessons.append(told)
+        self._evidence += [told] if self.news.known else []
+        mark = bisect_left(self._marks_ms, self.news.window_ms)
+        if self.late and mark < len(self._marks_ms):
+            self._marks.append((told, mark))
 
     def _look(self) -> None:
         if self.news.late is not self.late:

@@ -14,5 +14,6 @@ intercept.py   the live intercept
 spread.py      the scale of a regression's labels, as they come
 units.py       whole units that the shadow loses, and how its state records that
 measure.py     the task in units of its labels' spread
+absent.py      what a window that closed without an outcome teaches
 past.py        weights that the shadow leaves in float, since the model reads them past their layers
 """

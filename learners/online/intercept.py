@@ -18,9 +18,9 @@ class Intercept:
         self.task, self._rate = task, rate
         self.value: tuple[float, ...] = tuple(value) if value is not None else (0.0,) * task.outputs
 
-    def follow(self, output: Sequence[float], label: Target) -> tuple[float, ...]:
+    def follow(self, output: Sequence[float], label: Target, weight: float = 1.0) -> tuple[float, ...]:
         """Move by one sample's label; return the new value. `output` (length K) is the model's raw output to it."""
         served = [z + b for z, b in zip(output, self.value, strict=True)]
         residual = self.task.residual(served, label)
-        self.value = tuple([b + self._rate * r for b, r in zip(self.value, residual, strict=True)])
+        self.value = tuple([b + self._rate * weight * r for b, r in zip(self.value, residual, strict=True)])
         return self.value

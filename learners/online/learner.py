@@ -7,7 +7,7 @@ files. In one environment, the same state, seed and micro-batches always make th
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise, takewhile
+from itertools import islice, pairwise, takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -24,6 +24,7 @@ from learners.labels.holds import Hold, Said
 from learners.labels.trust import RunningTrust
 from learners.live.held import Census
 from learners.online import models, past, units
+from learners.online.absent import Absent, Weight, Weighted
 from learners.online.batches import Encoder, Inputs, completed, labels
 from learners.online.intercept import Intercept
 from learners.online.log import told
@@ -62,6 +63,7 @@ class Learner:
         self._pattern = pattern(recipe)
         self._measured, self.intercept = Measure(task), Intercept(task, spec.intercept_rate)
         self.learned = self.gathered = self._began_ms = 0
+        self._absent = Absent()
         self.live, self.trust = live, trust
 
     @property
@@ -168,9 +170,13 @@ class Learner:
         if self._recipe.first(PruneStructured) and not self.shapes:
             raise ConfigError(f"the recipe '{self._recipe}' removes units: shrink the shadow first, or load a state")
         samples = [entry for entry in entries if entry.kind != WAITING]
-        answers = [self._learn(part) for part in self._parts(completed(samples, self.task))]
+        weights = [self._absent.follow(sample) for sample in samples]
+        coming = iter(weights)
+        parts = self._parts(completed(samples, self.task))
+        answers = [self._learn(part, list(islice(coming, len(part)))) for part in parts]
         if self.live:
-            self.live.learn(told(entries, self._encoder.decoded(entries), len(self.live.names)))
+            means = [weight.mean for weight in weights]
+            self.live.learn(told(entries, self._encoder.decoded(entries), means, len(self.live.names)))
         return torch.cat(answers) if answers else torch.empty(0, self.task.outputs)
 
     def count(self, now_ms: int, asked: int, window_ms: int) -> None:
@@ -194,20 +200,21 @@ class Learner:
     def _late(self, sample: Sample) -> bool:
         return sample.label_t - self._began_ms > self._spec.batch_s * 1000
 
-    def _learn(self, samples: Sequence[Sample]) -> Tensor:
+    def _learn(self, samples: Sequence[Sample], weights: Sequence[Weight]) -> Tensor:
         """Learn samples of one batch."""
         torch.default_generator.manual_seed(self._seed + self.learned)  # so that dropout draws the same again
         inputs, target = self._encoder.inputs(samples), labels(samples, exact=self._measured.exact)
         of = self._spec.batch
         if not self.learned:
             self._first(inputs)
-        self.teacher.gather(inputs, target, self.task, of)
+        task = Weighted(self.task, weights) if any(weight.negative for weight in weights) else self.task
+        self.teacher.gather(inputs, target, task, of)
         served = self.shadow.answer(inputs) if self._two_modes else None
         if self._refresh_due(of):
-            self.shadow.explore(inputs, target, self.task, of)
-        trained = self.shadow.gather(inputs, target, self.task, of)
-        for sample in samples:
-            self.intercept.follow(sample.prediction.output, sample.label)
+            self.shadow.explore(inputs, target, task, of)
+        trained = self.shadow.gather(inputs, target, task, of)
+        for sample, weight in zip(samples, weights, strict=True):
+            self.intercept.follow(sample.prediction.output, sample.label, weight.mean)
             self._measured.add(sample.label)
         if not all(map(math.isfinite, self.intercept.value)):
             raise NotFinite(f"the intercept is {self.intercept.value}")
@@ -259,6 +266,7 @@ class Learner:
         out |= {f"shadow.{k}": v for k, v in self.shadow.state(self._frozen).items()}
         out["intercept"] = torch.tensor(self.intercept.value, dtype=torch.float64)
         out["learned"] = torch.tensor(self.learned)
+        out["absent"] = self._absent.state()
         out["batch"] = torch.tensor([self.gathered, self._began_ms])
         out |= self._measured.state()
         out |= {f"live.{k}": v for k, v in self.live.state().items()} if self.live else {}
@@ -289,6 +297,7 @@ class Learner:
         self.intercept.value = tuple(state["intercept"].tolist())
         self.learned = int(state["learned"])
         self.gathered, self._began_ms = state["batch"].tolist()
+        self._absent = Absent(state["absent"].tolist()) if "absent" in state else Absent()
         if self.live and (live := under(state, "live")):  # a feed may have begun without it
             self.live.load(live)
         if self.trust and "trust" in state:

@@ -8,17 +8,24 @@ from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from learners.live.held import Asked, Told, Waits
-from streams.events import WAITING, Prediction, Sample
+from streams.events import CORRECTION, WAITING, Prediction, Sample
 
 
-def told(entries: Sequence[Sample], rows: Sequence[Any], experts: int) -> Iterator[Told | Waits]:
-    """Yield what entries of the log tell; `rows` are their features, decoded; each of `experts` has said something."""
+def told(
+    entries: Sequence[Sample], rows: Sequence[Any], weights: Sequence[float], experts: int
+) -> Iterator[Told | Waits]:
+    """Yield what entries of the log tell; `rows` are their features, decoded; each of `experts` has said something.
+
+    `weights` are those of the samples among them.
+    """
+    coming = iter(weights)
     for entry, row in zip(entries, rows, strict=True):
         asked = Asked(entry.id, entry.t, row, _said(entry.prediction, experts))
         if entry.kind == WAITING:
             yield Waits(asked, entry.label_t, entry.revision)
         else:
-            yield Told(asked, entry.label_t, cast(float, entry.label))
+            label, again = cast(float, entry.label), entry.kind == CORRECTION
+            yield Told(asked, entry.label_t, label, next(coming), again)
 
 
 def _said(prediction: Prediction, experts: int) -> tuple[float, ...]:

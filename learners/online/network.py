@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,13 @@ from learners.online.settings import BETAS, Online
 from learners.online.tensors import restore, tensors
 from learners.tasks.task import Task
 from streams.errors import NotFinite
+
+
+class Losses(Protocol):
+    """By what a network learns."""
+
+    def losses(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of each row, shape (N,)."""
 
 
 class Network:
@@ -77,7 +85,7 @@ class Network:
         self.step(len(target), len(target))
         return output
 
-    def gather(self, inputs: Inputs, target: Tensor, task: Task, of: int) -> Tensor:
+    def gather(self, inputs: Inputs, target: Tensor, task: Losses, of: int) -> Tensor:
         """Add the slopes of N rows of a batch `of` so many; return the answers (N, K) in training mode.
 
         Raises:
@@ -138,7 +146,7 @@ class Network:
         found = [p.grad for p in self._named.values() if p.grad is not None]
         return [slope.values() if slope.is_sparse else slope for slope in found]
 
-    def explore(self, inputs: Inputs, target: Tensor, task: Task, of: int) -> None:
+    def explore(self, inputs: Inputs, target: Tensor, task: Losses, of: int) -> None:
         """Add the slopes of masked weights too, for a refresh, of N rows of a batch `of` so many."""
         self.model.train()
         with any_rows(self.model):

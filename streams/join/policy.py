@@ -54,6 +54,11 @@ class JoinPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 raise ConfigError(f"join.{name} must not be negative, got {getattr(self, name)}")
 
     @property
+    def final_s(self) -> float:
+        """How old a prediction is when no outcome can change its label any more."""
+        return self.window_s + (self.keep_s if self.absent == "negative" else 0.0)
+
+    @property
     def at_close(self) -> bool:
         """Whether a joined pair waits until its window closes."""
         return (self.emit or ("at_close" if self.absent == "negative" else "at_once")) == "at_close"

@@ -1,5 +1,6 @@
 """A pipeline's parts: each that is wrong is named when the pipeline is made, with what would be right."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,26 @@ import pytest
 import torch
 from torch import nn
 
+from deploy.checks import check_negative
 from deploy.learning.rehearsal import rehearse
 from deploy.pipeline import FeedEvent, Labelled, Pipeline
-from shadowstream import Binary, Classes, Distill, Online, Promotion, Prune, Quantile, Quantize, Recipe, Regression
+from learners.tasks.task import Task
+from shadowstream import (
+    Bandit,
+    Binary,
+    Classes,
+    Distill,
+    MultiLabel,
+    Online,
+    Promotion,
+    Prune,
+    Quantile,
+    Quantize,
+    Recipe,
+    Regression,
+)
 from streams.errors import ConfigError
+from streams.join.policy import JoinPolicy
 from tests import small
 
 
@@ -223,3 +240,23 @@ def test_slices_are_names_of_fields_each_once() -> None:
     named = [replace(small.pipeline, slices=slices).slices for slices in ((), "x", ["x", "x"])]
     assert named == [(), ("x",), ("x",)]
     assert replace(small.pipeline, features=dict, slices="any").slices == ("any",)
+
+
+@pytest.mark.parametrize(
+    ("task", "label", "why"),
+    [
+        (Binary(), 2.0, "join.negative_label = 2: a binary label is 0 or 1, got 2.0; set join.negative_label to"),
+        (MultiLabel(3), 0.0, "join.negative_label"),
+        (Bandit(2, logged=True), 0.0, "more than a number; report each outcome"),
+    ],
+)
+def test_silence_must_be_a_label_of_the_task(task: Task, label: float, why: str) -> None:
+    join = JoinPolicy(absent="negative", negative_label=label)
+    with pytest.raises(ConfigError, match=re.escape(why)):
+        check_negative(task, join)
+    check_negative(task, JoinPolicy())
+
+
+@pytest.mark.parametrize("task", [Binary(), Classes(3), Classes(("none", "some")), Regression(), Quantile(0.5)])
+def test_zero_is_a_label_of_these(task: Task) -> None:
+    check_negative(task, JoinPolicy(absent="negative"))

@@ -49,7 +49,9 @@ EXAMPLES: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, Any]]] = {  # ke
         RUN | {"learn.commit_samples": 20, "join.stream_bound": 10}, {"join.shards": 2}
     ),
     ("join.window_s", "Promotion.every_days"): (RUN | {"join.window_s": 7 * 86_400.0}, {"every_days": 28.0}),
-    ("join.absent",): (RUN | {"join.absent": "negative"}, {"learns": False}),
+    ("join.absent", "join.window_s", "join.keep_s", "Promotion.every_days"): (
+        RUN | {"join.absent": "negative"}, {"join.keep_s": 86_400.0}
+    ),
     ("join.reduce",): (
         RUN | {"join.reduce": "list", "join.emit": "at_close"}, {"join.reduce": "sum"}
     ),

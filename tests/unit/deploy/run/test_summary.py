@@ -41,6 +41,14 @@ def test_what_is_found_nowhere_is_lost() -> None:
     assert summary(refused=7, late=1).lost == 2
 
 
+def test_a_negative_has_no_outcome_and_a_correction_no_request_of_its_own() -> None:
+    counters = {"joined": 30, "negative": 70, "corrected": 10}
+    learned = Learned(samples=110, doubled=0, shards={0: 110}, held={}, quarantined=[])
+    balance = Balance([shard(rejected=0, **counters)], learned, [])
+    assert summarize(view(), balance, Published(100, 40, 0, 2.0), DESCRIBED, SPEEDS).lost == 0
+    assert summarize(view(), balance, Published(101, 42, 0, 2.0), DESCRIBED, SPEEDS).lost == 3
+
+
 def test_a_version_that_brings_an_earlier_artifact_back_is_a_rollback() -> None:
     first, second = view().champions
     back = msgspec.structs.replace(first, number=2)

@@ -17,7 +17,7 @@ from learners.evaluation.verdict import Decision
 from learners.live.fields import NONE
 from learners.online.batches import Encoder
 from learners.tasks.binary import Binary
-from streams.events import Sample
+from streams.events import CORRECTION, NEGATIVE, Sample
 from tests import small
 
 WINDOW_MS = 5 * small.HOUR_MS
@@ -169,3 +169,44 @@ def test_what_was_served_is_measured_by_slices_and_watched() -> None:
     judge.take(commit(0, chosen, len(chosen), chosen[-1].prediction.t))
     assert sum(scores.count for scores in judge.slices[0].scores.values()) == len(chosen)
     assert judge.drift._taken == 2
+
+
+def silent(chosen: list[Sample], late: int) -> list[Sample]:
+    """Return the log of a join for which silence is the negative: every third outcome comes `late` samples later."""
+    log, later = list[Sample](), list[tuple[int, Sample]]()
+    for n, sample in enumerate(chosen):
+        in_time = sample.label == 1 and n % 3
+        log.append(sample if in_time else msgspec.structs.replace(sample, kind=NEGATIVE, label=0.0))
+        if sample.label == 1 and not in_time:
+            later.append((n + late, msgspec.structs.replace(sample, kind=CORRECTION, revision=1)))
+        while later and later[0][0] <= n:
+            log.append(later.pop(0)[1])
+    return log + [sample for _, sample in later]
+
+
+@pytest.mark.parametrize("late", [1, 4])
+def test_an_id_is_measured_once_with_its_last_label(late: int) -> None:
+    chosen = small.samples(900)
+    parts = cut(silent(chosen, late), 100)
+    corrected, _ = run(parts, Oracle(), ENDLESS)
+    known, _ = run(cut(chosen, 100), Oracle(), ENDLESS)
+    ours, theirs = corrected.totals(), known.totals()
+    assert ours["served"].count == 900 < sum(map(len, parts))
+    for who, scores in theirs.items():
+        assert ours[who].values == pytest.approx(scores.values)
+    assert corrected.trial
+    assert known.trial
+    last_ms = max(s.prediction.t for s in parts[-1])
+    judged = [s for s in chosen if chosen[0].t < s.t < last_ms - WINDOW_MS]
+    assert len(judged) - 100 <= corrected.trial.gate.samples <= len(judged)
+
+
+def test_a_correction_changes_what_a_trial_compares() -> None:
+    chosen = small.samples(2_000)
+    assert run(cut(silent(chosen, 2), 100), Oracle(), ENDLESS)[0].trial is not None
+    gains = [
+        run(cut(log, 100), Oracle(), ENDLESS)[0].trial for log in (chosen, silent(chosen, 2), silent(chosen, 9_999))
+    ]
+    known, corrected, never = (trial.gate.gain for trial in gains if trial)
+    assert corrected == pytest.approx(known, rel=0.05)
+    assert never < 0.9 * known

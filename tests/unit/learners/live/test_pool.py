@@ -202,6 +202,22 @@ def test_evidence_is_not_biased_by_the_order_of_arrival(by_label: float) -> None
     assert 0.42 < mean < 0.58
 
 
+def test_what_corrects_a_negative_is_one_more_outcome_of_the_window_s_end() -> None:
+    live, expert, chain = pool()
+    follow(live, feed(3_000, 4 * DAY_MS), until_ms=2_000 * HOUR_MS)
+    live.learn([Census(2_000 * HOUR_MS, 2_000, 10 * DAY_MS)])
+    taught, marks, counted = len(expert.taught), len(chain.marks), live.news.state()
+    asked = Asked("late", 1_500 * HOUR_MS, Row(7.5), (0.0,) * len(live.names))
+    live.learn([Told(asked, 2_000 * HOUR_MS, 1.0, again=True)])
+    assert expert.taught[taught:] == [(7.5, 1.0)]
+    assert [one for one in chain.marks[marks:] if one[0] == 7.5] == [(7.5, mark_of(10 * DAY_MS), 1.0)]
+    assert all(torch.equal(now, counted[name]) for name, now in live.news.state().items())
+
+
+def mark_of(age_ms: int) -> int:
+    return next(mark for mark, age in enumerate(chain_ages(AGES_MS)) if age >= age_ms)
+
+
 @pytest.mark.parametrize("delay_ms", [2 * HOUR_MS, 4 * DAY_MS])
 def test_a_saved_state_goes_on_as_the_one_that_was_not(delay_ms: int) -> None:
     given = feed(700, delay_ms)
