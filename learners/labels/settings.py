@@ -11,6 +11,7 @@ CENTURY_DAYS = 36_600
 RANGES = {
     **dict.fromkeys(("samples", "memory"), COUNT),
     "limit": Range(0, open=True),
+    "doubt_days": Range(0, CENTURY_DAYS),
     "hold_days": Range(0, CENTURY_DAYS, open=True),
 }
 
@@ -23,6 +24,7 @@ class Trust:
     `source`: a field of the features, or a function of them, that says who reported the outcome; None: ranges of
         numbers and values of categories are watched instead, each as a source.
     `limit`: how far a source's excess of loss, in nats a sample, may be above the others' (`learners/labels/trust.py`).
+    `doubt_days`: how long it must be, in days of event time, so that no storm or holiday counts.
     `samples`: a source is judged from so many samples on.
     `memory`: the excess is a running mean over about so many samples.
     `hold_days`: how long, in event time, a source is held that nobody judges; each later time twice as long.
@@ -42,6 +44,7 @@ class Trust:
 
     source: str | Callable[[Any], object] | None = None
     limit: float = 0.15
+    doubt_days: float = 2.0
     samples: int = 500
     memory: int = 300
     hold_days: float = 14.0

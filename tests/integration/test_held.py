@@ -24,9 +24,13 @@ from streams.join.store import Store
 from tests import small
 from tests.learned import PIPELINE, Feed, begun, commits
 
-TRUST = Trust(
-    source=lambda point: "north" if point.x[3] > 0 else "south", samples=30, memory=30, limit=0.5, hold_days=1_000
-)
+
+def side(point: small.Point) -> str:
+    """Return the source of a sample."""
+    return "north" if point.x[3] > 0 else "south"
+
+
+TRUST = Trust(source=side, samples=30, memory=30, limit=0.5, hold_days=1_000, doubt_days=0)
 TRUSTING = replace(PIPELINE, trust=TRUST)
 
 

@@ -69,9 +69,15 @@ def test_a_forging_source_is_held_alone_and_soon() -> None:
     samples, rows = World(forging).samples(8_000)
     held = holds(trust(), samples, rows)
     assert set(held.values()) == {"b"}
-    assert 4_000 < min(held) < 4_700
+    assert 4_000 < min(held) < 5_000
     missed = [at for at, row in enumerate(rows) if at >= min(held) and row.partner == "b" and at not in held]
     assert not missed
+
+
+def test_what_lasts_less_than_the_days_of_doubt_is_no_forgery() -> None:
+    world = World(lambda at, row: 4_000 <= at < 4_800 and row.partner == "b")
+    assert not holds(trust(Trust(source="partner", doubt_days=20)), *world.samples(8_000))
+    assert holds(trust(Trust(source="partner", doubt_days=0)), *world.samples(8_000))
 
 
 def test_a_range_that_is_forged_is_found_where_no_source_is_named() -> None:
