@@ -47,7 +47,7 @@ class Trust:
     doubt_days: float = 2.0
     samples: int = 500
     memory: int = 300
-    hold_days: float = 14.0
+    hold_days: float = 90.0
     most_per_hour: int | None = None
 
     def __post_init__(self) -> None:

@@ -9,10 +9,10 @@ label, so that nothing is held for the loss of single samples. By source s and o
 No storm lasts so long: of 80,000 honest flights 23,000 were held without this time, as 200 ranges were watched.
 
 A held sample counts for its held sources alone, and once a source is held the others begin again at the median: where
-sources overlap (ranges of features), the one that explains most is held. A source is free again by itself where its
-outcomes agree again, or when its time is over: each hold is twice as long as the one before, since an honest change and
-a lasting forgery look alike, and only a person can tell. Owns the fold over samples in the log's order. Does not know
-who learns, or where held samples are kept.
+sources overlap (ranges of features), the one that explains most is held. A source is free again by itself once its
+outcomes have agreed for as long, or when its time is over: each hold is twice as long as the one before, since an
+honest change and a lasting forgery look alike, and only a person can tell. Owns the fold over samples in the log's
+order. Does not know who learns, or where held samples are kept.
 """
 
 import math
@@ -41,13 +41,13 @@ RATE = "more than Trust.most_per_hour"
 class Source(Struct):
     """What is known of a source: `excess` over `n` samples, and since when and until when it is held.
 
-    Times are event times. `doubt_ms` is since when it has been over the limit, −1: it is not. `holds` counts how often
-    it was held; `level` of a bucket that leaks `most_per_hour` an hour, as it was at `at_ms`.
+    Times are event times. `turns_ms` is since when it has been over the limit, or, if held, has agreed; −1: it has not.
+    `holds` counts how often it was held; `level` of a bucket that leaks `most_per_hour` an hour, as of `at_ms`.
     """
 
     excess: float = 0.0
     n: int = 0
-    doubt_ms: int = -1
+    turns_ms: int = -1
     since_ms: int | None = None
     until_ms: int = 0
     holds: int = 0
@@ -56,7 +56,7 @@ class Source(Struct):
 
     def begin(self, excess: float) -> None:
         """Free it, and judge it anew."""
-        self.excess, self.n, self.doubt_ms, self.since_ms = excess, 0, -1, None
+        self.excess, self.n, self.turns_ms, self.since_ms = excess, 0, -1, None
 
 
 class _State(Struct):
@@ -141,26 +141,26 @@ class RunningTrust:
             self._look()
 
     def _look(self) -> None:
-        judged = {name: s for name, s in self._sources.items() if s.n >= self._spec.samples}
-        middle = median(s.excess for s in judged.values()) if judged else 0.0
+        judged = [one for one in self._sources.values() if one.n >= self._spec.samples]
+        middle = median(one.excess for one in judged) if judged else 0.0
         for one in self.held.values():
-            if one.until_ms <= self._now_ms or (one.until_ms < FOR_EVER_MS and self._agrees(one, middle)):
+            agrees = one.until_ms < FOR_EVER_MS and one.excess < middle + self._spec.limit / 2
+            if one.until_ms <= self._now_ms or self._lasts(one, agrees):
                 one.begin(middle)
-        free = [s for s in judged.values() if s.since_ms is None and s.n >= self._spec.samples]
-        for one in free:
-            since_ms = one.doubt_ms if one.doubt_ms >= 0 else self._now_ms
-            one.doubt_ms = since_ms if one.excess > middle + self._spec.limit else -1
-        long_ms = self._spec.doubt_days * DAY_MS
-        doubted = [one for one in free if one.doubt_ms >= 0 and self._now_ms - one.doubt_ms >= long_ms]
+        free = [one for one in judged if one.since_ms is None and one.n >= self._spec.samples]
+        doubted = [one for one in free if self._lasts(one, one.excess > middle + self._spec.limit)]
         if doubted:
             self._begin(max(doubted, key=lambda one: one.excess), middle)
 
-    def _agrees(self, one: Source, middle: float) -> bool:
-        return one.excess < middle + self._spec.limit / 2
+    def _lasts(self, one: Source, now: bool) -> bool:
+        """Return whether what is so now of a source has been so for as long as it takes to turn."""
+        one.turns_ms = (one.turns_ms if one.turns_ms >= 0 else self._now_ms) if now else -1
+        return now and self._now_ms - one.turns_ms >= self._spec.doubt_days * DAY_MS
 
     def _begin(self, worst: Source, middle: float) -> None:
         """Hold a source; what the others have of its samples is forgotten."""
         length_ms = round(self._spec.hold_days * DAY_MS * 2.0 ** min(worst.holds, 16))
+        worst.turns_ms = -1
         worst.since_ms, worst.until_ms, worst.holds = self._now_ms, self._now_ms + length_ms, worst.holds + 1
         for source in self._sources.values():
             if source.since_ms is None:
