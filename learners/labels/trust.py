@@ -145,7 +145,10 @@ class RunningTrust:
         middle = median(one.excess for one in judged) if judged else 0.0
         for one in self.held.values():
             agrees = one.until_ms < FOR_EVER_MS and one.excess < middle + self._spec.limit / 2
-            if one.until_ms <= self._now_ms or self._lasts(one, agrees):
+            enough = agrees and (self._spec.source is None or self._lasts(one, True))  # ranges: weather moves them
+            if not agrees:
+                one.turns_ms = -1
+            if enough or one.until_ms <= self._now_ms:
                 one.begin(middle)
         free = [one for one in judged if one.since_ms is None and one.n >= self._spec.samples]
         doubted = [one for one in free if self._lasts(one, one.excess > middle + self._spec.limit)]
