@@ -18,11 +18,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from benchmarks.feeds import Stream, kinds
 from benchmarks.peers.replay import NEVER_MS
+from learners.online.average import Memory
+from learners.online.settings import Online
 
 BUCKETS, WIDTH, SMALL = 1 << 14, 8, 256
-RENEWED, BATCH, CHUNK = 30, 32, 4_096
-RATE = 3e-4  # faster ones believe what comes first: hotel bookings 0.83 and 1.16 for 0.62
-HALF_LIFE = 10_000  # of a sample in the average of the weights, of which copies are made
+RENEWED, CHUNK = 30, 4_096
+SETTINGS = Online()  # the product's own, on all streams
 WORD = re.compile(r"\w+")
 
 
@@ -94,9 +95,11 @@ class Deep:
         torch.manual_seed(seed)
         self.stream, self.encoded = stream, Encoded(stream)
         self.net = Net(*self.encoded.shape)
-        self.average, self.steps = copy.deepcopy(self.net), 0
+        self.average, self.memory, self.steps = copy.deepcopy(self.net), Memory(SETTINGS.half_life / SETTINGS.batch), 0
         self.copy: Net | None = None
-        self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=RATE, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            self.net.parameters(), lr=SETTINGS.learning_rate, weight_decay=SETTINGS.weight_decay, fused=True
+        )
         self.told: list[int] = []
         self.learned = self.renewed = self.computed = 0
         self.logits = np.full(len(stream.rows), np.nan)
@@ -105,9 +108,9 @@ class Deep:
     def learn(self, events: Sequence[tuple[int, int, int]]) -> None:
         """Learn outcomes, a batch at a time, once the history is over."""
         self.told += [row for _, row, age in events if age < 0]
-        while self.copy and len(self.told) - self.learned >= BATCH:
-            self._step(self.told[self.learned : self.learned + BATCH])
-            self.learned += BATCH
+        while self.copy and len(self.told) - self.learned >= SETTINGS.batch:
+            self._step(self.told[self.learned : self.learned + SETTINGS.batch])
+            self.learned += SETTINGS.batch
 
     def answer(self, start: int, stop: int) -> NDArray[np.float64]:
         """Return chances; the copy stands still until it is renewed, so many are computed at once."""
@@ -124,19 +127,20 @@ class Deep:
         return np.asarray(1 / (1 + np.exp(-np.nan_to_num(self.logits[start:stop]))))
 
     def _begin(self) -> None:
-        order = np.random.default_rng(0).permutation(self.told)
-        for at in np.array_split(order, max(len(self.told) // BATCH, 1)):
-            self._step(at)
+        draw = np.random.default_rng(0)
+        for _ in range(SETTINGS.history_passes):
+            for at in np.array_split(draw.permutation(self.told), max(len(self.told) // SETTINGS.batch, 1)):
+                self._step(at)
         self.learned = self.renewed = len(self.told)
 
     def _step(self, at: Sequence[int] | NDArray[np.int64]) -> None:
         labels = torch.tensor([self.stream.labels[row] for row in at])
         self.optimizer.zero_grad(set_to_none=True)
         binary_cross_entropy_with_logits(self.net(*self.encoded.of(at)), labels).backward()
-        nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(self.net.parameters(), SETTINGS.clip)
         self.optimizer.step()
+        kept = self.memory.kept(self.steps, self.steps + 1)
         self.steps += 1
-        share = max(1 / self.steps, 1 - 0.5 ** (len(at) / HALF_LIFE))
         with torch.no_grad():
             for mean, now in zip(self.average.parameters(), self.net.parameters(), strict=True):
-                mean.lerp_(now, share)
+                mean.lerp_(now, 1 - kept)
