@@ -5,10 +5,12 @@ j learns whether that label came in between. With the segment g(j) of ages, and 
 weights (`gaussian.py`) for each label c:
 
     h_{j,c} = σ(β_{j,c} + w_{g(j),c} · x), over their sum if that is > 1        S_j = Π_{i≤j} (1 − h_{i,0} − h_{i,1})
-    I_c = Σ_j S_{j−1} h_{j,c}        p = (I_1 + ε)/(I_0 + I_1 + 2ε)        mass = I_0 + I_1
+    I_c = Σ_j S_{j−1} h_{j,c}        p = (I_1 + ε)/(I_0 + I_1 + 2ε)
 
 β comes from N(−3, 4): most marks pass without an outcome. So a prediction with an outcome in bucket j teaches exactly j
-marks. Owns the tables and constants. Does not know ages, or when a mark is passed: it is told, in the order of events.
+marks. A slot forgets when an outcome touches it, not when a row waits: of these there are ten times as many, and what
+is learned of rare hazards would be forgotten before it is known. Owns the tables and constants. Does not know ages, or
+when a mark is passed: it is told, in the order of events.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,18 +23,18 @@ from torch import Tensor
 from learners.live.arrays import Arrays, Touched, joined, restore, state_of, usable
 from learners.live.compiled import Doubles, Floats, Ints, compiled
 from learners.live.features import Features
-from learners.live.gaussian import learn_rows
+from learners.live.gaussian import FORGETTING, learn_rows
 from learners.live.hashing import Hashed
 
 SEGMENTS = 6  # 3 are too stiff (hotel bookings .513 for .492), 1 far too (.572)
 START = -3.0  # β before anything is known
 EPS = 1e-6
-READY = 0.5  # of mass
 
 
 @compiled
-def resolve(scores: Doubles, beta: Doubles, segments: Ints, found: Doubles) -> None:
-    """Write p's logit and the mass of each row to `found` (N, 2); `scores` (N, 2 · segments), `beta` (2 J, 2)."""
+def resolve(scores: Doubles, beta: Doubles, segments: Ints) -> Doubles:
+    """Return p's logit of each row (N,); `scores` (N, 2 · segments), `beta` (2 J, 2)."""
+    found = np.empty(len(scores))
     for row in range(len(found)):
         waits, came0, came1 = 1.0, 0.0, 0.0
         for j in range(len(segments)):
@@ -42,8 +44,8 @@ def resolve(scores: Doubles, beta: Doubles, segments: Ints, found: Doubles) -> N
             came0 += waits * h0 / over
             came1 += waits * h1 / over
             waits *= 1 - (h0 + h1) / over
-        found[row, 0] = np.log((came1 + EPS) / (came0 + EPS))
-        found[row, 1] = came0 + came1
+        found[row] = np.log((came1 + EPS) / (came0 + EPS))
+    return found
 
 
 @compiled
@@ -75,13 +77,9 @@ class Chain:
 
     def answer(self, rows: Sequence[Any]) -> Doubles:
         """Return the logit of p (N, 1)."""
-        return self.resolved(rows)[:, :1]
-
-    def resolved(self, rows: Sequence[Any]) -> Doubles:
-        """Return the logit of p, and the mass: (N, 2). Below a mass of READY the chain does not know yet."""
-        found = np.empty((len(rows), 2))
+        found = np.empty((len(rows), 1))
         for part, hashed in self._features.hashed(rows):
-            resolve(dots(hashed, self.mean), self.beta, self._segments, found[part])
+            found[part, 0] = resolve(dots(hashed, self.mean), self.beta, self._segments)
         return found
 
     def waited(self, rows: Sequence[Any], marks: Ints, outcomes: Doubles, weights: Doubles) -> None:
@@ -94,9 +92,11 @@ class Chain:
         for part, hashed in self._features.hashed(rows, (marks == 0) & (use > 0)):
             self._touched.add(hashed.used)
             for c in (0, 1):
-                came = (outcomes[part] == c).astype(np.float64)
+                came, forgets = (outcomes[part] == c).astype(np.float64), np.isfinite(outcomes[part]) * FORGETTING
                 heads, at = 2 * segments[part] + c, 2 * marks[part] + c
-                learn_rows(hashed, came, use[part], self.mean, self.precision, heads, self.beta, at, START, 0.0)
+                learn_rows(
+                    hashed, came, use[part], forgets, self.mean, self.precision, heads, self.beta, at, START, 0.0
+                )
 
     def state(self) -> dict[str, Tensor]:
         """Return all that was learned."""

@@ -80,8 +80,8 @@ class Pooled(Expert, Followed, Protocol):
 class Waiting(Stateful, Followed, Protocol):
     """Answers from who still waits, and what came next, with a mark for each of `chain_ages`."""
 
-    def resolved(self, rows: Sequence[Any]) -> Doubles:
-        """Return the logit, and how much of all futures it covers: (N, 2)."""
+    def answer(self, rows: Sequence[Any]) -> Doubles:
+        """Return logits (N, 1)."""
 
     def waited(self, rows: Sequence[Any], marks: Ints, outcomes: Doubles, weights: Doubles) -> None:
         """Learn what came of N predictions at a mark: a label, or NaN if they still wait."""

@@ -40,6 +40,7 @@ def learn_one(
     start: int,
     label: float,
     weight: float,
+    forgets: float,
     mean: Floats,
     precision: Floats,
     head: int,
@@ -67,13 +68,13 @@ def learn_one(
     h = max(p * (1 - p), LEAST) * weight
     g = (label - p) * weight / (1 + h * variance)
     constant[at, 0] += base * g
-    constant[at, 1] = (1 - FORGETTING) / base + FORGETTING / CONSTANT + h
+    constant[at, 1] = (1 - forgets) / base + forgets / CONSTANT + h
     i = start
     for kind in range(3):
         while i < stops[kind]:
             x, v = np.float64(values[i]), known[i - start]
             mean[slots[i], head] += np.float32(v * x * g)
-            precision[slots[i], head] = np.float32((1 - FORGETTING) / v + FORGETTING / v0[kind] + h * x * x)
+            precision[slots[i], head] = np.float32((1 - forgets) / v + forgets / v0[kind] + h * x * x)
             i += 1
 
 
@@ -82,6 +83,7 @@ def learn_rows(
     hashed: Hashed,
     labels: Doubles,
     weights: Doubles,
+    forgets: Doubles,
     mean: Floats,
     precision: Floats,
     heads: Ints,
@@ -104,6 +106,7 @@ def learn_rows(
                 start,
                 label,
                 weight,
+                forgets[row],
                 mean,
                 precision,
                 heads[row],
@@ -136,8 +139,10 @@ class Gaussian:
 
     def learn(self, hashed: Hashed, labels: Doubles, weights: Doubles) -> None:
         """Learn rows in their order; a weight of 0 skips a row."""
-        first = np.zeros(len(labels), np.int64)
-        learn_rows(hashed, labels, weights, self.mean, self.precision, first, self.constant, first, 0.0, SOFTENS)
+        first, forgets = np.zeros(len(labels), np.int64), np.full(len(labels), FORGETTING)
+        learn_rows(
+            hashed, labels, weights, forgets, self.mean, self.precision, first, self.constant, first, 0.0, SOFTENS
+        )
 
     def arrays(self) -> Arrays:
         """Return all that was learned."""

@@ -2,16 +2,15 @@
 
 k80 says which experts answer and when they learn (`news`):
 
-    k80           answer                                     learn             shares           η
-    ≤ 1 day       deep + intercept, all others               at once           equal            1
-    > 1 day       deep, the chain for the expert it stands   at k80            ½ the chain's    0.05
-                  for, all others
+    k80           answer                             learn             shares           η
+    ≤ 1 day       deep + intercept, all but chain    at once           equal            1
+    > 1 day       deep, all but intercept            at k80            9/10 the chain's 0.05
 
-Where all learn at once, `recent` says how wrong the expert was lately that the chain stands for elsewhere.
+Where all learn at once, `recent` says how wrong one of them was lately.
 
 The mixture follows evidence at its age's end, at k80 at the earliest, by the logits recorded at the prediction. Before
-k80 is known the deep part answers alone, and no mixture moves. η is small where outcomes are late, since a week's
-evidence errs together.
+k80 is known the deep part answers alone, and no mixture moves. An answer without the deep part is no evidence. η is
+small where outcomes are late, since a week's evidence errs together.
 
 Owns the fold over the log: equal events, however cut, make equal bits. Does not know how the deep part learns, or how
 its intercept moves.
@@ -19,13 +18,13 @@ its intercept moves.
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
+from math import isnan
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from learners.live.chain import READY
 from learners.live.compiled import Doubles
 from learners.live.expert import Followed, Pooled, Waiting
 from learners.live.held import Census, Due, Entry, Held, Told, Waits
@@ -34,18 +33,17 @@ from learners.live.news import AGES_MS, DAY_MS, News
 from learners.live.recent import Recent
 
 HOUR_MS = 3_600_000
-ETA_LATE = 0.05
-CHAIN_FROM_MS = 5_000_000  # the chain's first mark is the first age that is more: 1.5 h
+TRUST, ETA_LATE = 9.0, 0.05  # the chain's share, of all others' together
 DIGITS = 4  # of a logit as it is recorded, and mixed
 
 
 def chain_ages(ages_ms: Sequence[int]) -> tuple[int, ...]:
-    """Return those of the ages that the chain has marks for."""
-    return tuple(age for age in ages_ms if age > CHAIN_FROM_MS)
+    """Return those of the ages that the chain has marks for: it answers where k80 is more than a day."""
+    return tuple(age for age in ages_ms if age >= DAY_MS)
 
 
 class Pool:
-    """The experts over rows of type `features`; where news is late, `chain` answers for the column `stands_for`."""
+    """The experts over rows of type `features`; `recent` follows the errors of the column `watched`."""
 
     def __init__(
         self,
@@ -54,13 +52,13 @@ class Pool:
         chain: Waiting,
         recent: Recent,
         *,
-        stands_for: str = "w4",
+        watched: str = "w4",
         ages_ms: Sequence[int] = AGES_MS,
     ) -> None:
         answers = [name for expert in experts for name in expert.names]
         self.names = ("deep", "intercept", *answers, "chain", *recent.names)
         self.news, self.held = News(ages_ms), Held(features)
-        self._experts, self._chain, self._recent, self._stands_for = experts, chain, recent, stands_for
+        self._experts, self._chain, self._recent, self._watched = experts, chain, recent, watched
         self._hints = len(recent.names)
         self._marks_ms = chain_ages(ages_ms)
         self._lessons, self._evidence, self._marks = list[Told](), list[Told](), list[tuple[Told, int]]()
@@ -94,8 +92,7 @@ class Pool:
             said[:, at : at + len(expert.names)] = expert.answer(rows)
             at += len(expert.names)
         if self.late:
-            logits, mass = self._chain.resolved(rows).T
-            said[:, at] = np.where(mass >= READY, logits, np.nan)
+            said[:, at] = self._chain.answer(rows)[:, 0]
         else:
             said[:, at + 1 :] = self._recent.answer(rows)
         said[:, 2:] = said[:, 2:].round(DIGITS)
@@ -129,7 +126,7 @@ class Pool:
             elif (again_ms := self._again(entry)) > entry.due_ms:
                 self.held.hold(again_ms, entry.why, entry.told)
             else:
-                self._evidence += [entry.told] if self.news.known else []
+                self._evidence += [entry.told] if self.news.known and not isnan(entry.told.asked.logits[0]) else []
                 self._lessons += [entry.told] if entry.why is Due.LESSON else []
 
     def _again(self, entry: Entry) -> int:
@@ -175,11 +172,11 @@ class Pool:
     def _turn(self) -> None:
         """Choose who answers, by the rule, and begin their mixture anew."""
         self.late = self.news.late
-        out = ("intercept", self._stands_for, *self._recent.names) if self.late else ("deep", "chain")
+        out = ("intercept", *self._recent.names) if self.late else ("deep", "chain")
         self._chosen = [n for n, name in enumerate(self.names) if name not in out]
         if self.late:
             chain = len(self._chosen) - 1
-            self.mixture = Mixture([1.0] * chain + [float(chain)], eta=ETA_LATE, alone=chain)
+            self.mixture = Mixture([1.0] * chain + [TRUST * chain], eta=ETA_LATE, alone=chain)
         else:
             self.mixture = Mixture([1.0] * (len(self._chosen) - self._hints), hints=self._hints)
 
@@ -190,7 +187,7 @@ class Pool:
             for expert in self._experts:
                 expert.learn(rows, labels, weights)
             if not self.late:
-                at = self.names.index(self._stands_for)
+                at = self.names.index(self._watched)
                 self._recent.learn(rows, labels, np.array([told.asked.logits[at] for told in lessons]))
         if marks := self._marks:
             told, ages = zip(*marks, strict=True)

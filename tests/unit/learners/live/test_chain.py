@@ -5,7 +5,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from learners.live.chain import READY, SEGMENTS, START, Chain, resolve
+from learners.live.chain import SEGMENTS, START, Chain, resolve
+from learners.live.gaussian import CONSTANT, LEAST
 from learners.live.make import chain as chain_of
 from learners.live.reader import Reader
 from learners.live.settings import Wide
@@ -25,8 +26,8 @@ def test_shares_of_both_labels_and_of_those_that_wait_are_one() -> None:
     rng = np.random.default_rng(0)
     segments, beta = np.array([0, 0, 1, 1]), np.zeros((8, 2))
     beta[:, 0] = rng.normal(3, 2, 8)
-    scores, found = rng.normal(size=(50, 4)), np.empty((50, 2))
-    resolve(scores, beta, segments, found)
+    scores = rng.normal(size=(50, 4))
+    found = resolve(scores, beta, segments)
     for row in range(50):
         waits, came = 1.0, [0.0, 0.0]
         for j, segment in enumerate(segments):
@@ -35,13 +36,11 @@ def test_shares_of_both_labels_and_of_those_that_wait_are_one() -> None:
             came = [came[c] + waits * h[c] for c in (0, 1)]
             waits *= 1 - sum(h)
         assert sum(came) + waits == pytest.approx(1)
-        assert found[row] == pytest.approx([math.log((came[1] + 1e-6) / (came[0] + 1e-6)), sum(came)])
+        assert found[row] == pytest.approx(math.log((came[1] + 1e-6) / (came[0] + 1e-6)))
 
 
 def test_a_new_chain_knows_nothing() -> None:
-    [[logit, mass]] = chain().resolved([Row("a")])
-    assert logit == pytest.approx(0)
-    assert mass < READY
+    assert chain().answer([Row("a")]) == pytest.approx(0)
 
 
 def test_an_outcome_in_bucket_j_teaches_exactly_j_marks() -> None:
@@ -51,6 +50,15 @@ def test_an_outcome_in_bucket_j_teaches_exactly_j_marks() -> None:
     assert (precision > 0).tolist() == [True] * 6 + [False] * 2
     means = made.state()["chain.beta"][:, 0]
     assert (means > 0).tolist() == [False] * 5 + [True] + [False] * 2
+
+
+def test_a_slot_forgets_as_an_outcome_touches_it_not_as_a_row_waits() -> None:
+    rows = [Row("a")] * 50_000
+    waiting, ending = chain(), chain()
+    waiting.waited(rows, np.zeros(50_000, np.int64), np.full(50_000, np.nan), np.ones(50_000))
+    ending.waited(rows, np.zeros(50_000, np.int64), np.ones(50_000), np.ones(50_000))
+    assert (waiting.beta[:2, 1] > 1 / CONSTANT + 50_000 * LEAST).all()  # all that was learned is there
+    assert (ending.beta[:2, 1] < 1 / CONSTANT + 15_000 * LEAST).all()  # of the last 10,000 alone, and the start's
 
 
 def test_numbers_are_followed_at_the_first_mark_alone() -> None:
@@ -82,9 +90,8 @@ def test_it_is_right_while_the_late_label_has_not_come(late: int) -> None:
     events = [one for one in events if one[0] <= 4_000]
     rows, marks, outcomes = ([one[k] for one in events] for k in (1, 2, 3))
     made.waited(rows, np.array(marks), np.array(outcomes), np.ones(len(rows)))
-    found = made.resolved([Row("a"), Row("b")])
-    assert 1 / (1 + np.exp(-found[:, 0])) == pytest.approx([0.7, 0.2], abs=0.06)
-    assert (found[:, 1] > 0.9).all()
+    found = made.answer([Row("a"), Row("b")])[:, 0]
+    assert 1 / (1 + np.exp(-found)) == pytest.approx([0.7, 0.2], abs=0.06)
 
 
 def test_a_weight_that_is_none_teaches_nothing() -> None:

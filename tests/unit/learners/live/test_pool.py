@@ -53,14 +53,11 @@ class Says:
 
 
 class SaysLate(Says):
-    """The same as a chain; `mass` is what it covers. It keeps (x, mark, label)."""
+    """The same as a chain. It keeps (x, mark, label)."""
 
-    def __init__(self, factor: float, mass: float = 1.0) -> None:
+    def __init__(self, factor: float) -> None:
         super().__init__(factor)
-        self.mass, self.marks = mass, list[tuple[float, int, float]]()
-
-    def resolved(self, rows: Sequence[Any]) -> Doubles:
-        return np.array([[self.factors[0] * row.x, self.mass] for row in rows])
+        self.marks = list[tuple[float, int, float]]()
 
     def waited(self, rows: Sequence[Any], marks: Any, outcomes: Doubles, weights: Doubles) -> None:
         self.marks += [
@@ -101,7 +98,7 @@ def pool(chain: SaysLate | None = None) -> tuple[Pool, Says, SaysLate]:
     """Return a pool of one expert of two columns, and a chain for the second."""
     expert, late = Says(1.0, -1.0), chain or SaysLate(1.0)
     recent = Recent(Reader(fields_of(Row)))
-    return Pool(Row, [Checked(lambda: expert, 0)], late, recent, stands_for="times -1.0"), expert, late
+    return Pool(Row, [Checked(lambda: expert, 0)], late, recent, watched="times -1.0"), expert, late
 
 
 def log(live: Pool, given: Feed) -> Iterator[Event]:
@@ -186,11 +183,16 @@ def test_the_chain_learns_an_outcome_once_at_the_end_of_its_age() -> None:
         assert marks[-1][1] == given.labels[n]
 
 
-def test_a_chain_that_covers_little_says_nothing() -> None:
-    live, _, _ = pool(SaysLate(1.0, mass=0.4))
-    follow(live, feed(500, 4 * DAY_MS))
-    assert np.isnan(live.answer([Row(1.0)], np.array([0.0]))[0][0, 4])
-    assert 0 < answer(live, 1.0) < 1
+def test_an_answer_without_the_deep_part_is_no_evidence() -> None:
+    live, expert, _ = pool()
+    before = live.mixture.state()
+    for event in log(live, feed(1_000, 2 * HOUR_MS)):
+        if isinstance(event, Told):
+            event = event._replace(asked=event.asked._replace(logits=(math.nan, *event.asked.logits[1:])))
+        live.learn([event])
+    assert live.news.known
+    assert len(expert.taught) == 1_000
+    assert all(value.equal(before[name]) for name, value in live.mixture.state().items())
 
 
 @pytest.mark.parametrize("by_label", [0.05, 20.0])
