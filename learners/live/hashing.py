@@ -152,8 +152,9 @@ def hash_rows(
         most = n + budget
         for a in range(c):
             others[a] = turned(tokens[a])
-        for a in range(c):
-            n = cross(slots, values, n, most, tokens[a], others, ones, a + 1, c, shift)
+        for apart in range(1, c):  # so each token has as many pairs, if the budget ends here
+            for a in range(c - apart):
+                n = cross(slots, values, n, most, tokens[a], others, ones, a + apart, a + apart + 1, shift)
         for b in range(v):
             others[b] = turned(intervals[b])
         for a in range(c):

@@ -37,7 +37,7 @@ class Wide:
     categories: Collection[str] | None = None
     numbers: Collection[str] | None = None
     text: Collection[str] | None = None
-    crosses: int = 512
+    crosses: int = 128
     bits: int = 18
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class Live:
     `experts`: functions that make experts of yours, each with the members of `Expert`; they answer beside the tables.
 
     >>> from shadowstream import Live, Wide
-    >>> Live(wide=Wide(crosses=128)).experts
+    >>> Live(wide=Wide(crosses=64)).experts
     ()
     """
 

@@ -101,6 +101,14 @@ def test_crosses_end_with_the_budget_in_their_order() -> None:
         assert [*parts(made, rows[-1:])] == [[every[0], every[1], every[2][:budget]]]
 
 
+def test_each_token_has_as_many_pairs_where_the_budget_ends() -> None:
+    kind = msgspec.defstruct("Wide", [(name, str) for name in "abcdef"])
+    [(_, _, crosses)] = parts(features(9, kind), [kind(*"uvwxyz")])
+    tokens = [crc32(f"{name}={value}") for name, value in zip("abcdef", "uvwxyz", strict=True)]
+    near = [(tokens[a], tokens[a + apart]) for apart in (1, 2) for a in range(6 - apart)]
+    assert [at for at, _ in crosses] == [cross(a, b) for a, b in near]
+
+
 def test_a_number_that_is_missing_is_a_token_and_a_whole_number_one_while_it_is_small() -> None:
     class One(msgspec.Struct):
         count: int | None
