@@ -29,6 +29,7 @@ from learners.live.hashing import Hashed
 SEGMENTS = 6  # 3 are too stiff (hotel bookings .513 for .492), 1 far too (.572)
 START = -3.0  # β before anything is known
 EPS = 1e-6
+READY = 100  # outcomes, before it is asked
 
 
 @compiled
@@ -73,7 +74,13 @@ class Chain:
         self._weights = np.zeros((1 << bits, heads, 2), np.float32)
         self.mean, self.precision = self._weights[..., 0], self._weights[..., 1]
         self._touched = Touched(1 << bits)
+        self.came = np.zeros(1)  # how many outcomes it has learned
         self.beta = np.zeros((2 * marks, 2))  # mean less START and precision, label 0 and label 1 of each mark
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has learned enough to be asked."""
+        return bool(self.came[0] >= READY)
 
     def answer(self, rows: Sequence[Any]) -> Doubles:
         """Return the logit of p (N, 1)."""
@@ -89,6 +96,7 @@ class Chain:
         passes no mark.
         """
         segments, use = self._segments[marks], usable(weights, weights)
+        self.came += np.count_nonzero(np.isfinite(outcomes) & (use > 0))
         for part, hashed in self._features.hashed(rows, (marks == 0) & (use > 0)):
             self._touched.add(hashed.used)
             for c in (0, 1):
@@ -110,7 +118,8 @@ class Chain:
         """Return the means of slots that changed, those of the constants, and what is known of numbers."""
         slots = self._touched.take(self.mean, whole=whole)
         own = {"whole": torch.tensor(whole), "slots": slots, "means": torch.from_numpy(self.mean[slots.numpy()])}
-        return own | {"beta": torch.from_numpy(self.beta[:, 0].copy())} | self._features.changes()
+        own |= {"beta": torch.from_numpy(self.beta[:, 0].copy()), "came": torch.from_numpy(self.came.copy())}
+        return own | self._features.changes()
 
     def follow(self, changes: Mapping[str, Tensor]) -> None:
         """Answer from now on as the one that changed."""
@@ -118,8 +127,9 @@ class Chain:
             self.mean[:] = 0
         self.mean[changes["slots"].numpy()] = changes["means"].numpy()
         self.beta[:, 0] = changes["beta"].numpy()
+        self.came[:] = changes["came"].numpy()
         self._features.follow(changes)
 
     def _arrays(self) -> Arrays:
-        own: Arrays = {"mean": self.mean, "precision": self.precision, "beta": self.beta}
+        own: Arrays = {"mean": self.mean, "precision": self.precision, "beta": self.beta, "came": self.came}
         return joined({"features": self._features.arrays(), "chain": own})

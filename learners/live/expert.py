@@ -80,6 +80,10 @@ class Pooled(Expert, Followed, Protocol):
 class Waiting(Stateful, Followed, Protocol):
     """Answers from who still waits, and what came next, with a mark for each of `chain_ages`."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether it has learned enough to be asked."""
+
     def answer(self, rows: Sequence[Any]) -> Doubles:
         """Return logits (N, 1)."""
 

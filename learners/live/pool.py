@@ -91,10 +91,10 @@ class Pool:
         for expert in self._experts:
             said[:, at : at + len(expert.names)] = expert.answer(rows)
             at += len(expert.names)
-        if self.late:
-            said[:, at] = self._chain.answer(rows)[:, 0]
-        else:
+        if not self.late:
             said[:, at + 1 :] = self._recent.answer(rows)
+        elif self._chain.ready:
+            said[:, at] = self._chain.answer(rows)[:, 0]
         said[:, 2:] = said[:, 2:].round(DIGITS)
         alone = ~(np.isnan(deep) | self.news.known)
         p = self.mixture.answer(said[:, self._chosen])
@@ -136,7 +136,7 @@ class Pool:
             return due_ms
         if entry.due_ms > entry.t_ms + self.news.ages_ms[-1]:
             return entry.due_ms
-        return max(due_ms, entry.due_ms + self.news.hold_ms // 2)
+        return max(due_ms, entry.due_ms + (entry.due_ms - entry.t_ms) // 2)
 
     def _tell(self, told: Told) -> None:
         if told.again:

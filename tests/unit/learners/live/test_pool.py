@@ -59,6 +59,10 @@ class SaysLate(Says):
         super().__init__(factor)
         self.marks = list[tuple[float, int, float]]()
 
+    @property
+    def ready(self) -> bool:
+        return len(self.marks) > 50
+
     def waited(self, rows: Sequence[Any], marks: Any, outcomes: Doubles, weights: Doubles) -> None:
         self.marks += [
             (row.x, mark, label) for row, mark, label in zip(rows, marks.tolist(), outcomes.tolist(), strict=True)
