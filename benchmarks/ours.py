@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from benchmarks.peers.tally import Tally
 from deploy.processes.worker import tune
+from streams.events import Event, Record
 from streams.formats.fields import fields
 from streams.join.batch import Readers
 from streams.join.joiner import Joiner
@@ -39,9 +40,14 @@ def make_joiner(task: dict[str, Any], tps: list[Tp]) -> Joiner:
         outcomes=task["outcomes"],
         dead_letters=DEAD,
         prediction=fields(id="id", t="at") if by_name else read_prediction,
-        outcome=fields(id="id", t="at", label="x") if by_name else lambda record: labelled(json_outcome(record)),
+        outcome=fields(id="id", t="at", label="x") if by_name else _outcome,
     )
     return Joiner(FEED, replace(POLICY, shards=task["shards"]), source, store, sink, readers)
+
+
+def _outcome(record: Record) -> Event:
+    outcome = json_outcome(record)
+    return labelled(outcome, outcome.label)
 
 
 def make_store(task: dict[str, Any]) -> Store:
