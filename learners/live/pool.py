@@ -231,9 +231,9 @@ class Pool:
             of.follow(_of(part, changes))
 
     def _answering(self) -> dict[str, Followed]:
-        """Return the experts that answer; the chain does so only where news is late."""
+        """Return all that answers, now or once news is late or early again: who follows has learned none of it."""
         experts: dict[str, Followed] = {f"expert{n}": expert for n, expert in enumerate(self._experts)}
-        return experts | ({"chain": self._chain} if self.late else {"recent": self._recent})
+        return experts | {"chain": self._chain, "recent": self._recent}
 
     def _parts(self) -> dict[str, Any]:
         experts = {f"expert{n}": expert for n, expert in enumerate(self._experts)}

@@ -173,6 +173,26 @@ def test_without_a_store_s_word_the_version_answers_alone(pipeline: Pipeline, em
     world.check(followed)  # it goes on with what it has
 
 
+def test_a_learner_that_starts_again_sends_what_answers_only_when_news_turns_late(
+    pipeline: Pipeline, embedded_store: Store
+) -> None:
+    world = World(pipeline, embedded_store, late=True)
+    for _ in range(12):
+        world.commit()
+    live = world.learner.live
+    assert live is not None
+    assert live.late
+    known = live.news.rung, live.news.known
+    live.news.rung, live.news.known = 4, True  # news was early when the learner began again
+    live._turn()
+    world.blocks.begin()
+    followed = world.follower()
+    live.news.rung, live.news.known = known
+    live._turn()
+    world.blocks.publish()
+    world.check(followed)
+
+
 def test_a_pipeline_can_leave_live_experts_out(pipeline: Pipeline, embedded_store: Store) -> None:
     bare = replace(pipeline, live=Intercept())
     assert make_learner(bare).live is None
