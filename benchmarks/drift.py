@@ -17,7 +17,7 @@ import pandas as pd
 from sklearn.linear_model import SGDClassifier
 
 from learners.evaluation.drift import BLOCK, SERVED, Change, Drift
-from learners.live.fields import Fields, fields_of
+from learners.live.features.fields import Fields, fields_of
 
 FLIGHTS = Path(__file__).parents[1] / "examples" / "flights" / "pipeline.py"
 PLACES = (0.4, 0.6, 0.85)

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from benchmarks.feeds import STREAMS, Stream
 from benchmarks.network import Deep
 from benchmarks.peers.replay import Replayed, replay, scores
+from learners.live.features.reader import Reader
 from learners.live.held import Asked, Census, Due, Held, Told, Waits
 from learners.live.make import chain, linear, pool
 from learners.live.news import AGES_MS
 from learners.live.pool import chain_ages
-from learners.live.reader import Reader
 from learners.live.settings import Live, Wide
 
 RATE = 0.01  # of the intercept

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.pipeline import load
+from learners.live.features.reader import Reader
 from learners.live.make import chain, linear
-from learners.live.reader import Reader
 from learners.live.settings import Wide
 
 FLIGHTS = Path(__file__).parents[1] / "examples" / "flights" / "pipeline.py"

@@ -16,7 +16,7 @@ from compressors.arguments import shown
 from compressors.recipe import STEP_NAMES, Recipe
 from deploy.loading import users_code
 from learners.labels.settings import Trust
-from learners.live.fields import fields_of, paths_of
+from learners.live.features.fields import fields_of, paths_of
 from learners.live.settings import Intercept, Live
 from learners.tasks.binary import Binary
 from learners.tasks.classes import Classes

@@ -22,7 +22,7 @@ from learners.evaluation.scores import Scores
 from learners.evaluation.slices import worst
 from learners.evaluation.trial import Trial
 from learners.evaluation.verdict import Verdict
-from learners.live.fields import NONE, Fields
+from learners.live.features.fields import NONE, Fields
 from learners.live.settings import Live
 from streams.errors import ConfigError, RegistryError
 from streams.join.store import Store

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from msgspec import Struct
 
-from learners.live.fields import Fields
-from learners.live.reader import Reader
-from learners.live.rows import Doubles, Ints, UInts
+from learners.live.features.fields import Fields
+from learners.live.features.reader import Reader
+from learners.live.features.rows import Doubles, Ints, UInts
 
 BLOCK = 5_000  # samples; of 2,000 on flights, a block holds two days, and the weather is another one in each
 WINDOW, THINNED = 20, 10  # blocks that are compared with, and every how many of their values are kept

@@ -22,7 +22,7 @@ from learners.evaluation.scores import Scores
 from learners.evaluation.slices import Slices
 from learners.evaluation.trial import Trial
 from learners.evaluation.verdict import MODELS, Decision, Verdict
-from learners.live.fields import NONE, Fields
+from learners.live.features.fields import NONE, Fields
 from learners.online.absent import Absent
 from learners.online.batches import Encoder, Newest, bare, completed, intercepts, kind, labels, served
 from learners.online.intercept import Intercept

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import quantiles
 from typing import Any, Protocol
 
-from learners.live.fields import Fields, fields_of
+from learners.live.features.fields import Fields, fields_of
 
 FIRST = 1_000  # values of a number, of which its ranges are made
 RANGES = 16  # of a number

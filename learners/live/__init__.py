@@ -11,14 +11,7 @@ expert.py      what the pool asks of an expert
 recent.py      how wrong an expert was lately
 wide.py        tables over all fields, as an expert
 chain.py       the hazard chain: who still waits, and what came next
-gaussian.py    tables of Gaussian weights
-adaptive.py    tables of normalized adaptive steps
-features.py    rows as slots of tables
-hashing.py     slots of tokens, curves of numbers, and crosses
-spread.py      mean, spread and quantiles of numbers
-reader.py      rows as tokens, numbers and words
-rows.py        what the reader returns
-fields.py      what each field is to a table, by its type
-arrays.py      what an expert holds, as state
+features/      rows as slots of tables
+tables/        weights, one a slot
 compiled.py    functions that numba compiles
 """

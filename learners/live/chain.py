@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learners.live.arrays import Arrays, Touched, joined, restore, state_of, usable
 from learners.live.compiled import Doubles, Floats, Ints, compiled
-from learners.live.features import Features
-from learners.live.gaussian import FORGETTING, learn_rows
-from learners.live.hashing import Hashed
+from learners.live.features.features import Features
+from learners.live.features.hashing import Hashed
+from learners.live.tables.arrays import Arrays, Touched, joined, restore, state_of, usable
+from learners.live.tables.gaussian import FORGETTING, learn_rows
 
 SEGMENTS = 6  # 3 are too stiff (hotel bookings .513 for .492), 1 far too (.572)
 START = -3.0  # β before anything is known

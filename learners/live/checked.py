@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learners.live.arrays import usable
 from learners.live.compiled import Doubles
 from learners.live.expert import Expert, Followed
+from learners.live.tables.arrays import usable
 from streams.errors import ConfigError
 
 MEMBERS = ("answer", "learn", "state", "load")

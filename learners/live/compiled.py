@@ -11,9 +11,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from learners.live.rows import Doubles as Doubles
-from learners.live.rows import Ints as Ints
-from learners.live.rows import UInts as UInts
+from learners.live.features.rows import Doubles as Doubles
+from learners.live.features.rows import Ints as Ints
+from learners.live.features.rows import UInts as UInts
 
 F = TypeVar("F", bound=Callable[..., Any])
 Floats: TypeAlias = NDArray[np.float32]

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 
-from learners.live.adaptive import Adaptive
 from learners.live.chain import Chain
 from learners.live.checked import Checked
 from learners.live.expert import Pooled
-from learners.live.features import Features
-from learners.live.gaussian import Gaussian
+from learners.live.features.features import Features
+from learners.live.features.reader import Reader
 from learners.live.news import AGES_MS
 from learners.live.pool import Pool, chain_ages
-from learners.live.reader import Reader
 from learners.live.recent import Recent
 from learners.live.settings import Live, Wide
+from learners.live.tables.adaptive import Adaptive
+from learners.live.tables.gaussian import Gaussian
 from learners.live.wide import Linear
 from streams.errors import ConfigError
 

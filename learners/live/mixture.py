@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learners.live.arrays import usable
 from learners.live.compiled import Doubles, compiled
+from learners.live.tables.arrays import usable
 
 LOGIT = 9.0  # an expert's logit is cut to ±9
 SCALE, SPEED = (1e-3, 1e-2), (0.1, 1.0)  # slow, fast: the variance of θ at the start; τ

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learners.live.arrays import Touched, restore, state_of
 from learners.live.compiled import Doubles, UInts, compiled
-from learners.live.hashing import slot
-from learners.live.reader import Reader
+from learners.live.features.hashing import slot
+from learners.live.features.reader import Reader
+from learners.live.tables.arrays import Touched, restore, state_of
 
 GAMMA = 1 - 1 / 30  # of each outcome: the last thirty count
 FIELDS = 8  # categories that have a hint, the first of the features

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from compressors.arguments import named
-from learners.live.fields import Fields, fields_of
+from learners.live.features.fields import Fields, fields_of
 from streams.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learners.live.adaptive import Adaptive
-from learners.live.arrays import Arrays, Touched, joined, restore, state_of, usable
 from learners.live.compiled import Doubles
-from learners.live.features import Features
-from learners.live.gaussian import Gaussian
+from learners.live.features.features import Features
+from learners.live.tables.adaptive import Adaptive
+from learners.live.tables.arrays import Arrays, Touched, joined, restore, state_of, usable
+from learners.live.tables.gaussian import Gaussian
 
 Table = Adaptive | Gaussian
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from learners.live.chain import Chain
 from learners.live.compiled import Doubles
+from learners.live.features.reader import Reader
 from learners.live.make import chain as chain_of
 from learners.live.make import linear as linear_of
-from learners.live.reader import Reader
 from learners.live.settings import Wide
 from learners.live.wide import Linear
 

@@ -14,7 +14,7 @@ from deploy.registry.kinds import COMMITS, DRIFT, EVALUATOR, METRICS
 from deploy.registry.records import DriftNote
 from deploy.registry.registry import Registry
 from learners.commits.commit import Commit, Run
-from learners.live.fields import NONE
+from learners.live.features.fields import NONE
 from streams.join.store import Store
 from tests import small
 

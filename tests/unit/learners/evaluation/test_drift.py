@@ -8,8 +8,8 @@ import pytest
 
 from learners.evaluation import drift
 from learners.evaluation.drift import PAST, SERVED, Block, Change, Drift, distances
-from learners.live.fields import NONE, fields_of
-from learners.live.rows import Doubles
+from learners.live.features.fields import NONE, fields_of
+from learners.live.features.rows import Doubles
 
 BLOCK = 500
 BLOCKS, AT = 20, 14  # the first block of what is changed

@@ -14,7 +14,7 @@ from learners.evaluation.evaluate import Evaluator
 from learners.evaluation.gate import Promotion
 from learners.evaluation.scores import Scores
 from learners.evaluation.verdict import Decision
-from learners.live.fields import NONE
+from learners.live.features.fields import NONE
 from learners.online.batches import Encoder
 from learners.tasks.binary import Binary
 from streams.events import CORRECTION, NEGATIVE, Sample

@@ -14,7 +14,7 @@ from msgspec import Raw
 from learners.labels.settings import Trust
 from learners.labels.sources import Named, Ranges
 from learners.labels.trust import RATE, RunningTrust, excess
-from learners.live.fields import fields_of
+from learners.live.features.fields import fields_of
 from learners.tasks.binary import Binary
 from learners.tasks.classes import Classes
 from streams.errors import ConfigError

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from learners.live.chain import SEGMENTS, START, Chain, resolve
-from learners.live.gaussian import CONSTANT, LEAST
+from learners.live.features.reader import Reader
 from learners.live.make import chain as chain_of
-from learners.live.reader import Reader
 from learners.live.settings import Wide
+from learners.live.tables.gaussian import CONSTANT, LEAST
 
 
 class Row(msgspec.Struct):

@@ -18,8 +18,8 @@ from learners.commits.state import pack_state, unpack_state
 from learners.live.checked import Checked
 from learners.live.compiled import Doubles
 from learners.live.expert import Expert, Pooled
+from learners.live.features.reader import Reader
 from learners.live.make import linear
-from learners.live.reader import Reader
 from learners.live.settings import Live, Wide
 
 EXAMPLE = Path(__file__).parents[4] / "examples" / "expert" / "pipeline.py"

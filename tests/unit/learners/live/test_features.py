@@ -9,11 +9,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from learners.live.features import CHUNK, Features
-from learners.live.fields import fields_of
-from learners.live.hashing import CLIP
-from learners.live.reader import Reader, crc32
-from learners.live.spread import FROM, KNOTS, LEARNED, PULLED
+from learners.live.features.features import CHUNK, Features
+from learners.live.features.fields import fields_of
+from learners.live.features.hashing import CLIP
+from learners.live.features.reader import Reader, crc32
+from learners.live.features.spread import FROM, KNOTS, LEARNED, PULLED
 
 BITS = 18
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 import msgspec
 import pytest
 
-from learners.live.fields import Fields, fields_of
+from learners.live.features.fields import Fields, fields_of
 from learners.live.settings import Wide
 from streams.errors import ConfigError
 

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from learners.live.checked import Checked
 from learners.live.compiled import Doubles
-from learners.live.fields import fields_of
+from learners.live.features.fields import fields_of
+from learners.live.features.reader import Reader
 from learners.live.held import Asked, Census, Told, Waits
 from learners.live.news import AGES_MS, DAY_MS
 from learners.live.pool import Pool, chain_ages
-from learners.live.reader import Reader
 from learners.live.recent import Recent
 
 HOUR_MS = DAY_MS // 24

@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from learners.live.fields import Fields, fields_of
-from learners.live.reader import KNOWN, WORDS, Reader, Tokens, crc32
+from learners.live.features.fields import Fields, fields_of
+from learners.live.features.reader import KNOWN, WORDS, Reader, Tokens, crc32
 
 
 class Row(msgspec.Struct):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from learners.live.compiled import Doubles
-from learners.live.fields import fields_of
+from learners.live.features.fields import fields_of
+from learners.live.features.reader import Reader
 from learners.live.mixture import Mixture
-from learners.live.reader import Reader
 from learners.live.recent import FIELDS, GAMMA, Recent
 
 

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from learners.live.adaptive import FIRST, RATE, Adaptive, moved
-from learners.live.gaussian import CONSTANT, CROSSES, FORGETTING, LEAST, Gaussian
-from learners.live.hashing import Hashed
+from learners.live.features.hashing import Hashed
+from learners.live.tables.adaptive import FIRST, RATE, Adaptive, moved
+from learners.live.tables.gaussian import CONSTANT, CROSSES, FORGETTING, LEAST, Gaussian
 
 BITS = 8
 Row = tuple[list[tuple[int, float]], list[tuple[int, float]], list[tuple[int, float]]]

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from learners.live.compiled import Bools, Doubles, Floats, Ints, UInts, compiled
-from learners.live.rows import Rows
-from learners.live.spread import KNOTS, LEARNED, Spread, observe
+from learners.live.features.rows import Rows
+from learners.live.features.spread import KNOTS, LEARNED, Spread, observe
 
 GOLDEN = np.uint32(0x9E3779B1)
 SMALL = 256  # a whole number nearer to 0 is a token too

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learners.live.arrays import Arrays
 from learners.live.compiled import Bools
-from learners.live.fields import Fields
-from learners.live.hashing import SMALL, Hashed, Names, hash_rows
-from learners.live.reader import Reader, crc32
-from learners.live.spread import KNOTS, LEARNED, Spread
+from learners.live.features.fields import Fields
+from learners.live.features.hashing import SMALL, Hashed, Names, hash_rows
+from learners.live.features.reader import Reader, crc32
+from learners.live.features.spread import KNOTS, LEARNED, Spread
+from learners.live.tables.arrays import Arrays
 
 ANSWERS = ("seen", "mean", "variance", "knots")  # of a spread; its first values only make the knots
 CHUNK = 64  # rows that are hashed together: so their features stay in the processor's cache

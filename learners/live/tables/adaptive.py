@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from learners.live.arrays import Arrays
 from learners.live.compiled import Doubles, Floats, compiled
-from learners.live.hashing import Hashed, dot
+from learners.live.features.hashing import Hashed, dot
+from learners.live.tables.arrays import Arrays
 
 RATE, FIRST = 0.25, 1.0
 STEPS = 12  # Newton's; the first is at most one too far

@@ -14,9 +14,9 @@ prior does not depend on how many fields there are. Owns these tables. Does not 
 
 import numpy as np
 
-from learners.live.arrays import Arrays
 from learners.live.compiled import Doubles, Floats, Ints, compiled
-from learners.live.hashing import Hashed, dot
+from learners.live.features.hashing import Hashed, dot
+from learners.live.tables.arrays import Arrays
 
 FORGETTING = 1e-4  # a slot remembers about its last 10,000 touches
 CONSTANT, CROSSES = 4.0, 0.3  # prior variances; each row's mains have 1 together, its crosses 0.3

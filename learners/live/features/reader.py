@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from learners.live.fields import Fields
-from learners.live.rows import Doubles, Ints, Rows, UInts
+from learners.live.features.fields import Fields
+from learners.live.features.rows import Doubles, Ints, Rows, UInts
 
 WORD = re.compile(r"\w+")
 WORDS, TEXT = 256, 5  # words of a text that count; words from which on a category's value is a text
