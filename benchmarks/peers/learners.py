@@ -1,4 +1,4 @@
-"""River, Vowpal Wabbit and LightGBM on the streams of benchmarks/learners.py, each with the same fields."""
+"""River, deep-river, Vowpal Wabbit and LightGBM on the streams of benchmarks/learners.py, each with the same fields."""
 
 import re
 import zlib
@@ -9,7 +9,11 @@ import replay
 WEEK_MS = 7 * 86_400_000
 WORD, PLAIN = re.compile(r"\w+"), re.compile(r"[\s|:]+")
 SMALL = 256  # a count below it is a category too
-BUCKETS = 1_024  # of words, for LightGBM
+BUCKETS, WORD_BUCKETS, HASHED = 1_024, 256, 256  # of words for LightGBM, of words for trees; inputs of deep-river
+
+
+def _bucket(token: str, buckets: int) -> int:
+    return zlib.crc32(token.encode()) % buckets
 
 
 def _words(text: str) -> set[str]:
@@ -102,6 +106,67 @@ class Crosses(Vowpal):
     options = "-q cc -q cn"
 
 
+class Trees(Peer):
+    """A Hoeffding tree that adapts; of words it sees which of a few hundred buckets a row has."""
+
+    def __init__(self, stream: replay.Columns) -> None:
+        super().__init__(stream)
+        self.model = self._model()
+
+    def _model(self) -> Any:
+        from river.tree import HoeffdingAdaptiveTreeClassifier  # noqa: PLC0415
+
+        return HoeffdingAdaptiveTreeClassifier(seed=0)
+
+    def _x(self, row: int) -> dict[str, Any]:
+        _, numbers, words = self.parts(row)
+        found: dict[str, Any] = {f"w{_bucket(word, WORD_BUCKETS)}": 1.0 for word in words}
+        for (name, kind), value in zip(self.kinds, self.stream.rows[row], strict=True):
+            if kind == "category":
+                found[name] = str(value)
+        return found | numbers
+
+    def chance(self, row: int) -> float:
+        """Return p."""
+        of_each = self.model.predict_proba_one(self._x(row))
+        return of_each.get(True, 0.0 if of_each.get(False) else 0.5)
+
+    def follow(self, row: int, label: float) -> None:
+        """Learn one outcome."""
+        self.model.learn_one(self._x(row), label > 0)
+
+
+class Forest(Trees):
+    """Ten trees, each replaced when it drifts."""
+
+    def _model(self) -> Any:
+        from river.forest import ARFClassifier  # noqa: PLC0415
+
+        return ARFClassifier(seed=0)
+
+
+class DeepRiver(River):
+    """A network of one hidden layer; categories and words are hashed, since its inputs are as many as its weights."""
+
+    def __init__(self, stream: replay.Columns) -> None:
+        super().__init__(stream)
+        import torch  # noqa: PLC0415
+        from deep_river.classification import Classifier  # noqa: PLC0415
+
+        torch.set_num_threads(1)
+        torch.manual_seed(0)
+        self.numbers = [name for name, kind in self.kinds if kind in ("number", "count")]
+        wide = HASHED + len(self.numbers)
+        net = torch.nn.Sequential(torch.nn.Linear(wide, 64), torch.nn.ReLU(), torch.nn.Linear(64, 2))
+        self.model = Classifier(net, "cross_entropy", "adam", lr=1e-3, seed=0)
+        self.empty = dict.fromkeys([*map(str, range(HASHED)), *self.numbers], 0.0)
+
+    def _x(self, row: int) -> dict[str, float]:
+        categories, numbers, words = self.parts(row)
+        found = self.empty | self.scaler.transform_one(numbers)
+        return found | {str(_bucket(one, HASHED)): 1.0 for one in (*categories, *words)}
+
+
 class LightGbm(Peer):
     """Trained anew each week on all outcomes so far, or each thirtieth of a shorter stream."""
 
@@ -124,7 +189,7 @@ class LightGbm(Peer):
         for n, ((name, kind), value) in enumerate(zip(self.kinds, self.stream.rows[row], strict=True)):
             if kind == "text":
                 for word in _words(value):
-                    words[zlib.crc32(f"{name}={word}".encode()) % BUCKETS] = 1.0
+                    words[_bucket(f"{name}={word}", BUCKETS)] = 1.0
             elif kind == "category":
                 found.append(float(self.codes[n].setdefault(value, len(self.codes[n]))))
             else:
@@ -161,4 +226,5 @@ class LightGbm(Peer):
 
 
 if __name__ == "__main__":
-    replay.main({"river": River, "vw": Vowpal, "vw-crosses": Crosses, "lightgbm": LightGbm})
+    peers = {"river": River, "river-tree": Trees, "river-forest": Forest, "deep-river": DeepRiver, "vw": Vowpal}
+    replay.main(peers | {"vw-crosses": Crosses, "lightgbm": LightGbm})
