@@ -147,7 +147,7 @@ def bugs(data: Path | None) -> Stream:
     return Stream("bug reports", rows, t, known, labels, next(i for i, ms in enumerate(t) if ms >= _ms("2021-01-01")))
 
 
-# ── Card fraud, elec2, weather ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── Card fraud, elec2, weather ────────────────────────────────────────────────────────────────────────────────
 
 
 def fraud(data: Path | None) -> Stream:

@@ -31,7 +31,7 @@ LOGIT = 9.0  # an expert's logit is cut to ±9
 SCALE, SPEED = (1e-3, 1e-2), (0.1, 1.0)  # slow, fast: the variance of θ at the start; τ
 CONSTANT = 1e-3  # that of the constant: a larger one follows the arrivals' base rate
 CURVATURE, FLOOR = 1e-4, 1e-4  # of p(1 − p); of a combiner's P(y), so that one sample costs it at most 9.2 nats
-SWITCH = 1e-3  # α
+SWITCH = 1e-5  # α, where η is 1
 AVERAGE, STACKS = 0, 2  # the first combiner; those after it
 
 
@@ -48,9 +48,17 @@ class Mixture:
     array([0.1])
     """
 
-    def __init__(self, shares: Sequence[float], *, eta: float = 1.0, alone: int | None = None, hints: int = 0) -> None:
+    def __init__(
+        self,
+        shares: Sequence[float],
+        *,
+        eta: float = 1.0,
+        switch: float = SWITCH,
+        alone: int | None = None,
+        hints: int = 0,
+    ) -> None:
         self._shares = np.array([*shares, *[0.0] * hints], dtype=np.float64) / sum(shares)
-        self._eta, self._alone = eta, -1 if alone is None else alone
+        self._eta, self._switch, self._alone = eta, switch, -1 if alone is None else alone
         experts = len(self._shares)
         self.theta = np.tile(np.append(self._shares, 0.0), (STACKS, 1))
         self.variance = np.stack([np.diag([*[scale] * experts, CONSTANT]) for scale in SCALE])
@@ -69,7 +77,7 @@ class Mixture:
 
         `logits` (N, K) are those recorded at the prediction.
         """
-        own = self._shares, self._alone, self._eta
+        own = self._shares, self._alone, self._eta, self._switch
         _follow(self._said(logits), labels, usable(weights, labels), *own, self.theta, self.variance, self.weights)
 
     def state(self) -> dict[str, Tensor]:
@@ -126,7 +134,7 @@ def _answers(said: Doubles, shares: Doubles, alone: int, theta: Doubles, varianc
 
 @compiled
 def _follow(
-    said: Doubles, labels: Doubles, weights: Doubles, shares: Doubles, alone: int, eta: float,
+    said: Doubles, labels: Doubles, weights: Doubles, shares: Doubles, alone: int, eta: float, switch: float,
     theta: Doubles, variance: Doubles, omega: Doubles,
 ) -> None:  # fmt: skip
     """Let θ, S and ω, in place, follow N samples."""
@@ -150,7 +158,7 @@ def _follow(
         omega *= np.exp(bets - bets.max())
         omega /= omega.sum()
         for c in range(len(omega)):
-            omega[c] = (1 - SWITCH) * omega[c] + SWITCH / len(omega)
+            omega[c] = (1 - switch) * omega[c] + switch / len(omega)
 
 
 @compiled

@@ -33,7 +33,8 @@ from learners.live.news import AGES_MS, DAY_MS, News
 from learners.live.recent import Recent
 
 HOUR_MS = 3_600_000
-TRUST, ETA_LATE = 9.0, 0.05  # the chain's share, of all others' together
+TRUST = 9.0  # the chain's share, of all others' together
+ETA_LATE, SWITCH_LATE = 0.05, 1e-3  # a week's evidence errs together
 DIGITS = 4  # of a logit as it is recorded, and mixed
 
 
@@ -176,7 +177,7 @@ class Pool:
         self._chosen = [n for n, name in enumerate(self.names) if name not in out]
         if self.late:
             chain = len(self._chosen) - 1
-            self.mixture = Mixture([1.0] * chain + [TRUST * chain], eta=ETA_LATE, alone=chain)
+            self.mixture = Mixture([1.0] * chain + [TRUST * chain], alone=chain, eta=ETA_LATE, switch=SWITCH_LATE)
         else:
             self.mixture = Mixture([1.0] * (len(self._chosen) - self._hints), hints=self._hints)
 
