@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from streams.errors import MalformedEvent
 from streams.events import Event, Label, Outcome, Prediction, Record, Request, Sample, new_event
@@ -111,9 +111,9 @@ class Json(Generic[T]):
     """
 
     def __init__(self, kind: type[T] | Any) -> None:
-        self._decode: Callable[[bytes], T] = msgspec.json.Decoder(kind).decode
+        self._decode: Callable[[bytes | Raw], T] = msgspec.json.Decoder(kind).decode
 
-    def __call__(self, value: bytes | None) -> T:
+    def __call__(self, value: bytes | Raw | None) -> T:
         """Decode one value.
 
         Raises:
@@ -126,7 +126,7 @@ class Json(Generic[T]):
         except msgspec.ValidationError as wrong:
             raise MalformedEvent(f"wrong type: {wrong}") from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
-            raise MalformedEvent(why_not_json(value, wrong)) from None
+            raise MalformedEvent(why_not_json(bytes(value), wrong)) from None
 
 
 def json_request(record: Record) -> Request:

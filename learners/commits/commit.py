@@ -99,7 +99,7 @@ class Commit(Struct, frozen=True, kw_only=True):
 
     def entries(self) -> list[Sample]:
         """Return samples and marks, decoded."""
-        return [read_sample(bytes(raw)) for raw in self.samples]
+        return list(map(read_sample, self.samples))
 
     def holds(self, start: int, end: int) -> list[Hold]:
         """Return which of the entries from `start` to before `end` are held, by index from `start`."""

@@ -15,12 +15,14 @@ from learners.commits.commit import Commit
 from learners.labels.holds import left
 from learners.online.learner import Learner
 
+NUMBA = version("numba")  # which takes a millisecond to ask
+
 
 def fingerprint() -> str:
     """Return the name of this environment. The same commits make the same bits where it is the same."""
     threads, cpu = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
     return (
-        f"torch {torch.__version__}, numba {version('numba')}, Python {platform.python_version()}, "
+        f"torch {torch.__version__}, numba {NUMBA}, Python {platform.python_version()}, "
         f"{platform.machine()} {cpu}, {threads} threads"
     )
 

@@ -6,6 +6,7 @@ not know files or actors: it is given commits and models.
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Any, cast
 
 import torch
@@ -81,7 +82,7 @@ class Evaluator:
             frozen, *tested = answer_all(models, rows)
             self._measure(frozen, rows.rows, samples, torch.tensor(shadow, dtype=kind(exact=self._exact)))
             self._newest.add(samples)
-            weights = [self._absent.follow(sample).mean for sample in samples]
+            weights = [weight.mean for weight in self._absent.follow(samples)]
             if self.trial:
                 self.trial.follow(tested[0], samples, weights)
         final_ms = commit.watermark_ms - self._final_ms
@@ -172,8 +173,7 @@ class Evaluator:
         samples = list(self._newest)
         outputs = answers(model, self._encoder.rows(samples))
         intercept = Intercept(self._task, self._rate, samples[0].prediction.intercept)
-        for output, sample in zip(outputs.tolist(), samples, strict=True):
-            intercept.follow(output, sample.label)
+        intercept.follow(outputs.tolist(), [sample.label for sample in samples], repeat(1.0, len(samples)))
         ours, theirs = (
             outputs[-BOUND_FROM:] + torch.tensor(intercept.value),
             bare(samples[-BOUND_FROM:], exact=self._exact),

@@ -67,8 +67,9 @@ class Trial:
 
         A correction replaces the label of the one that is kept.
         """
-        for output, sample, weight in zip(outputs.tolist(), samples, weights, strict=True):
-            self._intercepts.append(self.intercept.follow(output, sample.label, weight))
+        given = outputs.tolist()
+        self._intercepts.extend(self.intercept.follow(given, [sample.label for sample in samples], weights))
+        for output, sample in zip(given, samples, strict=True):
             asked = sample.prediction
             if asked.t > self.known_until_ms and sample.kind == CORRECTION:
                 self._corrected[asked.id] = sample.label

@@ -50,7 +50,8 @@ class Linear:
     def changes(self, *, whole: bool) -> dict[str, Tensor]:
         """Return the means of slots that changed, the constants, and what is known of numbers."""
         tables = self._tables.values()
-        slots = self._touched.take(np.stack([table.means for table in tables], axis=1), whole=whole)
+        known = np.stack([table.means for table in tables], axis=1) if whole else np.empty(0)
+        slots = self._touched.take(known, whole=whole)
         means = [torch.from_numpy(table.means[slots.numpy()]) for table in tables]
         constants = torch.tensor([table.constant.flat[0] for table in tables], dtype=torch.float64)
         own = {"whole": torch.tensor(whole), "slots": slots, "means": torch.stack(means, dim=1), "constants": constants}

@@ -15,7 +15,7 @@ At the true p the mean slope is 0 if F does not depend on the features:
 Owns the counts. Does not know what is learned with the weights.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ from learners.tasks.task import Task
 from streams.events import CORRECTION, NEGATIVE, Sample
 
 MEMORY = 20_000  # samples: what was counted so long ago weighs 1/e
+KEEPS = 1 - 1 / MEMORY
 LEAST = 0.01  # of a weight
 
 
@@ -36,6 +37,9 @@ class Weight(NamedTuple):
     mean: float
     share: float
     negative: bool
+
+
+OUTCOME = Weight(1.0, 1.0, negative=False)  # of what came
 
 
 @dataclass
@@ -61,13 +65,16 @@ class Absent:
         _, negatives, corrected = self.counts
         return max(LEAST, 1 - corrected / negatives) if negatives else 1.0
 
-    def follow(self, sample: Sample) -> "Weight":
-        """Count a sample; return its weight by what was counted before it."""
-        negative = sample.kind == NEGATIVE
-        weight = Weight(self.mean, self.share, negative=True) if negative else Weight(1.0, 1.0, negative=False)
-        self.counts = [count * (1 - 1 / MEMORY) for count in self.counts]
-        self.counts[_WHICH.get(sample.kind, 0)] += 1
-        return weight
+    def follow(self, samples: Iterable[Sample]) -> list[Weight]:
+        """Count samples, one after the other; return the weight of each by what was counted before it."""
+        weights = []
+        for sample in samples:
+            negative = sample.kind == NEGATIVE
+            weights.append(Weight(self.mean, self.share, negative=True) if negative else OUTCOME)
+            joined, negatives, corrected = self.counts
+            self.counts = [joined * KEEPS, negatives * KEEPS, corrected * KEEPS]
+            self.counts[_WHICH.get(sample.kind, 0)] += 1
+        return weights
 
     def state(self) -> Tensor:
         """Return the counts."""

@@ -71,7 +71,7 @@ class Encoder:
 
     def decoded(self, samples: Sequence[Sample]) -> list[Any]:
         """Return the samples' features, decoded."""
-        return [self.decode(bytes(s.prediction.features)) for s in samples]
+        return [self.decode(s.prediction.features) for s in samples]
 
 
 class Newest(Generic[Row]):

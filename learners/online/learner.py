@@ -169,14 +169,19 @@ class Learner:
         """
         if self._recipe.first(PruneStructured) and not self.shapes:
             raise ConfigError(f"the recipe '{self._recipe}' removes units: shrink the shadow first, or load a state")
-        samples = [entry for entry in entries if entry.kind != WAITING]
-        weights = [self._absent.follow(sample) for sample in samples]
+        decoded = self._encoder.decoded(entries)
+        waits = [entry.kind == WAITING for entry in entries]
+        samples = [entry for entry, mark in zip(entries, waits, strict=True) if not mark]
+        rows = iter([row for row, mark in zip(decoded, waits, strict=True) if not mark])
+        weights = self._absent.follow(samples)
         coming = iter(weights)
-        parts = self._parts(completed(samples, self.task))
-        answers = [self._learn(part, list(islice(coming, len(part)))) for part in parts]
+        answers = [
+            self._learn(part, list(islice(rows, len(part))), list(islice(coming, len(part))))
+            for part in self._parts(completed(samples, self.task))
+        ]
         if self.live:
             means = [weight.mean for weight in weights]
-            self.live.learn(told(entries, self._encoder.decoded(entries), means, len(self.live.names)))
+            self.live.learn(told(entries, decoded, means, len(self.live.names)))
         return torch.cat(answers) if answers else torch.empty(0, self.task.outputs)
 
     def count(self, now_ms: int, asked: int, window_ms: int) -> None:
@@ -200,10 +205,10 @@ class Learner:
     def _late(self, sample: Sample) -> bool:
         return sample.label_t - self._began_ms > self._spec.batch_s * 1000
 
-    def _learn(self, samples: Sequence[Sample], weights: Sequence[Weight]) -> Tensor:
-        """Learn samples of one batch."""
+    def _learn(self, samples: Sequence[Sample], rows: Sequence[Any], weights: Sequence[Weight]) -> Tensor:
+        """Learn samples of one batch, whose features were decoded to these rows."""
         torch.default_generator.manual_seed(self._seed + self.learned)  # so that dropout draws the same again
-        inputs, target = self._encoder.inputs(samples), labels(samples, exact=self._measured.exact)
+        inputs, target = self._encoder.encode(rows), labels(samples, exact=self._measured.exact)
         of = self._spec.batch
         if not self.learned:
             self._first(inputs)
@@ -213,9 +218,11 @@ class Learner:
         if self._refresh_due(of):
             self.shadow.explore(inputs, target, task, of)
         trained = self.shadow.gather(inputs, target, task, of)
-        for sample, weight in zip(samples, weights, strict=True):
-            self.intercept.follow(sample.prediction.output, sample.label, weight.mean)
-            self._measured.add(sample.label)
+        given = [sample.label for sample in samples]
+        self.intercept.follow(
+            [sample.prediction.output for sample in samples], given, [weight.mean for weight in weights]
+        )
+        self._measured.add(given)
         if not all(map(math.isfinite, self.intercept.value)):
             raise NotFinite(f"the intercept is {self.intercept.value}")
         self.learned += len(samples)

@@ -4,6 +4,7 @@ Owns the task in units of that spread, and that both networks answer in the labe
 comes.
 """
 
+from collections.abc import Sequence
 from typing import cast
 
 from torch import Tensor, nn
@@ -45,10 +46,12 @@ class Measure:
             if of(model) is None:
                 self._labels.scale = None
 
-    def add(self, label: Target) -> None:
-        """Count one more label, which is one number where the task has a unit."""
-        if self._labels is not None and isinstance(label, float):
-            self._labels.add(label)
+    def add(self, labels: Sequence[Target]) -> None:
+        """Count more labels, each of which is one number where the task has a unit."""
+        if self._labels is not None:
+            for label in labels:
+                if isinstance(label, float):
+                    self._labels.add(label)
 
     def settle(self) -> None:
         """Use the scale of the labels so far."""

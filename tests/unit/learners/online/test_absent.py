@@ -33,7 +33,7 @@ def learned(late: float, *, by_weight: bool) -> float:
     """Return the chance that one number learns of the log."""
     logit, absent, task, found = torch.zeros(1, 1, requires_grad=True), Absent(), Binary(), list[float]()
     for sample in log(late):
-        weight, target = absent.follow(sample), torch.tensor([sample.label])
+        (weight,), target = absent.follow([sample]), torch.tensor([sample.label])
         loss = (Weighted(task, [weight]) if by_weight else task).losses(logit, target).sum()
         (slope,) = torch.autograd.grad(loss, logit)
         with torch.no_grad():
@@ -50,7 +50,7 @@ def test_the_true_chance_is_learned_however_many_outcomes_are_late(late: float, 
 
 def test_without_corrections_a_negative_is_a_sample_like_another() -> None:
     absent = Absent()
-    weights = [absent.follow(sample) for sample in log(0.0)]
+    weights = absent.follow(log(0.0))
     assert {weight.mean for weight in weights} == {weight.share for weight in weights} == {1.0}
     output, target = torch.randn(len(weights), 1), torch.zeros(len(weights))
     assert Weighted(Binary(), weights).losses(output, target).equal(Binary().losses(output, target))
@@ -60,7 +60,7 @@ def test_a_task_whose_answer_is_no_chance_weighs_negatives_on_the_whole() -> Non
     absent = Absent([80.0, 900.0, 90.0])
     sample = replace(small.samples(1)[0], kind=NEGATIVE)
     task, output = Regression(), torch.tensor([[2.0]])
-    loss = Weighted(task, [absent.follow(sample)]).losses(output, torch.zeros(1))
+    loss = Weighted(task, absent.follow([sample])).losses(output, torch.zeros(1))
     assert float(loss) == pytest.approx(0.9 * float(task.losses(output, torch.zeros(1))))
 
 

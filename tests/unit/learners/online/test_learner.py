@@ -213,12 +213,10 @@ def test_micro_batches_hold_everything_once_and_none_is_too_large(n: int) -> Non
 
 def test_the_intercept_follows_the_base_rate() -> None:
     live = Intercept(Binary(), 0.05)
-    for i in range(2_000):
-        live.follow((0.0,), float(i % 4 == 0))
+    live.follow([(0.0,)] * 2_000, [float(i % 4 == 0) for i in range(2_000)], [1.0] * 2_000)
     assert torch.sigmoid(torch.tensor(live.value[0])) == pytest.approx(0.25, abs=0.05)
     classes = Intercept(Classes(3), 0.05)
-    for _ in range(200):
-        classes.follow((0.0, 0.0, 0.0), 2)
+    classes.follow([(0.0, 0.0, 0.0)] * 200, [2] * 200, [1.0] * 200)
     assert classes.value[2] > 1 > classes.value[0]
 
 
