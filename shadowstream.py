@@ -39,8 +39,10 @@ if TYPE_CHECKING:
     from learners.tasks.binary import Binary
     from learners.tasks.classes import Classes
     from learners.tasks.multilabel import MultiLabel
+    from learners.tasks.next_token import NextToken
     from learners.tasks.ranking import Ranking
     from learners.tasks.regression import Quantile, Regression
+    from learners.tasks.sequence_score import SequenceScore
     from learners.tasks.task import Task
 
 __all__ = [
@@ -65,6 +67,7 @@ __all__ = [
     "Live",
     "MalformedEvent",
     "MultiLabel",
+    "NextToken",
     "Online",
     "Outcome",
     "Pipeline",
@@ -80,6 +83,7 @@ __all__ = [
     "Regression",
     "Request",
     "Retrain",
+    "SequenceScore",
     "ShadowstreamError",
     "Skipped",
     "Task",
@@ -128,8 +132,10 @@ _LATER = {
     "learners.tasks.binary": ("Binary",),
     "learners.tasks.classes": ("Classes",),
     "learners.tasks.multilabel": ("MultiLabel",),
+    "learners.tasks.next_token": ("NextToken",),
     "learners.tasks.ranking": ("Ranking",),
     "learners.tasks.regression": ("Quantile", "Regression"),
+    "learners.tasks.sequence_score": ("SequenceScore",),
     "learners.tasks.task": ("Task",),
 }
 _NAMED_THERE = {"describe_artifact": "describe", "load_artifact": "load"}

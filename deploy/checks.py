@@ -33,6 +33,8 @@ TASKS = {
     "quantile": "Quantile(0.9)",
     "bandit": "Bandit(K)",
     "ranking": "Ranking(K)",
+    "nexttoken": "NextToken(V)",
+    "sequencescore": "SequenceScore()",
 }
 JUDGED = (Binary, Classes)
 MEMBERS = [name for name in vars(Task) if not name.startswith("_")]

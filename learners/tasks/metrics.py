@@ -3,6 +3,7 @@
 Owns values and units. Does not know whose answers are measured.
 """
 
+import math
 from collections.abc import Callable
 from typing import Protocol, Self, TypeAlias
 
@@ -54,8 +55,8 @@ class Mean:
         self._weight += float(weights.sum())
         self._sum += float((weights * values).sum())
 
-    def __add__(self, other: "Mean") -> "Mean":
-        both = Mean(self.name, self.unit, self._values, self._weights)
+    def __add__(self, other: Self) -> Self:
+        both = type(self)(self.name, self.unit, self._values, self._weights)
         both._weight, both._sum = self._weight + other._weight, self._sum + other._sum
         return both
 
@@ -63,6 +64,15 @@ class Mean:
     def value(self) -> float:
         """The mean; NaN before the first answer."""
         return self._sum / self._weight if self._weight else float("nan")
+
+
+class MeanExp(Mean):
+    """e to the power of the mean, as a perplexity is that of the nats of a token."""
+
+    @property
+    def value(self) -> float:
+        """The power; NaN before the first answer."""
+        return math.exp(super().value)
 
 
 class Auc:

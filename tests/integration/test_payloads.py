@@ -33,7 +33,7 @@ from streams.join.policy import JoinPolicy
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, ensure_topics
 from streams.kafka.scan import records
-from tests import small
+from tests import small, text
 from tests.conftest import Running
 from tests.learned import until
 
@@ -113,8 +113,8 @@ def learned(roles: Sequence[Role], registry: Registry, count: int) -> bool:
 
 @pytest.mark.parametrize(
     ("pipeline", "make"),
-    [(IMAGES, photo), (PRICES, house), (PETS, pet), (CHOICES, choice)],
-    ids=["images", "prices", "pets", "choices"],
+    [(IMAGES, photo), (PRICES, house), (PETS, pet), (CHOICES, choice), (text.PIPELINE, text.typed)],
+    ids=["images", "prices", "pets", "choices", "text"],
 )
 def test_every_role_takes_bytes_and_labels_of_every_kind(
     pipeline: Pipeline, make: Any, broker: Running, store_server: Running, tmp_path: Path
@@ -168,6 +168,8 @@ def test_every_role_takes_bytes_and_labels_of_every_kind(
     if make is pet:
         named = [msgspec.json.decode(a.value or b"")["class"] for a in answers]
         assert np.mean([name == label for name, (_, label) in zip(named, asked, strict=True)]) > 0.8
+    if make is text.typed:
+        assert {len(msgspec.json.decode(a.value or b"")["tokens"]) for a in answers} == {1}
     if make is choice:
         odds = [msgspec.json.decode(a.value or b"")["probabilities"][1] > 0.5 for a in answers]
         assert np.mean([odd == (features.x[0] > 0) for odd, (features, _) in zip(odds, asked, strict=True)]) > 0.8

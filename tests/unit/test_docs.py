@@ -24,8 +24,10 @@ from learners.tasks.bandit import Bandit
 from learners.tasks.binary import Binary
 from learners.tasks.classes import Classes
 from learners.tasks.multilabel import MultiLabel
+from learners.tasks.next_token import NextToken
 from learners.tasks.ranking import Ranking
 from learners.tasks.regression import Number, Quantile, Regression
+from learners.tasks.sequence_score import SequenceScore
 from learners.tasks.task import Answering
 from streams.errors import ShadowstreamError
 from streams.events import Prediction
@@ -96,7 +98,7 @@ def test_every_setting_is_documented_with_its_default_and_no_other() -> None:
     made = replace(small.pipeline, recipe=RECIPE)
     simple |= {"recipe": f"`{made.recipe}`", "task": "`Binary()`", "online": "`Online()`", "promotion": "`Promotion()`"}
     assert {name: cell for name, cell in documented.pop("Pipeline").items() if name in simple} == simple
-    for task in (Classes, MultiLabel, Regression, Quantile, Bandit, Ranking):
+    for task in (Classes, MultiLabel, Regression, Quantile, Bandit, Ranking, NextToken, SequenceScore):
         expected = {one.name: shown(one.default) for one in fields(task)}
         assert documented.pop(task.__name__) == expected | ({"scale": "fitted"} if issubclass(task, Number) else {})
     assert documented.pop("Live") == {one.name: f"`{DEFAULTS[one.name]}`" for one in fields(Live)}
@@ -107,7 +109,9 @@ def test_every_setting_is_documented_with_its_default_and_no_other() -> None:
 def test_every_field_of_a_prediction_is_documented() -> None:
     page = (DOCS / "topics.md").read_text(encoding="utf-8")
     table = re.findall(r"^\| `(\w+)` \| [\w ]+ \|", page.partition("NAME.outcomes")[0], flags=re.MULTILINE)
-    tasks: tuple[Answering, ...] = (Binary(), Classes(2), MultiLabel(2), Regression(), Bandit(2), Ranking(2))
+    tasks: tuple[Answering, ...] = (
+        Binary(), Classes(2), MultiLabel(2), Regression(), Bandit(2), Ranking(2), NextToken(2), SequenceScore(2),
+    )  # fmt: skip
     named = {name for task in tasks for name in task.answers(torch.zeros(1, 2))[0]}
     assert set(table) == {*Prediction.__struct_fields__, *named}
     example = json.loads(page.partition('\n    {"id"')[2].partition("}\n\n")[0].join(('{"id"', "}")))

@@ -35,6 +35,7 @@ from shadowstream import (
     Distill,
     Labelled,
     MultiLabel,
+    NextToken,
     Online,
     Pipeline,
     Prune,
@@ -43,6 +44,7 @@ from shadowstream import (
     Ranking,
     Recipe,
     Regression,
+    SequenceScore,
     Task,
     compress,
     describe_artifact,
@@ -66,6 +68,8 @@ def test_every_public_name_is_there() -> None:
         (Bandit(2, baseline=0.5), ["policy loss", "reward, self-normalized"]),
         (Bandit(2, doubly_robust=True, logged=True), ["policy loss", "reward, self-normalized"]),
         (Ranking(2), ["pair loss", "pairs in order"]),
+        (NextToken(3, places=2), ["token loss", "perplexity", "top-1"]),
+        (SequenceScore(2), ["sequence loss", "score, self-normalized"]),
         (Quantile(0.5), ["quantile loss", "coverage"]),
     ],
 )
@@ -74,7 +78,9 @@ def test_a_pipeline_of_each_task(task: Task, measured: list[str], tmp_path: Path
         above = [x > 0 for x in row.features.x[:2]]
         if isinstance(task, Bandit):
             return {"action": int(above[0]), "reward": float(above[0] == above[1]), "propensity": 0.5}
-        if isinstance(task, Ranking):
+        if isinstance(task, SequenceScore):
+            return {"score": [float(x) for x in above], "log_likelihood": [-1.0, -1.0]}
+        if isinstance(task, Ranking | NextToken):
             return [float(x) for x in above]
         if isinstance(task, MultiLabel):
             return [name for name, on in zip(("first", "second"), above, strict=True) if on]
@@ -120,7 +126,7 @@ def test_a_pipeline_of_each_task(task: Task, measured: list[str], tmp_path: Path
     ]
     learner = make_learner(pipeline)
     shadow = learner.learn(samples).tolist()
-    assert (learner.intercept.value == none) == isinstance(task, Ranking)
+    assert (learner.intercept.value == none) == isinstance(task, Ranking | SequenceScore)
     encoder = Encoder(pipeline.features, pipeline.encode)
     check_labels(task, encoder.data(samples, task).labels)
     evaluator = Evaluator(task, encoder, pipeline.promotion, 0.01, 0, pipeline.model())

@@ -20,8 +20,10 @@ from learners.tasks.bandit import Bandit
 from learners.tasks.binary import Binary
 from learners.tasks.classes import Classes
 from learners.tasks.multilabel import MultiLabel
+from learners.tasks.next_token import NextToken
 from learners.tasks.ranking import Ranking
 from learners.tasks.regression import Quantile, Regression
+from learners.tasks.sequence_score import SequenceScore
 from learners.tasks.task import Answering, Task
 from streams.errors import MalformedEvent
 from streams.events import Prediction, Target
@@ -77,6 +79,25 @@ CASES += [
 ]
 CASES += [
     Case(Ranking(4), [[1, 0], [0.5, None, 3, 0], [0, 0, 0, 1], [1, 1, 1]], [[1, 0, 0, 0, 0], [-2], 1.0, [True, "x"]]),
+]
+
+
+def spelled(text: str) -> list[int]:
+    return ["ab\n".find(letter) for letter in text]
+
+
+PLACES = NextToken(3, places=2)
+TEXTS = [
+    Case(PLACES, [[0, 1], [2], [1.0, 1.0], 2, [0, 1, 2]], [3, [], [0, 3], [-1, -1], [-1, 0], [0, -1, -1], [[0]]]),
+    Case(NextToken(PETS), ["cat", "bird", ["dog"]], ["Cat", "", [""]]),
+    Case(NextToken(4, tokenize=spelled), ["ab", "\n", 3], ["", "A", 4]),
+]
+ALONE, SEVERAL = SequenceScore(scores=(1, 5), baseline=4.0), SequenceScore(3)
+UNSCORED = [[2], [None], [1] * 4, [0] * 3 + [2] * 3]
+CASES += TEXTS
+CASES += [
+    Case(ALONE, [{"score": 5, "log_likelihood": -3.0}, 1, [0.5, -2.0]], [6, [1, 2, 3]]),
+    Case(SEVERAL, [[1, 0], [0.5, None, 1], [0, 0, 0.1, -1.0, -2.0, 0]], UNSCORED),
 ]
 EVERY = pytest.mark.parametrize("case", [*CASES, OWN], ids=lambda case: repr(case.task))
 OURS = pytest.mark.parametrize("case", CASES, ids=lambda case: repr(case.task))
@@ -145,7 +166,7 @@ def test_the_residual_goes_down_the_slope_of_the_loss(case: Case) -> None:
         slope, residual = output.grad[0], torch.tensor(case.task.residual(output[0].tolist(), target))
         size = float(residual.norm() / slope.norm()) if float(slope.norm()) else 0.0
         torch.testing.assert_close(residual.double(), -size * slope)
-        assert (size > 0) == (bool(slope.any()) and not isinstance(case.task, Ranking))
+        assert (size > 0) == (bool(slope.any()) and not isinstance(case.task, (Ranking, SequenceScore)))
 
 
 @EVERY
@@ -253,7 +274,7 @@ def nearest(case: Case, output: Tensor) -> Tensor:
     return targets(case)[liked.argmin(0)]
 
 
-@pytest.mark.parametrize("case", CASES[:5], ids=lambda case: repr(case.task))
+@pytest.mark.parametrize("case", [*CASES[:5], *TEXTS[:2]], ids=lambda case: repr(case.task))
 def test_outcomes_teach_and_one_s_own_maximum_does_not(case: Case) -> None:
     before, taught = learned(case, own=False)
     _, fooled = learned(case, own=True)
