@@ -34,13 +34,7 @@ class Writer(nn.Module):
         from transformers import GPT2Config, GPT2LMHeadModel  # noqa: PLC0415 it takes seconds
 
         super().__init__()
-        sizes: dict[str, Any] = {
-            "vocab_size": len(LETTERS),
-            "n_positions": SEEN,
-            "n_embd": 32,
-            "n_layer": 1,
-            "n_head": 2,
-        }
+        sizes: dict[str, Any] = {"vocab_size": len(LETTERS), "n_positions": SEEN, "n_embd": 32}
         config = GPT2Config(
             **sizes,
             n_layer=1,
