@@ -36,7 +36,7 @@ class DistillerRole(Follower):
         commit = self._registry.record(COMMITS, self._commit + 1)
         if commit is None:
             return False
-        if commit.void:
+        if commit.void or commit.doubted:
             self._remember_again(commit.number)
         else:
             self._remember(commit)
@@ -49,7 +49,7 @@ class DistillerRole(Follower):
         return DISTILLER.entry(DistillerNote(self._commit, self._candidate))
 
     def _remember_again(self, last: int) -> None:
-        """Fill the replay with what remains up to the commit `last`, which made samples void."""
+        """Fill the replay with what remains up to the commit `last`, which took samples back."""
         self._replay = Newest(self._pipeline.online.replay)
         for commit in newest(backwards(self._registry, last), self._pipeline.online.replay):
             self._remember(commit)

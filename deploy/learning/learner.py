@@ -13,7 +13,7 @@ from deploy.learning.attempts import Attempts, Span
 from deploy.learning.blocks import Blocks
 from deploy.learning.rules import CommitRules
 from deploy.registry.commits import backwards, read
-from deploy.registry.held import Withheld, waiting
+from deploy.registry.held import Withheld, doubted, waiting
 from deploy.registry.kinds import COMMITS, LEARNER, RULINGS
 from deploy.registry.rebuild import rebuild
 from deploy.registry.records import LearnerNote
@@ -22,8 +22,7 @@ from learners.commits import commit as commits
 from learners.commits.commit import Commit, Due, Quarantined, Ruling
 from learners.commits.draft import Draft, after
 from learners.commits.state import pack_state, unpack_state
-from learners.commits.voids import Slot
-from learners.labels.holds import left
+from learners.commits.voids import ALL, Bounds, Slot, lowered
 from learners.online.learner import Learner
 from streams.errors import ConfigError, HistoryChanged, LostRace, RegistryError
 from streams.events import WAITING
@@ -71,7 +70,7 @@ class LearnerRole:
         self._held = set[str]()
         self._kept: Commit
         self._blocks: Blocks | None = None
-        self._draft = self._recover({})
+        self._draft = self._recover()
         self._blocks = Blocks(store, feed, learner) if learner.live else None
         self._trim()  # the learner that made the last commit may have died before it trimmed
         self._attempts = Attempts(store, feed, self._draft.last.number)
@@ -79,7 +78,7 @@ class LearnerRole:
 
     def step(self, block_ms: int) -> bool:
         """Read what is there, learn it, and commit when it is time; return whether there was a sample."""
-        if self._rule():
+        if self._rule() or self._take_back_doubted():
             return True
         states = [self._store.shard(self._feed, shard) for shard in self._shards]
         watermark_ms, any_read = min(state.watermark_ms for state in states), False
@@ -124,7 +123,7 @@ class LearnerRole:
                     "learner: samples %d to %d of shard %d: %s (failure %d since commit %d); trying again from there",
                     batch.first, batch.last, shard, reason, failures, self._draft.last.number,
                 )  # fmt: skip
-                self._draft = self._recover({})
+                self._draft = self._recover()
                 return False
             if reason is not None:
                 self._quarantine(shard, part[0], reason)
@@ -149,7 +148,7 @@ class LearnerRole:
         try:
             samples = [read_sample(entry.sample) for entry in part]
             held = self._learner.sift(samples)
-            shadow = self._learner.learn(left(samples, held)).tolist()
+            shadow = self._learner.learn(samples, held).tolist()
         except ConfigError:
             raise  # no sample is at fault
         except Exception as wrong:  # noqa: BLE001 a user's model may raise anything; at last the sample is quarantined
@@ -173,7 +172,7 @@ class LearnerRole:
         except Exception as wrong:  # noqa: BLE001 a user's model may raise anything; the samples stay held
             text = "learner: what %r has released cannot be learned, and stays held: %s: %s"
             logging.getLogger("shadowstream").warning(text, ruling.source, type(wrong).__name__, wrong)
-            self._draft = self._recover({})
+            self._draft = self._recover()
             self._release(ruling, [])
         self._commit(None)
         self._note()
@@ -189,16 +188,36 @@ class LearnerRole:
             self._draft.add([one.slot for one in part], [bytes(one.sample) for one in part], shadow, latest_ms)
         self._draft.released = len(self._draft.samples)
 
+    def _take_back_doubted(self) -> bool:
+        """Take back what was learned of a source that is held since, in a commit; return whether there was any."""
+        trust = self._learner.trust
+        if trust is None or not trust.doubts:
+            return False
+        if self._draft.samples or self._draft.quarantined:
+            self._commit(None)
+        last, back = self._draft.last.number, doubted(self._registry, self._learner)
+        for one in back:
+            text = "learner: %d entries of %s, learned since its doubt began, are taken back and held"
+            logging.getLogger("shadowstream").warning(text, sum(run.count for run in one.runs), one.source)
+        self._draft = self._recover(lowered(ALL, {}, back))
+        if self._draft.last.number > last:
+            raise LostRace("another learner has committed, and what this one doubts is not what that one learned")
+        trust.settle()
+        self._draft.doubted = back
+        self._commit(None, whole=True)
+        self._note()
+        return True
+
     def _quarantine(self, shard: int, entry: StoredSample, reason: str) -> None:
         position, data = entry
         logging.getLogger("shadowstream").warning("learner: quarantined %s of shard %d: %s", position, shard, reason)
         text = data.decode(errors="replace")
         self._draft.quarantined.append(Quarantined(shard=shard, position=position, reason=reason, sample=text))
 
-    def _commit(self, due: Due | None, void: dict[str, str] | None = None) -> None:
+    def _commit(self, due: Due | None, void: dict[str, str] | None = None, *, whole: bool = False) -> None:
         n = self._draft.last.number + 1
         self._count()
-        keep_state = due is not None or void is not None or self._is_state_due(n)
+        keep_state = due is not None or whole or self._is_state_due(n)
         state = self._registry.put(pack_state(self._learner.state())) if keep_state else None
         data = commits.encode(self._draft.finish(self._learner, state, due, void or {}))
         if not self._registry.write(COMMITS, n, data):
@@ -235,14 +254,14 @@ class LearnerRole:
         for shard in self._shards:
             if not self._store.holds(self._feed, shard, last.positions.get(str(shard), NOTHING)):
                 void[str(shard)] = self._known(shard)
-        self._draft = self._recover(void)
+        self._draft = self._recover(lowered(ALL, void))
         self._attempts.begin(self._draft.last.number)
         if void:
             logging.getLogger("shadowstream").warning(
                 "learner: the store went back in time; samples after %s are taken back", void
             )
             self._draft.positions |= {int(shard): position for shard, position in void.items()}
-            self._commit(None, void)
+            self._commit(None, void, whole=True)
         self._note()
 
     def _known(self, shard: int) -> str:
@@ -253,13 +272,13 @@ class LearnerRole:
                 return position
         raise HistoryChanged(f"{self._feed}.{shard}: the stream holds no position of any commit; it is another feed's")
 
-    def _recover(self, void: dict[str, str]) -> Draft:
-        """Bring the learner to the newest commit, without what is `void`; return an empty draft that follows it."""
+    def _recover(self, but: Bounds = ALL) -> Draft:
+        """Bring the learner to the newest commit `but` for what is taken back; return an empty draft that follows."""
         last = self._registry.last(COMMITS)
         data = self._registry.read(COMMITS, last)
         if data is None:
             raise RegistryError("there is no commit 0: the feed was not created")
-        self._kept = read(self._registry, rebuild(self._learner, self._registry, last, void))
+        self._kept = read(self._registry, rebuild(self._learner, self._registry, last, but))
         if self._blocks:
             self._blocks.begin()
         return after(data, self._shards, NOTHING)

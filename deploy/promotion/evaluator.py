@@ -60,7 +60,7 @@ class EvaluatorRole(Follower):
         started = self._start_candidate()
         commit = self._registry.record(COMMITS, self._commit + 1)
         if commit is not None:
-            if commit.void:
+            if commit.void or commit.doubted:
                 self._evaluator.expect(taken_back(self._registry, commit))
             self._write(self._evaluator.take(commit))
             self._commit = commit.number

@@ -1,16 +1,17 @@
 """The learner's commits in the registry, read from the newest back.
 
-Owns what is left of each: samples that a later commit made void are left out. Does not know models.
+Owns what is left of each: without samples that a later commit made void, and holding those that it doubted. Does not
+know models.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
 from deploy.registry.kinds import COMMITS
 from deploy.registry.registry import Registry
 from learners.commits.commit import Commit
-from learners.commits.voids import Bounds, lowered, remaining, remains, slots
+from learners.commits.voids import ALL, Bounds, lowered, remaining, remains, slots
 from learners.labels.holds import left
 from streams.errors import RegistryError
 from streams.events import WAITING, Sample
@@ -53,7 +54,7 @@ def read(registry: Registry, n: int) -> Commit:
 
 def backwards(registry: Registry, last: int | None = None) -> Iterator[Commit]:
     """Yield what is left of each commit, from `last` (by default the newest) back to the first."""
-    for commit, bounds in walk(registry, last, {}):
+    for commit, bounds in walk(registry, last):
         yield remaining(commit, bounds)
 
 
@@ -70,21 +71,25 @@ def newest(commits: Iterable[Commit], samples: int) -> list[Commit]:
 
 
 def taken_back(registry: Registry, commit: Commit) -> list[Sample]:
-    """Return the samples that a commit makes void."""
-    kept = lowered({}, commit.void)
-    voided: list[Sample] = []
+    """Return the samples that a commit makes void, or doubts."""
+    kept = lowered(ALL, commit.void, commit.doubted)
+    least = {shard: n - 1 for shard, n in kept.since.items()} | dict(kept.last)
+    found: list[Sample] = []
     for before in backwards(registry, commit.number - 1):
-        if all(number(before.positions.get(shard, AFTER_ALL)) <= kept[int(shard)] for shard in commit.void):
-            break  # nothing of it is void, nor of an earlier commit
-        entries = left(list(zip(slots(before), before.entries(), strict=True)), before.held)
-        voided += [one for slot, one in entries if one.kind != WAITING and not remains(slot, kept)]
-    return voided
+        if all(number(before.positions.get(str(shard), AFTER_ALL)) <= n for shard, n in least.items()):
+            break  # nothing of it is taken back, nor of an earlier commit
+        entries = left(list(enumerate(zip(slots(before), before.entries(), strict=True))), before.held)
+        found += [
+            one
+            for at, (slot, one) in entries
+            if one.kind != WAITING and (not remains(slot, kept) or (slot in kept.held and at >= before.released))
+        ]
+    return found
 
 
-def walk(registry: Registry, last: int | None, void: Mapping[str, str]) -> Iterator[tuple[Commit, Bounds]]:
-    """Yield each commit as it was written, newest first, with what later ones leave of it."""
-    bounds = lowered({}, void)
+def walk(registry: Registry, last: int | None, bounds: Bounds = ALL) -> Iterator[tuple[Commit, Bounds]]:
+    """Yield each commit as it was written, newest first, with what later ones, and `bounds`, leave of it."""
     for n in range(registry.last(COMMITS) if last is None else last, -1, -1):
         commit = read(registry, n)
         yield commit, bounds
-        bounds = lowered(bounds, commit.void)
+        bounds = lowered(bounds, commit.void, commit.doubted)

@@ -10,9 +10,11 @@ from msgspec import Raw
 
 from deploy.registry.commits import backwards
 from deploy.registry.registry import Registry
-from learners.commits.commit import is_mark
-from learners.commits.voids import Slot, slots
+from learners.commits.commit import Doubted, is_mark
+from learners.commits.voids import Slot, runs, slots
 from learners.labels.holds import Hold
+from learners.online.learner import Learner
+from streams.events import WAITING
 
 
 class Withheld(NamedTuple):
@@ -39,3 +41,26 @@ def undecided(registry: Registry) -> Iterator[Withheld]:
             if slot not in released and hold.source not in dropped and not is_mark(sample):
                 yield Withheld(slot, sample, hold)
         dropped.update(ruling.source for ruling in commit.rulings if ruling.said == "drop")
+
+
+def doubted(registry: Registry, learner: Learner) -> list[Doubted]:
+    """Return what was learned of sources that the trust has begun to hold, since their doubt began.
+
+    All that the trust has seen is in the commits.
+    """
+    trust = learner.trust
+    if trust is None or not trust.doubts:
+        return []
+    found: dict[str, list[Slot]] = {source: [] for source in trust.doubts}
+    number, first = trust.seen, min(trust.doubts.values())
+    for commit in backwards(registry):
+        entries, of, held = commit.entries(), list(slots(commit)), {hold.at for hold in commit.held}
+        rows = learner.rows(entries)
+        for at in range(len(entries) - 1, commit.released - 1, -1):
+            number -= entries[at].kind != WAITING
+            source = trust.doubted(rows[at], number)
+            if source and at not in held:
+                found[source].append(of[at])
+        if number <= first:
+            break
+    return [Doubted(source, "learned in doubt of the source", runs(of[::-1])) for source, of in found.items()]

@@ -4,14 +4,14 @@ Owns where a rebuild begins, and the comparison. Does not know how a model learn
 """
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from deploy.registry.commits import Rebuilt, read, walk
 from deploy.registry.kinds import COMMITS
 from deploy.registry.registry import Registry
 from learners.commits.forget import without
 from learners.commits.state import fingerprint, fold, pack_state, unpack_state
-from learners.commits.voids import Bounds, remaining
+from learners.commits.voids import ALL, Bounds, remaining
 from learners.online.learner import Learner
 from streams.errors import CommitError, RegistryError
 
@@ -20,11 +20,11 @@ def rebuild(
     learner: Learner,
     registry: Registry,
     last: int,
-    void: Mapping[str, str] | None = None,
+    but: Bounds = ALL,
     base: int | None = None,
     forget: Collection[str] = (),
 ) -> int:
-    """Bring a learner to the state of commit `last`, less the samples after the positions in `void`.
+    """Bring a learner to the state of commit `last`, `but` for what that takes back.
 
     Begin at the newest whole state of commit `base` or an earlier one, and return that commit's number. From there on
     the samples of the ids in `forget` are left out.
@@ -33,7 +33,7 @@ def rebuild(
         RegistryError, CommitError: a commit or state is missing, or they do not belong together.
     """
     after: list[tuple[int, Bounds]] = []
-    for commit, bounds in walk(registry, last, void or {}):
+    for commit, bounds in walk(registry, last, but):
         state = remaining(commit, bounds).state
         if state is not None and commit.number <= (last if base is None else base):
             break
@@ -44,7 +44,7 @@ def rebuild(
     left = (remaining(read(registry, n), bounds) for n, bounds in reversed(after))
     fold(learner, (without(commit, forget) for commit in left))
     expected = read(registry, last).learned
-    if not (void or forget) and learner.learned != expected:
+    if but is ALL and not forget and learner.learned != expected:
         raise CommitError(f"commit {last} ends at {expected} samples; the learner has {learner.learned}")
     return commit.number
 

@@ -51,6 +51,14 @@ class Ruling(Struct, frozen=True, kw_only=True):
     at_ms: int
 
 
+class Doubted(Struct, frozen=True, array_like=True):
+    """Samples of earlier commits that are held from here on: their source was in doubt when they were learned."""
+
+    source: str
+    why: str
+    runs: list[Run]
+
+
 class Commit(Struct, frozen=True, kw_only=True):
     """What the learner learned since the commit before, and how far it had read.
 
@@ -68,6 +76,7 @@ class Commit(Struct, frozen=True, kw_only=True):
     `rulings`, `released`: what people have said of held sources, before anything here was learned; the first so many
         samples are those that were released, and are held in earlier commits.
     `ruled`: how many rulings there were so far.
+    `doubted`: samples of earlier commits that are held after all; its whole state is that of the rest.
     `asked`: where it is told, a watermark, how many predictions the join had opened by then, and its window in ms; all
         outcomes up to that time were learned.
     `scale`: the mean and spread of a regression's labels so far, by which losses are measured.
@@ -96,6 +105,7 @@ class Commit(Struct, frozen=True, kw_only=True):
     rulings: list[Ruling] = []
     released: int = 0
     ruled: int = 0
+    doubted: list[Doubted] = []
 
     def entries(self) -> list[Sample]:
         """Return samples and marks, decoded."""

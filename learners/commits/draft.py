@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from msgspec import Raw
 
-from learners.commits.commit import Commit, Due, Quarantined, Ruling, Run, decode
+from learners.commits.commit import Commit, Doubted, Due, Quarantined, Ruling, Run, decode
 from learners.commits.state import fingerprint
 from learners.commits.voids import Slot, runs
 from learners.labels.holds import Hold
@@ -22,7 +22,7 @@ from learners.online.learner import Learner
 class Draft:
     """What follows the commit `last`: samples and marks in the order learned, and how far each shard's stream was read.
 
-    `released` of the samples, the first, were held before; `ruled` counts rulings as a commit does.
+    `released` of the samples, the first, were held before; `ruled` and `doubted` are as in a commit.
     `parent` is the digest of the last commit's bytes. `watermark_ms` is event time; `began_s` is when the draft began,
     by `time.monotonic`. `asked` is as in a commit.
     """
@@ -38,6 +38,7 @@ class Draft:
     rulings: list[Ruling] = field(default_factory=list)
     released: int = 0
     ruled: int = 0
+    doubted: list[Doubted] = field(default_factory=list)
     _held: list[Hold] = field(default_factory=list)
     _batches: list[int] = field(default_factory=list)
     _shadow: list[list[float]] = field(default_factory=list)
@@ -94,6 +95,7 @@ class Draft:
             rulings=self.rulings,
             released=self.released,
             ruled=self.ruled,
+            doubted=self.doubted,
         )
 
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from learners.commits.commit import Commit
-from learners.labels.holds import left
 from learners.online.learner import Learner
 
 NUMBA = version("numba")  # which takes a millisecond to ask
@@ -30,14 +29,16 @@ def fingerprint() -> str:
 def fold(learner: Learner, commits: Iterable[Commit]) -> None:
     """Learn commits in their order: the same samples in the same micro-batches."""
     for commit in commits:
+        if commit.doubted and learner.trust:
+            learner.trust.settle()
         for ruling in commit.rulings:
             learner.rule(ruling.source, ruling.said)
         samples, start = commit.entries(), 0
         for size in commit.batches:
             part, held = samples[start : start + size], commit.holds(start, start + size)
             if start >= commit.released:
-                learner.sift(part, held)
-            learner.learn(left(part, held))
+                learner.sift(part)
+            learner.learn(part, held)
             start += size
         if commit.asked:
             learner.count(*commit.asked)

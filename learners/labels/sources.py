@@ -22,6 +22,10 @@ OTHERS = "others"
 class Sources(Protocol):
     """Names a sample's sources."""
 
+    def meet(self, row: Any) -> None:
+        """Take a row's values into account when sources are named."""
+        ...
+
     def of(self, row: Any) -> Sequence[str]:
         """Return the names of the sources of one row of features."""
         ...
@@ -45,6 +49,9 @@ class Named:
     def __init__(self, source: str | Callable[[Any], object]) -> None:
         self._read = (lambda row: value_at(row, source)) if isinstance(source, str) else source
 
+    def meet(self, row: Any) -> None:
+        """Learn nothing of it."""
+
     def of(self, row: Any) -> tuple[str]:
         """Return the name of its source."""
         return (str(self._read(row))[:CHARS],)
@@ -65,8 +72,10 @@ class Ranges:
     ...     country: str
     ...     age: float
     >>> ranges = Ranges(fields_of(Visit))
-    >>> [ranges.of(Visit("GR", age / 10)) for age in range(1_002)][-1]
-    ('age from 93.85', 'country=GR')
+    >>> for age in range(1_000):
+    ...     ranges.meet(Visit("GR", age / 10))
+    >>> ranges.of(Visit("GR", 99.0)), ranges.of(Visit("FR", 99.0))
+    (['age from 93.7438', 'country=GR'], ['age from 93.7438', 'country=others'])
     """
 
     def __init__(self, fields: Fields) -> None:
@@ -74,6 +83,19 @@ class Ranges:
         self._first: dict[str, list[float]] = {name: [] for name in fields.numbers}
         self._ends: dict[str, list[float]] = {}
         self._values: dict[str, dict[str, None]] = {name: {} for name in fields.categories}
+
+    def meet(self, row: Any) -> None:
+        """Make ranges of a number's first values; a category's first values are sources by themselves."""
+        for name in self._numbers if len(self._ends) < len(self._numbers) else ():
+            value = _number(value_at(row, name))
+            if name not in self._ends and not math.isnan(value):
+                self._first[name].append(value)
+                if len(self._first[name]) == FIRST:
+                    self._ends[name] = sorted(set(quantiles(self._first[name], n=RANGES)))
+                    self._first[name].clear()
+        for name, known in self._values.items():
+            if len(known) < VALUES:
+                known.setdefault(_text(value_at(row, name)))
 
     def of(self, row: Any) -> list[str]:
         """Return the names of its sources; a number whose ranges are not known yet has none."""
@@ -86,24 +108,14 @@ class Ranges:
             return f"{name} missing"
         ends = self._ends.get(name)
         if ends is None:
-            first = self._first[name]
-            first.append(value)
-            if len(first) == FIRST:
-                self._ends[name] = sorted(set(quantiles(first, n=RANGES)))
-                first.clear()
             return ""
         at = bisect_right(ends, value)
         low = f" from {ends[at - 1]:.6g}" if at else ""
         return f"{name}{low}" + (f" to {ends[at]:.6g}" if at < len(ends) else "")
 
     def _value(self, name: str, value: Any) -> str:
-        known, text = self._values[name], str(getattr(value, "value", value))[:CHARS]
-        if text not in known:
-            if len(known) == VALUES:
-                text = OTHERS
-            else:
-                known[text] = None
-        return f"{name}={text}"
+        text = _text(value)
+        return f"{name}={text if text in self._values[name] else OTHERS}"
 
     def state(self) -> dict[str, Any]:
         """Return the ranges and values that are known, and the values of which ranges are to be made."""
@@ -130,6 +142,10 @@ def value_at(row: Any, name: str) -> Any:
     for part in name.split("."):
         row = row.get(part) if isinstance(row, Mapping) else getattr(row, part, None)
     return row
+
+
+def _text(value: Any) -> str:
+    return str(getattr(value, "value", value))[:CHARS]
 
 
 def _number(value: Any) -> float:

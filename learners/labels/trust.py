@@ -11,8 +11,11 @@ No storm lasts so long: of 80,000 honest flights 23,000 were held without this t
 A held sample counts for its held sources alone, and once a source is held the others begin again at the median: where
 sources overlap (ranges of features), the one that explains most is held. A source is free again by itself once its
 outcomes have agreed for as long, or when its time is over: each hold is twice as long as the one before, since an
-honest change and a lasting forgery look alike, and only a person can tell. Owns the fold over samples in the log's
-order. Does not know who learns, or where held samples are kept.
+honest change and a lasting forgery look alike, and only a person can tell.
+
+What was learned of a source since its mean was last at the median is in doubt, too, once it is held: forging may have
+begun then. Such a doubt is there until it is settled. Owns the fold over samples in the log's order, which depends on
+nothing else. Does not know who learns, where held samples are kept, or how what was learned is taken back.
 """
 
 import math
@@ -32,6 +35,7 @@ from learners.tasks.task import LOGIT_FLOOR, Task
 from streams.events import WAITING, Sample
 
 MOST = 8_192  # sources that are known by themselves; any more are one
+BACK = 32_768  # samples of the log, all sources' together, that a doubt goes back
 LOOK = 50  # samples between two looks at all sources
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
 FOR_EVER_MS = 1 << 62
@@ -42,7 +46,8 @@ class Source(Struct):
     """What is known of a source: `excess` over `n` samples, and since when and until when it is held.
 
     Times are event times. `turns_ms` is since when it has been over the limit, or, if held, has agreed; −1: it has not.
-    `holds` counts how often it was held; `level` of a bucket that leaks `most_per_hour` an hour, as of `at_ms`.
+    `holds` counts how often it was held; `agreed` is how many samples the log had when the excess was last no more than
+    the median; `level` of a bucket that leaks `most_per_hour` an hour, as of `at_ms`.
     """
 
     excess: float = 0.0
@@ -51,12 +56,13 @@ class Source(Struct):
     since_ms: int | None = None
     until_ms: int = 0
     holds: int = 0
+    agreed: int = 0
     level: float = 0.0
     at_ms: int = 0
 
-    def begin(self, excess: float) -> None:
+    def begin(self, excess: float, seen: int) -> None:
         """Free it, and judge it anew."""
-        self.excess, self.n, self.turns_ms, self.since_ms = excess, 0, -1, None
+        self.excess, self.n, self.turns_ms, self.since_ms, self.agreed = excess, 0, -1, None, seen
 
 
 class _State(Struct):
@@ -64,54 +70,75 @@ class _State(Struct):
     seen: int
     now_ms: int
     of: dict[str, Any]
+    doubts: dict[str, int] = {}
 
 
 class RunningTrust:
-    """The trust in each source of a task's samples."""
+    """The trust in each source of a task's samples.
+
+    `seen` counts the samples of the log so far. `doubts` are sources that are held, by the number of the first sample
+    that is in doubt, until they are settled.
+    """
 
     def __init__(self, spec: Trust, task: Task, sources: Sources) -> None:
         self._spec, self._task, self._of = spec, task, sources
         self._sources: dict[str, Source] = {}
-        self._seen = self._now_ms = 0
+        self.seen = self._now_ms = 0
+        self.doubts: dict[str, int] = {}
 
     @property
     def held(self) -> dict[str, Source]:
         """The sources that are held now."""
         return {name: source for name, source in self._sources.items() if source.since_ms is not None}
 
-    def follow(self, entries: Sequence[Sample], rows: Sequence[Any], said: Sequence[Hold] | None = None) -> list[Hold]:
-        """Follow entries of the log, whose features are `rows`; return which of them are held.
-
-        `said` are those that a commit has; without it they are decided here.
-        """
-        known = None if said is None else {hold.at: hold for hold in said}
-        found = list[Hold]()
+    def follow(self, entries: Sequence[Sample], rows: Sequence[Any]) -> list[Hold]:
+        """Follow entries of the log, whose features are `rows`; return which of them are held."""
+        found, any_held = list[Hold](), bool(self.held)
         for at, (entry, row) in enumerate(zip(entries, rows, strict=True)):
-            names = [self._known(name) for name in self._of.of(row)] if entry.kind != WAITING or self.held else []
-            hold = self._hold(at, entry, names) if known is None else known.get(at)
+            mark = entry.kind == WAITING
+            names = self._names(row, new=not mark) if any_held or not mark else []
+            hold = self._hold(at, entry, names)
             found += [hold] if hold else []
-            if entry.kind != WAITING:
+            if not mark:
                 self._observe(entry, [name for name in names if not hold or self._is_held(name)], hold)
+                if self.seen % LOOK == 0:
+                    self._look()
+                    any_held = bool(self.held)
         return found
+
+    def doubted(self, row: Any, number: int) -> str | None:
+        """Return the source that puts a sample in doubt, the log's so-and-so-many-th; None: there is none."""
+        names = self._names(row, new=False)
+        return next((one for one in names if one in self.doubts and number >= self.doubts[one]), None)
+
+    def settle(self) -> None:
+        """Know that what is in doubt was taken back."""
+        self.doubts = {}
 
     def rule(self, source: str, said: Said) -> None:
         """Take a person's word: `release` frees a source and begins anew, `drop` holds it until it is released."""
         one = self._sources.setdefault(source, Source())
         if said == "release":
-            one.begin(0.0)
+            one.begin(0.0, self.seen)
             one.holds = 0
         else:
             one.since_ms, one.until_ms = one.since_ms or self._now_ms, FOR_EVER_MS
 
+    def _names(self, row: Any, *, new: bool) -> list[str]:
+        """Return the names of a row's sources, that of all others where too many are known; `new` ones are added."""
+        if not new:
+            return [name if name in self._sources else OTHERS for name in self._of.of(row)]
+        self._of.meet(row)
+        return [self._known(name) for name in self._of.of(row)]
+
     def _known(self, name: str) -> str:
-        """Return the name, or that of all others where too many are known."""
         if name not in self._sources:
             name = name if len(self._sources) < MOST else OTHERS
-            self._sources.setdefault(name, Source(excess=0.0))
+            self._sources.setdefault(name, Source(agreed=self.seen))
         return name
 
     def _is_held(self, name: str) -> bool:
-        return self._sources[name].since_ms is not None
+        return name in self._sources and self._sources[name].since_ms is not None
 
     def _hold(self, at: int, entry: Sample, names: Sequence[str]) -> Hold | None:
         for name in names:
@@ -136,32 +163,36 @@ class RunningTrust:
             for source in (self._sources[name] for name in names):
                 source.n += 1
                 source.excess += (x - source.excess) / min(source.n, self._spec.memory)
-        self._seen, self._now_ms = self._seen + 1, max(self._now_ms, entry.prediction.t)
-        if self._seen % LOOK == 0:
-            self._look()
+        self.seen, self._now_ms = self.seen + 1, max(self._now_ms, entry.prediction.t)
 
     def _look(self) -> None:
         judged = [one for one in self._sources.values() if one.n >= self._spec.samples]
         middle = median(one.excess for one in judged) if judged else 0.0
         for one in self.held.values():
             agrees = one.until_ms < FOR_EVER_MS and one.excess < middle + self._spec.limit / 2
-            enough = agrees and (self._spec.source is None or self._lasts(one, True))  # ranges: weather moves them
+            long = agrees and (self._spec.source is None or self._lasts(one, True))  # ranges: weather moves them
             if not agrees:
                 one.turns_ms = -1
-            if enough or one.until_ms <= self._now_ms:
-                one.begin(middle)
-        free = [one for one in judged if one.since_ms is None and one.n >= self._spec.samples]
-        doubted = [one for one in free if self._lasts(one, one.excess > middle + self._spec.limit)]
+            if long or one.until_ms <= self._now_ms:
+                one.begin(middle, self.seen)
+        free = {name: one for name, one in self._sources.items() if one.since_ms is None}
+        for one in free.values():
+            if one.excess <= middle:
+                one.agreed = self.seen
+        enough = {name: one for name, one in free.items() if one.n >= self._spec.samples}
+        doubted = [name for name, one in enough.items() if self._lasts(one, one.excess > middle + self._spec.limit)]
         if doubted:
-            self._begin(max(doubted, key=lambda one: one.excess), middle)
+            self._begin(max(doubted, key=lambda name: enough[name].excess), middle)
 
     def _lasts(self, one: Source, now: bool) -> bool:
         """Return whether what is so now of a source has been so for as long as it takes to turn."""
         one.turns_ms = (one.turns_ms if one.turns_ms >= 0 else self._now_ms) if now else -1
         return now and self._now_ms - one.turns_ms >= self._spec.doubt_days * DAY_MS
 
-    def _begin(self, worst: Source, middle: float) -> None:
+    def _begin(self, name: str, middle: float) -> None:
         """Hold a source; what the others have of its samples is forgotten."""
+        worst = self._sources[name]
+        self.doubts.setdefault(name, max(worst.agreed, self.seen - BACK))
         length_ms = round(self._spec.hold_days * DAY_MS * 2.0 ** min(worst.holds, 16))
         worst.turns_ms = -1
         worst.since_ms, worst.until_ms, worst.holds = self._now_ms, self._now_ms + length_ms, worst.holds + 1
@@ -171,13 +202,13 @@ class RunningTrust:
 
     def state(self) -> dict[str, Tensor]:
         """Return all that changes, as bytes."""
-        state = _State(self._sources, self._seen, self._now_ms, self._of.state())
+        state = _State(self._sources, self.seen, self._now_ms, self._of.state(), self.doubts)
         return {"trust": torch.frombuffer(bytearray(msgspec.msgpack.encode(state)), dtype=torch.uint8)}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state."""
         found = msgspec.msgpack.decode(state["trust"].numpy().tobytes(), type=_State)
-        self._sources, self._seen, self._now_ms = found.sources, found.seen, found.now_ms
+        self._sources, self.seen, self._now_ms, self.doubts = found.sources, found.seen, found.now_ms, found.doubts
         self._of.load(found.of)
 
 

@@ -40,6 +40,13 @@ class Waits(NamedTuple):
     mark: int
 
 
+class Unsaid(NamedTuple):
+    """An outcome of a prediction of `t_ms` came at `at_ms`, and nobody is to learn which."""
+
+    t_ms: int
+    at_ms: int
+
+
 class Census(NamedTuple):
     """How many predictions were asked, ever, up to `at_ms`; `window_ms` after it an outcome counts no more."""
 

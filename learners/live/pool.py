@@ -27,7 +27,7 @@ from torch import Tensor
 
 from learners.live.compiled import Doubles
 from learners.live.expert import Followed, Pooled, Waiting
-from learners.live.held import Census, Due, Entry, Held, Told, Waits
+from learners.live.held import Census, Due, Entry, Held, Told, Unsaid, Waits
 from learners.live.mixture import LOGIT, Mixture
 from learners.live.news import AGES_MS, DAY_MS, News
 from learners.live.recent import Recent
@@ -106,13 +106,15 @@ class Pool:
         for expert in self._experts:
             expert.learn(rows, labels, np.ones(len(rows)))
 
-    def learn(self, events: Iterable[Told | Waits | Census]) -> None:
+    def learn(self, events: Iterable[Told | Waits | Unsaid | Census]) -> None:
         """Follow the log's next events, in its order."""
         for event in events:
             self._until(event.at_ms)
             if isinstance(event, Census):
                 self.news.asked(event.at_ms, event.asked, event.window_ms)
                 self._look()
+            elif isinstance(event, Unsaid):
+                self.news.outcome(event.t_ms, event.at_ms - event.t_ms)
             elif isinstance(event, Waits):
                 if self.late:
                     self._marks.append((Told(event.asked, event.at_ms, np.nan), event.mark))

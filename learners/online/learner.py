@@ -7,7 +7,7 @@ files. In one environment, the same state, seed and micro-batches always make th
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice, pairwise, takewhile
+from itertools import compress, islice, pairwise, takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -140,22 +140,21 @@ class Learner:
         self._two_modes = two_modes(self.shadow.model)
         self.shapes, self._past = shapes, left
 
-    def sift(self, entries: Sequence[Sample], held: Sequence[Hold] | None = None) -> list[Hold]:
-        """Follow entries of the log by the trust; return which are held: nothing is to learn them.
+    def rows(self, entries: Sequence[Sample]) -> Sequence[Any]:
+        """Return the features of entries of the log, decoded."""
+        return self._encoder.decoded(entries)
 
-        `held` are those that a commit has; without it they are decided here.
-        """
-        if self.trust is None:
-            return list(held or ())
-        return self.trust.follow(entries, self._encoder.decoded(entries), held)
+    def sift(self, entries: Sequence[Sample]) -> list[Hold]:
+        """Follow entries of the log by the trust; return which are held: nothing is to learn them."""
+        return self.trust.follow(entries, self.rows(entries)) if self.trust else []
 
     def rule(self, source: str, said: Said) -> None:
         """Take a person's word on a source: what it releases is then to be learned."""
         if self.trust:
             self.trust.rule(source, said)
 
-    def learn(self, entries: Sequence[Sample]) -> Tensor:
-        """Learn entries of the log, N of which are samples and the others marks of what waits.
+    def learn(self, entries: Sequence[Sample], held: Sequence[Hold] = ()) -> Tensor:
+        """Learn entries of the log: N samples, and marks of what waits; of those `held`, only when they came.
 
         Return the shadow's answers (N, K), each as the shadow was before it learned that sample.
 
@@ -169,10 +168,9 @@ class Learner:
         """
         if self._recipe.first(PruneStructured) and not self.shapes:
             raise ConfigError(f"the recipe '{self._recipe}' removes units: shrink the shadow first, or load a state")
-        decoded = self._encoder.decoded(entries)
-        waits = [entry.kind == WAITING for entry in entries]
-        samples = [entry for entry, mark in zip(entries, waits, strict=True) if not mark]
-        rows = iter([row for row, mark in zip(decoded, waits, strict=True) if not mark])
+        decoded, silent = self.rows(entries), {hold.at for hold in held}
+        chosen = [entry.kind != WAITING and at not in silent for at, entry in enumerate(entries)]
+        samples, rows = list(compress(entries, chosen)), compress(decoded, chosen)
         weights = self._absent.follow(samples)
         coming = iter(weights)
         answers = [
@@ -181,7 +179,7 @@ class Learner:
         ]
         if self.live:
             means = [weight.mean for weight in weights]
-            self.live.learn(told(entries, decoded, means, len(self.live.names)))
+            self.live.learn(told(entries, decoded, means, held, len(self.live.names)))
         return torch.cat(answers) if answers else torch.empty(0, self.task.outputs)
 
     def count(self, now_ms: int, asked: int, window_ms: int) -> None:

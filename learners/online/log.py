@@ -7,19 +7,24 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from learners.live.held import Asked, Told, Waits
+from learners.labels.holds import Hold
+from learners.live.held import Asked, Told, Unsaid, Waits
 from streams.events import CORRECTION, WAITING, Prediction, Sample
 
 
 def told(
-    entries: Sequence[Sample], rows: Sequence[Any], weights: Sequence[float], experts: int
-) -> Iterator[Told | Waits]:
+    entries: Sequence[Sample], rows: Sequence[Any], weights: Sequence[float], held: Sequence[Hold], experts: int
+) -> Iterator[Told | Waits | Unsaid]:
     """Yield what entries of the log tell; `rows` are their features, decoded; each of `experts` has said something.
 
-    `weights` are those of the samples among them.
+    `weights` are those of the samples among them that are not `held`.
     """
-    coming = iter(weights)
-    for entry, row in zip(entries, rows, strict=True):
+    coming, unsaid = iter(weights), {hold.at for hold in held}
+    for at, (entry, row) in enumerate(zip(entries, rows, strict=True)):
+        if at in unsaid:
+            if entry.kind not in (WAITING, CORRECTION):
+                yield Unsaid(entry.t, entry.label_t)
+            continue
         asked = Asked(entry.id, entry.t, row, _said(entry.prediction, experts))
         if entry.kind == WAITING:
             yield Waits(asked, entry.label_t, entry.revision)

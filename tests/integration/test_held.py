@@ -9,20 +9,22 @@ import pytest
 import torch
 
 from deploy.learning.candidates import make_learner
+from deploy.learning.rules import CommitRules
 from deploy.operate.held import ruled
 from deploy.registry import learned as audit
+from deploy.registry.commits import backwards, taken_back
 from deploy.registry.held import undecided
 from deploy.registry.kinds import RULINGS
 from deploy.registry.rebuild import check as check_rebuild
 from learners.commits.forget import without
-from learners.labels.holds import Said
+from learners.labels.holds import Hold, Said
 from learners.labels.settings import Trust
 from learners.online.learner import Learner
-from streams.errors import ConfigError
+from streams.errors import ConfigError, LostRace
 from streams.events import Sample
 from streams.join.store import Store
 from tests import small
-from tests.learned import PIPELINE, Feed, begun, commits
+from tests.learned import NEVER, PIPELINE, Feed, begun, commits
 
 
 def side(point: small.Point) -> str:
@@ -80,7 +82,7 @@ def test_what_is_held_is_learned_by_nobody_until_it_is_released(feed: Feed) -> N
     assert set(waiting) == {"north"}
     assert len(waiting) > 50
     assert sum(checked(feed, role._learner).held.values()) == len(waiting)
-    read = [one for commit in commits(feed.registry) for one in commit.read()]
+    read = [one for commit in backwards(feed.registry) for one in commit.read()]
     assert len(read) == role._learner.learned == 400 - len(waiting)
     assert not {msgspec.json.decode(one.sample)["id"] for one in undecided(feed.registry)} & {one.id for one in read}
 
@@ -91,10 +93,49 @@ def test_what_is_held_is_learned_by_nobody_until_it_is_released(feed: Feed) -> N
     newest = commits(feed.registry)[-1]
     assert (newest.released, newest.ruled, newest.rulings[0].why) == (len(waiting), 1, "asked them")
     assert role._learner.learned == 400
-    assert sorted(one.id for commit in commits(feed.registry) for one in commit.read()) == sorted(
+    assert sorted(one.id for commit in backwards(feed.registry) for one in commit.read()) == sorted(
         one.id for one in feed.log
     )
     feed.check(feed.learner())
+
+
+def test_what_was_learned_in_doubt_is_taken_back_and_held_with_the_rest(feed: Feed) -> None:
+    role = feed.learner()
+    feed.finish(role)
+    (newest,) = [one for one in commits(feed.registry) if one.doubted]
+    assert [one.source for one in newest.doubted] == ["north"]
+    back = taken_back(feed.registry, newest)
+    assert len(back) == sum(run.count for run in newest.doubted[0].runs) > 10
+    assert all(map(is_north, back))
+    turned = {one.id for one in feed.log[200:] if is_north(one)}
+    assert len(turned & {one.id for one in back}) > 10
+    assert not turned & {one.id for commit in backwards(feed.registry) for one in commit.read()}
+    rest = [one for commit in backwards(feed.registry) for one in reversed(commit.read())][::-1]
+    honest = make_learner(feed.pipeline)
+    honest.load(feed.state(0))
+    honest.learn(rest)
+    assert honest.learned == role._learner.learned == len(rest)
+    for name, value in honest.teacher.model.state_dict().items():
+        assert torch.allclose(value, role._learner.teacher.model.state_dict()[name], atol=1e-5), name
+    feed.check_rebuilt(role)
+
+
+def test_a_learner_that_died_before_it_took_back_does_so_when_it_begins_again(feed: Feed) -> None:
+    role = feed.learner()
+    role._rules = CommitRules(1, NEVER, NEVER)
+    for shard in range(feed.policy.shards):
+        feed.join(shard)
+    assert role._learner.trust
+    while not role._learner.trust.doubts:
+        assert role.step(1)
+    again = feed.learner()
+    assert again._learner.trust
+    assert again._learner.trust.doubts == role._learner.trust.doubts
+    feed.finish(again)
+    assert [len(one.doubted) for one in commits(feed.registry) if one.doubted] == [1]
+    checked(feed, again._learner)
+    with pytest.raises(LostRace):
+        feed.finish(role)
 
 
 def test_what_is_dropped_stays_unlearned_and_so_does_what_comes_later(feed: Feed) -> None:
@@ -138,18 +179,18 @@ def test_samples_that_cannot_be_learned_at_their_release_stay_held(
 ) -> None:
     role = feed.learner()
     feed.finish(role)
-    held = {msgspec.json.decode(one.sample)["id"] for one in undecided(feed.registry)}
+    ids = {msgspec.json.decode(one.sample)["id"] for one in undecided(feed.registry)}
     settle(feed, "north", "release")
     learner = role._learner
     healthy = learner.learn
 
-    def broken(entries: Sequence[Sample]) -> torch.Tensor:
-        if {one.id for one in entries} & held:
+    def broken(entries: Sequence[Sample], held: Sequence[Hold] = ()) -> torch.Tensor:
+        if not held and {one.id for one in entries} & ids:
             raise ValueError("the devil")
-        return healthy(entries)
+        return healthy(entries, held)
 
     learner.learn = broken  # type: ignore[method-assign]
     assert role.step(1)
     assert "stays held: ValueError: the devil" in caplog.text
-    assert len(list(undecided(feed.registry))) == len(held)
+    assert len(list(undecided(feed.registry))) == len(ids)
     assert commits(feed.registry)[-1].ruled == 1

@@ -6,9 +6,10 @@ import msgspec
 from msgspec import Raw
 
 from learners.commits import commit as commits
-from learners.commits.commit import Commit, Quarantined, Run
+from learners.commits.commit import Commit, Doubted, Quarantined, Run
 from learners.commits.draft import Draft, after
-from learners.commits.voids import Slot, lowered, remaining, remains, runs, slots
+from learners.commits.voids import ALL, Bounds, Slot, lowered, remaining, remains, runs, slots
+from learners.labels.holds import Hold
 from streams.events import WAITING, encode
 from tests import small
 
@@ -71,11 +72,27 @@ def test_slots_and_runs_are_each_others_inverse() -> None:
 
 def test_what_is_void_is_taken_out_of_a_commit_and_its_state_with_it() -> None:
     _, commit = grown()
-    rest = remaining(commit, {0: 1})
+    rest = remaining(commit, Bounds({0: 1}))
     assert rest.samples == [Raw(SAMPLES[0]), Raw(SAMPLES[2])]
     assert (rest.batches, rest.shadow) == ([2], [[0.1], [0.3]])
     assert rest.runs == [Run(0, 1, 1), Run(1, 1, 1)]
     assert (rest.positions, rest.quarantined, rest.state) == ({"1": "1-a"}, [], None)
+
+
+def test_what_is_doubted_stays_in_its_commit_and_is_held_but_not_where_it_was_released() -> None:
+    _, commit = grown()
+    bounds = lowered(ALL, {}, [Doubted("north", "why", [Run(0, 2, 2)])])
+    rest = remaining(commit, bounds)
+    assert rest.held == [Hold(1, "north", "why"), Hold(3, "north", "why")]
+    assert (rest.samples, rest.positions, rest.quarantined) == (commit.samples, commit.positions, commit.quarantined)
+    assert (rest.shadow, rest.state) == ([[0.1], [0.3], [0.5]], None)
+    assert rest.read() == [one for at, one in enumerate(commit.entries()) if at in (0, 2, 4)]
+    released = remaining(msgspec.structs.replace(commit, released=2), bounds)
+    assert [hold.at for hold in released.held] == [3]
+    later = remaining(commit, lowered(ALL, {}, [Doubted("north", "why", [Run(0, 6, 1)])]))
+    assert later is commit
+    both = remaining(commit, lowered(bounds, {"0": "2-b"}))
+    assert (both.read(), both.shadow) == ([commit.entries()[0], commit.entries()[2]], [[0.1], [0.3]])
 
 
 def test_a_mark_has_its_place_among_the_samples_and_no_answer() -> None:
@@ -86,18 +103,18 @@ def test_a_mark_has_its_place_among_the_samples_and_no_answer() -> None:
     assert (draft.learned, commit.batches, commit.runs) == (2, [4], [Run(0, 1, 4)])
     assert [one.kind for one in commit.entries()] == ["joined", WAITING, "joined", WAITING]
     assert commit.read() == small.samples(2)
-    rest = remaining(commit, {0: 2})
+    rest = remaining(commit, Bounds({0: 2}))
     assert (rest.samples, rest.shadow, rest.batches) == ([Raw(SAMPLES[0]), Raw(MARK)], [[0.1]], [2])
 
 
 def test_a_commit_of_which_nothing_is_void_is_the_same() -> None:
     _, commit = grown()
-    assert remaining(commit, {0: 5, 1: 1}) is commit
+    assert remaining(commit, Bounds({0: 5, 1: 1})) is commit
 
 
 def test_an_earlier_void_may_leave_less_and_never_more() -> None:
-    bounds = lowered(lowered({}, {"0": "4-d"}), {"0": "7-x", "1": "2-b"})
-    assert bounds == {0: 4, 1: 2}
-    assert lowered(bounds, {"0": "3-c"}) == {0: 3, 1: 2}
+    bounds = lowered(lowered(ALL, {"0": "4-d"}), {"0": "7-x", "1": "2-b"})
+    assert bounds.last == {0: 4, 1: 2}
+    assert lowered(bounds, {"0": "3-c"}).last == {0: 3, 1: 2}
     assert [remains(Slot(0, n), bounds) for n in (4, 5)] == [True, False]
     assert remains(Slot(2, 99), bounds)

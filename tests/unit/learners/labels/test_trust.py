@@ -149,12 +149,29 @@ def test_equal_events_make_equal_states_however_they_are_cut_and_through_a_load(
     assert whole.state()["trust"].tolist() == parts.state()["trust"].tolist()
 
 
-def test_what_a_commit_says_is_followed_as_it_was_decided() -> None:
-    samples, rows = World(forging).samples(6_000)
-    live, again = trust(), trust()
-    held = live.follow(samples, rows)
-    assert again.follow(samples, rows, held) == held
-    assert live.state()["trust"].tolist() == again.state()["trust"].tolist()
+def test_what_was_learned_since_a_held_source_last_agreed_is_in_doubt_until_it_is_settled() -> None:
+    one, (samples, rows) = trust(), World(forging).samples(6_000)
+    first = min(hold.at for hold in one.follow(samples, rows))
+    assert set(one.doubts) == {"b"}
+    since = one.doubts["b"]
+    assert 3_000 < since < 4_200 < first
+    assert one.doubted(Row("b", 0.0), since) == one.doubted(Row("b", 0.0), one.seen) == "b"
+    assert one.doubted(Row("b", 0.0), since - 1) is one.doubted(Row("a", 0.0), since) is None
+    again = trust()
+    again.load(one.state())
+    assert again.doubts == one.doubts
+    again.settle()
+    assert again.doubted(Row("b", 0.0), one.seen) is None
+    assert again.held.keys() == {"b"}
+
+
+def test_a_doubt_goes_back_to_the_last_word_of_a_person_at_most() -> None:
+    one, (samples, rows) = trust(), World(forging).samples(9_000)
+    one.follow(samples[:5_000], rows[:5_000])
+    one.settle()
+    one.rule("b", "release")
+    one.follow(samples[5_000:], rows[5_000:])
+    assert one.doubts["b"] >= 5_000
 
 
 def test_excess_has_the_mean_zero_under_chances_that_are_right() -> None:

@@ -15,7 +15,7 @@ from learners.live.checked import Checked
 from learners.live.compiled import Doubles
 from learners.live.features.fields import fields_of
 from learners.live.features.reader import Reader
-from learners.live.held import Asked, Census, Told, Waits
+from learners.live.held import Asked, Census, Told, Unsaid, Waits
 from learners.live.news import AGES_MS, DAY_MS
 from learners.live.pool import Pool, chain_ages
 from learners.live.recent import Recent
@@ -158,6 +158,16 @@ def test_where_news_is_early_all_learn_at_once() -> None:
     assert not chain.marks
     assert np.isnan(live.answer([Row(1.0)], np.array([0.0]))[0][0, 4])
     assert answer(live, 2.0) > 0.7  # the mixture found out who is right
+
+
+def test_outcomes_that_nobody_is_told_count_as_news_and_teach_nothing() -> None:
+    live, expert, _ = pool()
+    for event in log(live, feed(1_000, 2 * HOUR_MS)):
+        held = isinstance(event, Told) and int(event.asked.id) % 2
+        live.learn([Unsaid(event.asked.t_ms, event.at_ms) if held else event])  # type: ignore[union-attr]
+    assert not live.late
+    assert "within 6 hours" in live.line
+    assert len(expert.taught) == 500
 
 
 def test_where_news_is_late_the_chain_stands_in_and_lessons_wait() -> None:
