@@ -4,7 +4,7 @@ Owns which of them still wait. Does not know why a source is held.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Raw
 
@@ -13,8 +13,10 @@ from deploy.registry.registry import Registry
 from learners.commits.commit import Doubted, is_mark
 from learners.commits.voids import Slot, runs, slots
 from learners.labels.holds import Hold
-from learners.online.learner import Learner
 from streams.events import WAITING
+
+if TYPE_CHECKING:
+    from learners.online.learner import Learner  # it imports torch, which commands do without
 
 
 class Withheld(NamedTuple):
@@ -43,7 +45,7 @@ def undecided(registry: Registry) -> Iterator[Withheld]:
         dropped.update(ruling.source for ruling in commit.rulings if ruling.said == "drop")
 
 
-def doubted(registry: Registry, learner: Learner) -> list[Doubted]:
+def doubted(registry: Registry, learner: "Learner") -> list[Doubted]:
     """Return what was learned of sources that the trust has begun to hold, since their doubt began.
 
     All that the trust has seen is in the commits.
