@@ -17,7 +17,7 @@ from compressors.recipe import STEP_NAMES, Recipe
 from deploy.loading import users_code
 from learners.labels.settings import Trust
 from learners.live.features.fields import fields_of, paths_of
-from learners.live.settings import Intercept, Live
+from learners.live.settings import MOST_WEIGHTS, Intercept, Live
 from learners.tasks.binary import Binary
 from learners.tasks.classes import Classes
 from learners.tasks.task import Answering, Task
@@ -187,8 +187,15 @@ def live_of(live: object, task: Task, features: type) -> Live | Intercept:
         except ConfigError:
             return Intercept()
     if isinstance(live, Live):
-        if not isinstance(task, Binary):
-            raise ConfigError(f"Pipeline.live: live experts learn Binary(), not {shown(task)}; set live=Intercept()")
+        if not isinstance(task, Binary | Classes):
+            raise ConfigError(
+                f"Pipeline.live: live experts learn Binary() and Classes(...), not {shown(task)}; set live=Intercept()"
+            )
+        if (weights := task.outputs << live.wide.bits) > MOST_WEIGHTS:
+            raise ConfigError(
+                f"Pipeline.live: {task.outputs} classes in tables of 2^{live.wide.bits} slots are {weights:,} weights "
+                f"each; at most {MOST_WEIGHTS:,} are kept: set Wide(bits=...) lower, or live=Intercept()"
+            )
         live.wide.fields(features)
     elif not isinstance(live, Intercept):
         raise ConfigError(f"Pipeline.live must be Live(...) or Intercept(), got {shown(live)}")

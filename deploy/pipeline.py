@@ -192,7 +192,7 @@ class Pipeline:
             return None
         from learners.live.make import pool  # noqa: PLC0415 it takes 60 MB of each process, and half a second
 
-        return pool(self.live, self.features)
+        return pool(self.live, self.features, self.task)
 
     def running_trust(self) -> RunningTrust | None:
         """Return the trust in its sources, which has seen nothing yet; None where nothing is ever held."""

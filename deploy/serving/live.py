@@ -46,12 +46,13 @@ def _column(said: NDArray[np.float64]) -> list[float | None]:
 
 
 class Followed:
-    """One feed's live experts and live intercept, as they were learned elsewhere."""
+    """One feed's live experts and live intercept, as they were learned elsewhere; `columns` numbers a row."""
 
     def __init__(self, pipeline: Pipeline, store: Store) -> None:
         self._feed, self._store, self._pool = pipeline.name, store, pipeline.experts()
         if self._pool:
-            self._pool.answer((), np.empty(0))  # compiled before the first request
+            self._pool.answer((), np.empty((0, pipeline.task.outputs)))  # compiled before the first request
+        self.columns = self._pool.columns if self._pool else 0
         self._at: BlocksNote | None = None
         self.learned, self.intercept = 0, (0.0,) * pipeline.task.outputs
 
@@ -69,11 +70,10 @@ class Followed:
         """Answer rows of features, to which the version that serves says `output` (N, K)."""
         if not (self._pool and self._at):
             return Answer(self.learned, self.intercept, [()] * len(rows), [()] * len(rows))
-        said, logits = self._pool.answer(rows, output[:, 0].double().numpy(), self.intercept[0])
-        experts = list(zip(*map(_column, said.T[2:]), strict=True))
-        return Answer(
-            self.learned, self.intercept, experts, list(zip(logits.round(ANSWER_DIGITS).tolist(), strict=True))
-        )
+        said, answered = self._pool.answer(rows, output.double().numpy(), self.intercept)
+        experts = list(zip(*map(_column, said.T[2 * output.shape[1] :]), strict=True))
+        served = answered.reshape(output.shape).round(ANSWER_DIGITS).tolist()
+        return Answer(self.learned, self.intercept, experts, list(map(tuple, served)))
 
     def _follow(self, newest: BlocksNote) -> bool:
         """Take the blocks up to the newest; return False if one is missing, or was another learner's."""

@@ -58,7 +58,7 @@ class ServerRole:
         self._committed_at = time.monotonic()
         self._held: dict[Tp, str] = {}
         self._ends: dict[Tp, int] = {}
-        self._most_bytes = _most_bytes(to, pipeline.task)
+        self._most_bytes = _most_bytes(to, pipeline.task, self._live.columns)
 
     def step(self, block_ms: int) -> bool:
         """Serve the requests that have come; return whether there were any."""
@@ -155,14 +155,16 @@ class ServerRole:
             raise ConfigError(f"pipeline {self._pipeline.name!r}: {wrong}") from wrong
 
 
-def _most_bytes(to: Answers, task: Task) -> int:
+def _most_bytes(to: Answers, task: Task, columns: int = 0) -> int:
     """Return how large a request's features and id may be for its prediction to fit into a record of the topic.
 
     Raises:
         ConfigError: not even the numbers of a prediction fit.
     """
     limit, names = to.sink.limit_bytes(to.topic), len(encode(getattr(task, "classes", None)))
-    numbers = NUMBER_BYTES * (EXPERTS + 4 * task.outputs)  # what experts, version and all say, intercept, and meaning
+    numbers = NUMBER_BYTES * (
+        max(EXPERTS, columns) + 4 * task.outputs
+    )  # what experts, version and all say, intercept, and meaning
     most = limit - FRAME_BYTES - numbers - names
     if most < ID_COST * ID_BYTES:
         raise ConfigError(

@@ -22,8 +22,9 @@ MOST_BYTES = 32 << 20  # each server reads so much after each commit
 class Checked:
     """The expert that `make`, number `at` of `Live.experts`, returns; servers follow it by its whole state."""
 
-    def __init__(self, make: Callable[[], Expert], at: int) -> None:
-        self._who = f"Live.experts[{at}]"
+    def __init__(self, make: Callable[[], Expert], at: int, classes: int = 1) -> None:
+        """`classes`: K, the columns of each name; 1 where labels are 0 or 1."""
+        self._who, self._classes, self._most = f"Live.experts[{at}]", classes, max(classes - 1.0, 1.0)
         self._expert = expert = self._called("when it was made", make)
         missing = [name for name in ("names", *MEMBERS) if not hasattr(expert, name)]
         if missing:
@@ -37,9 +38,10 @@ class Checked:
 
     def answer(self, rows: Sequence[Any]) -> Doubles:
         """Return the logits (N, columns) of rows; of no rows nobody is asked."""
+        columns = len(self.names) * self._classes
         if not rows:
-            return np.empty((0, len(self.names)))
-        answered, wanted = self._called("in answer", self._expert.answer, rows), (len(rows), len(self.names))
+            return np.empty((0, columns))
+        answered, wanted = self._called("in answer", self._expert.answer, rows), (len(rows), columns)
         try:
             said = np.asarray(answered, dtype=np.float64)
         except (TypeError, ValueError) as wrong:
@@ -60,7 +62,7 @@ class Checked:
         kept = np.flatnonzero(use)
         if len(kept):
             chosen = [rows[n] for n in kept.tolist()]
-            self._called("in learn", self._expert.learn, chosen, np.clip(labels[kept], 0.0, 1.0), use[kept])
+            self._called("in learn", self._expert.learn, chosen, np.clip(labels[kept], 0.0, self._most), use[kept])
 
     def state(self) -> dict[str, Tensor]:
         """Return copies of all that changes."""

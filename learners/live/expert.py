@@ -22,12 +22,12 @@ class Stateful(Protocol):
 
 
 class Expert(Stateful, Protocol):
-    """Answers, and learns outcomes; `names` are those of its columns.
+    """Answers, and learns outcomes; `names` are those of its columns, which for K classes are K columns each.
 
-    A row is one of the pipeline's features, any that their type lets in. A label is 0 or 1, its weight positive. Equal
-    rows in an equal order make equal states: the learner goes back to an earlier one, and learns again. An expert that
-    raises, or says what is no finite logit, ends the run with an error that names it. The state of a model of another
-    package can be `pickled`.
+    A row is one of the pipeline's features, any that their type lets in. A label is 0 or 1, or the index of a class,
+    its weight positive. Equal rows in an equal order make equal states: the learner goes back to an earlier one, and
+    learns again. An expert that raises, or says what is no finite logit, ends the run with an error that names it. The
+    state of a model of another package can be `pickled`.
 
     >>> import numpy as np, torch
     >>> class Rate:
@@ -75,6 +75,16 @@ class Followed(Protocol):
 
 class Pooled(Expert, Followed, Protocol):
     """An expert as the pool has it."""
+
+
+class Combining(Stateful, Protocol):
+    """Makes one answer of what experts say, N samples of all their columns."""
+
+    def answer(self, said: Doubles, /) -> Doubles:
+        """Return the answer: the chance of yes (N,), or outputs (N, K)."""
+
+    def learn(self, said: Doubles, labels: Doubles, weights: Doubles, /) -> None:
+        """Follow outcomes in their order; `said` was recorded at the prediction."""
 
 
 class Waiting(Stateful, Followed, Protocol):

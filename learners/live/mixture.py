@@ -147,7 +147,7 @@ def _follow(
         x[:experts] = said[n]
         p = _answers(said[n : n + 1], shares, alone, theta, variance)[0]
         for c in range(len(theta)):
-            gain = _times(variance[c], x)
+            gain = times(variance[c], x)
             tau = SPEED[c] * u
             curve = max(p[1 + c] * (1 - p[1 + c]), CURVATURE) * tau
             whole = 1 + curve * max((x * gain).sum(), 0.0)
@@ -155,14 +155,20 @@ def _follow(
             for i in range(experts + 1):
                 variance[c, i] -= gain[i] * gain * (curve / whole)
         bets = np.array([eta * u * np.log(max(p[c] if y > 0.5 else 1 - p[c], FLOOR)) for c in range(len(omega))])
-        omega *= np.exp(bets - bets.max())
-        omega /= omega.sum()
-        for c in range(len(omega)):
-            omega[c] = (1 - switch) * omega[c] + switch / len(omega)
+        choose(omega, bets, switch)
 
 
 @compiled
-def _times(matrix: Doubles, x: Doubles) -> Doubles:
+def choose(omega: Doubles, bets: Doubles, switch: float) -> None:
+    """Let ω, in place, follow what each combiner won; each keeps a share."""
+    omega *= np.exp(bets - bets.max())
+    omega /= omega.sum()
+    for c in range(len(omega)):
+        omega[c] = (1 - switch) * omega[c] + switch / len(omega)
+
+
+@compiled
+def times(matrix: Doubles, x: Doubles) -> Doubles:
     """Return matrix·x; no BLAS, whose sums may differ by machine."""
     y = np.zeros(len(x))
     for i in range(len(x)):

@@ -6,7 +6,8 @@ k80 says which experts answer and when they learn (`news`):
     ≤ 1 day       deep + intercept, all but chain    at once           equal            1
     > 1 day       deep, all but intercept            at k80            9/10 the chain's 0.05
 
-Where all learn at once, `recent` says how wrong one of them was lately.
+Where all learn at once, `recent` says how wrong one of them was lately. Of classes and numbers there is neither chain
+nor recent: where k80 is more than a day all but the intercept learn at k80, have equal shares, and η is 0.05.
 
 The mixture follows evidence at its age's end, at k80 at the earliest, by the logits recorded at the prediction. Before
 k80 is known the deep part answers alone, and no mixture moves. An answer without the deep part is no evidence. η is
@@ -17,7 +18,7 @@ its intercept moves.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isnan
 from typing import Any
 
@@ -26,9 +27,9 @@ import torch
 from torch import Tensor
 
 from learners.live.compiled import Doubles
-from learners.live.expert import Followed, Pooled, Waiting
+from learners.live.expert import Combining, Followed, Pooled, Waiting
 from learners.live.held import Census, Due, Entry, Held, Told, Unsaid, Waits
-from learners.live.mixture import LOGIT, Mixture
+from learners.live.mixture import LOGIT, SWITCH, Mixture
 from learners.live.news import AGES_MS, DAY_MS, News
 from learners.live.recent import Recent
 
@@ -44,24 +45,31 @@ def chain_ages(ages_ms: Sequence[int]) -> tuple[int, ...]:
 
 
 class Pool:
-    """The experts over rows of type `features`; `recent` follows the errors of the column `watched`."""
+    """The experts over rows of type `features`, each with `outputs` columns; `recent` follows the errors of `watched`.
+
+    `mixing` makes what mixes so many experts at η and α; without it they say the logit of yes.
+    """
 
     def __init__(
         self,
         features: Any,
         experts: Sequence[Pooled],
-        chain: Waiting,
-        recent: Recent,
+        chain: Waiting | None,
+        recent: Recent | None,
         *,
+        outputs: int = 1,
+        mixing: Callable[[int, float, float], Combining] | None = None,
         watched: str = "w4",
         ages_ms: Sequence[int] = AGES_MS,
     ) -> None:
         answers = [name for expert in experts for name in expert.names]
-        self.names = ("deep", "intercept", *answers, "chain", *recent.names)
+        hints = recent.names if recent else ()
+        self.names = ("deep", "intercept", *answers, *(("chain",) if chain else ()), *hints)
+        self.columns, self._outputs, self._mixing = len(self.names) * outputs, outputs, mixing
         self.news, self.held = News(ages_ms), Held(features)
         self._experts, self._chain, self._recent, self._watched = experts, chain, recent, watched
-        self._hints = len(recent.names)
-        self._marks_ms = chain_ages(ages_ms)
+        self._hints = len(hints)
+        self._marks_ms = chain_ages(ages_ms) if chain else ()
         self._lessons, self._evidence, self._marks = list[Told](), list[Told](), list[tuple[Told, int]]()
         self._turn()
 
@@ -80,22 +88,30 @@ class Pool:
         learn = "learn predictions of that age, and of what still waits" if self.late else "learn each at once"
         return f"80 % of outcomes come within {within}: live experts {learn}"
 
-    def answer(self, rows: Sequence[Any], deep: Doubles, intercept: float = 0.0) -> tuple[Doubles, Doubles]:
-        """Return what each expert says (N, names), to be recorded, and the logit (N,) of their answer.
+    def answer(
+        self, rows: Sequence[Any], deep: Doubles, intercept: float | Sequence[float] = 0.0
+    ) -> tuple[Doubles, Doubles]:
+        """Return what each expert says (N, columns), to be recorded, and their answer: a logit (N,), or outputs (N, K).
 
-        `deep` (N,) are the deep part's logits, NaN where there is none; `intercept` is the live one.
+        `deep`, (N,) or (N, K), are the deep part's outputs, NaN where there is none; `intercept` is the live one.
         """
         rows = tuple(rows)  # which all read at once
-        said = np.full((len(rows), len(self.names)), np.nan)
-        said[:, 0], said[:, 1] = deep, deep + intercept
-        at = 2
+        said = np.full((len(rows), self.columns), np.nan)
+        at, width = 2 * self._outputs, self._outputs
+        said[:, :width] = deep = deep.reshape(len(rows), width)
+        said[:, width:at] = deep + intercept
         for expert in self._experts:
-            said[:, at : at + len(expert.names)] = expert.answer(rows)
-            at += len(expert.names)
-        if not self.late:
+            stop = at + len(expert.names) * width
+            said[:, at:stop] = expert.answer(rows)
+            at = stop
+        if self._mixing:
+            served = self.mixture.answer(said[:, self._chosen])
+            return said, np.where(np.isfinite(deep) & (not self.news.known), deep, served)
+        if self._recent and not self.late:
             said[:, at + 1 :] = self._recent.answer(rows)
-        elif self._chain.ready:
+        elif self._chain and self._chain.ready:
             said[:, at] = self._chain.answer(rows)[:, 0]
+        deep = deep[:, 0]
         said[:, 2:] = said[:, 2:].round(DIGITS)
         alone = ~(np.isnan(deep) | self.news.known)
         p = self.mixture.answer(said[:, self._chosen])
@@ -175,9 +191,14 @@ class Pool:
     def _turn(self) -> None:
         """Choose who answers, by the rule, and begin their mixture anew."""
         self.late = self.news.late
-        out = ("intercept", *self._recent.names) if self.late else ("deep", "chain")
-        self._chosen = [n for n, name in enumerate(self.names) if name not in out]
-        if self.late:
+        hints = self._recent.names if self._recent else ()
+        out = ("intercept", *hints) if self.late else ("deep", "chain")
+        chosen = [n for n, name in enumerate(self.names) if name not in out]
+        self._chosen = [n * self._outputs + k for n in chosen for k in range(self._outputs)]
+        if self._mixing:
+            pace = (ETA_LATE, SWITCH_LATE) if self.late else (1.0, SWITCH)
+            self.mixture: Combining = self._mixing(len(chosen), *pace)
+        elif self.late:
             chain = len(self._chosen) - 1
             self.mixture = Mixture([1.0] * chain + [TRUST * chain], alone=chain, eta=ETA_LATE, switch=SWITCH_LATE)
         else:
@@ -189,10 +210,10 @@ class Pool:
             rows, labels, weights = tuple(told.asked.row for told in lessons), *_numbers(lessons)
             for expert in self._experts:
                 expert.learn(rows, labels, weights)
-            if not self.late:
+            if self._recent and not self.late:
                 at = self.names.index(self._watched)
                 self._recent.learn(rows, labels, np.array([told.asked.logits[at] for told in lessons]))
-        if marks := self._marks:
+        if self._chain and (marks := self._marks):
             told, ages = zip(*marks, strict=True)
             rows, (labels, weights) = tuple(one.asked.row for one in told), _numbers(told)
             self._chain.waited(rows, np.array(ages, dtype=np.int64), labels, weights)
@@ -236,12 +257,15 @@ class Pool:
     def _answering(self) -> dict[str, Followed]:
         """Return all that answers, now or once news is late or early again: who follows has learned none of it."""
         experts: dict[str, Followed] = {f"expert{n}": expert for n, expert in enumerate(self._experts)}
-        return experts | {"chain": self._chain, "recent": self._recent}
+        return experts | self._late_and_recent()
 
     def _parts(self) -> dict[str, Any]:
         experts = {f"expert{n}": expert for n, expert in enumerate(self._experts)}
         own = {"news": self.news, "held": self.held, "mixture": self.mixture}
-        return own | {"chain": self._chain, "recent": self._recent} | experts
+        return own | self._late_and_recent() | experts
+
+    def _late_and_recent(self) -> dict[str, Any]:
+        return {name: of for name, of in (("chain", self._chain), ("recent", self._recent)) if of}
 
 
 def _numbers(told: Sequence[Told]) -> tuple[Doubles, Doubles]:

@@ -18,15 +18,24 @@ import torch
 from torch import Tensor
 
 from learners.live.compiled import Doubles, compiled
-from learners.live.mixture import CURVATURE, FLOOR, LOGIT, SCALE, SPEED, STACKS, SWITCH, _times
+from learners.live.mixture import CURVATURE, FLOOR, LOGIT, SCALE, SPEED, STACKS, SWITCH, choose, times
 from learners.live.tables.arrays import usable
 
 
 class Softmax:
-    """One answer of E experts on K classes."""
+    """One answer of E experts on K classes.
 
-    def __init__(self, experts: int, classes: int, *, eta: float = 1.0) -> None:
-        self._shape, self._eta = (-1, experts, classes), eta
+    >>> even = Softmax(3, 2)
+    >>> said = np.array([[0.0, 1.0, 2.0, 0.0, 3.0, 2.0]])  # of one sample: two experts, three classes
+    >>> np.exp(even.answer(said)).round(2)
+    array([[0.11, 0.44, 0.44]])
+    >>> even.learn(np.repeat(said, 100, 0), np.ones(100), np.ones(100))
+    >>> np.exp(even.answer(said)).round(1)
+    array([[0. , 0.8, 0.2]])
+    """
+
+    def __init__(self, classes: int, experts: int, eta: float = 1.0, switch: float = SWITCH) -> None:
+        self._shape, self._pace = (-1, experts, classes), (eta, switch)
         self.theta = np.full((STACKS, experts), 1 / experts)
         self.variance = np.stack([np.eye(experts) * scale for scale in SCALE])
         self.weights = np.full(1 + STACKS, 1 / (1 + STACKS))
@@ -34,26 +43,28 @@ class Softmax:
     def answer(self, said: Doubles) -> Doubles:
         """Return log p (N, K) of what the experts said (N, E · K), each logits of K classes."""
         p = np.einsum("nck,c->nk", _answers(self._log_p(said), self.theta), self.weights)
-        return np.log(p)
+        found: Doubles = np.log(p)
+        return found
 
     def learn(self, said: Doubles, labels: Doubles, weights: Doubles) -> None:
         """Follow classes (N,) in their order, but none that is not finite, or whose weight is not above 0."""
-        _follow(
-            self._log_p(said), labels, usable(weights, labels), self._eta, self.theta, self.variance, self.weights
-        )
+        own = *self._pace, self.theta, self.variance, self.weights
+        _follow(self._log_p(said), labels, usable(weights, labels), *own)
 
     def state(self) -> dict[str, Tensor]:
+        """Return copies of all that changes."""
         parts = {"theta": self.theta, "variance": self.variance, "weights": self.weights}
         return {name: torch.from_numpy(part.copy()) for name, part in parts.items()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a state."""
         self.theta, self.variance, self.weights = (
             state[name].numpy().copy() for name in ("theta", "variance", "weights")
         )
 
     def _log_p(self, said: Doubles) -> Doubles:
         logits = np.ascontiguousarray(said).reshape(self._shape)
-        known = np.isfinite(logits).all(2)
+        known = np.asarray(np.isfinite(logits).all(2))
         log_p = log_softmax(np.where(known[..., None], logits, 0.0))
         if known.all():
             return log_p
@@ -64,7 +75,8 @@ class Softmax:
 def log_softmax(logits: Doubles) -> Doubles:
     """Return log p of logits (…, K), at least −9."""
     off = logits - logits.max(-1, keepdims=True)
-    return np.maximum(off - np.log(np.exp(off).sum(-1, keepdims=True)), -LOGIT)
+    found: Doubles = np.maximum(off - np.log(np.exp(off).sum(-1, keepdims=True)), -LOGIT)
+    return found
 
 
 @compiled
@@ -99,8 +111,9 @@ def _answers(x: Doubles, theta: Doubles) -> Doubles:
 
 @compiled
 def _follow(
-    x: Doubles, labels: Doubles, weights: Doubles, eta: float, theta: Doubles, variance: Doubles, omega: Doubles
-) -> None:
+    x: Doubles, labels: Doubles, weights: Doubles, eta: float, switch: float, theta: Doubles, variance: Doubles,
+    omega: Doubles,
+) -> None:  # fmt: skip
     """Let θ, S and ω, in place, follow N samples."""
     experts, classes = x.shape[1:]
     for n in range(len(x)):
@@ -116,14 +129,11 @@ def _follow(
                 middle += p[1 + c, k] * x[n, :, k]
             for k in range(classes):
                 v = x[n, :, k] - middle
-                gain = _times(variance[c], v)
+                gain = times(variance[c], v)
                 curve = max(p[1 + c, k], CURVATURE) * tau
                 whole = 1 + curve * max((v * gain).sum(), 0.0)
                 for i in range(experts):
                     variance[c, i] -= gain[i] * gain * (curve / whole)
-            theta[c] += tau * _times(variance[c], x[n, :, y] - middle)
+            theta[c] += tau * times(variance[c], x[n, :, y] - middle)
         bets = np.array([eta * u * np.log(max(p[c, y], FLOOR)) for c in range(len(omega))])
-        omega *= np.exp(bets - bets.max())
-        omega /= omega.sum()
-        for c in range(len(omega)):
-            omega[c] = (1 - SWITCH) * omega[c] + SWITCH / len(omega)
+        choose(omega, bets, switch)

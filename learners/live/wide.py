@@ -12,24 +12,25 @@ from learners.live.features.features import Features
 from learners.live.tables.adaptive import Adaptive
 from learners.live.tables.arrays import Arrays, Touched, joined, restore, state_of, usable
 from learners.live.tables.gaussian import Gaussian
+from learners.live.tables.softmax import SoftmaxAdaptive, SoftmaxGaussian
 
-Table = Adaptive | Gaussian
+Table = Adaptive | Gaussian | SoftmaxAdaptive | SoftmaxGaussian
 
 
 class Linear:
-    """Tables over one set of features; a column of answers for each."""
+    """Tables over one set of features; `outputs` columns of answers for each."""
 
-    def __init__(self, features: Features, tables: Mapping[str, Table], bits: int) -> None:
-        self.names, self._features, self._tables = tuple(tables), features, tables
+    def __init__(self, features: Features, tables: Mapping[str, Table], bits: int, outputs: int = 1) -> None:
+        self.names, self._features, self._tables, self._outputs = tuple(tables), features, tables, outputs
         self._touched = Touched(1 << bits)
 
     def answer(self, rows: Sequence[Any]) -> Doubles:
-        """Return the logits (N, tables) of rows."""
-        found = np.empty((len(rows), len(self._tables)))
+        """Return the logits (N, tables · outputs) of rows."""
+        found = np.empty((len(rows), len(self._tables), self._outputs))
         for part, hashed in self._features.hashed(rows):
             for k, table in enumerate(self._tables.values()):
-                found[part, k] = table.answer(hashed)
-        return found
+                found[part, k] = table.answer(hashed).reshape(-1, self._outputs)
+        return found.reshape(len(rows), len(self._tables) * self._outputs)
 
     def learn(self, rows: Sequence[Any], labels: Doubles, weights: Doubles) -> None:
         """Learn rows in their order; a label or weight that is not finite, or no weight, moves no table."""
@@ -53,7 +54,7 @@ class Linear:
         known = np.stack([table.means for table in tables], axis=1) if whole else np.empty(0)
         slots = self._touched.take(known, whole=whole)
         means = [torch.from_numpy(table.means[slots.numpy()]) for table in tables]
-        constants = torch.tensor([table.constant.flat[0] for table in tables], dtype=torch.float64)
+        constants = torch.from_numpy(np.stack([table.constants for table in tables]))
         own = {"whole": torch.tensor(whole), "slots": slots, "means": torch.stack(means, dim=1), "constants": constants}
         return own | self._features.changes()
 
@@ -64,7 +65,7 @@ class Linear:
             if changes["whole"]:
                 table.means[:] = 0
             table.means[slots] = changes["means"][:, k].numpy()
-            table.constant.flat[0] = float(changes["constants"][k])
+            table.constants[:] = changes["constants"][k].numpy()
         self._features.follow(changes)
 
     def _arrays(self) -> Arrays:

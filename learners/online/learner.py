@@ -179,7 +179,7 @@ class Learner:
         ]
         if self.live:
             means = [weight.mean for weight in weights]
-            self.live.learn(told(entries, decoded, means, held, len(self.live.names)))
+            self.live.learn(told(entries, decoded, means, held, self.live.columns))
         return torch.cat(answers) if answers else torch.empty(0, self.task.outputs)
 
     def count(self, now_ms: int, asked: int, window_ms: int) -> None:

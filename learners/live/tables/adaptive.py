@@ -105,6 +105,11 @@ class Adaptive:
         """The weights that answer, one a slot."""
         return self.table[:, 0]
 
+    @property
+    def constants(self) -> Doubles:
+        """What is added to every answer, (1,)."""
+        return self.constant[:1]
+
     def answer(self, hashed: Hashed) -> Doubles:
         """Return z (N,)."""
         found: Doubles = dot(hashed, self.means) + self.constant[0]

@@ -132,6 +132,11 @@ class Gaussian:
         """The weights that answer, one a slot."""
         return self.mean[:, 0]
 
+    @property
+    def constants(self) -> Doubles:
+        """What is added to every answer, (1,)."""
+        return self.constant[:, 0]
+
     def answer(self, hashed: Hashed) -> Doubles:
         """Return z (N,)."""
         found: Doubles = dot(hashed, self.means) + self.constant[0, 0]

@@ -40,8 +40,9 @@ def logits_of(hashed: Hashed, means: Floats, base: Doubles) -> Doubles:
 @compiled
 def chances(z: Doubles) -> Doubles:
     """Return softmax(z), (K,)."""
-    p = np.exp(z - z.max())
-    return p / p.sum()
+    p: Doubles = np.exp(z - z.max())
+    p /= p.sum()
+    return p
 
 
 @compiled
@@ -51,7 +52,8 @@ def gaussian_rows(
     """Let the Gaussian weights learn rows in their order; a weight of 0, or no such class, skips a row."""
     slots, values, ends = hashed
     classes, start = mean.shape[1], 0
-    v0, z, spread, base, h, g = np.ones(3), *(np.empty(classes) for _ in range(5))
+    v0, own = np.ones(3), np.empty((5, classes))
+    z, spread, base, h, g = own[0], own[1], own[2], own[3], own[4]
     for row in range(len(labels)):
         stops, u = ends[row], weights[row]
         if u > 0 and 0 <= labels[row] < classes:
@@ -71,7 +73,7 @@ def gaussian_rows(
             p = chances(z / np.sqrt(1 + SOFTENS * spread))
             for c in range(classes):
                 h[c] = max(p[c] * (1 - p[c]), LEAST) * u
-                g[c] = (float(c == int(labels[row])) - p[c]) * u / (1 + h[c] * spread[c])
+                g[c] = (int(c == int(labels[row])) - p[c]) * u / (1 + h[c] * spread[c])
                 constant[c, 0] += base[c] * g[c]
                 constant[c, 1] = (1 - FORGETTING) / base[c] + FORGETTING / CONSTANT + h[c]
             i = start
@@ -119,7 +121,7 @@ def adaptive_rows(
             total[1] += norm
             rate, p = RATE * np.sqrt(total[0] / total[1]), chances(z)
             for c in range(classes):
-                slope = p[c] - float(c == int(labels[row]))
+                slope = p[c] - int(c == int(labels[row]))
                 constant[c, 1] += slope * slope * u
                 q = 1 / np.sqrt(constant[c, 1] + FIRST)
                 for i in range(start, end):
