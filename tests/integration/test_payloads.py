@@ -109,8 +109,8 @@ PRICES = replace(
     online=replace(small.pipeline.online, history_passes=60),
 )  # fmt: skip
 PETS = replace(
-    PRICES, name="pets", features=Pet, encode=measures, live=None, task=Classes(("cat", "dog", "bird")), model=three, history=labelled(pet),
-    online=replace(PRICES.online, history_batch=16), recipe=Recipe.parse("quantize(int8) -> distill"),
+    PRICES, name="pets", features=Pet, encode=measures, live=None, task=Classes(("cat", "dog", "bird")), model=three,
+    history=labelled(pet), online=replace(PRICES.online, history_batch=16), recipe=Recipe.parse("quantize(int8) -> distill"),
 )  # fmt: skip
 CHOICES = replace(
     PETS, name="choices", task=Bandit(2, doubly_robust=True), model=four, features=small.Point, encode=small.encode,
@@ -181,15 +181,12 @@ def test_every_role_takes_bytes_and_labels_of_every_kind(
     if make is pet:
         named = [msgspec.json.decode(a.value or b"")["class"] for a in answers]
         assert np.mean([name == label for name, (_, label) in zip(named, asked, strict=True)]) > 0.8
-<<<<<<< HEAD
-    if make is text.typed:
-        assert {len(msgspec.json.decode(a.value or b"")["tokens"]) for a in answers} == {1}
-=======
         assert isinstance(pipeline.live, Live)
         last = msgspec.json.decode(answers[-1].value or b"", type=Prediction)
         assert len([said for said in last.experts if said is not None]) == 6  # two tables, three classes
         assert max(abs(a - b) for a, b in zip(last.served, last.bare, strict=True)) > 1e-3
->>>>>>> 3ab8051 (wip)
+    if make is text.typed:
+        assert {len(msgspec.json.decode(a.value or b"")["tokens"]) for a in answers} == {1}
     if make is choice:
         odds = [msgspec.json.decode(a.value or b"")["probabilities"][1] > 0.5 for a in answers]
         assert np.mean([odd == (features.x[0] > 0) for odd, (features, _) in zip(odds, asked, strict=True)]) > 0.8
