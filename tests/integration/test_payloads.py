@@ -110,7 +110,8 @@ PRICES = replace(
 )  # fmt: skip
 PETS = replace(
     PRICES, name="pets", features=Pet, encode=measures, live=None, task=Classes(("cat", "dog", "bird")), model=three,
-    history=labelled(pet), online=replace(PRICES.online, history_batch=16), recipe=Recipe.parse("quantize(int8) -> distill"),
+    history=labelled(pet), online=replace(PRICES.online, history_batch=16),
+    recipe=Recipe.parse("quantize(int8) -> distill"),
 )  # fmt: skip
 CHOICES = replace(
     PETS, name="choices", task=Bandit(2, doubly_robust=True), model=four, features=small.Point, encode=small.encode,
