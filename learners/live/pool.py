@@ -105,6 +105,7 @@ class Pool:
             said[:, at:stop] = expert.answer(rows)
             at = stop
         if self._mixing:
+            said[:, 2 * width :] = said[:, 2 * width :].round(DIGITS)
             served = self.mixture.answer(said[:, self._chosen])
             return said, np.where(np.isfinite(deep) & (not self.news.known), deep, served)
         if self._recent and not self.late:
