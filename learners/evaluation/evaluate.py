@@ -5,10 +5,10 @@ not know files or actors: it is given commits and models.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from itertools import repeat
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -155,10 +155,10 @@ class Evaluator:
 
     def _scored(self, answers: Answers) -> dict[str, dict[str, Scores]]:
         """Return each model's scores by month."""
-        names = [datetime.fromtimestamp(t_ms / 1000, UTC).strftime("%Y-%m") for t_ms in answers.t_ms]
+        months, of = np.unique(np.array(answers.t_ms, "datetime64[ms]").astype("datetime64[M]"), return_inverse=True)
         found = {}
-        for name in sorted(set(names)):
-            chosen = answers.at([n for n, one in enumerate(names) if one == name])
+        for number, name in enumerate(map(str, months)):
+            chosen = answers.at(np.flatnonzero(of == number).tolist()) if len(months) > 1 else answers
             found[name] = {who: Scores(self._task.metrics()) for who in MODELS}
             for scores, output in zip(found[name].values(), chosen.outputs, strict=True):
                 scores.add(output, chosen.target)

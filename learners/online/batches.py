@@ -114,12 +114,15 @@ def labels(samples: Sequence[Sample], *, exact: bool = False) -> Tensor:
 
 def served(samples: Sequence[Sample], *, exact: bool = False) -> Tensor:
     """Return what was answered, shape (N, K)."""
+    if not any(s.prediction.answer for s in samples):
+        return bare(samples, exact=exact)
     return torch.tensor([s.prediction.served for s in samples], dtype=kind(exact=exact))
 
 
 def bare(samples: Sequence[Sample], *, exact: bool = False) -> Tensor:
     """Return what the version that served said by itself, under the live intercept, shape (N, K)."""
-    return torch.tensor([s.prediction.bare for s in samples], dtype=kind(exact=exact))
+    output = torch.tensor([s.prediction.output for s in samples], dtype=torch.float64)
+    return (output + intercepts(samples, exact=True)).to(kind(exact=exact))
 
 
 def intercepts(samples: Sequence[Sample], *, exact: bool = False) -> Tensor:
