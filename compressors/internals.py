@@ -84,6 +84,14 @@ def int8_product(a: Tensor, b: Tensor) -> Tensor:
     return torch._int_mm(a, b)
 
 
+def changes(t: Tensor) -> int:
+    """Return how often the numbers of a tensor, or of one that shares them, were changed in place.
+
+    What `adamw_` and torch's fused optimizers change is not counted (torch 2.13).
+    """
+    return t._version
+
+
 def lerp_(means: list[Tensor], values: list[Tensor], share: float) -> None:
     """Move each mean the share `share` of the way to its value, in place, all in one operation."""
     torch._foreach_lerp_(means, values, share)

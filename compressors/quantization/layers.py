@@ -4,15 +4,16 @@ Owns every kind except `nn.MultiheadAttention`, which is in `attention.py`. Does
 or files. A layer is compressed in place: it keeps its parameters, their names, and its hooks.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from compressors.internals import matrices_as, matrix_names
-from compressors.quantization.quantize import QuantizedLinear, Rounded, Seen, row_scale, weight_levels
+from compressors.internals import changes, matrices_as, matrix_names
+from compressors.quantization.quantize import QuantizedLinear, Rounded, Seen, quantize_rows, row_scale, weight_levels
 from compressors.recipe import Kind, Quantize
 
 HALF = (torch.float16, torch.bfloat16)
@@ -111,11 +112,30 @@ def forget_ranges(served: nn.Module) -> None:
             layer.register_buffer("input_range", layer._buffers.pop("input_range"), persistent=False)
 
 
+class Kept(NamedTuple):
+    """What a weight was rounded to, and of which numbers: `changes` counts how often they were written."""
+
+    weight: Tensor
+    mask: Tensor
+    weight_changes: int
+    mask_changes: int
+    rounded: tuple[Tensor, Tensor]
+
+    def of(self, weight: Tensor, mask: Tensor) -> bool:
+        """Return whether it is of these numbers still."""
+        same = weight.data_ptr() == self.weight.data_ptr() and mask is self.mask
+        return same and (changes(weight), changes(mask)) == (self.weight_changes, self.mask_changes)
+
+
 class ShadowRows(Shadow):
-    """A layer that multiplies rows by a matrix; a row is the last dimension."""
+    """A layer that multiplies rows by a matrix; a row is the last dimension.
+
+    What its weights are rounded to is kept in `kept`, by their names, while there is one: see `rounding_once`.
+    """
 
     kind = "linear"
     row_dims = 1
+    kept: dict[str, Kept] | None = None
 
     def product(self, x: Tensor, name: str, bias: Tensor | None) -> Tensor:
         """Map (..., I) to (..., O) as the artifact will; rows of whole numbers by the faster `QuantizedLinear`."""
@@ -126,8 +146,34 @@ class ShadowRows(Shadow):
     def _whole_product(self, x: Tensor, name: str, bias: Tensor | None, bits: int) -> Tensor:
         weight, mask = self.turned(getattr(self, name)), self.turned(getattr(self, mask_name(name)))
         rows = x if x.dim() == 2 else x.reshape(-1, weight.shape[1])
-        out: Tensor = QuantizedLinear.apply(rows, weight, mask, bias, weight_levels(bits))  # type: ignore[no-untyped-call]
+        rounded = self._rounded(name, weight_levels(bits))
+        out: Tensor = QuantizedLinear.apply(rows, weight, mask, bias, rounded)  # type: ignore[no-untyped-call]
         return out if x.dim() == 2 else out.reshape(*x.shape[:-1], len(weight))
+
+    def _rounded(self, name: str, levels: int) -> tuple[Tensor, Tensor]:
+        """Return a weight under its mask as whole numbers (O, I) and scales (O, 1)."""
+        weight, mask = getattr(self, name).detach(), getattr(self, mask_name(name))
+        if self.kept and name in self.kept and (found := self.kept[name]).of(weight, mask):
+            return found.rounded
+        rounded = quantize_rows(self.turned(weight) * self.turned(mask), levels)
+        if self.kept is not None:
+            self.kept[name] = Kept(weight, mask, changes(weight), changes(mask), rounded)
+        return rounded
+
+
+@contextmanager
+def rounding_once(kept: Mapping[ShadowRows, dict[str, Kept]]) -> Iterator[None]:
+    """Let layers round a weight anew only if it or its mask has changed, until the block ends; `kept` outlives it.
+
+    torch does not count what its fused optimizers change: clear `kept` after their steps.
+    """
+    for layer, own in kept.items():
+        layer.kept = own
+    try:
+        yield
+    finally:
+        for layer in kept:
+            layer.kept = None
 
 
 class ShadowLinear(ShadowRows, nn.Linear):

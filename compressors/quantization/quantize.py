@@ -118,10 +118,12 @@ class QuantizedLinear(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, mask: Tensor, bias: Tensor | None, levels: int) -> Tensor:
-        """Map `x` (N, I) to (N, O) by `w` and `mask` (O, I) and `bias` (O,)."""
+    def forward(
+        ctx: Any, x: Tensor, w: Tensor, mask: Tensor, bias: Tensor | None, rounded_w: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """Map `x` (N, I) to (N, O) by `w` and `mask` (O, I), which were split into `rounded_w`, and `bias` (O,)."""
         whole_x, scale_x = quantize_rows(x, INPUT_LEVELS)
-        whole_w, scale_w = quantize_rows(w * mask, levels)
+        whole_w, scale_w = rounded_w
         ctx.save_for_backward(whole_x, scale_x, whole_w, scale_w, mask)
         return rescale(whole_x @ whole_w.t(), scale_x, scale_w.t(), bias)
 

@@ -19,6 +19,7 @@ from compressors.form import weights
 from compressors.internals import norm, scale_
 from compressors.norms import any_rows, running
 from compressors.pruning.refresh import dense_slopes, refresh
+from compressors.quantization.layers import Kept, ShadowRows, rounding_once
 from compressors.scale import Scale, put
 from learners.online import tables
 from learners.online.adamw import AdamW
@@ -50,6 +51,7 @@ class Network:
         dense = [p for p in self._named.values() if id(p) not in by_rows]
         self._optimizer = AdamW(dense, spec.weight_decay)
         self._norms = bool(running(model))
+        self._rounded: dict[ShadowRows, dict[str, Kept]] = {m: {} for m in model.modules() if isinstance(m, ShadowRows)}
         model.train()
         self._norm = 0.0  # of the slopes gathered so far
         self._explored: dict[str, Tensor] = {}  # slopes of the weights that may be refreshed
@@ -92,7 +94,7 @@ class Network:
             NotFinite: the loss or its gradient is not finite. The weights are as before; other state may not be.
         """
         share = len(target) / of
-        with self._training(share):
+        with self._training(share), rounding_once(self._rounded if share < 1 else {}):
             output: Tensor = self.model(*inputs)
             total = task.losses(output, target).sum()
             total.backward(torch.full_like(total, 1 / of))  # type: ignore[no-untyped-call]
@@ -133,6 +135,8 @@ class Network:
         self._forget()
 
     def _forget(self) -> None:
+        for kept in self._rounded.values():
+            kept.clear()
         for parameter in self._named.values():
             parameter.grad = None
         self._norm = 0.0
