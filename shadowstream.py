@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from learners.live.pickled import pickled, unpickled
     from learners.live.settings import Intercept, Live, Wide
     from learners.online.settings import Online
+    from learners.online.tabular import Tabular
+    from learners.online.transforms import Clip, Hash, Standardize, TargetMean, Transform, Vocabulary, token
     from learners.tasks.bandit import Bandit
     from learners.tasks.binary import Binary
     from learners.tasks.classes import Classes
@@ -53,6 +55,7 @@ __all__ = [
     "Binary",
     "Budget",
     "Classes",
+    "Clip",
     "Compressed",
     "ConfigError",
     "Data",
@@ -61,6 +64,7 @@ __all__ = [
     "Expert",
     "Feed",
     "FeedEvent",
+    "Hash",
     "Intercept",
     "Json",
     "Labelled",
@@ -86,8 +90,13 @@ __all__ = [
     "SequenceScore",
     "ShadowstreamError",
     "Skipped",
+    "Standardize",
+    "Tabular",
+    "TargetMean",
     "Task",
+    "Transform",
     "Trust",
+    "Vocabulary",
     "Wide",
     "advise",
     "compress",
@@ -107,6 +116,7 @@ __all__ = [
     "pickled",
     "pull",
     "push",
+    "token",
     "unpickled",
 ]
 
@@ -128,6 +138,8 @@ _LATER = {
     "learners.live.pickled": ("pickled", "unpickled"),
     "learners.live.settings": ("Intercept", "Live", "Wide"),
     "learners.online.settings": ("Online",),
+    "learners.online.tabular": ("Tabular",),
+    "learners.online.transforms": ("Clip", "Hash", "Standardize", "TargetMean", "Transform", "Vocabulary", "token"),
     "learners.tasks.bandit": ("Bandit",),
     "learners.tasks.binary": ("Binary",),
     "learners.tasks.classes": ("Classes",),

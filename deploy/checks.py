@@ -18,6 +18,7 @@ from deploy.loading import users_code
 from learners.labels.settings import Trust
 from learners.live.features.fields import fields_of, paths_of
 from learners.live.settings import MOST_WEIGHTS, Intercept, Live
+from learners.online.tabular import Tabular
 from learners.tasks.binary import Binary
 from learners.tasks.classes import Classes
 from learners.tasks.task import Answering, Task
@@ -37,6 +38,9 @@ TASKS = {
     "sequencescore": "SequenceScore()",
 }
 JUDGED = (Binary, Classes)
+HALF = (
+    "Pipeline.model and Pipeline.encode belong together: give both, or neither, and the fields are read by their types"
+)
 MEMBERS = [name for name in vars(Task) if not name.startswith("_")]
 SEEDS = range(2**63)
 TIMES_MS = range(253_402_300_800_000)  # to the end of year 9999
@@ -106,6 +110,21 @@ def _custom(kind: inspect.Type, at: str, depth: int = 8) -> str | None:
     parts += [(part, at) for name in ("item_types", "types") for part in getattr(kind, name, ())]
     found = (_custom(part, where, depth - 1) for part, where in parts if depth)
     return next((one for one in found if one is not None), None)
+
+
+def tabular_of(features: type, task: Task) -> Tabular:
+    """Return the usual encoder and network, for a pipeline that has none.
+
+    Raises:
+        ConfigError: no field of the features can be read by its type.
+    """
+    try:
+        return Tabular(features, task.outputs)
+    except ConfigError:
+        raise ConfigError(
+            f"Pipeline needs encode=... and model=...: it goes without them where a field of the features is a text, a "
+            f"number, a bool or an Enum by its type, and none of {shown(features)} is"
+        ) from None
 
 
 def check_task(task: object) -> None:

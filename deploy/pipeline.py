@@ -22,6 +22,7 @@ from learners.labels.trust import RunningTrust
 from learners.live.settings import Intercept, Live
 from learners.online.batches import Encoder
 from learners.online.settings import Online
+from learners.online.tabular import Tabular, usual
 from learners.tasks.binary import Binary
 from learners.tasks.task import Task
 from streams.errors import ConfigError
@@ -87,13 +88,13 @@ class Pipeline:
     """A feed and the model that learns from it; a pipeline.py assigns it to `pipeline`.
 
     `name`: letters, digits, "-" and "_"; part of the topics' names and of the keys in the store.
-    `model`: makes a new network, untrained, which maps the encoded inputs to outputs of shape (N, K); K is
-        `task.outputs`.
     `features`: a type that msgspec can decode, usually a `msgspec.Struct`; a request's JSON is decoded into it.
-    `encode`: turns N of these into the model's positional inputs: a tuple of tensors whose first dimension is N.
 
     The rest has defaults:
 
+    `encode`: turns N features into the model's positional inputs: a tuple of tensors whose first dimension is N.
+    `model`: makes a new network, untrained, which maps the encoded inputs to outputs of shape (N, K); K is
+        `task.outputs`. Give both or neither: without them the fields are read by their types, as they are.
     `task`: what is predicted, and its loss (`Binary`).
     `request`, `outcome`: functions that make a `Request` or an `Outcome` of a `Record`, or what `fields` returns. By
         default a request's value is the features and its key the id (`json_request`), and an outcome's value is
@@ -131,12 +132,15 @@ class Pipeline:
     >>> inputs = pipeline.encode([Visit(31.0, 4.0), Visit(52.0, 1.0)])
     >>> pipeline.model()(*inputs).shape
     torch.Size([2, 1])
+    >>> usual = Pipeline(name="visits", features=Visit)
+    >>> usual.model()(*usual.encode([Visit(31.0, 4.0)])).shape
+    torch.Size([1, 1])
     """
 
     name: str
-    model: Callable[[], nn.Module]
     features: type
-    encode: Callable[[Sequence[Any]], tuple[Tensor, ...]]
+    model: Callable[[], nn.Module] = usual
+    encode: Callable[[Sequence[Any]], tuple[Tensor, ...]] = usual
     task: Task = field(default_factory=Binary)
     request: Reader[Request] | Reader[Event] = json_request
     outcome: Reader[Outcome] | Reader[Event] = json_outcome
@@ -152,6 +156,8 @@ class Pipeline:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if (self.model is usual) != (self.encode is usual):
+            raise ConfigError(checks.HALF)
         checks.check_model(self.model)
         checks.check_takes("model", self.model)
         feeds.check(self, "encode", "request", "outcome")
@@ -160,6 +166,10 @@ class Pipeline:
             checks.check_takes(name, getattr(self, name), "a Record")
         checks.check_features(self.features)
         checks.check_task(self.task)
+        if self.model is usual or isinstance(getattr(self.model, "__self__", None), Tabular):
+            tabular = checks.tabular_of(self.features, self.task)
+            object.__setattr__(self, "model", tabular.model)
+            object.__setattr__(self, "encode", tabular.encode)
         object.__setattr__(self, "recipe", checks.recipe_of(self.recipe))
         checks.check_settings("online", self.online, Online)
         object.__setattr__(self, "live", checks.live_of(self.live, self.task, self.features))

@@ -26,6 +26,7 @@ from learners.live.held import Census
 from learners.online import models, past, units
 from learners.online.absent import Absent, Weight, Weighted
 from learners.online.batches import Encoder, Inputs, completed, labels
+from learners.online.following import Following
 from learners.online.intercept import Intercept
 from learners.online.log import told
 from learners.online.measure import Measure
@@ -59,6 +60,7 @@ class Learner:
         self._past: past.Past | None = None
         self.teacher = models.teacher(model, spec)
         self._frozen = {id(p): p for p in self.teacher.model.parameters() if not p.requires_grad}
+        self._transforms = Following(self.teacher.model, task)
         self._begin(self._whole(), {}, None)
         self._pattern = pattern(recipe)
         self._measured, self.intercept = Measure(task), Intercept(task, spec.intercept_rate)
@@ -85,9 +87,13 @@ class Learner:
         if self.shapes:
             raise ValueError("the shadow has lost units of a studied teacher: study comes before shrink and load")
         self.agree(data)
+        self._transforms.study(self.teacher, data, self._spec.history_batch)
         for _ in range(self._spec.history_passes):
-            for chosen in torch.split(torch.randperm(len(data)), self._spec.history_batch):
-                self.teacher.learn(*data.batch(chosen), self.task)
+            with self._transforms.anew():
+                for chosen in torch.split(torch.randperm(len(data)), self._spec.history_batch):
+                    inputs, target = data.batch(chosen)
+                    with self._transforms.passing(target):
+                        self.teacher.learn(inputs, target, self.task)
         self.teacher.settle()
         restore(self.shadow.model, tensors(self.shadow.model) | tensors(self.teacher.model))  # all but the masks
         self.shadow.clock = self.teacher.clock
@@ -137,6 +143,7 @@ class Learner:
         """Make the shadow of a plain model with these shapes, with these weights left in float."""
         self.shadow = models.shadow(model, self._recipe, self._spec, left)
         self.shadow.clock = self.teacher.clock
+        self._transforms.share(self.shadow.model)
         self._two_modes = two_modes(self.shadow.model)
         self.shapes, self._past = shapes, left
 
@@ -211,7 +218,8 @@ class Learner:
         if not self.learned:
             self._first(inputs)
         task = Weighted(self.task, weights) if any(weight.negative for weight in weights) else self.task
-        self.teacher.gather(inputs, target, task, of)
+        with self._transforms.rows(target, [weight.mean for weight in weights]):
+            self.teacher.gather(inputs, target, task, of)
         served = self.shadow.answer(inputs) if self._two_modes else None
         if self._refresh_due(of):
             self.shadow.explore(inputs, target, task, of)
@@ -250,6 +258,7 @@ class Learner:
         if due:
             self.shadow.refresh(self._pattern)
         self.shadow.unexplored()
+        self._transforms.settle()
         self.gathered = 0
         self._measured.settle()
         self._measure()
@@ -268,7 +277,7 @@ class Learner:
     def state(self) -> dict[str, Tensor]:
         """Return everything that learning goes on from, by name."""
         out = {f"teacher.{k}": v for k, v in self.teacher.state().items()}
-        out |= {f"shadow.{k}": v for k, v in self.shadow.state(self._frozen).items()}
+        out |= {f"shadow.{k}": v for k, v in self.shadow.state(self._shared()).items()}
         out["intercept"] = torch.tensor(self.intercept.value, dtype=torch.float64)
         out["learned"] = torch.tensor(self.learned)
         out["absent"] = self._absent.state()
@@ -278,6 +287,10 @@ class Learner:
         out |= self.trust.state() if self.trust else {}
         out |= {"past": past.pack(self._past)} if self._past is not None else {}
         return out | ({"shapes": units.pack(self._recipe, self.shapes)} if self.shapes else {})
+
+    def _shared(self) -> set[int]:
+        """Return the `id` of each tensor that the shadow's model has in common with the teacher's."""
+        return {*self._frozen, *self._transforms.ids}
 
     def changes(self, *, whole: bool) -> dict[str, Tensor]:
         """Return what servers need of this state to answer: all of it, or what changed since the last call."""
@@ -298,7 +311,7 @@ class Learner:
             self._begin(units.smaller(self.teacher.model, shapes) if shapes else self._whole(), shapes, left)
         self._past = left
         self.teacher.load(under(state, "teacher"))
-        self.shadow.load(under(state, "shadow"), self._frozen)
+        self.shadow.load(under(state, "shadow"), self._shared())
         self.intercept.value = tuple(state["intercept"].tolist())
         self.learned = int(state["learned"])
         self.gathered, self._began_ms = state["batch"].tolist()
