@@ -1,4 +1,4 @@
-"""The pipeline that says nothing but its features, as the product learns and serves it, on a stream: no history, no settings.
+"""The pipeline that says nothing but its features, as the product learns and serves it, without history or settings.
 
 The learner is the product's own, live experts and all. What is served deep is the average of its shadow, copied a fixed
 number of times instead of distilled and judged. Owns this contender of benchmarks/learners.py. Does not know others.

@@ -1,10 +1,10 @@
 """Transforms that learn online: layers of a user's model whose buffers follow the rows that they see.
 
-A row is answered first and then waits. When the optimizer takes the step of its batch, transforms learn the rows of that
-batch, all at once and in their order. The log alone decides where batches end, so equal logs make equal bits however
-they are cut into parts and commits. What a `TargetMean` answers is of the outcomes of batches before, so no row sees its
-own. All is in buffers: it is in states, candidates and artifacts, in an artifact it stands still, and no recipe touches
-it. Owns the layers. Does not know who tells them of rows (following.py).
+A row is answered first and then waits. When the optimizer takes the step of its batch, transforms learn the rows of
+that batch, all at once and in their order. The log alone decides where batches end, so equal logs make equal bits
+however they are cut into parts and commits. What a `TargetMean` answers is of the outcomes of batches before, so no row
+sees its own. All is in buffers: it is in states, candidates and artifacts, in an artifact it stands still, and no
+recipe touches it. Owns the layers. Does not know who tells them of rows (following.py).
 """
 
 import torch
@@ -36,8 +36,8 @@ def token(value: str) -> int:
 class Transform(nn.Module):
     """A layer that learns from rows, not by slopes: `learn` follows a batch of them, which `forward` has answered.
 
-    A pipeline's learner calls `follow` and `settle`; elsewhere call them yourself. What it knows must be in buffers; those
-    that only learning needs have `persistent=False`, and artifacts go without them.
+    A pipeline's learner calls `follow` and `settle`; elsewhere call them yourself. What it knows must be in buffers;
+    those that only learning needs have `persistent=False`, and artifacts go without them.
     """
 
     def __init__(self) -> None:
@@ -76,9 +76,9 @@ class Transform(nn.Module):
 class Standardize(Transform):
     """Numbers (..., `features`) in units of their running spread, from their running mean: (x − μ) / σ, float32.
 
-    A missing number, NaN, is 0, and so is all before the first batch was learned, and what never varied; the answer is cut
-    at ±`clip`. Mean and spread are those of about the last `memory` rows (Chan, Golub & LeVeque 1979 for whole batches),
-    each number by itself; one that is more than ten spreads off counts as one that is ten off, from the 100th on.
+    A missing number, NaN, is 0, and so is all before the first batch was learned, and what never varied; the answer is
+    cut at ±`clip`. Mean and spread are those of about the last `memory` rows (Chan, Golub & LeVeque 1979 for whole
+    batches), each number by itself; from the 100th on, one more than ten spreads off counts as one that is ten off.
 
     >>> scale = Standardize(1)
     >>> scale.follow(torch.tensor([[1.0], [3.0], [float("nan")]]))
@@ -128,10 +128,10 @@ class Standardize(Transform):
 
 
 class Clip(Transform):
-    """Numbers (..., `features`), cut to the range of most: from the quantile `share` to 1 − `share` of the last `window`.
+    """Numbers (..., `features`), cut to where most of the last `window` were: from the quantile `share` to 1 − `share`.
 
-    NaN stays NaN. Before the first batch was learned nothing is cut; then quantiles are taken anew sixteen times a window,
-    and at each batch of the first sixteenth.
+    NaN stays NaN. Before the first batch was learned nothing is cut; then quantiles are taken anew sixteen times a
+    window, and at each batch of the first sixteenth.
 
     >>> cut = Clip(1, share=0.25)
     >>> cut.follow(torch.arange(5.0)[:, None])
@@ -179,8 +179,9 @@ class Clip(Transform):
 class Vocabulary(Transform):
     """Tokens (...), whole numbers, as rows 0 … `rows` − 1 of an embedding: each known one has a row of its own.
 
-    The first `size` tokens that come become known, in their order, and stay: their embeddings mean the same for ever. All
-    others share `oov` rows, by token modulo `oov`, which come first. `rows` is `size` + `oov`. 0 is padding, of row 0.
+    The first `size` tokens that come become known, in their order, and stay: their embeddings mean the same for ever.
+    All others share `oov` rows, by token modulo `oov`, which come first. `rows` is `size` + `oov`. 0 is padding, and
+    its row 0.
 
     >>> words = Vocabulary(2, oov=1)
     >>> words.follow(torch.tensor([70, 50, 70, 60]))
@@ -246,10 +247,10 @@ class TargetMean(Transform):
 
         ((Σ w y + m ȳ) / (Σ w + m) − ȳ) / σ        m: `smooth`; ȳ, σ: mean and spread of all targets; float32
 
-    Sums are by token modulo `buckets`, and fade over `memory` samples (Micci-Barreca 2001 for the shrinking; ordered, as
-    Prokhorenkova et al., arXiv 1706.09516: a row is answered before its own outcome counts, also in each pass over a
-    history). 0 is padding, and its mean 0. For tasks whose target is one number. A candidate is distilled on rows whose outcomes are in the sums: a
-    token with few of them tells a little of its own, at most 1 / (`smooth` + 1) of the spread.
+    Sums are by token modulo `buckets`, and fade over `memory` samples. Micci-Barreca 2001 for the shrinking; ordered as
+    by Prokhorenkova et al., arXiv 1706.09516: a row is answered before its own outcome counts, also in each pass over a
+    history. 0 is padding, and its mean 0. For tasks whose target is one number. A candidate is distilled on rows whose
+    outcomes are in the sums: a token with few of them tells a little of its own, 1 / (`smooth` + 1) of it at most.
 
     >>> mean = TargetMean(smooth=2)
     >>> mean.follow(torch.tensor([7, 7, 8, 8]), torch.tensor([1.0, 1.0, 0.0, 0.0]))
