@@ -12,7 +12,7 @@ import csv
 import gzip
 import importlib.util
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -226,6 +226,16 @@ STREAMS: dict[str, Callable[[Path | None], Stream]] = {
     "fraud": fraud,
     "weather": weather,
 }
+
+
+def after(stream: Stream, samples: int) -> Stream:
+    """Return a stream whose rows count from the first asked after so many outcomes had landed; 0: as it is."""
+    told = sorted(ms for ms in stream.known_ms if ms < NEVER_MS)
+    if not samples:
+        return stream
+    if samples >= len(told) or told[samples - 1] >= stream.t_ms[-1]:
+        raise Missing(f"no row was asked after {samples:,} outcomes; there are {len(told):,}")
+    return replace(stream, live=next(row for row, ms in enumerate(stream.t_ms) if ms > told[samples - 1]))
 
 
 def kinds(features: Any) -> dict[str, str]:

@@ -25,7 +25,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.feeds import STREAMS, Missing, Stream, kinds
+from benchmarks.feeds import STREAMS, Missing, Stream, after, kinds
 from benchmarks.peers.replay import NEVER_MS
 
 OURS = {
@@ -35,6 +35,7 @@ OURS = {
     "w4": "Gaussian weights, alone",
     "chain": "hazard chain, alone",
     "live": "this project's live experts",
+    "plain": "a pipeline of its features alone",
 }
 PEERS = {
     "river": "River logistic regression",
@@ -54,7 +55,7 @@ def main() -> None:
     found: dict[str, Any] = {}
     for name in asked.streams:
         try:
-            stream = STREAMS[name](asked.data)
+            stream = after(STREAMS[name](asked.data), asked.after)
         except Missing as missing:
             print(f"not measured: {name}: {missing}")
             continue
@@ -73,6 +74,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--peers-python", help="an interpreter that has benchmarks/requirements.txt")
     parser.add_argument("--streams", nargs="+", default=list(STREAMS), choices=STREAMS)
     parser.add_argument("--only", nargs="+", default=[*OURS, *PEERS], choices=[*OURS, *PEERS])
+    parser.add_argument(
+        "--after",
+        type=int,
+        default=0,
+        metavar="N",
+        help="rows count that were asked after N outcomes; 0: after history",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the network; all others draw no random numbers")
     return parser.parse_args()
 
@@ -82,6 +90,7 @@ def _measure(name: str, stream: Stream, asked: argparse.Namespace, folder: Path)
     found: dict[str, Any] = {}
     data = ["--data", str(asked.data)] if asked.data else []
     ours = [*data, "--logits", str(folder / "logits.npy"), "--seed", str(asked.seed)]
+    ours += ["--after", str(asked.after)]
     chosen = [one for one in OURS if one in asked.only or (one == "deep" and "live" in asked.only)]
     for one in chosen:
         found[one] = _run([sys.executable, "-m", "benchmarks.live", one, name, *ours])

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.feeds import STREAMS, Stream
+from benchmarks.feeds import STREAMS, Stream, after
 from benchmarks.network import Deep
 from benchmarks.peers.replay import Replayed, replay, scores
+from benchmarks.plain import Plain
 from learners.live.features.reader import Reader
 from learners.live.held import Asked, Census, Due, Held, Told, Waits
 from learners.live.make import chain, linear, pool
@@ -138,17 +139,18 @@ class Waiting:
 def main() -> None:
     """Run one contender."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.live")
-    parser.add_argument("contender", choices=["constant", "deep", "nag", "w4", "chain", "live"])
+    parser.add_argument("contender", choices=["constant", "deep", "nag", "w4", "chain", "live", "plain"])
     parser.add_argument("stream", choices=STREAMS)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--logits", type=Path)
+    parser.add_argument("--after", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    stream = STREAMS[asked.stream](asked.data)
+    stream = after(STREAMS[asked.stream](asked.data), asked.after)
     _compile(_made(asked, stream))
     learner = _made(asked, stream)
     told = dict.fromkeys(
-        ("chain", "live"), chain_ages(AGES_MS)
+        ("chain", "live", "plain"), chain_ages(AGES_MS)
     )  # the ages at which a learner hears of what still waits
     replayed = replay(stream, learner, told.get(asked.contender, ()))
     result: dict[str, Any] = scores(stream, replayed)
@@ -180,6 +182,7 @@ def _made(asked: argparse.Namespace, stream: Stream) -> Any:
         "w4": lambda: Table(stream, "w4"),
         "chain": lambda: Waiting(stream),
         "live": lambda: Mixed(stream, np.load(asked.logits)),
+        "plain": lambda: Plain(stream, asked.seed),
     }
     return made[asked.contender]()
 
