@@ -166,7 +166,8 @@ class Pipeline:
             checks.check_takes(name, getattr(self, name), "a Record")
         checks.check_features(self.features)
         checks.check_task(self.task)
-        if self.model is usual or isinstance(getattr(self.model, "__self__", None), Tabular):
+        by = [getattr(part, "__self__", part) for part in (self.model, self.encode)]
+        if by[0] is by[1] and (by[0] is usual or isinstance(by[0], Tabular)):  # the latter after `replace`
             tabular = checks.tabular_of(self.features, self.task)
             object.__setattr__(self, "model", tabular.model)
             object.__setattr__(self, "encode", tabular.encode)

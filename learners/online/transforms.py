@@ -38,6 +38,21 @@ class Transform(nn.Module):
 
     A pipeline's learner calls `follow` and `settle`; elsewhere call them yourself. What it knows must be in buffers;
     those that only learning needs have `persistent=False`, and artifacts go without them.
+
+    >>> import torch
+    >>> class Largest(Transform):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.register_buffer("most", torch.tensor(1.0))
+    ...     def forward(self, x):
+    ...         return x / self.most
+    ...     def learn(self, rows, targets, weights):
+    ...         self.most.copy_(torch.maximum(self.most, rows.max()))
+    >>> largest = Largest()
+    >>> largest.follow(torch.tensor([[8.0], [4.0]]))
+    >>> largest.settle()
+    >>> largest(torch.tensor([[2.0]])).tolist()
+    [[0.25]]
     """
 
     def __init__(self) -> None:
@@ -80,6 +95,7 @@ class Standardize(Transform):
     cut at ±`clip`. Mean and spread are those of about the last `memory` rows (Chan, Golub & LeVeque 1979 for whole
     batches), each number by itself; from the 100th on, one more than ten spreads off counts as one that is ten off.
 
+    >>> import torch
     >>> scale = Standardize(1)
     >>> scale.follow(torch.tensor([[1.0], [3.0], [float("nan")]]))
     >>> scale.settle()
@@ -133,6 +149,7 @@ class Clip(Transform):
     NaN stays NaN. Before the first batch was learned nothing is cut; then quantiles are taken anew sixteen times a
     window, and at each batch of the first sixteenth.
 
+    >>> import torch
     >>> cut = Clip(1, share=0.25)
     >>> cut.follow(torch.arange(5.0)[:, None])
     >>> cut.settle()
@@ -183,6 +200,7 @@ class Vocabulary(Transform):
     All others share `oov` rows, by token modulo `oov`, which come first. `rows` is `size` + `oov`. 0 is padding, and
     its row 0.
 
+    >>> import torch
     >>> words = Vocabulary(2, oov=1)
     >>> words.follow(torch.tensor([70, 50, 70, 60]))
     >>> words.settle()
@@ -228,6 +246,7 @@ class Vocabulary(Transform):
 class Hash(nn.Module):
     """Tokens (...), whole numbers, as `buckets` rows of an embedding, by token modulo `buckets`; it learns nothing.
 
+    >>> import torch
     >>> Hash(16)(torch.tensor([3, 19])).tolist()
     [3, 3]
     """
@@ -252,6 +271,7 @@ class TargetMean(Transform):
     history. 0 is padding, and its mean 0. For tasks whose target is one number. A candidate is distilled on rows whose
     outcomes are in the sums: a token with few of them tells a little of its own, 1 / (`smooth` + 1) of it at most.
 
+    >>> import torch
     >>> mean = TargetMean(smooth=2)
     >>> mean.follow(torch.tensor([7, 7, 8, 8]), torch.tensor([1.0, 1.0, 0.0, 0.0]))
     >>> mean.settle()
