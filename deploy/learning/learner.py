@@ -5,55 +5,34 @@ not know how a model learns (learners), how failures are counted (attempts.py) o
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import NamedTuple
 
 from deploy.learning.attempts import Attempts, Span
 from deploy.learning.blocks import Blocks
-from deploy.learning.rules import CommitRules
+from deploy.learning.opened import Opened
+from deploy.learning.rules import CommitRules, state_due
+from deploy.learning.withheld import Notices, rule
 from deploy.registry.commits import backwards, read
-from deploy.registry.held import Withheld, doubted, waiting
+from deploy.registry.held import doubted, waiting
 from deploy.registry.kinds import COMMITS, LEARNER, RULINGS
 from deploy.registry.rebuild import rebuild
 from deploy.registry.records import LearnerNote
 from deploy.registry.registry import Registry
 from learners.commits import commit as commits
-from learners.commits.commit import Commit, Due, Quarantined, Ruling
+from learners.commits.commit import Commit, Due, Quarantined
 from learners.commits.draft import Draft, after
 from learners.commits.state import pack_state, unpack_state
 from learners.commits.voids import ALL, Bounds, Slot, lowered
 from learners.online.learner import Learner
 from streams.errors import ConfigError, HistoryChanged, LostRace, RegistryError
 from streams.events import WAITING
-from streams.join.step import ShardState
 from streams.join.store import NOTHING, Store, StoredSample
 from streams.outputs.samples import number
 from streams.readers import read_sample
 
-# Between whole states: at least so many commits, and this share of all that was learned; at most so many of each. A
-# restart learns again what follows the last one, and a sample that is to be forgotten what follows the one before it.
-LEAST_COMMITS, SHARE, MOST_SAMPLES, MOST_COMMITS = 32, 1 / 20, 16_384, 1_024
 READ_AT_ONCE = 2_048  # samples of one shard
 DIED = "the process died of it"
-
-
-class Opened(NamedTuple):
-    """How many predictions the join had opened at a watermark, and how many entries each shard had emitted by then."""
-
-    watermark_ms: int
-    predictions: int
-    entries: tuple[int, ...]
-
-    @classmethod
-    def of(cls, shards: Sequence[ShardState]) -> "Opened | None":
-        """Return it of all shards in one look; None before anything was opened."""
-        opened, watermark_ms = sum(s.counters["opened"] for s in shards), min(s.watermark_ms for s in shards)
-        return cls(watermark_ms, opened, tuple(s.seq for s in shards)) if opened and watermark_ms > 0 else None
-
-    def reached(self, positions: Mapping[int, str]) -> bool:
-        """Return whether all these entries were learned."""
-        return all(number(positions[shard]) >= seq for shard, seq in enumerate(self.entries))
 
 
 class LearnerRole:
@@ -67,7 +46,7 @@ class LearnerRole:
         self._feed, self._shards, self._store, self._registry = feed, range(shards), store, registry
         self._learner, self._rules, self._window_ms = learner, rules, window_ms
         self._coming: Opened | None = None
-        self._held = set[str]()
+        self._notices = Notices()
         self._kept: Commit
         self._blocks: Blocks | None = None
         self._draft = self._recover()
@@ -168,25 +147,16 @@ class LearnerRole:
         if self._draft.samples or self._draft.quarantined:
             self._commit(None)
         try:
-            self._release(ruling, waiting(self._registry, ruling.source) if ruling.said == "release" else [])
+            released = waiting(self._registry, ruling.source) if ruling.said == "release" else []
+            rule(self._learner, self._draft, ruling, released)
         except Exception as wrong:  # noqa: BLE001 a user's model may raise anything; the samples stay held
             text = "learner: what %r has released cannot be learned, and stays held: %s: %s"
             logging.getLogger("shadowstream").warning(text, ruling.source, type(wrong).__name__, wrong)
             self._draft = self._recover()
-            self._release(ruling, [])
+            rule(self._learner, self._draft, ruling, [])
         self._commit(None)
         self._note()
         return True
-
-    def _release(self, ruling: Ruling, waiting: Sequence[Withheld]) -> None:
-        self._learner.rule(ruling.source, ruling.said)
-        self._draft.rulings, self._draft.ruled = [ruling], self._draft.ruled + 1
-        for part in self._learner.batches(waiting):
-            samples = [read_sample(bytes(one.sample)) for one in part]
-            shadow = self._learner.learn(samples).tolist()
-            latest_ms = max(sample.prediction.t for sample in samples)
-            self._draft.add([one.slot for one in part], [bytes(one.sample) for one in part], shadow, latest_ms)
-        self._draft.released = len(self._draft.samples)
 
     def _take_back_doubted(self) -> bool:
         """Take back what was learned of a source that is held since, in a commit; return whether there was any."""
@@ -217,7 +187,7 @@ class LearnerRole:
     def _commit(self, due: Due | None, void: dict[str, str] | None = None, *, whole: bool = False) -> None:
         n = self._draft.last.number + 1
         self._count()
-        keep_state = due is not None or whole or self._is_state_due(n)
+        keep_state = due is not None or whole or state_due(self._kept, n, self._learner.learned)
         state = self._registry.put(pack_state(self._learner.state())) if keep_state else None
         data = commits.encode(self._draft.finish(self._learner, state, due, void or {}))
         if not self._registry.write(COMMITS, n, data):
@@ -228,11 +198,6 @@ class LearnerRole:
         if self._blocks:
             self._blocks.publish()
         self._trim()
-
-    def _is_state_due(self, n: int) -> bool:
-        commits, samples = n - self._kept.number, self._learner.learned - self._kept.learned
-        enough = commits >= LEAST_COMMITS and samples >= min(MOST_SAMPLES, SHARE * self._learner.learned)
-        return enough or commits >= MOST_COMMITS
 
     def _count(self) -> None:
         """Tell the live experts how many predictions there were, once all outcomes up to then are learned."""
@@ -285,7 +250,8 @@ class LearnerRole:
 
     def _note(self) -> None:
         learner, draft = self._learner, self._draft
-        self._say_held()
+        if learner.trust:
+            self._notices.say(learner.trust)
         positions = {str(shard): position for shard, position in draft.positions.items()}
         note = LearnerNote(
             learner.learned,
@@ -298,13 +264,3 @@ class LearnerRole:
             learner.live.line if learner.live else "",
         )
         self._store.put(self._feed, LEARNER.entry(note) | self._attempts.note)
-
-    def _say_held(self) -> None:
-        """Tell people which sources are held since the last look."""
-        held = self._learner.trust.held if self._learner.trust else {}
-        for name in sorted(held.keys() - self._held):
-            logging.getLogger("shadowstream").warning(
-                "learner: samples of %s are held, not learned: they speak against what is known by %.2f nats a sample; "
-                "`shadowstream held` lists them, `release` or `drop` decides", name, held[name].excess,
-            )  # fmt: skip
-        self._held = set(held)

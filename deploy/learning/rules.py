@@ -1,14 +1,29 @@
-"""When a draft is committed, and when a commit says that a candidate is due.
+"""When a draft is committed, when a commit keeps the whole state, and when it says that a candidate is due.
 
-Owns these two decisions. Does not know how a commit or a candidate is made.
+Owns these three decisions. Does not know how a commit or a candidate is made.
 """
 
 import time
 
-from learners.commits.commit import Due
+from learners.commits.commit import Commit, Due
 from learners.commits.draft import Draft
 
 DAY_MS = 86_400_000
+
+# Between whole states: at least so many commits, and this share of all that was learned; at most so many of each. A
+# restart learns again what follows the last one, and a sample that is to be forgotten what follows the one before it.
+LEAST_COMMITS, SHARE, MOST_SAMPLES, MOST_COMMITS = 32, 1 / 20, 16_384, 1_024
+
+
+def state_due(kept: Commit, number: int, learned: int) -> bool:
+    """Return whether commit `number`, after `learned` samples, keeps its whole state; `kept` is the last that did.
+
+    >>> from types import SimpleNamespace
+    >>> [state_due(SimpleNamespace(number=10, learned=1_000), n, 2_000) for n in (41, 42)]
+    [False, True]
+    """
+    commits, samples = number - kept.number, learned - kept.learned
+    return (commits >= LEAST_COMMITS and samples >= min(MOST_SAMPLES, SHARE * learned)) or commits >= MOST_COMMITS
 
 
 class CommitRules:
