@@ -21,6 +21,7 @@ from learners.live.settings import MOST_WEIGHTS, Intercept, Live
 from learners.online.tabular import Tabular
 from learners.tasks.binary import Binary
 from learners.tasks.classes import Classes
+from learners.tasks.regression import Quantile, Regression
 from learners.tasks.task import Answering, Task
 from streams.errors import ConfigError, MalformedEvent
 from streams.events import Prediction
@@ -206,9 +207,10 @@ def live_of(live: object, task: Task, features: type) -> Live | Intercept:
         except ConfigError:
             return Intercept()
     if isinstance(live, Live):
-        if not isinstance(task, Binary | Classes):
+        if not isinstance(task, Binary | Classes | Regression | Quantile):
             raise ConfigError(
-                f"Pipeline.live: live experts learn Binary() and Classes(...), not {shown(task)}; set live=Intercept()"
+                "Pipeline.live: live experts learn Binary(), Classes(...), Regression() and Quantile(...), not "
+                f"{shown(task)}; set live=Intercept()"
             )
         if (weights := task.outputs << live.wide.bits) > MOST_WEIGHTS:
             raise ConfigError(

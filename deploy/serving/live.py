@@ -72,7 +72,7 @@ class Followed:
             return Answer(self.learned, self.intercept, [()] * len(rows), [()] * len(rows))
         said, answered = self._pool.answer(rows, output.double().numpy(), self.intercept)
         experts = list(zip(*map(_column, said.T[2 * output.shape[1] :]), strict=True))
-        served = answered.reshape(output.shape).round(ANSWER_DIGITS).tolist()
+        served = (answered if self._pool.exact else answered.round(ANSWER_DIGITS)).reshape(output.shape).tolist()
         return Answer(self.learned, self.intercept, experts, list(map(tuple, served)))
 
     def _follow(self, newest: BlocksNote) -> bool:

@@ -22,9 +22,11 @@ MOST_BYTES = 32 << 20  # each server reads so much after each commit
 class Checked:
     """The expert that `make`, number `at` of `Live.experts`, returns; servers follow it by its whole state."""
 
-    def __init__(self, make: Callable[[], Expert], at: int, classes: int = 1) -> None:
-        """`classes`: K, the columns of each name; 1 where labels are 0 or 1."""
-        self._who, self._classes, self._most = f"Live.experts[{at}]", classes, max(classes - 1.0, 1.0)
+    def __init__(
+        self, make: Callable[[], Expert], at: int, width: int = 1, labels: tuple[float, float] = (0.0, 1.0)
+    ) -> None:
+        """`width`: the columns of each name; `labels`: the least and the largest."""
+        self._who, self._width, self._labels = f"Live.experts[{at}]", width, labels
         self._expert = expert = self._called("when it was made", make)
         missing = [name for name in ("names", *MEMBERS) if not hasattr(expert, name)]
         if missing:
@@ -38,7 +40,7 @@ class Checked:
 
     def answer(self, rows: Sequence[Any]) -> Doubles:
         """Return the logits (N, columns) of rows; of no rows nobody is asked."""
-        columns = len(self.names) * self._classes
+        columns = len(self.names) * self._width
         if not rows:
             return np.empty((0, columns))
         answered, wanted = self._called("in answer", self._expert.answer, rows), (len(rows), columns)
@@ -62,7 +64,7 @@ class Checked:
         kept = np.flatnonzero(use)
         if len(kept):
             chosen = [rows[n] for n in kept.tolist()]
-            self._called("in learn", self._expert.learn, chosen, np.clip(labels[kept], 0.0, self._most), use[kept])
+            self._called("in learn", self._expert.learn, chosen, np.clip(labels[kept], *self._labels), use[kept])
 
     def state(self) -> dict[str, Tensor]:
         """Return copies of all that changes."""

@@ -1,23 +1,27 @@
 """The live experts that settings ask for, which know nothing yet. Imports numba, which takes 60 MB."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from math import inf
 
 from learners.live.chain import Chain
 from learners.live.checked import Checked
-from learners.live.expert import Pooled
+from learners.live.expert import Combining, Pooled
 from learners.live.features.features import Features
 from learners.live.features.reader import Reader
 from learners.live.news import AGES_MS
+from learners.live.number import Number
 from learners.live.pool import Pool, chain_ages
 from learners.live.recent import Recent
 from learners.live.settings import Live, Wide
 from learners.live.softmax import Softmax
 from learners.live.tables.adaptive import Adaptive
 from learners.live.tables.gaussian import Gaussian
+from learners.live.tables.number import Number as NumberTable
 from learners.live.tables.softmax import SoftmaxAdaptive, SoftmaxGaussian
 from learners.live.wide import Linear, Table
 from learners.tasks.classes import Classes
+from learners.tasks.regression import Quantile, Regression
 from learners.tasks.task import Task
 from streams.errors import ConfigError
 
@@ -32,16 +36,22 @@ def pool(live: Live, features: type, task: Task | None = None) -> Pool:
         ConfigError: no field of the type can be read, a name is none of its fields, an expert is none, or two experts
             have one name.
     """
-    reader, classes = Reader(live.wide.fields(features)), task.outputs if isinstance(task, Classes) else 1
-    theirs = [Checked(make, at, classes) for at, make in enumerate(live.experts)]
-    ours = linear(live.wide, reader) if classes == 1 else linear_of_classes(live.wide, reader, classes)
+    reader, width, numbers = Reader(live.wide.fields(features)), 1, isinstance(task, Regression | Quantile)
+    ours, labels = linear(live.wide, reader), (0.0, 1.0)
+    mixing: Callable[[int, float, float], Combining] | None = None
+    if isinstance(task, Classes):
+        width, mixing = task.outputs, partial(Softmax, task.outputs)
+        ours, labels = linear_of_classes(live.wide, reader, width), (0.0, width - 1.0)
+    elif isinstance(task, Regression | Quantile):
+        shape = shape_of(task)
+        ours, labels, mixing = linear_of_numbers(live.wide, reader, *shape), (-inf, inf), partial(Number, *shape)
+    theirs = [Checked(make, at, width, labels) for at, make in enumerate(live.experts)]
     experts: list[Pooled] = [ours, *theirs]
     names = [*OURS, *Recent(reader).names, *(name for expert in experts for name in expert.names)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"Live.experts: two experts are called {twice[0]!r}; give each a name of its own")
-    if classes > 1:
-        mixing = partial(Softmax, classes)
-        return Pool(features, experts, None, None, outputs=classes, mixing=mixing)
+    if mixing:
+        return Pool(features, experts, None, None, outputs=width, mixing=mixing, exact=numbers)
     return Pool(features, experts, chain(live.wide, reader, len(chain_ages(AGES_MS))), Recent(reader))
 
 
@@ -53,8 +63,22 @@ def linear(wide: Wide, reader: Reader, tables: Sequence[str] = ("nag", "w4")) ->
 
 def linear_of_classes(wide: Wide, reader: Reader, classes: int) -> Linear:
     """Return an expert of tables of classes, so many columns each."""
-    tables: dict[str, Table] = {"nag": SoftmaxAdaptive(wide.bits, classes), "w4": SoftmaxGaussian(wide.bits, classes)}
+    tables: dict[str, Table] = {
+        "nag": SoftmaxAdaptive(wide.bits, classes),
+        "w4": SoftmaxGaussian(wide.bits, classes),
+    }
     return Linear(Features(reader, wide.crosses, wide.bits), tables, wide.bits, classes)
+
+
+def linear_of_numbers(wide: Wide, reader: Reader, delta: float, level: float) -> Linear:
+    """Return an expert of one table of numbers."""
+    tables: dict[str, Table] = {"w4": NumberTable(wide.bits, delta, level)}
+    return Linear(Features(reader, wide.crosses, wide.bits), tables, wide.bits)
+
+
+def shape_of(task: Regression | Quantile) -> tuple[float, float]:
+    """Return δ of Huber's loss, and the level of a quantile, 0 where there is none."""
+    return (1.0, task.level) if isinstance(task, Quantile) else (task.delta, 0.0)
 
 
 def chain(wide: Wide, reader: Reader, marks: int) -> Chain:

@@ -47,7 +47,8 @@ def chain_ages(ages_ms: Sequence[int]) -> tuple[int, ...]:
 class Pool:
     """The experts over rows of type `features`, each with `outputs` columns; `recent` follows the errors of `watched`.
 
-    `mixing` makes what mixes so many experts at η and α; without it they say the logit of yes.
+    `mixing` makes what mixes so many experts at η and α; without it they say the logit of yes. What is `exact`
+    has a unit, and is not rounded.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Pool:
         *,
         outputs: int = 1,
         mixing: Callable[[int, float, float], Combining] | None = None,
+        exact: bool = False,
         watched: str = "w4",
         ages_ms: Sequence[int] = AGES_MS,
     ) -> None:
@@ -68,7 +70,7 @@ class Pool:
         self.columns, self._outputs, self._mixing = len(self.names) * outputs, outputs, mixing
         self.news, self.held = News(ages_ms), Held(features)
         self._experts, self._chain, self._recent, self._watched = experts, chain, recent, watched
-        self._hints = len(hints)
+        self._hints, self.exact = len(hints), exact
         self._marks_ms = chain_ages(ages_ms) if chain else ()
         self._lessons, self._evidence, self._marks = list[Told](), list[Told](), list[tuple[Told, int]]()
         self._turn()
@@ -105,7 +107,7 @@ class Pool:
             said[:, at:stop] = expert.answer(rows)
             at = stop
         if self._mixing:
-            said[:, 2 * width :] = said[:, 2 * width :].round(DIGITS)
+            said[:, 2 * width :] = said[:, 2 * width :] if self.exact else said[:, 2 * width :].round(DIGITS)
             served = self.mixture.answer(said[:, self._chosen])
             return said, np.where(np.isfinite(deep) & (not self.news.known), deep, served)
         if self._recent and not self.late:

@@ -12,9 +12,10 @@ from learners.live.features.features import Features
 from learners.live.tables.adaptive import Adaptive
 from learners.live.tables.arrays import Arrays, Touched, joined, restore, state_of, usable
 from learners.live.tables.gaussian import Gaussian
+from learners.live.tables.number import Number
 from learners.live.tables.softmax import SoftmaxAdaptive, SoftmaxGaussian
 
-Table = Adaptive | Gaussian | SoftmaxAdaptive | SoftmaxGaussian
+Table = Adaptive | Gaussian | SoftmaxAdaptive | SoftmaxGaussian | Number
 
 
 class Linear:
@@ -39,6 +40,8 @@ class Linear:
             self._touched.add(hashed.used)
             for table in self._tables.values():
                 table.learn(hashed, labels[part], use[part])
+                if isinstance(table, Number):
+                    self._touched.add(table.given_up)
 
     def state(self) -> dict[str, Tensor]:
         """Return all that was learned."""
