@@ -24,7 +24,8 @@ class Trust:
     `source`: a field of the features, or a function of them, that says who reported the outcome; None: ranges of
         numbers and values of categories are watched instead, each as a source.
     `limit`: how far a source's excess of loss, in nats a sample, may be above the others' (`learners/labels/trust.py`).
-    `doubt_days`: how long it must be, in days of event time, so that no storm or holiday counts.
+    `doubt_days`: how long it must be, in days of event time, so that no storm or holiday counts. Ranges, which weather
+        moves, are in doubt twice as long, and for `memory` samples.
     `samples`: a source is judged from so many samples on.
     `memory`: the excess is a running mean over about so many samples.
     `hold_days`: how long, in event time, a source is held that nobody judges; each later time twice as long.

@@ -6,10 +6,11 @@ label, so that nothing is held for the loss of single samples. By source s and o
 
     e_s ← e_s + (x − e_s) / min(n_s, memory)      held once e_s > median(e) + limit for doubt_days, and n_s ≥ samples
 
-No storm lasts so long: of 80,000 honest flights 23,000 were held without this time, as 200 ranges were watched.
+No storm lasts so long: of 80,000 honest flights 23,000 were held without this time, as 200 ranges were watched. Weather
+moves all samples of a range together, so ranges are held after twice the days, and `memory` samples, of doubt.
 
 A held sample counts for its held sources alone, and once a source is held the others begin again at the median: where
-sources overlap (ranges of features), the one that explains most is held. A source is free again by itself once its
+sources overlap (ranges of features), the one with the largest excess is held, if need be as soon as it may. A source is free again by itself once its
 outcomes have agreed for as long, or when its time is over: each hold is twice as long as the one before, since an
 honest change and a lasting forgery look alike, and only a person can tell.
 
@@ -35,6 +36,7 @@ from learners.tasks.task import LOGIT_FLOOR, Task
 from streams.events import WAITING, Sample
 
 MOST = 8_192  # sources that are known by themselves; any more are one
+RANGES_DAYS = 2.0  # of doubt days, for ranges
 BACK = 32_768  # samples of the log, all sources' together, that a doubt goes back
 LOOK = 50  # samples between two looks at all sources
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
@@ -45,7 +47,8 @@ RATE = "more than Trust.most_per_hour"
 class Source(Struct):
     """What is known of a source: `excess` over `n` samples, and since when and until when it is held.
 
-    Times are event times. `turns_ms` is since when it has been over the limit, or, if held, has agreed; −1: it has not.
+    Times are event times. `turns_ms` is since when it has been over the limit, or, if held, has agreed; −1: it has not;
+    `turns_n` is what `n` was then.
     `holds` counts how often it was held; `agreed` is how many samples the log had when the excess was last no more than
     the median; `level` of a bucket that leaks `most_per_hour` an hour, as of `at_ms`.
     """
@@ -53,6 +56,7 @@ class Source(Struct):
     excess: float = 0.0
     n: int = 0
     turns_ms: int = -1
+    turns_n: int = 0
     since_ms: int | None = None
     until_ms: int = 0
     holds: int = 0
@@ -180,14 +184,21 @@ class RunningTrust:
             if one.excess <= middle:
                 one.agreed = self.seen
         enough = {name: one for name, one in free.items() if one.n >= self._spec.samples}
-        doubted = [name for name, one in enough.items() if self._lasts(one, one.excess > middle + self._spec.limit)]
-        if doubted:
-            self._begin(max(doubted, key=lambda name: enough[name].excess), middle)
+        over = [name for name, one in enough.items() if one.excess > middle + self._spec.limit]
+        doubted = [name for name, one in enough.items() if self._lasts(one, name in over)]
+        worst = max(over if self._spec.source is None else doubted, key=lambda name: enough[name].excess, default="")
+        if worst in doubted:
+            self._begin(worst, middle)
 
     def _lasts(self, one: Source, now: bool) -> bool:
         """Return whether what is so now of a source has been so for as long as it takes to turn."""
-        one.turns_ms = (one.turns_ms if one.turns_ms >= 0 else self._now_ms) if now else -1
-        return now and self._now_ms - one.turns_ms >= self._spec.doubt_days * DAY_MS
+        if not now:
+            one.turns_ms = -1
+        elif one.turns_ms < 0:
+            one.turns_ms, one.turns_n = self._now_ms, one.n
+        spec, ranges = self._spec, self._spec.source is None
+        days, samples = (RANGES_DAYS * spec.doubt_days, spec.memory) if ranges else (spec.doubt_days, 0)
+        return now and self._now_ms - one.turns_ms >= days * DAY_MS and one.n - one.turns_n >= samples
 
     def _begin(self, name: str, middle: float) -> None:
         """Hold a source; what the others have of its samples is forgotten."""
