@@ -31,6 +31,7 @@ from deploy.registry.records import (
     Champion,
     ConductorNote,
     DistillerNote,
+    Distrusted,
     EvaluatorNote,
     LearnerNote,
     MetricName,
@@ -181,7 +182,8 @@ class View(Struct, frozen=True, kw_only=True):
     The joiners have read `records`, and `served` requests were answered; `waiting` predictions have no outcome yet, and
     `unread` samples are not learned yet. `lag_ms` is how far the join's watermark lags the newest event. `share` is the
     part of the feed that was replayed. `counters` are the join's, over all shards; `warnings` and `advice` say what is
-    wrong with its events, and what to change; `held` has a line for each partition that an open transaction holds.
+    wrong with its events, and what to change; `held` has a line for each partition that an open transaction holds. The
+    outcomes of `distrusted` sources are held.
     """
 
     name: str
@@ -205,6 +207,7 @@ class View(Struct, frozen=True, kw_only=True):
     champions: list[Champion]
     engines: tuple[str, ...] = ()
     live: str = ""
+    distrusted: tuple[Distrusted, ...] = ()
     candidates: list[Candidate]
     verdicts: dict[int, Verdict]
     closing: bool = False
@@ -252,6 +255,7 @@ def look(feed: str, monitor: Monitor) -> View:
         champions=monitor.champions(),
         engines=now.server.engines if now.server else (),
         live=now.learner.live if now.learner else "",
+        distrusted=now.learner.distrusted if now.learner else (),
         candidates=candidates,
         verdicts={number: verdict for number, verdict in verdicts.items() if verdict is not None},
         closing=any(s.ending for s in now.shards),

@@ -9,7 +9,7 @@ from rich.table import Table
 from compressors.artifact.format import Description
 from deploy.console.counters import ENDED, table
 from deploy.console.fitted import Fitted
-from deploy.console.view import compared, drift_line, months, slices, versions, worst_line
+from deploy.console.view import compared, distrust_line, drift_line, months, slices, versions, worst_line
 from deploy.monitor import View
 from deploy.registry.kinds import COUNTERS, RUN_FIGURES
 from deploy.registry.learned import Equation
@@ -37,6 +37,8 @@ def show(console: Console, view: View, equations: list[Equation], described: Des
         console.print(worst, markup=False, highlight=False)
     for change in view.drift:
         console.print(f"changed: {drift_line(change)}", markup=False, highlight=False)
+    for one in view.distrusted:
+        console.print(distrust_line(one), markup=False, highlight=False)
     console.print(versions(view))
     served = Table(title=f"v{speed.version}, {speed.by}, against the same model in float32 torch", title_justify="left")
     for title in ("rows a call", "served", "float32", "times as fast"):

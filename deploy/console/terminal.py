@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 
 from deploy.console.doubts import Warned, vanished
-from deploy.console.view import day, draw, drift_line, fate_line, rate, values
+from deploy.console.view import day, distrust_line, draw, drift_line, fate_line, rate, values
 from deploy.monitor import NO_ROW, View
 from learners.evaluation.drift import Change
 
@@ -24,6 +24,7 @@ class Plain:
         self._console, self._every_s, self._shown_at = console, every_s, 0.0
         self._said: dict[int, str] = {}
         self._changes = set[Change]()
+        self._distrusted = set[tuple[str, int]]()
         self._warned = Warned(console)
 
     def show(self, view: View) -> None:
@@ -35,6 +36,10 @@ class Plain:
             if self._said.get(candidate.number) != said:
                 self._said[candidate.number] = said
                 self._say(f"candidate {candidate.number} of {day(candidate.at_ms)}: {said}")
+        for one in view.distrusted:
+            if (one.source, one.since_ms) not in self._distrusted:
+                self._distrusted.add((one.source, one.since_ms))
+                self._say(distrust_line(one))
         for change in view.drift:
             if change not in self._changes:
                 self._changes.add(change)

@@ -18,7 +18,7 @@ from rich.text import Text
 from deploy.console.doubts import lines
 from deploy.console.fitted import Fitted
 from deploy.monitor import NO_ROW, View
-from deploy.registry.records import Candidate, MetricName, Metrics
+from deploy.registry.records import Candidate, Distrusted, MetricName, Metrics
 from learners.evaluation.drift import Change
 from learners.evaluation.verdict import Decision
 
@@ -122,6 +122,12 @@ def drift_line(change: Change) -> str:
     )
 
 
+def distrust_line(one: Distrusted) -> str:
+    """Return a source that is held as one line."""
+    until = f"until {day(one.until_ms)} if nobody judges it" if one.until_ms else "until it is released"
+    return f"held: outcomes of {one.source} since {day(one.since_ms)}, {until}; `shadowstream held` lists them"
+
+
 def worst_line(metrics: Metrics | None) -> str | None:
     """Return the worst slice as one line; None if there is none."""
     if metrics is None or metrics.worst is None:
@@ -141,6 +147,8 @@ def draw(view: View) -> Panel:
         parts.append(Text(worst))
     if view.drift:
         parts += ["", *(Text(f"changed: {drift_line(change)}") for change in view.drift[:CHANGES])]
+    if view.distrusted:
+        parts += ["", *(Text(distrust_line(one)) for one in view.distrusted[:CHANGES])]
     if view.candidates:
         parts += ["", _candidates(view)]
     if told := lines(view.warnings, view.advice, view.held):

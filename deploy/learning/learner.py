@@ -14,7 +14,7 @@ from deploy.learning.opened import Opened
 from deploy.learning.rules import CommitRules, state_due
 from deploy.learning.withheld import Notices, rule
 from deploy.registry.commits import backwards, read
-from deploy.registry.held import doubted, waiting
+from deploy.registry.held import distrusted, doubted, waiting
 from deploy.registry.kinds import COMMITS, LEARNER, RULINGS
 from deploy.registry.rebuild import rebuild
 from deploy.registry.records import LearnerNote
@@ -262,5 +262,6 @@ class LearnerRole:
             len(draft.samples),
             learner.live.marks_ms if learner.live else (),
             learner.live.line if learner.live else "",
+            distrusted(learner.trust) if learner.trust else (),
         )
         self._store.put(self._feed, LEARNER.entry(note) | self._attempts.note)

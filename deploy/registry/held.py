@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec import Raw
 
 from deploy.registry.commits import backwards
+from deploy.registry.records import Distrusted
 from deploy.registry.registry import Registry
 from learners.commits.commit import Doubted, is_mark
 from learners.commits.voids import Slot, runs, slots
-from learners.labels.holds import Hold
+from learners.labels.holds import FOR_EVER_MS, Hold
 from streams.events import WAITING
 
 if TYPE_CHECKING:
-    from learners.online.learner import Learner  # it imports torch, which commands do without
+    from learners.labels.trust import RunningTrust  # these import torch, which commands do without
+    from learners.online.learner import Learner
 
 
 class Withheld(NamedTuple):
@@ -43,6 +45,14 @@ def undecided(registry: Registry) -> Iterator[Withheld]:
             if slot not in released and hold.source not in dropped and not is_mark(sample):
                 yield Withheld(slot, sample, hold)
         dropped.update(ruling.source for ruling in commit.rulings if ruling.said == "drop")
+
+
+def distrusted(trust: "RunningTrust") -> tuple[Distrusted, ...]:
+    """Return the sources that are held now, by name."""
+    return tuple(
+        Distrusted(name, one.since_ms or 0, None if one.until_ms >= FOR_EVER_MS else one.until_ms, one.excess)
+        for name, one in sorted(trust.held.items())
+    )
 
 
 def doubted(registry: Registry, learner: "Learner") -> list[Doubted]:

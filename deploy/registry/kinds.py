@@ -201,6 +201,7 @@ RUN_FIGURES = {
     '20 most frequent are "(others)"',
     "worst": "the field and value of the slice with the largest loss above that of all; null if none is above it",
     "drift": "the newest change of each field that has changed: what, how far, what was usual before, since when",
+    "distrusted": "sources whose outcomes are held: since when, until when, and their excess of loss in nats a sample",
     "candidates": "candidates distilled from the shadow",
     "promotions": "versions that brought a candidate's artifact",
     "rollbacks": "versions that brought an earlier version's artifact back",

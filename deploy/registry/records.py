@@ -99,11 +99,23 @@ class ServerNote(Struct, frozen=True):
     engines: tuple[str, ...] = ()
 
 
+class Distrusted(Struct, frozen=True):
+    """A source whose outcomes are held, since when, and until when if nobody judges it; None: until it is released.
+
+    Times are event times in ms. `excess` is its loss above what its answers expect, in nats a sample.
+    """
+
+    source: str
+    since_ms: int
+    until_ms: int | None
+    excess: float
+
+
 class LearnerNote(Struct, frozen=True):
     """How far learning is; the servers take the live intercept from here, and the joiners `marks_ms`.
 
     `drafted` entries are learned and in no commit yet. At the ages `marks_ms` the join marks each prediction that still
-    waits. `live` says, for people, when live experts learn.
+    waits. `live` says, for people, when live experts learn. `distrusted` sources are held.
     """
 
     learned: int
@@ -114,6 +126,7 @@ class LearnerNote(Struct, frozen=True):
     drafted: int = 0
     marks_ms: tuple[int, ...] = ()
     live: str = ""
+    distrusted: tuple[Distrusted, ...] = ()
 
 
 class BlocksNote(NamedTuple):

@@ -18,7 +18,7 @@ from deploy.config import Topics
 from deploy.engine import Running
 from deploy.monitor import NO_ROW, View, counted
 from deploy.registry.learned import Equation, Learned
-from deploy.registry.records import Row, Worst
+from deploy.registry.records import Distrusted, Row, Worst
 from learners.evaluation.drift import Change
 from learners.evaluation.verdict import MODELS
 from learners.online.batches import Inputs
@@ -107,6 +107,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     slices: dict[str, dict[str, Row]]
     worst: Worst | None
     drift: list[Change]
+    distrusted: tuple[Distrusted, ...]
     candidates: int
     promotions: int
     rollbacks: int
@@ -157,6 +158,7 @@ def summarize(
         slices=view.metrics.slices if view.metrics else {},
         worst=view.metrics.worst if view.metrics else None,
         drift=view.drift,
+        distrusted=view.distrusted,
         candidates=len(view.candidates),
         promotions=versions - 1,
         rollbacks=len(view.champions) - versions,

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 T = TypeVar("T")
 Said = Literal["release", "drop"]
+FOR_EVER_MS = 1 << 62
 
 
 class Hold(Struct, frozen=True, array_like=True):

@@ -10,9 +10,9 @@ No storm lasts so long: of 80,000 honest flights 23,000 were held without this t
 moves all samples of a range together, so ranges are held after twice the days, and `memory` samples, of doubt.
 
 A held sample counts for its held sources alone, and once a source is held the others begin again at the median: where
-sources overlap (ranges of features), the one with the largest excess is held, if need be as soon as it may. A source is free again by itself once its
-outcomes have agreed for as long, or when its time is over: each hold is twice as long as the one before, since an
-honest change and a lasting forgery look alike, and only a person can tell.
+sources overlap (ranges of features), the one with the largest excess is held, if need be as soon as it may. A source is
+free again by itself once its outcomes have agreed for as long, or when its time is over: each hold is twice as long as
+the one before, since an honest change and a lasting forgery look alike, and only a person can tell.
 
 What was learned of a source since its mean was last at the median is in doubt, too, once it is held: forging may have
 begun then. Such a doubt is there until it is settled. Owns the fold over samples in the log's order, which depends on
@@ -29,7 +29,7 @@ import torch
 from msgspec import Struct
 from torch import Tensor
 
-from learners.labels.holds import Hold, Said
+from learners.labels.holds import FOR_EVER_MS, Hold, Said
 from learners.labels.settings import Trust
 from learners.labels.sources import OTHERS, Sources
 from learners.tasks.task import LOGIT_FLOOR, Task
@@ -40,7 +40,6 @@ RANGES_DAYS = 2.0  # of doubt days, for ranges
 BACK = 32_768  # samples of the log, all sources' together, that a doubt goes back
 LOOK = 50  # samples between two looks at all sources
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
-FOR_EVER_MS = 1 << 62
 RATE = "more than Trust.most_per_hour"
 
 

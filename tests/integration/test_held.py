@@ -1,5 +1,6 @@
 """A forging source through the learner role on a real store: held in commits, released or dropped by a person."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,17 +9,19 @@ import msgspec
 import pytest
 import torch
 
+from deploy.cli import main as cli
 from deploy.learning.candidates import make_learner
 from deploy.learning.rules import CommitRules
 from deploy.operate.held import ruled
 from deploy.registry import learned as audit
 from deploy.registry.commits import backwards, taken_back
 from deploy.registry.held import undecided
-from deploy.registry.kinds import RULINGS
+from deploy.registry.kinds import LEARNER, RULINGS
 from deploy.registry.rebuild import check as check_rebuild
 from learners.commits.forget import without
 from learners.labels.holds import Hold, Said
 from learners.labels.settings import Trust
+from learners.labels.trust import RATE
 from learners.online.learner import Learner
 from streams.errors import ConfigError, LostRace
 from streams.events import Sample
@@ -194,3 +197,61 @@ def test_samples_that_cannot_be_learned_at_their_release_stay_held(
     assert "stays held: ValueError: the devil" in caplog.text
     assert len(list(undecided(feed.registry))) == len(ids)
     assert commits(feed.registry)[-1].ruled == 1
+
+
+def test_people_rule_by_the_command_line_while_the_feed_is_learned(
+    feed: Feed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / feed.name).symlink_to(tmp_path / "registry")
+    (tmp_path / "pipeline.py").write_text(
+        "from dataclasses import replace\nfrom tests.integration.test_held import TRUSTING\n"
+        f"pipeline = replace(TRUSTING, name={feed.name!r})\n"
+    )
+    (tmp_path / "shadowstream.toml").write_text("[registry]\npath = 'all'\n")
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments: str) -> str:
+        monkeypatch.setattr("sys.argv", ["shadowstream", arguments[0], "pipeline.py", *arguments[1:]])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert not ended.value.code
+        return capsys.readouterr().out
+
+    def noted() -> list[tuple[str, bool]]:
+        note = LEARNER.read(*feed.store.get(feed.name, LEARNER.name))
+        assert note
+        return [(one.source, one.until_ms is None) for one in note.distrusted]
+
+    role, log = feed.learner(), feed.log
+    assert json.loads(command("held", "--json")) == {"waiting": [], "rulings": []}
+    feed.log = log[:350]
+    feed.finish(role)
+    assert noted() == [("north", False)]
+    (waits,) = json.loads(command("held", "--json"))["waiting"]
+    assert (waits["source"], waits["samples"]) == ("north", len(list(undecided(feed.registry))))
+    command("drop", "north", "--why", "a forger", "--who", "ann", "--yes")
+    assert role.step(1)
+    assert noted() == [("north", True)]
+    listing = json.loads(command("held", "--json"))
+    assert not listing["waiting"]
+    assert [(one["said"], one["who"], one["why"]) for one in listing["rulings"]] == [("drop", "ann", "a forger")]
+    feed.log = log
+    feed.finish(role)
+    command("release", "north", "--why", "their own mistake", "--yes")
+    assert role.step(1)
+    assert noted() == []
+    checked(feed, role._learner)
+
+
+def test_what_is_more_than_the_rate_is_held_and_a_rebuild_counts_alike(
+    embedded_store: Store, first_trusting: Path, tmp_path: Path
+) -> None:
+    rated = replace(PIPELINE, trust=Trust(source=side, most_per_hour=10))
+    at_once = [msgspec.structs.replace(one, label_t=small.START_MS + 400 * small.HOUR_MS) for one in forged(since=400)]
+    feed = Feed(embedded_store, first_trusting, tmp_path / "registry", at_once, 1, rated)
+    role = feed.learner()
+    feed.finish(role)
+    held = list(undecided(feed.registry))
+    assert {one.hold.why for one in held} == {RATE}
+    assert checked(feed, role._learner).samples - len(held) == 2 * 10

@@ -13,7 +13,7 @@ from deploy.console.terminal import Plain
 from deploy.console.view import draw, fate_line, months, slices, values
 from deploy.monitor import View
 from deploy.registry.kinds import COUNTERS
-from deploy.registry.records import MetricName, Row, TrialNote, Worst
+from deploy.registry.records import Distrusted, MetricName, Row, TrialNote, Worst
 from learners.evaluation.drift import Change
 from tests.unit.deploy.console.views import BEGIN_MS, candidate, metrics, view
 
@@ -117,6 +117,19 @@ def test_the_worst_slice_and_what_has_changed_take_a_line_each() -> None:
     assert line in text
     assert "worst slice: origin EWR, log loss 0.5301 over 7,000 samples, 0.5127 over all" in text
     assert "worst slice" not in drawn(view())
+
+
+def test_a_source_that_is_held_takes_a_line_with_its_time() -> None:
+    ends = BEGIN_MS + 90 * 24 * 3_600_000
+    look = view(distrusted=(Distrusted("AA", BEGIN_MS, ends, 0.4), Distrusted("UA", BEGIN_MS, None, 0.2)))
+    out = StringIO()
+    plain = Plain(Console(file=out, width=200), every_s=1e9)
+    plain.show(look)
+    plain.show(look)
+    first = "held: outcomes of AA since 2013-02-01, until 2013-05-02 if nobody judges it; `shadowstream held`"
+    assert out.getvalue().count(first) == 1
+    assert "held: outcomes of UA since 2013-02-01, until it is released" in out.getvalue()
+    assert first in drawn(look, 140)
 
 
 def test_the_picture_is_of_a_moment_at_which_a_candidate_is_tested(tmp_path: Path) -> None:
