@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from learners.live.expert import Expert
     from learners.live.pickled import pickled, unpickled
     from learners.live.settings import Intercept, Live, Wide
+    from learners.online.private import Private
     from learners.online.settings import Online
     from learners.online.tabular import Tabular
     from learners.online.transforms import Clip, Hash, Standardize, TargetMean, Transform, Vocabulary, token
@@ -75,6 +76,7 @@ __all__ = [
     "Online",
     "Outcome",
     "Pipeline",
+    "Private",
     "Promotion",
     "Prune",
     "PruneStructured",
@@ -137,6 +139,7 @@ _LATER = {
     "learners.live.expert": ("Expert",),
     "learners.live.pickled": ("pickled", "unpickled"),
     "learners.live.settings": ("Intercept", "Live", "Wide"),
+    "learners.online.private": ("Private",),
     "learners.online.settings": ("Online",),
     "learners.online.tabular": ("Tabular",),
     "learners.online.transforms": ("Clip", "Hash", "Standardize", "TargetMean", "Transform", "Vocabulary", "token"),

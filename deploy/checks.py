@@ -223,6 +223,28 @@ def live_of(live: object, task: Task, features: type) -> Live | Intercept:
     return live
 
 
+def check_private(live: object, trust: object, history: object) -> None:
+    """Check that nothing else tells what private updates hide.
+
+    Raises:
+        ConfigError: something does; the message says what.
+    """
+    if isinstance(live, Live):
+        raise ConfigError(
+            "Pipeline.live=Live(...) with Online.private: live experts learn each outcome as it is, and serve it; "
+            "set live=Intercept()"
+        )
+    if trust is not None:
+        raise ConfigError(
+            "Pipeline.trust with Online.private: what other samples say decides which are learned; leave trust out"
+        )
+    if history is None:
+        raise ConfigError(
+            "Online.private needs Pipeline(history=...): candidates are distilled on it, not on the feed's samples. "
+            "Its rows are not protected: take public ones"
+        )
+
+
 def check_trust(trust: object, task: Task, features: type) -> None:
     """Check what a pipeline says of its trust.
 

@@ -25,7 +25,7 @@ LEAST_SAMPLE_BYTES = 2_048  # of a topic of samples, requests or predictions: le
 class Case(NamedTuple):
     """Settings to compare; `learns` says that a model learns (`run`), with a candidate every so many days.
 
-    `replays` says that a recorded feed is replayed.
+    `replays` says that a recorded feed is replayed, `private` that updates are.
     """
 
     settings: Settings
@@ -33,6 +33,7 @@ class Case(NamedTuple):
     learns: bool = False
     every_days: float = 0.0
     replays: bool = False
+    private: bool = False
 
     def value(self, key: str) -> Any:
         """Return the value of `section.key`."""
@@ -70,6 +71,12 @@ def _unused(key: str, to: str) -> Rule:
 
 
 RULES = [
+    Rule(
+        ("join.late",),
+        lambda c: c.private and c.settings.join.late == "correct",
+        "a correction is the same outcome learned twice, with a weight by others' outcomes, which Online.private does "
+        "not count: set join.late = 'count'",
+    ),
     Rule(
         ("join.late", "join.absent"),
         lambda c: c.settings.join.late == "correct" and c.settings.join.absent != "negative",
@@ -160,14 +167,15 @@ RULES = [
 
 
 def check(
-    settings: Settings, feed: str, *, learns: bool = False, every_days: float = 0.0, replays: bool = False
-) -> None:
-    """Compare all settings of a feed; `learns`, `every_days` and `replays` are those of a `Case`.
+    settings: Settings, feed: str, *, learns: bool = False, every_days: float = 0.0, replays: bool = False,
+    private: bool = False,
+) -> None:  # fmt: skip
+    """Compare all settings of a feed; the others are those of a `Case`.
 
     Raises:
         ConfigError: some contradict one another, or Kafka has no topics of their names; the text has all keys.
     """
-    case = Case(settings, feed, learns, every_days, replays)
+    case = Case(settings, feed, learns, every_days, replays, private)
     _check_topics(topics(case))
     for keys, wrong, why in RULES:
         if wrong(case):

@@ -173,6 +173,9 @@ class Pipeline:
             object.__setattr__(self, "encode", tabular.encode)
         object.__setattr__(self, "recipe", checks.recipe_of(self.recipe))
         checks.check_settings("online", self.online, Online)
+        if self.online.private:
+            checks.check_private(self.live, self.trust, self.history)
+            object.__setattr__(self, "live", Intercept())
         object.__setattr__(self, "live", checks.live_of(self.live, self.task, self.features))
         checks.check_trust(self.trust, self.task, self.features)
         checks.check_settings("promotion", self.promotion, Promotion)

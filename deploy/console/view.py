@@ -18,7 +18,7 @@ from rich.text import Text
 from deploy.console.doubts import lines
 from deploy.console.fitted import Fitted
 from deploy.monitor import NO_ROW, View
-from deploy.registry.records import Candidate, Distrusted, MetricName, Metrics
+from deploy.registry.records import Candidate, Distrusted, MetricName, Metrics, Privacy
 from learners.evaluation.drift import Change
 from learners.evaluation.verdict import Decision
 
@@ -177,7 +177,7 @@ def _facts(view: View) -> Fitted:
         ("events", f"{view.events:,}", "events a second", rate(view), "serving", _serving(view)),
         ("predictions answered", f"{view.served:,}", "samples learned", f"{view.learned:,}", *_promotions(view)),
         ("outcomes awaited", f"{view.waiting:,}", "samples to learn", f"{view.unread:,}", "", ""),
-        ("the join lags by", f"{view.lag_ms / 3_600_000:.1f} h", "", "", "", ""),
+        ("the join lags by", f"{view.lag_ms / 3_600_000:.1f} h", *_private(view), "", ""),
     )
     for row in rows:
         facts.add_row(*(Text(text, "bold" if n % 2 else "dim") for n, text in enumerate(row)))
@@ -191,6 +191,16 @@ def _serving(view: View) -> str:
     champion = view.champions[-1]
     days = max(0, view.at_ms - champion.at_ms) // DAY_MS if champion.at_ms else None
     return f"v{champion.number}" if days is None else f"v{champion.number}, for {days} days"
+
+
+def _private(view: View) -> tuple[str, str]:
+    told = view.champions[-1].privacy if view.champions else None
+    return ("privacy", private(told)) if told else ("", "")
+
+
+def private(told: Privacy) -> str:
+    """Return what a version's weights may tell of one sample."""
+    return f"ε {told.epsilon:.2f}, δ {told.delta:g}"
 
 
 def _promotions(view: View) -> tuple[str, str]:
@@ -263,9 +273,10 @@ def slices(metrics: Metrics) -> list[Fitted]:
 def versions(view: View) -> Fitted:
     """Lay out the champions."""
     table = Table(title="Versions", title_justify="left")
-    for title in ("version", "since", "learned from", "evidence"):
+    told = [c.privacy for c in view.champions if c.privacy]
+    for title in ("version", "since", "learned from", "evidence", *["privacy"] * bool(told)):
         table.add_column(title)
     for c in view.champions:
         source = f"{c.learned:,} samples" if c.candidate is not None else "history"
-        table.add_row(f"v{c.number}", day(c.at_ms), source, c.evidence)
+        table.add_row(f"v{c.number}", day(c.at_ms), source, c.evidence, *([private(c.privacy)] if c.privacy else []))
     return Fitted(table)

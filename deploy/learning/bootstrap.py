@@ -14,7 +14,7 @@ from compressors.artifact import format as artifact
 from compressors.data import Data
 from compressors.recipe import PruneStructured
 from deploy.engine import find
-from deploy.learning.candidates import chunks, compress, history, make_learner, provenance, target_of, times_of
+from deploy.learning.candidates import chunks, compress, history, make_learner, privacy, provenance, target_of, times_of
 from deploy.pipeline import NO_ROWS, Labelled, Pipeline
 from deploy.registry.kinds import CHAMPIONS, COMMITS
 from deploy.registry.records import By, Champion
@@ -41,7 +41,7 @@ def bootstrap(pipeline: Pipeline, registry: Registry, *, engines: bool = False) 
     """
     if registry.last(CHAMPIONS) >= 0:
         return False
-    learner = make_learner(pipeline)
+    learner = make_learner(pipeline, registry)
     data = history(pipeline)
     if data is not None:
         _, rest = pipeline.recipe.split()  # units are removed later, and what is removed decides the state's shapes
@@ -82,6 +82,7 @@ def bootstrap(pipeline: Pipeline, registry: Registry, *, engines: bool = False) 
     champion = Champion(
         number=0, artifact=digest, candidate=None, offset=learner.intercept.value, at_ms=0, learned=0,
         evidence=evidence, engine=_engine(pipeline, registry, packed, data) if engines else None,
+        privacy=privacy(pipeline, rounds=0),
     )  # fmt: skip
     return registry.create(CHAMPIONS, 0, champion)
 

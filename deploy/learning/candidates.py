@@ -20,7 +20,8 @@ from compressors.data import Data, Scaled
 from compressors.rows import Batch, Collated, alike, joined
 from deploy.loading import users_code
 from deploy.pipeline import Labelled, Pipeline
-from deploy.registry.records import Figures
+from deploy.registry.records import Figures, Privacy
+from deploy.registry.registry import Registry
 from learners.online.batches import kind
 from learners.online.learner import Learner
 from streams.errors import ConfigError, MalformedEvent
@@ -30,8 +31,11 @@ from streams.returned import LABEL, as_label
 ROWS_AT_ONCE = 1_024  # rows of the history that are encoded together
 
 
-def make_learner(pipeline: Pipeline) -> Learner:
-    """Return the pipeline's learner, untrained: a state is to be loaded, or learned from the history."""
+def make_learner(pipeline: Pipeline, registry: Registry | None = None) -> Learner:
+    """Return the pipeline's learner, untrained: a state is to be loaded, or learned from the history.
+
+    One whose updates are private learns more than the history only with the registry, which has its secret.
+    """
     return Learner(
         pipeline.model,
         pipeline.task,
@@ -41,6 +45,7 @@ def make_learner(pipeline: Pipeline) -> Learner:
         pipeline.seed,
         pipeline.experts(),
         pipeline.running_trust(),
+        registry.secret() if registry and pipeline.online.private else b"",
     )
 
 
@@ -115,13 +120,22 @@ def provenance(pipeline: Pipeline, model: nn.Module) -> dict[str, Any]:
     return made_from | name_of(pipeline.model) | {"arguments": {}}
 
 
+def privacy(pipeline: Pipeline, rounds: int) -> Privacy | None:
+    """Return the privacy of weights that learned each sample so often; None where updates are not private."""
+    private = pipeline.online.private
+    return Privacy(epsilon=private.epsilon(rounds), delta=private.delta) if private else None
+
+
 def distil(pipeline: Pipeline, learner: Learner, samples: Sequence[Sample]) -> tuple[Made, Figures, Data]:
     """Make a candidate of the learner's state, with these samples as its replay; return them too, as rows.
+
+    Where updates are private, the history is the replay: what is made without the feed's samples tells no more of them.
 
     Raises:
         ValueError: as `compressors.compress.compress`.
     """
-    data = pipeline.encoder().data(samples, learner.task)
+    data = history(pipeline) if pipeline.online.private else None
+    data = data or pipeline.encoder().data(samples, learner.task)
     made, figures = compress(pipeline, learner, learner.shadow.student(), data)
     return made, figures, data
 

@@ -7,7 +7,7 @@ candidate is judged.
 from compressors.artifact.make import Made
 from compressors.data import Data
 from deploy.engine import find
-from deploy.learning.candidates import distil, make_learner
+from deploy.learning.candidates import distil, make_learner, privacy
 from deploy.pipeline import Pipeline
 from deploy.registry.commits import backwards, newest
 from deploy.registry.follow import Follower
@@ -28,9 +28,10 @@ class DistillerRole(Follower):
         """With `engines`, each candidate gets an engine that is proven, or the reason why torch runs it."""
         super().__init__(pipeline.name, store)
         self._pipeline, self._registry = pipeline, registry
-        self._learner = make_learner(pipeline)
+        self._learner = make_learner(pipeline, registry)
         self._replay: Newest[Sample] = Newest(pipeline.online.replay)
         self._commit, self._candidate, self._engines = -1, registry.last(CANDIDATES), engines
+        self._rounds = 1  # how often a sample may have been learned
 
     def _take(self) -> bool:
         commit = self._registry.record(COMMITS, self._commit + 1)
@@ -38,6 +39,7 @@ class DistillerRole(Follower):
             return False
         if commit.void or commit.doubted:
             self._remember_again(commit.number)
+            self._rounds += 1
         else:
             self._remember(commit)
         if commit.due is not None:
@@ -76,6 +78,7 @@ class DistillerRole(Follower):
             figures=figures,
             refused=made.refusal,
             engine=self._engine(made, data),
+            privacy=privacy(self._pipeline, self._rounds),
         )
         if self._registry.create(CANDIDATES, candidate.number, candidate):
             self._candidate = candidate.number

@@ -21,4 +21,4 @@ def rebuilt(path: Path, attached: Attached) -> Rebuilt:
     if not attached.registry:
         raise ConfigError("--rebuild needs commits, and there are none: the feed is joined without a model")
     torch.set_num_threads(1)  # as the learner does
-    return check(make_learner(pipeline.load(path)), attached.registry)
+    return check(make_learner(pipeline.load(path), attached.registry), attached.registry)

@@ -161,7 +161,7 @@ def _of_history(pipeline: Pipeline) -> _Made:
 
 def _of_commits(of: Served, last: int, base: int, forget: Collection[str]) -> _Made:
     pipeline, registry = of.pipeline, of.registry
-    learner = make_learner(pipeline)
+    learner = make_learner(pipeline, registry)
     first = rebuild(learner, registry, last, base=base, forget=forget)
     left = newest((without(commit, forget) for commit in backwards(registry, last)), pipeline.online.replay)
     made, _, rows = distil(pipeline, learner, [sample for commit in left for sample in commit.read()])

@@ -94,7 +94,7 @@ def _learner(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
     learn = plan.settings.learn
     rules = CommitRules(learn.commit_samples, learn.commit_s, pipeline.promotion.every_days)
     registry, shards = Registry(plan.registry), plan.settings.join.shards
-    learner, window_ms = make_learner(pipeline), round(plan.settings.join.window_s * 1_000)
+    learner, window_ms = make_learner(pipeline, registry), round(plan.settings.join.window_s * 1_000)
     return LearnerRole(pipeline.name, shards, clients.store(), registry, learner, rules, window_ms)
 
 

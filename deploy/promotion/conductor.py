@@ -21,6 +21,7 @@ def promote(verdict: Verdict, candidate: Candidate, number: int) -> Champion:
         at_ms=verdict.at_ms,
         learned=candidate.learned,
         engine=candidate.engine,
+        privacy=candidate.privacy,
         evidence=f"e^{verdict.log_wealth:.1f} of e^{verdict.log_needed:.1f} after {verdict.samples:,} samples",
     )
 

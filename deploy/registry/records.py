@@ -52,6 +52,13 @@ class Engine(Struct, frozen=True, kw_only=True):
 By = Engine | str | None  # an engine, or why torch runs the version; None in records of older releases
 
 
+class Privacy(Struct, frozen=True, kw_only=True):
+    """What a version's weights may tell of any one sample of the feed: (ε, δ) differential privacy."""
+
+    epsilon: float
+    delta: float
+
+
 class Candidate(Struct, frozen=True, kw_only=True):
     """A compressed student, distilled from the state of `commit`, which had learned `learned` samples."""
 
@@ -64,6 +71,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
     figures: Figures
     refused: str | None = None
     engine: By = None
+    privacy: Privacy | None = None
 
 
 class Champion(Struct, frozen=True, kw_only=True):
@@ -77,6 +85,7 @@ class Champion(Struct, frozen=True, kw_only=True):
     learned: int
     evidence: str
     engine: By = None
+    privacy: Privacy | None = None
 
 
 class StartNote(Struct, frozen=True):

@@ -2,11 +2,13 @@
 
     commits/n, candidates/n, verdicts/n, champion/n, rulings/n     numbered records, created only if absent
     blobs/<sha256>                                                 artifacts and states, by their digest
+    secret                                                         what the noise of private updates is drawn by
 
 Owns their numbers and digests. How bytes last is `storage.py`'s, and what they mean `kinds.py`'s.
 """
 
 import hashlib
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +21,7 @@ from deploy.registry.kinds import BLOBS, KINDS, Kind
 from streams.errors import RegistryError
 
 T = TypeVar("T", bound=Struct)
+SECRET, OURS_ALONE = "secret", 0o600
 
 
 class Registry:
@@ -89,6 +92,11 @@ class Registry:
         if hashlib.sha256(data).hexdigest() != digest:
             raise RegistryError(f"{path} is damaged: its bytes do not match its name")
         return data
+
+    def secret(self) -> bytes:
+        """Return 32 random bytes that nobody but this registry's owner can read; the first call makes them."""
+        storage.create(self.folder / SECRET, secrets.token_bytes(32), OURS_ALONE)
+        return (self.folder / SECRET).read_bytes()
 
     def _path(self, kind: Kind[T], number: int) -> Path:
         return kind.path(self.folder, number)

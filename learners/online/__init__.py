@@ -9,6 +9,8 @@ adamw.py       the optimizer
 tables.py      large embeddings, learned by the rows that are touched
 tensors.py     a model's parameters and buffers, read and restored
 modes.py       whether a model answers otherwise while it trains
+private.py     Private: what private updates promise, and ε
+noise.py       private updates: slopes sample by sample, cut, and noise
 settings.py    Online: how both learn
 intercept.py   the live intercept
 spread.py      the scale of a regression's labels, as they come

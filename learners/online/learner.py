@@ -7,6 +7,7 @@ files. In one environment, the same state, seed and micro-batches always make th
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import compress, islice, pairwise, takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -54,11 +55,14 @@ class Learner:
     def __init__(
         self, model: Callable[[], nn.Module], task: Task, encoder: Encoder, recipe: Recipe, spec: Online, seed: int,
         live: "Pool | None" = None, trust: RunningTrust | None = None,
+        secret: bytes = b"",
     ) -> None:  # fmt: skip
+        """`secret` is what the noise of private updates is drawn by: the same learner with another makes other bits."""
         torch.manual_seed(seed)
         self._encoder, self._recipe, self._spec, self._seed = encoder, recipe, spec, seed
         self._past: past.Past | None = None
-        self.teacher = models.teacher(model, spec)
+        self._secret = secret
+        self.teacher = models.teacher(model, spec, secret)
         self._frozen = {id(p): p for p in self.teacher.model.parameters() if not p.requires_grad}
         self._transforms = Following(self.teacher.model, task)
         self._begin(self._whole(), {}, None)
@@ -141,7 +145,7 @@ class Learner:
 
     def _begin(self, model: nn.Module, shapes: dict[str, Any], left: past.Past | None) -> None:
         """Make the shadow of a plain model with these shapes, with these weights left in float."""
-        self.shadow = models.shadow(model, self._recipe, self._spec, left)
+        self.shadow = models.shadow(model, self._recipe, self._spec, left, self._secret)
         self.shadow.clock = self.teacher.clock
         self._transforms.share(self.shadow.model)
         self._two_modes = two_modes(self.shadow.model)
@@ -217,8 +221,10 @@ class Learner:
         of = self._spec.batch
         if not self.learned:
             self._first(inputs)
-        task = Weighted(self.task, weights) if any(weight.negative for weight in weights) else self.task
-        with self._transforms.rows(target, [weight.mean for weight in weights]):
+        hidden = self._spec.private is not None  # no count of others' outcomes, no statistic without noise
+        weighted = not hidden and any(weight.negative for weight in weights)
+        task = Weighted(self.task, weights) if weighted else self.task
+        with nullcontext() if hidden else self._transforms.rows(target, [weight.mean for weight in weights]):
             self.teacher.gather(inputs, target, task, of)
         served = self.shadow.answer(inputs) if self._two_modes else None
         if self._refresh_due(of):
@@ -228,7 +234,8 @@ class Learner:
         self.intercept.follow(
             [sample.prediction.output for sample in samples], given, [weight.mean for weight in weights]
         )
-        self._measured.add(given)
+        if not hidden:
+            self._measured.add(given)
         if not all(map(math.isfinite, self.intercept.value)):
             raise NotFinite(f"the intercept is {self.intercept.value}")
         self.learned += len(samples)

@@ -20,7 +20,7 @@ from learners.online.settings import Online
 from streams.errors import ConfigError
 
 
-def teacher(model: Callable[[], nn.Module], spec: Online) -> Network:
+def teacher(model: Callable[[], nn.Module], spec: Online, secret: bytes) -> Network:
     """Make the teacher: the user's model in float.
 
     Raises:
@@ -32,17 +32,17 @@ def teacher(model: Callable[[], nn.Module], spec: Online) -> Network:
     check_learning(made)
     if not any(p.requires_grad for p in made.parameters()):
         raise ConfigError("no parameter of the model learns: all have requires_grad=False; leave it True for some")
-    return Network(made, spec)
+    return Network(made, spec, secret and secret + b"teacher")
 
 
-def shadow(plain: nn.Module, recipe: Recipe, spec: Online, left: Past | None) -> Network:
+def shadow(plain: nn.Module, recipe: Recipe, spec: Online, left: Past | None, secret: bytes) -> Network:
     """Make the shadow: a plain model in the form that the recipe trains, with these weights left in float.
 
     Raises:
         ValueError: nothing of the model remains for a step of the recipe, or to be refreshed; says why.
     """
     masked = recipe.first(Prune) or recipe.first(Quantize)
-    made = Network(training_form(plain, recipe, left) if masked else plain, spec)
+    made = Network(training_form(plain, recipe, left) if masked else plain, spec, secret and secret + b"shadow")
     if spec.refresh_every and not refreshed(made.model):
         raise ValueError(
             f"Online.refresh_every is {spec.refresh_every}, but the recipe '{recipe}' prunes no weight of this model "

@@ -8,7 +8,7 @@ the weights is 0.597.
 
 import copy
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from compressors.norms import any_rows, running
 from compressors.pruning.refresh import dense_slopes, refresh
 from compressors.quantization.layers import Kept, ShadowRows, rounding_once
 from compressors.scale import Scale, put
-from learners.online import tables
+from learners.online import noise, tables
 from learners.online.adamw import AdamW
 from learners.online.average import Average, Memory
 from learners.online.batches import Inputs
@@ -41,10 +41,14 @@ class Losses(Protocol):
 class Network:
     """One network: `model` learns, and `mean` has the average of its weights. `clock` counts batches."""
 
-    def __init__(self, model: nn.Module, spec: Online) -> None:
+    def __init__(self, model: nn.Module, spec: Online, secret: bytes = b"") -> None:
+        """`secret` is what the noise of private updates is drawn by; each network has its own."""
         self.model, self._spec, self.clock = model, spec, 0.0
+        self._private, self._secret = spec.private, secret
+        if self._private:
+            noise.check_rows_alone(model)
         memory = Memory(spec.half_life / spec.batch)
-        self._tables = tables.find(model, spec, memory)
+        self._tables = {} if self._private else tables.find(model, spec, memory)  # noise is on all rows
         self._average = Average(model, memory, self._tables)
         by_rows = {id(table.value) for table in self._tables.values()}
         self._named = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -78,13 +82,13 @@ class Network:
         return output
 
     def learn(self, inputs: Inputs, target: Tensor, task: Task) -> Tensor:
-        """Train on a whole batch of any size, which counts as one step; return what `gather` does.
+        """Train on a whole batch of any size, which counts as one step; return what `gather` does. Nothing is private.
 
         Raises:
             NotFinite: as `gather`.
         """
-        output = self.gather(inputs, target, task, len(target))
-        self.step(len(target), len(target))
+        output = self._gather(inputs, target, task, len(target))
+        self._step(len(target), len(target))
         return output
 
     def gather(self, inputs: Inputs, target: Tensor, task: Losses, of: int) -> Tensor:
@@ -93,16 +97,36 @@ class Network:
         Raises:
             NotFinite: the loss or its gradient is not finite. The weights are as before; other state may not be.
         """
+        return (self._gather_private if self._private else self._gather)(inputs, target, task, of)
+
+    def _gather_private(self, inputs: Inputs, target: Tensor, task: Losses, of: int) -> Tensor:
+        if not self._private:
+            raise ValueError("this network's updates are not private")
+
+        def rows() -> Iterator[tuple[Tensor, Tensor]]:
+            for i in range(len(target)):
+                output: Tensor = self.model(*(t[i : i + 1] for t in inputs))
+                yield output, task.losses(output, target[i : i + 1]).sum()
+
+        with self._training(), rounding_once(self._rounded):
+            answers, losses = noise.add_clipped(self.model, self._named, rows(), self._private.clip, of)
+        self._check(float(losses.mean()), norm(self._slopes()))
+        return answers
+
+    def _gather(self, inputs: Inputs, target: Tensor, task: Losses, of: int) -> Tensor:
         share = len(target) / of
         with self._training(share), rounding_once(self._rounded if share < 1 else {}):
             output: Tensor = self.model(*inputs)
             total = task.losses(output, target).sum()
             total.backward(torch.full_like(total, 1 / of))  # type: ignore[no-untyped-call]
-        loss, self._norm = float(total.detach()) / len(target), norm(self._slopes())
-        if not math.isfinite(loss + self._norm):
-            raise NotFinite(f"the loss is {loss:g}, its gradient's norm {self._norm:g}")
+        self._norm = norm(self._slopes())
+        self._check(float(total.detach()) / len(target), self._norm)
         self._average.measure(inputs, share)
         return output.detach()
+
+    def _check(self, loss: float, slope: float) -> None:
+        if not math.isfinite(loss + slope):
+            raise NotFinite(f"the loss is {loss:g}, its gradient's norm {slope:g}")
 
     def _training(self, share: float = 1.0) -> ExitStack:
         """Let the model train on any number of rows until the block ends, and its tables row by row."""
@@ -117,6 +141,14 @@ class Network:
 
     def step(self, count: int, of: int) -> None:
         """Take the optimizer's step with the slopes of the `count` rows gathered, of a batch `of` so many."""
+        if self._private:  # whatever `count` is, one sample is no more of the sum than `clip`
+            if not self._secret:
+                raise ValueError("private updates need a secret: make the learner with its registry")
+            deviation = self._private.noise * self._private.clip / of
+            noise.add_noise(self._named, deviation, self._secret, self.clock)
+        self._step(count, of)
+
+    def _step(self, count: int, of: int) -> None:
         share = count / of
         factor = min(1.0, self._spec.clip / (self._norm / share + 1e-6)) / share
         if factor != 1:

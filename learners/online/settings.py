@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from compressors.arguments import COUNT, WHOLE, Range, named
+from learners.online.private import Private
 from streams.errors import ConfigError
 
 BETAS = 0.9, 0.999  # Adam's own, a batch
@@ -41,9 +42,10 @@ class Online:
     `refresh_every`, `refresh_share`: each time that another `refresh_every` samples are learned, this share of the
         weights that each pruned layer keeps is masked, and as many masked ones grow (RigL: Evci et al., arXiv
         1911.11134). 0: the masks stay as they are.
+    `private`: adds noise to each step, so that the weights do not tell what any one sample was.
 
     Raises:
-        ConfigError: a number is out of its range.
+        ConfigError: a number is out of its range, or something else would tell what a private learner hides.
 
     >>> Online(learning_rate=3e-4, replay=50_000).batch
     32
@@ -64,7 +66,18 @@ class Online:
     replay: int = 20_000
     refresh_every: int = 0
     refresh_share: float = 0.1
+    private: Private | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.refresh_share <= 1:
             raise ConfigError(f"Online.refresh_share must be above 0 and at most 1, got {self.refresh_share}")
+        if self.private and self.intercept_rate:
+            raise ConfigError(
+                f"Online.private and intercept_rate={self.intercept_rate:g}: the live intercept moves by each outcome; "
+                "set intercept_rate=0"
+            )
+        if self.private and self.refresh_every:
+            raise ConfigError(
+                f"Online.private and refresh_every={self.refresh_every}: masks are refreshed by slopes without noise; "
+                "leave refresh_every at 0"
+            )

@@ -22,9 +22,11 @@ from deploy.pipeline import Labelled, Pipeline
 from deploy.processes.roles import JOINER_PREFIX, Plan, Role, build
 from deploy.registry.kinds import CANDIDATES, COMMITS
 from deploy.registry.rebuild import check as check_rebuild
+from deploy.registry.records import Privacy
 from deploy.registry.registry import Registry
 from learners.commits import commit as commits
 from learners.evaluation.gate import Promotion
+from learners.online.private import Private
 from learners.tasks.bandit import Bandit
 from learners.tasks.classes import Classes
 from learners.tasks.regression import Regression
@@ -118,6 +120,10 @@ CHOICES = replace(
     live=None, history=labelled(choice),
 )  # fmt: skip
 
+HIDDEN = replace(
+    PRICES, name="hidden", live=None, online=replace(PRICES.online, private=Private(noise=1.0), intercept_rate=0)
+)
+
 
 def learned(roles: Sequence[Role], registry: Registry, count: int) -> bool:
     for role in roles:
@@ -127,8 +133,8 @@ def learned(roles: Sequence[Role], registry: Registry, count: int) -> bool:
 
 @pytest.mark.parametrize(
     ("pipeline", "make"),
-    [(IMAGES, photo), (PRICES, house), (PETS, pet), (CHOICES, choice), (text.PIPELINE, text.typed)],
-    ids=["images", "prices", "pets", "choices", "text"],
+    [(IMAGES, photo), (PRICES, house), (PETS, pet), (CHOICES, choice), (text.PIPELINE, text.typed), (HIDDEN, house)],
+    ids=["images", "prices", "pets", "choices", "text", "hidden"],
 )
 def test_every_role_takes_bytes_and_labels_of_every_kind(
     pipeline: Pipeline, make: Any, broker: Running, store_server: Running, tmp_path: Path
@@ -168,12 +174,14 @@ def test_every_role_takes_bytes_and_labels_of_every_kind(
     assert [msgspec.json.decode(a.value or b"", type=Prediction).id for a in answers] == [f"id-{i}" for i in range(n)]
     written = commits.decode(registry.read(COMMITS, 1) or b"").read()[0].prediction
     assert msgspec.json.decode(bytes(written.features), type=pipeline.features) == asked[0][0]
-    rebuilt = check_rebuild(make_learner(pipeline), registry)
+    rebuilt = check_rebuild(make_learner(pipeline, registry), registry)
     assert (rebuilt.learned > 0, rebuilt.rebuilt) == (True, rebuilt.kept)
     candidate = registry.record(CANDIDATES, 0)
     assert candidate is not None
     assert candidate.refused is None
     assert math.isfinite(candidate.figures.loss or math.nan)
+    if pipeline.online.private:
+        assert candidate.privacy == Privacy(epsilon=pipeline.online.private.epsilon(), delta=1e-5)
     if make is house:
         served = [msgspec.json.decode(a.value or b"")["value"] for a in answers]
         errors = [abs(value - label) for value, (_, label) in zip(served, asked, strict=True)]

@@ -1,13 +1,20 @@
 """The tables at the end of a run."""
 
 from dataclasses import replace
+from io import StringIO
 
 import msgspec
+from msgspec import structs
+from rich.console import Console
 
 from compressors.artifact.format import Description
 from compressors.artifact.stored import Stored
 from deploy.console.report import figures, size
+from deploy.console.view import draw, versions
+from deploy.registry.records import Privacy
+from tests.unit.deploy.console import views
 from tests.unit.deploy.console.test_counters import lines
+from tests.unit.deploy.console.views import champion
 from tests.unit.deploy.run.test_summary import summary
 
 
@@ -37,3 +44,17 @@ def test_what_became_of_it_all_is_shown_under_the_names_of_the_json() -> None:
     assert {name: int(count) for name, count, _ in rows}.items() <= msgspec.to_builtins(made).items()
     assert [name for name, _, _ in rows][:2] == ["requests", "predictions"]
     assert all(meaning for _, _, meaning in rows)
+
+
+def test_versions_of_private_updates_show_what_they_may_tell() -> None:
+    told = [
+        structs.replace(champion(n, n - 1 if n else None), privacy=Privacy(epsilon=1.3565 * n, delta=1e-5))
+        for n in (0, 1)
+    ]
+    console = Console(width=120, record=True, file=StringIO())
+    console.print(versions(views.view(champions=told)), draw(views.view(champions=told)))
+    text = console.export_text()
+    assert "ε 0.00, δ 1e-05" in text
+    assert text.count("ε 1.36, δ 1e-05") == 2
+    console.print(versions(views.view()), draw(views.view()))
+    assert "privacy" not in console.export_text()
