@@ -119,6 +119,7 @@ class TestStoreThatWentBack:
         replays = [[sample.label for sample in one._replay] for one in (distiller, again)]
         assert len(replays[0]) == 200
         assert replays[0] == replays[1]
+        assert distiller._rounds == 2  # what was taken back comes again: that counts against a sample's privacy
 
     def test_what_was_read_but_not_committed_needs_no_void(self, fed: Fed, embedded_redis: Redis) -> None:
         feed = fed(small.samples(60))
