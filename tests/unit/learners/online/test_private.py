@@ -246,9 +246,9 @@ def test_transforms_stay_as_the_history_made_them() -> None:
         return nn.Sequential(Standardize(4), small.net())
 
     made = learner([], pipeline=replace(PIPELINE, model=model))
-    before = {name: buffer.clone() for name, buffer in made.teacher.model[0].named_buffers()}  # type: ignore[index,union-attr]
+    before = {name: buffer.clone() for name, buffer in made.teacher.model[0].named_buffers()}  # type: ignore[index]
     made.learn(small.samples(8))
-    after = dict(made.teacher.model[0].named_buffers())  # type: ignore[index,union-attr]
+    after = dict(made.teacher.model[0].named_buffers())  # type: ignore[index]
     assert before
     assert all(torch.equal(after[name], buffer) for name, buffer in before.items())
 
