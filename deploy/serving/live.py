@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from deploy.pipeline import Pipeline
@@ -23,12 +22,12 @@ ANSWER_DIGITS = 6
 
 class Answer(NamedTuple):
     """What is served: the live intercept (K,), how much was learned when it was made, and of N rows what each of the E
-    live experts said, and the answer of all, (N, E) and (N, K); without live experts nothing.
+    live experts said, NaN for nothing, and the answer of all, (N, E) and (N, K); without live experts nothing.
     """
 
     learned: int
     intercept: tuple[float, ...]
-    experts: list[tuple[float | None, ...]]
+    experts: list[tuple[float, ...]]
     served: list[tuple[float, ...]]
 
     def of(self, output: Tensor) -> Tensor:
@@ -37,21 +36,14 @@ class Answer(NamedTuple):
         return served if served.numel() else output + torch.tensor(self.intercept)
 
 
-def _column(said: NDArray[np.float64]) -> list[float | None]:
-    """Return what one expert said (N,), None for nothing."""
-    nothing = np.isnan(said)
-    if nothing.all():
-        return [None] * len(said)
-    return [None if z != z else z for z in said.tolist()] if nothing.any() else said.tolist()
-
-
 class Followed:
     """One feed's live experts and live intercept, as they were learned elsewhere; `columns` numbers a row."""
 
     def __init__(self, pipeline: Pipeline, store: Store) -> None:
         self._feed, self._store, self._pool = pipeline.name, store, pipeline.experts()
         if self._pool:
-            self._pool.answer((), np.empty((0, pipeline.task.outputs)))  # compiled before the first request
+            self._pool.follow(self._pool.changes(whole=True))  # so it is compiled before the first request
+            self._pool.answer((), np.empty((0, pipeline.task.outputs)))
         self.columns = self._pool.columns if self._pool else 0
         self._at: BlocksNote | None = None
         self.learned, self.intercept = 0, (0.0,) * pipeline.task.outputs
@@ -71,7 +63,7 @@ class Followed:
         if not (self._pool and self._at):
             return Answer(self.learned, self.intercept, [()] * len(rows), [()] * len(rows))
         said, answered = self._pool.answer(rows, output.double().numpy(), self.intercept)
-        experts = list(zip(*map(_column, said.T[2 * output.shape[1] :]), strict=True))
+        experts = list(zip(*said.T[2 * output.shape[1] :].tolist(), strict=True))
         served = (answered if self._pool.exact else answered.round(ANSWER_DIGITS)).reshape(output.shape).tolist()
         return Answer(self.learned, self.intercept, experts, list(map(tuple, served)))
 

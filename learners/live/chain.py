@@ -20,9 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learners.live.compiled import Doubles, Floats, Ints, compiled
+from learners.live.compiled import Doubles, Ints, compiled
 from learners.live.features.features import Features
-from learners.live.features.hashing import Hashed
 from learners.live.tables.arrays import Arrays, Touched, joined, restore, state_of, usable
 from learners.live.tables.gaussian import FORGETTING, learn_rows
 
@@ -49,19 +48,6 @@ def resolve(scores: Doubles, beta: Doubles, segments: Ints) -> Doubles:
     return found
 
 
-@compiled
-def dots(hashed: Hashed, mean: Floats) -> Doubles:
-    """Return Σ w_i x_i of each row and head, (N, heads)."""
-    found, start = np.zeros((len(hashed.ends), mean.shape[1])), 0
-    for row in range(len(hashed.ends)):
-        for i in range(start, hashed.ends[row, 2]):
-            slot, x = hashed.slots[i], np.float64(hashed.values[i])
-            for head in range(mean.shape[1]):
-                found[row, head] += mean[slot, head] * x
-        start = hashed.ends[row, 2]
-    return found
-
-
 class Chain:
     """The chain of two labels and `marks` ages; μ and σ of numbers move with a prediction's first mark."""
 
@@ -84,10 +70,7 @@ class Chain:
 
     def answer(self, rows: Sequence[Any]) -> Doubles:
         """Return the logit of p (N, 1)."""
-        found = np.empty((len(rows), 1))
-        for part, hashed in self._features.hashed(rows):
-            found[part, 0] = resolve(dots(hashed, self.mean), self.beta, self._segments)
-        return found
+        return resolve(self._features.sums(rows, self.mean), self.beta, self._segments)[:, None]
 
     def waited(self, rows: Sequence[Any], marks: Ints, outcomes: Doubles, weights: Doubles) -> None:
         """Learn rows that pass marks (N,), from 0, in the order of events.

@@ -67,10 +67,8 @@ class Mixture:
 
     def answer(self, logits: Doubles) -> Doubles:
         """Return p (N,) of logits (N, K)."""
-        said = self._said(logits)
-        of_each = _answers(said, self._shares, self._alone, self.theta, self.variance)
-        p: Doubles = (of_each * self.weights).sum(1)
-        return p
+        logits = np.ascontiguousarray(logits)
+        return _mixed(logits, self._shares, self._alone, self.theta, self.variance, self.weights)
 
     def learn(self, logits: Doubles, labels: Doubles, weights: Doubles) -> None:
         """Follow labels (N,) of 0 and 1 in their order, but none that is not finite, or whose weight is not above 0.
@@ -78,7 +76,8 @@ class Mixture:
         `logits` (N, K) are those recorded at the prediction.
         """
         own = self._shares, self._alone, self._eta, self._switch
-        _follow(self._said(logits), labels, usable(weights, labels), *own, self.theta, self.variance, self.weights)
+        logits, weights = np.ascontiguousarray(logits), usable(weights, labels)
+        _follow(logits, labels, weights, *own, self.theta, self.variance, self.weights)
 
     def state(self) -> dict[str, Tensor]:
         """Return copies of all that changes."""
@@ -91,15 +90,22 @@ class Mixture:
             state[name].numpy().copy() for name in ("theta", "variance", "weights")
         )
 
-    def _said(self, logits: Doubles) -> Doubles:
-        logits = np.ascontiguousarray(logits)
-        known = ~np.isnan(logits)
-        if known.all():
-            return np.clip(logits, -LOGIT, LOGIT)
-        said = np.where(known, np.clip(logits, -LOGIT, LOGIT), 0.0)
-        parts = known * self._shares
-        spoken = (said * parts).sum(1) / np.maximum(parts.sum(1), np.finfo(float).tiny)
-        return np.where(known | (self._shares == 0), said, spoken[:, None])
+
+@compiled
+def _said(logits: Doubles, shares: Doubles) -> Doubles:
+    """Return logits (N, K) within ±9; for one that is NaN the average by shares of those that are not."""
+    said = np.empty(logits.shape)
+    for n in range(len(logits)):
+        total = part = 0.0
+        for i in range(len(shares)):
+            if not np.isnan(logits[n, i]):
+                said[n, i] = min(max(logits[n, i], -LOGIT), LOGIT)
+                total += said[n, i] * shares[i]
+                part += shares[i]
+        for i in range(len(shares)):
+            if np.isnan(logits[n, i]):
+                said[n, i] = total / part if shares[i] > 0 and part > 0 else 0.0
+    return said
 
 
 @compiled
@@ -133,12 +139,25 @@ def _answers(said: Doubles, shares: Doubles, alone: int, theta: Doubles, varianc
 
 
 @compiled
+def _mixed(
+    logits: Doubles, shares: Doubles, alone: int, theta: Doubles, variance: Doubles, omega: Doubles
+) -> Doubles:  # fmt: skip
+    """Return p (N,)."""
+    of_each = _answers(_said(logits, shares), shares, alone, theta, variance)
+    p = np.zeros(len(logits))
+    for n in range(len(logits)):
+        for c in range(len(omega)):
+            p[n] += of_each[n, c] * omega[c]
+    return p
+
+
+@compiled
 def _follow(
-    said: Doubles, labels: Doubles, weights: Doubles, shares: Doubles, alone: int, eta: float, switch: float,
+    logits: Doubles, labels: Doubles, weights: Doubles, shares: Doubles, alone: int, eta: float, switch: float,
     theta: Doubles, variance: Doubles, omega: Doubles,
 ) -> None:  # fmt: skip
     """Let θ, S and ω, in place, follow N samples."""
-    experts = said.shape[1]
+    said, experts = _said(logits, shares), len(shares)
     x = np.ones(experts + 1)
     for n in range(len(said)):
         y, u = min(max(labels[n], 0.0), 1.0), weights[n]

@@ -116,9 +116,9 @@ class Pool:
             said[:, at] = self._chain.answer(rows)[:, 0]
         deep = deep[:, 0]
         said[:, 2:] = said[:, 2:].round(DIGITS)
-        alone = ~(np.isnan(deep) | self.news.known)
         p = self.mixture.answer(said[:, self._chosen])
-        return said, np.where(alone, np.clip(deep, -LOGIT, LOGIT), np.log(p / (1 - p)))
+        logits: Doubles = np.log(p / (1 - p))
+        return said, logits if self.news.known else np.where(np.isnan(deep), logits, np.clip(deep, -LOGIT, LOGIT))
 
     def study(self, rows: Sequence[Any], labels: Doubles) -> None:
         """Learn rows of history, whose outcomes are all known, in their order."""

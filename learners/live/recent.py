@@ -36,9 +36,7 @@ class Recent:
 
     def answer(self, rows: Sequence[Any]) -> Doubles:
         """Return the hints (N, names) of rows."""
-        sums = self._sums[self._slots(rows)]
-        hints: Doubles = sums[..., 0] / (sums[..., 1] + 1)
-        return hints
+        return _hints(self._slots(rows), self._sums)
 
     def learn(self, rows: Sequence[Any], labels: Doubles, logits: Doubles) -> None:
         """Learn outcomes in their order; `logits` (N,) are what the expert had said, NaN for nothing."""
@@ -66,18 +64,28 @@ class Recent:
         restore({"sums": self._sums}, state)
 
     def _slots(self, rows: Sequence[Any]) -> UInts:
-        tokens = np.ascontiguousarray(self._reader.read(rows).tokens[:, : len(self._fields)])
-        found = np.full((len(rows), 1 + len(self._fields)), ALL, np.uint32)
-        _hash(tokens, found)
-        return found
+        return _slots(self._reader.read(rows).tokens, len(self._fields))
 
 
 @compiled
-def _hash(tokens: UInts, found: UInts) -> None:
-    """Write the slot of each token after each row's first; a text, whose token is 0, is in no category."""
-    for i in range(tokens.shape[0]):
-        for j in range(tokens.shape[1]):
-            found[i, j + 1] = slot(tokens[i, j], np.uint32(32 - BITS)) if tokens[i, j] else ALL
+def _slots(tokens: UInts, fields: int) -> UInts:
+    """Return the slots (N, 1 + fields) of all and of each token; a text, whose token is 0, is in no category."""
+    found = np.full((len(tokens), 1 + fields), ALL, np.uint32)
+    for i in range(len(tokens)):
+        for j in range(fields):
+            if tokens[i, j]:
+                found[i, j + 1] = slot(tokens[i, j], np.uint32(32 - BITS))
+    return found
+
+
+@compiled
+def _hints(slots: UInts, sums: Doubles) -> Doubles:
+    """Return the Newton steps (N, names) of slots."""
+    found = np.empty(slots.shape)
+    for i in range(slots.shape[0]):
+        for j in range(slots.shape[1]):
+            found[i, j] = sums[slots[i, j], 0] / (sums[slots[i, j], 1] + 1)
+    return found
 
 
 @compiled

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learners.live.compiled import Doubles
+from learners.live.compiled import Doubles, Floats
 from learners.live.features.features import Features
 from learners.live.tables.adaptive import Adaptive
 from learners.live.tables.arrays import Arrays, Touched, joined, restore, state_of, usable
@@ -19,15 +19,24 @@ Table = Adaptive | Gaussian | SoftmaxAdaptive | SoftmaxGaussian | Number
 
 
 class Linear:
-    """Tables over one set of features; `outputs` columns of answers for each."""
+    """Tables over one set of features; `outputs` columns of answers for each.
+
+    One that follows another keeps only its means, all columns' of a slot beside each other.
+    """
 
     def __init__(self, features: Features, tables: Mapping[str, Table], bits: int, outputs: int = 1) -> None:
         self.names, self._features, self._tables, self._outputs = tuple(tables), features, tables, outputs
         self._touched = Touched(1 << bits)
+        self._means: Floats | None = None  # (slots, tables · outputs)
 
     def answer(self, rows: Sequence[Any]) -> Doubles:
         """Return the logits (N, tables · outputs) of rows."""
         found = np.empty((len(rows), len(self._tables), self._outputs))
+        if self._means is not None:
+            sums = self._features.sums(rows, self._means).reshape(found.shape)
+            for k, table in enumerate(self._tables.values()):
+                found[:, k] = table.of(sums[:, k])
+            return found.reshape(len(rows), len(self._tables) * self._outputs)
         for part, hashed in self._features.hashed(rows):
             for k, table in enumerate(self._tables.values()):
                 found[part, k] = table.answer(hashed).reshape(-1, self._outputs)
@@ -63,12 +72,12 @@ class Linear:
 
     def follow(self, changes: Mapping[str, Tensor]) -> None:
         """Answer from now on as the one that changed."""
-        slots = changes["slots"].numpy()
-        for k, table in enumerate(self._tables.values()):
-            if changes["whole"]:
-                table.means[:] = 0
-            table.means[slots] = changes["means"][:, k].numpy()
-            table.constants[:] = changes["constants"][k].numpy()
+        width = len(self._tables) * self._outputs
+        if self._means is None or changes["whole"]:
+            self._means = np.zeros((self._touched.slots, width), np.float32)
+        self._means[changes["slots"].numpy()] = changes["means"].numpy().reshape(-1, width)
+        for table, constants in zip(self._tables.values(), changes["constants"].numpy(), strict=True):
+            table.constants[:] = constants
         self._features.follow(changes)
 
     def _arrays(self) -> Arrays:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learners.live.compiled import Bools
+from learners.live.compiled import Bools, Doubles, Floats
 from learners.live.features.fields import Fields
-from learners.live.features.hashing import SMALL, Hashed, Names, hash_rows
+from learners.live.features.hashing import SMALL, Hashed, Names, hash_rows, sums
 from learners.live.features.reader import Reader, crc32
 from learners.live.features.spread import KNOTS, LEARNED, Spread
 from learners.live.tables.arrays import Arrays
@@ -48,6 +48,10 @@ class Features:
             out = self._out._replace(ends=self._out.ends[: part.stop - start])
             hash_rows(read, self._names, self._spread, start, self._crosses, self._bits, learns, out)
             yield part, out
+
+    def sums(self, rows: Sequence[Any], weights: Floats) -> Doubles:
+        """Return Σ w_i x_i of each row and head, (N, heads); `weights` (slots, heads)."""
+        return sums(self._reader.read(rows), self._names, self._spread, self._crosses, self._bits, weights)
 
     def arrays(self) -> Arrays:
         """Return the numbers' spread."""

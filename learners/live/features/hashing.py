@@ -23,6 +23,7 @@ from learners.live.features.spread import KNOTS, LEARNED, Spread, observe
 GOLDEN = np.uint32(0x9E3779B1)
 SMALL = 256  # a whole number nearer to 0 is a token too
 CLIP = 5.0  # of z
+FEW = 8  # rows that are hashed and summed together
 TINY, HUGE = 1e-6, 1e150  # less is 0; the square of more is no number
 
 
@@ -164,6 +165,40 @@ def hash_rows(
         for a in range(v):
             n = cross(slots, values, n, most, intervals[a], others, ones, a + 1, v, shift)
         ends[row, 2] = n
+
+
+@compiled
+def dots(hashed: Hashed, weights: Floats) -> Doubles:
+    """Return Σ w_i x_i of each row and head, (N, heads); `weights` (slots, heads)."""
+    slots, values, ends = hashed
+    heads, start = weights.shape[1], 0
+    found = np.empty((len(ends), heads))
+    for row in range(len(ends)):
+        for head in range(0, heads, 2):  # two sums at once, since each addition waits for the one before
+            other = min(head + 1, heads - 1)
+            one = two = 0.0
+            for i in range(start, ends[row, 2]):
+                x = np.float64(values[i])
+                one += weights[slots[i], head] * x
+                two += weights[slots[i], other] * x
+            found[row, head], found[row, other] = one, two
+        start = ends[row, 2]
+    return found
+
+
+@compiled
+def sums(rows: Rows, names: Names, spread: Spread, budget: int, bits: int, weights: Floats) -> Doubles:
+    """Return Σ w_i x_i of each row and head, (N, heads); of a few rows at a time, so that their features stay near."""
+    n, learns = len(rows.ends), np.zeros(len(rows.ends), np.bool_)
+    words = rows.ends[n - 1] if n else 0
+    most = FEW * (rows.tokens.shape[1] + 4 * rows.numbers.shape[1] + budget) + words
+    slots, values, ends = np.empty(most, np.uint32), np.empty(most, np.float32), np.empty((FEW, 3), np.int64)
+    found = np.empty((n, weights.shape[1]))
+    for begin in range(0, n, FEW):
+        out = Hashed(slots, values, ends[: min(FEW, n - begin)])
+        hash_rows(rows, names, spread, begin, budget, bits, learns, out)
+        found[begin : begin + FEW] = dots(out, weights)
+    return found
 
 
 @compiled

@@ -10,9 +10,10 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
-from itertools import chain
+from itertools import chain, starmap
 from numbers import Number
 from operator import attrgetter, itemgetter
+from struct import Struct, error
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ WORD = re.compile(r"\w+")
 WORDS, TEXT = 256, 5  # words of a text that count; words from which on a category's value is a text
 KNOWN, LONG = 65_536, 256  # values of a category whose tokens are kept, and characters of the longest such value
 KEPT = {bool, int, float, type(None)}  # of these too
-WRONG = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
+WRONG = (AttributeError, KeyError, OverflowError, TypeError, ValueError, error)
 
 
 def crc32(text: str, start: int = 0) -> int:
@@ -75,6 +76,7 @@ class Reader:
         self._tokens = [Tokens(name, name in fields.strings) for name in fields.categories]
         self._texts = {name: crc32(f"{name} ") for name in (*fields.texts, *fields.categories)}
         self._categories_of, self._numbers_of = (_values(names, fields.items) for names in fields[:2])
+        self._packed = Struct(f"{len(fields.numbers)}d").pack
         self._last: tuple[Any, Rows] | None = None
 
     def read(self, rows: Sequence[Any]) -> Rows:
@@ -100,7 +102,7 @@ class Reader:
     def _read_numbers(self, rows: Sequence[Any]) -> Doubles:
         n, width = len(rows), len(self.fields.numbers)
         try:
-            found = np.fromiter(chain.from_iterable(map(self._numbers_of, rows)), np.float64, n * width)
+            found = np.frombuffer(bytearray().join(starmap(self._packed, map(self._numbers_of, rows))))
         except WRONG:
             values = (_float(self._value(row, name)) for row in rows for name in self.fields.numbers)
             found = np.fromiter(values, np.float64, n * width)

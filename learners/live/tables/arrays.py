@@ -73,7 +73,7 @@ class Touched:
     """The slots of a table that changed since they were last asked for."""
 
     def __init__(self, slots: int) -> None:
-        self._touched = np.zeros(slots, np.bool_)
+        self.slots, self._touched = slots, np.zeros(slots, np.bool_)
 
     def add(self, slots: UInts) -> None:
         """Note slots that were learned."""

@@ -139,7 +139,11 @@ class Gaussian:
 
     def answer(self, hashed: Hashed) -> Doubles:
         """Return z (N,)."""
-        found: Doubles = dot(hashed, self.means) + self.constant[0, 0]
+        return self.of(dot(hashed, self.means))
+
+    def of(self, sums: Doubles) -> Doubles:
+        """Return the answers of rows whose Σ w_i x_i are these, of any shape."""
+        found: Doubles = sums + self.constant[0, 0]
         return found
 
     def learn(self, hashed: Hashed, labels: Doubles, weights: Doubles) -> None:

@@ -114,8 +114,12 @@ class Number:
 
     def answer(self, hashed: Hashed) -> Doubles:
         """Return numbers (N,), in the label's unit; NaN before there is one."""
+        return self.of(dot(hashed, self.means))
+
+    def of(self, sums: Doubles) -> Doubles:
+        """Return the answers of rows whose Σ w_i x_i are these, of any shape."""
         constant, middle, spread = self.constants.tolist()
-        found: Doubles = middle + spread * (dot(hashed, self.means) + constant)
+        found: Doubles = middle + spread * (sums + constant)
         return found
 
     def learn(self, hashed: Hashed, labels: Doubles, weights: Doubles) -> None:

@@ -17,24 +17,10 @@ Owns these tables. Does not know what a feature is.
 import numpy as np
 
 from learners.live.compiled import Doubles, Floats, compiled
-from learners.live.features.hashing import Hashed
+from learners.live.features.hashing import Hashed, dots
 from learners.live.tables.adaptive import FIRST, RATE
 from learners.live.tables.arrays import Arrays
 from learners.live.tables.gaussian import CONSTANT, CROSSES, FORGETTING, LEAST, SOFTENS, prior
-
-
-@compiled
-def logits_of(hashed: Hashed, means: Floats, base: Doubles) -> Doubles:
-    """Return z (N, K) of rows, for K weights a slot and K constants."""
-    slots, values, ends = hashed
-    found, start = np.empty((len(ends), means.shape[1])), 0
-    for row in range(len(ends)):
-        found[row] = base
-        for i in range(start, ends[row, 2]):
-            for c in range(means.shape[1]):
-                found[row, c] += means[slots[i], c] * np.float64(values[i])
-        start = ends[row, 2]
-    return found
 
 
 @compiled
@@ -158,8 +144,11 @@ class SoftmaxGaussian:
 
     def answer(self, hashed: Hashed) -> Doubles:
         """Return z (N, K)."""
-        found: Doubles = logits_of(hashed, self.means, self.constants)
-        return found
+        return self.of(dots(hashed, self.means))
+
+    def of(self, sums: Doubles) -> Doubles:
+        """Return the answers of rows whose Σ w_i x_i are these, (N, K)."""
+        return sums + self.constants
 
     def learn(self, hashed: Hashed, labels: Doubles, weights: Doubles) -> None:
         """Learn rows and their classes in their order; a weight of 0 skips a row."""
@@ -187,8 +176,11 @@ class SoftmaxAdaptive:
 
     def answer(self, hashed: Hashed) -> Doubles:
         """Return z (N, K)."""
-        found: Doubles = logits_of(hashed, self.means, self.constants)
-        return found
+        return self.of(dots(hashed, self.means))
+
+    def of(self, sums: Doubles) -> Doubles:
+        """Return the answers of rows whose Σ w_i x_i are these, (N, K)."""
+        return sums + self.constants
 
     def learn(self, hashed: Hashed, labels: Doubles, weights: Doubles) -> None:
         """Learn rows and their classes in their order; a weight of 0 skips a row."""

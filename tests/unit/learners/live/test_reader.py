@@ -40,6 +40,12 @@ def test_numbers_are_read_and_what_is_none_is_nan() -> None:
     assert np.array_equal(numbers, [[2.5, 3], [math.nan, math.nan], [1e300, math.nan]], equal_nan=True)
 
 
+def test_numbers_are_one_kind_of_array_however_they_were_read() -> None:
+    plain, odd = (reads().read([row]).numbers for row in (Row("a", 2.5, 3), Row("a", None, 3)))
+    assert plain.flags.writeable, "what is compiled would be compiled once more for arrays that are not"
+    assert (plain.dtype, plain.flags.c_contiguous) == (odd.dtype, odd.flags.c_contiguous)
+
+
 def test_a_string_of_five_words_is_a_text_and_its_words_count_once() -> None:
     read = reads().read([Row("The cat and the Dog"), Row("four words are few"), Row("one TWO, two three one")])
     assert read.tokens[:, 0].tolist() == [0, zlib.crc32(b"place=four words are few"), 0]
