@@ -30,19 +30,19 @@ WORD = re.compile(r"\w+")
 class Net(nn.Module):
     """Embeddings of categories, the mean of those of words, and numbers, through two hidden layers."""
 
-    def __init__(self, categories: int, numbers: int, text: bool) -> None:
+    def __init__(self, categories: int, numbers: int, text: bool, outputs: int = 1) -> None:
         super().__init__()
         self.table, self.words = nn.Embedding(BUCKETS, WIDTH), nn.EmbeddingBag(BUCKETS, WIDTH) if text else None
         wide = categories * WIDTH + numbers + (WIDTH if text else 0)
         self.layers = nn.Sequential(
-            nn.Linear(wide, 128), nn.LayerNorm(128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 1)
+            nn.Linear(wide, 128), nn.LayerNorm(128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, outputs)
         )
 
     def forward(self, categories: Tensor, numbers: Tensor, words: Tensor, offsets: Tensor) -> Tensor:
-        """Return logits (N,)."""
+        """Return logits, (N,) or (N, outputs)."""
         parts = [self.table(categories).flatten(1), numbers]
         logit: Tensor = self.layers(torch.cat([*parts, self.words(words, offsets)] if self.words else parts, 1))
-        return logit[:, 0]
+        return logit.squeeze(1)
 
 
 class Encoded:
@@ -90,11 +90,11 @@ def _number(value: Any) -> float:
 class Deep:
     """The network learns each outcome as it lands; a copy of its average answers live rows, renewed thirty times."""
 
-    def __init__(self, stream: Stream, seed: int = 0) -> None:
+    def __init__(self, stream: Stream, seed: int = 0, outputs: int = 1) -> None:
         torch.set_num_threads(1)
         torch.manual_seed(seed)
         self.stream, self.encoded = stream, Encoded(stream)
-        self.net = Net(*self.encoded.shape)
+        self.net = Net(*self.encoded.shape, outputs)
         self.average, self.memory, self.steps = copy.deepcopy(self.net), Memory(SETTINGS.half_life / SETTINGS.batch), 0
         self.copy: Net | None = None
         self.optimizer = torch.optim.AdamW(
@@ -102,7 +102,7 @@ class Deep:
         )
         self.told: list[int] = []
         self.learned = self.renewed = self.computed = 0
-        self.logits = np.full(len(stream.rows), np.nan)
+        self.logits = np.full((len(stream.rows), outputs) if outputs > 1 else len(stream.rows), np.nan)
         self.every = max(sum(ms < NEVER_MS for ms in stream.known_ms[stream.live :]) // RENEWED, 1)
 
     def learn(self, events: Sequence[tuple[int, int, int]]) -> None:
@@ -126,6 +126,10 @@ class Deep:
                 self.logits[start : self.computed] = logits.double().numpy()
         return np.asarray(1 / (1 + np.exp(-np.nan_to_num(self.logits[start:stop]))))
 
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss of outputs against labels (N,)."""
+        return binary_cross_entropy_with_logits(outputs, labels)
+
     def _begin(self) -> None:
         draw = np.random.default_rng(0)
         for _ in range(SETTINGS.history_passes):
@@ -136,7 +140,7 @@ class Deep:
     def _step(self, at: Sequence[int] | NDArray[np.int64]) -> None:
         labels = torch.tensor([self.stream.labels[row] for row in at])
         self.optimizer.zero_grad(set_to_none=True)
-        binary_cross_entropy_with_logits(self.net(*self.encoded.of(at)), labels).backward()
+        self.loss(self.net(*self.encoded.of(at)), labels).backward()
         nn.utils.clip_grad_norm_(self.net.parameters(), SETTINGS.clip)
         self.optimizer.step()
         kept = self.memory.kept(self.steps, self.steps + 1)
