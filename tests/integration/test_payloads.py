@@ -186,7 +186,7 @@ def test_every_role_takes_bytes_and_labels_of_every_kind(
         served = [msgspec.json.decode(a.value or b"")["value"] for a in answers]
         errors = [abs(value - label) for value, (_, label) in zip(served, asked, strict=True)]
         assert np.mean(errors) < 0.5 * UNIT
-        assert (candidate.figures.loss or math.nan) < 0.2
+        assert (candidate.figures.loss or math.nan) < (0.5 if pipeline.online.private else 0.2)  # noise is of chance
     if make is pet:
         named = [msgspec.json.decode(a.value or b"")["class"] for a in answers]
         assert np.mean([name == label for name, (_, label) in zip(named, asked, strict=True)]) > 0.8
