@@ -85,8 +85,8 @@ class Mixed:
         self.live.learn([Census(self.stream.t_ms[start] - 1, start, self.stream.window_ms)])
         said, logits = self.live.answer(rows, self.deep[start:stop], self.intercept)
         self.said[start:stop] = said
-        for row, one in enumerate(said, start):
-            self.asked[row] = Asked(str(row), self.stream.t_ms[row], self.stream.rows[row], tuple(one.tolist()))
+        for row, (one, z) in enumerate(zip(said, logits.tolist(), strict=True), start):
+            self.asked[row] = Asked(str(row), self.stream.t_ms[row], self.stream.rows[row], tuple(one.tolist()), z)
         return sigmoid(logits)
 
     def learn(self, events: Events) -> None:

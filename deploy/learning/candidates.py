@@ -5,6 +5,7 @@ Owns no state. Does not know Kafka, Redis, Ray or the registry's files.
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from numbers import Integral
 from typing import Any
@@ -17,6 +18,7 @@ from compressors.artifact.make import Made, make
 from compressors.artifact.manifest import finite, name_of, versions
 from compressors.carry_out import carry_out
 from compressors.data import Data, Scaled
+from compressors.recipe import Distill, Recipe
 from compressors.rows import Batch, Collated, alike, joined
 from deploy.loading import users_code
 from deploy.pipeline import Labelled, Pipeline
@@ -28,6 +30,7 @@ from streams.errors import ConfigError, MalformedEvent
 from streams.events import Sample, Target
 from streams.returned import LABEL, as_label
 
+FEW, REPEATS = 100, 30  # samples of a changed world, at least; how often each is learned, at most
 ROWS_AT_ONCE = 1_024  # rows of the history that are encoded together
 
 
@@ -129,22 +132,36 @@ def privacy(pipeline: Pipeline, rounds: int) -> Privacy | None:
 def distil(pipeline: Pipeline, learner: Learner, samples: Sequence[Sample]) -> tuple[Made, Figures, Data]:
     """Make a candidate of the learner's state, with these samples as its replay; return them too, as rows.
 
-    Where updates are private, the history is the replay: what is made without the feed's samples tells no more of them.
+    Once the world has changed, only samples since then are replayed. Where updates are private, the history is the
+    replay: what is made without the feed's samples tells no more of them.
 
     Raises:
         ValueError: as `compressors.compress.compress`.
     """
-    data = history(pipeline) if pipeline.online.private else None
-    data = data or pipeline.encoder().data(samples, learner.task)
-    made, figures = compress(pipeline, learner, learner.shadow.student(), data)
+    past, times = history(pipeline) if pipeline.online.private else None, 1
+    if past is None:
+        samples = since(learner, samples)
+        if learner.changed_ms >= 0:
+            times = max(1, min(REPEATS, pipeline.online.replay // len(samples)))
+    data = past or pipeline.encoder().data(samples, learner.task)
+    made, figures = compress(pipeline, learner, learner.shadow.student(), data, times)
     return made, figures, data
 
 
-def compress(pipeline: Pipeline, learner: Learner, student: nn.Module, data: Data) -> tuple[Made, Figures]:
+def since(learner: Learner, samples: Sequence[Sample]) -> Sequence[Sample]:
+    """Return the samples asked since the world changed last; all of them where it did not, or these are too few."""
+    newer = [sample for sample in samples if sample.prediction.t > learner.changed_ms]
+    return newer if len(newer) >= FEW else samples
+
+
+def compress(
+    pipeline: Pipeline, learner: Learner, student: nn.Module, data: Data, times: int = 1
+) -> tuple[Made, Figures]:
     """Distil the learner's teacher into the student, a training form, on the older rows; measure it on the newest.
 
-    The student's units are removed already. The figures are those of a candidate's record. An artifact that is refused
-    is returned as well, with the reason.
+    Rows of a changed world are few: each is learned `times` as often, and then from its label alone, since the teacher
+    knows the world before. The student's units are removed already. The figures are those of a candidate's record. An
+    artifact that is refused is returned as well, with the reason.
 
     Raises:
         ValueError: as `compressors.compress.compress`.
@@ -153,6 +170,10 @@ def compress(pipeline: Pipeline, learner: Learner, student: nn.Module, data: Dat
     teacher, task = learner.teacher.mean, learner.task
     replay, held_out = data.split() if len(data) > 1 else (data, data)
     _, every_version = pipeline.recipe.split()
+    if times > 1:
+        replay = replay.at(torch.arange(len(replay)).repeat(times))
+        steps = every_version.steps
+        every_version = Recipe(*(replace(step, alpha=0.0) if isinstance(step, Distill) else step for step in steps))
     carry_out(student, every_version, replay, task, teacher=teacher, seed=pipeline.seed)
     made = make(
         pipeline.recipe, student, teacher.eval(), pipeline.model, held_out, task,

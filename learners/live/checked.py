@@ -66,6 +66,9 @@ class Checked:
             chosen = [rows[n] for n in kept.tolist()]
             self._called("in learn", self._expert.learn, chosen, np.clip(labels[kept], *self._labels), use[kept])
 
+    def renew(self, rows: Sequence[Any], labels: Doubles, weights: Doubles) -> None:
+        """Go on: how it follows a changed world is its own."""
+
     def state(self) -> dict[str, Tensor]:
         """Return copies of all that changes."""
         return self._tensors("state", self._called("in state", self._expert.state))

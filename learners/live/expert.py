@@ -76,6 +76,9 @@ class Followed(Protocol):
 class Pooled(Expert, Followed, Protocol):
     """An expert as the pool has it."""
 
+    def renew(self, rows: Sequence[Any], labels: Doubles, weights: Doubles) -> None:
+        """Begin anew in a changed world, of which these outcomes are known."""
+
 
 class Combining(Stateful, Protocol):
     """Makes one answer of what experts say, N samples of all their columns."""

@@ -6,6 +6,7 @@ came. Does not know what is done when the time comes.
 
 from enum import IntEnum
 from heapq import heapify, heappop, heappush
+from math import nan
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,12 +15,13 @@ from torch import Tensor
 
 
 class Asked(NamedTuple):
-    """A prediction as it was recorded: `logits` are what each expert said then, NaN for none."""
+    """A prediction as it was recorded: what each expert said then, and the `answer` of all, as logits; NaN for none."""
 
     id: str
     t_ms: int
     row: Any
     logits: tuple[float, ...]
+    answer: float = nan
 
 
 class Told(NamedTuple):
@@ -106,6 +108,9 @@ class Held:
         heapify(self._heap)
 
     def _with_row(self, entry: Entry) -> Entry:
-        asked = entry.told.asked
-        row = msgspec.convert(asked.row, self._features)
-        return entry._replace(told=entry.told._replace(asked=asked._replace(row=row)))
+        return entry._replace(told=with_row(entry.told, self._features))
+
+
+def with_row(told: Told, features: Any) -> Told:
+    """Return an outcome whose row, as it was packed, is of the type `features` again."""
+    return told._replace(asked=told.asked._replace(row=msgspec.convert(told.asked.row, features)))

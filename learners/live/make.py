@@ -5,6 +5,7 @@ from functools import partial
 from math import inf
 
 from learners.live.chain import Chain
+from learners.live.change import Change
 from learners.live.checked import Checked
 from learners.live.expert import Combining, Pooled
 from learners.live.features.features import Features
@@ -52,7 +53,8 @@ def pool(live: Live, features: type, task: Task | None = None) -> Pool:
         raise ConfigError(f"Live.experts: two experts are called {twice[0]!r}; give each a name of its own")
     if mixing:
         return Pool(features, experts, None, None, outputs=width, mixing=mixing, exact=numbers)
-    return Pool(features, experts, chain(live.wide, reader, len(chain_ages(AGES_MS))), Recent(reader))
+    late = chain(live.wide, reader, len(chain_ages(AGES_MS)))
+    return Pool(features, experts, late, Recent(reader), change=Change(features, reader))
 
 
 def linear(wide: Wide, reader: Reader, tables: Sequence[str] = ("nag", "w4")) -> Linear:

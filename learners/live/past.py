@@ -43,13 +43,13 @@ def replay(pool: Pool, past: Iterable[Past]) -> None:
     for at, group in groupby(past, lambda one: one.t_ms // STEP_MS):
         learn(at * STEP_MS)
         rows = list(group)
-        said, _ = pool.answer([one.row for one in rows], np.full(len(rows), np.nan))
-        for one, logits in zip(rows, said.tolist(), strict=True):
-            of = Asked(f"history-{asked}", one.t_ms, one.row, tuple(logits))
+        said, answers = pool.answer([one.row for one in rows], np.full(len(rows), np.nan))
+        for one, logits, answer in zip(rows, said.tolist(), answers.tolist(), strict=True):
+            of = Asked(f"history-{asked}", one.t_ms, one.row, tuple(logits), answer)
             heappush(coming, (one.label_t_ms, next(ids), Told(of, one.label_t_ms, one.label)))
             for mark, age_ms in enumerate(chain_ages(AGES_MS)):
                 if one.t_ms + age_ms < one.label_t_ms:
                     heappush(coming, (one.t_ms + age_ms, next(ids), Waits(of, one.t_ms + age_ms, mark)))
             asked += 1
     learn(max((at_ms for at_ms, _, _ in coming), default=0) + 1)
-    pool.news.begin()
+    pool.begin()

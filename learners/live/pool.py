@@ -9,6 +9,8 @@ k80 says which experts answer and when they learn (`news`):
 Where all learn at once, `recent` says how wrong one of them was lately. Of classes and numbers there is neither chain
 nor recent: where k80 is more than a day all but the intercept learn at k80, have equal shares, and η is 0.05.
 
+Once the world has changed (`change`), tables begin anew with what came since, and the deep part must earn its share.
+
 The mixture follows evidence at its age's end, at k80 at the earliest, by the logits recorded at the prediction. Before
 k80 is known the deep part answers alone, and no mixture moves. An answer without the deep part is no evidence. η is
 small where outcomes are late, since a week's evidence errs together.
@@ -26,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learners.live.change import Change
 from learners.live.compiled import Doubles
 from learners.live.expert import Combining, Followed, Pooled, Waiting
 from learners.live.held import Census, Due, Entry, Held, Told, Unsaid, Waits
@@ -58,6 +61,7 @@ class Pool:
         chain: Waiting | None,
         recent: Recent | None,
         *,
+        change: Change | None = None,
         outputs: int = 1,
         mixing: Callable[[int, float, float], Combining] | None = None,
         exact: bool = False,
@@ -71,6 +75,7 @@ class Pool:
         self.news, self.held = News(ages_ms), Held(features)
         self._experts, self._chain, self._recent, self._watched = experts, chain, recent, watched
         self._hints, self.exact = len(hints), exact
+        self._change, self.changes_seen = change, 0
         self._marks_ms = chain_ages(ages_ms) if chain else ()
         self._lessons, self._evidence, self._marks = list[Told](), list[Told](), list[tuple[Told, int]]()
         self._turn()
@@ -120,6 +125,18 @@ class Pool:
         logits: Doubles = np.log(p / (1 - p))
         return said, logits if self.news.known else np.where(np.isnan(deep), logits, np.clip(deep, -LOGIT, LOGIT))
 
+    @property
+    def changed_ms(self) -> int:
+        """The time of a prediction after which the world was another one; −1 for none."""
+        return self._change.since_ms if self._change else -1
+
+    def begin(self) -> None:
+        """Begin another feed: predictions are counted anew, and no change was seen; what is known stays."""
+        self.news.begin()
+        self.changes_seen = 0
+        if self._change:
+            self._change.begin()
+
     def study(self, rows: Sequence[Any], labels: Doubles) -> None:
         """Learn rows of history, whose outcomes are all known, in their order."""
         for expert in self._experts:
@@ -150,6 +167,10 @@ class Pool:
             else:
                 self._evidence += [entry.told] if self.news.known and not isnan(entry.told.asked.logits[0]) else []
                 self._lessons += [entry.told] if entry.why is Due.LESSON else []
+                if self._change and self.news.known and not self.late and self._change.add(entry.told):
+                    self._flush()
+                    if self._change.judge():
+                        self._renew(self._change)
 
     def _again(self, entry: Entry) -> int:
         """Return when to look again at evidence that is due: k80 may have changed, or not be known yet."""
@@ -191,6 +212,14 @@ class Pool:
             self._flush()
             self._turn()
 
+    def _renew(self, change: Change) -> None:
+        """Begin anew in a changed world, with what is known of it."""
+        self.changes_seen, since = change.count, change.since
+        rows, labels, weights = tuple(told.asked.row for told in since), *_numbers(since)
+        for expert in self._experts:
+            expert.renew(rows, labels, weights)
+        self._turn()
+
     def _turn(self) -> None:
         """Choose who answers, by the rule, and begin their mixture anew."""
         self.late = self.news.late
@@ -205,7 +234,9 @@ class Pool:
             chain = len(self._chosen) - 1
             self.mixture = Mixture([1.0] * chain + [TRUST * chain], alone=chain, eta=ETA_LATE, switch=SWITCH_LATE)
         else:
-            self.mixture = Mixture([1.0] * (len(self._chosen) - self._hints), hints=self._hints)
+            deep = 0.0 if self.changes_seen else 1.0  # what was made for another world must earn its share
+            others = len(self._chosen) - self._hints - 1
+            self.mixture = Mixture([deep] + [1.0] * others, hints=self._hints)
 
     def _flush(self) -> None:
         """Let experts, chain and mixture learn what has come together; none of them needs another's."""
@@ -235,13 +266,17 @@ class Pool:
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state."""
         self.news.load(_of("news", state))
+        if self._change and (change := _of("change", state)):
+            self._change.load(change)
+            self.changes_seen = self._change.count
         self._turn()
         for part, of in self._parts().items():
-            of.load(_of(part, state))
+            if part != "change":
+                of.load(_of(part, state))
 
     def changes(self, *, whole: bool) -> dict[str, Tensor]:
         """Return what servers need to answer as this pool does: all of it, or what changed since the last call."""
-        found = {"k80": torch.tensor([self.news.rung, self.news.known])}
+        found = {"k80": torch.tensor([self.news.rung, self.news.known, self.changes_seen])}
         found |= {f"mixture.{name}": value for name, value in self.mixture.state().items()}
         for part, of in self._answering().items():
             found |= {f"{part}.{name}": value for name, value in of.changes(whole=whole).items()}
@@ -249,9 +284,10 @@ class Pool:
 
     def follow(self, changes: Mapping[str, Tensor]) -> None:
         """Answer from now on as the pool that changed."""
-        rung, known = changes["k80"].tolist()
+        rung, known, count = changes["k80"].tolist()
         self.news.rung, self.news.known = rung, bool(known)
-        if self.news.late is not self.late:
+        if self.news.late is not self.late or count != self.changes_seen:
+            self.changes_seen = count
             self._turn()
         self.mixture.load(_of("mixture", changes))
         for part, of in self._answering().items():
@@ -264,8 +300,8 @@ class Pool:
 
     def _parts(self) -> dict[str, Any]:
         experts = {f"expert{n}": expert for n, expert in enumerate(self._experts)}
-        own = {"news": self.news, "held": self.held, "mixture": self.mixture}
-        return own | self._late_and_recent() | experts
+        own = {"news": self.news, "held": self.held, "mixture": self.mixture} | self._late_and_recent()
+        return own | ({"change": self._change} if self._change else {}) | experts
 
     def _late_and_recent(self) -> dict[str, Any]:
         return {name: of for name, of in (("chain", self._chain), ("recent", self._recent)) if of}

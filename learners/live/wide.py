@@ -52,6 +52,13 @@ class Linear:
                 if isinstance(table, Number):
                     self._touched.add(table.given_up)
 
+    def renew(self, rows: Sequence[Any], labels: Doubles, weights: Doubles) -> None:
+        """Forget all but the numbers' spread, and learn these rows of a changed world."""
+        for table in self._tables.values():
+            self._touched.add_all(table.means)
+            table.begin()
+        self.learn(rows, labels, weights)
+
     def state(self) -> dict[str, Tensor]:
         """Return all that was learned."""
         return state_of(self._arrays())

@@ -8,7 +8,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from itertools import compress, islice, pairwise, takewhile
+from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -59,7 +59,7 @@ class Learner:
     ) -> None:  # fmt: skip
         """`secret` is what the noise of private updates is drawn by: the same learner with another makes other bits."""
         torch.manual_seed(seed)
-        self._encoder, self._recipe, self._spec, self._seed = encoder, recipe, spec, seed
+        self._model, self._encoder, self._recipe, self._spec, self._seed = model, encoder, recipe, spec, seed
         self._past: past.Past | None = None
         self._secret = secret
         self.teacher = models.teacher(model, spec, secret)
@@ -69,7 +69,7 @@ class Learner:
         self._pattern = pattern(recipe)
         self._measured, self.intercept = Measure(task), Intercept(task, spec.intercept_rate)
         self.learned = self.gathered = self._began_ms = 0
-        self._absent = Absent()
+        self._absent, self._changes = Absent(), 0
         self.live, self.trust = live, trust
 
     @property
@@ -81,6 +81,11 @@ class Learner:
     def scale(self) -> Scale | None:
         """The mean and spread of the labels so far, by which losses are measured; None for a task without a unit."""
         return self._measured.scale
+
+    @property
+    def changed_ms(self) -> int:
+        """The time of a prediction after which the world was another one; −1 for none."""
+        return self.live.changed_ms if self.live else -1
 
     def study(self, data: Data) -> None:
         """Train the teacher on history, in shuffled passes; its average and the shadow's weights start at the result.
@@ -180,17 +185,26 @@ class Learner:
         if self._recipe.first(PruneStructured) and not self.shapes:
             raise ConfigError(f"the recipe '{self._recipe}' removes units: shrink the shadow first, or load a state")
         decoded, silent = self.rows(entries), {hold.at for hold in held}
-        chosen = [entry.kind != WAITING and at not in silent for at, entry in enumerate(entries)]
-        samples, rows = list(compress(entries, chosen)), compress(decoded, chosen)
+        at = [n for n, entry in enumerate(entries) if entry.kind != WAITING and n not in silent]
+        samples, means = [entries[n] for n in at], list[float]()
         weights = self._absent.follow(samples)
-        coming = iter(weights)
-        answers = [
-            self._learn(part, list(islice(rows, len(part))), list(islice(coming, len(part))))
-            for part in self._parts(completed(samples, self.task))
-        ]
-        if self.live:
-            means = [weight.mean for weight in weights]
-            self.live.learn(told(entries, decoded, means, held, self.live.columns))
+        answers, done, known = list[Tensor](), 0, 0
+
+        def tell(until: int) -> None:
+            """Tell the live experts the entries up to one, before the step of a batch, which they may renew."""
+            if self.live and until > known:
+                holds = [hold.moved(-known) for hold in held if known <= hold.at < until]
+                rows = decoded[known:until]
+                self.live.learn(told(entries[known:until], rows, means, holds, self.live.columns))
+
+        for part in self._parts(completed(samples, self.task)):
+            first, done = done, done + len(part)
+            means = [weight.mean for weight in weights[first:done]]
+            tell(at[done - 1] + 1)
+            known = at[done - 1] + 1
+            answers.append(self._learn(part, [decoded[n] for n in at[first:done]], weights[first:done]))
+        means = []
+        tell(len(entries))
         return torch.cat(answers) if answers else torch.empty(0, self.task.outputs)
 
     def count(self, now_ms: int, asked: int, window_ms: int) -> None:
@@ -266,9 +280,18 @@ class Learner:
             self.shadow.refresh(self._pattern)
         self.shadow.unexplored()
         self._transforms.settle()
+        if self.live and not self._spec.private and self.live.changes_seen > self._changes:
+            self._renew()
         self.gathered = 0
         self._measured.settle()
         self._measure()
+
+    def _renew(self) -> None:
+        """Let both networks learn another world as fast as new ones."""
+        self._changes = self.live.changes_seen if self.live else 0
+        fresh = models.fresh(self._model, self._seed + self.learned)
+        for network in (self.teacher, self.shadow):
+            network.renew(fresh)
 
     def _refresh_due(self, size: int) -> bool:
         """Return whether a batch of this size reaches a multiple of `refresh_every`: the history alone decides."""
@@ -288,6 +311,7 @@ class Learner:
         out["intercept"] = torch.tensor(self.intercept.value, dtype=torch.float64)
         out["learned"] = torch.tensor(self.learned)
         out["absent"] = self._absent.state()
+        out["changes"] = torch.tensor(self._changes)
         out["batch"] = torch.tensor([self.gathered, self._began_ms])
         out |= self._measured.state()
         out |= {f"live.{k}": v for k, v in self.live.state().items()} if self.live else {}
@@ -327,5 +351,6 @@ class Learner:
             self.live.load(live)
         if self.trust and "trust" in state:
             self.trust.load(state)
+        self._changes = int(state["changes"]) if "changes" in state else 0
         self._measured.load(state.get("scale"))
         self._measure()

@@ -25,12 +25,16 @@ def told(
             if entry.kind not in (WAITING, CORRECTION):
                 yield Unsaid(entry.t, entry.label_t)
             continue
-        asked = Asked(entry.id, entry.t, row, _said(entry.prediction, experts))
+        asked = Asked(entry.id, entry.t, row, _said(entry.prediction, experts), _answer(entry.prediction))
         if entry.kind == WAITING:
             yield Waits(asked, entry.label_t, entry.revision)
         else:
             label, again = cast(float, entry.label), entry.kind == CORRECTION
             yield Told(asked, entry.label_t, label, next(coming), again)
+
+
+def _answer(prediction: Prediction) -> float:
+    return prediction.answer[0] if prediction.answer else math.nan
 
 
 def _said(prediction: Prediction, experts: int) -> tuple[float, ...]:

@@ -6,7 +6,8 @@ Owns which models can learn, and these messages. Does not know samples, or when 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from compressors.checks import check_learning, check_model
 from compressors.errors import Unsuited
@@ -17,6 +18,7 @@ from compressors.wrappers import unwrapped
 from learners.online.network import Network
 from learners.online.past import Past
 from learners.online.settings import Online
+from learners.online.tensors import tensors
 from streams.errors import ConfigError
 
 
@@ -49,6 +51,13 @@ def shadow(plain: nn.Module, recipe: Recipe, spec: Online, left: Past | None, se
             "that learns: there is no mask to refresh; add a prune step, or leave refresh_every at 0"
         )
     return made
+
+
+def fresh(model: Callable[[], nn.Module], seed: int) -> dict[str, Tensor]:
+    """Return the weights of the user's model, drawn anew; torch's chance stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return tensors(unwrapped(model()))
 
 
 @contextmanager

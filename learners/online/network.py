@@ -30,6 +30,8 @@ from learners.online.tensors import restore, tensors
 from learners.tasks.task import Task
 from streams.errors import NotFinite
 
+SHRINK, PERTURB = 0.5, 0.5  # of the weights in a changed world, and of fresh ones
+
 
 class Losses(Protocol):
     """By what a network learns."""
@@ -205,6 +207,23 @@ class Network:
                 continue
             averages[name].masked_fill_(grown, 0)
             self._optimizer.clear(weights(self.model)[name].value, grown)
+
+    @torch.no_grad()
+    def renew(self, fresh: Mapping[str, Tensor]) -> None:
+        """Shrink the weights towards zero and perturb them by fresh ones; average and moments begin again.
+
+        So a network learns another world as fast as a new one does, and keeps a part of what it knows (Ash & Adams,
+        arXiv 1910.08475). `fresh` weights that have another shape, or none, perturb nothing.
+        """
+        for name, parameter in self._named.items():
+            parameter.mul_(SHRINK)
+            if name in fresh and fresh[name].shape == parameter.shape:
+                parameter.add_(fresh[name], alpha=PERTURB)
+        self.clock = 0.0
+        self._optimizer.load({})
+        for table in self._tables.values():
+            table.begin()
+        self.settle()
 
     def settle(self) -> None:
         """Let the average begin again, at the weights as they are."""

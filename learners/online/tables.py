@@ -76,6 +76,12 @@ class Table:
         """Let the average begin again, at the rows as they are."""
         self.rows.chunk(2, 1)[1].zero_()
 
+    def begin(self) -> None:
+        """Begin again, at the rows as they are, and at the time 0."""
+        self.rows.zero_()
+        self.last.zero_()
+        self.now = 0.0
+
     def clear(self, grown: Tensor) -> None:
         """Let entries begin at zero, where `grown` (R, D): their values are zero already."""
         self.rows.masked_fill_(grown.repeat(1, 2), 0)

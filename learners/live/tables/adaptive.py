@@ -19,6 +19,7 @@ from learners.live.features.hashing import Hashed, dot
 from learners.live.tables.arrays import Arrays
 
 RATE, FIRST = 0.25, 1.0
+UNTOUCHED = (0.0, 0.0, 1.0)  # the constant, whose x is 1
 STEPS = 12  # Newton's; the first is at most one too far
 STEEP = 50.0  # a margin beyond it moves as if it were there
 
@@ -97,7 +98,7 @@ class Adaptive:
 
     def __init__(self, bits: int) -> None:
         self.table = np.zeros((1 << bits, 3), np.float32)  # w, G and m
-        self.constant = np.array([0.0, 0.0, 1.0])  # the same of the constant
+        self.constant = np.array(UNTOUCHED)  # the same of the constant
         self.total = np.zeros(2)  # t and N
 
     @property
@@ -122,6 +123,11 @@ class Adaptive:
     def learn(self, hashed: Hashed, labels: Doubles, weights: Doubles) -> None:
         """Learn rows in their order; a weight of 0 skips a row."""
         learn_rows(hashed, labels, weights, self.table, self.constant, self.total)
+
+    def begin(self) -> None:
+        """Forget all that was learned."""
+        self.table[:] = self.total[:] = 0
+        self.constant[:] = UNTOUCHED
 
     def arrays(self) -> Arrays:
         """Return all that was learned."""

@@ -79,6 +79,10 @@ class Touched:
         """Note slots that were learned."""
         self._touched[slots] = True
 
+    def add_all(self, table: NDArray[Any]) -> None:
+        """Note all slots (n,) that are not zero."""
+        self._touched |= table != 0
+
     def take(self, table: NDArray[Any], *, whole: bool) -> Tensor:
         """Return the slots (n,), or all of the table (slots, …) that are not zero."""
         changed = table.reshape(len(table), -1).any(axis=1) if whole else self._touched

@@ -122,7 +122,8 @@ def learn_rows(
 class Gaussian:
     """A table of 2^`bits` slots, which forgets: `w4`."""
 
-    def __init__(self, bits: int) -> None:
+    def __init__(self, bits: int, forgetting: float = FORGETTING) -> None:
+        self._forgetting = forgetting
         self._weights = np.zeros((1 << bits, 1, 2), np.float32)  # beside each other: a slot is fetched once
         self.mean, self.precision = self._weights[..., 0], self._weights[..., 1]
         self.constant = np.zeros((1, 2))  # its mean and precision
@@ -148,10 +149,14 @@ class Gaussian:
 
     def learn(self, hashed: Hashed, labels: Doubles, weights: Doubles) -> None:
         """Learn rows in their order; a weight of 0 skips a row."""
-        first, forgets = np.zeros(len(labels), np.int64), np.full(len(labels), FORGETTING)
+        first, forgets = np.zeros(len(labels), np.int64), np.full(len(labels), self._forgetting)
         learn_rows(
             hashed, labels, weights, forgets, self.mean, self.precision, first, self.constant, first, 0.0, SOFTENS
         )
+
+    def begin(self) -> None:
+        """Forget all that was learned."""
+        self._weights[:] = self.constant[:] = 0
 
     def arrays(self) -> Arrays:
         """Return all that was learned."""

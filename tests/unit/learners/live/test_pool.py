@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from learners.live.change import Change
 from learners.live.checked import Checked
 from learners.live.compiled import Doubles
 from learners.live.features.fields import fields_of
@@ -101,8 +102,9 @@ def feed(n: int, delay_ms: float, *, by_label: float = 1.0) -> Feed:
 def pool(chain: SaysLate | None = None) -> tuple[Pool, Says, SaysLate]:
     """Return a pool of one expert of two columns, and a chain for the second."""
     expert, late = Says(1.0, -1.0), chain or SaysLate(1.0)
-    recent = Recent(Reader(fields_of(Row)))
-    return Pool(Row, [Checked(lambda: expert, 0)], late, recent, watched="times -1.0"), expert, late
+    reader = Reader(fields_of(Row))
+    change, recent = Change(Row, reader), Recent(reader)
+    return Pool(Row, [Checked(lambda: expert, 0)], late, recent, change=change, watched="times -1.0"), expert, late
 
 
 def log(live: Pool, given: Feed) -> Iterator[Event]:
@@ -113,8 +115,8 @@ def log(live: Pool, given: Feed) -> Iterator[Event]:
         while queue and queue[0][0] < t_ms:
             yield heapq.heappop(queue)[-1]
         yield Census(t_ms - 1, n, AGES_MS[-1])
-        said, _ = live.answer([Row(x)], np.array([-x]))
-        asked = Asked(str(n), t_ms, Row(x), tuple(said[0].tolist()))
+        said, answer = live.answer([Row(x)], np.array([-x]))
+        asked = Asked(str(n), t_ms, Row(x), tuple(said[0].tolist()), float(answer[0]))
         delay_ms = given.delays_ms[n]
         heapq.heappush(queue, (t_ms + delay_ms, n, -1, Told(asked, t_ms + delay_ms, float(given.labels[n]))))
         for mark, age_ms in enumerate(chain_ages(AGES_MS)):
