@@ -142,7 +142,7 @@ def distil(pipeline: Pipeline, learner: Learner, samples: Sequence[Sample]) -> t
     if past is None:
         samples = since(learner, samples)
         if learner.changed_ms >= 0:
-            times = max(1, min(REPEATS, pipeline.online.replay // len(samples)))
+            times = max(1, min(REPEATS, pipeline.online.replay // max(1, len(samples))))
     data = past or pipeline.encoder().data(samples, learner.task)
     made, figures = compress(pipeline, learner, learner.shadow.student(), data, times)
     return made, figures, data

@@ -80,8 +80,8 @@ class Touched:
         self._touched[slots] = True
 
     def add_all(self, table: NDArray[Any]) -> None:
-        """Note all slots (n,) that are not zero."""
-        self._touched |= table != 0
+        """Note all rows of a table that are not zero."""
+        self._touched |= table.reshape(len(table), -1).any(axis=1)
 
     def take(self, table: NDArray[Any], *, whole: bool) -> Tensor:
         """Return the slots (n,), or all of the table (slots, …) that are not zero."""

@@ -154,6 +154,11 @@ class SoftmaxGaussian:
         """Learn rows and their classes in their order; a weight of 0 skips a row."""
         gaussian_rows(hashed, labels, weights, self.means, self._precision, self._constant)
 
+    def begin(self) -> None:
+        """Forget all that was learned."""
+        for array in self.arrays().values():
+            array[...] = 0
+
     def arrays(self) -> Arrays:
         """Return all that was learned."""
         return {"mean": self.means, "precision": self._precision, "constant": self._constant}
@@ -186,6 +191,11 @@ class SoftmaxAdaptive:
         """Learn rows and their classes in their order; a weight of 0 skips a row."""
         own = self.means, self._squares, self._largest, self._constant, self._total
         adaptive_rows(hashed, labels, weights, *own)
+
+    def begin(self) -> None:
+        """Forget all that was learned."""
+        for array in self.arrays().values():
+            array[...] = 0
 
     def arrays(self) -> Arrays:
         """Return all that was learned."""
