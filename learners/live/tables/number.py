@@ -153,6 +153,11 @@ class Number:
             array[:] = 0
         self._noise[:], self.constants[:] = (0.5, FIRST), (0.0, now.mean, max(now.spread, 1 / LARGEST))
 
+    def begin(self) -> None:
+        """Forget the weights; the labels' spread stays."""
+        self.means[:] = self._precision[:] = self._sure[:] = 0
+        self.constants[0] = 0
+
     def arrays(self) -> Arrays:
         """Return all that was learned."""
         tables = {"mean": self.means, "precision": self._precision, "constants": self.constants, "sure": self._sure}
