@@ -87,6 +87,7 @@ class Change:
             return False
         self.count, self.since_ms = self.count + 1, self._zero_ms
         self._sum, self._quiet, self._until_ms = 0.0, QUIET, _come_ms(self._blocks[-1])
+        self._zero_ms = self._until_ms
         return True
 
     def _gains(self, block: Sequence[Told]) -> Doubles:

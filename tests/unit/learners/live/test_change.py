@@ -30,14 +30,14 @@ class Row(msgspec.Struct):
     x: float
 
 
-def evidence(n: int, signs: np.ndarray, seed: int = 0) -> Iterator[Told]:
-    """Yield outcomes an hour after their predictions, ten an hour; who serves has always said 3 x."""
+def evidence(n: int, signs: np.ndarray, seed: int = 0, hours: int = 1) -> Iterator[Told]:
+    """Yield outcomes some hours after their predictions, ten an hour; who serves has always said 3 x."""
     draw = np.random.default_rng(seed)
     x = draw.normal(0, 1, n)
     y = draw.random(n) < 1 / (1 + np.exp(-3 * signs * x))
     for at in range(n):
         t_ms = (at + 1) * HOUR_MS // 10
-        yield Told(Asked(str(at), t_ms, Row(float(x[at])), (), 3 * float(x[at])), t_ms + HOUR_MS, float(y[at]))
+        yield Told(Asked(str(at), t_ms, Row(float(x[at])), (), 3 * float(x[at])), t_ms + hours * HOUR_MS, float(y[at]))
 
 
 def change() -> Change:
@@ -79,10 +79,13 @@ def test_neither_noise_nor_a_storm_nor_nothing_served_is_a_change() -> None:
 
 def test_what_was_answered_before_a_change_was_seen_makes_no_second_one() -> None:
     """Who serves never learns here, so another is seen, but by answers given after the first alone."""
-    made = change()
-    first, second, *_ = follow(made, evidence(4_000, signs(4_000, AT, 4_000)))
+    made, n = change(), AT + 1_500
+    given = list(evidence(n, signs(n, AT, n), hours=50))
+    first, second = follow(made, iter(given))[:2]
     assert second - first >= QUIET
-    assert made.since_ms * 10 // HOUR_MS > first
+    seen_ms = given[first - 1].at_ms
+    assert given[second - 1].asked.t_ms > seen_ms
+    assert made.since_ms >= seen_ms
 
 
 def test_a_state_goes_on_with_the_same_bits() -> None:
@@ -161,7 +164,10 @@ def test_live_experts_answer_by_the_new_world_and_servers_follow() -> None:
     assert server is not None
     server.follow(learner.live.changes(whole=True))
     rows, deep = (Row(-1.5), Row(1.5)), np.array([-4.5, 4.5])
-    _, logits = learner.live.answer(rows, deep)
+    said, logits = learner.live.answer(rows, deep)
+    w4 = said[:, learner.live.names.index("w4")]
+    assert w4[0] > 1
+    assert w4[1] < -1
     assert logits[0] > 1
     assert logits[1] < -1
     assert np.array_equal(server.answer(rows, deep)[1], logits)
