@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.feeds import DAY_MS, HOUR_MS, Missing, Stream, hotel
 from benchmarks.live import Constant, Events, Mixed, Table, Waiting
+from benchmarks.network import Deep
 from benchmarks.peers.replay import replay, scores
 from learners.live.news import AGES_MS
 from learners.live.pool import chain_ages
@@ -68,7 +69,7 @@ KINDS = {
 def simulated(name: str, samples: int, seed: int) -> tuple[Stream, Array]:
     """Return a feed, and the chance of each of its labels."""
     kind, draw = KINDS[name], np.random.default_rng(seed)
-    days = _days(kind, samples, draw)
+    days = days_of(kind, samples, draw)
     country, pages = draw.integers(0, 12, samples), draw.normal(0, 1, samples).round(3)
     logit = -0.7 + np.linspace(-1.5, 1.5, 12)[country] + 0.8 * pages
     truth = 1 / (1 + np.exp(-logit - kind.drifts * np.sin(2 * np.pi * days / SWING_DAYS)))
@@ -83,7 +84,7 @@ def simulated(name: str, samples: int, seed: int) -> tuple[Stream, Array]:
     return Stream(name, rows, times, told, labels.astype(float).tolist(), live, 2 * DAYS * DAY_MS), truth
 
 
-def _days(kind: Kind, samples: int, draw: np.random.Generator) -> Array:
+def days_of(kind: Kind, samples: int, draw: np.random.Generator) -> Array:
     """Return when predictions are asked."""
     grid = np.linspace(0, DAYS, 60 * 24 * DAYS)
     rate = MANY ** (grid / DAYS) if kind.grows else np.ones_like(grid)
@@ -114,7 +115,10 @@ class Held:
 
 
 def _pool(stream: Stream) -> Mixed:
-    return Mixed(stream, np.full(len(stream.rows), np.nan))
+    """Return the live experts beside the network: evidence without a deep part is none."""
+    deep = Deep(stream)
+    replay(stream, deep)
+    return Mixed(stream, deep.logits)
 
 
 WAYS: dict[str, Callable[[Stream], Any]] = {

@@ -20,7 +20,7 @@ from benchmarks.network import Deep
 from benchmarks.peers.replay import Replayed, replay, scores
 from benchmarks.plain import Plain
 from learners.live.features.reader import Reader
-from learners.live.held import Asked, Census, Due, Held, Told, Waits
+from learners.live.held import Asked, Census, Due, Held, Told, Waits, shared
 from learners.live.make import chain, linear, pool
 from learners.live.news import AGES_MS
 from learners.live.pool import chain_ages
@@ -116,21 +116,22 @@ class Waiting:
 
     def learn(self, events: Events) -> None:
         """Learn what waits, and outcomes at the end of their age."""
-        marks: list[tuple[int, int, float]] = []
+        marks: list[tuple[Told, int]] = []
         for at_ms, row, age in events:
+            passed = []
             while entry := self.held.due(at_ms):
-                marks.append((int(entry.id), entry.mark, entry.told.label))
-            if age >= 0:
-                marks.append((row, age, np.nan))
-                continue
-            t_ms = self.stream.t_ms[row]
-            age = bisect_left(self.ages_ms, at_ms - t_ms)
-            told = Told(Asked(str(row), t_ms, None, ()), at_ms, self.stream.labels[row])
-            if age < len(self.ages_ms):
-                self.held.hold(t_ms + self.ages_ms[age], Due.CHAIN, told, age)
-        rows, ages, labels = zip(*marks, strict=True) if marks else ((), (), ())
-        waited = tuple(self.stream.rows[row] for row in rows)
-        self.chain.waited(waited, np.array(ages, dtype=np.int64), np.array(labels), np.ones(len(rows)))
+                passed.append(entry)
+            marks += shared(passed)
+            t_ms, waits = self.stream.t_ms[row], age >= 0
+            mark = age if waits else bisect_left(self.ages_ms, at_ms - t_ms)
+            label = np.nan if waits else self.stream.labels[row]
+            if mark < len(self.ages_ms):
+                told = Told(Asked(str(row), t_ms, self.stream.rows[row], ()), at_ms, label)
+                self.held.hold(t_ms + self.ages_ms[mark], Due.CHAIN, told, mark)
+        rows = tuple(told.asked.row for told, _ in marks)
+        ages = np.array([mark for _, mark in marks], dtype=np.int64)
+        labels, weights = (np.array([getattr(told, name) for told, _ in marks]) for name in ("label", "weight"))
+        self.chain.waited(rows, ages, labels, weights)
 
 
 # ── One of them over one stream ─────────────────────────────────────────────────────────────────────────────────────

@@ -7,7 +7,9 @@ weights (`gaussian.py`) for each label c:
     h_{j,c} = σ(β_{j,c} + w_{g(j),c} · x), over their sum if that is > 1        S_j = Π_{i≤j} (1 − h_{i,0} − h_{i,1})
     I_c = Σ_j S_{j−1} h_{j,c}        p = (I_1 + ε)/(I_0 + I_1 + 2ε)
 
-β comes from N(−3, 4): most marks pass without an outcome. So a prediction with an outcome in bucket j teaches exactly j
+β comes from N(−3, 4): most marks pass without an outcome. That of a mark that none has passed yet is the last known
+one's: whoever waits in a young feed is told neither label half and half. β forgets faster than slots, for base rates
+move as a whole. So a prediction with an outcome in bucket j teaches exactly j
 marks. A slot forgets when an outcome touches it, not when a row waits: of these there are ten times as many, and what
 is learned of rare hazards would be forgotten before it is known. Owns the tables and constants. Does not know ages, or
 when a mark is passed: it is told, in the order of events.
@@ -25,6 +27,7 @@ from learners.live.features.features import Features
 from learners.live.tables.arrays import Arrays, Touched, joined, restore, state_of, usable
 from learners.live.tables.gaussian import FORGETTING, learn_rows
 
+FADING = 1e-2  # of β at each outcome: it remembers a hundred
 SEGMENTS = 6  # 3 are too stiff (hotel bookings .513 for .492), 1 far too (.572)
 START = -3.0  # β before anything is known
 EPS = 1e-6
@@ -33,13 +36,15 @@ READY = 100  # outcomes, before it is asked
 
 @compiled
 def resolve(scores: Doubles, beta: Doubles, segments: Ints) -> Doubles:
-    """Return p's logit of each row (N,); `scores` (N, 2 · segments), `beta` (2 J, 2)."""
+    """Return p's logit of each row (N,); `scores` (N, 2 · segments), `beta` (2 J, 2), whose precision 0 is none."""
     found = np.empty(len(scores))
     for row in range(len(found)):
-        waits, came0, came1 = 1.0, 0.0, 0.0
+        waits, came0, came1, beta0, beta1 = 1.0, 0.0, 0.0, 0.0, 0.0
         for j in range(len(segments)):
-            h0 = 1 / (1 + np.exp(-(START + beta[2 * j, 0] + scores[row, 2 * segments[j]])))
-            h1 = 1 / (1 + np.exp(-(START + beta[2 * j + 1, 0] + scores[row, 2 * segments[j] + 1])))
+            if beta[2 * j, 1] > 0:
+                beta0, beta1 = beta[2 * j, 0], beta[2 * j + 1, 0]
+            h0 = 1 / (1 + np.exp(-(START + beta0 + scores[row, 2 * segments[j]])))
+            h1 = 1 / (1 + np.exp(-(START + beta1 + scores[row, 2 * segments[j] + 1])))
             over = max(h0 + h1, 1.0)
             came0 += waits * h0 / over
             came1 += waits * h1 / over
@@ -83,11 +88,9 @@ class Chain:
         for part, hashed in self._features.hashed(rows, (marks == 0) & (use > 0)):
             self._touched.add(hashed.used)
             for c in (0, 1):
-                came, forgets = (outcomes[part] == c).astype(np.float64), np.isfinite(outcomes[part]) * FORGETTING
-                heads, at = 2 * segments[part] + c, 2 * marks[part] + c
-                learn_rows(
-                    hashed, came, use[part], forgets, self.mean, self.precision, heads, self.beta, at, START, 0.0
-                )
+                came, ended = (outcomes[part] == c).astype(np.float64), np.isfinite(outcomes[part])
+                own = self.mean, self.precision, 2 * segments[part] + c, self.beta, 2 * marks[part] + c
+                learn_rows(hashed, came, use[part], ended * FORGETTING, ended * FADING, *own, 2, START, 0.0)
 
     def state(self) -> dict[str, Tensor]:
         """Return all that was learned."""
@@ -101,7 +104,7 @@ class Chain:
         """Return the means of slots that changed, those of the constants, and what is known of numbers."""
         slots = self._touched.take(self.mean, whole=whole)
         own = {"whole": torch.tensor(whole), "slots": slots, "means": torch.from_numpy(self.mean[slots.numpy()])}
-        own |= {"beta": torch.from_numpy(self.beta[:, 0].copy()), "came": torch.from_numpy(self.came.copy())}
+        own |= {"beta": torch.from_numpy(self.beta.copy()), "came": torch.from_numpy(self.came.copy())}
         return own | self._features.changes()
 
     def follow(self, changes: Mapping[str, Tensor]) -> None:
@@ -109,7 +112,7 @@ class Chain:
         if changes["whole"]:
             self.mean[:] = 0
         self.mean[changes["slots"].numpy()] = changes["means"].numpy()
-        self.beta[:, 0] = changes["beta"].numpy()
+        self.beta[:] = changes["beta"].numpy()
         self.came[:] = changes["came"].numpy()
         self._features.follow(changes)
 

@@ -4,9 +4,11 @@ Owns the queue. Its order depends on what is in it alone: when each is due and w
 came. Does not know what is done when the time comes.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from enum import IntEnum
 from heapq import heapify, heappop, heappush
-from math import nan
+from math import isnan, nan, sqrt
 from typing import Any, NamedTuple
 
 import msgspec
@@ -60,7 +62,7 @@ class Census(NamedTuple):
 class Due(IntEnum):
     """What an outcome is due for."""
 
-    CHAIN = 0  # the chain, at a mark
+    CHAIN = 0  # the chain, at a mark: an outcome, or NaN for none yet
     EVIDENCE = 1
     LESSON = 2  # evidence, and the experts have yet to learn it
 
@@ -75,6 +77,23 @@ class Entry(NamedTuple):
     mark: int
     order: int  # of arrival, where all before is equal: an id that was told twice
     told: Told
+
+
+def shared(passed: Sequence[Entry]) -> list[tuple[Told, int]]:
+    """Return what passes marks at some moments, whole moments, for the chain: of each those that wait first.
+
+    n equal rows that were asked at one moment and pass a mark together are mostly one decision, such as a group's
+    booking: they count as √n.
+    """
+    order = sorted(passed, key=lambda entry: (entry.due_ms, not isnan(entry.told.label)))
+    if len({(entry.t_ms, entry.mark) for entry in order}) == len(order):
+        return [(entry.told, entry.mark) for entry in order]
+    keys = [(entry.t_ms, entry.mark, msgspec.msgpack.encode(entry.told.asked.row)) for entry in order]
+    equal = Counter(keys)
+    return [
+        (entry.told._replace(weight=entry.told.weight / sqrt(equal[key])), entry.mark)
+        for entry, key in zip(order, keys, strict=True)
+    ]
 
 
 class Held:

@@ -7,12 +7,14 @@ x = (z₁ … z_K, 1), begun at the experts' shares, for a label y of weight u:
     θ ← θ + S x (y − p) τu / (1 + h s²)          S ← S − S x xᵀS h / (1 + h s²)
 
 *Combiners*: the average by shares, which never moves; a slow stack, a fast one; and, where one expert may answer alone,
-that expert. *Choice* (Vovk 1990's aggregating algorithm, with Herbster & Warmuth 1998's fixed share):
+that expert, which has half of the choice at first. *Choice* (Vovk 1990's aggregating algorithm, with Herbster & Warmuth
+1998's fixed share):
 
-    ω_c ← ω_c P_c(y)^{ηu}, normalized     ω ← (1 − α) ω + α / C     p = Σ ω_c p_c
+    ω_c ← ω_c P_c(y)^{ηu}, normalized     ω ← (1 − α) ω + α ω⁰     p = Σ ω_c p_c
 
 Log loss is mixable at η = 1: against the best sequence of combiners with k switches the loss is at most
-ln C + k ln(C/α) + αT higher. With the average among them nothing depends on the stacks alone: their bound is local.
+ln C + k ln(C/α) + αT higher, with C = 1/min ω⁰. With the average among them nothing depends on the stacks alone: their
+bound is local.
 
 An expert that has no answer (NaN) is spoken for by the average of those that have one. Owns θ, S and ω. Does not know
 who the experts are, or when a label is learned.
@@ -62,8 +64,9 @@ class Mixture:
         experts = len(self._shares)
         self.theta = np.tile(np.append(self._shares, 0.0), (STACKS, 1))
         self.variance = np.stack([np.diag([*[scale] * experts, CONSTANT]) for scale in SCALE])
-        combiners = 1 + STACKS + (alone is not None)
-        self.weights = np.full(combiners, 1 / combiners)
+        first = np.array([1.0] * (1 + STACKS) + [1.0 + STACKS] * (alone is not None))
+        self._first = first / first.sum()
+        self.weights = self._first.copy()
 
     def answer(self, logits: Doubles) -> Doubles:
         """Return p (N,) of logits (N, K)."""
@@ -75,7 +78,7 @@ class Mixture:
 
         `logits` (N, K) are those recorded at the prediction.
         """
-        own = self._shares, self._alone, self._eta, self._switch
+        own = self._shares, self._alone, self._eta, self._switch, self._first
         logits, weights = np.ascontiguousarray(logits), usable(weights, labels)
         _follow(logits, labels, weights, *own, self.theta, self.variance, self.weights)
 
@@ -154,7 +157,7 @@ def _mixed(
 @compiled
 def _follow(
     logits: Doubles, labels: Doubles, weights: Doubles, shares: Doubles, alone: int, eta: float, switch: float,
-    theta: Doubles, variance: Doubles, omega: Doubles,
+    first: Doubles, theta: Doubles, variance: Doubles, omega: Doubles,
 ) -> None:  # fmt: skip
     """Let θ, S and ω, in place, follow N samples."""
     said, experts = _said(logits, shares), len(shares)
@@ -174,16 +177,16 @@ def _follow(
             for i in range(experts + 1):
                 variance[c, i] -= gain[i] * gain * (curve / whole)
         bets = np.array([eta * u * np.log(max(p[c] if y > 0.5 else 1 - p[c], FLOOR)) for c in range(len(omega))])
-        choose(omega, bets, switch)
+        choose(omega, bets, switch, first)
 
 
 @compiled
-def choose(omega: Doubles, bets: Doubles, switch: float) -> None:
-    """Let ω, in place, follow what each combiner won; each keeps a share."""
+def choose(omega: Doubles, bets: Doubles, switch: float, first: Doubles) -> None:
+    """Let ω, in place, follow what each combiner won; each keeps a share, as it had one at first."""
     omega *= np.exp(bets - bets.max())
     omega /= omega.sum()
     for c in range(len(omega)):
-        omega[c] = (1 - switch) * omega[c] + switch / len(omega)
+        omega[c] = (1 - switch) * omega[c] + switch * first[c]
 
 
 @compiled

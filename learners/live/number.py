@@ -136,4 +136,4 @@ def _follow(
         for c in range(len(omega)):
             nats = loss(off_by[c], delta, level) / (noise if level > 0 else 2 * noise)
             bets[c] = -eta * u * min(nats, MOST_LOSS)
-        choose(omega, bets, switch)
+        choose(omega, bets, switch, np.full(len(omega), 1 / len(omega)))

@@ -4,7 +4,7 @@ k80 says which experts answer and when they learn (`news`):
 
     k80           answer                             learn             shares           η
     ≤ 1 day       deep + intercept, all but chain    at once           equal            1
-    > 1 day       deep, all but intercept            at k80            9/10 the chain's 0.05
+    > 1 day       deep, all but intercept            at k80            19/20 the chain's  0.05
 
 Where all learn at once, `recent` says how wrong one of them was lately. Of classes and numbers there is neither chain
 nor recent: where k80 is more than a day all but the intercept learn at k80, have equal shares, and η is 0.05.
@@ -31,13 +31,13 @@ from torch import Tensor
 from learners.live.change import Change
 from learners.live.compiled import Doubles
 from learners.live.expert import Combining, Followed, Pooled, Waiting
-from learners.live.held import Census, Due, Entry, Held, Told, Unsaid, Waits
+from learners.live.held import Census, Due, Entry, Held, Told, Unsaid, Waits, shared
 from learners.live.mixture import LOGIT, SWITCH, Mixture
 from learners.live.news import AGES_MS, DAY_MS, News
 from learners.live.recent import Recent
 
 HOUR_MS = 3_600_000
-TRUST = 9.0  # the chain's share, of all others' together
+TRUST = 19.0  # the chain's share, of all others' together
 ETA_LATE, SWITCH_LATE = 0.05, 1e-3  # a week's evidence errs together
 DIGITS = 4  # of a logit as it is recorded, and mixed
 
@@ -153,15 +153,17 @@ class Pool:
                 self.news.outcome(event.t_ms, event.at_ms - event.t_ms)
             elif isinstance(event, Waits):
                 if self.late:
-                    self._marks.append((Told(event.asked, event.at_ms, np.nan), event.mark))
+                    waits = Told(event.asked, event.at_ms, np.nan)
+                    self.held.hold(event.at_ms, Due.CHAIN, waits, event.mark)
             else:
                 self._tell(event)
         self._flush()
 
     def _until(self, now_ms: int) -> None:
+        passed = list[Entry]()
         while entry := self.held.due(now_ms):
             if entry.why is Due.CHAIN:
-                self._marks.append((entry.told, entry.mark))
+                passed.append(entry)
             elif (again_ms := self._again(entry)) > entry.due_ms:
                 self.held.hold(again_ms, entry.why, entry.told)
             else:
@@ -171,6 +173,7 @@ class Pool:
                     self._flush()
                     if self._change.judge():
                         self._renew(self._change)
+        self._marks += shared(passed)
 
     def _again(self, entry: Entry) -> int:
         """Return when to look again at evidence that is due: k80 may have changed, or not be known yet."""

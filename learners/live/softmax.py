@@ -136,4 +136,4 @@ def _follow(
                     variance[c, i] -= gain[i] * gain * (curve / whole)
             theta[c] += tau * times(variance[c], x[n, :, y] - middle)
         bets = np.array([eta * u * np.log(max(p[c, y], FLOOR)) for c in range(len(omega))])
-        choose(omega, bets, switch)
+        choose(omega, bets, switch, np.full(len(omega), 1 / len(omega)))

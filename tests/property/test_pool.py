@@ -15,7 +15,8 @@ from learners.live.news import AGES_MS, DAY_MS
 from tests.unit.learners.live.test_pool import HOUR_MS, assert_same, feed, log, pool
 
 EARLY, LATE = feed(150, 3 * HOUR_MS), feed(200, 2 * DAY_MS)
-EVENTS = [list(log(pool()[0], given)) for given in (EARLY, LATE)]
+GROUPS = LATE._replace(x=np.repeat(LATE.x[::4], 4), at_once=4)  # four equal rows at a time
+EVENTS = [list(log(pool()[0], given)) for given in (EARLY, LATE, GROUPS)]
 hostile = st.floats() | st.sampled_from([0.0, -0.0, 9.0, -9.0, 1e300, -1e300, math.inf, -math.inf, math.nan])
 
 

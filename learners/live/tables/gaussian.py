@@ -9,7 +9,8 @@ label y, the weight u and the forgetting f:
 
 a diagonal Kalman filter with the probit approximation (MacKay 1992; Graepel et al. 2010). v₀ is 4 of the constant,
 1/Σx² of mains, 0.3/Σx² of crosses, each over its own sum in the sample (at least 1), and 1 of words: so the logit's
-prior does not depend on how many fields there are. Owns these tables. Does not know what a feature is.
+prior does not depend on how many fields there are. A constant may forget faster than slots. Owns these tables. Does not
+know what a feature is.
 """
 
 import numpy as np
@@ -41,6 +42,7 @@ def learn_one(
     label: float,
     weight: float,
     forgets: float,
+    fades: float,
     mean: Floats,
     precision: Floats,
     head: int,
@@ -68,7 +70,7 @@ def learn_one(
     h = max(p * (1 - p), LEAST) * weight
     g = (label - p) * weight / (1 + h * variance)
     constant[at, 0] += base * g
-    constant[at, 1] = (1 - forgets) / base + forgets / CONSTANT + h
+    constant[at, 1] = (1 - fades) / base + fades / CONSTANT + h
     i = start
     for kind in range(3):
         while i < stops[kind]:
@@ -84,22 +86,29 @@ def learn_rows(
     labels: Doubles,
     weights: Doubles,
     forgets: Doubles,
+    fades: Doubles,
     mean: Floats,
     precision: Floats,
     heads: Ints,
     constant: Doubles,
     ats: Ints,
+    before: int,
     offset: float,
     softens: float,
 ) -> None:
-    """Let each row's head and constant learn it; a weight of 0 skips a row."""
+    """Let each row's head and constant learn it; a weight of 0 skips a row.
+
+    A constant begins at the mean of the one `before` it, if that is not 0.
+    """
     longest = start = 0
     for row in range(len(labels)):
         longest, start = max(longest, hashed.ends[row, 2] - start), hashed.ends[row, 2]
     known, start = np.empty(longest), 0
     for row in range(len(labels)):
         if weights[row] > 0:
-            label, weight = min(max(labels[row], 0.0), 1.0), weights[row]
+            label, weight, at = min(max(labels[row], 0.0), 1.0), weights[row], ats[row]
+            if constant[at, 1] == 0 and 0 < before <= at:
+                constant[at, 0] = constant[at - before, 0]
             learn_one(
                 hashed,
                 row,
@@ -107,11 +116,12 @@ def learn_rows(
                 label,
                 weight,
                 forgets[row],
+                fades[row],
                 mean,
                 precision,
                 heads[row],
                 constant,
-                ats[row],
+                at,
                 offset,
                 softens,
                 known,
@@ -150,9 +160,8 @@ class Gaussian:
     def learn(self, hashed: Hashed, labels: Doubles, weights: Doubles) -> None:
         """Learn rows in their order; a weight of 0 skips a row."""
         first, forgets = np.zeros(len(labels), np.int64), np.full(len(labels), self._forgetting)
-        learn_rows(
-            hashed, labels, weights, forgets, self.mean, self.precision, first, self.constant, first, 0.0, SOFTENS
-        )
+        own = self.mean, self.precision, first, self.constant, first
+        learn_rows(hashed, labels, weights, forgets, forgets, *own, 0, 0.0, SOFTENS)
 
     def begin(self) -> None:
         """Forget all that was learned."""

@@ -5,7 +5,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from learners.live.chain import SEGMENTS, START, Chain, resolve
+from learners.live.chain import FADING, SEGMENTS, START, Chain, resolve
 from learners.live.features.reader import Reader
 from learners.live.make import chain as chain_of
 from learners.live.settings import Wide
@@ -24,7 +24,7 @@ def chain(marks: int = 3, bits: int = 10) -> Chain:
 
 def test_shares_of_both_labels_and_of_those_that_wait_are_one() -> None:
     rng = np.random.default_rng(0)
-    segments, beta = np.array([0, 0, 1, 1]), np.zeros((8, 2))
+    segments, beta = np.array([0, 0, 1, 1]), np.ones((8, 2))
     beta[:, 0] = rng.normal(3, 2, 8)
     scores = rng.normal(size=(50, 4))
     found = resolve(scores, beta, segments)
@@ -58,7 +58,23 @@ def test_a_slot_forgets_as_an_outcome_touches_it_not_as_a_row_waits() -> None:
     waiting.waited(rows, np.zeros(50_000, np.int64), np.full(50_000, np.nan), np.ones(50_000))
     ending.waited(rows, np.zeros(50_000, np.int64), np.ones(50_000), np.ones(50_000))
     assert (waiting.beta[:2, 1] > 1 / CONSTANT + 50_000 * LEAST).all()  # all that was learned is there
-    assert (ending.beta[:2, 1] < 1 / CONSTANT + 15_000 * LEAST).all()  # of the last 10,000 alone, and the start's
+    assert ending.precision[ending.precision > 0].max() < waiting.precision.max() / 2  # of the last 10,000 alone
+    assert (ending.beta[:2, 1] < 1 / CONSTANT + 1 / FADING).all()  # of the last hundred
+
+
+def test_a_mark_that_none_has_passed_is_as_the_last_that_is_known() -> None:
+    """A young feed: all of label 1 came at once, all others wait for a label 0 that comes little by little."""
+    made = chain(marks=30)
+    for _ in range(100):
+        made.waited([Row("a")] * 10, np.zeros(10, np.int64), np.array([1.0] * 3 + [0.0] + [np.nan] * 6), np.ones(10))
+        made.waited([Row("a")] * 6, np.ones(6, np.int64), np.array([0.0] + [np.nan] * 5), np.ones(6))
+    assert 1 / (1 + np.exp(-made.answer([Row("a")])[0, 0])) == pytest.approx(0.3, abs=0.02)
+    follower = chain(marks=30)
+    follower.follow(made.changes(whole=True))
+    assert follower.answer([Row("a")]).tobytes() == made.answer([Row("a")]).tobytes()
+    before = made.beta[2:4].copy()
+    made.waited([Row("a")], np.array([2]), np.array([np.nan]), np.ones(1))
+    assert made.beta[4:6, 0] == pytest.approx(before[:, 0], abs=0.5)
 
 
 def test_numbers_are_followed_at_the_first_mark_alone() -> None:

@@ -75,7 +75,7 @@ def test_what_is_served_is_right_on_the_whole_where_learning_at_once_says_yes_to
     chain = late.figures(given, [one.experts[late.CHAIN] for one in asked])
     served = late.figures(given, [one.served[0] for one in asked])
     at_once = late.figures(given, [one.bare[0] for one in asked])
-    assert served.ratio == pytest.approx(1, abs=0.05)
-    assert chain.ratio == pytest.approx(1, abs=0.05)
+    assert served.ratio == pytest.approx(1, abs=0.02)
+    assert chain.ratio == pytest.approx(1, abs=0.02)
     assert at_once.ratio > 1.12
     assert max(served.loss, chain.loss) < at_once.loss - 0.015

@@ -31,9 +31,11 @@ def prequential(mixture: Mixture, logits: Doubles, labels: Doubles) -> Doubles:
     return np.array(answers)
 
 
-def test_it_starts_at_the_average_by_shares() -> None:
-    p = Mixture([1, 1, 2], alone=2).answer(np.array([[0.3, -0.1, 0.2]]))
-    assert p[0] == pytest.approx(chance(np.array(0.15)), abs=0.005)
+def test_it_starts_at_the_average_by_shares_and_half_of_it_is_the_one_that_may_answer_alone() -> None:
+    logits = np.array([[0.3, -0.1, 0.2]])
+    assert Mixture([1, 1, 2]).answer(logits)[0] == pytest.approx(chance(np.array(0.15)), abs=0.005)
+    half = (chance(np.array(0.15)) + chance(np.array(-0.1))) / 2
+    assert Mixture([1, 1, 2], alone=1).answer(logits)[0] == pytest.approx(half, abs=0.003)
 
 
 def test_equal_experts_are_answered_as_one() -> None:
@@ -87,7 +89,7 @@ def test_a_weight_counts_as_often_as_it_says() -> None:
 def test_no_combiner_is_ever_given_up() -> None:
     mixture = Mixture([1, 1])
     mixture.learn(np.full((5_000, 2), 9.0), np.zeros(5_000), np.full(5_000, 1e6))
-    assert mixture.weights.min() >= SWITCH / 3
+    assert mixture.weights.min() == pytest.approx(SWITCH / 3)
     assert mixture.weights.sum() == pytest.approx(1)
     assert SWITCH / 4 < mixture.answer(np.full((1, 2), 9.0))[0] < 1
 

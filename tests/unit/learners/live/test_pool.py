@@ -54,17 +54,18 @@ class Says:
 
 
 class SaysLate(Says):
-    """The same as a chain. It keeps (x, mark, label)."""
+    """The same as a chain. It keeps (x, mark, label), and the weights."""
 
     def __init__(self, factor: float) -> None:
         super().__init__(factor)
-        self.marks = list[tuple[float, int, float]]()
+        self.marks, self.weights = list[tuple[float, int, float]](), list[float]()
 
     @property
     def ready(self) -> bool:
         return len(self.marks) > 50
 
     def waited(self, rows: Sequence[Any], marks: Any, outcomes: Doubles, weights: Doubles) -> None:
+        self.weights += weights.tolist()
         self.marks += [
             (row.x, mark, label) for row, mark, label in zip(rows, marks.tolist(), outcomes.tolist(), strict=True)
         ]
@@ -76,18 +77,21 @@ class SaysLate(Says):
         """Nothing changes."""
 
     def state(self) -> dict[str, Tensor]:
-        return {"marks": torch.tensor(self.marks, dtype=torch.float64).reshape(-1, 3)}
+        weights = torch.tensor(self.weights, dtype=torch.float64)
+        return {"marks": torch.tensor(self.marks, dtype=torch.float64).reshape(-1, 3), "weights": weights}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         self.marks = [(x, int(mark), label) for x, mark, label in state["marks"].tolist()]
+        self.weights = state["weights"].tolist()
 
 
 class Feed(NamedTuple):
-    """Predictions, an hour apart, and what came of them when."""
+    """Predictions, an hour apart, or `at_once` of them together, and what came of them when."""
 
     x: Doubles
     labels: Doubles
     delays_ms: list[int]
+    at_once: int = 1
 
 
 def feed(n: int, delay_ms: float, *, by_label: float = 1.0) -> Feed:
@@ -111,7 +115,7 @@ def log(live: Pool, given: Feed) -> Iterator[Event]:
     """Ask all, an hour apart, and yield what is told of them in order; a deep part says −x."""
     queue: list[tuple[int, int, int, Event]] = []
     for n, x in enumerate(given.x.tolist()):
-        t_ms = n * HOUR_MS
+        t_ms = n // given.at_once * HOUR_MS
         while queue and queue[0][0] < t_ms:
             yield heapq.heappop(queue)[-1]
         yield Census(t_ms - 1, n, AGES_MS[-1])
@@ -197,6 +201,27 @@ def test_the_chain_learns_an_outcome_once_at_the_end_of_its_age() -> None:
         assert [mark for mark, _ in marks] == list(range(last + 1))
         assert all(np.isnan(label) for _, label in marks[:-1])
         assert marks[-1][1] == given.labels[n]
+
+
+def test_equal_rows_that_pass_a_mark_at_one_moment_count_as_the_root_of_their_number() -> None:
+    live, _, chain = pool()
+    follow(live, feed(400, 3 * DAY_MS))
+    assert live.late
+    before = len(chain.marks)
+    t_ms, logits = 1_000 * HOUR_MS, (0.0,) * len(live.names)
+    rows = [Row(1.0)] * 4 + [Row(2.0)]
+    asked = [Asked(f"group-{n}", t_ms, row, logits) for n, row in enumerate(rows)]
+    moment = t_ms + chain_ages(AGES_MS)[0]
+    told: list[Event] = [Told(asked[0], moment - HOUR_MS, 1.0), *(Waits(one, moment, 0) for one in asked[1:])]
+    live.learn([*told, Census(moment + 1, 405, AGES_MS[-1])])
+    found = zip(chain.marks[before:], chain.weights[before:], strict=True)
+    assert [(x, label, weight) for (x, mark, label), weight in found if mark == 0][-5:] == [
+        (1.0, pytest.approx(math.nan, nan_ok=True), 0.5),
+        (1.0, pytest.approx(math.nan, nan_ok=True), 0.5),
+        (1.0, pytest.approx(math.nan, nan_ok=True), 0.5),
+        (2.0, pytest.approx(math.nan, nan_ok=True), 1.0),
+        (1.0, 1.0, 0.5),  # what waits comes first
+    ]
 
 
 def test_an_answer_without_the_deep_part_is_no_evidence() -> None:
