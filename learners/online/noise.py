@@ -15,6 +15,10 @@ from torch import Tensor, nn
 from streams.errors import ConfigError
 
 
+LAZY = (nn.LazyBatchNorm1d, nn.LazyBatchNorm2d, nn.LazyBatchNorm3d)
+MIXING = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, *LAZY)
+
+
 def add_clipped(
     model: nn.Module, slopes: Mapping[str, nn.Parameter], rows: Iterable[tuple[Tensor, Tensor]], clip: float, of: int
 ) -> tuple[Tensor, Tensor]:
@@ -87,7 +91,7 @@ def check_rows_alone(model: nn.Module) -> None:
         ConfigError: one does; the message names it.
     """
     for name, layer in model.named_modules():
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+        if isinstance(layer, MIXING):
             raise ConfigError(
                 f"Online.private: {name or 'the model'} is a {type(layer).__name__}, which mixes the samples of a "
                 "batch, so that no single one's part is bounded; use GroupNorm or LayerNorm"

@@ -51,7 +51,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *ar
         ),
         (
             "from shadowstream import Pipeline\npipeline = Pipeline(name='a')",
-            "Pipeline needs model=..., features=...",
+            "Pipeline needs features=...",
         ),
         (
             "from tests.small import *\nPipeline(name='a', model=1, features=Point, encode=encode)",

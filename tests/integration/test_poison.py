@@ -1,6 +1,7 @@
 """Samples that cannot be learned: counted, set aside at the third failure, and the rest is learned."""
 
 import time
+from typing import Any
 
 import pytest
 from torch import Tensor
@@ -60,11 +61,11 @@ class TestPoison:
         feed = fed(small.samples(50))
         role, learn, failures = feed.learner(20), Learner.learn, [2]
 
-        def sometimes(self: Learner, samples: list[Sample]) -> Tensor:
+        def sometimes(self: Learner, *given: Any) -> Tensor:
             if failures[0]:
                 failures[0] -= 1
                 raise MemoryError("not now")
-            return learn(self, samples)
+            return learn(self, *given)
 
         monkeypatch.setattr(Learner, "learn", sometimes)
         feed.join()

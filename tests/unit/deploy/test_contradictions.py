@@ -19,6 +19,10 @@ from tests.cases import case
 RUN = {"learns": True, "every_days": 7.0}
 PARQUET = {"output.to": "parquet"}
 EXAMPLES: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, Any]]] = {  # keys: what is wrong, what mends it
+    ("join.late",): (
+        RUN | {"private": True, "join.late": "correct", "join.absent": "negative", "join.keep_s": 86_400.0},
+        {"join.late": "count"},
+    ),
     ("join.late", "join.absent"): ({"join.late": "correct"}, {"join.absent": "negative"}),
     ("join.late", "join.keep_s"): (
         {"join.late": "correct", "join.absent": "negative", "join.keep_s": 0.0}, {"join.keep_s": 1.0}
