@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from streams.errors import ConfigError
 
-
 LAZY = (nn.LazyBatchNorm1d, nn.LazyBatchNorm2d, nn.LazyBatchNorm3d)
 MIXING = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, *LAZY)
 

@@ -11,7 +11,6 @@ from deploy.learning.learner import DIED
 from deploy.registry import learned as audit
 from deploy.registry.kinds import COMMITS
 from learners.online.learner import Learner
-from streams.events import Sample
 from tests import small
 from tests.learned import BAD, DEADLY, LARGE, Fed, commits, spoilt
 
