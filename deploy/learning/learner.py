@@ -61,7 +61,7 @@ class LearnerRole:
             return True
         states = [self._store.shard(self._feed, shard) for shard in self._shards]
         watermark_ms, any_read = min(state.watermark_ms for state in states), False
-        self._coming = self._coming or Opened.of(states)
+        self._coming = self._coming.looked(states) if self._coming else Opened.of(states)
         for shard in self._shards:
             try:
                 entries = self._store.read(self._feed, shard, self._draft.positions[shard], READ_AT_ONCE)
@@ -202,7 +202,7 @@ class LearnerRole:
     def _count(self) -> None:
         """Tell the live experts how many predictions there were, once all outcomes up to then are learned."""
         if self._coming and self._coming.reached(self._draft.positions):
-            self._draft.asked = (self._coming.watermark_ms, self._coming.predictions, self._window_ms)
+            self._draft.asked = (self._coming.newest_ms, self._coming.predictions, self._window_ms)
             self._learner.count(*self._draft.asked)
             self._coming = None
 

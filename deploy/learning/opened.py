@@ -11,18 +11,29 @@ from streams.outputs.samples import number
 
 
 class Opened(NamedTuple):
-    """How many predictions the join had opened at a watermark, and how many entries each shard had emitted by then."""
+    """How many predictions the join had opened when its newest events were of a time.
 
-    watermark_ms: int
+    `entries`: how many entries each shard had emitted when its watermark reached that time; empty before it did.
+    """
+
+    newest_ms: int
     predictions: int
-    entries: tuple[int, ...]
+    entries: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, shards: Sequence[ShardState]) -> "Opened | None":
         """Return it of all shards in one look; None before anything was opened."""
-        opened, watermark_ms = sum(s.counters["opened"] for s in shards), min(s.watermark_ms for s in shards)
-        return cls(watermark_ms, opened, tuple(s.seq for s in shards)) if opened and watermark_ms > 0 else None
+        opened = sum(s.counters["opened"] for s in shards)
+        newest_ms = max((of.t_ms for s in shards for of in s.partitions.values()), default=-1)
+        return cls(newest_ms, opened) if opened and newest_ms > 0 else None
+
+    def looked(self, shards: Sequence[ShardState]) -> "Opened":
+        """Return it as it is after a later look at the shards."""
+        if self.entries or min(s.watermark_ms for s in shards) < self.newest_ms:
+            return self
+        return self._replace(entries=tuple(s.seq for s in shards))
 
     def reached(self, positions: Mapping[int, str]) -> bool:
-        """Return whether all these entries were learned."""
-        return all(number(positions[shard]) >= seq for shard, seq in enumerate(self.entries))
+        """Return whether all outcomes up to that time were learned."""
+        emitted = enumerate(self.entries)
+        return bool(self.entries) and all(number(positions[shard]) >= seq for shard, seq in emitted)

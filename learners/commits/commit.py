@@ -77,7 +77,7 @@ class Commit(Struct, frozen=True, kw_only=True):
         samples are those that were released, and are held in earlier commits.
     `ruled`: how many rulings there were so far.
     `doubted`: samples of earlier commits that are held after all; its whole state is that of the rest.
-    `asked`: where it is told, a watermark, how many predictions the join had opened by then, and its window in ms; all
+    `asked`: where it is told, a time, how many predictions up to then the join had opened, and its window in ms; all
         outcomes up to that time were learned.
     `scale`: the mean and spread of a regression's labels so far, by which losses are measured.
     """

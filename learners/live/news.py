@@ -127,7 +127,7 @@ class News:
         for age in range(self._reached[cohort], len(self.ages_ms)):
             if self.ages_ms[age] > age_ms:
                 return
-            self._came[age] = self._came[age] * keeps + min(sum(ends[: age + 1]), size)
+            self._came[age] = self._came[age] * keeps + sum(ends[: age + 1])
             self._passed[age] = self._passed[age] * keeps + size
             self._reached[cohort] = age + 1
 
@@ -135,7 +135,7 @@ class News:
         """Return the new rung, of so many ages, and whether it is k80."""
         enough = self._passed[:ages] >= ENOUGH
         reached = len(enough) if enough.all() else int(np.argmin(enough))
-        share = self._came[:reached] / np.maximum(self._passed[:reached], 1)
+        share = np.minimum(self._came[:reached] / np.maximum(self._passed[:reached], 1), 1)
         if reached == len(enough) and share[-1] > 0:
             share = share / share[-1]
         for age in range(reached):

@@ -154,3 +154,14 @@ def test_a_state_goes_on_as_the_one_that_was_not_saved() -> None:
     for news in (whole, other):
         told(delays, HOUR_MS, news)
     assert {n: v.tolist() for n, v in whole.state().items()} == {n: v.tolist() for n, v in other.state().items()}
+
+
+def test_small_cohorts_whose_counts_are_a_little_early_or_late_lose_no_outcome() -> None:
+    """Whoever counts cannot know to the millisecond which predictions were asked up to then."""
+    news, n = News(), 0
+    for hour in range(400):
+        news.outcome(hour * HOUR_MS, HOUR_MS - 1)
+        early = 2 if hour % 2 else -2
+        n = max(n, hour + 1 + early)
+        news.asked((hour + 1) * HOUR_MS, n, AGES_MS[-1])
+    assert news.k80_ms == next(age for age in AGES_MS if age >= HOUR_MS)
