@@ -44,7 +44,7 @@ EACH = 12  # requests to each version, one a batch
 def test_served_and_replayed_answers_are_equal_bit_for_bit(
     broker: Running, store_server: Running, tmp_path: Path, made: Pipeline
 ) -> None:
-    feed = replace(made, name=f"served-{made.name}-{broker.kind}")
+    feed = replace(made, name=f"served-{made.name}-{broker.kind}-{store_server.kind}")
     registry, topics = Registry(tmp_path), config.Topics().named(feed.name)
     assert bootstrap(feed, registry, engines=True)
     ensure_topics(broker.address, dict.fromkeys((topics.requests, topics.predictions, topics.dead), 1))
