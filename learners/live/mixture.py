@@ -23,11 +23,10 @@ who the experts are, or when a label is learned.
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from learners.live.compiled import Doubles, compiled
-from learners.live.tables.arrays import usable
+from learners.live.tables.arrays import Arrays, restore, state_of, usable
 
 LOGIT = 9.0  # an expert's logit is cut to ±9
 SCALE, SPEED = (1e-3, 1e-2), (0.1, 1.0)  # slow, fast: the variance of θ at the start; τ
@@ -84,14 +83,14 @@ class Mixture:
 
     def state(self) -> dict[str, Tensor]:
         """Return copies of all that changes."""
-        parts = {"theta": self.theta, "variance": self.variance, "weights": self.weights}
-        return {name: torch.from_numpy(part.copy()) for name, part in parts.items()}
+        return state_of(self._arrays())
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state."""
-        self.theta, self.variance, self.weights = (
-            state[name].numpy().copy() for name in ("theta", "variance", "weights")
-        )
+        restore(self._arrays(), state)
+
+    def _arrays(self) -> Arrays:
+        return {"theta": self.theta, "variance": self.variance, "weights": self.weights}
 
 
 @compiled

@@ -14,12 +14,11 @@ the same answers. Owns φ, S, L and ω. Does not know who the experts are, or wh
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from learners.live.compiled import Doubles, compiled
 from learners.live.mixture import SPEED, STACKS, SWITCH, choose, times
-from learners.live.tables.arrays import usable
+from learners.live.tables.arrays import Arrays, restore, state_of, usable
 from learners.live.tables.number import FAR, FIRST, LARGEST, LEAST, MEMORY, WILD, loss, pull
 
 SCALE = (1e-2, 1e-1)  # slow, fast: the variance of φ at the start
@@ -59,15 +58,14 @@ class Number:
 
     def state(self) -> dict[str, Tensor]:
         """Return copies of all that changes."""
-        return {name: torch.from_numpy(getattr(self, name).copy()) for name in PARTS}
+        return state_of(self._arrays())
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state."""
-        for name in PARTS:
-            setattr(self, name, state[name].numpy().copy())
+        restore(self._arrays(), state)
 
-
-PARTS = ("theta", "variance", "weights", "labels")
+    def _arrays(self) -> Arrays:
+        return {"theta": self.theta, "variance": self.variance, "weights": self.weights, "labels": self.labels}
 
 
 def _known(said: Doubles) -> Doubles:

@@ -14,12 +14,11 @@ Owns θ, S and ω. Does not know who the experts are, or when a label is learned
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from learners.live.compiled import Doubles, compiled
 from learners.live.mixture import CURVATURE, FLOOR, LOGIT, SCALE, SPEED, STACKS, SWITCH, choose, times
-from learners.live.tables.arrays import usable
+from learners.live.tables.arrays import Arrays, restore, state_of, usable
 
 
 class Softmax:
@@ -53,14 +52,14 @@ class Softmax:
 
     def state(self) -> dict[str, Tensor]:
         """Return copies of all that changes."""
-        parts = {"theta": self.theta, "variance": self.variance, "weights": self.weights}
-        return {name: torch.from_numpy(part.copy()) for name, part in parts.items()}
+        return state_of(self._arrays())
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state."""
-        self.theta, self.variance, self.weights = (
-            state[name].numpy().copy() for name in ("theta", "variance", "weights")
-        )
+        restore(self._arrays(), state)
+
+    def _arrays(self) -> Arrays:
+        return {"theta": self.theta, "variance": self.variance, "weights": self.weights}
 
     def _log_p(self, said: Doubles) -> Doubles:
         logits = np.ascontiguousarray(said).reshape(self._shape)

@@ -49,7 +49,7 @@ def restore(arrays: Arrays, state: Mapping[str, Tensor]) -> None:
             found = "nothing" if saved is None else f"{saved.dtype} {shape}"
             raise ConfigError(
                 f"the state was made by another expert than this one: it has {found} where this one has {name}, "
-                f"{array.dtype} {array.shape}; put the old settings of Wide back, or begin a new feed"
+                f"{array.dtype} {array.shape}; put the old settings of Live back, or begin a new feed"
             )
     for name, array in arrays.items():
         rows = state.get(f"{name}.rows")

@@ -129,13 +129,12 @@ def _size(square: float, most: float) -> float:
     return float(np.sqrt(np.float64(square) + FIRST * m * m) * m)
 
 
-class SoftmaxGaussian:
-    """2^`bits` slots of K Gaussian weights, which forget: `w4`."""
+class _Table:
+    """What both tables share: K weights a slot, and K constants with what each was learned by."""
 
     def __init__(self, bits: int, classes: int) -> None:
         self.means = np.zeros((1 << bits, classes), np.float32)
-        self._precision = np.zeros((1 << bits, classes), np.float32)
-        self._constant = np.zeros((classes, 2))  # their means and precisions
+        self._constant = np.zeros((classes, 2))
 
     @property
     def constants(self) -> Doubles:
@@ -149,10 +148,6 @@ class SoftmaxGaussian:
     def of(self, sums: Doubles) -> Doubles:
         """Return the answers of rows whose Σ w_i x_i are these, (N, K)."""
         return sums + self.constants
-
-    def learn(self, hashed: Hashed, labels: Doubles, weights: Doubles) -> None:
-        """Learn rows and their classes in their order; a weight of 0 skips a row."""
-        gaussian_rows(hashed, labels, weights, self.means, self._precision, self._constant)
 
     def begin(self) -> None:
         """Forget all that was learned."""
@@ -161,41 +156,38 @@ class SoftmaxGaussian:
 
     def arrays(self) -> Arrays:
         """Return all that was learned."""
+        raise NotImplementedError
+
+
+class SoftmaxGaussian(_Table):
+    """2^`bits` slots of K Gaussian weights, which forget: `w4`."""
+
+    def __init__(self, bits: int, classes: int) -> None:
+        super().__init__(bits, classes)  # of a constant: its mean and precision
+        self._precision = np.zeros((1 << bits, classes), np.float32)
+
+    def learn(self, hashed: Hashed, labels: Doubles, weights: Doubles) -> None:
+        """Learn rows and their classes in their order; a weight of 0 skips a row."""
+        gaussian_rows(hashed, labels, weights, self.means, self._precision, self._constant)
+
+    def arrays(self) -> Arrays:
+        """Return all that was learned."""
         return {"mean": self.means, "precision": self._precision, "constant": self._constant}
 
 
-class SoftmaxAdaptive:
+class SoftmaxAdaptive(_Table):
     """2^`bits` slots of K weights, learned by adaptive steps: `nag`."""
 
     def __init__(self, bits: int, classes: int) -> None:
-        self.means = np.zeros((1 << bits, classes), np.float32)
+        super().__init__(bits, classes)  # of a constant: w and G
         self._squares = np.zeros((1 << bits, classes), np.float32)  # G
         self._largest = np.zeros(1 << bits, np.float32)  # m
-        self._constant = np.zeros((classes, 2))  # w and G
         self._total = np.zeros(2)  # t and N
-
-    @property
-    def constants(self) -> Doubles:
-        """What is added to every answer, (K,)."""
-        return self._constant[:, 0]
-
-    def answer(self, hashed: Hashed) -> Doubles:
-        """Return z (N, K)."""
-        return self.of(dots(hashed, self.means))
-
-    def of(self, sums: Doubles) -> Doubles:
-        """Return the answers of rows whose Σ w_i x_i are these, (N, K)."""
-        return sums + self.constants
 
     def learn(self, hashed: Hashed, labels: Doubles, weights: Doubles) -> None:
         """Learn rows and their classes in their order; a weight of 0 skips a row."""
         own = self.means, self._squares, self._largest, self._constant, self._total
         adaptive_rows(hashed, labels, weights, *own)
-
-    def begin(self) -> None:
-        """Forget all that was learned."""
-        for array in self.arrays().values():
-            array[...] = 0
 
     def arrays(self) -> Arrays:
         """Return all that was learned."""

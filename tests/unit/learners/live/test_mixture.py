@@ -5,6 +5,7 @@ import pytest
 
 from learners.live.compiled import Doubles
 from learners.live.mixture import SWITCH, Mixture
+from streams.errors import ConfigError
 
 
 def chance(logit: Doubles) -> Doubles:
@@ -103,3 +104,9 @@ def test_the_choice_loses_what_its_bound_allows(eta: float) -> None:
     average = chance(logits.mean(1))
     bound = (np.log(3) + SWITCH * len(labels)) / eta / len(labels)
     assert loss(p, labels) < loss(average, labels) + bound
+
+
+def test_the_state_of_other_experts_is_refused() -> None:
+    mixture = Mixture([1, 1, 1])
+    with pytest.raises(ConfigError, match=r"it has torch.float64 \(2, 3\) where this one has theta, float64 \(2, 4\)"):
+        mixture.load(Mixture([1, 1]).state())

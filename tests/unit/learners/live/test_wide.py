@@ -45,7 +45,7 @@ def test_a_state_of_another_expert_is_refused_and_changes_nothing(other: Linear)
     rows, expert = [Row("a", 1)], linear()
     expert.learn(rows, np.ones(1), np.ones(1))
     before = expert.answer(rows)
-    with pytest.raises(ConfigError, match=r"the state was made by another expert .* put the old settings of Wide back"):
+    with pytest.raises(ConfigError, match=r"the state was made by another expert .* put the old settings of Live back"):
         expert.load(other.state())
     assert np.array_equal(expert.answer(rows), before)
 
