@@ -83,6 +83,21 @@ def check_takes(name: str, function: Any, *arguments: str) -> None:
         return
 
 
+def check_theirs(theirs: Any) -> None:
+    """Check where the answers of another system are.
+
+    Raises:
+        ConfigError: neither a field's name nor a function of a record.
+    """
+    if callable(theirs):
+        check_takes("theirs", theirs, "a Record")
+    elif theirs is not None and not (isinstance(theirs, str) and all(theirs.split("."))):
+        raise ConfigError(
+            "Pipeline.theirs must be a field's name, a path like 'answer.score', or a function of a Record that "
+            f"returns what the other system answered, got {shown(theirs)}"
+        )
+
+
 def check_features(kind: Any) -> None:
     """Check that a request's JSON can be decoded into `features`.
 

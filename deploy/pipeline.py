@@ -99,6 +99,9 @@ class Pipeline:
     `request`, `outcome`: functions that make a `Request` or an `Outcome` of a `Record`, or what `fields` returns. By
         default a request's value is the features and its key the id (`json_request`), and an outcome's value is
         `{"label": ...}` (`json_outcome`).
+    `theirs`: for the shadow of another system, whose predictions are then the requests: the field of their JSON, or a
+        function of a `Record`, that has what it answered; a probability for `Binary`, a list of K, or by name, for
+        `Classes` and `MultiLabel`, a value for a regression.
     `recipe`: how the served model is compressed (80 % of the weights pruned by LAMP, int8, distilled); a `Recipe`, or
         its text.
     `online`: how teacher and shadow learn from each sample.
@@ -145,6 +148,7 @@ class Pipeline:
     request: Reader[Request] | Reader[Event] = json_request
     outcome: Reader[Outcome] | Reader[Event] = json_outcome
     recipe: Recipe = RECIPE
+    theirs: str | Callable[[Record], Any] | None = None
     online: Online = field(default_factory=Online)
     live: Live | Intercept | None = None
     trust: Trust | None = None
@@ -164,6 +168,7 @@ class Pipeline:
         checks.check_takes("encode", self.encode, "a list of features")
         for name in ("request", "outcome"):
             checks.check_takes(name, getattr(self, name), "a Record")
+        checks.check_theirs(self.theirs)
         checks.check_features(self.features)
         checks.check_task(self.task)
         by = [getattr(part, "__self__", part) for part in (self.model, self.encode)]

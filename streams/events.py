@@ -93,7 +93,7 @@ class Prediction(Struct, frozen=True, gc=False, omit_defaults=True):
     before the live `intercept` (length K) was added; `learned` is how many samples the learner had learned when it sent
     that intercept; `version` is the champion's. Where live experts answer too, `experts` has what each of them said, in
     the order of their names, null for nothing, and `answer` (length K) is that of all; both as the learner recorded in
-    `learned` made them.
+    `learned` made them. In the shadow of another system `theirs` is what that one answered, as such outputs.
     """
 
     id: str
@@ -105,6 +105,7 @@ class Prediction(Struct, frozen=True, gc=False, omit_defaults=True):
     features: Raw
     experts: tuple[float | None, ...] = ()
     answer: tuple[float, ...] = ()
+    theirs: tuple[float, ...] = ()
 
     @property
     def served(self) -> tuple[float, ...]:

@@ -183,7 +183,7 @@ def read_prediction(record: Record) -> Event:
         MalformedEvent: it is not such a prediction, or a number in it is not finite.
     """
     event = _prediction(record.value)
-    if not math.isfinite(sum(event.output) + sum(event.intercept)):
+    if not math.isfinite(sum(event.output) + sum(event.intercept) + sum(event.theirs)):
         raise MalformedEvent(f"a number is not finite: {event.output}, {event.intercept}")
     return new_event((event.id, event.t, record.value or b""))
 

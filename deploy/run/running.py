@@ -36,6 +36,7 @@ from deploy.run.restore import restore
 from deploy.run.session import Session
 from streams.errors import ConfigError
 from streams.join.store import Store
+from streams.kafka import topics
 from streams.outputs.samples import number
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ def running(
             registry=folder,
             fetch_wait_ms=services.fetch_wait_ms,
         )
+        if pipeline.theirs is not None and not replay:
+            _check_theirs(pipeline, settings)
         made = _partitions(pipeline, settings, store, registry, say)
         with made as partitions, _started(plan) as system:
             with users_code("the first version"):
@@ -101,6 +104,20 @@ def running(
                 _system=system,
                 _began_s=began_s,
             )
+
+
+def _check_theirs(pipeline: Pipeline, settings: Settings) -> None:
+    """Check that another system's predictions are there: their topic is not ours to create.
+
+    Raises:
+        ConfigError: there is no such topic.
+    """
+    topic = settings.topics.named(pipeline.name).requests
+    if topics.look(settings.kafka, [topic])[topic] is None:
+        raise ConfigError(
+            f"there is no topic {topic!r}: with Pipeline.theirs, topics.requests is the topic to which the other "
+            "system writes its predictions"
+        )
 
 
 def _paced(settings: Settings) -> Settings:

@@ -17,6 +17,7 @@ from compressors.rows import Collated
 from deploy.pipeline import Pipeline
 from deploy.registry.kinds import SERVER
 from deploy.registry.records import ServerNote
+from deploy.serving import theirs
 from deploy.serving.champion import Served
 from deploy.serving.live import Followed
 from learners.tasks.task import Answering, Task
@@ -44,6 +45,14 @@ class Answers(NamedTuple):
     sink: Sink
 
 
+class Asked(NamedTuple):
+    """A request, the number of its partition, and what another system answered (K,), of length 0 without one."""
+
+    partition: int
+    request: Request
+    theirs: tuple[float, ...]
+
+
 class ServerRole:
     """Serves one feed's requests. A prediction goes to the partition with its request's number, modulo their count."""
 
@@ -54,6 +63,7 @@ class ServerRole:
         self._pipeline, self._champion, self._source, self._to = pipeline, champion, source, to
         self._dead, self._store, self._max_batch = dead, store, max_batch
         self._encoder, self._live = pipeline.encoder(), Followed(pipeline, store)
+        self._theirs = theirs.reader(pipeline)
         self._note = ServerNote({}, {}, champion.record.number, 0)
         self._committed_at = time.monotonic()
         self._held: dict[Tp, str] = {}
@@ -91,7 +101,7 @@ class ServerRole:
             self._committed_at = time.monotonic()
 
     def _serve(self, polled: list[Polled]) -> int:
-        asked: list[tuple[int, Request]] = []
+        asked: list[Asked] = []
         rows: list[Any] = []
         letters = {p.tp: [Letter(p.tp, start, end, reason, None) for start, end, reason in p.rejected] for p in polled}
         for part in polled:
@@ -100,7 +110,7 @@ class ServerRole:
                 try:
                     read = self._pipeline.request(record)
                     request = _bounded(record, as_request(self._pipeline.request, read), self._most_bytes)
-                    rows.append(self._encoder.decode(request.features))
+                    row, their = self._encoder.decode(request.features), self._theirs(record, request)
                 except Skipped:
                     continue
                 except (Exception, SystemExit) as wrong:  # noqa: BLE001 a user's reader may raise anything; the record is kept
@@ -108,7 +118,8 @@ class ServerRole:
                     letter = Letter(part.tp, record.offset, record.offset + 1, reason, record)
                     letters[part.tp].append(letter)
                 else:
-                    asked.append((part.tp.partition, request))
+                    rows.append(row)
+                    asked.append(Asked(part.tp.partition, request, their))
         self._write(letters)
         if asked:
             self._answer(asked, rows)
@@ -123,16 +134,25 @@ class ServerRole:
         if self._dead.queued:
             self._dead.flush()
 
-    def _answer(self, asked: list[tuple[int, Request]], rows: list[Any]) -> None:
-        outputs = self._outputs(rows, [len(request.features) for _, request in asked])
+    def _answer(self, asked: list[Asked], rows: list[Any]) -> None:
+        outputs = self._outputs(rows, [len(one.request.features) for one in asked])
         self._live.refresh()
         answer, version = self._live.answer(rows, outputs), self._champion.record.number
         meanings = self._meanings(answer.of(outputs))
         said = zip(outputs.tolist(), answer.experts, answer.served, strict=True)
-        for (partition, request), (output, experts, served), meaning in zip(asked, said, meanings, strict=True):
+        for (partition, request, their), (output, experts, served), meaning in zip(asked, said, meanings, strict=True):
             at, features = request.t_ms, Raw(request.features)
             prediction = Prediction(
-                request.id, at, version, tuple(output), answer.intercept, answer.learned, features, experts, served
+                request.id,
+                at,
+                version,
+                tuple(output),
+                answer.intercept,
+                answer.learned,
+                features,
+                experts,
+                served,
+                their,
             )
             tp = Tp(self._to.topic, partition % self._to.partitions)
             self._to.sink.send(tp, key=request.id.encode(), value=answered(prediction, meaning), t_ms=at)
@@ -163,8 +183,8 @@ def _most_bytes(to: Answers, task: Task, columns: int = 0) -> int:
     """
     limit, names = to.sink.limit_bytes(to.topic), len(encode(getattr(task, "classes", None)))
     numbers = NUMBER_BYTES * (
-        max(EXPERTS, columns) + 4 * task.outputs
-    )  # what experts, version and all say, intercept, and meaning
+        max(EXPERTS, columns) + 5 * task.outputs
+    )  # what experts, version, all and others say, intercept, and meaning
     most = limit - FRAME_BYTES - numbers - names
     if most < ID_COST * ID_BYTES:
         raise ConfigError(

@@ -12,6 +12,7 @@ from learners.tasks import logistic
 from learners.tasks.metrics import Auc, Mean, Metric
 from learners.tasks.names import LOG_LOSS
 from learners.tasks.task import rounded
+from learners.tasks.theirs import logit
 from streams.errors import ConfigError, MalformedEvent
 from streams.events import Label
 
@@ -56,6 +57,14 @@ class Binary:
         [{'probability': 0.5}, {'probability': 0.880797}]
         """
         return [{"probability": p} for p in rounded(torch.sigmoid(served[:, 0].double())).tolist()]
+
+    def output_of(self, answer: Any) -> tuple[float, ...]:
+        """Return the logit of a chance of yes.
+
+        Raises:
+            MalformedEvent: the answer is no probability.
+        """
+        return (logit(answer),)
 
     def metrics(self) -> tuple[Metric, ...]:
         """Return the log loss (nats) and the AUC, both without an answer yet."""

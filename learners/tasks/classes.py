@@ -8,12 +8,13 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from compressors.arguments import named
+from compressors.arguments import named, shown
 from learners.tasks.metrics import Mean, Metric
 from learners.tasks.names import LOG_LOSS
 from learners.tasks.task import LOGIT_FLOOR, rounded
+from learners.tasks.theirs import LEAST, chances, is_number
 from learners.tasks.vocabulary import Names, index_of, name_of, names_of, size
-from streams.errors import ConfigError
+from streams.errors import ConfigError, MalformedEvent
 from streams.events import Label
 
 
@@ -69,6 +70,17 @@ class Classes:
         likeliest = [name_of(k, self.classes) for k in served.argmax(1).tolist()]
         chances = rounded(F.softmax(served.double(), dim=1)).tolist()
         return [{"class": name, "probabilities": row} for name, row in zip(likeliest, chances, strict=True)]
+
+    def output_of(self, answer: Any) -> tuple[float, ...]:
+        """Return log p of K chances, in order or by name, whose sum need not be 1.
+
+        Raises:
+            MalformedEvent: the answer is none of these, or all are 0.
+        """
+        row = chances(answer, self.classes)
+        if not all(is_number(p) and p >= 0 for p in row) or not 0 < (total := sum(row)) < math.inf:
+            raise MalformedEvent(f"an answer is probabilities, none below 0 and not all 0, got {shown(answer)}")
+        return tuple(math.log(max(p / total, LEAST)) for p in row)
 
     def metrics(self) -> tuple[Metric, ...]:
         """Return the log loss (nats) and the accuracy, both without an answer yet.

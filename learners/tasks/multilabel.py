@@ -12,6 +12,7 @@ from learners.tasks import logistic
 from learners.tasks.metrics import Auc, Mean, Metric
 from learners.tasks.names import LOG_LOSS
 from learners.tasks.task import rounded
+from learners.tasks.theirs import chances, logit
 from learners.tasks.vocabulary import Names, index_of, name_of, names_of, size
 from streams.errors import ConfigError, MalformedEvent
 from streams.events import Label
@@ -71,6 +72,14 @@ class MultiLabel:
         chances = rounded(torch.sigmoid(served.double())).tolist()
         applied = [[name_of(k, self.classes) for k in row.nonzero()[:, 0].tolist()] for row in served >= 0]
         return [{"classes": some, "probabilities": row} for some, row in zip(applied, chances, strict=True)]
+
+    def output_of(self, answer: Any) -> tuple[float, ...]:
+        """Return the logits of K chances, in order or by name.
+
+        Raises:
+            MalformedEvent: the answer is none of these.
+        """
+        return tuple(map(logit, chances(answer, self.classes)))
 
     def metrics(self) -> tuple[Metric, ...]:
         """Return the log loss (nats), and the AUC over all classes together, both without an answer yet."""

@@ -62,6 +62,14 @@ class Number:
         """
         return [{"value": value} for value in rounded(served[:, 0], EXACT_DIGITS).tolist()]
 
+    def output_of(self, answer: Any) -> tuple[float, ...]:
+        """Return the value that was answered.
+
+        Raises:
+            MalformedEvent: it is no finite number.
+        """
+        return (self.target(answer),)
+
     def soft_losses(self, teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
         """Return half the squared distance in spreads, (N, 1) twice to (N,); the temperature has no meaning here."""
         return 0.5 * ((teacher[:, 0] - student[:, 0]) / self.scale.spread) ** 2

@@ -25,6 +25,7 @@ from learners.tasks.ranking import Ranking
 from learners.tasks.regression import Quantile, Regression
 from learners.tasks.sequence_score import SequenceScore
 from learners.tasks.task import Answering, Task
+from learners.tasks.theirs import Reading, output_of
 from streams.errors import MalformedEvent
 from streams.events import Prediction, Target
 
@@ -289,3 +290,52 @@ def test_a_weight_counts_as_so_many_rows() -> None:
     assert OWN.task.residual([0.5], heavy[0].tolist()) == pytest.approx(
         [4 * OWN.task.residual([0.5], light[0].tolist())[0]]
     )
+
+
+MEANT = {"probability", "probabilities", "value"}
+READ = [case for case in CASES if isinstance(case.task, Reading)]
+
+
+@pytest.mark.parametrize("case", READ, ids=lambda case: repr(case.task))
+@given(st.data())
+def test_an_answer_that_a_client_has_is_the_output_that_means_it(case: Case, data: st.DataObject) -> None:
+    task, numbers = case.task, st.floats(-9, 9, width=32)
+    assert isinstance(task, Answering)
+    served = torch.tensor([data.draw(st.lists(numbers, min_size=task.outputs, max_size=task.outputs))])
+    (said,) = task.answers(served)
+    (answer,) = [value for name, value in said.items() if name in MEANT]
+    read = torch.tensor([output_of(task, answer)], dtype=torch.float64)
+    (again,) = task.answers(read)
+    torch.testing.assert_close(torch.tensor(_numbers(again)), torch.tensor(_numbers(said)), atol=2e-4, rtol=1e-4)
+
+
+def _numbers(said: dict[str, Any]) -> list[float]:
+    (value,) = [value for name, value in said.items() if name in MEANT]
+    return [
+        float(one)
+        for one in (value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("task", "answer", "why"),
+    [
+        (Binary(), 93, "a probability, from 0 to 1, got 93"),
+        (Binary(), True, "a probability, from 0 to 1, got True"),
+        (Binary(), "0.3", "a probability, from 0 to 1, got '0.3'"),
+        (Binary(), math.nan, "a probability, from 0 to 1, got nan"),
+        (Classes(PETS), [0.5, 0.5], "3 probabilities: a list in the order of the classes, or by their names"),
+        (Classes(PETS), {"cat": 0.9, "dgo": 0.1}, "no class is called 'dgo'; did you mean 'dog'"),
+        (Classes(PETS), [0, 0, 0], "not all 0"),
+        (Regression(), "12", "a finite number"),
+        (Ranking(3), [1.0, 2.0], "its 3 raw outputs, a list"),
+    ],
+)
+def test_an_answer_that_is_none_is_refused(task: Task, answer: Any, why: str) -> None:
+    with pytest.raises(MalformedEvent, match=re.escape(why)):
+        output_of(task, answer)
+
+
+def test_classes_by_name_may_leave_out_those_without_a_chance() -> None:
+    (said,) = Classes(PETS).answers(torch.tensor([output_of(Classes(PETS), {"dog": 3, "bird": 1})]))
+    assert said["probabilities"] == pytest.approx([0, 0.75, 0.25], abs=2e-4)
