@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     from learners.live.settings import Intercept, Live, Wide
     from learners.online.private import Private
     from learners.online.settings import Online
-    from learners.online.tabular import Tabular
-    from learners.online.transforms import Clip, Hash, Standardize, TargetMean, Transform, Vocabulary, token
+    from learners.online.transforms.numbers import Clip, Standardize
+    from learners.online.transforms.tabular import Tabular
+    from learners.online.transforms.tokens import Hash, TargetMean, Vocabulary, token
+    from learners.online.transforms.transform import Transform
     from learners.tasks.bandit import Bandit
     from learners.tasks.binary import Binary
     from learners.tasks.classes import Classes
@@ -141,8 +143,10 @@ _LATER = {
     "learners.live.settings": ("Intercept", "Live", "Wide"),
     "learners.online.private": ("Private",),
     "learners.online.settings": ("Online",),
-    "learners.online.tabular": ("Tabular",),
-    "learners.online.transforms": ("Clip", "Hash", "Standardize", "TargetMean", "Transform", "Vocabulary", "token"),
+    "learners.online.transforms.tabular": ("Tabular",),
+    "learners.online.transforms.numbers": ("Clip", "Standardize"),
+    "learners.online.transforms.tokens": ("Hash", "TargetMean", "Vocabulary", "token"),
+    "learners.online.transforms.transform": ("Transform",),
     "learners.tasks.bandit": ("Bandit",),
     "learners.tasks.binary": ("Binary",),
     "learners.tasks.classes": ("Classes",),

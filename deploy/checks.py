@@ -18,7 +18,7 @@ from deploy.loading import users_code
 from learners.labels.settings import Trust
 from learners.live.features.fields import fields_of, paths_of
 from learners.live.settings import MOST_WEIGHTS, Intercept, Live
-from learners.online.tabular import Tabular
+from learners.online.transforms.tabular import Tabular
 from learners.tasks.binary import Binary
 from learners.tasks.classes import Classes
 from learners.tasks.regression import Quantile, Regression

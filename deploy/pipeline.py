@@ -22,7 +22,7 @@ from learners.labels.trust import RunningTrust
 from learners.live.settings import Intercept, Live
 from learners.online.batches import Encoder
 from learners.online.settings import Online
-from learners.online.tabular import Tabular, usual
+from learners.online.transforms.tabular import Tabular, usual
 from learners.tasks.binary import Binary
 from learners.tasks.task import Task
 from streams.errors import ConfigError

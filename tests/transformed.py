@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from deploy.pipeline import Labelled, Pipeline
 from learners.online.settings import Online
-from learners.online.transforms import Clip, Hash, Standardize, TargetMean, Vocabulary, token
+from learners.online.transforms.numbers import Clip, Standardize
+from learners.online.transforms.tokens import Hash, TargetMean, Vocabulary, token
 from streams.events import Prediction, Sample
 from tests.small import HOUR_MS, START_MS
 

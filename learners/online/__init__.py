@@ -14,9 +14,7 @@ noise.py       private updates: slopes sample by sample, cut, and noise
 settings.py    Online: how both learn
 intercept.py   the live intercept
 spread.py      the scale of a regression's labels, as they come
-transforms.py  layers that learn online: Standardize, Clip, Vocabulary, Hash, TargetMean
-following.py   when they learn, and that shadow and teacher share them
-tabular.py     the usual encoder and network of a features type
+transforms/    layers that learn from rows, beside the weights
 units.py       whole units that the shadow loses, and how its state records that
 measure.py     the task in units of its labels' spread
 absent.py      what a window that closed without an outcome teaches

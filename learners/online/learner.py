@@ -27,7 +27,6 @@ from learners.live.held import Census
 from learners.online import models, past, units
 from learners.online.absent import Absent, Weight, Weighted
 from learners.online.batches import Encoder, Inputs, completed, labels
-from learners.online.following import Following
 from learners.online.intercept import Intercept
 from learners.online.log import told
 from learners.online.measure import Measure
@@ -35,6 +34,7 @@ from learners.online.modes import two_modes
 from learners.online.network import under
 from learners.online.settings import Online
 from learners.online.tensors import restore, tensors
+from learners.online.transforms.following import Following
 from learners.tasks.task import Task
 from streams.errors import ConfigError, NotFinite
 from streams.events import WAITING, Sample

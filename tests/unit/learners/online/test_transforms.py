@@ -21,8 +21,9 @@ from learners.live.settings import Intercept
 from learners.online.batches import Encoder
 from learners.online.learner import Learner
 from learners.online.settings import Online
-from learners.online.tabular import Tabular
-from learners.online.transforms import Clip, Hash, Standardize, TargetMean, Vocabulary, token
+from learners.online.transforms.numbers import Clip, Standardize
+from learners.online.transforms.tabular import Tabular
+from learners.online.transforms.tokens import Hash, TargetMean, Vocabulary, token
 from learners.tasks.binary import Binary
 from learners.tasks.classes import Classes
 from streams.errors import ConfigError

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from learners.live.features.fields import fields_of
 from learners.live.features.reader import Reader, crc32
-from learners.online.transforms import Hash, Standardize
+from learners.online.transforms.numbers import Standardize
+from learners.online.transforms.tokens import Hash
 
 SMALL = 256  # a whole number nearer to 0 is a token too
 BUCKETS, WIDTH, HIDDEN = 1 << 14, 8, 128  # of the embedding; of a token's; of a layer

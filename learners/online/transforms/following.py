@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from compressors.data import Data
 from learners.online.network import Network
-from learners.online.transforms import TargetMean, Transform
+from learners.online.transforms.tokens import TargetMean
+from learners.online.transforms.transform import Transform
 from learners.tasks.task import Task
 from streams.errors import ConfigError
 
