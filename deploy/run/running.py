@@ -70,6 +70,7 @@ def running(
     rehearse(pipeline)
     torch.set_num_threads(1)  # the networks are small, and the actors take the cores
     folder = Path(settings.registry.path).resolve() / pipeline.name
+    attached = pipeline.theirs is not None and settings.kafka.bootstrap is not None and not replay
     say("starting broker, store and actors")
     with (
         claimed(pipeline.name, folder, settings, say, take_over=take_over) as claim,
@@ -84,7 +85,7 @@ def running(
             registry=folder,
             fetch_wait_ms=services.fetch_wait_ms,
         )
-        if pipeline.theirs is not None and not replay:
+        if attached:
             _check_theirs(pipeline, settings)
         made = _partitions(pipeline, settings, store, registry, say)
         with made as partitions, _started(plan) as system:
