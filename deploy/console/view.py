@@ -23,13 +23,13 @@ from learners.evaluation.drift import Change
 from learners.evaluation.verdict import Decision
 
 DAY_MS = 86_400_000
-NAMES = {
+NAMES = {  # each has what the one before it has, and one thing more
     "frozen": "frozen first model",
-    "frozen_live": "the same, live intercept",
-    "deep": "served version alone",
-    "served": "what was served",
-    "shadow": "shadow",
+    "frozen_live": "with the live intercept",
+    "deep": "with the promotions",
+    "served": "with live experts: served",
 }
+SERVED = "what was served"  # where no live experts answer
 SHOWN = 10  # candidates in the live view
 CHANGES = 5  # fields that have changed, in the live view
 NO_YEAR = slice(5, None)  # of a date
@@ -143,6 +143,8 @@ def draw(view: View) -> Panel:
     running = (*view.engines, view.live) if view.live else view.engines
     parts: list[RenderableType] = [_progress(view), "", _facts(view), *(Text(line) for line in running)]
     parts += ["", _models(view)]
+    if view.metrics:
+        parts.append(Text(_shadow(view.metrics), "dim"))
     if worst := worst_line(view.metrics):
         parts.append(Text(worst))
     if view.drift:
@@ -207,27 +209,33 @@ def _promotions(view: View) -> tuple[str, str]:
     return "promotions", f"{max(0, len(view.champions) - 1)} of {len(view.candidates)} candidates"
 
 
-def _shown(metrics: Metrics | None) -> list[str]:
-    """Return the models to show: the version alone only where live experts answer, too."""
+def _shown(metrics: Metrics | None) -> dict[str, str]:
+    """Return the models to show, and their names: the version alone only where live experts answer, too."""
     total = metrics.total if metrics else {}
     alone = total.get("deep", NO_ROW) in (NO_ROW, total.get("served"))
-    return [who for who in NAMES if who != "deep" or not alone]
+    return {who: NAMES[who] for who in NAMES if who != "deep"} | {"served": SERVED} if alone else NAMES
 
 
 def _models(view: View) -> Fitted:
+    """Return what each part of what is served has brought, on the same samples."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    names = view.metrics.names if view.metrics else ()
-    for title in ("model", *map(title_of, names), "samples"):
+    total, names = (view.metrics.total, view.metrics.names) if view.metrics else ({}, ())
+    for title in ("model", *map(title_of, names), "brought", "samples"):
         table.add_column(Text(title, "dim"), justify="left" if title == "model" else "right")
-    for who in _shown(view.metrics):
-        row = view.metrics.total.get(who, NO_ROW) if view.metrics else NO_ROW
-        table.add_row(
-            NAMES[who],
-            *(cell(row.values.get(one.name)) for one in names),
-            f"{row.count:,}",
-            style="bold" if who == "served" else "",
-        )
+    before: float | None = None
+    for who, name in _shown(view.metrics).items():
+        row = total.get(who, NO_ROW)
+        loss = row.values.get(names[0].name) if names else None
+        brought = "" if loss is None or before is None else f"{before - loss:+.4f}"
+        figures = (cell(row.values.get(one.name)) for one in names)
+        table.add_row(name, *figures, brought, f"{row.count:,}", style="bold" if who == "served" else "")
+        before = loss
     return Fitted(table)
+
+
+def _shadow(metrics: Metrics) -> str:
+    """Return the shadow's figures, which are no match for what was served: it knows of more outcomes."""
+    return f"the shadow, asked when outcomes come: {values(metrics.total.get('shadow', NO_ROW).values)}"
 
 
 def _candidates(view: View) -> Fitted:
