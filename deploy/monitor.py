@@ -183,7 +183,7 @@ class View(Struct, frozen=True, kw_only=True):
     `unread` samples are not learned yet. `lag_ms` is how far the join's watermark lags the newest event. `share` is the
     part of the feed that was replayed. `counters` are the join's, over all shards; `warnings` and `advice` say what is
     wrong with its events, and what to change; `held` has a line for each partition that an open transaction holds. The
-    outcomes of `distrusted` sources are held.
+    outcomes of `distrusted` sources are held. `trouble` has a line for each service or role that is waited for.
     """
 
     name: str
@@ -211,6 +211,7 @@ class View(Struct, frozen=True, kw_only=True):
     candidates: list[Candidate]
     verdicts: dict[int, Verdict]
     closing: bool = False
+    trouble: tuple[str, ...] = ()
 
     @property
     def events(self) -> int:
@@ -228,6 +229,14 @@ def counted(shards: Sequence[ShardState]) -> dict[str, int]:
     counters = {name: sum(shard.counters[name] for shard in shards) for name in COUNTERS}
     partitions = [partition for shard in shards for partition in shard.partitions.values()]
     return counters | {name: sum(getattr(one, name) for one in partitions) for name in (*OFFSETS, "ahead")}
+
+
+def nothing(feed: str) -> View:
+    """Return the look at a feed of which nothing was seen yet."""
+    return View(
+        name=feed, at_ms=0, records=0, served=0, waiting=0, unread=0, lag_ms=0, learned=0, metrics=None, trial=None,
+        champions=[], candidates=[], verdicts={},
+    )  # fmt: skip
 
 
 def look(feed: str, monitor: Monitor) -> View:

@@ -2,9 +2,10 @@
 
     ShadowstreamError            1   the number is the exit code; a class without one has its parent's
     ├── ConfigError              2   a TOML key, a pipeline.py or a command-line value is wrong
-    ├── Unreachable              3   the broker, the store or Ray does not answer; retried
+    ├── Unreachable              3   the broker, the store, Ray or the registry's disk does not serve; retried
     │   ├── BrokerUnreachable
     │   ├── RayUnreachable           Ray does not answer, or does not start here
+    │   ├── RegistryUnwritable       the registry's disk is full, or nothing may be written to it
     │   └── StoreUnreachable
     │       ├── StoreFull            it answers, but its memory is full
     │       └── StoreWentBack        it went back to before a partition was added; the feed's run adds it again
@@ -73,6 +74,10 @@ class BrokerUnreachable(Unreachable):
 
 class RayUnreachable(Unreachable):
     """No Ray cluster answers at the address, or a local Ray does not start; the message has the cause."""
+
+
+class RegistryUnwritable(Unreachable):
+    """Nothing can be written to the registry's folder now; the message says what, and why."""
 
 
 class StoreUnreachable(Unreachable):

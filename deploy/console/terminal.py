@@ -3,6 +3,7 @@
 Owns which of the two, and when something is printed. Does not know where the figures come from.
 """
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from deploy.console.view import day, distrust_line, draw, drift_line, fate_line,
 from deploy.monitor import NO_ROW, View
 from learners.evaluation.drift import Change
 
+SINCE = re.compile(r"since \d+ s|for \d+ s|takes \d+ s")  # what changes in a line that was said
+
 
 class Plain:
     """Log lines: one every few seconds, and one for each thing that happens to a candidate."""
@@ -25,6 +28,7 @@ class Plain:
         self._said: dict[int, str] = {}
         self._changes = set[Change]()
         self._distrusted = set[tuple[str, int]]()
+        self._trouble = set[str]()
         self._warned = Warned(console)
 
     def show(self, view: View) -> None:
@@ -36,6 +40,10 @@ class Plain:
             if self._said.get(candidate.number) != said:
                 self._said[candidate.number] = said
                 self._say(f"candidate {candidate.number} of {day(candidate.at_ms)}: {said}")
+        for line in view.trouble:
+            if SINCE.sub("", line) not in self._trouble:
+                self._say(line)
+        self._trouble = {SINCE.sub("", line) for line in view.trouble}
         for one in view.distrusted:
             if (one.source, one.since_ms) not in self._distrusted:
                 self._distrusted.add((one.source, one.since_ms))

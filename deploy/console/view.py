@@ -142,6 +142,7 @@ def draw(view: View) -> Panel:
     """Lay the live view out."""
     running = (*view.engines, view.live) if view.live else view.engines
     parts: list[RenderableType] = [_progress(view), "", _facts(view), *(Text(line) for line in running)]
+    parts += [Text(line, "yellow") for line in view.trouble]
     parts += ["", _models(view)]
     if view.metrics:
         parts.append(Text(_shadow(view.metrics), "dim"))

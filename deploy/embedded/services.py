@@ -4,11 +4,13 @@ Owns the feed's folder as far as embedded services need it, and the file there b
 not know what runs on them.
 """
 
+import logging
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 from msgspec import Struct
@@ -39,6 +41,13 @@ def embedded_addresses(folder: Path) -> Addresses:
         raise ConfigError(f"{path} is damaged ({wrong}); remove it, and start the run again") from None
 
 
+class Start(Protocol):
+    """Starts a service in a folder, at a free port if none is given."""
+
+    def __call__(self, folder: Path, *, port: int | None = None) -> Service:
+        """Start it, and return it once it answers."""
+
+
 @contextmanager
 def provided(
     settings: Settings, folder: Path, say: Callable[[str], None], *, fresh: bool, mark: str = ADDRESSES
@@ -53,21 +62,21 @@ def provided(
     """
     _prepare(settings, folder, fresh=fresh, mark=mark)
     with ExitStack() as stack:
-        started: list[Service] = []
 
-        def serve(start: Callable[[Path], Service]) -> str:
-            service = stack.enter_context(start(folder / "services"))
-            started.append(service)
-            say(f"embedded {service.log.stem} at {service.address}")
-            return service.address
+        def serve(start: Start, port: int | None = None) -> Service:
+            service = stack.enter_context(start(folder / "services", port=port))
+            say(f"embedded {service.log.stem} at {service.address}{'' if port is None else ' again'}")
+            return service
 
         store = serve(start_store) if settings.redis.embedded else None
         broker = serve(start_broker) if settings.kafka.bootstrap is None else None
-        addresses = Addresses(broker, store)
+        addresses = Addresses(broker.address if broker else None, store.address if store else None)
         services = Services(
             settings=with_embedded(settings, addresses),
             fetch_wait_ms=KAFKA_FETCH_WAIT_MS if broker is None else EMBEDDED_FETCH_WAIT_MS,
-            _started=started,
+            _broker=broker,
+            _store=store,
+            _again=lambda port: serve(start_store, port),
         )
         (folder / ADDRESSES).write_bytes(msgspec.json.encode(addresses))
         stack.callback(_forget, services, folder / ADDRESSES)
@@ -89,23 +98,31 @@ class Services:
     settings: Settings
     fetch_wait_ms: int
     holds: bool = False
-    _started: list[Service]
+    _broker: Service | None
+    _store: Service | None
+    _again: Callable[[int], Service]
 
     @property
     def lasting(self) -> bool:
         """Whether broker and store outlive this process, so that the feed can be continued."""
-        return not self._started
+        return not (self._broker or self._store)
 
     def check(self) -> None:
-        """Check that the services started here are running.
+        """Check that the services started here are running; start the store again, which has all on its disk.
 
         Raises:
-            Unreachable: one has ended.
+            Unreachable: the broker has ended, whose log was in memory, or the store cannot be started again.
         """
-        for service in self._started:
-            if service.exit_code is not None:
-                what = f"the embedded {service.log.stem} ended with exit code {service.exit_code}"
-                raise Unreachable(f"{what}{no_room(service.log.parent)}; its log is {service.log}")
+        if self._broker and self._broker.exit_code is not None:
+            raise Unreachable(_ended(self._broker))
+        if self._store and self._store.exit_code is not None:
+            logging.getLogger("shadowstream").warning("%s; starting it again", _ended(self._store))
+            self._store = self._again(self._store.port)
+
+
+def _ended(service: Service) -> str:
+    what = f"the embedded {service.log.stem} ended with exit code {service.exit_code}"
+    return f"{what}{no_room(service.log.parent)}; its log is {service.log}"
 
 
 def _forget(services: Services, addresses: Path) -> None:

@@ -8,7 +8,8 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -19,7 +20,8 @@ from ray.exceptions import RayError, RayTaskError
 from deploy.pipeline import Pipeline, load
 from deploy.processes import cluster
 from deploy.processes.failures import brief, failure
-from deploy.processes.loop import Loop
+from deploy.processes.health import LookedAfter, Process
+from deploy.processes.loop import Health, Loop
 from deploy.processes.roles import JOINER_PREFIX, SERVER, Plan, build, names
 from streams.errors import ConfigError, RayUnreachable, ShadowstreamError
 
@@ -53,6 +55,10 @@ class Actor:
         pipeline = self._pipeline or load(self._plan.pipeline)  # Ray may have started this process again
         self._loop.run(self._role, lambda stack: build(self._role, self._plan, pipeline, stack).step, block_ms)
 
+    def health(self) -> tuple[Process, Health]:
+        """Return which process this is, and how the role is."""
+        return Process.own(), self._loop.health
+
     def begin_anew(self) -> None:
         """Have the role built again after its current step."""
         self._loop.begin_anew()
@@ -62,7 +68,7 @@ class Actor:
         self._loop.stop()
 
 
-_Remote: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=2)(Actor)
+_Remote: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=3)(Actor)
 
 
 def _init(address: str | None) -> None:
@@ -134,6 +140,8 @@ class System:
     def __init__(self, actors: dict[str, Any], plan: Plan) -> None:
         self._actors, self._plan = actors, plan
         self._runs: dict[Any, str] = {}  # empty until `run`
+        self._looked_after = {role: LookedAfter(role) for role in actors}
+        self._asked: dict[Any, str] = {}
 
     def run(self) -> None:
         """Wait until every process is ready, and let the roles begin.
@@ -160,6 +168,25 @@ class System:
         done, _ = ray.wait(list(self._runs), timeout=0)
         for run in done:
             self._get(self._runs[run], run)
+        self._look_after()
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What people must know of the roles now."""
+        return tuple(line for one in self._looked_after.values() if (line := one.line))
+
+    def _look_after(self) -> None:
+        """Ask each role how it is; end the process of one that hangs, which Ray then starts again."""
+        for call in ray.wait(list(self._asked), num_returns=len(self._asked), timeout=0)[0] if self._asked else ():
+            role = self._asked.pop(call)
+            with suppress(RayError):  # it has died, and is being started again
+                self._looked_after[role].answered(*ray.get(call))
+        for role in self._actors.keys() - self._asked.values():
+            self._asked[self._actors[role].health.remote()] = role
+        for role, one in self._looked_after.items():
+            if one.hangs():
+                logging.getLogger("shadowstream").warning("the %s", one.line)
+                one.end(partial(ray.kill, self._actors[role], no_restart=False))
 
     def _get(self, role: str, call: Any) -> None:
         """Wait for a call's end, and raise its error as ours."""

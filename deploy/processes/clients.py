@@ -13,6 +13,7 @@ from streams.join.fits import MOST_BYTES, Takes
 from streams.join.joiner import Ages, Joiner
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp
+from streams.redis import ANSWER_S
 
 
 class Clients:
@@ -33,9 +34,9 @@ class Clients:
         self.stack.callback(sink.close)
         return sink
 
-    def store(self) -> Store:
-        """Return a client of the store."""
-        store = Store(self._settings.redis)
+    def store(self, answer_s: float = ANSWER_S) -> Store:
+        """Return a client of the store, whose answers may take `answer_s`."""
+        store = Store(self._settings.redis, answer_s)
         self.stack.callback(store.close)
         return store
 

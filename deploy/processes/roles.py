@@ -27,6 +27,7 @@ from streams.dead import DeadLetters
 from streams.kafka import Tp, partition_counts
 
 JOINER_PREFIX, SERVER = "joiner-", "server"
+PATIENCE_S = 0.25
 
 
 class Role(Protocol):
@@ -75,7 +76,8 @@ def _server(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
     to = Answers(topics.predictions, counts[topics.predictions], clients.sink())
     dead = DeadLetters(clients.sink(), topics.dead, plan.settings.dead.most_per_minute)
     champion = Served(registry, pipeline.model, engines=plan.settings.serve.engines)
-    return ServerRole(pipeline, champion, source, to, dead, clients.store(), plan.settings.serve.max_batch)
+    store = clients.store(PATIENCE_S)  # a store that hangs must not hold an answer back
+    return ServerRole(pipeline, champion, source, to, dead, store, plan.settings.serve.max_batch)
 
 
 def _joiner(clients: Clients, plan: Plan, pipeline: Pipeline, number: int) -> Role:

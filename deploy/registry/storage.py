@@ -7,6 +7,8 @@ import os
 import uuid
 from pathlib import Path
 
+from streams.errors import RegistryUnwritable
+
 
 def create(path: Path, data: bytes, mode: int = 0o666) -> bool:
     """Create a file durably and whole, or return False because it is there already.
@@ -14,22 +16,27 @@ def create(path: Path, data: bytes, mode: int = 0o666) -> bool:
     `mode` is what the umask leaves it, as in `os.open`.
 
     The link is what decides between rivals: it succeeds once, and whoever sees the file sees all of it.
+
+    Raises:
+        RegistryUnwritable: the disk is full, or nothing may be written there.
     """
     if path.exists():
         return False
     draft = path.with_name(f".{uuid.uuid4().hex}")
-    draft.touch(mode)
-    with draft.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
     try:
+        draft.touch(mode)
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         os.link(draft, path)
+        _sync(path.parent)
     except FileExistsError:
         return False
+    except OSError as wrong:
+        raise RegistryUnwritable(f"{path} cannot be written: {wrong.strerror}") from wrong
     finally:
-        draft.unlink()
-    _sync(path.parent)
+        draft.unlink(missing_ok=True)
     return True
 
 

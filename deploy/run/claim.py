@@ -21,7 +21,7 @@ from typing import IO
 from deploy.config import Settings
 from deploy.registry import runs
 from deploy.registry.runs import Run
-from streams.errors import ConfigError, InUse, ShadowstreamError, Unreachable
+from streams.errors import ConfigError, InUse, RegistryUnwritable, ShadowstreamError, Unreachable
 from streams.join.board import Rival
 from streams.join.store import Store
 from streams.kafka.topics import owner
@@ -176,6 +176,8 @@ def _recorded(feed: str, folder: Path, run: Run, number: int) -> Iterator[None]:
         if not runs.create(folder, number, run):
             raise _refusal(feed, runs.read(folder, number))
         file = path.open("rb")
+    except RegistryUnwritable as wrong:
+        raise ConfigError(f"registry.path must be a folder that can be written: {wrong}") from None
     except OSError as wrong:
         at = f"{wrong.filename}: {wrong.strerror}"
         raise ConfigError(f"registry.path must be a folder that can be written: {at}") from None

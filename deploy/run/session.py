@@ -16,7 +16,7 @@ import msgspec
 from deploy.config import Settings
 from deploy.embedded.services import Services
 from deploy.engine import load as load_engine
-from deploy.monitor import Monitor, View, look
+from deploy.monitor import Monitor, View, look, nothing
 from deploy.pipeline import Pipeline
 from deploy.registry.commits import backwards
 from deploy.registry.learned import count_learned, equations
@@ -56,6 +56,8 @@ class Session:
     _system: "System"
     _began_s: float
     _rate: Rate = field(default_factory=Rate)
+    _last: View | None = None
+    _silent_s: float = 0.0
 
     @property
     def line(self) -> str:
@@ -139,7 +141,10 @@ class Session:
         return now.settled(replay.ends["outcomes"]) and metrics is not None and metrics.total["served"].count == learned
 
     def look(self) -> View:
-        """Take one look, and follow what changed: services and actors that ended, partitions that were added."""
+        """Take one look, and follow what changed: services and actors that ended, partitions that were added.
+
+        A service that does not answer ends nothing: then the look is the last one, and says so.
+        """
         self._claim.check()
         self._services.check()
         try:
@@ -148,7 +153,7 @@ class Session:
             self._partitions.look_closer()
             raise
         self._follow()
-        view = look(self.pipeline.name, self.monitor)
+        view, trouble = self._seen()
         now, replay = time.monotonic(), self.replay
         at_ms = replay.at_ms if replay else view.at_ms
         return msgspec.structs.replace(
@@ -158,7 +163,19 @@ class Session:
             share=replay.share(self.pipeline.feed_ends_ms) if replay else None,
             events_per_second=self._rate.of(now, view.records, view.served),
             held=[one.line for one in self._partitions.held],
+            trouble=(*trouble, *self._system.lines),
         )
+
+    def _seen(self) -> tuple[View, tuple[str, ...]]:
+        """Return what is seen now, or was last, and why that is not new."""
+        try:
+            self._last = look(self.pipeline.name, self.monitor)
+        except Unreachable as wrong:
+            self._silent_s = self._silent_s or time.monotonic()
+            since_s = time.monotonic() - self._silent_s
+            return self._last or nothing(self.pipeline.name), (f"{wrong}; waiting for it since {since_s:.0f} s",)
+        self._silent_s = 0.0
+        return self._last, ()
 
     def _follow(self) -> None:
         """Have new partitions read, as soon as the store answers."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from streams.errors import ShadowstreamError, StoreRefused
-from streams.redis import Address, connect
+from streams.redis import ANSWER_S, Address, connect
 
 
 class Rival(NamedTuple):
@@ -22,8 +22,9 @@ class Rival(NamedTuple):
 class Board:
     """The board of one store, by URL or the section [redis]."""
 
-    def __init__(self, at: Address | str) -> None:
-        self._client = connect(at)
+    def __init__(self, at: Address | str, answer_s: float = ANSWER_S) -> None:
+        """An answer may take `answer_s`."""
+        self._client = connect(at, answer_s)
         self._redis, self._answering = self._client.redis, self._client.answering
         self._claim, self._put = (self._client.script(lua(name)) for name in ("claim", "put"))
 

@@ -13,7 +13,7 @@ from streams.join.owner import CLUSTER, TOPIC, check_same, words
 from streams.join.step import COUNTERS, PartitionState, ShardState, Step, pack, unpack
 from streams.kafka.records import tp_name
 from streams.kafka.topics import Owner
-from streams.redis import Address
+from streams.redis import ANSWER_S, Address
 
 FORMAT = "4"
 NOTHING = "0-0"  # the stream position before the first sample
@@ -45,8 +45,9 @@ class Waiting(NamedTuple):
 class Store(Board):
     """One store, by URL or the section [redis]. All calls raise `StoreUnreachable` when nothing answers."""
 
-    def __init__(self, at: Address | str) -> None:
-        super().__init__(at)
+    def __init__(self, at: Address | str, answer_s: float = ANSWER_S) -> None:
+        """An answer may take `answer_s`."""
+        super().__init__(at, answer_s)
         made = (self._client.script(lua(name)) for name in ("join", "create", "add", "trim"))
         self._step, self._create, self._add, self._trim = made
 

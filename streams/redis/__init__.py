@@ -11,7 +11,7 @@ Knows nothing of shards, steps or samples: a key is whatever the caller says it 
 """
 
 from streams.redis.address import Address
-from streams.redis.client import Client, connect
+from streams.redis.client import ANSWER_S, Client, connect
 from streams.redis.url import redacted
 
-__all__ = ["Address", "Client", "connect", "redacted"]
+__all__ = ["ANSWER_S", "Address", "Client", "connect", "redacted"]

@@ -49,8 +49,9 @@ class Script(Protocol):
 class Client:
     """One store, or the master that Sentinels name. `redis` takes single commands, inside `answering`."""
 
-    def __init__(self, at: Address) -> None:
-        self.at = at
+    def __init__(self, at: Address, answer_s: float = ANSWER_S) -> None:
+        """An answer may take `answer_s`; with less than ours, a call is not tried again."""
+        self.at, self.answer_s = at, answer_s
         self.redis = self._open()
         self._wake = itertools.count()
 
@@ -102,10 +103,13 @@ class Client:
         self.redis.close()
 
     def _open(self) -> redis.Redis:
-        options = client_options(self.at) | {"retry": Retry(ConstantBackoff(RETRY_S), RETRIES)}
+        options = client_options(self.at, self.answer_s) | {"retry": self._retry()}
         client = self._master(options) if self.at.sentinel else redis.Redis.from_url(str(self.at.url), **options)
         client.set_response_callback("XRANGE", lambda reply, **_: reply)
         return client
+
+    def _retry(self) -> Retry:
+        return Retry(ConstantBackoff(RETRY_S), RETRIES) if self.answer_s >= ANSWER_S else Retry(NoBackoff(), 0)
 
     def _master(self, options: dict[str, Any]) -> redis.Redis:
         user = ("username", "password")
@@ -144,12 +148,12 @@ class ClusterClient(Client):
 
     def _open(self) -> redis.Redis:
         with mapped(self.at):
-            retry = Retry(ConstantBackoff(RETRY_S), RETRIES)
-            return cast("redis.Redis", RedisCluster.from_url(str(self.at.url), retry=retry, **client_options(self.at)))
+            options = client_options(self.at, self.answer_s) | {"retry": self._retry()}
+            return cast("redis.Redis", RedisCluster.from_url(str(self.at.url), **options))
 
 
-def connect(at: Address | str) -> Client:
-    """Open a store.
+def connect(at: Address | str, answer_s: float = ANSWER_S) -> Client:
+    """Open a store, whose answers may take `answer_s`.
 
     Raises:
         ConfigError: there is no address, or a TLS file does not hold what it should.
@@ -158,17 +162,17 @@ def connect(at: Address | str) -> Client:
     store = address(at)
     if store.embedded:
         raise ConfigError(f"redis.url must be {URL}; it is not set")
-    kind: Callable[[Address], Client] = ClusterClient if store.cluster else Client
-    return kind(store)
+    kind: Callable[[Address, float], Client] = ClusterClient if store.cluster else Client
+    return kind(store, answer_s)
 
 
 def _suffix(entry_id: bytes) -> str:
     return entry_id.partition(b"-")[2].decode()
 
 
-def client_options(at: Address) -> dict[str, Any]:
+def client_options(at: Address, answer_s: float = ANSWER_S) -> dict[str, Any]:
     """Return the options that every client takes."""
-    options: dict[str, Any] = {"socket_timeout": ANSWER_S, "username": at.username, "password": at.password}
+    options: dict[str, Any] = {"socket_timeout": answer_s, "username": at.username, "password": at.password}
     if not at.local:
-        options |= {"socket_connect_timeout": CONNECT_S, "socket_keepalive": True}
+        options |= {"socket_connect_timeout": min(CONNECT_S, answer_s), "socket_keepalive": True}
     return {key: value for key, value in options.items() if value is not None} | tls.options(at)

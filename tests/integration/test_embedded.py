@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from deploy.embedded.programs import BROKER, STORE, Program
 from deploy.embedded.servers import Service, in_use, start, start_broker, start_store
 from deploy.embedded.services import ADDRESSES, provided
 from streams.errors import BrokerUnreachable, ConfigError, StoreUnreachable, Unreachable
+from streams.join.store import Store
 
 PATIENCE_S = 300.0  # against a hang alone
 PARENT = """
@@ -235,11 +236,24 @@ def test_a_server_that_has_no_room_on_its_disk_says_so(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     with provided(Settings(), tmp_path / "feed", print, fresh=False) as services:
         services.check()
-        services._started[0].kill()  # the store
+        assert services._broker is not None
+        services._broker.kill()
         with pytest.raises(
-            Unreachable, match=r"the embedded store ended with exit code .*, and the disk of .* free; its"
+            Unreachable, match=r"the embedded broker ended with exit code .*, and the disk of .* free; its"
         ):
             services.check()
+
+
+def test_a_store_that_ends_is_started_again_with_all_that_it_had(tmp_path: Path) -> None:
+    said: list[str] = []
+    with provided(Settings(), tmp_path / "feed", said.append, fresh=False) as services:
+        assert services._store is not None
+        with closing(Store(services.settings.redis)) as store:
+            store.put("ads", {"server": b"7 answered"})
+            services._store.kill()
+            services.check()
+            assert store.get("ads", "server") == [b"7 answered"]
+    assert said[-1] == f"embedded store at {services._store.address} again"
 
 
 def test_a_real_failure_of_the_store_is_shown(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_it_begins_anew_where_a_retry_helps(error: Exception, caplog: pytest.Log
     role = Role(fail(error), go_on, loop.stop)
     loop.run("joiner", role.build, 7)
     assert role.log == ["built", "step 7", "closed", "built", "step 7", "step 7", "closed"]
-    assert [record.getMessage() for record in caplog.records] == [f"joiner: {error}; trying again"]
+    assert [record.getMessage() for record in caplog.records] == [f"joiner: {error}; trying again in 0 s"]
 
 
 @pytest.mark.parametrize("error", [LostRange("records 3 to 5"), StoreRefused("it may evict"), ValueError("a mistake")])

@@ -1,12 +1,15 @@
 """How large a request may be: its prediction, with the longest numbers and names, still fits into a record."""
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import Raw
 
-from deploy.serving.server import Answers, _most_bytes
+from deploy.serving.answering import bisected, most_bytes
 from learners.tasks.classes import Classes
 from learners.tasks.multilabel import MultiLabel
 from learners.tasks.task import Answering
@@ -18,23 +21,34 @@ LONGEST = -1.2345678901234567e-105
 NAMES = tuple(f"{n:060}" for n in range(30))
 
 
-class Sink(NamedTuple):
-    """What is asked of a sink here: how large a topic's records may be."""
-
-    bytes: int
-
-    def limit_bytes(self, _: str) -> int:
-        return self.bytes
-
-
 @pytest.mark.parametrize("task", [Classes(NAMES), MultiLabel(NAMES), MultiLabel(30)])
 def test_the_largest_request_s_prediction_fits(task: Any) -> None:
-    sink: Any = Sink(16_384)
-    most = _most_bytes(Answers("t", 1, sink), task) - ID_COST * ID_BYTES
+    answering: Answering = task
+    limit = 16_384
+    most = most_bytes("t", limit, task) - ID_COST * ID_BYTES
     numbers = (LONGEST,) * 30
     prediction = Prediction("\x01" * ID_BYTES, 2**53, 2**53, numbers, numbers, 2**53, Raw(b"1" * most))
-    assert isinstance(task, Answering)
-    (meaning,) = task.answers(torch.full((1, 30), 1.2345678e-5))
-    assert len(answered(prediction, meaning)) + ID_BYTES <= sink.bytes
+    (meaning,) = answering.answers(torch.full((1, 30), 1.2345678e-5))
+    assert len(answered(prediction, meaning)) + ID_BYTES <= limit
     with pytest.raises(ConfigError, match="a prediction of 30 outputs does not fit into a record of topic 't'"):
-        _most_bytes(Answers("t", 1, Sink(5_000)), task)  # type: ignore[arg-type]
+        most_bytes("t", 5_000, task)
+
+
+@given(st.lists(st.booleans(), max_size=70))
+def test_each_request_is_answered_or_refused_for_itself_in_its_order(good: list[bool]) -> None:
+    items, calls = list(enumerate(good)), 0
+
+    def invert(some: Sequence[tuple[int, bool]]) -> list[int]:
+        nonlocal calls
+        calls += 1
+        if not all(one for _, one in some):
+            raise ValueError(f"{sum(not one for _, one in some)} bad")
+        return [-n for n, _ in some]
+
+    found = list(bisected(items, invert))
+    assert [item for item, _ in found] == items
+    assert [str(made) if isinstance(made, ValueError) else made for _, made in found] == [
+        -n if one else "1 bad" for n, one in items
+    ]
+    bad = good.count(False)
+    assert calls <= 1 + 2 * bad * max(1, len(items)).bit_length()

@@ -1,0 +1,86 @@
+"""Whether a role's process is well: what it waits for, and whether it hangs, so that it must be started again.
+
+Owns the limits, the count of new starts, and the words. Does not know Ray: its answers arrive here.
+"""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+from deploy.processes.loop import Health
+
+# How long a role may be silent, and how long one of its steps may take. A process that compiles, or runs a large model,
+# is silent for seconds. A distillation is one step: it has no limit.
+SILENT_S = {"server": 6.0}
+SILENT_OTHERS_S = 60.0
+STEP_S = {"server": 60.0, "distiller": float("inf")}
+STEP_OTHERS_S = 600.0
+LOOK_S = 1.0  # most that counts of the time between two looks: the looker may have stood still itself
+
+
+class Process(NamedTuple):
+    """Where a role runs, and its process id there."""
+
+    host: str
+    pid: int
+
+    @classmethod
+    def own(cls) -> "Process":
+        """Return the one that asks."""
+        return cls(socket.gethostname(), os.getpid())
+
+
+class LookedAfter:
+    """One role's process, as it answers when it is asked how it is."""
+
+    def __init__(self, role: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._role, self._clock = role, clock
+        self._process, self._health = Process("", 0), Health()
+        self._silent_s, self._looked_s = 0.0, clock()
+        self._starts = 0
+
+    @property
+    def line(self) -> str:
+        """What people must know of it, "" where it is well."""
+        waits_for, restarted = self._health.waits_for, self._restarted
+        if why := self._why():
+            return f"{self._role} hangs: {why}; it is started again{restarted}"
+        if waits_for:
+            return f"{self._role} waits since {self._health.waits_s:.0f} s: {waits_for}{restarted}"
+        return f"{self._role}{restarted}" if restarted else ""
+
+    def answered(self, process: Process, health: Health) -> None:
+        """Take an answer."""
+        self._starts += bool(self._process.pid) and process != self._process
+        self._process, self._health, self._silent_s = process, health, 0.0
+
+    def hangs(self) -> bool:
+        """Return whether it does, as of this look; one that has not begun does not."""
+        now_s = self._clock()
+        self._silent_s += min(LOOK_S, now_s - self._looked_s) if self._process.pid else 0.0
+        self._looked_s = now_s
+        return bool(self._why())
+
+    def end(self, kill: Callable[[], None]) -> None:
+        """End its process: on this machine by a signal, which a stopped one hears, too, elsewhere by `kill`."""
+        if self._process.host == socket.gethostname():
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)
+        else:
+            kill()
+        self._health, self._silent_s = Health(), 0.0
+
+    @property
+    def _restarted(self) -> str:
+        return f" (started again {self._starts}×)" if self._starts else ""
+
+    def _why(self) -> str:
+        if self._silent_s > SILENT_S.get(self._role, SILENT_OTHERS_S):
+            return f"it has not answered for {self._silent_s:.0f} s"
+        if self._health.step_s > STEP_S.get(self._role, STEP_OTHERS_S):
+            return f"one step of it takes {self._health.step_s:.0f} s"
+        return ""
