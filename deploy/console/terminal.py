@@ -43,7 +43,10 @@ class Plain:
         for line in view.trouble:
             if SINCE.sub("", line) not in self._trouble:
                 self._say(line)
-        self._trouble = {SINCE.sub("", line) for line in view.trouble}
+        now = {SINCE.sub("", line) for line in view.trouble}
+        for line in sorted(self._trouble - now):
+            self._say(f"over: {line}")
+        self._trouble = now
         for one in view.distrusted:
             if (one.source, one.since_ms) not in self._distrusted:
                 self._distrusted.add((one.source, one.since_ms))

@@ -142,6 +142,7 @@ class System:
         self._runs: dict[Any, str] = {}  # empty until `run`
         self._looked_after = {role: LookedAfter(role) for role in actors}
         self._asked: dict[Any, str] = {}
+        self._ended: list[str] = []
 
     def run(self) -> None:
         """Wait until every process is ready, and let the roles begin.
@@ -159,30 +160,37 @@ class System:
             if role == SERVER or role.startswith(JOINER_PREFIX):
                 actor.begin_anew.remote()
 
-    def check(self) -> None:
-        """Check that no role has ended.
+    def check(self, *, serves_on: bool = False) -> None:
+        """Check that no role has ended; with `serves_on`, the others may.
 
         Raises:
             ShadowstreamError: one has ended with an error; that error.
         """
         done, _ = ray.wait(list(self._runs), timeout=0)
         for run in done:
-            self._get(self._runs[run], run)
+            role = self._runs[run]
+            try:
+                self._get(role, run)
+            except ShadowstreamError as wrong:
+                if role == SERVER or not serves_on:
+                    raise
+                del self._runs[run], self._looked_after[role]
+                self._ended.append(f"{role} has ended: {wrong}")
         self._look_after()
 
     @property
     def lines(self) -> tuple[str, ...]:
         """What people must know of the roles now."""
-        return tuple(line for one in self._looked_after.values() if (line := one.line))
+        return (*self._ended, *(line for one in self._looked_after.values() if (line := one.line)))
 
     def _look_after(self) -> None:
         """Ask each role how it is; end the process of one that hangs, which Ray then starts again."""
         for call in ray.wait(list(self._asked), num_returns=len(self._asked), timeout=0)[0] if self._asked else ():
             role = self._asked.pop(call)
-            with suppress(RayError):  # it has died, and is being started again
+            with suppress(RayError, KeyError):  # it has died, and is being started again; or it has ended for good
                 self._looked_after[role].answered(*ray.get(call))
-        for role in self._actors.keys() - self._asked.values():
-            self._asked[self._actors[role].health.remote()] = role
+        for role in self._looked_after.keys() - self._asked.values():
+            self._asked[self._actors[role].health.options(max_task_retries=0).remote()] = role
         for role, one in self._looked_after.items():
             if one.hangs():
                 logging.getLogger("shadowstream").warning("the %s", one.line)

@@ -15,7 +15,7 @@ from deploy.processes.loop import Health
 
 # How long a role may be silent, and how long one of its steps may take. A process that compiles, or runs a large model,
 # is silent for seconds. A distillation is one step: it has no limit.
-SILENT_S = {"server": 6.0}
+SILENT_S = {"server": 4.0}
 SILENT_OTHERS_S = 60.0
 STEP_S = {"server": 60.0, "distiller": float("inf")}
 STEP_OTHERS_S = 600.0

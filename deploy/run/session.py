@@ -58,6 +58,7 @@ class Session:
     _rate: Rate = field(default_factory=Rate)
     _last: View | None = None
     _silent_s: float = 0.0
+    _contradiction: str = ""
 
     @property
     def line(self) -> str:
@@ -143,16 +144,20 @@ class Session:
     def look(self) -> View:
         """Take one look, and follow what changed: services and actors that ended, partitions that were added.
 
-        A service that does not answer ends nothing: then the look is the last one, and says so.
+        A service that does not answer ends nothing: then the look is the last one, and says so. Nor does a role that
+        has ended with an error, but for the server, unless `serve.on_contradiction` is "stop", or this is a replay.
         """
         self._claim.check()
         self._services.check()
+        serves_on = self.replay is None and self.settings.serve.on_contradiction == "serve"
         try:
-            self._system.check()
-        except PositionError:
-            self._partitions.look_closer()
-            raise
-        self._follow()
+            self._system.check(serves_on=serves_on)
+            self._follow()
+        except PositionError as wrong:
+            if not serves_on:
+                self._partitions.look_closer()
+                raise
+            self._contradiction = str(wrong)
         view, trouble = self._seen()
         now, replay = time.monotonic(), self.replay
         at_ms = replay.at_ms if replay else view.at_ms
@@ -163,7 +168,7 @@ class Session:
             share=replay.share(self.pipeline.feed_ends_ms) if replay else None,
             events_per_second=self._rate.of(now, view.records, view.served),
             held=[one.line for one in self._partitions.held],
-            trouble=(*trouble, *self._system.lines),
+            trouble=(*trouble, *filter(None, (self._contradiction,)), *self._system.lines),
         )
 
     def _seen(self) -> tuple[View, tuple[str, ...]]:

@@ -39,7 +39,7 @@ def test_a_process_that_does_not_answer_hangs_once_it_has_begun(clock: Clock) ->
     assert server.line == ""
     assert not silent(server, clock, SILENT_S["server"] - 1)
     assert silent(server, clock, 2)
-    assert server.line == "server hangs: it has not answered for 7 s; it is started again"
+    assert server.line == "server hangs: it has not answered for 5 s; it is started again"
 
 
 def test_time_in_which_nobody_looked_does_not_count(clock: Clock) -> None:
