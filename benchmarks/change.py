@@ -34,8 +34,9 @@ from torch import Tensor, nn
 from deploy.learning.bootstrap import study
 from deploy.learning.candidates import compress, distil, history, make_learner
 from deploy.pipeline import Labelled, Pipeline
-from learners.evaluation.gate import Gate, Promotion
-from learners.evaluation.verdict import Decision
+from learners.evaluation.gate import Promotion
+from learners.evaluation.trials.pair import Compared, Pair
+from learners.evaluation.verdict import Kind
 from learners.online.batches import Newest
 from streams.events import Prediction, Sample
 
@@ -132,7 +133,7 @@ class Product:
         self.learner.shadow.settle()
         study(self.pipeline, self.learner)
         self.replay: Newest[Sample] = Newest(self.pipeline.online.replay)
-        self.candidate: tuple[nn.Module, Gate] | None = None
+        self.candidate: tuple[nn.Module, Pair] | None = None
         self.found: dict[str, list[float]] = {}
         self.promoted: list[int] = []
         self.alarms: list[tuple[int, int]] = []
@@ -189,7 +190,7 @@ class Product:
         """Compare a candidate with the version, as an evaluator does; a proven one serves at once."""
         if self.candidate is None:
             return
-        model, gate = self.candidate
+        model, pair = self.candidate
         task, b = self.learner.task, self.learner.intercept.value[0]
         inputs = self.pipeline.encoder().inputs(samples)
         y = torch.tensor([float(sample.label) for sample in samples])  # type: ignore[arg-type]
@@ -201,17 +202,21 @@ class Product:
             task.worst_gap(ours, theirs),
             task.worst_gap(theirs, ours),
         )
-        decision = gate.update(*(part.double().numpy() for part in parts))
-        if decision is not Decision.RUNNING:
+        t_ms, known = np.array([sample.t for sample in samples]), np.ones(len(samples), bool)
+        ends = np.flatnonzero((np.array([int(sample.id) for sample in samples]) + 1 - HISTORY) % DAY == 0)
+        given = (part.double().numpy() for part in parts)
+        pair.look(Compared(t_ms, *given, known, ~known, len(samples), ends), POLICY.log_needed(Kind.REFRESH))
+        if pair.log_against >= -math.log(POLICY.futility):
             self.candidate = None
-        if decision is Decision.PROVEN:
-            self.champion = model
+        if pair.proven_day is not None:
+            self.candidate, self.champion = None, model
             self.promoted.append(int(samples[-1].id))
 
     def _distil(self) -> None:
         made, _, _ = distil(self.pipeline, self.learner, list(self.replay))
         if not made.refusal:
-            self.candidate = made.model, Gate(POLICY, POLICY.margin * 0.4, 1.0, 1.0)
+            from_ms = max(sample.t for sample in self.replay) + 1
+            self.candidate = made.model, Pair("version", 0, from_ms, POLICY.margin * 0.4, 1.0, 1.0)
 
 
 # ── Others ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -23,7 +23,7 @@ LEAST_SAMPLE_BYTES = 2_048  # of a topic of samples, requests or predictions: le
 
 
 class Case(NamedTuple):
-    """Settings to compare; `learns` says that a model learns (`run`), with a candidate every so many days.
+    """Settings to compare; `learns` says that a model learns (`run`).
 
     `replays` says that a recorded feed is replayed, `private` that updates are.
     """
@@ -31,14 +31,11 @@ class Case(NamedTuple):
     settings: Settings
     feed: str
     learns: bool = False
-    every_days: float = 0.0
     replays: bool = False
     private: bool = False
 
     def value(self, key: str) -> Any:
         """Return the value of `section.key`."""
-        if key == "Promotion.every_days":
-            return self.every_days
         section, _, name = key.partition(".")
         return getattr(getattr(self.settings, section), name)
 
@@ -128,19 +125,6 @@ RULES = [
         "join.stream_bound to at least learn.commit_samples",
     ),
     Rule(
-        ("join.window_s", "Promotion.every_days"),
-        lambda c: c.learns and c.settings.join.window_s >= c.every_days * DAY_S,
-        "a candidate is judged by samples whose window has closed, and the next one would replace it before any has: "
-        "nothing could ever be promoted. Make Promotion.every_days several times the window",
-    ),
-    Rule(
-        ("join.absent", "join.window_s", "join.keep_s", "Promotion.every_days"),
-        lambda c: c.learns and c.settings.join.absent == "negative" and c.settings.join.final_s >= c.every_days * DAY_S,
-        "a candidate is judged by samples that no later outcome can correct, window_s and keep_s after their "
-        "predictions, and the next one would replace it before: make Promotion.every_days several times as long, or "
-        "join.keep_s shorter",
-    ),
-    Rule(
         ("join.reduce",),
         lambda c: c.learns and c.settings.join.reduce == "list",
         "it is for `shadowstream join` alone: the learner takes labels that are numbers. Set join.reduce to 'first', "
@@ -166,16 +150,13 @@ RULES = [
 ]
 
 
-def check(
-    settings: Settings, feed: str, *, learns: bool = False, every_days: float = 0.0, replays: bool = False,
-    private: bool = False,
-) -> None:  # fmt: skip
+def check(settings: Settings, feed: str, *, learns: bool = False, replays: bool = False, private: bool = False) -> None:
     """Compare all settings of a feed; the others are those of a `Case`.
 
     Raises:
         ConfigError: some contradict one another, or Kafka has no topics of their names; the text has all keys.
     """
-    case = Case(settings, feed, learns, every_days, replays, private)
+    case = Case(settings, feed, learns, replays, private)
     _check_topics(topics(case))
     for keys, wrong, why in RULES:
         if wrong(case):

@@ -87,8 +87,8 @@ class Progress(Struct, frozen=True):
         if min(distiller.commit, evaluator.commit) < learner.commit or evaluator.candidate < distiller.candidate:
             return False
         version = conductor.version if conductor else 0
-        decided = conductor.verdict if conductor else -1
-        return decided >= evaluator.verdict and server.version >= version
+        handled = conductor.verdicts if conductor else 0
+        return handled >= evaluator.verdicts and server.version >= version
 
 
 class Monitor:
@@ -203,7 +203,7 @@ class View(Struct, frozen=True, kw_only=True):
     learned: int
     metrics: Metrics | None
     drift: list[Change] = []
-    trial: TrialNote | None
+    trials: tuple[TrialNote, ...]
     champions: list[Champion]
     engines: tuple[str, ...] = ()
     live: str = ""
@@ -260,7 +260,7 @@ def look(feed: str, monitor: Monitor) -> View:
         learned=now.learner.learned if now.learner else 0,
         metrics=monitor.metrics(),
         drift=monitor.drift(),
-        trial=now.evaluator.trial if now.evaluator else None,
+        trials=now.evaluator.trials if now.evaluator else (),
         champions=monitor.champions(),
         engines=now.server.engines if now.server else (),
         live=now.learner.live if now.learner else "",

@@ -10,10 +10,12 @@ from msgspec import Raw
 from torch import Tensor, nn
 
 from deploy.pipeline import FeedEvent, Labelled, Pipeline
+from learners.evaluation.trials.timing import Timing
 from learners.online.batches import Encoder
 from learners.online.learner import Learner
 from learners.online.settings import Online
 from streams.events import Prediction, Sample
+from streams.join.policy import JoinPolicy
 
 HOUR_MS = 3_600_000
 START_MS = 1_357_002_000_000 - 1_357_002_000_000 % (24 * HOUR_MS)
@@ -66,6 +68,11 @@ pipeline = Pipeline(
     history=history,
     feed=feed,
 )
+
+
+def timing(window_h: float = 1) -> Timing:
+    """Return when a look is taken where outcomes come within so many hours, at once."""
+    return Timing.of(JoinPolicy(window_s=window_h * 3_600))
 
 
 def learner(seed: int = 0, online: Online = pipeline.online) -> Learner:

@@ -31,7 +31,7 @@ class Snapshot:
 
     def show(self, view: View) -> None:
         """Keep this look if it shows more than the one that is kept."""
-        tested = view.trial is not None and view.trial.samples > 0
+        tested = any(trial.samples for trial in view.trials)
         if self.view is None or (tested and (view.share or 0.0) <= UNTIL):
             self.view = view
 

@@ -36,6 +36,9 @@ NO_YEAR = slice(5, None)  # of a date
 ENDED = {
     Decision.FUTILE: "refused: unlikely to win",
     Decision.NOT_PROVEN: "refused: not proven in time",
+    Decision.OVERCROWDED: "left for others",
+    Decision.SAME: "the champion already",
+    Decision.OVER_BUDGET: "over the year's budget",
     Decision.SUPERSEDED: "replaced by the next",
 }
 
@@ -82,7 +85,8 @@ def fate_of(candidate: Candidate, view: View) -> Fate:
     """Return what became of a candidate, with its test's evidence."""
     if candidate.refused:
         return Fate(f"refused: {candidate.refused}", "dim")
-    verdict, trial = view.verdicts.get(candidate.number), view.trial
+    verdict = view.verdicts.get(candidate.number)
+    trial = next((one for one in view.trials if one.candidate == candidate.number), None)
     if verdict is not None:
         number = next((c.number for c in view.champions if c.candidate == candidate.number), None)
         proven = verdict.decision is Decision.PROVEN
@@ -94,7 +98,7 @@ def fate_of(candidate: Candidate, view: View) -> Fate:
             evidence=f"e^{verdict.log_wealth:.1f} of e^{verdict.log_needed:.1f}",
             samples=f"{verdict.samples:,}",
         )
-    if trial and trial.candidate == candidate.number:
+    if trial:
         evidence = f"e^{trial.log_wealth:.1f} of e^{trial.log_needed:.1f}"
         return Fate("being tested", "cyan", evidence=evidence, samples=f"{trial.samples:,}")
     return Fate("waits for its test")
@@ -282,10 +286,11 @@ def slices(metrics: Metrics) -> list[Fitted]:
 def versions(view: View) -> Fitted:
     """Lay out the champions."""
     table = Table(title="Versions", title_justify="left")
-    told = [c.privacy for c in view.champions if c.privacy]
-    for title in ("version", "since", "learned from", "evidence", *["privacy"] * bool(told)):
+    privacy = ["privacy"] * any(c.privacy for c in view.champions)
+    for title in ("version", "since", "learned from", "evidence", *privacy):
         table.add_column(title)
     for c in view.champions:
         source = f"{c.learned:,} samples" if c.candidate is not None else "history"
-        table.add_row(f"v{c.number}", day(c.at_ms), source, c.evidence, *([private(c.privacy)] if c.privacy else []))
+        told = [private(c.privacy)] if c.privacy else []
+        table.add_row(f"v{c.number}", day(c.at_ms), source, str(c.evidence), *told)
     return Fitted(table)

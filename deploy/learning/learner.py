@@ -10,7 +10,7 @@ from itertools import groupby
 
 from deploy.learning.attempts import Attempts, Span
 from deploy.learning.blocks import Blocks
-from deploy.learning.opened import Opened
+from deploy.learning.opened import Heard, Opened
 from deploy.learning.rules import CommitRules, state_due
 from deploy.learning.withheld import Notices, rule
 from deploy.registry.commits import backwards, read
@@ -40,12 +40,16 @@ class LearnerRole:
 
     def __init__(
         self, feed: str, shards: int, store: Store, registry: Registry, learner: Learner, rules: CommitRules,
-        window_ms: int = 0,
+        window_ms: int = 0, marks_ms: Sequence[int] = (),
     ) -> None:  # fmt: skip
-        """`window_ms` is the join's, which live experts are told."""
+        """`window_ms` is the join's, which live experts are told.
+
+        At the ages `marks_ms` the evaluator must hear of what waits; they are the first that live experts ask for, too.
+        """
         self._feed, self._shards, self._store, self._registry = feed, range(shards), store, registry
-        self._learner, self._rules, self._window_ms = learner, rules, window_ms
+        self._learner, self._rules, self._window_ms, self._marks_ms = learner, rules, window_ms, tuple(marks_ms)
         self._coming: Opened | None = None
+        self._heard: Heard | None = None
         self._notices = Notices()
         self._kept: Commit
         self._blocks: Blocks | None = None
@@ -62,6 +66,7 @@ class LearnerRole:
         states = [self._store.shard(self._feed, shard) for shard in self._shards]
         watermark_ms, any_read = min(state.watermark_ms for state in states), False
         self._coming = self._coming.looked(states) if self._coming else Opened.of(states)
+        self._heard = self._heard or Heard.of(states)
         for shard in self._shards:
             try:
                 entries = self._store.read(self._feed, shard, self._draft.positions[shard], READ_AT_ONCE)
@@ -73,6 +78,8 @@ class LearnerRole:
                 if not self._learn(shard, entries):
                     return True
         self._draft.watermark_ms = max(self._draft.watermark_ms, watermark_ms)
+        if self._heard.reached(self._draft.positions):
+            self._draft.heard_ms, self._heard = max(self._draft.heard_ms, self._heard.told_ms), None
         due = self._rules.due(self._draft)
         committed = self._rules.full(self._draft) or (due is not None and bool(self._draft.samples))
         committed = committed or (not any_read and self._rules.at_rest(self._draft))
@@ -246,6 +253,7 @@ class LearnerRole:
         self._kept = read(self._registry, rebuild(self._learner, self._registry, last, but))
         if self._blocks:
             self._blocks.begin()
+        self._heard = None
         return after(data, self._shards, NOTHING)
 
     def _note(self) -> None:
@@ -260,7 +268,7 @@ class LearnerRole:
             draft.last.number,
             draft.watermark_ms,
             len(draft.samples),
-            learner.live.marks_ms if learner.live else (),
+            (learner.live.marks_ms if learner.live else ()) or self._marks_ms,
             learner.live.line if learner.live else "",
             distrusted(learner.trust) if learner.trust else (),
         )

@@ -1,4 +1,5 @@
-"""How many predictions the join had opened, which live experts are told once all outcomes up to then are learned.
+"""What the join had done at a look at it, which is of use once all that it had emitted by then is learned: how many
+predictions it had opened, which live experts are told, and up to when it had told all.
 
 Owns when that is. Does not know what is made of it.
 """
@@ -37,3 +38,19 @@ class Opened(NamedTuple):
         """Return whether all outcomes up to that time were learned."""
         emitted = enumerate(self.entries)
         return bool(self.entries) and all(number(positions[shard]) >= seq for shard, seq in emitted)
+
+
+class Heard(NamedTuple):
+    """Up to which event time the join had told all, and how many entries each shard had emitted by then."""
+
+    told_ms: int
+    entries: tuple[int, ...]
+
+    @classmethod
+    def of(cls, shards: Sequence[ShardState]) -> "Heard":
+        """Return it of all shards in one look."""
+        return cls(min(s.told_ms for s in shards), tuple(s.seq for s in shards))
+
+    def reached(self, positions: Mapping[int, str]) -> bool:
+        """Return whether all of these entries were learned."""
+        return all(number(positions[shard]) >= seq for shard, seq in enumerate(self.entries))

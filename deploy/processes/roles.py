@@ -23,6 +23,7 @@ from deploy.registry.kinds import LEARNER
 from deploy.registry.registry import Registry
 from deploy.serving.champion import Served
 from deploy.serving.server import Answers, ServerRole
+from learners.evaluation.trials.timing import Timing
 from streams.dead import DeadLetters
 from streams.kafka import Tp, partition_counts
 
@@ -97,7 +98,8 @@ def _learner(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
     rules = CommitRules(learn.commit_samples, learn.commit_s, pipeline.promotion.every_days)
     registry, shards = Registry(plan.registry), plan.settings.join.shards
     learner, window_ms = make_learner(pipeline, registry), round(plan.settings.join.window_s * 1_000)
-    return LearnerRole(pipeline.name, shards, clients.store(), registry, learner, rules, window_ms)
+    marks_ms = Timing.of(plan.settings.join).marks_ms
+    return LearnerRole(pipeline.name, shards, clients.store(), registry, learner, rules, window_ms, marks_ms)
 
 
 def _distiller(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
@@ -105,9 +107,9 @@ def _distiller(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
 
 
 def _evaluator(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
-    final_ms = int(plan.settings.join.final_s * 1000)
+    timing = Timing.of(plan.settings.join)
     registry, engines = Registry(plan.registry), plan.settings.serve.engines
-    return EvaluatorRole(pipeline, final_ms, clients.store(), registry, engines=engines)
+    return EvaluatorRole(pipeline, timing, clients.store(), registry, engines=engines)
 
 
 def _conductor(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:

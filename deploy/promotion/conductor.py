@@ -5,7 +5,7 @@ Owns that one decision. Does not know samples, or how a candidate is tested.
 
 from deploy.registry.follow import Follower
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, CONDUCTOR, VERDICTS
-from deploy.registry.records import Candidate, Champion, ConductorNote
+from deploy.registry.records import Candidate, Champion, ConductorNote, Evidence
 from deploy.registry.registry import Registry
 from learners.evaluation.verdict import Decision, Verdict
 from streams.join.store import Store
@@ -22,31 +22,44 @@ def promote(verdict: Verdict, candidate: Candidate, number: int) -> Champion:
         learned=candidate.learned,
         engine=candidate.engine,
         privacy=candidate.privacy,
-        evidence=f"e^{verdict.log_wealth:.1f} of e^{verdict.log_needed:.1f} after {verdict.samples:,} samples",
+        evidence=Evidence(
+            kind=verdict.kind,
+            log_needed=verdict.log_needed,
+            against=verdict.against,
+            waiting=verdict.waiting,
+            days=verdict.days,
+        ),
     )
 
 
 class ConductorRole(Follower):
-    """Takes the candidates in their order, as they are decided: a proven one becomes the next champion."""
+    """Takes verdicts in the order of the commits that decided: a proven candidate becomes the next champion."""
 
     def __init__(self, feed: str, store: Store, registry: Registry) -> None:
         super().__init__(feed, store)
         self._registry = registry
-        self._candidate, self._version = -1, registry.last(CHAMPIONS)
+        self._open: dict[int, Candidate] = {}  # those without a verdict
+        self._candidate, self._verdicts, self._version = -1, 0, registry.last(CHAMPIONS)
 
     def _take(self) -> bool:
-        """Take the next candidate, if it is decided: refused when it was made, or by its verdict."""
-        candidate = self._registry.record(CANDIDATES, self._candidate + 1)
-        verdict = self._registry.record(VERDICTS, self._candidate + 1)
-        if candidate is None or (verdict is None and candidate.refused is None):
+        """Take the next verdict, if there is one."""
+        while candidate := self._registry.record(CANDIDATES, self._candidate + 1):
+            self._candidate = candidate.number
+            if candidate.refused is None:
+                self._open[candidate.number] = candidate
+        verdicts = [verdict for number in self._open if (verdict := self._registry.record(VERDICTS, number))]
+        if not verdicts:
             return False
-        if verdict is not None and verdict.decision is Decision.PROVEN and not self._promote(verdict, candidate):
+        verdict = min(verdicts, key=lambda one: (one.commit, one.at_ms, one.candidate))
+        proven = verdict.decision is Decision.PROVEN
+        if proven and not self._promote(verdict, self._open[verdict.candidate]):
             return True  # another conductor was faster: look again
-        self._candidate = candidate.number
+        del self._open[verdict.candidate]
+        self._verdicts += 1
         return True
 
     def _notes(self) -> dict[str, bytes]:
-        return CONDUCTOR.entry(ConductorNote(self._candidate, self._version))
+        return CONDUCTOR.entry(ConductorNote(self._verdicts, self._version))
 
     def _promote(self, verdict: Verdict, candidate: Candidate) -> bool:
         """Make the candidate the next champion, unless it was one before; return False if that number is taken.

@@ -1,11 +1,15 @@
 """The evaluator role: takes the commits, tests each candidate's artifact, and writes verdicts and metrics.
 
-Owns reading and writing. Does not know how a candidate is judged (learners/evaluation/), or what becomes of a verdict.
+After a commit that makes a candidate due it waits for that candidate: each goes on trial right after its own commit,
+however long it takes to make, and so verdicts follow from the log. Owns reading and writing. Does not know how a
+candidate is judged (learners/evaluation/), or what becomes of a verdict.
 """
 
 import math
 import time
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -20,7 +24,9 @@ from deploy.registry.registry import Registry
 from learners.evaluation.evaluate import Evaluator
 from learners.evaluation.scores import Scores
 from learners.evaluation.slices import worst
-from learners.evaluation.trial import Trial
+from learners.evaluation.trials.timing import Timing
+from learners.evaluation.trials.trial import Entry, Trial
+from learners.evaluation.trials.trials import Reign
 from learners.evaluation.verdict import Verdict
 from learners.live.features.fields import NONE, Fields
 from learners.live.settings import Live
@@ -34,11 +40,9 @@ class EvaluatorRole(Follower):
     """Takes one feed's commits, from the first one on: a new evaluator comes to the same state, so none is kept."""
 
     def __init__(
-        self, pipeline: Pipeline, final_ms: int, store: Store, registry: Registry, *, engines: bool = True
+        self, pipeline: Pipeline, timing: Timing, store: Store, registry: Registry, *, engines: bool = True
     ) -> None:
         """With `engines`, a candidate is run as it will be served; without, by torch.
-
-        A label may come, or change, for `final_ms` after its prediction.
 
         Raises:
             RegistryError: there is no version 0.
@@ -46,51 +50,65 @@ class EvaluatorRole(Follower):
         super().__init__(pipeline.name, store)
         self._pipeline, self._registry = pipeline, registry
         encoder, rate = pipeline.encoder(), pipeline.online.intercept_rate
-        frozen = first_version(pipeline, registry, engines=engines)
+        first = first_version(pipeline, registry, engines=engines)
         self._evaluator = Evaluator(
-            pipeline.task, encoder, pipeline.promotion, rate, final_ms, frozen,
+            pipeline.task, encoder, pipeline.promotion, rate, timing, first, cache(self._artifact),
             watched=watched(pipeline), slices=pipeline.slices,
         )  # fmt: skip
-        self._commit, self._candidate, self._verdict, self._engines = -1, -1, -1, engines
+        self._commit, self._candidate, self._verdicts, self._engines = -1, -1, 0, engines
+        self._awaits: int | None = None  # the commit whose candidate is being made
         self._metrics: dict[str, bytes] = {}
         self._measured, self._measured_at_s = -1, 0.0
 
     def _take(self) -> bool:
         """Take the next candidate and the next commit, if there is one."""
-        started = self._start_candidate()
+        if self._awaits is not None:
+            return self._start_candidate(self._awaits)
         commit = self._registry.record(COMMITS, self._commit + 1)
-        if commit is not None:
-            if commit.void or commit.doubted:
-                self._evaluator.expect(taken_back(self._registry, commit))
-            self._write(self._evaluator.take(commit))
-            self._commit = commit.number
-        return started or commit is not None
-
-    def _start_candidate(self) -> bool:
-        candidate = self._registry.record(CANDIDATES, self._candidate + 1)
-        if candidate is None or candidate.commit > self._commit:
+        if commit is None:
             return False
+        if commit.void or commit.doubted:
+            self._evaluator.expect(taken_back(self._registry, commit))
+        self._write(self._evaluator.take(commit))
+        self._commit = commit.number
+        self._awaits = commit.number if commit.due else None
+        return True
+
+    def _start_candidate(self, commit: int) -> bool:
+        """Put the candidate that was made of a commit on trial; return False if there is none yet."""
+        candidate = self._registry.record(CANDIDATES, self._candidate + 1)
+        if candidate is None:
+            return False
+        self._awaits = None
+        if candidate.commit > commit:
+            return True  # an earlier release made none
         self._candidate = candidate.number
-        if candidate.refused is None and self._registry.read(VERDICTS, candidate.number) is None:
+        if candidate.refused is None:
             model = load(
                 self._registry, candidate.artifact, candidate.engine, self._pipeline.model, engines=self._engines
             )
-            self._write(self._evaluator.start(candidate.number, model))
+            entry = Entry(candidate.number, candidate.artifact, candidate.kind, self._evaluator.reach_ms)
+            known = self._registry.record(VERDICTS, candidate.number)
+            self._write(self._evaluator.start(entry, model, known))
         return True
 
-    def _write(self, verdict: Verdict | None) -> None:
-        if verdict is not None:
+    def _artifact(self, version: int) -> str | None:
+        champion = self._registry.record(CHAMPIONS, version)
+        return champion.artifact if champion else None
+
+    def _write(self, verdicts: Sequence[Verdict]) -> None:
+        for verdict in verdicts:
             self._registry.create(VERDICTS, verdict.candidate, verdict)
-            self._verdict = verdict.candidate
+        self._verdicts += len(verdicts)
 
     def _notes(self) -> dict[str, bytes]:
-        trial = noted(self._evaluator.trial) if self._evaluator.trial else None
+        trials = tuple(noted(trial, self._evaluator.settled_ms) for trial in self._evaluator.trials.all)
         if self._measured < self._commit and time.monotonic() - self._measured_at_s > METRICS_EVERY_S:
             self._measured, self._measured_at_s = self._commit, time.monotonic()
             self._metrics = METRICS.entry(metrics(self._evaluator)) | DRIFT.entry(
                 DriftNote(self._evaluator.drift.changes)
             )
-        return EVALUATOR.entry(EvaluatorNote(self._commit, self._candidate, self._verdict, trial)) | self._metrics
+        return EVALUATOR.entry(EvaluatorNote(self._commit, self._candidate, self._verdicts, trials)) | self._metrics
 
 
 class First:
@@ -105,7 +123,7 @@ class First:
         return output + self._offset.to(output)
 
 
-def first_version(pipeline: Pipeline, registry: Registry, *, engines: bool = True) -> First:
+def first_version(pipeline: Pipeline, registry: Registry, *, engines: bool = True) -> Reign:
     """Return version 0.
 
     Raises:
@@ -115,7 +133,7 @@ def first_version(pipeline: Pipeline, registry: Registry, *, engines: bool = Tru
     if first is None:
         raise RegistryError(f"{registry.folder} holds no champion: the feed was not created")
     running = load(registry, first.artifact, first.engine, pipeline.model, engines=engines)
-    return First(running, torch.tensor(first.offset, dtype=torch.float64))
+    return Reign(0, first.artifact, First(running, torch.tensor(first.offset, dtype=torch.float64)), -1)
 
 
 def watched(pipeline: Pipeline) -> Fields:
@@ -126,9 +144,19 @@ def watched(pipeline: Pipeline) -> Fields:
     return NONE
 
 
-def noted(trial: Trial) -> TrialNote:
+def noted(trial: Trial, now_ms: int) -> TrialNote:
     """Return what the board says of a candidate under test."""
-    return TrialNote(trial.number, trial.gate.samples, trial.gate.log_wealth, trial.gate.log_needed)
+    least = trial.least
+    return TrialNote(
+        candidate=trial.entry.number,
+        samples=least.sums.samples,
+        log_wealth=least.log_wealth,
+        log_needed=trial.log_needed,
+        against=least.version,
+        gain=least.sums.mean,
+        waiting=least.waiting,
+        days=trial.days_left(now_ms),
+    )
 
 
 def metrics(evaluator: Evaluator) -> Metrics:

@@ -99,8 +99,10 @@ SERVER = Note("server", "how far serving is, and which version serves", ServerNo
 LEARNER = Note("learner", "how far learning is, and the live intercept", LearnerNote)
 BLOCKS = Note("live", "the newest of the blocks by which servers follow the live experts", BlocksNote)
 DISTILLER = Note("distiller", "the last commit taken, and the last candidate made", DistillerNote)
-EVALUATOR = Note("evaluator", "the last commit, candidate and verdict, and the running trial", EvaluatorNote)
-CONDUCTOR = Note("conductor", "the last verdict handled, and the version that follows from it", ConductorNote)
+EVALUATOR = Note(
+    "evaluator", "the last commit and candidate, how many verdicts, and the trials that run", EvaluatorNote
+)
+CONDUCTOR = Note("conductor", "how many verdicts were handled, and the version that follows from them", ConductorNote)
 METRICS = Note("metrics", "how well each model did, in all and by month, by the task's metrics", Metrics)
 DRIFT = Note("drift", "which fields have changed, how far and since when", DriftNote)
 NOTES: tuple[Note[Any], ...] = (START, SERVER, LEARNER, BLOCKS, DISTILLER, EVALUATOR, CONDUCTOR, METRICS, DRIFT)

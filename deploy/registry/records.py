@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from learners.evaluation.drift import Change
+from learners.evaluation.verdict import Against, Kind
 
 
 class Figures(Struct, frozen=True, kw_only=True):
@@ -60,7 +61,10 @@ class Privacy(Struct, frozen=True, kw_only=True):
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
-    """A compressed student, distilled from the state of `commit`, which had learned `learned` samples."""
+    """A compressed student, distilled from the state of `commit`, which had learned `learned` samples.
+
+    `kind` says what it must prove.
+    """
 
     number: int
     commit: int
@@ -72,10 +76,32 @@ class Candidate(Struct, frozen=True, kw_only=True):
     refused: str | None = None
     engine: By = None
     privacy: Privacy | None = None
+    kind: Kind = Kind.REFRESH
+
+
+class Evidence(Struct, frozen=True, kw_only=True):
+    """What a version has proven before it served, against every version since its test began.
+
+    All natural logarithms; log W of the one against which it is least must have reached `log_needed`. `waiting`
+    predictions had no label by then; the test took `days` of event time.
+    """
+
+    kind: Kind
+    log_needed: float
+    against: tuple[Against, ...]
+    waiting: int
+    days: float
+
+    def __str__(self) -> str:
+        least = min(self.against, key=lambda one: one.log_wealth)
+        return f"e^{least.log_wealth:.1f} of e^{self.log_needed:.1f} after {least.samples:,} samples"
 
 
 class Champion(Struct, frozen=True, kw_only=True):
-    """Version `number` of what is served: the highest one serves. `offset` is added to the artifact's raw output."""
+    """Version `number` of what is served: the highest one serves. `offset` is added to the artifact's raw output.
+
+    `evidence` is text for what was not tested, and in records of older releases.
+    """
 
     number: int
     artifact: str
@@ -83,7 +109,7 @@ class Champion(Struct, frozen=True, kw_only=True):
     offset: tuple[float, ...]
     at_ms: int
     learned: int
-    evidence: str
+    evidence: Evidence | str
     engine: By = None
     privacy: Privacy | None = None
 
@@ -153,22 +179,31 @@ class DistillerNote(Struct, frozen=True):
     candidate: int
 
 
-class TrialNote(Struct, frozen=True, array_like=True):
-    """A candidate's test so far: samples compared, and the natural logarithms of its wealth and of what proof needs."""
+class TrialNote(Struct, frozen=True):
+    """A candidate's test so far, against the version `against`, the one that it has beaten least.
+
+    `samples` with labels were compared, `waiting` predictions have none yet. `log_wealth` is the natural logarithm of
+    the evidence W, `log_needed` that of what proves, `gain` the mean of loss(champion) − loss(candidate). It is proven
+    in `days` of event time if the evidence goes on to grow as it has; None if it does not grow.
+    """
 
     candidate: int
     samples: int
     log_wealth: float
     log_needed: float
+    against: int = 0
+    gain: float = 0.0
+    waiting: int = 0
+    days: float | None = None
 
 
 class EvaluatorNote(Struct, frozen=True):
-    """The last commit taken, the last candidate begun, the last verdict written, and the running trial."""
+    """The last commit taken, the last candidate begun, how many verdicts there are, and the trials that run."""
 
     commit: int
     candidate: int
-    verdict: int
-    trial: TrialNote | None
+    verdicts: int
+    trials: tuple[TrialNote, ...]
 
 
 class MetricName(Struct, frozen=True):
@@ -213,9 +248,9 @@ class DriftNote(Struct, frozen=True):
 
 
 class ConductorNote(Struct, frozen=True):
-    """The last verdict handled and the champion that follows from it."""
+    """How many verdicts were handled, and the champion that follows from them."""
 
-    verdict: int
+    verdicts: int
     version: int
 
 

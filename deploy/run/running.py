@@ -63,9 +63,8 @@ def running(
     began_s, pipeline = time.monotonic(), load(path)
     if replay and pipeline.feed is None:
         raise ConfigError(f"pipeline {pipeline.name!r} has no recorded feed to replay; set Pipeline(feed=...)")
-    days = pipeline.promotion.every_days
     private = pipeline.online.private is not None
-    contradictions.check(settings, pipeline.name, learns=True, every_days=days, replays=replay, private=private)
+    contradictions.check(settings, pipeline.name, learns=True, replays=replay, private=private)
     check_negative(pipeline.task, settings.join)
     rehearse(pipeline)
     torch.set_num_threads(1)  # the networks are small, and the actors take the cores

@@ -69,6 +69,8 @@ class Commit(Struct, frozen=True, kw_only=True):
     `intercept`: the live intercept (K,) after the last sample.
     `positions`: by shard, the position in its stream of the last sample that was read.
     `watermark_ms`, `latest_ms`: the join's watermark, and the newest prediction learned so far, both in event time.
+    `heard_ms`: up to this event time the log has all that the join had to say, in this commit or an earlier one: each
+        outcome, each window that closed, each mark; −1 in commits of older releases. `settled_ms` is it there, too.
     `void`: by shard, a position after which the samples of earlier commits are taken back: the store had lost them.
     `learned`: the number of samples of all commits so far, without those taken back.
     `state`: the digest of the whole state after this commit, where it is kept.
@@ -94,6 +96,7 @@ class Commit(Struct, frozen=True, kw_only=True):
     positions: dict[str, str]
     watermark_ms: int
     latest_ms: int
+    heard_ms: int = -1
     due: Due | None = None
     quarantined: list[Quarantined] = []
     void: dict[str, str] = {}
@@ -106,6 +109,11 @@ class Commit(Struct, frozen=True, kw_only=True):
     released: int = 0
     ruled: int = 0
     doubted: list[Doubted] = []
+
+    @property
+    def settled_ms(self) -> int:
+        """Up to which event time the log is whole, as far as it is known."""
+        return self.heard_ms if self.heard_ms >= 0 else self.watermark_ms
 
     def entries(self) -> list[Sample]:
         """Return samples and marks, decoded."""

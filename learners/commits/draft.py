@@ -24,13 +24,14 @@ class Draft:
 
     `released` of the samples, the first, were held before; `ruled` and `doubted` are as in a commit.
     `parent` is the digest of the last commit's bytes. `watermark_ms` is event time; `began_s` is when the draft began,
-    by `time.monotonic`. `asked` is as in a commit.
+    by `time.monotonic`. `asked` and `heard_ms` are as in a commit.
     """
 
     last: Commit
     parent: str
     positions: dict[int, str]
     watermark_ms: int
+    heard_ms: int = -1
     began_s: float = field(default_factory=time.monotonic)
     samples: list[Raw] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
@@ -84,6 +85,7 @@ class Draft:
             positions={str(shard): position for shard, position in self.positions.items()},
             watermark_ms=self.watermark_ms,
             latest_ms=max(self.last.latest_ms, self._latest_ms),
+            heard_ms=self.heard_ms,
             due=due,
             quarantined=self.quarantined,
             void=dict(void),
@@ -109,4 +111,4 @@ def after(data: bytes, shards: Iterable[int], start: str) -> Draft:
     """
     last = decode(data)
     positions = {shard: last.positions.get(str(shard), start) for shard in shards}
-    return Draft(last, hashlib.sha256(data).hexdigest(), positions, last.watermark_ms, ruled=last.ruled)
+    return Draft(last, hashlib.sha256(data).hexdigest(), positions, last.watermark_ms, last.heard_ms, ruled=last.ruled)

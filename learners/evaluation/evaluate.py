@@ -1,10 +1,10 @@
 """Evaluation: commits in, verdicts and metrics out.
 
-Owns the metrics of what was served and of what it is compared with (`MODELS`), and how a candidate's test begins. Does
-not know files or actors: it is given commits and models.
+Owns the metrics of what was served and of what it is compared with (`MODELS`), and with what a candidate goes on trial
+(`trials/`). Does not know files or actors: it is given commits and models.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from typing import Any, cast
 
@@ -17,25 +17,29 @@ from compressors.data import Scaled
 from compressors.scale import Scale
 from learners.commits.commit import Commit
 from learners.evaluation.drift import Drift
-from learners.evaluation.gate import Gate, Promotion
+from learners.evaluation.gate import Promotion
 from learners.evaluation.provisional import Answers, Provisional
 from learners.evaluation.scores import Scores
 from learners.evaluation.slices import Slices
-from learners.evaluation.trial import Trial
-from learners.evaluation.verdict import MODELS, Decision, Verdict
+from learners.evaluation.trials.asked import RECENT
+from learners.evaluation.trials.contestant import Contestant
+from learners.evaluation.trials.timing import Timing
+from learners.evaluation.trials.trial import Entry, Trial, refusal
+from learners.evaluation.trials.trials import Reign, Trials
+from learners.evaluation.verdict import MODELS, Verdict
+from learners.labels.holds import left
 from learners.live.features.fields import NONE, Fields
 from learners.online.absent import Absent
 from learners.online.batches import Encoder, Newest, bare, completed, intercepts, kind, labels, served
 from learners.online.intercept import Intercept
 from learners.tasks.task import Task
-from streams.events import Sample
+from streams.events import WAITING, Sample
 
 WARM_UP = 2_000  # samples from which a candidate's intercept starts; it remembers about the last 600
-BOUND_FROM = 500  # predictions, whose labels are not looked at, for the first bound of the gate
 
 
 class Evaluator:
-    """Takes the learner's commits in their order; at most one candidate at a time is under test."""
+    """Takes the learner's commits in their order; `trials` are the candidates under test."""
 
     def __init__(
         self,
@@ -43,25 +47,26 @@ class Evaluator:
         encoder: Encoder,
         policy: Promotion,
         rate: float,
-        final_ms: int,
-        frozen: Run,
+        timing: Timing,
+        first: Reign,
+        artifact_of: Callable[[int], str | None],
         *,
         watched: Fields = NONE,
         slices: Sequence[str] = (),
     ) -> None:
-        """`frozen` answers as version 0 does, without the live intercept.
+        """`first` is version 0, whose model answers without the live intercept; `rate` is that intercept's.
 
-        A label may come, or change, for `final_ms` after its prediction; `rate` is the live intercept's. The drift of
-        the fields `watched` is named, and what is served is measured by the values of each field of `slices`.
+        `artifact_of` returns the artifact of a version. The drift of the fields `watched` is named, and what is served
+        is measured by the values of each field of `slices`.
         """
         self._task, self._encoder, self._policy, self._rate = task, encoder, policy, rate
-        self._final_ms, self._frozen = final_ms, frozen
+        self._final_ms, self._first = timing.final.negative_ms, first
         self._absent, self._provisional = Absent(), Provisional()
         self._newest: Newest[Sample] = Newest(WARM_UP)
         self._last: Commit | None = None
         self._exact = isinstance(task, Scaled)
         self._returning: set[tuple[str, int]] = set()
-        self.trial: Trial | None = None
+        self.trials = Trials(policy, timing, first, artifact_of, exact=self._exact)
         self._final: dict[str, dict[str, Scores]] = {}
         self.drift = Drift(watched)
         self.slices = [Slices(name, task) for name in slices]
@@ -70,40 +75,68 @@ class Evaluator:
         """Do not count these samples again: they were counted, then taken back, and will be learned again."""
         self._returning.update((sample.id, sample.revision) for sample in void)
 
-    def take(self, commit: Commit) -> Verdict | None:
-        """Take the next commit; return the verdict on the candidate under test if this commit decides it."""
-        samples, shadow = self._fresh(commit)
+    def take(self, commit: Commit) -> list[Verdict]:
+        """Take the next commit; return the verdicts on candidates under test that follow."""
+        entries = left(commit.entries(), commit.held)
+        samples, shadow = self._fresh(entries, commit.shadow)
         self._last = commit
         if commit.scale is not None and isinstance(self._task, Scaled):
             self._task = cast(Task, self._task.at(Scale(*commit.scale)))
-        if samples:
-            models = [self._frozen, *([self.trial.model] if self.trial else [])]
-            rows = self._encoder.rows(samples)
-            frozen, *tested = answer_all(models, rows)
-            self._measure(frozen, rows.rows, samples, torch.tensor(shadow, dtype=kind(exact=self._exact)))
-            self._newest.add(samples)
+        marks = self.trials.marks(entries)
+        if samples or marks:
+            models = {self._first.key: self._first.model} | self.trials.models
+            rows = self._encoder.rows([*marks, *samples])
+            outputs = dict(zip(models, answer_all(list(models.values()), rows), strict=True))
             weights = [weight.mean for weight in self._absent.follow(samples)]
-            if self.trial:
-                self.trial.follow(tested[0], samples, weights)
-        final_ms = commit.watermark_ms - self._final_ms
-        if settled := self._provisional.settled(final_ms):
+            self.trials.take([*marks, *samples], outputs, weights)
+            if samples:
+                start = len(marks)
+                told = torch.tensor(shadow, dtype=kind(exact=self._exact))
+                self._measure(outputs[self._first.key][start:], rows.rows[start:], samples, told)
+                self._newest.add(samples)
+        if settled := self._provisional.settled(commit.watermark_ms - self._final_ms):
             self._count(settled)
-        verdict = self.trial.judge(commit, final_ms) if self.trial else None
-        if verdict:
-            self.trial = None
-        return verdict
+        return self.trials.look(commit)
 
-    def start(self, number: int, model: Run) -> Verdict | None:
-        """Put a candidate under test, on predictions still to come; return the verdict on the one that it replaces.
+    @property
+    def reach_ms(self) -> int:
+        """The newest prediction of which the log has told anything: what is made of it is tested on later ones."""
+        return max(self.trials.marked_ms, self._last.latest_ms if self._last else -1)
+
+    @property
+    def settled_ms(self) -> int:
+        """Up to which event time the log is whole."""
+        return self._last.settled_ms if self._last else 0
+
+    def start(self, entry: Entry, model: Run, known: Verdict | None = None) -> list[Verdict]:
+        """Put a candidate on trial after the commit that was taken last, which it was made of.
+
+        `known` is its verdict, where an evaluator before has come to one. Return the verdict on it if it is refused, or
+        on another candidate that makes room.
 
         Raises:
             ValueError: no sample was taken before.
         """
         if self._last is None or not len(self._newest):
             raise ValueError("a candidate needs samples before it")
-        replaced = self.trial.verdict(Decision.SUPERSEDED, self._last) if self.trial else None
-        self.trial = self._begin(number, model, self._last)
-        return replaced
+        if refused := self.trials.refused(entry, self._last.settled_ms):
+            return [refusal(entry, *refused, self._policy, self._last)]
+        margin = self._policy.margin * self.totals()["deep"].loss
+        trial = Trial(entry, self._task, self._policy, margin, self._last.settled_ms)
+        champion, samples = self.trials.champion, list(self._newest)
+        ours, outputs = self._contestant(model, samples)
+        theirs, _ = self._contestant(champion.model, samples)
+        recent = bare(samples[-RECENT:], exact=self._exact)
+        answered = outputs[-RECENT:].to(recent) + torch.tensor(ours.intercept.value).to(recent)
+        contestants = {entry.key: ours, champion.key: theirs}
+        return self.trials.begin(trial, contestants, (answered.numpy(), recent.numpy()), self._last, known)
+
+    def _contestant(self, model: Run, samples: Sequence[Sample]) -> tuple[Contestant, Tensor]:
+        """Return a model with an intercept where the newest samples bring it, and its raw outputs to them."""
+        outputs = answers(model, self._encoder.rows(samples))
+        intercept = Intercept(self._task, self._rate, samples[0].prediction.intercept)
+        intercept.follow(outputs.tolist(), [sample.label for sample in samples], repeat(1.0, len(samples)))
+        return Contestant(model, intercept, self._last.learned if self._last else 0), outputs
 
     @property
     def months(self) -> dict[str, dict[str, Scores]]:
@@ -123,9 +156,11 @@ class Evaluator:
             totals = {name: scores + month[name] for name, scores in totals.items()}
         return totals
 
-    def _fresh(self, commit: Commit) -> tuple[list[Sample], list[list[float]]]:
-        """Return the commit's samples but for those that come again, and the shadow's answers to them."""
-        samples, shadow = completed(commit.read(), self._task), commit.shadow
+    def _fresh(
+        self, entries: Sequence[Sample], shadow: Sequence[list[float]]
+    ) -> tuple[list[Sample], list[list[float]]]:
+        """Return the samples, with the shadow's answers to them, but for those that come again."""
+        samples = completed([entry for entry in entries if entry.kind != WAITING], self._task)
         again = {(s.id, s.revision) for s in samples} & self._returning if self._returning else set()
         self._returning -= again
         fresh = [(s, row) for s, row in zip(samples, shadow, strict=True) if (s.id, s.revision) not in again]
@@ -163,21 +198,3 @@ class Evaluator:
             for scores, output in zip(found[name].values(), chosen.outputs, strict=True):
                 scores.add(output, chosen.target)
         return found
-
-    def _begin(self, number: int, model: Run, last: Commit) -> Trial:
-        """Return the test that begins after the commit `last`.
-
-        The candidate's intercept starts where the newest samples bring it; the gate starts with the largest bounds of
-        the two models' newest answers.
-        """
-        samples = list(self._newest)
-        outputs = answers(model, self._encoder.rows(samples))
-        intercept = Intercept(self._task, self._rate, samples[0].prediction.intercept)
-        intercept.follow(outputs.tolist(), [sample.label for sample in samples], repeat(1.0, len(samples)))
-        ours, theirs = (
-            outputs[-BOUND_FROM:] + torch.tensor(intercept.value),
-            bare(samples[-BOUND_FROM:], exact=self._exact),
-        )
-        bounds = [float(self._task.worst_gap(a, b).max()) for a, b in ((ours, theirs), (theirs, ours))]
-        gate = Gate(self._policy, self._policy.margin * self.totals()["deep"].loss, *bounds)
-        return Trial(number, model, self._task, gate, intercept, last.latest_ms, last.learned)

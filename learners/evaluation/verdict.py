@@ -7,6 +7,13 @@ from msgspec import Struct
 MODELS = ("frozen", "frozen_live", "deep", "served", "shadow")  # each is measured on the same samples
 
 
+class Kind(StrEnum):
+    """What a candidate is to the champion, which says what it must prove."""
+
+    REFRESH = "refresh"  # the same recipe, made of newer samples: that it is better, W
+    OTHER = "other"  # another recipe, model or lineage: also that it stays so, W and L
+
+
 class Decision(StrEnum):
     """How a candidate's test ended, or that it runs."""
 
@@ -14,7 +21,28 @@ class Decision(StrEnum):
     PROVEN = "proven"  # it is better by the margin
     FUTILE = "futile"  # it is not better by the margin
     NOT_PROVEN = "not proven"  # neither was shown within the horizon
-    SUPERSEDED = "superseded"  # a newer candidate took its turn
+    OVERCROWDED = "overcrowded"  # more candidates than are tested at once; another one was nearer to a decision
+    SAME = "same"  # it is a champion already
+    OVER_BUDGET = "over budget"  # a year's candidates were tested before it
+    SUPERSEDED = "superseded"  # of older releases: a newer candidate took its turn
+
+
+class Against(Struct, frozen=True, kw_only=True):
+    """What a candidate showed against the version `champion`, on `samples` with labels.
+
+    `gain` is the mean of loss(champion) − loss(candidate), `interval` a 95 % confidence interval of it, and `margin`
+    what it must exceed. `log_wealth` is log W, `log_against` that of the opposite claim, and `log_lasting` log L, which
+    counts for another recipe alone; natural logarithms.
+    """
+
+    champion: int
+    samples: int
+    gain: float
+    interval: tuple[float, float] | None
+    margin: float
+    log_wealth: float
+    log_against: float
+    log_lasting: float = 0.0
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -22,8 +50,11 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
     `gain` is the mean of loss(champion) − loss(candidate) over the `samples` compared, `margin` what it must exceed,
     both in the unit of the task's loss. `log_wealth` and `log_needed` are natural logarithms: of the evidence W, and of
-    the evidence that proves. `offset` (length K) is the candidate's intercept minus the champion's. `at_ms` is the
-    watermark and `commit` the number of the commit that decided.
+    the evidence that proves. All of these are against the champion against which W is least; `against` has every one
+    since the test began. `waiting` predictions had no label when it ended, and it took `days` of event time.
+    `offset` (length K) is the candidate's intercept minus the live one. `at_ms` is the event time of the look and
+    `commit` the number of the commit that decided. `lost_to`: the candidate for which an overcrowded one made room.
+    `until_ms`: when one that is over budget could have been tested.
     """
 
     candidate: int
@@ -36,3 +67,9 @@ class Verdict(Struct, frozen=True, kw_only=True):
     offset: tuple[float, ...]
     at_ms: int
     commit: int
+    kind: Kind = Kind.REFRESH
+    against: tuple[Against, ...] = ()
+    waiting: int = 0
+    days: float = 0.0
+    lost_to: int | None = None
+    until_ms: int | None = None

@@ -152,7 +152,7 @@ class Pool:
             elif isinstance(event, Unsaid):
                 self.news.outcome(event.t_ms, event.at_ms - event.t_ms)
             elif isinstance(event, Waits):
-                if self.late:
+                if self.late and self._chain:
                     waits = Told(event.asked, event.at_ms, np.nan)
                     self.held.hold(event.at_ms, Due.CHAIN, waits, event.mark)
             else:

@@ -83,13 +83,25 @@ local function left(close, drop, mark)
   return n
 end
 
+-- Up to when all is told: each window before it has closed, and each mark before it is emitted.
+local function told()
+  local until_ms = W
+  local head = redis.call('LINDEX', w, 0)
+  if head then until_ms = math.min(until_ms, time_of(head)) end
+  for _, one in ipairs(marks) do
+    head = redis.call('LINDEX', w, one[CURSOR])
+    if head then until_ms = math.min(until_ms, time_of(head) - one[LEAD]) end
+  end
+  return until_ms
+end
+
 local function answer()
   local missed = {}
   for name, values in pairs(figures) do missed[#missed + 1] = {name, values, examples[name]} end
   table.sort(missed, function(a, b) return a[1] < b[1] end)
   return cmsgpack.pack({seq, meta.chain, W, now, newest and newest[1] or '0-0',
     seq - tonumber(meta.trimmed or 0), tonumber(meta.ending or 0), redis.call('LLEN', w),
-    redis.call('LLEN', g), left(CLOSE, DROP, marks_a_step()), count, tps, missed})
+    redis.call('LLEN', g), left(CLOSE, DROP, marks_a_step()), count, tps, missed, told()})
 end
 
 if not ARGV[1] then return answer() end

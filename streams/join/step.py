@@ -194,7 +194,8 @@ class ShardState(Struct, array_like=True, frozen=True):
 
     `unread` counts the samples in the stream after the one that the last trim kept; `due` counts the windows, markers
     and marks that the next step will take (up to the most that one step takes); `partitions` are by name,
-    "topic:partition"; `missed` says of what became no sample by how much it missed.
+    "topic:partition"; `missed` says of what became no sample by how much it missed. Up to `told_ms` every window has
+    closed that was to, and every mark is emitted; at most the watermark.
     """
 
     seq: int
@@ -210,6 +211,7 @@ class ShardState(Struct, array_like=True, frozen=True):
     counters: Mapping[str, int]
     partitions: Mapping[str, PartitionState]
     missed: tuple[Missed, ...] = ()
+    told_ms: int = -1
 
 
 pack = msgspec.msgpack.Encoder().encode

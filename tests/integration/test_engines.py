@@ -139,7 +139,7 @@ def test_each_version_is_answered_by_its_engine(begin: Callable[[bool], World], 
 
 def test_what_runs_the_version_is_shown() -> None:
     shown = View(
-        name="f", at_ms=0, records=0, served=0, waiting=0, unread=0, lag_ms=0, learned=0, metrics=None, trial=None,
+        name="f", at_ms=0, records=0, served=0, waiting=0, unread=0, lag_ms=0, learned=0, metrics=None, trials=(),
         champions=[], candidates=[], verdicts={}, engines=("v3, torch: not installed: [x]",),
     )  # fmt: skip
     with (console := Console(width=100)).capture() as printed:

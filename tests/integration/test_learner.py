@@ -90,7 +90,7 @@ class TestStoreThatWentBack:
     ) -> None:
         feed = fed(small.samples(200))
         role, distiller = feed.learner(20), DistillerRole(feed.pipeline, embedded_store, feed.registry)
-        evaluator = EvaluatorRole(feed.pipeline, small.HOUR_MS, embedded_store, feed.registry)
+        evaluator = EvaluatorRole(feed.pipeline, small.timing(1), embedded_store, feed.registry)
         then = {}
         for n in range(6):
             feed.join(most=25)
@@ -153,7 +153,7 @@ class TestMarks:
         self, fed: Fed, embedded_redis: Redis, embedded_store: Store, shards: int
     ) -> None:
         feed = fed(long_before(small.samples(200)), shards)
-        role, evaluator = feed.learner(20), EvaluatorRole(feed.pipeline, small.HOUR_MS, embedded_store, feed.registry)
+        role, evaluator = feed.learner(20), EvaluatorRole(feed.pipeline, small.timing(1), embedded_store, feed.registry)
         feed.join(most=30)
         role.step(1)
         feed.ages_ms, feed.lag = MARKS_MS, 40

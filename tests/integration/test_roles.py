@@ -303,7 +303,7 @@ def test_from_samples_to_the_next_champion(embedded_store: Store, registry: Regi
     rules = CommitRules(100, 1e9, every_days=5)
     learner = LearnerRole(feed.name, 1, embedded_store, registry, make_learner(feed), rules)
     distiller = DistillerRole(feed, embedded_store, registry)
-    evaluator = EvaluatorRole(feed, 2 * small.HOUR_MS, embedded_store, registry)
+    evaluator = EvaluatorRole(feed, small.timing(2), embedded_store, registry)
     conductor = ConductorRole(feed.name, embedded_store, registry)
     offset = 0
     for start in range(0, 1_200, 24):

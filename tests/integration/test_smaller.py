@@ -60,7 +60,7 @@ def test_candidates_keep_the_shapes_of_the_first_version_and_one_is_served(
     feed = Feed(embedded_store, first, tmp_path / "registry", small.samples(1_200), pipeline=SMALLER)
     served = Served(feed.registry, small.net)
     learner, distiller = feed.learner(100, every_days=10), DistillerRole(feed.pipeline, embedded_store, feed.registry)
-    evaluator = EvaluatorRole(feed.pipeline, 2 * small.HOUR_MS, embedded_store, feed.registry)
+    evaluator = EvaluatorRole(feed.pipeline, small.timing(2), embedded_store, feed.registry)
     conductor = ConductorRole(feed.name, embedded_store, feed.registry)
     for _ in range(50):
         feed.join(most=24)

@@ -26,6 +26,9 @@ from deploy.registry.registry import Registry
 from deploy.serving.champion import Served
 from learners.commits.commit import Commit, Run
 from learners.evaluation.evaluate import Evaluator
+from learners.evaluation.trials.trial import Entry
+from learners.evaluation.trials.trials import Reign
+from learners.evaluation.verdict import Kind
 from learners.online.batches import Encoder
 from shadowstream import (
     Bandit,
@@ -129,7 +132,8 @@ def test_a_pipeline_of_each_task(task: Task, measured: list[str], tmp_path: Path
     assert (learner.intercept.value == none) == isinstance(task, Ranking | SequenceScore)
     encoder = Encoder(pipeline.features, pipeline.encode)
     check_labels(task, encoder.data(samples, task).labels)
-    evaluator = Evaluator(task, encoder, pipeline.promotion, 0.01, 0, pipeline.model())
+    first = Reign(0, "first", pipeline.model(), -1)
+    evaluator = Evaluator(task, encoder, pipeline.promotion, 0.01, small.timing(), first, {0: "first"}.get)
     commit = Commit(
         number=1,
         parent="",
@@ -144,8 +148,8 @@ def test_a_pipeline_of_each_task(task: Task, measured: list[str], tmp_path: Path
         latest_ms=small.START_MS,
         fingerprint="",
     )
-    assert evaluator.take(commit) is None
-    evaluator.start(0, pipeline.model())
+    assert evaluator.take(commit) == []
+    assert evaluator.start(Entry(0, "other", Kind.REFRESH, commit.latest_ms), pipeline.model()) == []
     scores = evaluator.totals()
     assert scores["served"].count == 50
     assert scores["served"].loss < scores["shadow"].loss  # trained on history, against untrained

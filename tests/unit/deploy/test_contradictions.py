@@ -16,7 +16,7 @@ from streams.errors import ConfigError
 from streams.readers import read_prediction
 from tests.cases import case
 
-RUN = {"learns": True, "every_days": 7.0}
+RUN = {"learns": True}
 PARQUET = {"output.to": "parquet"}
 EXAMPLES: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, Any]]] = {  # keys: what is wrong, what mends it
     ("join.late",): (
@@ -52,10 +52,6 @@ EXAMPLES: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, Any]]] = {  # ke
     ("learn.commit_samples", "join.stream_bound"): (
         RUN | {"learn.commit_samples": 20, "join.stream_bound": 10}, {"join.shards": 2}
     ),
-    ("join.window_s", "Promotion.every_days"): (RUN | {"join.window_s": 7 * 86_400.0}, {"every_days": 28.0}),
-    ("join.absent", "join.window_s", "join.keep_s", "Promotion.every_days"): (
-        RUN | {"join.absent": "negative"}, {"join.keep_s": 86_400.0}
-    ),
     ("join.reduce",): (
         RUN | {"join.reduce": "list", "join.emit": "at_close"}, {"join.reduce": "sum"}
     ),
@@ -86,7 +82,7 @@ def test_the_defaults_contradict_nothing_and_each_rule_has_an_example() -> None:
     compare({})
     compare(RUN)
     assert {rule.keys for rule in RULES} == set(EXAMPLES)
-    known = {f"{section}.{key}" for section, keys in KEYS.items() for key in keys} | {"Promotion.every_days"}
+    known = {f"{section}.{key}" for section, keys in KEYS.items() for key in keys}
     assert {key for rule in RULES for key in rule.keys} <= known
 
 

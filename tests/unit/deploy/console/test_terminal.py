@@ -81,7 +81,7 @@ def test_metrics_are_named_as_the_task_names_them() -> None:
 
 
 def test_a_loop_that_has_nothing_yet_is_drawn_as_well() -> None:
-    empty = view(share=None, metrics=None, champions=[], candidates=[], verdicts={}, trial=None, events_per_second=None)
+    empty = view(share=None, metrics=None, champions=[], candidates=[], verdicts={}, trials=(), events_per_second=None)
     text = drawn(empty)
     assert "0 of 0 candidates" in text
     assert "what became of it" not in text
@@ -141,8 +141,8 @@ def test_a_source_that_is_held_takes_a_line_with_its_time() -> None:
 
 def test_the_picture_is_of_a_moment_at_which_a_candidate_is_tested(tmp_path: Path) -> None:
     snapshot, picture = Snapshot(), tmp_path / "live-view.svg"
-    begun = view(share=0.4, trial=TrialNote(2, 0, 0.0, 3.9))
-    for look in (view(trial=None, share=0.0), view(share=0.3), view(share=0.4, trial=None), begun, view(share=0.9)):
+    begun = view(share=0.4, trials=(TrialNote(2, 0, 0.0, 3.9),))
+    for look in (view(trials=(), share=0.0), view(share=0.3), view(share=0.4, trials=()), begun, view(share=0.9)):
         snapshot.show(look)
     snapshot.write(picture)
     assert picture.read_text() == svg(view(share=0.3))

@@ -36,7 +36,7 @@ def view(**other: object) -> View:
         "lag_ms": 2_700_000,
         "learned": 21_408,
         "metrics": metrics(),
-        "trial": TrialNote(2, 1_280, 1.7, 3.9),
+        "trials": (TrialNote(2, 1_280, 1.7, 3.9),),
         "champions": [champion(0, None), champion(1, 0)],
         "candidates": [candidate(number) for number in range(4)],
         "verdicts": {0: verdict(0, Decision.PROVEN), 1: verdict(1, Decision.FUTILE)},

@@ -48,8 +48,8 @@ def test_the_note_names_the_version_that_its_verdict_made(tmp_path: Path) -> Non
     conductor = ConductorRole("a feed", cast(Store, board), registry)
     while conductor.step(0):
         pass
-    assert board.notes == [ConductorNote(0, 0), ConductorNote(1, 1), ConductorNote(2, 2)]
+    assert board.notes == [ConductorNote(1, 0), ConductorNote(2, 1), ConductorNote(3, 2)]
     decide(registry, 3, Decision.PROVEN)
     registry.create(CHAMPIONS, 3, msgspec.structs.replace(first, number=3, candidate=3))  # a rival's
     conductor.step(0)
-    assert board.notes[-1] == ConductorNote(3, 3)
+    assert board.notes[-1] == ConductorNote(4, 3)

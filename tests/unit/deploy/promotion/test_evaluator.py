@@ -64,7 +64,7 @@ def commit(registry: Registry, number: int) -> None:
 def test_the_last_metrics_are_noted_though_no_commit_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry, board, now_s = Registry(tmp_path), Board(), [100.0]
     assert bootstrap(PIPELINE, registry)
-    role = EvaluatorRole(PIPELINE, small.HOUR_MS, cast(Store, board), registry)
+    role = EvaluatorRole(PIPELINE, small.timing(1), cast(Store, board), registry)
     monkeypatch.setattr("time.monotonic", lambda: now_s[0])
     commit(registry, 1)
     commit(registry, 2)
@@ -81,7 +81,7 @@ def test_slices_and_drift_are_noted(tmp_path: Path) -> None:
     registry, board = Registry(tmp_path), Board()
     pipeline = replace(PIPELINE, slices="x")
     assert bootstrap(pipeline, registry)
-    role = EvaluatorRole(pipeline, small.HOUR_MS, cast(Store, board), registry)
+    role = EvaluatorRole(pipeline, small.timing(1), cast(Store, board), registry)
     commit(registry, 1)
     assert [role.step(0) for _ in range(2)] == [True, True]
     measured, drift = METRICS.read(board.notes["metrics"]), DRIFT.read(board.notes["drift"])

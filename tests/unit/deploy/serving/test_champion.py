@@ -77,7 +77,7 @@ def test_the_first_version_has_an_engine_that_is_proven(made: Registry) -> None:
 
 def test_the_server_answers_as_the_evaluator_does_bit_for_bit(registry: Registry) -> None:
     served = Served(registry, small.net)
-    judged = first_version(small.pipeline, registry)
+    judged = first_version(small.pipeline, registry).model
     assert torch.equal(served.answer(ROWS), judged(*ROWS))
     assert torch.equal(torch.cat([served.answer((row,)) for row in torch.split(ROWS[0], 1)]), judged(*ROWS))
     assert "by onnxruntime; 0.00" in served.engines[0]

@@ -13,14 +13,20 @@ from learners.evaluation.drift import BLOCK
 from learners.evaluation.evaluate import Evaluator
 from learners.evaluation.gate import Promotion
 from learners.evaluation.scores import Scores
-from learners.evaluation.verdict import Decision
+from learners.evaluation.trials.pair import Pair
+from learners.evaluation.trials.timing import Timing
+from learners.evaluation.trials.trial import Entry
+from learners.evaluation.trials.trials import Reign
+from learners.evaluation.verdict import Decision, Kind
 from learners.live.features.fields import NONE
 from learners.online.batches import Encoder
 from learners.tasks.binary import Binary
 from streams.events import CORRECTION, NEGATIVE, Sample
+from streams.join.policy import JoinPolicy
 from tests import small
 
-WINDOW_MS = 5 * small.HOUR_MS
+JOIN = JoinPolicy(window_s=5 * 3_600)
+SILENCE = JoinPolicy(window_s=3_600, keep_s=5 * 3_600, absent="negative", emit="at_once")
 POLICY = Promotion(candidates_a_year=1, margin=0.0)
 ENDLESS = Promotion(alpha=1e-30, futility=1e-30, margin=0.0)
 
@@ -36,8 +42,13 @@ class Oracle(nn.Module):
         return self.sign * 2 * (x[:, :1] - x[:, 1:2])
 
 
-def evaluator(policy: Promotion = POLICY) -> Evaluator:
-    return Evaluator(Binary(), Encoder(small.Point, small.encode), policy, 0.01, WINDOW_MS, Oracle())
+def evaluator(policy: Promotion = POLICY, join: JoinPolicy = JOIN) -> Evaluator:
+    encoder, first = Encoder(small.Point, small.encode), Reign(0, "first", Oracle(), -1)
+    return Evaluator(Binary(), encoder, policy, 0.01, Timing.of(join), first, {0: "first"}.get)
+
+
+def entry(judge: Evaluator, number: int = 7) -> Entry:
+    return Entry(number, f"candidate {number}", Kind.REFRESH, judge.reach_ms)
 
 
 def commit(number: int, chosen: list[Sample], learned: int, watermark_ms: int) -> Commit:
@@ -57,16 +68,25 @@ def commit(number: int, chosen: list[Sample], learned: int, watermark_ms: int) -
     )
 
 
-def run(parts: list[list[Sample]], model: nn.Module, policy: Promotion = POLICY) -> tuple[Evaluator, list[Decision]]:
+def run(
+    parts: list[list[Sample]], model: nn.Module, policy: Promotion = POLICY, join: JoinPolicy = JOIN
+) -> tuple[Evaluator, list[Decision]]:
     """Take the first part, start the candidate, take the others; the watermark is at each part's latest prediction."""
-    judge, learned, decisions = evaluator(policy), 0, []
+    judge, learned, decisions = evaluator(policy, join), 0, []
     for number, part in enumerate(parts):
         learned += len(part)
-        verdict = judge.take(commit(number, part, learned, max(s.prediction.t for s in part)))
-        decisions += [verdict.decision] if verdict else []
+        verdicts = judge.take(commit(number, part, learned, max(s.prediction.t for s in part)))
+        decisions += [verdict.decision for verdict in verdicts]
         if number == 0:
-            judge.start(7, model)
+            judge.start(entry(judge), model)
     return judge, decisions
+
+
+def compared(judge: Evaluator) -> Pair:
+    """Return what the one trial that runs has compared."""
+    (trial,) = judge.trials.all
+    (pair,) = trial.pairs
+    return pair
 
 
 def cut(chosen: list[Sample], size: int) -> list[list[Sample]]:
@@ -79,13 +99,11 @@ def test_a_better_candidate_is_proven_and_a_worse_one_refused() -> None:
     assert run(parts, Oracle(-1.0))[1] == [Decision.FUTILE]
 
 
-def test_only_predictions_after_all_that_was_known_count_and_none_before_its_window_closed() -> None:
-    chosen = small.samples(60)
-    judge, _ = run([chosen[10:50], chosen[:10] + chosen[50:]], Oracle())
-    assert judge.trial is not None
-    gate = judge.trial.gate
-    # 50 to 59 are fresh; the watermark is at 59 h, and labels may come for 5 h: 50 to 53 are final
-    assert gate.samples == 4
+def test_only_predictions_after_all_that_was_known_count_in_whole_days_whose_labels_are_there() -> None:
+    chosen = small.samples(100)
+    judge, _ = run([chosen[10:50], chosen[:10] + chosen[50:]], Oracle(), ENDLESS)
+    # 50 to 99 are fresh; the last is asked at 99 h, and labels come for 5 h: the day that ends at 72 h is whole
+    assert (compared(judge).sums.samples, compared(judge).waiting) == (22, 0)
 
 
 @given(st.randoms(use_true_random=False))
@@ -96,20 +114,9 @@ def test_the_order_in_which_labels_arrive_does_not_matter(random: object) -> Non
     plain, _ = run([chosen[:100], fresh], Oracle(0.2), ENDLESS)
     random.shuffle(fresh)  # type: ignore[attr-defined]
     shuffled, _ = run([chosen[:100], fresh], Oracle(0.2), ENDLESS)
-    assert plain.trial is not None
-    assert shuffled.trial is not None
-    ours, theirs = plain.trial.gate, shuffled.trial.gate
-    assert ours.samples == theirs.samples
-    assert ours.gain == pytest.approx(theirs.gain, abs=2e-2)  # the intercept's path differs, the samples do not
-
-
-def test_a_newer_candidate_replaces_the_one_under_test() -> None:
-    judge, _ = run(cut(small.samples(200), 100), Oracle(0.1), ENDLESS)
-    replaced = judge.start(8, Oracle())
-    assert replaced is not None
-    assert (replaced.candidate, replaced.decision) == (7, Decision.SUPERSEDED)
-    assert judge.trial is not None
-    assert judge.trial.number == 8
+    ours, theirs = compared(plain).sums, compared(shuffled).sums
+    assert ours.samples == theirs.samples > 200
+    assert ours.mean == pytest.approx(theirs.mean, abs=2e-2)  # the intercept's path differs, the samples do not
 
 
 def test_the_candidates_intercept_is_what_it_would_have_been_at_serving() -> None:
@@ -123,9 +130,9 @@ def test_the_candidates_intercept_is_what_it_would_have_been_at_serving() -> Non
     parts, learned, verdict = cut(small.samples(6_000), 500), 0, None
     for number, part in enumerate(parts):
         learned += len(part)
-        verdict = judge.take(commit(number, part, learned, part[-1].prediction.t)) or verdict
+        verdict = next(iter(judge.take(commit(number, part, learned, part[-1].prediction.t))), verdict)
         if number == 3:
-            judge.start(0, Shifted())
+            judge.start(entry(judge), Shifted())
     assert verdict is not None
     assert verdict.decision is Decision.PROVEN
     assert verdict.offset[0] == pytest.approx(-1.0, abs=0.25)
@@ -158,13 +165,14 @@ def test_the_frozen_model_is_also_measured_under_the_intercept_that_each_predict
 
 def test_a_candidate_needs_samples_before_it() -> None:
     with pytest.raises(ValueError, match="samples before it"):
-        evaluator().start(0, Oracle())
+        evaluator().start(entry(evaluator()), Oracle())
 
 
 def test_what_was_served_is_measured_by_slices_and_watched() -> None:
     chosen = small.samples(2 * BLOCK)
+    encoder, first = Encoder(small.Point, small.encode), Reign(0, "first", Oracle(), -1)
     judge = Evaluator(
-        Binary(), Encoder(small.Point, small.encode), POLICY, 0.01, WINDOW_MS, Oracle(), slices=["x"], watched=NONE
+        Binary(), encoder, POLICY, 0.01, small.timing(), first, {0: "first"}.get, slices=["x"], watched=NONE
     )
     judge.take(commit(0, chosen, len(chosen), chosen[-1].prediction.t))
     assert sum(scores.count for scores in judge.slices[0].scores.values()) == len(chosen)
@@ -188,25 +196,20 @@ def silent(chosen: list[Sample], late: int) -> list[Sample]:
 def test_an_id_is_measured_once_with_its_last_label(late: int) -> None:
     chosen = small.samples(900)
     parts = cut(silent(chosen, late), 100)
-    corrected, _ = run(parts, Oracle(), ENDLESS)
+    corrected, _ = run(parts, Oracle(), ENDLESS, SILENCE)
     known, _ = run(cut(chosen, 100), Oracle(), ENDLESS)
     ours, theirs = corrected.totals(), known.totals()
     assert ours["served"].count == 900 < sum(map(len, parts))
     for who, scores in theirs.items():
         assert ours[who].values == pytest.approx(scores.values)
-    assert corrected.trial
-    assert known.trial
-    last_ms = max(s.prediction.t for s in parts[-1])
-    judged = [s for s in chosen if chosen[0].t < s.t < last_ms - WINDOW_MS]
-    assert len(judged) - 100 <= corrected.trial.gate.samples <= len(judged)
 
 
 def test_a_correction_changes_what_a_trial_compares() -> None:
-    chosen = small.samples(2_000)
-    assert run(cut(silent(chosen, 2), 100), Oracle(), ENDLESS)[0].trial is not None
-    gains = [
-        run(cut(log, 100), Oracle(), ENDLESS)[0].trial for log in (chosen, silent(chosen, 2), silent(chosen, 9_999))
-    ]
-    known, corrected, never = (trial.gate.gain for trial in gains if trial)
-    assert corrected == pytest.approx(known, rel=0.05)
-    assert never < 0.9 * known
+    chosen = small.samples(1_400)
+    known, corrected, never = (
+        compared(run(cut(log, 100), Oracle(), ENDLESS, SILENCE)[0]).sums
+        for log in (chosen, silent(chosen, 2), silent(chosen, 9_999))
+    )
+    assert min(known.samples, corrected.samples, never.samples) > 1_200
+    assert corrected.mean == pytest.approx(known.mean, rel=0.05)
+    assert never.mean < 0.9 * known.mean

@@ -231,7 +231,7 @@ def test_whether_a_sample_was_learned_can_be_told_from_the_weights_only_without_
         (lambda: replace(PIPELINE, history=None), r"Online.private needs Pipeline\(history=\.\.\.\)"),
         (lambda: network(nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8))), "1 is a BatchNorm1d, which mixes"),
         (lambda: contradictions.check(
-            Settings(join=JoinPolicy(absent="negative", late="correct", keep_s=10)), "a", learns=True, every_days=30,
+            Settings(join=JoinPolicy(absent="negative", late="correct", keep_s=10)), "a", learns=True,
             private=True,
         ), "which Online.private does not count"),
     ],

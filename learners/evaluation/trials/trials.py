@@ -1,0 +1,206 @@
+"""All candidates of a feed that are under test at the same time.
+
+A look is taken at each day's predictions once all of them are in the log, with a label or as waiting, by the outcomes
+of up to that moment of event time: so a verdict follows from the log, and not from how it is cut into commits. Owns who
+is on trial, who is champion, and which models answer beside it. Does not know metrics, records or files.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from compressors.answers import Run
+from learners.commits.commit import Commit
+from learners.evaluation.gate import Promotion
+from learners.evaluation.trials.admission import Budget, crowded_out
+from learners.evaluation.trials.asked import DAY_MS, Asked, Look
+from learners.evaluation.trials.contestant import Contestant
+from learners.evaluation.trials.timing import Timing
+from learners.evaluation.trials.trial import Entry, Trial
+from learners.evaluation.trials.wealth import Floats
+from learners.evaluation.verdict import Decision, Verdict
+from streams.events import WAITING, Sample
+
+LAG_MS = 2 * DAY_MS  # how far the learner may lag behind serving, for a candidate to know no more than that did
+
+
+class Reign(NamedTuple):
+    """The version that serves: its artifact `key`, and the newest prediction whose label its training knew."""
+
+    version: int
+    key: str
+    model: Run
+    reach_ms: int
+
+
+class Begun(NamedTuple):
+    """A trial, and its verdict where it is known: a resumed evaluator takes it from the record."""
+
+    trial: Trial
+    known: Verdict | None
+
+
+class Trials:
+    """`artifact_of` returns the key of the version that a prediction names; None if it is not known."""
+
+    def __init__(
+        self,
+        policy: Promotion,
+        timing: Timing,
+        first: Reign,
+        artifact_of: Callable[[int], str | None],
+        *,
+        exact: bool = False,
+    ) -> None:
+        """Answers that are `exact` are float64 (`learners.online.batches.kind`)."""
+        self.champion, self._policy, self._timing = first, policy, timing
+        self._artifact_of, self._budget = artifact_of, Budget(policy)
+        self._dtype = np.float64 if exact else np.float32
+        self._asked = Asked(timing.final)
+        self._begun = list[Begun]()
+        self._contestants: dict[str, Contestant] = {}
+        self._learned: deque[tuple[int, int]] = deque()  # by commit: up to when it knows all, and how much it learned
+        self._day = 0  # the next one to look at
+        self.marked_ms = -1  # the newest prediction that is known to wait
+
+    @property
+    def all(self) -> list[Trial]:
+        """The trials that run, the oldest first."""
+        return [one.trial for one in self._begun]
+
+    @property
+    def models(self) -> dict[str, Run]:
+        """The models that answer beside what serves, by key."""
+        return {key: contestant.model for key, contestant in self._contestants.items()}
+
+    def marks(self, entries: Sequence[Sample]) -> list[Sample]:
+        """Return which of the log's entries say that a prediction waits, if that is of use."""
+        marks = [entry for entry in entries if entry.kind == WAITING] if self._timing.marks_ms else []
+        self.marked_ms = max([self.marked_ms, *(entry.t for entry in marks)])
+        return marks if self._contestants else []
+
+    def take(self, entries: Sequence[Sample], outputs: Mapping[str, Tensor], weights: Sequence[float]) -> None:
+        """Take marks, and after them samples, with the models' raw outputs (N, K); `weights` are the samples'."""
+        if not self._contestants:
+            return
+        after_ms, marks = min(trial.entry.reach_ms for trial in self.all), len(entries) - len(weights)
+        fresh = np.flatnonzero([entry.t > after_ms for entry in entries])
+        chosen, said = [entries[n] for n in fresh.tolist()], dict[str, Floats]()
+        served = [self._artifact_of(entry.prediction.version) for entry in chosen]
+        for key, contestant in self._contestants.items():
+            raw = outputs[key].double().numpy()
+            contestant.follow(raw[marks:], [entry.label for entry in entries[marks:]], weights)
+            answers = contestant.answers(raw[fresh], [entry.prediction.learned for entry in chosen])
+            said[key] = answers.astype(self._dtype)
+            for n, entry in enumerate(chosen):
+                if served[n] == key:
+                    said[key][n] = entry.prediction.bare
+        self._asked.add(chosen, said)
+
+    def refused(self, entry: Entry, now_ms: int) -> tuple[Decision, int | None] | None:
+        """Return why a candidate does not go on trial, and when one may if a year's are spent; None if it does."""
+        if entry.key == self.champion.key:
+            return Decision.SAME, None
+        until_ms = self._budget.spend(entry.kind, now_ms)
+        return None if until_ms is None else (Decision.OVER_BUDGET, until_ms)
+
+    def begin(
+        self,
+        trial: Trial,
+        contestants: Mapping[str, Contestant],
+        recent: tuple[Floats, Floats],
+        commit: Commit,
+        known: Verdict | None = None,
+    ) -> list[Verdict]:
+        """Put a candidate on trial against the champion of now; both answered the `recent` predictions (N, K).
+
+        `contestants` are the two, by key, as they begin now; one that answers already goes on. `known` is the verdict,
+        where an evaluator before has come to one. Return the verdict on the trial that makes room.
+        """
+        entry, champion, others = trial.entry, self.champion, [one.trial for one in self._begun if not one.known]
+        self._day = self._day if self._begun else entry.reach_ms // DAY_MS
+        self._contestants = {**contestants, **self._contestants}
+        trial.oppose(champion.key, champion.version, entry.reach_ms + 1, recent, champion.reach_ms)
+        self._begun.append(Begun(trial, known))
+        if known or len(others) < self._policy.trials:
+            return []
+        out = self._end(crowded_out(others), Decision.OVERCROWDED, commit, commit.settled_ms, lost_to=entry.number)
+        self._retire()
+        return [out]
+
+    def look(self, commit: Commit) -> list[Verdict]:
+        """Return the verdicts that follow from what the log has up to a commit."""
+        found = list[Verdict]()
+        while self._begun and (now_ms := (self._day + 1) * DAY_MS + self._timing.age_ms) <= commit.settled_ms:
+            look = self._asked.look((self._day + 1) * DAY_MS, now_ms)
+            for trial in self.all:
+                trial.look(trial.pairs, look)
+            found += self._decide(commit, now_ms, look)
+            self._asked.drop(look.settled)
+            self._day += 1
+        if any(one.known and one.known.commit <= commit.number for one in self._begun):  # none of these looks ended it
+            found += self._decide(commit, commit.settled_ms, self._asked.look(self._day * DAY_MS, commit.settled_ms))
+        self._retire()
+        self._forget(commit)
+        return found
+
+    def _decide(self, commit: Commit, now_ms: int, look: Look) -> list[Verdict]:
+        found = list[Verdict]()
+        for one in list(self._begun):
+            trial = one.trial
+            decision = _known(one.known, commit, now_ms) if one.known else trial.decide()
+            if one not in self._begun or decision is Decision.RUNNING:
+                continue
+            model = self._contestants[trial.entry.key].model
+            found.append(self._end(trial, decision, commit, now_ms))
+            if decision is Decision.PROVEN:
+                found += self._accede(trial, model, commit, now_ms, look)
+        return found
+
+    def _accede(self, trial: Trial, model: Run, commit: Commit, now_ms: int, look: Look) -> list[Verdict]:
+        """Have all other trials also beat the new champion, from the day after it was proven on."""
+        day, entry, found = trial.proven_day, trial.entry, list[Verdict]()
+        from_ms = (self._day if day is None else day + 1) * DAY_MS
+        self.champion = Reign(self.champion.version + 1, entry.key, model, entry.reach_ms)
+        for other in self.all:
+            if other.entry.key == entry.key:
+                found.append(self._end(other, Decision.SAME, commit, now_ms))
+                continue
+            start_ms = max(from_ms, other.entry.reach_ms + 1)
+            recent = look.before(start_ms, other.entry.key, entry.key)
+            pair = other.oppose(entry.key, self.champion.version, start_ms, recent, entry.reach_ms)
+            other.look([pair], look)
+        return found
+
+    def _end(
+        self, trial: Trial, decision: Decision, commit: Commit, at_ms: int, *, lost_to: int | None = None
+    ) -> Verdict:
+        own = self._contestants[trial.entry.key].intercept.value
+        offset = tuple(a - b for a, b in zip(own, commit.intercept, strict=True))
+        self._begun = [one for one in self._begun if one.trial is not trial]
+        return trial.verdict(decision, offset, at_ms, commit.number, lost_to)
+
+    def _retire(self) -> None:
+        """Let go of the models that no trial needs any more."""
+        needed = {key for trial in self.all for key in trial.keys}
+        if needed != self._contestants.keys():
+            self._contestants = {key: one for key, one in self._contestants.items() if key in needed}
+            self._asked.leave(needed)
+
+    def _forget(self, commit: Commit) -> None:
+        """Forget the intercepts that no prediction carries that is still to come."""
+        self._learned.append((commit.settled_ms, commit.learned))
+        oldest_ms = commit.settled_ms - self._timing.age_ms - LAG_MS
+        while len(self._learned) > 1 and self._learned[1][0] < oldest_ms:
+            self._learned.popleft()
+        for contestant in self._contestants.values():
+            contestant.forget(self._learned[0][1])
+
+
+def _known(verdict: Verdict, commit: Commit, now_ms: int) -> Decision:
+    """Return how a trial ends whose verdict is known, if it has come to it."""
+    there = (verdict.commit, verdict.at_ms) <= (commit.number, now_ms)
+    return verdict.decision if there else Decision.RUNNING
