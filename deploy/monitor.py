@@ -234,7 +234,7 @@ def counted(shards: Sequence[ShardState]) -> dict[str, int]:
 def nothing(feed: str) -> View:
     """Return the look at a feed of which nothing was seen yet."""
     return View(
-        name=feed, at_ms=0, records=0, served=0, waiting=0, unread=0, lag_ms=0, learned=0, metrics=None, trial=None,
+        name=feed, at_ms=0, records=0, served=0, waiting=0, unread=0, lag_ms=0, learned=0, metrics=None, trials=(),
         champions=[], candidates=[], verdicts={},
     )  # fmt: skip
 
