@@ -56,9 +56,16 @@ class Ray(Struct, frozen=True, kw_only=True):
 
 
 class Registry(Struct, frozen=True, kw_only=True):
-    """`path` is the folder of commits, artifacts and champions; a relative one starts at the current directory."""
+    """`path` is the folder of commits, artifacts and champions; a relative one starts at the current directory.
+
+    `key` is the file of the private key (PEM, Ed25519) that signs candidates, verdicts and versions, or its text; by
+    default the first run makes one, in the folder itself. `trusted` are the files of the public keys whose records are
+    taken, with commas between them, by default that of `key`.
+    """
 
     path: Text = ".shadowstream"
+    key: Text | None = None
+    trusted: Text | None = None
 
 
 class Topics(Struct, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@
     ├── Overtaken                    another writer writes to the same output
     ├── Unwritable                   no file can be written to an output's folder
     ├── RegistryError                a record or blob of the registry is missing or damaged
+    │   └── Untrusted                no trusted key has signed a record, or not as and where it is
     ├── CommitError                  a commit cannot be read, or does not follow the one before it
     ├── LostRace                     another learner wrote the next commit; retried
     ├── NotFinite                    a loss or gradient is not finite; the sample is quarantined
@@ -178,6 +179,10 @@ class Unwritable(ShadowstreamError):
 
 class RegistryError(ShadowstreamError):
     """A record or blob is missing or damaged; the message names the file."""
+
+
+class Untrusted(RegistryError):
+    """No trusted key has signed a record as it is and where it is; the message says which, and why."""
 
 
 class CommitError(ShadowstreamError):

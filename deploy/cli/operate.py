@@ -1,4 +1,4 @@
-"""The operator's commands: audit, end-of-feed, accept-loss, held, release, drop, check-receipt, and those of dead.
+"""The operator's commands: audit, end-of-feed, accept-loss, held, release, drop, check-receipt, sign, those of dead.
 
 Owns their questions and where output goes. Does not know how anything is done, nor how it looks.
 """
@@ -15,6 +15,9 @@ from deploy.console import dead as dead_view
 from deploy.console import held as held_view
 from deploy.console import receipts as receipts_view
 from deploy.operate import actions, audit, dead, held, receipts
+from deploy.operate import sign as signs
+from deploy.registry.opening import sign as sign_all
+from deploy.registry.opening import unsigned
 from learners.labels.holds import Said
 from streams.errors import ConfigError
 
@@ -83,6 +86,18 @@ def check_receipt(
     receipts_view.show_signed(Console(stderr=as_json), signed, named=key is not None)
     if as_json:
         print_json(signed)
+
+
+@app.command()
+def sign(pipeline: FeedFile, config_file: ConfigFile = None, yes: Yes = False) -> None:
+    """Sign the versions, candidates and verdicts that no trusted key has signed, as they are."""
+    console, registry = Console(stderr=True), signs.opened(pipeline, settings(pipeline, config_file))
+    wrong = unsigned(registry)
+    for line in wrong:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if wrong and not _ask(yes)(f"sign these {len(wrong)}, and all that follow from them, as they are?"):
+        raise ConfigError("the answer was no; nothing was signed")
+    console.print(f"{sign_all(registry)} signed")
 
 
 @app.command(name="held")

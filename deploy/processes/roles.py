@@ -20,6 +20,7 @@ from deploy.processes.clients import Clients
 from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.evaluator import EvaluatorRole
 from deploy.registry.kinds import LEARNER
+from deploy.registry.opening import open_registry
 from deploy.registry.registry import Registry
 from deploy.serving.champion import Served
 from deploy.serving.server import Answers, ServerRole
@@ -52,6 +53,11 @@ class Plan(Struct, frozen=True, kw_only=True):
     registry: Path
     fetch_wait_ms: int
 
+    @property
+    def opened(self) -> Registry:
+        """The feed's registry."""
+        return open_registry(self.registry, self.settings.registry.key, self.settings.registry.trusted)
+
 
 def build(role: str, plan: Plan, pipeline: Pipeline, stack: ExitStack) -> Role:
     """Build a role, which goes on from what the store, the log and the registry hold; `stack` closes its clients."""
@@ -68,7 +74,7 @@ def names(plan: Plan) -> list[str]:
 
 def _server(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
     topics = plan.settings.topics.named(pipeline.name)
-    registry = Registry(plan.registry)
+    registry = plan.opened
     counts = partition_counts(plan.settings.kafka, (topics.requests, topics.predictions))
     requests = [Tp(topics.requests, partition) for partition in range(counts[topics.requests])]
     source = clients.source(requests, f"{pipeline.name}.server")
@@ -96,24 +102,24 @@ def _joiner(clients: Clients, plan: Plan, pipeline: Pipeline, number: int) -> Ro
 def _learner(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
     learn = plan.settings.learn
     rules = CommitRules(learn.commit_samples, learn.commit_s, pipeline.promotion.every_days)
-    registry, shards = Registry(plan.registry), plan.settings.join.shards
+    registry, shards = plan.opened, plan.settings.join.shards
     learner, window_ms = make_learner(pipeline, registry), round(plan.settings.join.window_s * 1_000)
     marks_ms = Timing.of(plan.settings.join).marks_ms
     return LearnerRole(pipeline.name, shards, clients.store(), registry, learner, rules, window_ms, marks_ms)
 
 
 def _distiller(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
-    return DistillerRole(pipeline, clients.store(), Registry(plan.registry), engines=plan.settings.serve.engines)
+    return DistillerRole(pipeline, clients.store(), plan.opened, engines=plan.settings.serve.engines)
 
 
 def _evaluator(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
     timing = Timing.of(plan.settings.join)
-    registry, engines = Registry(plan.registry), plan.settings.serve.engines
+    registry, engines = plan.opened, plan.settings.serve.engines
     return EvaluatorRole(pipeline, timing, clients.store(), registry, engines=engines)
 
 
 def _conductor(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
-    return ConductorRole(pipeline.name, clients.store(), Registry(plan.registry))
+    return ConductorRole(pipeline.name, clients.store(), plan.opened)
 
 
 ROLES: dict[str, Callable[[Clients, Plan, Pipeline], Role]] = {

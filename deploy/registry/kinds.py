@@ -5,7 +5,7 @@ registry's files and the board all have them from here. Two kinds of names live 
 (`learners/tasks/`), and the verifier the reasons for a difference (`streams/audit/verify.py`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -39,12 +39,16 @@ N = TypeVar("N")
 
 @dataclass(frozen=True)
 class Kind(Generic[T]):
-    """Numbered records in the registry, `NAME/00000000.json` the first of them."""
+    """Numbered records in the registry, `NAME/00000000.json` the first of them.
+
+    A record that `follows` from others is sealed (`seals.py`): names the kinds and numbers of these.
+    """
 
     name: str
     means: str
     decode: Callable[[bytes], T]
     encode: Callable[[T], bytes] = records.encode
+    follows: Callable[[T], Sequence[tuple[str, int]]] | None = None
 
     def path(self, folder: Path, number: int) -> Path:
         """Return the file of a record in a registry's folder."""
@@ -81,9 +85,23 @@ CANDIDATES = Kind(
     "candidates",
     "artifacts distilled from the learner's state, with their figures, or why one was refused",
     msgspec.json.Decoder(Candidate).decode,
+    follows=lambda candidate: [("commits", candidate.commit)],
 )
-VERDICTS = Kind("verdicts", "how a candidate's test ended, with its evidence", msgspec.json.Decoder(Verdict).decode)
-CHAMPIONS = Kind("champion", "the versions that have served, in order", msgspec.json.Decoder(Champion).decode)
+VERDICTS = Kind(
+    "verdicts",
+    "how a candidate's test ended, with its evidence",
+    msgspec.json.Decoder(Verdict).decode,
+    follows=lambda verdict: [("candidates", verdict.candidate), ("commits", verdict.commit)],
+)
+CHAMPIONS = Kind(
+    "champion",
+    "the versions that have served, in order",
+    msgspec.json.Decoder(Champion).decode,
+    follows=lambda champion: [
+        ("champion", champion.number - 1) if champion.number else ("commits", 0),
+        *((kind, champion.candidate) for kind in ("candidates", "verdicts") if champion.candidate is not None),
+    ],
+)
 RULINGS = Kind("rulings", "what people have said of sources that are held", msgspec.json.Decoder(Ruling).decode)
 KINDS: tuple[Kind[Any], ...] = (COMMITS, CANDIDATES, VERDICTS, CHAMPIONS, RULINGS)
 BLOBS = "blobs"

@@ -9,41 +9,51 @@ Owns their numbers and digests. How bytes last is `storage.py`'s, and what they 
 
 import hashlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from deploy.registry import storage
 from deploy.registry.kinds import BLOBS, KINDS, Kind
-from streams.errors import RegistryError
+from deploy.registry.seals import Seals, broken, digest, opened
+from streams.errors import RegistryError, Untrusted
 
 T = TypeVar("T", bound=Struct)
 SECRET, OURS_ALONE = "secret", 0o600
+BY_NAME = {kind.name: kind for kind in KINDS}
 
 
 class Registry:
-    """One feed's registry on a disk."""
+    """One feed's registry on a disk. With `seals`, records are signed when they are created, and checked when read."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, seals: Seals | None = None) -> None:
+        self.folder, self._seals = folder, seals
         for name in (*(kind.name for kind in KINDS), BLOBS):
             (folder / name).mkdir(parents=True, exist_ok=True)
 
     def create(self, kind: Kind[T], number: int, record: T) -> bool:
         """Create a record durably, or return False because that number is taken."""
-        return self.write(kind, number, kind.encode(record))
+        return self.write(kind, number, self._sealed(kind, number, kind.encode(record)))
+
+    def sign(self, kind: Kind[Any], number: int) -> None:
+        """Sign a record as it is, whoever made it: only on a person's word."""
+        data = self.read(kind, number)
+        if data is not None:
+            storage.replace(self._path(kind, number), self._sealed(kind, number, opened(data)[0]))
 
     def record(self, kind: Kind[T], number: int) -> T | None:
         """Return a record, or None if there is none of that number.
 
         Raises:
-            RegistryError: the file is not such a record.
+            RegistryError: the file is not such a record, or no trusted key has signed it, or what it follows from.
             CommitError: the file is not a commit, or has a newer format.
         """
         data = self.read(kind, number)
+        if data is not None and kind.follows:
+            data = self._opened(kind, number, data)
         try:
             return None if data is None else kind.decode(data)
         except msgspec.DecodeError as wrong:
@@ -98,5 +108,34 @@ class Registry:
         storage.create(self.folder / SECRET, secrets.token_bytes(32), OURS_ALONE)
         return (self.folder / SECRET).read_bytes()
 
+    def _sealed(self, kind: Kind[Any], number: int, record: bytes) -> bytes:
+        """Return the file of a record."""
+        if not (self._seals and kind.follows):
+            return record
+        follows = self._digests(kind.follows(kind.decode(record)))
+        return self._seals.seal(_place(kind, number), record, follows)
+
+    def _opened(self, kind: Kind[T], number: int, data: bytes) -> bytes:
+        """Return the record of a sealed file, as JSON; check its seal, and that what it follows from is there."""
+        if self._seals:
+            place = _place(kind, number)
+            follows = self._seals.check(place, data).follows
+            if why := broken(follows, ((of, storage.read(self._at(of))) for of in follows)):
+                raise Untrusted(f"{place} {why}")
+        return opened(data)[0]
+
+    def _digests(self, follows: Sequence[tuple[str, int]]) -> dict[str, str]:
+        """Return the digests of the records, by place, that are there."""
+        found = {f"{name}/{number}": storage.read(self._at(f"{name}/{number}")) for name, number in follows}
+        return {place: digest(data) for place, data in found.items() if data is not None}
+
+    def _at(self, place: str) -> Path:
+        name, _, number = place.partition("/")
+        return BY_NAME[name].path(self.folder, int(number))
+
     def _path(self, kind: Kind[T], number: int) -> Path:
         return kind.path(self.folder, number)
+
+
+def _place(kind: Kind[Any], number: int) -> str:
+    return f"{kind.name}/{number}"

@@ -23,6 +23,7 @@ from streams.errors import ConfigError
 
 PRIVATE, PUBLIC = "receipts.pem", "receipts.pub"
 OURS_ALONE = 0o600
+PEM = "-----BEGIN"
 
 
 class Key:
@@ -58,13 +59,26 @@ def private_key(path: Path) -> Key:
     Raises:
         ConfigError: it is none, or cannot be read.
     """
+    return _private(_read(path), str(path))
+
+
+def _private(data: bytes, where: str) -> Key:
     try:
-        key = load_pem_private_key(_read(path), password=None)
+        key = load_pem_private_key(data, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as wrong:
-        raise ConfigError(f"{path} {WANTED['private']}: {wrong}") from None
+        raise ConfigError(f"{where} {WANTED['private']}: {wrong}") from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError(f"{path} {WANTED['private']}; it has another kind of key")
+        raise ConfigError(f"{where} {WANTED['private']}; it has another kind of key")
     return Key(key)
+
+
+def key_of(text: str) -> Key:
+    """Read a private key: its PEM text, or the path of a file that has it.
+
+    Raises:
+        ConfigError: it is none, or cannot be read.
+    """
+    return _private(text.encode(), "the key") if text.lstrip().startswith(PEM) else private_key(Path(text))
 
 
 def public_key(path: Path) -> bytes:

@@ -1,10 +1,12 @@
-"""Bytes that are created once and never changed, in a folder on a disk.
+"""Bytes that are created once and, but for new signatures, never changed, in a folder on a disk.
 
 Owns durability: write, fsync, link, fsync of the folder. Does not know what the bytes mean.
 """
 
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from streams.errors import RegistryUnwritable
@@ -22,6 +24,27 @@ def create(path: Path, data: bytes, mode: int = 0o666) -> bool:
     """
     if path.exists():
         return False
+    with _drafted(path, data, mode) as draft:
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return False
+    return True
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Put a file in the place of one, durably: after a crash there is the one or the other, whole.
+
+    Raises:
+        RegistryUnwritable: as `create`.
+    """
+    with _drafted(path, data, path.stat().st_mode) as draft:
+        draft.replace(path)
+
+
+@contextmanager
+def _drafted(path: Path, data: bytes, mode: int) -> Iterator[Path]:
+    """Write a draft beside a file for the `with`, in which it gets its name; then that is made to last."""
     draft = path.with_name(f".{uuid.uuid4().hex}")
     try:
         draft.touch(mode)
@@ -29,15 +52,12 @@ def create(path: Path, data: bytes, mode: int = 0o666) -> bool:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.link(draft, path)
+        yield draft
         _sync(path.parent)
-    except FileExistsError:
-        return False
     except OSError as wrong:
         raise RegistryUnwritable(f"{path} cannot be written: {wrong.strerror}") from wrong
     finally:
         draft.unlink(missing_ok=True)
-    return True
 
 
 def read(path: Path) -> bytes | None:

@@ -29,6 +29,7 @@ from deploy.pipeline import Pipeline, load
 from deploy.processes.failures import brief
 from deploy.processes.roles import Plan
 from deploy.registry.kinds import CHAMPIONS
+from deploy.registry.opening import open_registry
 from deploy.registry.registry import Registry
 from deploy.run.claim import claimed
 from deploy.run.partitions import Partitions, Say, begin
@@ -77,7 +78,7 @@ def running(
         claim.held(services.settings, say),
         closing(Store(services.settings.redis)) as store,
     ):
-        settings, registry = services.settings, Registry(folder)
+        settings, registry = services.settings, open_registry(folder, settings.registry.key, settings.registry.trusted)
         plan = Plan(
             pipeline=path.resolve(),
             settings=_paced(settings) if replay else settings,
@@ -96,7 +97,7 @@ def running(
                 pipeline=pipeline,
                 settings=settings,
                 registry=registry,
-                monitor=Monitor(_judge(pipeline, settings), store, registry),
+                monitor=Monitor(_judge(pipeline, settings), store, Registry(folder)),
                 _claim=claim,
                 _services=services,
                 _store=store,
@@ -147,6 +148,7 @@ def _started(plan: Plan) -> "AbstractContextManager[System]":
 def first_version(pipeline: Pipeline, registry: Registry, say: Say, *, engines: bool = False) -> None:
     """Make the first version where there is no version yet, and say so; say which one serves otherwise."""
     if (champion := registry.last(CHAMPIONS)) >= 0:
+        registry.record(CHAMPIONS, champion)  # raises where nobody has signed it
         say(f"v{champion} serves, as before")
         return
     say("training the first version on history" if pipeline.history else "making the first version")

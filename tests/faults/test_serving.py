@@ -23,6 +23,7 @@ from deploy.pipeline import load
 from deploy.processes.roles import Plan
 from deploy.promotion.conductor import ConductorRole
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, VERDICTS, Kind
+from deploy.registry.opening import open_registry
 from deploy.registry.records import Candidate, Champion, Figures
 from deploy.registry.registry import Registry
 from learners.evaluation.verdict import Decision, Verdict
@@ -54,7 +55,7 @@ class Serving:
 
     def __init__(self, folder: Path, attached: Attached, stack: ExitStack, seed: int) -> None:
         self.attached, self.random, self.folder = attached, Random(seed), folder
-        self.registry = Registry(folder / "roles")
+        self.registry = open_registry(folder / "roles")
         self._plan = Plan(
             pipeline=folder / "pipeline.py", settings=attached.settings, registry=self.registry.folder, fetch_wait_ms=5
         )

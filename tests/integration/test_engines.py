@@ -19,7 +19,8 @@ from deploy.engine import load
 from deploy.learning.bootstrap import bootstrap
 from deploy.monitor import View
 from deploy.processes.roles import Plan, Role, build
-from deploy.registry.kinds import CHAMPIONS
+from deploy.registry.kinds import CHAMPIONS, SERVER
+from deploy.registry.opening import open_registry
 from deploy.registry.records import Champion, Engine, ServerNote
 from deploy.registry.registry import Registry
 from streams.events import Prediction
@@ -27,6 +28,7 @@ from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, ensure_topics
 from tests import small
 from tests.conftest import Running
+from tests.learned import until
 
 SMALL = Path(small.__file__)
 NUMBERS = count()
@@ -39,7 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     """A registry with the small pipeline's first version, and another under number 1."""
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
-    registry, other = Registry(tmp_path_factory.mktemp("one")), Registry(tmp_path_factory.mktemp("other"))
+    registry, other = open_registry(tmp_path_factory.mktemp("one")), Registry(tmp_path_factory.mktemp("other"))
     assert bootstrap(small.pipeline, registry, engines=True)
     assert bootstrap(replace(small.pipeline, seed=1), other, engines=True)
     second = other.record(CHAMPIONS, 0)
@@ -59,7 +61,7 @@ class World:
         topics = config.Topics().named(self.pipeline.name)
         ensure_topics(broker, dict.fromkeys((topics.requests, topics.predictions, topics.dead), 1))
         self._tp, self._store = Tp(topics.requests, 0), Store(store)
-        self.registry = Registry(folder)
+        self.registry = open_registry(folder)
         for blob in (made.folder / "blobs").iterdir():
             self.registry.put(blob.read_bytes())
         self._champions = list(made.records(CHAMPIONS))
@@ -85,6 +87,17 @@ class World:
     def note(self) -> ServerNote:
         (data,) = self._store.get(self.pipeline.name, "server")
         return msgspec.json.decode(data or b"", type=ServerNote)
+
+    def await_version(self, version: int) -> None:
+        """Step until this version serves: it is loaded in a thread."""
+
+        def serves() -> bool:
+            self.server.step(10)
+            return SERVER.read(*self._store.get(self.pipeline.name, SERVER.name)) is not None and (
+                self.note().version == version
+            )
+
+        until(serves)
 
     def ask(self, rows: int, version: int) -> None:
         """Have so many requests answered by this version, to the last bit as its engine does."""
@@ -127,6 +140,7 @@ def test_each_version_is_answered_by_its_engine(begin: Callable[[bool], World], 
     for version in (0, 1):
         if version:
             world.promote(version)
+            world.await_version(version)
         for rows in (1, 8, 100):
             world.ask(rows, version)
         note = world.note()

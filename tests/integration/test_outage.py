@@ -16,7 +16,7 @@ from deploy.learning.bootstrap import bootstrap
 from deploy.pipeline import Pipeline
 from deploy.processes.roles import Plan, Role, build
 from deploy.registry.kinds import SERVER
-from deploy.registry.registry import Registry
+from deploy.registry.opening import open_registry
 from streams.dead import letters
 from streams.events import Prediction
 from streams.join.store import Store
@@ -36,7 +36,7 @@ class Feed:
         self.pipeline, self.broker, self._stack = pipeline, broker, stack
         self.topics = config.Topics().named(pipeline.name)
         ensure_topics(broker, dict.fromkeys((self.topics.requests, self.topics.predictions, self.topics.dead), 1))
-        assert bootstrap(pipeline, Registry(folder))
+        assert bootstrap(pipeline, open_registry(folder))
         kafka, redis = config.Kafka(bootstrap=broker), config.Redis(url=store)
         settings = config.Settings(kafka=kafka, redis=redis)
         self.plan = Plan(pipeline=Path(), settings=settings, registry=folder, fetch_wait_ms=10)

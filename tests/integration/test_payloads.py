@@ -21,6 +21,7 @@ from deploy.learning.candidates import make_learner
 from deploy.pipeline import Labelled, Pipeline
 from deploy.processes.roles import JOINER_PREFIX, Plan, Role, build
 from deploy.registry.kinds import CANDIDATES, COMMITS
+from deploy.registry.opening import open_registry
 from deploy.registry.rebuild import check as check_rebuild
 from deploy.registry.records import Privacy
 from deploy.registry.registry import Registry
@@ -143,7 +144,7 @@ def test_every_role_takes_bytes_and_labels_of_every_kind(
     if broker.kind != store_server.kind:
         pytest.skip("embedded with embedded, real with real")
     pipeline = replace(pipeline, name=f"{pipeline.name}-{broker.kind}")
-    registry, rng, n = Registry(tmp_path), np.random.default_rng(1), 2 * DAYS * 24
+    registry, rng, n = open_registry(tmp_path), np.random.default_rng(1), 2 * DAYS * 24
     assert bootstrap(pipeline, registry)
     topics = config.Topics().named(pipeline.name)
     ensure_topics(broker.address, dict.fromkeys((topics.requests, topics.predictions, topics.outcomes, topics.dead), 1))

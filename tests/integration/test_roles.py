@@ -21,6 +21,7 @@ from deploy.processes.roles import Plan, build
 from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.evaluator import EvaluatorRole
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, KINDS, LEARNER, VERDICTS, Kind
+from deploy.registry.opening import open_registry, sign
 from deploy.registry.records import LearnerNote, ServerNote
 from deploy.registry.registry import Registry
 from deploy.run.summary import refused_requests
@@ -51,13 +52,13 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def registry(first: Path, tmp_path: Path) -> Registry:
     """A copy of it, of the test's own."""
-    copied = Registry(tmp_path / "registry")
-    original = Registry(first)
+    copied, original = open_registry(tmp_path / "registry"), Registry(first)
     for path in (first / "blobs").iterdir():
         copied.put(path.read_bytes())
     for kind in KINDS:
         if (data := original.read(kind, 0)) is not None:
             copied.write(kind, 0, data)
+    sign(copied)
     return copied
 
 

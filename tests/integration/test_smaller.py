@@ -71,17 +71,17 @@ def test_candidates_keep_the_shapes_of_the_first_version_and_one_is_served(
     artifacts = [feed.registry.get(one.artifact) for one in candidates if one is not None]
     assert len(artifacts) > 2
     shapes = [{name: t.shape for name, t in artifact.floats(packed).items()} for packed in artifacts]
-    was = widths(served._running.model)
+    was = widths(served._version.running.model)
     assert was == [(4, 8), (8, 1)]
     assert all(one == shapes[0] for one in shapes)
     assert shapes[0]["0.weight"] == (8, 4)
     assert all(one is not None and one.refused is None and one.figures.sparsity >= 0.6 for one in candidates)
     # The samples were answered with 0, which is worse than any model: a candidate must have been promoted.
-    assert served.refresh()
+    until(served.refresh)
     champion = feed.registry.record(CHAMPIONS, served.record.number)
     assert champion is not None
     assert champion.candidate is not None
-    assert widths(served._running.model) == was
+    assert widths(served._version.running.model) == was
     inputs = small.encode([small.Point((1.0, -1.0, 0.0, 0.0)), small.Point((-1.0, 1.0, 0.0, 0.0))])
     likely, unlikely = served.answer(inputs).flatten().tolist()
     assert likely > unlikely

@@ -19,7 +19,8 @@ from deploy.learning.rules import CommitRules
 from deploy.pipeline import Pipeline
 from deploy.processes.roles import Plan, build
 from deploy.registry.commits import read
-from deploy.registry.kinds import CANDIDATES, CHAMPIONS
+from deploy.registry.kinds import CANDIDATES, CHAMPIONS, SERVER
+from deploy.registry.opening import open_registry
 from deploy.registry.rebuild import check as check_rebuild
 from deploy.registry.records import Champion
 from deploy.registry.registry import Registry
@@ -45,7 +46,7 @@ def test_served_and_replayed_answers_are_equal_bit_for_bit(
     broker: Running, store_server: Running, tmp_path: Path, made: Pipeline
 ) -> None:
     feed = replace(made, name=f"served-{made.name}-{broker.kind}-{store_server.kind}")
-    registry, topics = Registry(tmp_path), config.Topics().named(feed.name)
+    registry, topics = open_registry(tmp_path), config.Topics().named(feed.name)
     assert bootstrap(feed, registry, engines=True)
     ensure_topics(broker.address, dict.fromkeys((topics.requests, topics.predictions, topics.dead), 1))
     settings = config.Settings(
@@ -67,7 +68,13 @@ def test_served_and_replayed_answers_are_equal_bit_for_bit(
 
         serve(transformed.samples(EACH))
         promote(feed, store, registry)
-        server.step(50)  # which swaps
+
+        def swapped() -> bool:
+            server.step(50)
+            note = SERVER.read(*store.get(feed.name, SERVER.name))
+            return note is not None and note.version == 1
+
+        until(swapped)
         serve(transformed.samples(EACH, seed=1, start=1_000))
     with closing(Source(broker.address, [Tp(topics.predictions, 0)], fetch_wait_ms=10)) as source:
         found = [msgspec.json.decode(record.value or b"", type=Prediction) for record in records(source)]

@@ -65,8 +65,17 @@ def test_the_environment_wins_and_an_empty_variable_does_not_count(tmp_path: Pat
     assert settings.serve.max_batch == 7
 
 
-WORDS = {"emit": "at_close", "absent": "negative", "reduce": "first", "late": "count", "to": "topic", "labels": "json"}
-WORDS |= {"engines": "false", "bootstrap": "host:4096", "address": "host:4096"}
+WORDS = {
+    "on_contradiction": "stop",
+    "emit": "at_close",
+    "absent": "negative",
+    "reduce": "first",
+    "late": "count",
+    "to": "topic",
+    "labels": "json",
+}
+WORDS |= {"engines": "false", "on_contradiction": "stop"}
+WORDS |= {"bootstrap": "host:4096", "address": "host:4096"}
 SASL = {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_username": "joiner", "sasl_password": SECRET}
 SECURITY = SASL | {"ssl_cafile": __file__, "ssl_certfile": __file__, "ssl_keyfile": __file__, "ssl_password": SECRET}
 SECURITY |= {"ssl_check_hostname": "false"}  # keys of [kafka] that are refused alone

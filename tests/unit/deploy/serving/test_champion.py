@@ -234,11 +234,7 @@ def test_an_engine_that_fails_is_left_for_good_and_wrong_requests_are_the_models
     assert running.line == "torch: its engine failed: no more memory"
 
 
-@pytest.mark.parametrize("at_once", [0, serving.AT_ONCE_BYTES])
-def test_a_newer_version_takes_over_when_it_is_loaded(
-    at_once: int, registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(serving, "AT_ONCE_BYTES", at_once)
+def test_a_newer_version_takes_over_when_it_is_loaded(registry: Registry) -> None:
     served = Served(registry, small.net)
     assert not served.refresh()
     newer = msgspec.structs.replace(first(registry), number=1, offset=(3.0,))
@@ -249,3 +245,34 @@ def test_a_newer_version_takes_over_when_it_is_loaded(
     assert served.record.number == 1
     torch.testing.assert_close(served.answer(ROWS), before - first(registry).offset[0] + 3.0)
     assert not served.refresh()
+
+
+def test_a_version_that_cannot_be_loaded_is_told_and_the_one_before_it_serves_on(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    served, record = Served(registry, small.net), first(registry)
+    missing = msgspec.structs.replace(record, number=1, artifact="0" * 64)
+    other = msgspec.structs.replace(record, number=2, artifact=registry.put(b"no artifact"))
+    whole = msgspec.structs.replace(record, number=3, offset=(3.0,))
+    before = served.answer(ROWS)
+    for bad, why in ((missing, "0000 is missing"), (other, "not an artifact")):
+        assert registry.create(CHAMPIONS, bad.number, bad)
+        while not any(why in line for line in served.engines):
+            assert not served.refresh()
+        assert torch.equal(served.answer(ROWS), before)
+        assert served.record.number == 0
+        (line,) = Served(registry, small.net).engines[1:]  # one that begins now
+        assert f"v{bad.number} does not serve: " in line
+    monkeypatch.setattr(serving, "AGAIN_S", 0.0)
+    for _ in range(3):  # it is tried again, and told once
+        served._again_s = 0.0
+        while served._coming is None:
+            served.refresh()
+        while served._coming is not None:
+            served.refresh()
+    assert sum("server: v2 does not serve" in message for message in caplog.messages) == 2  # ours, and one that began
+    assert registry.create(CHAMPIONS, 3, whole)
+    while not served.refresh():
+        pass
+    assert served.record.number == 3
+    assert len(served.engines) == 1

@@ -1,0 +1,25 @@
+"""Signing what is in a registry, on a person's word: a feed of an earlier release, or after a key was changed.
+
+Owns which feed that is. What a signature is of is `deploy/registry/seals.py`'s.
+"""
+
+from pathlib import Path
+
+from deploy import feed
+from deploy.config import Settings
+from deploy.registry import opening
+from deploy.registry.kinds import COMMITS
+from deploy.registry.registry import Registry
+from streams.errors import ConfigError
+
+
+def opened(path: Path, settings: Settings) -> Registry:
+    """Open the registry of a pipeline with the keys of the settings.
+
+    Raises:
+        ConfigError: it has none here, or a key cannot be read.
+    """
+    folder = Path(settings.registry.path).resolve() / feed.load(path).name
+    if not COMMITS.path(folder, 0).exists():
+        raise ConfigError(f"{folder} has no version: use the working directory of the run, or its registry.path")
+    return opening.open_registry(folder, settings.registry.key, settings.registry.trusted)

@@ -1,0 +1,57 @@
+"""A feed's registry with the key that signs its records, and those that are trusted.
+
+Owns which keys these are. Does not know what is signed.
+"""
+
+from pathlib import Path
+
+from deploy.registry.kinds import KINDS
+from deploy.registry.registry import Registry
+from deploy.registry.seals import Seals
+from deploy.registry.signing import key_of, own_key, public_key
+from streams.errors import Untrusted
+
+
+def open_registry(folder: Path, key: str | None = None, trusted: str | None = None) -> Registry:
+    """Open the registry in a feed's folder; records are signed by a key, a file or its text, and checked.
+
+    The files `trusted`, with commas between them, have the public keys that are taken, by default the key's own. The
+    default key is in the folder.
+
+    Raises:
+        ConfigError: a key cannot be read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    signs = key_of(key) if key else own_key(folder)
+    taken = [public_key(Path(path.strip())) for path in trusted.split(",")] if trusted else [signs.public]
+    return Registry(folder, Seals(folder.name, signs, frozenset(taken)))
+
+
+def unsigned(registry: Registry) -> list[str]:
+    """Return what is wrong with each record that is not taken, in the order in which they are to be signed."""
+    found = []
+    for kind in KINDS:
+        for number in range(registry.last(kind) + 1) if kind.follows else ():
+            try:
+                registry.record(kind, number)
+            except Untrusted as wrong:
+                found.append(str(wrong))
+    return found
+
+
+def sign(registry: Registry) -> int:
+    """Sign all records that are not taken as they are; return how many.
+
+    Raises:
+        RegistryError: one is none that can be read.
+    """
+    count = 0
+    for kind in KINDS:
+        for number in range(registry.last(kind) + 1) if kind.follows else ():
+            try:
+                registry.record(kind, number)
+            except Untrusted:
+                registry.sign(kind, number)
+                registry.record(kind, number)
+                count += 1
+    return count
