@@ -239,6 +239,10 @@ def nothing(feed: str) -> View:
     )  # fmt: skip
 
 
+def _doubts(note: EvaluatorNote | None) -> list[Doubt]:
+    return [Doubt("promotions", note.doubt)] if note and note.doubt else []
+
+
 def look(feed: str, monitor: Monitor) -> View:
     """Return one look at a feed."""
     now, candidates = monitor.progress(), monitor.candidates()
@@ -255,7 +259,7 @@ def look(feed: str, monitor: Monitor) -> View:
         unread=sum(s.unread for s in now.shards),
         lag_ms=max(0, at_ms - watermark_ms) if watermark_ms > 0 else 0,
         counters=counters,
-        warnings=judged.warnings,
+        warnings=[*judged.warnings, *_doubts(now.evaluator)],
         advice=judged.advice,
         learned=now.learner.learned if now.learner else 0,
         metrics=monitor.metrics(),

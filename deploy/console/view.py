@@ -18,9 +18,9 @@ from rich.text import Text
 from deploy.console.doubts import lines
 from deploy.console.fitted import Fitted
 from deploy.monitor import NO_ROW, View
-from deploy.registry.records import Candidate, Distrusted, MetricName, Metrics, Privacy
+from deploy.registry.records import Candidate, Distrusted, MetricName, Metrics, Privacy, TrialNote
 from learners.evaluation.drift import Change
-from learners.evaluation.verdict import Decision
+from learners.evaluation.verdict import Decision, Verdict
 
 DAY_MS = 86_400_000
 NAMES = {  # each has what the one before it has, and one thing more
@@ -36,9 +36,7 @@ NO_YEAR = slice(5, None)  # of a date
 ENDED = {
     Decision.FUTILE: "refused: unlikely to win",
     Decision.NOT_PROVEN: "refused: not proven in time",
-    Decision.OVERCROWDED: "left for others",
     Decision.SAME: "the champion already",
-    Decision.OVER_BUDGET: "over the year's budget",
     Decision.SUPERSEDED: "replaced by the next",
 }
 
@@ -91,17 +89,38 @@ def fate_of(candidate: Candidate, view: View) -> Fate:
         number = next((c.number for c in view.champions if c.candidate == candidate.number), None)
         proven = verdict.decision is Decision.PROVEN
         return Fate(
-            text=ENDED.get(verdict.decision, "proven better" if number is None else f"became v{number}"),
+            text=ended(verdict, number),
             style="green" if proven else "dim",
             date=day(verdict.at_ms),
-            loss=f"{-verdict.gain:+.4f}",
+            loss=f"{-verdict.gain:+.4f}" if verdict.samples else "",
             evidence=f"e^{verdict.log_wealth:.1f} of e^{verdict.log_needed:.1f}",
             samples=f"{verdict.samples:,}",
         )
     if trial:
         evidence = f"e^{trial.log_wealth:.1f} of e^{trial.log_needed:.1f}"
-        return Fate("being tested", "cyan", evidence=evidence, samples=f"{trial.samples:,}")
+        return Fate(tested(trial), "cyan", evidence=evidence, samples=f"{trial.samples:,}")
     return Fate("waits for its test")
+
+
+def tested(trial: TrialNote) -> str:
+    """Return how far a candidate's test is, in words.
+
+    >>> tested(TrialNote(2, 1_280, 1.7, 3.9, against=1, waiting=3_200, days=4.4))
+    'being tested against v1, 3,200 outcomes awaited, about 4 days to go'
+    """
+    parts = [f"being tested against v{trial.against}"]
+    parts += [f"{trial.waiting:,} outcomes awaited"] * bool(trial.waiting)
+    parts += [f"about {max(1, round(trial.days))} days to go"] if trial.days is not None else []
+    return ", ".join(parts)
+
+
+def ended(verdict: Verdict, number: int | None) -> str:
+    """Return how a candidate's test ended, in words; it became version `number`."""
+    if verdict.lost_to is not None:
+        return f"left for candidate {verdict.lost_to}"
+    if verdict.until_ms is not None:
+        return f"over the year's budget until {day(verdict.until_ms)}"
+    return ENDED.get(verdict.decision, "proven better" if number is None else f"became v{number}")
 
 
 def values(row: Mapping[str, float | None]) -> str:

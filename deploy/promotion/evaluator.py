@@ -56,6 +56,7 @@ class EvaluatorRole(Follower):
             watched=watched(pipeline), slices=pipeline.slices,
         )  # fmt: skip
         self._commit, self._candidate, self._verdicts, self._engines = -1, -1, 0, engines
+        self._doubt = ""
         self._awaits: int | None = None  # the commit whose candidate is being made
         self._metrics: dict[str, bytes] = {}
         self._measured, self._measured_at_s = -1, 0.0
@@ -82,7 +83,7 @@ class EvaluatorRole(Follower):
         self._awaits = None
         if candidate.commit > commit:
             return True  # an earlier release made none
-        self._candidate = candidate.number
+        self._candidate, self._doubt = candidate.number, self._evaluator.doubt or ""
         if candidate.refused is None:
             model = load(
                 self._registry, candidate.artifact, candidate.engine, self._pipeline.model, engines=self._engines
@@ -108,7 +109,10 @@ class EvaluatorRole(Follower):
             self._metrics = METRICS.entry(metrics(self._evaluator)) | DRIFT.entry(
                 DriftNote(self._evaluator.drift.changes)
             )
-        return EVALUATOR.entry(EvaluatorNote(self._commit, self._candidate, self._verdicts, trials)) | self._metrics
+        return (
+            EVALUATOR.entry(EvaluatorNote(self._commit, self._candidate, self._verdicts, trials, self._doubt))
+            | self._metrics
+        )
 
 
 class First:

@@ -198,12 +198,16 @@ class TrialNote(Struct, frozen=True):
 
 
 class EvaluatorNote(Struct, frozen=True):
-    """The last commit taken, the last candidate begun, how many verdicts there are, and the trials that run."""
+    """The last commit taken, the last candidate begun, how many verdicts there are, and the trials that run.
+
+    `doubt` says why few candidates or none can be proven, as the feed is; "" if nothing is in the way.
+    """
 
     commit: int
     candidate: int
     verdicts: int
     trials: tuple[TrialNote, ...]
+    doubt: str = ""
 
 
 class MetricName(Struct, frozen=True):

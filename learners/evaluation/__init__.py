@@ -1,8 +1,8 @@
 """A candidate against what was served, on the same fresh samples.
 
 evaluate.py    every model's metrics, and a candidate put under test
-trial.py       the candidate's test, in prediction order
-gate.py        the promotion policy and its test
+trials/        the tests of candidates, in prediction order
+gate.py        the promotion policy
 verdict.py     how a test ends
 provisional.py negatives that may be corrected, so that an id counts once
 scores.py      one model's metrics

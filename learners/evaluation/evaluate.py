@@ -21,6 +21,7 @@ from learners.evaluation.gate import Promotion
 from learners.evaluation.provisional import Answers, Provisional
 from learners.evaluation.scores import Scores
 from learners.evaluation.slices import Slices
+from learners.evaluation.trials.admission import doubt
 from learners.evaluation.trials.asked import RECENT
 from learners.evaluation.trials.contestant import Contestant
 from learners.evaluation.trials.timing import Timing
@@ -35,6 +36,7 @@ from learners.online.intercept import Intercept
 from learners.tasks.task import Task
 from streams.events import WAITING, Sample
 
+FEW = 200  # samples that say too little of a feed's pace
 WARM_UP = 2_000  # samples from which a candidate's intercept starts; it remembers about the last 600
 
 
@@ -60,7 +62,7 @@ class Evaluator:
         is measured by the values of each field of `slices`.
         """
         self._task, self._encoder, self._policy, self._rate = task, encoder, policy, rate
-        self._final_ms, self._first = timing.final.negative_ms, first
+        self._timing, self._final_ms, self._first = timing, timing.final.negative_ms, first
         self._absent, self._provisional = Absent(), Provisional()
         self._newest: Newest[Sample] = Newest(WARM_UP)
         self._last: Commit | None = None
@@ -107,6 +109,11 @@ class Evaluator:
     def settled_ms(self) -> int:
         """Up to which event time the log is whole."""
         return self._last.settled_ms if self._last else 0
+
+    @property
+    def doubt(self) -> str | None:
+        """Why few candidates or none can be proven, as the feed is."""
+        return doubt(self._policy, self._timing, list(self._newest)) if len(self._newest) >= FEW else None
 
     def start(self, entry: Entry, model: Run, known: Verdict | None = None) -> list[Verdict]:
         """Put a candidate on trial after the commit that was taken last, which it was made of.

@@ -3,7 +3,7 @@
 Models answer ±z at a small point; all intercepts stay 0.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 
 import msgspec
@@ -64,12 +64,14 @@ def at_close(n: int, days: float, window_days: float, a_day: int = 100) -> list[
 class World:
     """An evaluator that takes a log in commits; candidates begin at days."""
 
-    def __init__(self, join: JoinPolicy = LATE, policy: Promotion = POLICY) -> None:
+    def __init__(
+        self, join: JoinPolicy = LATE, policy: Promotion = POLICY, known: Mapping[int, Verdict] | None = None
+    ) -> None:
         first = Reign(0, "first", Scaled(0.0), -1)
         self.made, self.commits, self.learned, self.latest_ms = dict[int, str]({0: "first"}), 0, 0, 0
         encoder = Encoder(small.Point, small.encode)
         self.judge = Evaluator(Binary(), encoder, policy, 0.0, Timing.of(join), first, self.made.get)
-        self.verdicts = dict[int, Verdict]()
+        self.verdicts, self.known = dict[int, Verdict](), known or {}
 
     def take(self, entries: Sequence[Sample], now_ms: int) -> None:
         samples = [one for one in entries if one.kind != WAITING]
@@ -94,7 +96,7 @@ class World:
 
     def start(self, number: int, share: float, key: str = "", kind: Kind = Kind.REFRESH) -> None:
         entry = Entry(number, key or str(number), kind, self.judge.reach_ms)
-        self.end(self.judge.start(entry, Scaled(share)))
+        self.end(self.judge.start(entry, Scaled(share), self.known.get(number)))
 
     def end(self, verdicts: Sequence[Verdict]) -> None:
         for one in verdicts:
@@ -245,3 +247,35 @@ def test_a_model_is_neither_better_nor_worse_than_itself() -> None:
     world.take(log[300:], log[-1].label_t)
     (trial,) = world.judge.trials.all
     assert trial.least.log_wealth == trial.least.log_against == 0
+
+
+def test_a_resumed_evaluator_comes_to_where_the_first_one_was() -> None:
+    """Invariant 8: it takes the log again, with the verdicts that there are, also where it would judge otherwise."""
+    log, starts = late(3_000, 4), {5: 0.3, 7: 0.35, 9: 1.0}
+    first = play(log, starts, World(), Random(1))
+    again = play(log, starts, World(known=first.verdicts), Random(1))
+    assert again.verdicts == first.verdicts
+    assert again.judge.trials.champion.key == first.judge.trials.champion.key
+    other = msgspec.structs.replace(first.verdicts[0], decision=Decision.FUTILE)
+    changed = play(log, starts, World(known=first.verdicts | {0: other}), Random(1))
+    assert changed.fate(0) is Decision.FUTILE
+    assert changed.judge.trials.champion.version == first.judge.trials.champion.version - 1
+
+
+@pytest.mark.parametrize(
+    ("a_day", "days", "policy", "said"),
+    [
+        (100, 1, Promotion(), None),
+        (10, 1, Promotion(), "for at most 60 days, by 603 samples at 10.1 a day"),
+        (100, 39, Promotion(), "of 52 a year about 36 will be decided. Set Promotion.trials = 6, or every_days = 11"),
+        (100, 39, Promotion(trials=6), None),
+    ],
+)
+def test_a_feed_in_which_little_can_be_proven_is_doubted(
+    a_day: int, days: float, policy: Promotion, said: str | None
+) -> None:
+    world = World(policy=policy)
+    log = [one for one in late(200, days, a_day) if one.kind != WAITING]
+    world.take(log, log[-1].label_t)
+    doubt = world.judge.doubt
+    assert doubt == said or (doubt and said and said in doubt)
