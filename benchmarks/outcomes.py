@@ -1,22 +1,19 @@
-"""How well live experts answer real streams of several classes, and of numbers, beside River: one table a stream.
+"""How well live experts answer streams of classes, one or any, and of numbers, beside River: one table a stream.
 
     python -m benchmarks.outcomes --data FOLDER
 
-All learn from the same events in the same order, and know only what had landed. Digits are scikit-learn's, segments
-River's; FOLDER holds gitbugs-hadoop/ and hotel-bookings/ (benchmarks/feeds.py). Needs River and scikit-learn in this
-environment (`pip install 'shadowstream[experts]' scikit-learn`). Owns these streams and contenders, and the table.
+All learn from the same events in the same order, and know only what had landed. FOLDER holds gitbugs-hadoop/ and
+hotel-bookings/ (benchmarks/feeds.py). Needs River and scikit-learn in this environment
+(`pip install 'shadowstream[experts]' scikit-learn`). Owns the contenders and the table.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,138 +21,21 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from benchmarks import feeds
-from benchmarks.feeds import DAY_MS, HOUR_MS, WINDOW_MS, Missing, Stream, kinds
+from benchmarks.feeds import Missing, Stream, kinds
 from benchmarks.network import WORD, Deep
+from benchmarks.outcome_feeds import STREAMS, Feed
 from benchmarks.peers.replay import NEVER_MS, replay
 from compressors.scale import Scale
 from learners.live.held import Asked, Census, Told
 from learners.live.make import pool
 from learners.live.settings import Live
-from learners.tasks.classes import Classes
+from learners.tasks.multilabel import MultiLabel
 from learners.tasks.regression import Regression
 
 Array = NDArray[np.float64]
 Events = Sequence[tuple[int, int, int]]
 RATE, SMALL = 0.01, 256  # of the intercept; a count below it is a category too
-STATUS = ("Check-Out", "Canceled", "No-Show")
 
-
-@dataclass(frozen=True)
-class Feed:
-    """A stream and the task of its outcomes."""
-
-    stream: Stream
-    task: Classes | Regression
-
-
-# ── Streams ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _plain(name: str, table: list[dict[str, Any]], labels: Sequence[float], live: int) -> Stream:
-    """Return a table without times: a row a second, told ten seconds later."""
-    row = msgspec.defstruct("Row", [(field.replace("-", "_"), float) for field in table[0]], gc=False)
-    rows, t_ms = [row(*map(float, one.values())) for one in table], [1_000 * n for n in range(len(table))]
-    known = [ms + 10_000 for ms in t_ms]
-    return Stream(name, rows, t_ms, known, list(map(float, labels)), live, simulated="10 rows")
-
-
-def digits(_: Path | None) -> Feed:
-    """Handwritten digits, 8 × 8 pixels."""
-    from sklearn.datasets import load_digits  # noqa: PLC0415 an extra of this benchmark
-
-    pixels, labels = load_digits(return_X_y=True)
-    table = [{f"x{n}": x for n, x in enumerate(row)} for row in pixels]
-    return Feed(_plain("digits", table, labels, 200), Classes(10))
-
-
-def segments(_: Path | None) -> Feed:
-    """Patches of images, of seven kinds."""
-    from river.datasets import ImageSegments  # noqa: PLC0415
-
-    table, names = zip(*ImageSegments(), strict=True)
-    order = sorted(set(names))
-    return Feed(_plain("segments", list(table), [order.index(name) for name in names], 200), Classes(len(order)))
-
-
-def priority(data: Path | None) -> Feed:
-    """Which of five priorities a bug report gets, from its text; told an hour later."""
-    rows = list(feeds._csv(data, "gitbugs-hadoop/hadoop_bugs.csv.gz"))
-    order = sorted({row["priority"] for row in rows})
-    fields = [("versions", str | None), ("text", str), ("length", int), ("weekday", int), ("hour", int)]
-    kind, made = msgspec.defstruct("Report", fields, gc=False), []
-    for row in rows:
-        text, at = f"{row['summary']} {row['description']}", feeds._time(row["created_at"])
-        made.append(kind(row["affects_versions"] or None, text, len(text), at.weekday(), at.hour))
-    t_ms = [feeds._ms(row["created_at"]) for row in rows]
-    labels = [float(order.index(row["priority"])) for row in rows]
-    told = [ms + HOUR_MS for ms in t_ms]
-    return Feed(Stream("priority", made, t_ms, told, labels, 500, simulated="1 hour"), Classes(len(order)))
-
-
-def status(data: Path | None) -> Feed:
-    """Whether hotel guests came, cancelled, or did neither; told when that was known, months later."""
-    stream = feeds.hotel(data)
-    table = feeds._csv(data, "hotel-bookings/hotel_bookings.csv.gz")
-    told = [row["reservation_status"] for row in table if date.fromisoformat(row["booked_on"]) >= date(2015, 7, 1)]
-    labels = [float(STATUS.index(name)) for name in told]
-    return Feed(Stream("status", stream.rows, stream.t_ms, stream.known_ms, labels, stream.live), Classes(STATUS))
-
-
-def delay_class(data: Path | None) -> Feed:
-    """Flights to April: early, less than 15 minutes late, than 60, or more."""
-    stream = _minutes("delay class", data)
-    labels = np.digitize(stream.labels, [0, 15, 60]).astype(float).tolist()
-    return Feed(
-        Stream("delay class", stream.rows, stream.t_ms, stream.known_ms, labels, stream.live, WINDOW_MS), Classes(4)
-    )
-
-
-def delay(data: Path | None) -> Feed:
-    """How many minutes late flights to April are."""
-    return Feed(_minutes("delay", data), Regression())
-
-
-def price(data: Path | None) -> Feed:
-    """The price of a night in a hotel, a day later."""
-    stream = feeds.hotel(data)
-    rows = [msgspec.structs.replace(row, adr=0.0) for row in stream.rows]
-    told = [ms + DAY_MS for ms in stream.t_ms]
-    labels = [row.adr for row in stream.rows]
-    return Feed(Stream("price", rows, stream.t_ms, told, labels, stream.live, simulated="1 day"), Regression())
-
-
-def approval(_: Path | None) -> Feed:
-    """The approval of a president, from five polls."""
-    from river.datasets import TrumpApproval  # noqa: PLC0415
-
-    table, labels = zip(*TrumpApproval(), strict=True)
-    return Feed(_plain("approval", list(table), labels, 100), Regression())
-
-
-def _minutes(name: str, data: Path | None) -> Stream:
-    try:
-        from examples.flights.pipeline import Flight, flights  # noqa: PLC0415 it needs pandas and the data
-
-        table = flights()
-    except (ImportError, ValueError) as error:
-        raise Missing(f"pip install 'shadowstream[examples]' ({error})") from None
-    table = table[(table.month <= 4) & ~table.arr_delay.isna()]
-    rows = list(map(Flight, *(table[name].tolist() for name in Flight.__struct_fields__)))
-    t_ms, told = table.departs_ms.tolist(), table.arrives_ms.astype(int).tolist()
-    return Stream(name, rows, t_ms, told, table.arr_delay.tolist(), int((table.month == 1).sum()), WINDOW_MS)
-
-
-STREAMS: dict[str, Callable[[Path | None], Feed]] = {
-    "digits": digits,
-    "segments": segments,
-    "priority": priority,
-    "delay-class": delay_class,
-    "status": status,
-    "delay": delay,
-    "price": price,
-    "approval": approval,
-}
 
 # ── Contenders: each fills `said` (N, K), outputs of the task, as it is asked ───────────────────────────────────────
 
@@ -217,6 +97,7 @@ class River:
         from river.preprocessing import StandardScaler  # noqa: PLC0415
 
         self.stream, self.outputs, self.model, self.scaler = of.stream, of.task.outputs, model, StandardScaler()
+        self.each = isinstance(of.task, MultiLabel)
         self.kinds = list(kinds(type(of.stream.rows[0])).items())
         self.said = np.full((len(of.stream.rows), self.outputs), np.nan)
 
@@ -238,33 +119,50 @@ class River:
     def answer(self, start: int, stop: int) -> Array:
         """Answer."""
         for row in range(start, stop):
+            x, keys = self._x(row), range(self.outputs)
             if self.outputs == 1:
-                self.said[row] = self.model.predict_one(self._x(row))
+                self.said[row] = self.model.predict_one(x)
+                continue
+            chances = self.model.predict_proba_one(x) or {}
+            if self.each:
+                p = np.array([chances.get(k, {}).get(True, 0.5) for k in keys]).clip(1e-4, 1 - 1e-4)
+                self.said[row] = np.log(p / (1 - p))
             else:
-                chances = self.model.predict_proba_one(self._x(row)) or {}
-                self.said[row] = np.log([max(chances.get(k, 0.0), 1e-4) for k in range(self.outputs)])
+                self.said[row] = np.log([max(chances.get(k, 0.0), 1e-4) for k in keys])
         return self.said[start:stop]
 
     def learn(self, events: Events) -> None:
         """Learn."""
         for _, row, _ in events:
-            label = self.stream.labels[row]
-            self.model.learn_one(self._x(row, learns=True), label if self.outputs == 1 else int(label))
+            label: Any = self.stream.labels[row]
+            if self.each:
+                label = {k: one > 0 for k, one in enumerate(label)}
+            elif self.outputs > 1:
+                label = int(label)
+            self.model.learn_one(self._x(row, learns=True), label)
 
 
 def rivers(of: Feed) -> dict[str, River]:
     """Return River's linear models for the task."""
     from river.linear_model import LinearRegression, LogisticRegression, SoftmaxRegression  # noqa: PLC0415
     from river.multiclass import OneVsRestClassifier  # noqa: PLC0415
+    from river.multioutput import ClassifierChain, PerOutputClassifier  # noqa: PLC0415
     from river.preprocessing import TargetStandardScaler  # noqa: PLC0415
 
-    models: dict[str, Any] = {
-        "River softmax": SoftmaxRegression(),
-        "River one against the rest": OneVsRestClassifier(LogisticRegression()),
-    }
-    if isinstance(of.task, Regression):
+    models: dict[str, Any]
+    if isinstance(of.task, MultiLabel):
+        models = {
+            "River, each class": PerOutputClassifier(LogisticRegression()),
+            "River, a chain of classes": ClassifierChain(LogisticRegression()),
+        }
+    elif isinstance(of.task, Regression):
         linear = LinearRegression()
         models = {"River linear": linear, "River linear, label standardized": TargetStandardScaler(linear.clone())}
+    else:
+        models = {
+            "River softmax": SoftmaxRegression(),
+            "River one against the rest": OneVsRestClassifier(LogisticRegression()),
+        }
     return {name: River(of, model) for name, model in models.items()}
 
 

@@ -21,6 +21,7 @@ from learners.live.settings import MOST_WEIGHTS, Intercept, Live
 from learners.online.transforms.tabular import Tabular
 from learners.tasks.binary import Binary
 from learners.tasks.classes import Classes
+from learners.tasks.multilabel import MultiLabel
 from learners.tasks.regression import Quantile, Regression
 from learners.tasks.task import Answering, Task
 from streams.errors import ConfigError, MalformedEvent
@@ -39,6 +40,7 @@ TASKS = {
     "sequencescore": "SequenceScore()",
 }
 JUDGED = (Binary, Classes)
+LEARNED = (Binary, Classes, MultiLabel, Regression, Quantile)  # by live experts
 HALF = (
     "Pipeline.model and Pipeline.encode belong together: give both, or neither, and the fields are read by their types"
 )
@@ -222,10 +224,10 @@ def live_of(live: object, task: Task, features: type) -> Live | Intercept:
         except ConfigError:
             return Intercept()
     if isinstance(live, Live):
-        if not isinstance(task, Binary | Classes | Regression | Quantile):
+        if not isinstance(task, LEARNED):
             raise ConfigError(
-                "Pipeline.live: live experts learn Binary(), Classes(...), Regression() and Quantile(...), not "
-                f"{shown(task)}; set live=Intercept()"
+                "Pipeline.live: live experts learn Binary(), Classes(...), MultiLabel(...), Regression() and "
+                f"Quantile(...), not {shown(task)}; set live=Intercept()"
             )
         if (weights := task.outputs << live.wide.bits) > MOST_WEIGHTS:
             raise ConfigError(

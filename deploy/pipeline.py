@@ -106,7 +106,7 @@ class Pipeline:
         its text.
     `online`: how teacher and shadow learn from each sample.
     `live`: what learns from each outcome at once and answers beside the model: `Live()`, or `Intercept()` for its
-        intercept alone. The default is `Live()` where the task is `Binary` and a field of the features can be read.
+        intercept alone. The default is `Live()` where experts learn the task and can read a field of the features.
     `trust`: when outcomes are held for a person, not learned: `Trust()`, or `Trust(source=...)`; None: never.
     `promotion`: when candidates are made, and what they must prove.
     `slices`: the name of a field of the features, or several, such as "country" or "user.country": what was served is

@@ -6,7 +6,6 @@ Owns that step, which is done once in a registry. Does not know Kafka, Redis or 
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain, islice
-from typing import cast
 
 import numpy as np
 
@@ -108,7 +107,7 @@ def study(pipeline: Pipeline, learner: Learner) -> None:
 def _past(pipeline: Pipeline, rows: Iterator[Labelled]) -> Iterator[Past]:
     last_ms = 0
     for row in rows:
-        label, times = cast(float, target_of(pipeline, row)), times_of(pipeline, row)
+        label, times = target_of(pipeline, row), times_of(pipeline, row)
         if times is None or times[0] < last_ms:
             why = (
                 "has no times, and others have" if times is None else f"is of {times[0]} ms, after one of {last_ms} ms"

@@ -3,7 +3,8 @@
 settings.py    what a pipeline says of them
 make.py        the pool that it asks for
 pool.py        which experts answer and learn, when
-mixture.py     what they say, made one answer; softmax.py of classes, number.py of numbers
+mixture.py     what they say, made one answer; softmax.py of classes, several.py of any of them,
+               number.py of numbers
 change.py      whether the world has changed
 news.py        how late outcomes are; k80
 held.py        outcomes that are held until their time

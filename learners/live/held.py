@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Sequence
 from enum import IntEnum
 from heapq import heapify, heappop, heappush
-from math import isnan, nan, sqrt
+from math import nan, sqrt
 from typing import Any, NamedTuple
 
 import msgspec
 import torch
 from torch import Tensor
+
+from streams.events import Target
 
 
 class Asked(NamedTuple):
@@ -31,7 +33,7 @@ class Told(NamedTuple):
 
     asked: Asked
     at_ms: int
-    label: float
+    label: Target
     weight: float = 1.0
     again: bool = False
 
@@ -85,7 +87,8 @@ def shared(passed: Sequence[Entry]) -> list[tuple[Told, int]]:
     n equal rows that were asked at one moment and pass a mark together are mostly one decision, such as a group's
     booking: they count as √n.
     """
-    order = sorted(passed, key=lambda entry: (entry.due_ms, not isnan(entry.told.label)))
+    # NaN, which is no label, is not itself
+    order = sorted(passed, key=lambda entry: (entry.due_ms, entry.told.label == entry.told.label))
     if len({(entry.t_ms, entry.mark) for entry in order}) == len(order):
         return [(entry.told, entry.mark) for entry in order]
     keys = [(entry.t_ms, entry.mark, msgspec.msgpack.encode(entry.told.asked.row)) for entry in order]

@@ -15,6 +15,7 @@ from learners.live.number import Number
 from learners.live.pool import Pool, chain_ages
 from learners.live.recent import Recent
 from learners.live.settings import Live, Wide
+from learners.live.several import Several
 from learners.live.softmax import Softmax
 from learners.live.tables.adaptive import Adaptive
 from learners.live.tables.gaussian import Gaussian
@@ -22,6 +23,7 @@ from learners.live.tables.number import Number as NumberTable
 from learners.live.tables.softmax import SoftmaxAdaptive, SoftmaxGaussian
 from learners.live.wide import Linear, Table
 from learners.tasks.classes import Classes
+from learners.tasks.multilabel import MultiLabel
 from learners.tasks.regression import Quantile, Regression
 from learners.tasks.task import Task
 from streams.errors import ConfigError
@@ -43,6 +45,9 @@ def pool(live: Live, features: type, task: Task | None = None) -> Pool:
     if isinstance(task, Classes):
         width, mixing = task.outputs, partial(Softmax, task.outputs)
         ours, labels = linear_of_classes(live.wide, reader, width), (0.0, width - 1.0)
+    elif isinstance(task, MultiLabel):
+        width, mixing = task.outputs, partial(Several, task.outputs)
+        ours = linear_of_labels(live.wide, reader, width)
     elif isinstance(task, Regression | Quantile):
         shape = shape_of(task)
         ours, labels, mixing = linear_of_numbers(live.wide, reader, *shape), (-inf, inf), partial(Number, *shape)
@@ -70,6 +75,12 @@ def linear_of_classes(wide: Wide, reader: Reader, classes: int) -> Linear:
         "w4": SoftmaxGaussian(wide.bits, classes),
     }
     return Linear(Features(reader, wide.crosses, wide.bits), tables, wide.bits, classes)
+
+
+def linear_of_labels(wide: Wide, reader: Reader, classes: int) -> Linear:
+    """Return an expert of the tables of `linear`, one of each for every class, which may apply or not."""
+    made = {f"{name}.{k}": table(wide.bits) for name, table in TABLES.items() for k in range(classes)}
+    return Linear(Features(reader, wide.crosses, wide.bits), made, wide.bits, names=tuple(TABLES))
 
 
 def linear_of_numbers(wide: Wide, reader: Reader, delta: float, level: float) -> Linear:

@@ -1,8 +1,9 @@
 """What several experts say of a number, made one answer: mixture.py's stacks, combiners and bets, in the label's unit.
 
 Of the average a of the experts' words x, and d = x − a, a *stack* answers a + φ·d, begun at φ = 0; S has no unit, and
-the noise is learned of the average's losses, L ← L + (ρ(y − a) − L)/min(n, 1,000), from the 8th label on. With ψ and h
-of tables/number.py, all in spreads of the labels so far:
+the noise is learned of the losses of what is served, L ← L + (ρ(y − ŷ) − L)/min(n, 1,000), from the 8th label on: the
+average's would hide for a thousand labels how good the best expert is, where others are far off. With ψ and h of
+tables/number.py, all in spreads of the labels so far:
 
     s² = dᵀSd    φ ← φ + S d ψτu/(1 + h s²)    S ← S − S d dᵀS h/(1 + h s²)
 
@@ -21,7 +22,7 @@ from learners.live.mixture import SPEED, STACKS, SWITCH, choose, times
 from learners.live.tables.arrays import Arrays, restore, state_of, usable
 from learners.live.tables.number import FAR, FIRST, LARGEST, LEAST, MEMORY, WILD, loss, pull
 
-SCALE = (1e-2, 1e-1)  # slow, fast: the variance of φ at the start
+SCALE = (1e-1, 1.0)  # slow, fast: the variance of φ at the start
 MOST_LOSS = 9.2  # nats that one sample costs a combiner at most
 TRUSTED, REACH, SPREAD = 100, 10.0, 10_000.0  # of labels: from how many on a wild one is cut, where; how many count
 
@@ -117,7 +118,10 @@ def _follow(
         answers = _answers(said[n : n + 1], theta)[0]
         off_by = np.minimum(np.maximum((y - answers) / spread, -FAR), FAR)
         d = np.minimum(np.maximum((said[n] - answers[0]) / spread, -FAR), FAR)
-        lost = loss(off_by[0], delta, level)
+        served = 0.0
+        for c in range(len(omega)):
+            served += omega[c] * answers[c]
+        lost = loss(min(max((y - served) / spread, -FAR), FAR), delta, level)
         if known[0] > TRUSTED:
             lost = min(lost, WILD * known[3])
         known[3] += (lost - known[3]) / min(known[0], MEMORY)

@@ -14,6 +14,7 @@ import numpy as np
 from learners.live.held import Asked, Census, Told, Waits
 from learners.live.news import AGES_MS
 from learners.live.pool import Pool, chain_ages
+from streams.events import Target
 
 STEP_MS = 3_600_000
 
@@ -23,7 +24,7 @@ class Past(NamedTuple):
 
     row: Any
     t_ms: int
-    label: float
+    label: Target
     label_t_ms: int
 
 
@@ -43,8 +44,9 @@ def replay(pool: Pool, past: Iterable[Past]) -> None:
     for at, group in groupby(past, lambda one: one.t_ms // STEP_MS):
         learn(at * STEP_MS)
         rows = list(group)
-        said, answers = pool.answer([one.row for one in rows], np.full(len(rows), np.nan))
-        for one, logits, answer in zip(rows, said.tolist(), answers.tolist(), strict=True):
+        said, answers = pool.answer([one.row for one in rows], np.full((len(rows), pool.outputs), np.nan))
+        first = answers.reshape(len(rows), -1)[:, 0]
+        for one, logits, answer in zip(rows, said.tolist(), first.tolist(), strict=True):
             of = Asked(f"history-{asked}", one.t_ms, one.row, tuple(logits), answer)
             heappush(coming, (one.label_t_ms, next(ids), Told(of, one.label_t_ms, one.label)))
             for mark, age_ms in enumerate(chain_ages(AGES_MS)):

@@ -6,8 +6,9 @@ k80 says which experts answer and when they learn (`news`):
     ≤ 1 day       deep + intercept, all but chain    at once           equal            1
     > 1 day       deep, all but intercept            at k80            19/20 the chain's  0.05
 
-Where all learn at once, `recent` says how wrong one of them was lately. Of classes and numbers there is neither chain
-nor recent: where k80 is more than a day all but the intercept learn at k80, have equal shares, and η is 0.05.
+Where all learn at once, `recent` says how wrong one of them was lately. Of numbers, and of classes, one or
+any, there is neither chain nor recent: where k80 is more than a day all but the intercept learn at k80, have equal
+shares, and η is 0.05.
 
 Once the world has changed (`change`), tables begin anew with what came since, and the deep part must earn its share.
 
@@ -71,7 +72,7 @@ class Pool:
         answers = [name for expert in experts for name in expert.names]
         hints = recent.names if recent else ()
         self.names = ("deep", "intercept", *answers, *(("chain",) if chain else ()), *hints)
-        self.columns, self._outputs, self._mixing = len(self.names) * outputs, outputs, mixing
+        self.columns, self.outputs, self._mixing = len(self.names) * outputs, outputs, mixing
         self.news, self.held = News(ages_ms), Held(features)
         self._experts, self._chain, self._recent, self._watched = experts, chain, recent, watched
         self._hints, self.exact = len(hints), exact
@@ -104,7 +105,7 @@ class Pool:
         """
         rows = tuple(rows)  # which all read at once
         said = np.full((len(rows), self.columns), np.nan)
-        at, width = 2 * self._outputs, self._outputs
+        at, width = 2 * self.outputs, self.outputs
         said[:, :width] = deep = deep.reshape(len(rows), width)
         said[:, width:at] = deep + intercept
         for expert in self._experts:
@@ -229,7 +230,7 @@ class Pool:
         hints = self._recent.names if self._recent else ()
         out = ("intercept", *hints) if self.late else ("deep", "chain")
         chosen = [n for n, name in enumerate(self.names) if name not in out]
-        self._chosen = [n * self._outputs + k for n in chosen for k in range(self._outputs)]
+        self._chosen = [n * self.outputs + k for n in chosen for k in range(self.outputs)]
         if self._mixing:
             pace = (ETA_LATE, SWITCH_LATE) if self.late else (1.0, SWITCH)
             self.mixture: Combining = self._mixing(len(chosen), *pace)

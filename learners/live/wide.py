@@ -21,11 +21,15 @@ Table = Adaptive | Gaussian | SoftmaxAdaptive | SoftmaxGaussian | Number
 class Linear:
     """Tables over one set of features; `outputs` columns of answers for each.
 
+    Where a label is K numbers, every K tables learn one each; `names` are then those of K columns each.
     One that follows another keeps only its means, all columns' of a slot beside each other.
     """
 
-    def __init__(self, features: Features, tables: Mapping[str, Table], bits: int, outputs: int = 1) -> None:
-        self.names, self._features, self._tables, self._outputs = tuple(tables), features, tables, outputs
+    def __init__(
+        self, features: Features, tables: Mapping[str, Table], bits: int, outputs: int = 1, names: Sequence[str] = ()
+    ) -> None:
+        self.names = tuple(names or tables)
+        self._features, self._tables, self._outputs = features, tables, outputs
         self._touched = Touched(1 << bits)
         self._means: Floats | None = None  # (slots, tables · outputs)
 
@@ -44,11 +48,11 @@ class Linear:
 
     def learn(self, rows: Sequence[Any], labels: Doubles, weights: Doubles) -> None:
         """Learn rows in their order; a label or weight that is not finite, or no weight, moves no table."""
-        use = usable(weights, labels)
+        use, columns = usable(weights, labels), np.ascontiguousarray(np.atleast_2d(labels.T))
         for part, hashed in self._features.hashed(rows, use > 0):
             self._touched.add(hashed.used)
-            for table in self._tables.values():
-                table.learn(hashed, labels[part], use[part])
+            for k, table in enumerate(self._tables.values()):
+                table.learn(hashed, columns[k % len(columns)][part], use[part])
                 if isinstance(table, Number):
                     self._touched.add(table.given_up)
 

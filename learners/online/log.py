@@ -5,7 +5,7 @@ Does not know what an expert makes of it.
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 from learners.labels.holds import Hold
 from learners.live.held import Asked, Told, Unsaid, Waits
@@ -29,8 +29,7 @@ def told(
         if entry.kind == WAITING:
             yield Waits(asked, entry.label_t, entry.revision)
         else:
-            label, again = cast(float, entry.label), entry.kind == CORRECTION
-            yield Told(asked, entry.label_t, label, next(coming), again)
+            yield Told(asked, entry.label_t, entry.label, next(coming), entry.kind == CORRECTION)
 
 
 def _answer(prediction: Prediction) -> float:

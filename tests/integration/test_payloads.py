@@ -31,6 +31,7 @@ from learners.live.settings import Live
 from learners.online.private import Private
 from learners.tasks.bandit import Bandit
 from learners.tasks.classes import Classes
+from learners.tasks.multilabel import MultiLabel
 from learners.tasks.regression import Regression
 from streams.events import Prediction, Record
 from streams.join.policy import JoinPolicy
@@ -77,6 +78,11 @@ def pet(rng: np.random.Generator) -> tuple[Measured, str]:
     return Measured(*x.tolist()), ("cat", "dog", "bird")[int(x[0] > 0) + int(x[1] > 0)]
 
 
+def tagged(rng: np.random.Generator) -> tuple[Measured, list[str]]:
+    x = rng.normal(size=2).round(3)
+    return Measured(*x.tolist()), [name for name, applies in zip(("big", "old"), x > 0, strict=True) if applies]
+
+
 def choice(rng: np.random.Generator) -> tuple[small.Point, dict[str, Any]]:
     x, action = rng.normal(size=4).round(3), int(rng.random() < 0.3)
     done = {"action": action, "reward": float((x[0] > 0) == action), "propensity": 0.3 if action else 0.7}
@@ -117,6 +123,7 @@ PETS = replace(
     history=labelled(pet), online=replace(PRICES.online, history_batch=16),
     recipe=Recipe.parse("quantize(int8) -> distill"),
 )  # fmt: skip
+TAGS = replace(PETS, name="tags", task=MultiLabel(("big", "old", "never")), live=None, history=labelled(tagged))
 CHOICES = replace(
     PETS, name="choices", task=Bandit(2, doubly_robust=True), model=four, features=small.Point, encode=small.encode,
     live=None, history=labelled(choice),
@@ -135,8 +142,16 @@ def learned(roles: Sequence[Role], registry: Registry, count: int) -> bool:
 
 @pytest.mark.parametrize(
     ("pipeline", "make"),
-    [(IMAGES, photo), (PRICES, house), (PETS, pet), (CHOICES, choice), (text.PIPELINE, text.typed), (HIDDEN, house)],
-    ids=["images", "prices", "pets", "choices", "text", "hidden"],
+    [
+        (IMAGES, photo),
+        (PRICES, house),
+        (PETS, pet),
+        (TAGS, tagged),
+        (CHOICES, choice),
+        (text.PIPELINE, text.typed),
+        (HIDDEN, house),
+    ],
+    ids=["images", "prices", "pets", "tags", "choices", "text", "hidden"],
 )
 def test_every_role_takes_bytes_and_labels_of_every_kind(
     pipeline: Pipeline, make: Any, broker: Running, store_server: Running, tmp_path: Path
@@ -192,11 +207,14 @@ def test_every_role_takes_bytes_and_labels_of_every_kind(
     if make is pet:
         named = [msgspec.json.decode(a.value or b"")["class"] for a in answers]
         assert np.mean([name == label for name, (_, label) in zip(named, asked, strict=True)]) > 0.8
+    if make is tagged:
+        named = [msgspec.json.decode(a.value or b"")["classes"] for a in answers]
+        assert np.mean([names == label for names, (_, label) in zip(named, asked, strict=True)]) > 0.8
     if make is text.typed:
         assert {len(msgspec.json.decode(a.value or b"")["tokens"]) for a in answers} == {1}
-    if isinstance(pipeline.live, Live):  # two tables of three classes, one of a number
+    if isinstance(pipeline.live, Live):  # two tables of three classes, of three yes or no, one of a number
         last = msgspec.json.decode(answers[-1].value or b"", type=Prediction)
-        assert len([said for said in last.experts if said is not None]) == (6 if make is pet else 1)
+        assert len([said for said in last.experts if said is not None]) == (1 if make is house else 6)
         assert max(abs(a - b) for a, b in zip(last.served, last.bare, strict=True)) > 1e-3
     if make is choice:
         odds = [msgspec.json.decode(a.value or b"")["probabilities"][1] > 0.5 for a in answers]

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learners.live.compiled import Doubles, UInts, compiled
+from learners.live.compiled import Doubles, UInts
 from streams.errors import ConfigError
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -91,15 +91,15 @@ class Touched:
         return found
 
 
-@compiled
 def usable(weights: Doubles, labels: Doubles) -> Doubles:
-    """Return the weights: 0 where one is not finite or below 0, or its label is not finite; none too large.
+    """Return the weights (N,): 0 where one is not finite or below 0, or its label is not finite; none too large.
+
+    A label may be several numbers, (N, K), all of which must be finite.
 
     >>> usable(np.array([0.5, -1.0, np.nan, 1e300, 1.0]), np.array([1.0, 1.0, 1.0, 1.0, np.nan])).tolist()
     [0.5, 0.0, 0.0, 1000000.0, 0.0]
     """
-    found = np.zeros(len(weights))
-    for i in range(len(weights)):
-        if np.isfinite(weights[i]) and weights[i] > 0 and np.isfinite(labels[i]):
-            found[i] = min(weights[i], MOST_WEIGHT)
+    finite = np.isfinite(labels)
+    known = np.isfinite(weights) & (weights > 0) & (finite if finite.ndim == 1 else finite.all(axis=1))
+    found: Doubles = np.where(known, np.minimum(weights, MOST_WEIGHT), 0.0)
     return found
