@@ -93,6 +93,8 @@ class Evidence(Struct, frozen=True, kw_only=True):
     days: float
 
     def __str__(self) -> str:
+        if not self.against:  # by a verdict of an older release
+            return f"e^{self.log_needed:.1f} at least"
         least = min(self.against, key=lambda one: one.log_wealth)
         return f"e^{least.log_wealth:.1f} of e^{self.log_needed:.1f} after {least.samples:,} samples"
 

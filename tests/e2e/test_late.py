@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from deploy.registry.commits import backwards
+from deploy.registry.kinds import CHAMPIONS, VERDICTS
+from deploy.registry.records import Evidence
 from deploy.registry.registry import Registry
+from learners.evaluation.verdict import Decision
 from streams.events import WAITING, Prediction
 from tests import late
 from tests.e2e.test_loop import check, counted, result, start
@@ -53,3 +56,21 @@ def _share(asked: list[Prediction]) -> float:
         for one in asked
     ]
     return sum(spoke) / len(spoke)
+
+
+@pytest.mark.long
+def test_outcomes_after_ten_days_promote(tmp_path: Path) -> None:
+    """A candidate every four days: none waits for another, and the first is proven once its outcomes are there."""
+    pipeline = Path(__file__).parent / "slice" / "late.py"
+    times = {"SHADOWSTREAM_JOIN_WINDOW_S": str(14 * 86_400), "SHADOWSTREAM_REPLAY_LEAD_S": "21600"}
+    check(result(start(tmp_path, pipeline, **times), tmp_path), counted(pipeline))
+    registry = Registry(tmp_path / "late")
+    _, promoted, *_ = registry.records(CHAMPIONS)
+    evidence = promoted.evidence
+    assert isinstance(evidence, Evidence)
+    assert evidence.against[0].champion == 0
+    assert evidence.days > 10
+    assert promoted.candidate is not None
+    verdict = registry.record(VERDICTS, promoted.candidate)
+    assert verdict is not None
+    assert verdict.decision is Decision.PROVEN

@@ -28,14 +28,18 @@ class Board:
         self.notes.append(msgspec.json.decode(notes["conductor"], type=ConductorNote))
 
 
-def decide(registry: Registry, number: int, decision: Decision) -> None:
-    made = Candidate(number=number, commit=0, learned=0, at_ms=0, reason="", artifact=str(number), figures=FIGURES)
-    registry.create(CANDIDATES, number, made)
+def decide(registry: Registry, number: int, decision: Decision, commit: int = 0) -> None:
+    make(registry, number)
     verdict = Verdict(
         candidate=number, decision=decision, samples=1, log_wealth=9.0, log_needed=1.0, gain=0.0, margin=0.0,
-        offset=(0.0,), at_ms=0, commit=0,
+        offset=(0.0,), at_ms=0, commit=commit,
     )  # fmt: skip
     registry.create(VERDICTS, number, verdict)
+
+
+def make(registry: Registry, number: int) -> None:
+    made = Candidate(number=number, commit=0, learned=0, at_ms=0, reason="", artifact=str(number), figures=FIGURES)
+    registry.create(CANDIDATES, number, made)
 
 
 def test_the_note_names_the_version_that_its_verdict_made(tmp_path: Path) -> None:
@@ -53,3 +57,21 @@ def test_the_note_names_the_version_that_its_verdict_made(tmp_path: Path) -> Non
     registry.create(CHAMPIONS, 3, msgspec.structs.replace(first, number=3, candidate=3))  # a rival's
     conductor.step(0)
     assert board.notes[-1] == ConductorNote(4, 3)
+
+
+def test_versions_follow_the_commits_that_decided_and_none_waits_for_an_older_candidate(tmp_path: Path) -> None:
+    registry, board = Registry(tmp_path), Board()
+    first = Champion(number=0, artifact="", candidate=None, offset=(0.0,), at_ms=0, learned=0, evidence="a test")
+    registry.create(CHAMPIONS, 0, first)
+    for number in range(3):
+        make(registry, number)
+    conductor = ConductorRole("a feed", cast(Store, board), registry)
+    assert not conductor.step(0)
+    decide(registry, 1, Decision.PROVEN, commit=9)
+    decide(registry, 2, Decision.PROVEN, commit=8)
+    while conductor.step(0):
+        pass
+    decide(registry, 0, Decision.PROVEN, commit=12)
+    while conductor.step(0):
+        pass
+    assert [one.candidate for one in registry.records(CHAMPIONS)] == [None, 2, 1, 0]
