@@ -24,6 +24,7 @@ from learners.evaluation.trials.wealth import Floats
 from learners.evaluation.verdict import Decision, Verdict
 from streams.events import WAITING, Sample
 
+HOUR_MS = 3_600_000
 LAG_MS = 2 * DAY_MS  # how far the learner may lag behind serving, for a candidate to know no more than that did
 
 
@@ -62,7 +63,7 @@ class Trials:
         self._asked = Asked(timing.final)
         self._begun = list[Begun]()
         self._contestants: dict[str, Contestant] = {}
-        self._learned: deque[tuple[int, int]] = deque()  # by commit: up to when it knows all, and how much it learned
+        self._learned: deque[tuple[int, int]] = deque()  # by the hour, and how much was learned by then
         self._day = 0  # the next one to look at
         self.marked_ms = -1  # the newest prediction that is known to wait
 
@@ -192,7 +193,8 @@ class Trials:
 
     def _forget(self, commit: Commit) -> None:
         """Forget the intercepts that no prediction carries that is still to come."""
-        self._learned.append((commit.settled_ms, commit.learned))
+        if not self._learned or commit.settled_ms >= self._learned[-1][0] + HOUR_MS:
+            self._learned.append((commit.settled_ms, commit.learned))
         oldest_ms = commit.settled_ms - self._timing.age_ms - LAG_MS
         while len(self._learned) > 1 and self._learned[1][0] < oldest_ms:
             self._learned.popleft()
