@@ -133,7 +133,7 @@ class Product:
         self.learner.shadow.settle()
         study(self.pipeline, self.learner)
         self.replay: Newest[Sample] = Newest(self.pipeline.online.replay)
-        self.candidate: tuple[nn.Module, Pair] | None = None
+        self.candidates: list[tuple[nn.Module, Pair]] = []
         self.found: dict[str, list[float]] = {}
         self.promoted: list[int] = []
         self.alarms: list[tuple[int, int]] = []
@@ -187,10 +187,17 @@ class Product:
             self.alarms.append((int(samples[-1].id), HISTORY + (self.learner.changed_ms - START_MS) * DAY // DAY_MS))
 
     def _judge(self, samples: Sequence[Sample]) -> None:
-        """Compare a candidate with the version, as an evaluator does; a proven one serves at once."""
-        if self.candidate is None:
-            return
-        model, pair = self.candidate
+        """Compare candidates with the version, as an evaluator does; a proven one serves at once, the others go."""
+        for model, pair in list(self.candidates):
+            pair.look(self._compared(model, samples), POLICY.log_needed(Kind.REFRESH))
+            if pair.log_against >= -math.log(POLICY.futility):
+                self.candidates.remove((model, pair))
+            if pair.proven_day is not None:
+                self.champion, self.candidates = model, []
+                self.promoted.append(int(samples[-1].id))
+                return
+
+    def _compared(self, model: nn.Module, samples: Sequence[Sample]) -> Compared:
         task, b = self.learner.task, self.learner.intercept.value[0]
         inputs = self.pipeline.encoder().inputs(samples)
         y = torch.tensor([float(sample.label) for sample in samples])  # type: ignore[arg-type]
@@ -205,18 +212,14 @@ class Product:
         t_ms, known = np.array([sample.t for sample in samples]), np.ones(len(samples), bool)
         ends = np.flatnonzero((np.array([int(sample.id) for sample in samples]) + 1 - HISTORY) % DAY == 0)
         given = (part.double().numpy() for part in parts)
-        pair.look(Compared(t_ms, *given, known, ~known, len(samples), ends), POLICY.log_needed(Kind.REFRESH))
-        if pair.log_against >= -math.log(POLICY.futility):
-            self.candidate = None
-        if pair.proven_day is not None:
-            self.candidate, self.champion = None, model
-            self.promoted.append(int(samples[-1].id))
+        return Compared(t_ms, *given, known, ~known, len(samples), ends)
 
     def _distil(self) -> None:
         made, _, _ = distil(self.pipeline, self.learner, list(self.replay))
         if not made.refusal:
             from_ms = max(sample.t for sample in self.replay) + 1
-            self.candidate = made.model, Pair("version", 0, from_ms, POLICY.margin * 0.4, 1.0, 1.0)
+            pair = Pair("version", 0, from_ms, POLICY.margin * 0.4, 1.0, 1.0)
+            self.candidates = [*self.candidates, (made.model, pair)][-POLICY.trials :]
 
 
 # ── Others ──────────────────────────────────────────────────────────────────────────────────────────────────────────
