@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from deploy.doubts import Judge, Judged, newest_ms
 from deploy.registry.kinds import (
+    ALARMS,
     CANDIDATES,
     CHAMPIONS,
     CONDUCTOR,
@@ -27,6 +28,7 @@ from deploy.registry.kinds import (
     Kind,
 )
 from deploy.registry.records import (
+    Alarm,
     Candidate,
     Champion,
     ConductorNote,
@@ -88,7 +90,8 @@ class Progress(Struct, frozen=True):
             return False
         version = conductor.version if conductor else 0
         handled = conductor.verdicts if conductor else 0
-        return handled >= evaluator.verdicts and server.version >= version
+        heeded = conductor.alarms if conductor else 0
+        return handled >= evaluator.verdicts and heeded >= evaluator.alarms and server.version >= version
 
 
 class Monitor:
@@ -158,6 +161,10 @@ class Monitor:
         """Return all versions that have served."""
         return self._all(CHAMPIONS)
 
+    def alarms(self) -> list[Alarm]:
+        """Return all that was seen of versions that serve."""
+        return self._all(ALARMS)
+
     def verdict(self, candidate: int) -> Verdict | None:
         """Return a candidate's verdict, or None if there is none yet."""
         return self._record(VERDICTS, candidate)
@@ -183,7 +190,8 @@ class View(Struct, frozen=True, kw_only=True):
     `unread` samples are not learned yet. `lag_ms` is how far the join's watermark lags the newest event. `share` is the
     part of the feed that was replayed. `counters` are the join's, over all shards; `warnings` and `advice` say what is
     wrong with its events, and what to change; `held` has a line for each partition that an open transaction holds. The
-    outcomes of `distrusted` sources are held. `trouble` has a line for each service or role that is waited for.
+    outcomes of `distrusted` sources are held. `trouble` has a line for each service or role that is waited for, and
+    `waits` says why versions wait for a person. `alarms` is what was seen of versions that served.
     """
 
     name: str
@@ -212,6 +220,8 @@ class View(Struct, frozen=True, kw_only=True):
     verdicts: dict[int, Verdict]
     closing: bool = False
     trouble: tuple[str, ...] = ()
+    alarms: list[Alarm] = []
+    waits: str = ""
 
     @property
     def events(self) -> int:
@@ -266,6 +276,8 @@ def look(feed: str, monitor: Monitor) -> View:
         drift=monitor.drift(),
         trials=now.evaluator.trials if now.evaluator else (),
         champions=monitor.champions(),
+        alarms=monitor.alarms(),
+        waits=now.conductor.waits if now.conductor else "",
         engines=now.server.engines if now.server else (),
         live=now.learner.live if now.learner else "",
         distrusted=now.learner.distrusted if now.learner else (),

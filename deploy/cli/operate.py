@@ -14,7 +14,7 @@ from deploy.console import audit as audit_view
 from deploy.console import dead as dead_view
 from deploy.console import held as held_view
 from deploy.console import receipts as receipts_view
-from deploy.operate import actions, audit, dead, held, receipts
+from deploy.operate import actions, audit, dead, held, orders, receipts
 from deploy.operate import sign as signs
 from deploy.registry.opening import sign as sign_all
 from deploy.registry.opening import unsigned
@@ -86,6 +86,59 @@ def check_receipt(
     receipts_view.show_signed(Console(stderr=as_json), signed, named=key is not None)
     if as_json:
         print_json(signed)
+
+
+@app.command()
+def promote(
+    pipeline: FeedFile,
+    why: Why,
+    version: Annotated[int | None, typer.Argument(help="An earlier version, as `status` shows it: 3 is v3.")] = None,
+    candidate: Annotated[int | None, typer.Option(help="A candidate instead, whatever its test has shown.")] = None,
+    who: Who = None,
+    config_file: ConfigFile = None,
+    yes: Yes = False,
+) -> None:
+    """Have a version or a candidate serve, on your word."""
+    if (version is None) == (candidate is None):
+        raise ConfigError("promote takes a version, or --candidate NUMBER, and not both")
+    what = f"version {version}" if candidate is None else f"candidate {candidate}"
+    _order(pipeline, "promote", what, why, who, config_file, yes, version=version, candidate=candidate)
+
+
+@app.command()
+def rollback(
+    pipeline: FeedFile,
+    why: Why,
+    version: Annotated[int | None, typer.Argument(help="Where to; default: the version before.")] = None,
+    who: Who = None,
+    config_file: ConfigFile = None,
+    yes: Yes = False,
+) -> None:
+    """Have the version before serve again; that which serves now never comes back by itself."""
+    what = "the version before" if version is None else f"version {version}"
+    _order(pipeline, "rollback", what, why, who, config_file, yes, version=version)
+
+
+@app.command()
+def pause(pipeline: FeedFile, why: Why, who: Who = None, config_file: ConfigFile = None, yes: Yes = False) -> None:
+    """Have no version take over or go back by itself until `resume`."""
+    _order(pipeline, "pause", "promotions and rollbacks", why, who, config_file, yes)
+
+
+@app.command()
+def resume(pipeline: FeedFile, why: Why, who: Who = None, config_file: ConfigFile = None, yes: Yes = False) -> None:
+    """Have versions take over and go back by themselves again."""
+    _order(pipeline, "resume", "promotions and rollbacks", why, who, config_file, yes)
+
+
+def _order(
+    path: Path, what: orders.What, of: str, why: str, who: str | None, config_file: Path | None, yes: bool,
+    version: int | None = None, candidate: int | None = None,
+) -> None:  # fmt: skip
+    if not _ask(yes)(f"{what} {of}?"):
+        raise ConfigError("the answer was no; nothing was changed")
+    orders.order(path, settings(path, config_file), what, why=why, who=who, version=version, candidate=candidate)
+    Console(stderr=True).print(f"{what}: {of}; the run does it in its next step")
 
 
 @app.command()

@@ -138,6 +138,20 @@ def fate_line(candidate: Candidate, view: View) -> str:
     return f"{fate.text}{date}: {gain}evidence {fate.evidence} after {fate.samples} samples"
 
 
+def returns(view: View) -> list[str]:
+    """Return a line for each version that came back, newest last, and one for what a person is waited for."""
+    back = [
+        f"v{one.number} is v{one.back_to} again since {day(one.at_ms)}: {one.because}"
+        for one in view.champions
+        if one.back_to is not None
+    ]
+    now = view.champions[-1].number if view.champions else -1
+    asked = [
+        f"{alarm}; `shadowstream rollback` goes back" for alarm in view.alarms if alarm.champion == now and view.waits
+    ]
+    return back[-CHANGES:] + asked[-1:] + ([f"versions wait for a person: {view.waits}"] if view.waits else [])
+
+
 def drift_line(change: Change) -> str:
     """Return a field's change as one line."""
     return (
@@ -171,6 +185,7 @@ def draw(view: View) -> Panel:
         parts.append(Text(_shadow(view.metrics), "dim"))
     if worst := worst_line(view.metrics):
         parts.append(Text(worst))
+    parts += [Text(line, "yellow") for line in returns(view)]
     if view.drift:
         parts += ["", *(Text(f"changed: {drift_line(change)}") for change in view.drift[:CHANGES])]
     if view.distrusted:

@@ -119,7 +119,7 @@ def _evaluator(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
 
 
 def _conductor(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
-    return ConductorRole(pipeline.name, clients.store(), plan.opened)
+    return ConductorRole(pipeline.name, clients.store(), plan.opened, pipeline.promotion.policy)
 
 
 ROLES: dict[str, Callable[[Clients, Plan, Pipeline], Role]] = {

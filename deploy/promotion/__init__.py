@@ -1,5 +1,6 @@
-"""Candidates to champions.
+"""Candidates to champions, and back.
 
-evaluator.py   tests each candidate on the commits that follow it; measures what was served
-conductor.py   makes a proven candidate the next champion
+evaluator.py   tests each candidate on the commits that follow it; measures and watches what serves
+decisions.py   which version follows from a verdict, an alarm or a person's order
+conductor.py   makes it, once
 """

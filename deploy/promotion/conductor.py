@@ -1,78 +1,102 @@
-"""The conductor role: makes each proven candidate the next champion, by creating `champion/n` only if it is absent.
+"""The conductor role: decides which version serves, by creating `champion/n` only if it is absent.
 
-Owns that one decision. Does not know samples, or how a candidate is tested.
+What a person has ordered comes first, then what an alarm asks for, then what is proven. Owns these decisions. Does not
+know samples, or how a candidate is tested.
 """
 
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from deploy.promotion.decisions import Decided, Rules, back, ordered, promoted
 from deploy.registry.follow import Follower
-from deploy.registry.kinds import CANDIDATES, CHAMPIONS, CONDUCTOR, VERDICTS
-from deploy.registry.records import Candidate, Champion, ConductorNote, Evidence
+from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS, COMMITS, CONDUCTOR, ORDERS, VERDICTS
+from deploy.registry.records import Alarm, Candidate, Champion, ConductorNote, Order
 from deploy.registry.registry import Registry
+from learners.evaluation.gate import Policy
 from learners.evaluation.verdict import Decision, Verdict
 from streams.join.store import Store
 
 
-def promote(verdict: Verdict, candidate: Candidate, number: int) -> Champion:
-    """Return the record of the candidate as version `number`; its verdict is the evidence."""
-    return Champion(
-        number=number,
-        artifact=candidate.artifact,
-        candidate=candidate.number,
-        offset=verdict.offset,
-        at_ms=verdict.at_ms,
-        learned=candidate.learned,
-        engine=candidate.engine,
-        privacy=candidate.privacy,
-        evidence=Evidence(
-            kind=verdict.kind,
-            log_needed=verdict.log_needed,
-            against=verdict.against,
-            waiting=verdict.waiting,
-            days=verdict.days,
-        ),
-    )
-
-
 class ConductorRole(Follower):
-    """Takes verdicts in the order of the commits that decided: a proven candidate becomes the next champion."""
+    """Takes orders in theirs, and alarms and verdicts in the order of the commits that decided."""
 
-    def __init__(self, feed: str, store: Store, registry: Registry) -> None:
+    def __init__(self, feed: str, store: Store, registry: Registry, policy: Policy = "automatic") -> None:
         super().__init__(feed, store)
-        self._registry = registry
+        self._registry, self._rules = registry, Rules(policy)
         self._open: dict[int, Candidate] = {}  # those without a verdict
-        self._candidate, self._verdicts, self._version = -1, 0, registry.last(CHAMPIONS)
+        self._candidate, self._verdicts, self._alarms, self._orders = -1, 0, 0, 0
+        self._champions = list[Champion]()
 
     def _take(self) -> bool:
-        """Take the next verdict, if there is one."""
+        """Take the next order, alarm or verdict, if there is one; look again where another conductor was faster."""
+        if order := self._registry.record(ORDERS, self._orders):
+            if self._obey(order):
+                self._orders += 1
+            return True
+        alarm, verdict = self._registry.record(ALARMS, self._alarms), self._verdict()
+        if alarm and (verdict is None or (alarm.commit, 0) <= (verdict.commit, 1)):
+            if self._heed(alarm):
+                self._alarms += 1
+            return True
+        if verdict is None:
+            return False
+        if self._judge(verdict, self._open[verdict.candidate]):
+            del self._open[verdict.candidate]
+            self._verdicts += 1
+        return True
+
+    def _verdict(self) -> Verdict | None:
         while candidate := self._registry.record(CANDIDATES, self._candidate + 1):
             self._candidate = candidate.number
             if candidate.refused is None:
                 self._open[candidate.number] = candidate
         verdicts = [verdict for number in self._open if (verdict := self._registry.record(VERDICTS, number))]
-        if not verdicts:
-            return False
-        verdict = min(verdicts, key=lambda one: (one.commit, one.at_ms, one.candidate))
-        proven = verdict.decision is Decision.PROVEN
-        if proven and not self._promote(verdict, self._open[verdict.candidate]):
-            return True  # another conductor was faster: look again
-        del self._open[verdict.candidate]
-        self._verdicts += 1
-        return True
+        return min(verdicts, key=lambda one: (one.commit, one.at_ms, one.candidate), default=None)
 
     def _notes(self) -> dict[str, bytes]:
-        return CONDUCTOR.entry(ConductorNote(self._verdicts, self._version))
+        champions = self._versions()
+        waits, version = self._rules.waits(champions), champions[-1].number if champions else -1
+        return CONDUCTOR.entry(ConductorNote(self._verdicts, version, self._alarms, waits))
 
-    def _promote(self, verdict: Verdict, candidate: Candidate) -> bool:
-        """Make the candidate the next champion, unless it was one before; return False if that number is taken.
+    def _versions(self) -> list[Champion]:
+        """Return the versions so far; each is read once."""
+        while champion := self._registry.record(CHAMPIONS, len(self._champions)):
+            self._champions.append(champion)
+        return self._champions
 
-        Then another conductor has made a champion meanwhile. It may be of this very candidate, so the caller looks
-        again: a champion made after the look has the number that is tried here, or a higher one.
-        """
-        champions = list(self._registry.records(CHAMPIONS))
-        self._version = champions[-1].number
-        if any(champion.candidate == candidate.number for champion in champions):
+    def _obey(self, order: Order) -> bool:
+        """Do what a person wants, unless it was done before; return False if another conductor has made a version."""
+        self._rules.hear(order)
+        return self._make(lambda champions: ordered(order, champions, self._candidate_of(order)))
+
+    def _heed(self, alarm: Alarm) -> bool:
+        """Go back, if that is the rule; return as `_obey`."""
+        return self._make(lambda champions: back(alarm, champions) if self._rules.heeds(alarm, champions) else None)
+
+    def _judge(self, verdict: Verdict, candidate: Candidate) -> bool:
+        """Promote the candidate, if it is proven and that is the rule; return as `_obey`."""
+        if verdict.decision is not Decision.PROVEN:
             return True
-        champion = promote(verdict, candidate, self._version + 1)
-        if not self._registry.create(CHAMPIONS, champion.number, champion):
-            return False
-        self._version = champion.number
-        return True
+
+        def promote(champions: list[Champion]) -> Decided:
+            return promoted(verdict, candidate, champions) if self._rules.promotes(candidate, champions) else None
+
+        return self._make(promote)
+
+    def _make(self, decide: Callable[[list[Champion]], Decided]) -> bool:
+        """Make the version that is decided on; return False if its number is taken.
+
+        Then another conductor has made a version meanwhile. It may be this very one, so the caller looks again: one
+        made after the look has the number that is tried here, or a higher one.
+        """
+        champions = self._versions()
+        made = decide(champions)
+        if made is None:
+            return True
+        commit = made.commit if made.commit is not None else self._registry.last(COMMITS)
+        made = replace(made, number=len(champions), commit=commit)
+        return self._registry.create(CHAMPIONS, made.number, made)
+
+    def _candidate_of(self, order: Order) -> Candidate | None:
+        return None if order.candidate is None else self._registry.record(CANDIDATES, order.candidate)

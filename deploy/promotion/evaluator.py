@@ -18,8 +18,8 @@ from deploy.engine import Running, load
 from deploy.pipeline import Pipeline
 from deploy.registry.commits import taken_back
 from deploy.registry.follow import Follower
-from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, DRIFT, EVALUATOR, METRICS, VERDICTS
-from deploy.registry.records import DriftNote, EvaluatorNote, MetricName, Metrics, Row, TrialNote, Worst
+from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS, COMMITS, DRIFT, EVALUATOR, METRICS, VERDICTS
+from deploy.registry.records import Alarm, DriftNote, EvaluatorNote, MetricName, Metrics, Row, TrialNote, Worst
 from deploy.registry.registry import Registry
 from learners.evaluation.evaluate import Evaluator
 from learners.evaluation.scores import Scores
@@ -53,8 +53,9 @@ class EvaluatorRole(Follower):
         first = first_version(pipeline, registry, engines=engines)
         self._evaluator = Evaluator(
             pipeline.task, encoder, pipeline.promotion, rate, timing, first, cache(self._artifact),
-            watched=watched(pipeline), slices=pipeline.slices,
+            model_of=self._model, watched=watched(pipeline), slices=pipeline.slices,
         )  # fmt: skip
+        self._version, self._alarms = 0, 0  # the newest version that was taken note of; how many alarms there were
         self._commit, self._candidate, self._verdicts, self._engines = -1, -1, 0, engines
         self._doubt = ""
         self._awaits: int | None = None  # the commit whose candidate is being made
@@ -72,6 +73,8 @@ class EvaluatorRole(Follower):
             self._evaluator.expect(taken_back(self._registry, commit))
         self._write(self._evaluator.take(commit))
         self._commit = commit.number
+        self._raise_alarms()
+        self._follow_champions()
         self._awaits = commit.number if commit.due else None
         return True
 
@@ -93,6 +96,42 @@ class EvaluatorRole(Follower):
             self._write(self._evaluator.start(entry, model, known))
         return True
 
+    def _raise_alarms(self) -> None:
+        for one in self._evaluator.sightings:
+            seen = one.seen
+            alarm = Alarm(
+                number=self._alarms, champion=one.champion, back_to=one.reference, old=one.old, detector=seen.detector,
+                log_r=seen.log_r, log_needed=seen.log_needed, samples=seen.samples, gain=seen.gain,
+                since_ms=seen.since_ms, offset=one.offset, at_ms=one.at_ms, commit=one.commit,
+            )  # fmt: skip
+            self._registry.create(ALARMS, alarm.number, alarm)
+            self._alarms += 1
+
+    def _follow_champions(self) -> None:
+        """Take note of versions that serve by other than a verdict, each once the commit is taken at which it began."""
+        while champion := self._registry.record(CHAMPIONS, self._version + 1):
+            reign = self._evaluator.trials.champion
+            if champion.artifact == reign.key:
+                self._evaluator.number(champion.number)
+            elif champion.commit is None or champion.commit > self._commit or not champion.by:
+                return
+            else:
+                model = self._model(champion.number)
+                crowned = Reign(champion.number, champion.artifact, model, -1)
+                self._write(self._evaluator.crown(crowned, bar=champion.back_to is not None))
+            self._version = champion.number
+
+    def _model(self, version: int) -> Running:
+        """Return what runs a version.
+
+        Raises:
+            RegistryError: there is no such version.
+        """
+        champion = self._registry.record(CHAMPIONS, version)
+        if champion is None:
+            raise RegistryError(f"there is no version {version}")
+        return load(self._registry, champion.artifact, champion.engine, self._pipeline.model, engines=self._engines)
+
     def _artifact(self, version: int) -> str | None:
         champion = self._registry.record(CHAMPIONS, version)
         return champion.artifact if champion else None
@@ -109,10 +148,8 @@ class EvaluatorRole(Follower):
             self._metrics = METRICS.entry(metrics(self._evaluator)) | DRIFT.entry(
                 DriftNote(self._evaluator.drift.changes)
             )
-        return (
-            EVALUATOR.entry(EvaluatorNote(self._commit, self._candidate, self._verdicts, trials, self._doubt))
-            | self._metrics
-        )
+        note = EvaluatorNote(self._commit, self._candidate, self._verdicts, trials, self._doubt, self._alarms)
+        return EVALUATOR.entry(note) | self._metrics
 
 
 class First:

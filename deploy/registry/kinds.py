@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from deploy.registry import records
 from deploy.registry.records import (
+    Alarm,
     BlocksNote,
     Candidate,
     Champion,
@@ -24,6 +25,7 @@ from deploy.registry.records import (
     EvaluatorNote,
     LearnerNote,
     Metrics,
+    Order,
     ServerNote,
     StartNote,
 )
@@ -102,8 +104,20 @@ CHAMPIONS = Kind(
         *((kind, champion.candidate) for kind in ("candidates", "verdicts") if champion.candidate is not None),
     ],
 )
+ALARMS = Kind(
+    "alarms",
+    "what serves was seen to be worse than a version before it",
+    msgspec.json.Decoder(Alarm).decode,
+    follows=lambda alarm: [("champion", alarm.champion), ("champion", alarm.back_to), ("commits", alarm.commit)],
+)
+ORDERS = Kind(
+    "orders",
+    "what people have ordered: promote, roll back, pause, resume; who and why",
+    msgspec.json.Decoder(Order).decode,
+    follows=lambda order: [("orders", order.number - 1)] if order.number else [],
+)
 RULINGS = Kind("rulings", "what people have said of sources that are held", msgspec.json.Decoder(Ruling).decode)
-KINDS: tuple[Kind[Any], ...] = (COMMITS, CANDIDATES, VERDICTS, CHAMPIONS, RULINGS)
+KINDS: tuple[Kind[Any], ...] = (COMMITS, CANDIDATES, VERDICTS, CHAMPIONS, ALARMS, ORDERS, RULINGS)
 BLOBS = "blobs"
 ENGINES = "engines"
 FOLDERS = {

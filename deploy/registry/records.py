@@ -3,7 +3,7 @@
 Owns names and fields. Does not know who reads them.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -102,7 +102,9 @@ class Evidence(Struct, frozen=True, kw_only=True):
 class Champion(Struct, frozen=True, kw_only=True):
     """Version `number` of what is served: the highest one serves. `offset` is added to the artifact's raw output.
 
-    `evidence` is text for what was not tested, and in records of older releases.
+    `evidence` is text for what was not tested, and in records of older releases. `commit` is the learner's newest one
+    when it was decided. Where an earlier version came back, `back_to` is that. `by` is who decided, "" for the gate,
+    `because` why; `order` is that person's order.
     """
 
     number: int
@@ -114,6 +116,56 @@ class Champion(Struct, frozen=True, kw_only=True):
     evidence: Evidence | str
     engine: By = None
     privacy: Privacy | None = None
+    commit: int | None = None
+    back_to: int | None = None
+    by: str = ""
+    because: str = ""
+    order: int | None = None
+
+
+class Alarm(Struct, frozen=True, kw_only=True):
+    """What serves, version `champion`, was seen to be worse than version `back_to`, which served before.
+
+    `detector` says by which: its evidence, `log_r` of `log_needed`, natural logarithms, over `samples` with a mean
+    `gain` of loss(back_to) − loss(champion), since the prediction of `since_ms`. `old`: the version is no predecessor,
+    but an earlier one. `offset` (K,) is its intercept, less the one that serves. `at_ms` is the event time at which it
+    was seen, by what the commit `commit` has brought.
+    """
+
+    number: int
+    champion: int
+    back_to: int
+    old: bool
+    detector: str
+    log_r: float
+    log_needed: float
+    samples: int
+    gain: float
+    since_ms: int
+    offset: tuple[float, ...]
+    at_ms: int
+    commit: int
+
+    def __str__(self) -> str:
+        evidence = f"e^{self.log_r:.1f} of e^{self.log_needed:.1f} after {self.samples:,} samples"
+        return f"v{self.champion} is worse than v{self.back_to}: {evidence}, {self.detector} detector"
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """What a person wants: promote a version or a candidate, go back, pause or resume what happens by itself.
+
+    `version`: which one to promote, or to go back to; None: the one before. `candidate`: which one to promote instead.
+    `commit` was the learner's newest then.
+    """
+
+    number: int
+    what: Literal["promote", "rollback", "pause", "resume"]
+    version: int | None
+    candidate: int | None
+    who: str
+    why: str
+    at_ms: int
+    commit: int
 
 
 class StartNote(Struct, frozen=True):
@@ -200,7 +252,7 @@ class TrialNote(Struct, frozen=True):
 
 
 class EvaluatorNote(Struct, frozen=True):
-    """The last commit taken, the last candidate begun, how many verdicts there are, and the trials that run.
+    """The last commit taken, the last candidate begun, how many verdicts and alarms there are, and the trials that run.
 
     `doubt` says why few candidates or none can be proven, as the feed is; "" if nothing is in the way.
     """
@@ -210,6 +262,7 @@ class EvaluatorNote(Struct, frozen=True):
     verdicts: int
     trials: tuple[TrialNote, ...]
     doubt: str = ""
+    alarms: int = 0
 
 
 class MetricName(Struct, frozen=True):
@@ -254,10 +307,15 @@ class DriftNote(Struct, frozen=True):
 
 
 class ConductorNote(Struct, frozen=True):
-    """How many verdicts were handled, and the champion that follows from them."""
+    """How many verdicts and alarms were handled, and the champion that follows from them.
+
+    `waits` says why a person is waited for, "" if nobody is.
+    """
 
     verdicts: int
     version: int
+    alarms: int = 0
+    waits: str = ""
 
 
 encode = msgspec.json.Encoder().encode

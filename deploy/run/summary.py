@@ -134,7 +134,7 @@ def summarize(
     missed = sum(counts[name] for name in ("early", "early_refused", "late", "outcome_closed", "orphan"))
     unused = published.outcomes - counts["rejected"] - told - missed
     total = view.metrics.total if view.metrics else {}
-    versions = len({champion.artifact for champion in view.champions})
+    rollbacks = sum(champion.back_to is not None for champion in view.champions)
     rows = {who: total.get(who, NO_ROW) for who in MODELS}
     return Summary(
         requests=published.requests,
@@ -160,8 +160,8 @@ def summarize(
         drift=view.drift,
         distrusted=view.distrusted,
         candidates=len(view.candidates),
-        promotions=versions - 1,
-        rollbacks=len(view.champions) - versions,
+        promotions=len(view.champions) - 1 - rollbacks,
+        rollbacks=rollbacks,
         sparsity=described.sparsity,
         artifact_bytes=described.bytes,
         float_bytes=described.float_bytes,

@@ -27,7 +27,8 @@ from learners.evaluation.trials.contestant import Contestant
 from learners.evaluation.trials.timing import Timing
 from learners.evaluation.trials.trial import Entry, Trial, refusal
 from learners.evaluation.trials.trials import Reign, Trials
-from learners.evaluation.verdict import MODELS, Verdict
+from learners.evaluation.verdict import MODELS, Decision, Verdict
+from learners.evaluation.watch.watch import Reference, Sighting, Watch
 from learners.labels.holds import left
 from learners.live.features.fields import NONE, Fields
 from learners.online.absent import Absent
@@ -37,6 +38,7 @@ from learners.tasks.task import Task
 from streams.events import WAITING, Sample
 
 FEW = 200  # samples that say too little of a feed's pace
+AGO = (1, 2, 4, 8)  # reigns: the versions that are watched beside the champion
 WARM_UP = 2_000  # samples from which a candidate's intercept starts; it remembers about the last 600
 
 
@@ -53,13 +55,15 @@ class Evaluator:
         first: Reign,
         artifact_of: Callable[[int], str | None],
         *,
+        model_of: Callable[[int], Run] | None = None,
         watched: Fields = NONE,
         slices: Sequence[str] = (),
     ) -> None:
         """`first` is version 0, whose model answers without the live intercept; `rate` is that intercept's.
 
-        `artifact_of` returns the artifact of a version. The drift of the fields `watched` is named, and what is served
-        is measured by the values of each field of `slices`.
+        `artifact_of` returns the artifact of a version, `model_of` what runs it: without that, no earlier version but
+        the first is watched. The drift of the fields `watched` is named, and what is served is measured by the values
+        of each field of `slices`.
         """
         self._task, self._encoder, self._policy, self._rate = task, encoder, policy, rate
         self._timing, self._final_ms, self._first = timing, timing.final.negative_ms, first
@@ -69,9 +73,13 @@ class Evaluator:
         self._exact = isinstance(task, Scaled)
         self._returning: set[tuple[str, int]] = set()
         self.trials = Trials(policy, timing, first, artifact_of, exact=self._exact)
+        self.watch = Watch(task, timing, exact=self._exact)
+        self._artifact_of, self._model_of = artifact_of, model_of
+        self._barred = set[str]()
         self._final: dict[str, dict[str, Scores]] = {}
         self.drift = Drift(watched)
         self.slices = [Slices(name, task) for name in slices]
+        self.sightings = list[Sighting]()  # of the commit that was taken last
 
     def expect(self, void: Iterable[Sample]) -> None:
         """Do not count these samples again: they were counted, then taken back, and will be learned again."""
@@ -84,13 +92,14 @@ class Evaluator:
         self._last = commit
         if commit.scale is not None and isinstance(self._task, Scaled):
             self._task = cast(Task, self._task.at(Scale(*commit.scale)))
-        marks = self.trials.marks(entries)
+        marks = self.trials.marks(entries, also=bool(self.watch.models))
         if samples or marks:
-            models = {self._first.key: self._first.model} | self.trials.models
+            models = {self._first.key: self._first.model} | self.watch.models | self.trials.models
             rows = self._encoder.rows([*marks, *samples])
             outputs = dict(zip(models, answer_all(list(models.values()), rows), strict=True))
             weights = [weight.mean for weight in self._absent.follow(samples)]
             self.trials.take([*marks, *samples], outputs, weights)
+            self.watch.take([*marks, *samples], outputs, weights, self._artifact_of)
             if samples:
                 start = len(marks)
                 told = torch.tensor(shadow, dtype=kind(exact=self._exact))
@@ -98,7 +107,49 @@ class Evaluator:
                 self._newest.add(samples)
         if settled := self._provisional.settled(commit.watermark_ms - self._final_ms):
             self._count(settled)
-        return self.trials.look(commit)
+        self.sightings = self.watch.look(commit)
+        before = self.trials.champion
+        verdicts = self.trials.look(commit)
+        if self.trials.champion.key != before.key:
+            self._begin_watch(next(one for one in verdicts if one.decision is Decision.PROVEN))
+        return verdicts
+
+    def number(self, version: int) -> None:
+        """Take note of the number that the champion has got: others may have come between."""
+        self.trials.champion = self.trials.champion._replace(version=version)
+        self.watch.version = version
+
+    def crown(self, reign: Reign, *, bar: bool = False) -> list[Verdict]:
+        """Take note of a version that serves by other than a proof, after the commit that was taken last.
+
+        With `bar`, the one before it does not come back. Return the verdicts on candidates that are this version.
+        """
+        if self._last is None:
+            return []
+        before, contestant = self.trials.champion, self._contestant(reign.model, list(self._newest))[0]
+        if bar:
+            self._barred.add(before.key)
+        verdicts = self.trials.crown(reign, contestant, self._last, before.key if bar else None)
+        self._begin_watch()
+        return verdicts
+
+    def _begin_watch(self, proof: Verdict | None = None) -> None:
+        """Watch the champion beside those before it: the last one, the first, and those of 2, 4 and 8 reigns ago."""
+        champion, samples = self.trials.champion, list(self._newest)
+        found = dict[str, Reference]()
+        for version in dict.fromkeys([champion.version - ago for ago in AGO] + [0]):
+            key = self._artifact_of(version) if 0 <= version < champion.version else None
+            if not key or key in found or key in self._barred or key == champion.key:
+                continue
+            model = self._first.model if key == self._first.key else self._model_of and self._model_of(version)
+            if model:
+                contestant, _ = self._contestant(model, samples)
+                found[key] = Reference(version, key, contestant, old=bool(found))
+        each = proof.against[-1].spread if proof and proof.against else None
+        from_ms = self.reach_ms
+        self.watch.begin(
+            champion.key, champion.version, list(found.values()), self.totals()["deep"].loss, from_ms, each
+        )
 
     @property
     def reach_ms(self) -> int:
@@ -140,8 +191,9 @@ class Evaluator:
 
     def _contestant(self, model: Run, samples: Sequence[Sample]) -> tuple[Contestant, Tensor]:
         """Return a model with an intercept where the newest samples bring it, and its raw outputs to them."""
-        outputs = answers(model, self._encoder.rows(samples))
-        intercept = Intercept(self._task, self._rate, samples[0].prediction.intercept)
+        now = self._last.intercept if self._last else None
+        intercept = Intercept(self._task, self._rate, samples[0].prediction.intercept if samples else now)
+        outputs = answers(model, self._encoder.rows(samples)) if samples else torch.empty(0, self._task.outputs)
         intercept.follow(outputs.tolist(), [sample.label for sample in samples], repeat(1.0, len(samples)))
         return Contestant(model, intercept, self._last.learned if self._last else 0), outputs
 

@@ -5,11 +5,13 @@ Owns these numbers. Does not know the tests (`trials/`), models or samples.
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from compressors.arguments import COUNT, Range, named
 from learners.evaluation.verdict import Kind
 from streams.errors import ConfigError
 
+Policy = Literal["automatic", "approval"]
 YEAR_DAYS = 364  # 52 whole weeks
 CENTURY_DAYS = 36_600
 RANGES = {
@@ -36,6 +38,9 @@ class Promotion:
     `other_a_year`: how many candidates of another recipe, model or lineage there may be in a year; they have an `alpha`
         of their own.
 
+    `policy`: what is proven takes over, and what is seen to be worse goes back, "automatic"; or both wait for a person,
+        "approval" (`shadowstream promote`, `rollback`).
+
     A candidate is proven when the evidence W of its test reaches candidates_a_year / alpha against every champion since
     its test began (Ville 1939); one of another recipe when W and L reach other_a_year / alpha. The tests and their
     sources are in `learners/evaluation/trials/`.
@@ -59,6 +64,7 @@ class Promotion:
     horizon: int = 40_000
     trials: int = 4
     other_a_year: int = 4
+    policy: Policy = "automatic"
 
     @property
     def level(self) -> float:

@@ -23,6 +23,11 @@ class Sums(NamedTuple):
         return self.total / self.samples if self.samples else 0.0
 
     @property
+    def spread(self) -> float:
+        """How far they are from their mean, the root of the mean square."""
+        return math.sqrt(max(0.0, self.squares / self.samples - self.mean**2)) if self.samples else 0.0
+
+    @property
     def interval(self) -> tuple[float, float] | None:
         """Between which bounds the mean is, at all times together with a chance of 95 % for large n; None below two.
 
@@ -34,7 +39,7 @@ class Sums(NamedTuple):
         """
         if self.samples < 2:
             return None
-        n, spread = self.samples, max(0.0, self.squares / self.samples - self.mean**2)
+        n, spread = self.samples, self.spread**2
         rho2 = (-2 * math.log(ALPHA) + math.log(-2 * math.log(ALPHA)) + 1) / TIGHT_AT
         grown = n * rho2 + 1
         half = math.sqrt(spread * 2 * grown / (n * n * rho2) * math.log(math.sqrt(grown) / ALPHA))

@@ -77,11 +77,11 @@ class Trials:
         """The models that answer beside what serves, by key."""
         return {key: contestant.model for key, contestant in self._contestants.items()}
 
-    def marks(self, entries: Sequence[Sample]) -> list[Sample]:
-        """Return which of the log's entries say that a prediction waits, if that is of use."""
+    def marks(self, entries: Sequence[Sample], *, also: bool = False) -> list[Sample]:
+        """Return which of the log's entries say that a prediction waits, if that is of use here or `also` elsewhere."""
         marks = [entry for entry in entries if entry.kind == WAITING] if self._timing.marks_ms else []
         self.marked_ms = max([self.marked_ms, *(entry.t for entry in marks)])
-        return marks if self._contestants else []
+        return marks if self._contestants or also else []
 
     def take(self, entries: Sequence[Sample], outputs: Mapping[str, Tensor], weights: Sequence[float]) -> None:
         """Take marks, and after them samples, with the models' raw outputs (N, K); `weights` are the samples'."""
@@ -174,6 +174,24 @@ class Trials:
             recent = look.before(start_ms, other.entry.key, entry.key)
             pair = other.oppose(entry.key, self.champion.version, start_ms, recent, entry.reach_ms)
             other.look([pair], look)
+        return found
+
+    def crown(self, reign: Reign, contestant: Contestant, commit: Commit, barred: str | None) -> list[Verdict]:
+        """Have all trials also beat a version that serves by other than a proof, from the next day on.
+
+        None must beat the one that is `barred` any more. Return the verdicts on candidates that are this version.
+        """
+        self.champion, found = reign, list[Verdict]()
+        from_ms = (commit.settled_ms // DAY_MS + 1) * DAY_MS
+        none = np.empty((0, len(contestant.intercept.value)), self._dtype)
+        for trial in self.all:
+            if trial.entry.key == reign.key:
+                found.append(self._end(trial, Decision.SAME, commit, commit.settled_ms))
+                continue
+            self._contestants.setdefault(reign.key, contestant)
+            trial.oppose(reign.key, reign.version, from_ms, (none, none), reign.reach_ms)
+            trial.pairs = [pair for pair in trial.pairs if pair.against != barred]
+        self._retire()
         return found
 
     def _end(

@@ -51,7 +51,7 @@ def test_a_negative_has_no_outcome_and_a_correction_no_request_of_its_own() -> N
 
 def test_a_version_that_brings_an_earlier_artifact_back_is_a_rollback() -> None:
     first, second = view().champions
-    back = msgspec.structs.replace(first, number=2)
+    back = msgspec.structs.replace(first, number=2, back_to=0)
     made = summary(refused=7, champions=[first, second, back])
     assert (made.promotions, made.rollbacks) == (1, 1)
     assert summary(refused=7).rollbacks == 0

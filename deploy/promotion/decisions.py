@@ -1,0 +1,125 @@
+"""Which version follows from a verdict, an alarm or a person's order; and when that happens by itself.
+
+Pure functions of the versions so far. Owns what such a version's record says. Does not know files.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from msgspec.structs import replace
+
+from deploy.registry.records import Alarm, Candidate, Champion, Evidence, Order
+from learners.evaluation.gate import Policy
+from learners.evaluation.verdict import Verdict
+
+Decided: TypeAlias = Champion | None  # None: nothing follows
+US = "shadowstream"
+DAY_MS = 86_400_000
+SETTLES_MS = 2 * DAY_MS  # after a rollback: so long no version comes back by itself
+OFTEN, OFTEN_MS = 2, 30 * DAY_MS  # rollbacks, and within how long they make everything wait for a person
+
+
+def promoted(verdict: Verdict, candidate: Candidate, champions: Sequence[Champion]) -> Decided:
+    """Return the candidate as a version, with its verdict as evidence; None if it was made one before."""
+    if any(one.candidate == candidate.number and one.back_to is None for one in champions):
+        return None
+    evidence = Evidence(
+        kind=verdict.kind,
+        log_needed=verdict.log_needed,
+        against=verdict.against,
+        waiting=verdict.waiting,
+        days=verdict.days,
+    )
+    return replace(_version(candidate, verdict.offset, evidence, verdict.at_ms), commit=verdict.commit)
+
+
+def back(alarm: Alarm, champions: Sequence[Champion]) -> Decided:
+    """Return the version that an alarm says was better; None if what serves is not the alarm's any more."""
+    if alarm.champion != champions[-1].number or alarm.back_to >= len(champions):
+        return None
+    to = champions[alarm.back_to]
+    return replace(
+        to, offset=alarm.offset, at_ms=alarm.at_ms, evidence=str(alarm), commit=alarm.commit, back_to=to.number, by=US,
+        because=str(alarm), order=None,
+    )  # fmt: skip
+
+
+def ordered(order: Order, champions: Sequence[Champion], candidate: Candidate | None) -> Decided:
+    """Return the version that a person wants; None if there is none, or it was made before."""
+    if order.what in ("pause", "resume") or any(one.order == order.number for one in champions):
+        return None
+    now = champions[-1]
+    words = {"by": order.who, "because": order.why, "order": order.number, "commit": None}
+    if order.candidate is not None:
+        evidence = f"promoted by {order.who}: {order.why}"
+        offset = now.offset
+        return replace(_version(candidate, offset, evidence, now.at_ms), **words) if candidate else None
+    number = _before(champions) if order.version is None else order.version
+    if number is None or not 0 <= number < len(champions):
+        return None
+    to, back_to = champions[number], number if order.what == "rollback" else None
+    return replace(to, at_ms=now.at_ms, back_to=back_to, evidence=f"{order.what} by {order.who}: {order.why}", **words)
+
+
+def _version(candidate: Candidate, offset: tuple[float, ...], evidence: Evidence | str, at_ms: int) -> Champion:
+    return Champion(
+        number=-1,
+        artifact=candidate.artifact,
+        candidate=candidate.number,
+        offset=offset,
+        at_ms=at_ms,
+        learned=candidate.learned,
+        engine=candidate.engine,
+        privacy=candidate.privacy,
+        evidence=evidence,
+    )
+
+
+def _before(champions: Sequence[Champion]) -> int | None:
+    """Return the newest version whose artifact is not the one that serves, nor one that a rollback has left."""
+    left = barred(champions)
+    others = (one.number for one in reversed(champions) if one.artifact not in {champions[-1].artifact, *left})
+    return next(others, None)
+
+
+def barred(champions: Sequence[Champion]) -> set[str]:
+    """Return the artifacts that a rollback has left: none of them serves again by itself."""
+    return {champions[one.number - 1].artifact for one in champions if one.back_to is not None and one.number}
+
+
+@dataclass
+class Rules:
+    """What happens by itself, under a policy, after a person's `pause` or `resume`."""
+
+    policy: Policy
+    paused: bool = False
+    resumed: int = -1  # the learner's newest commit when a person said so last
+
+    def hear(self, order: Order) -> None:
+        """Take a person's order."""
+        if order.what in ("pause", "resume"):
+            self.paused = order.what == "pause"
+            self.resumed = self.resumed if self.paused else order.commit
+
+    def waits(self, champions: Sequence[Champion]) -> str:
+        """Return why a person is waited for, "" if nobody is."""
+        if self.paused:
+            return "paused"
+        if self.policy == "approval":
+            return "Promotion(policy='approval')"
+        went_back = [one for one in champions if one.back_to is not None and one.by == US]
+        since = [one.at_ms for one in went_back if (one.commit or 0) > self.resumed]
+        often = len(since) >= OFTEN and since[-1] - since[-OFTEN] <= OFTEN_MS
+        return f"{OFTEN} rollbacks within {OFTEN_MS // DAY_MS} days; `shadowstream resume` goes on" if often else ""
+
+    def heeds(self, alarm: Alarm, champions: Sequence[Champion]) -> bool:
+        """Return whether a version goes back by itself because of an alarm."""
+        last = next((one for one in reversed(champions) if one.back_to is not None), None)
+        settling = last is not None and alarm.at_ms - last.at_ms < SETTLES_MS
+        to = champions[alarm.back_to].artifact if alarm.back_to < len(champions) else None
+        return not self.waits(champions) and not settling and to not in barred(champions)
+
+    def promotes(self, candidate: Candidate, champions: Sequence[Champion]) -> bool:
+        """Return whether a proven candidate takes over by itself."""
+        return not self.waits(champions) and candidate.artifact not in barred(champions)

@@ -1,0 +1,196 @@
+"""A champion beside those before it, over predictions in their order, until something is seen or another one serves.
+
+Predictions are compared once they have the age at which 98 of 100 outcomes have come; the label of one that still waits
+counts as that which is best for the champion, so that no alarm follows from labels that are missing. Looks are taken by
+the hour of event time, and so what is seen follows from the log and not from how it is cut into commits. Owns which
+predictions count. Does not know detectors, or what follows from an alarm.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compressors.answers import Run
+from learners.commits.commit import Commit
+from learners.evaluation.trials.asked import Asked, Look
+from learners.evaluation.trials.contestant import Contestant
+from learners.evaluation.trials.timing import Timing
+from learners.evaluation.trials.wealth import Floats
+from learners.evaluation.watch.pair import Pair, Seen, Spread, before, older
+from learners.tasks.task import Task
+from streams.events import Sample
+
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+RECENT_DELAYS, LATEST = 5_000, 0.98  # outcomes, of whose delays this share has come at the age of a comparison
+LEAST_A_DAY = 1_000.0  # predictions: of fewer, as of a feed that is young, the same evidence is asked for
+UNKNOWN = 1.0  # the mean loss, before any was seen
+EACH = 0.5  # of the mean loss: how far single differences are apart, before any was seen
+
+
+class Reference(NamedTuple):
+    """A version that served before: its number, artifact and model; `old` ones come back by a clearer gain alone."""
+
+    version: int
+    key: str
+    contestant: Contestant
+    old: bool = False
+
+
+class Sighting(NamedTuple):
+    """What was seen of a champion beside a reference, at an event time, by what commit `commit` has brought.
+
+    `offset` (K,) is the reference's intercept, less the one that serves.
+    """
+
+    champion: int
+    reference: int
+    old: bool
+    seen: Seen
+    at_ms: int
+    commit: int
+    offset: tuple[float, ...]
+
+
+class Watch:
+    """Watches one reign after the other: `champion` is the artifact of the version `version`; `begin` one."""
+
+    def __init__(self, task: Task, timing: Timing, *, exact: bool = False) -> None:
+        self.task, self._timing = task, timing
+        self._dtype = np.float64 if exact else np.float32
+        self._delays: deque[tuple[int, int]] = deque(maxlen=RECENT_DELAYS)  # when an outcome came, and how late
+        self._spread, self._count, self._first_ms, self._last_ms = Spread(), 0, -1, -1
+        self.champion, self.version = "", -1
+        self._references: dict[str, Reference] = {}
+        self._pairs: dict[str, Pair] = {}
+        self._asked, self._until_ms, self._from_ms = Asked(timing.final), 0, 0
+        self._day, self._aged = 0, (-1, 0)  # the day of the last look; a day, and the age on it
+        self._window_ms = max(timing.age_ms, timing.final.without_ms or timing.final.negative_ms)
+
+    @property
+    def models(self) -> dict[str, Run]:
+        """The references' models, by key."""
+        return {key: one.contestant.model for key, one in self._references.items()}
+
+    def begin(
+        self,
+        champion: str,
+        version: int,
+        references: Sequence[Reference],
+        loss: float,
+        from_ms: int,
+        each: float | None = None,
+    ) -> None:
+        """Watch the version `version`, whose artifact is `champion`, on predictions after `from_ms`.
+
+        `loss` is the mean loss of what served, `each` how far single differences are apart, where that is known.
+        """
+        self.champion, self.version = champion, version
+        self._references = {one.key: one for one in references if one.key != champion}
+        loss = loss if np.isfinite(loss) else UNKNOWN
+        spread, each = self._spread.of(loss), EACH * loss if each is None else each
+        days = max(1.0, (self._last_ms - self._first_ms) / DAY_MS)
+        a_day, olds = max(LEAST_A_DAY, self._count / days), sum(one.old for one in self._references.values())
+        self._pairs = {
+            key: Pair(
+                key,
+                one.version,
+                older(spread, each, a_day, max(1, olds)) if one.old else before(spread, each, a_day),
+                Spread() if one.old else self._spread,
+            )
+            for key, one in self._references.items()
+        }
+        self._asked = Asked(self._timing.final)
+        self._from_ms = from_ms + 1
+        self._until_ms = -(-self._from_ms // HOUR_MS) * HOUR_MS
+
+    def take(
+        self,
+        entries: Sequence[Sample],
+        outputs: Mapping[str, Tensor],
+        weights: Sequence[float],
+        artifact_of: Callable[[int], str | None],
+    ) -> None:
+        """Take marks, and after them samples, with the references' raw outputs (N, K); `weights` are the samples'.
+
+        `artifact_of` returns the artifact of the version that a prediction names.
+        """
+        marks = len(entries) - len(weights)
+        samples = entries[marks:]
+        self._delays.extend((one.label_t, one.label_t - one.t) for one in samples)
+        if samples:
+            self._count += len(samples)
+            self._first_ms = samples[0].t if self._first_ms < 0 else self._first_ms
+            self._last_ms = max(self._last_ms, samples[-1].t)
+        if not self._references:
+            return
+        fresh = [
+            n
+            for n, entry in enumerate(entries)
+            if entry.t >= self._from_ms and artifact_of(entry.prediction.version) == self.champion
+        ]
+        chosen, said = [entries[n] for n in fresh], dict[str, Floats]()
+        for key, one in self._references.items():
+            raw = outputs[key].double().numpy()
+            one.contestant.follow(raw[marks:], [sample.label for sample in samples], weights)
+            answers = one.contestant.answers(raw[fresh], [entry.prediction.learned for entry in chosen])
+            said[key] = answers.astype(self._dtype)
+        width = next(iter(said.values())).shape[1] if said else 1
+        own: Floats = np.reshape([entry.prediction.bare for entry in chosen], (-1, width)).astype(self._dtype)
+        self._asked.add(chosen, said | {self.champion: own})
+
+    def look(self, commit: Commit) -> list[Sighting]:
+        """Return what is seen by what the log has up to a commit; the references that were seen are watched no more."""
+        found, last_day = list[Sighting](), commit.settled_ms // DAY_MS
+        for day in range(max(self._day, self._from_ms // DAY_MS), last_day + 1) if self._pairs else ():
+            age_ms, limit_ms = self._age_ms(day), min(commit.settled_ms, (day + 1) * DAY_MS - 1)
+            while self._pairs and (now_ms := self._until_ms + HOUR_MS + age_ms) <= limit_ms:
+                self._until_ms += HOUR_MS
+                found += self._compare(now_ms, commit)
+        self._day = last_day
+        return found
+
+    def _compare(self, now_ms: int, commit: Commit) -> list[Sighting]:
+        """Compare what was asked in the next hour, by the outcomes of up to `now_ms`."""
+        look, found = self._asked.look(self._until_ms, now_ms), list[Sighting]()
+        for key, pair in list(self._pairs.items()) if len(look.t_ms) else ():
+            for t_ms, difference in zip(look.t_ms.tolist(), self._differences(look, key).tolist(), strict=True):
+                if np.isfinite(difference) and (seen := pair.add(t_ms, difference)):
+                    found.append(self._sighting(key, seen, now_ms, commit))
+                    del self._pairs[key]
+                    break
+        self._asked.drop(len(look.t_ms))
+        self._from_ms = self._until_ms
+        return found
+
+    def _age_ms(self, day: int) -> int:
+        """Return the age at which predictions are compared on a day, whole hours: by the outcomes of before it.
+
+        Before there are any, it is that at which nothing is awaited any more.
+        """
+        if day != self._aged[0]:
+            delays = [delay_ms for at_ms, delay_ms in self._delays if at_ms <= day * DAY_MS]
+            late_ms = int(np.quantile(delays, LATEST)) if delays else self._window_ms
+            least_ms = self._timing.age_ms if self._timing.marks_ms else 0
+            self._aged = day, -(-min(self._window_ms, max(least_ms, late_ms)) // HOUR_MS) * HOUR_MS
+        return self._aged[1]
+
+    def _differences(self, look: Look, key: str) -> Floats:
+        """Return loss(champion) − loss(reference) (N,); the least that it may be where there is no label yet."""
+        ours, theirs = (torch.from_numpy(look.answers(one)) for one in (self.champion, key))
+        found: Floats = -self.task.worst_gap(theirs, ours).double().numpy()
+        at = np.flatnonzero(look.known)
+        if len(at):
+            target = torch.tensor([look.labels[n] for n in at.tolist()], dtype=ours.dtype)
+            one, other = (self.task.losses(rows[at], target).double() for rows in (ours, theirs))
+            found[at] = (one - other).numpy()
+        return np.where(look.gone, np.nan, found)
+
+    def _sighting(self, key: str, seen: Seen, now_ms: int, commit: Commit) -> Sighting:
+        one = self._references[key]
+        value = one.contestant.intercept.value
+        offset = tuple(a - b for a, b in zip(value, commit.intercept, strict=True))
+        return Sighting(self.version, one.version, one.old, seen, now_ms, commit.number, offset)
