@@ -29,6 +29,7 @@ from deploy.registry.kinds import (
 )
 from deploy.registry.records import (
     Alarm,
+    BesideNote,
     Candidate,
     Champion,
     ConductorNote,
@@ -222,6 +223,7 @@ class View(Struct, frozen=True, kw_only=True):
     trouble: tuple[str, ...] = ()
     alarms: list[Alarm] = []
     waits: str = ""
+    beside: BesideNote | None = None
 
     @property
     def events(self) -> int:
@@ -278,6 +280,7 @@ def look(feed: str, monitor: Monitor) -> View:
         champions=monitor.champions(),
         alarms=monitor.alarms(),
         waits=now.conductor.waits if now.conductor else "",
+        beside=now.evaluator.beside if now.evaluator else None,
         engines=now.server.engines if now.server else (),
         live=now.learner.live if now.learner else "",
         distrusted=now.learner.distrusted if now.learner else (),

@@ -9,7 +9,17 @@ from rich.table import Table
 from compressors.artifact.format import Description
 from deploy.console.counters import ENDED, table
 from deploy.console.fitted import Fitted
-from deploy.console.view import compared, distrust_line, drift_line, months, returns, slices, versions, worst_line
+from deploy.console.view import (
+    beside,
+    compared,
+    distrust_line,
+    drift_line,
+    months,
+    returns,
+    slices,
+    versions,
+    worst_line,
+)
 from deploy.monitor import View
 from deploy.registry.kinds import COUNTERS, RUN_FIGURES
 from deploy.registry.learned import Equation
@@ -40,7 +50,7 @@ def show(console: Console, view: View, equations: list[Equation], described: Des
     for one in view.distrusted:
         console.print(distrust_line(one), markup=False, highlight=False)
     console.print(versions(view))
-    for line in returns(view):
+    for line in [*beside(view), *returns(view)]:
         console.print(line, markup=False, highlight=False)
     served = Table(title=f"v{speed.version}, {speed.by}, against the same model in float32 torch", title_justify="left")
     for title in ("rows a call", "served", "float32", "times as fast"):

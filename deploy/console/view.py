@@ -20,7 +20,7 @@ from deploy.console.fitted import Fitted
 from deploy.monitor import NO_ROW, View
 from deploy.registry.records import Candidate, Distrusted, MetricName, Metrics, Privacy, TrialNote
 from learners.evaluation.drift import Change
-from learners.evaluation.verdict import Decision, Verdict
+from learners.evaluation.verdict import THEIRS, Decision, Verdict
 
 DAY_MS = 86_400_000
 NAMES = {  # each has what the one before it has, and one thing more
@@ -138,6 +138,23 @@ def fate_line(candidate: Candidate, view: View) -> str:
     return f"{fate.text}{date}: {gain}evidence {fate.evidence} after {fate.samples} samples"
 
 
+def beside(view: View) -> list[str]:
+    """Return what another system answered on the same requests, and how much better ours are."""
+    if view.metrics is None or (theirs := view.metrics.total.get(THEIRS)) is None:
+        return []
+    lines = [f"the other system: {values(theirs.values)}"]
+    if view.beside is not None:
+        one, note = view.beside.against, view.beside
+        between = f" ({one.interval[0]:+.4f} to {one.interval[1]:+.4f})" if one.interval else ""
+        fate = (
+            f"would have taken over on {day(note.since_ms)}"
+            if note.since_ms
+            else (f"evidence e^{min(one.log_wealth, one.log_lasting):.1f} of e^{note.log_needed:.1f}")
+        )
+        lines.append(f"ours gain {one.gain:+.4f}{between} {view.loss.unit} a request over {one.samples:,}: {fate}")
+    return lines
+
+
 def returns(view: View) -> list[str]:
     """Return a line for each version that came back, newest last, and one for what a person is waited for."""
     back = [
@@ -183,6 +200,7 @@ def draw(view: View) -> Panel:
     parts += ["", _models(view)]
     if view.metrics:
         parts.append(Text(_shadow(view.metrics), "dim"))
+        parts += [Text(line) for line in beside(view)]
     if worst := worst_line(view.metrics):
         parts.append(Text(worst))
     parts += [Text(line, "yellow") for line in returns(view)]

@@ -19,8 +19,19 @@ from deploy.pipeline import Pipeline
 from deploy.registry.commits import taken_back
 from deploy.registry.follow import Follower
 from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS, COMMITS, DRIFT, EVALUATOR, METRICS, VERDICTS
-from deploy.registry.records import Alarm, DriftNote, EvaluatorNote, MetricName, Metrics, Row, TrialNote, Worst
+from deploy.registry.records import (
+    Alarm,
+    BesideNote,
+    DriftNote,
+    EvaluatorNote,
+    MetricName,
+    Metrics,
+    Row,
+    TrialNote,
+    Worst,
+)
 from deploy.registry.registry import Registry
+from learners.evaluation.beside import Beside
 from learners.evaluation.evaluate import Evaluator
 from learners.evaluation.scores import Scores
 from learners.evaluation.slices import worst
@@ -33,6 +44,7 @@ from learners.live.settings import Live
 from streams.errors import ConfigError, RegistryError
 from streams.join.store import Store
 
+DAY_MS = 86_400_000
 METRICS_EVERY_S = 0.5  # metrics are for people, who need them no more often
 
 
@@ -53,7 +65,7 @@ class EvaluatorRole(Follower):
         first = first_version(pipeline, registry, engines=engines)
         self._evaluator = Evaluator(
             pipeline.task, encoder, pipeline.promotion, rate, timing, first, cache(self._artifact),
-            model_of=self._model, watched=watched(pipeline), slices=pipeline.slices,
+            model_of=self._model, watched=watched(pipeline), slices=pipeline.slices, theirs=pipeline.theirs is not None,
         )  # fmt: skip
         self._version, self._alarms = 0, 0  # the newest version that was taken note of; how many alarms there were
         self._commit, self._candidate, self._verdicts, self._engines = -1, -1, 0, engines
@@ -148,7 +160,15 @@ class EvaluatorRole(Follower):
             self._metrics = METRICS.entry(metrics(self._evaluator)) | DRIFT.entry(
                 DriftNote(self._evaluator.drift.changes)
             )
-        note = EvaluatorNote(self._commit, self._candidate, self._verdicts, trials, self._doubt, self._alarms)
+        note = EvaluatorNote(
+            self._commit,
+            self._candidate,
+            self._verdicts,
+            trials,
+            self._doubt,
+            self._alarms,
+            beside(self._evaluator.beside),
+        )
         return EVALUATOR.entry(note) | self._metrics
 
 
@@ -198,6 +218,14 @@ def noted(trial: Trial, now_ms: int) -> TrialNote:
         waiting=least.waiting,
         days=trial.days_left(now_ms),
     )
+
+
+def beside(ours: Beside | None) -> BesideNote | None:
+    """Return what the board says of what we serve beside what another system answered."""
+    if ours is None or ours.against is None:
+        return None
+    since_ms = None if ours.proven_day is None else (ours.proven_day + 1) * DAY_MS
+    return BesideNote(ours.against, ours.log_needed, since_ms)
 
 
 def metrics(evaluator: Evaluator) -> Metrics:

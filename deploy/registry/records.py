@@ -251,10 +251,22 @@ class TrialNote(Struct, frozen=True):
     days: float | None = None
 
 
+class BesideNote(Struct, frozen=True):
+    """What we serve beside what another system answered: the evidence, of `log_needed`.
+
+    `since_ms`: when ours would have taken its place; None while that is not proven.
+    """
+
+    against: Against
+    log_needed: float
+    since_ms: int | None
+
+
 class EvaluatorNote(Struct, frozen=True):
     """The last commit taken, the last candidate begun, how many verdicts and alarms there are, and the trials that run.
 
-    `doubt` says why few candidates or none can be proven, as the feed is; "" if nothing is in the way.
+    `doubt` says why few candidates or none can be proven, as the feed is; "" if nothing is in the way. `beside` is for
+    the shadow of another system.
     """
 
     commit: int
@@ -263,6 +275,7 @@ class EvaluatorNote(Struct, frozen=True):
     trials: tuple[TrialNote, ...]
     doubt: str = ""
     alarms: int = 0
+    beside: BesideNote | None = None
 
 
 class MetricName(Struct, frozen=True):

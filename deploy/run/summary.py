@@ -144,7 +144,7 @@ def summarize(
         unlabelled=counts["unlabelled"],
         lost=abs(unanswered) + abs(unused),
         doubled=learned.doubled,
-        metrics={who: row.values for who, row in rows.items()},
+        metrics={who: row.values for who, row in (total | rows).items()},
         auc_frozen=rows["frozen"].values.get(AUC),
         auc_frozen_live=rows["frozen_live"].values.get(AUC),
         auc_deep=rows["deep"].values.get(AUC),

@@ -16,6 +16,7 @@ from compressors.answers import Run, answer_all, answers
 from compressors.data import Scaled
 from compressors.scale import Scale
 from learners.commits.commit import Commit
+from learners.evaluation.beside import Beside
 from learners.evaluation.drift import Drift
 from learners.evaluation.gate import Promotion
 from learners.evaluation.provisional import Answers, Provisional
@@ -27,7 +28,7 @@ from learners.evaluation.trials.contestant import Contestant
 from learners.evaluation.trials.timing import Timing
 from learners.evaluation.trials.trial import Entry, Trial, refusal
 from learners.evaluation.trials.trials import Reign, Trials
-from learners.evaluation.verdict import MODELS, Decision, Verdict
+from learners.evaluation.verdict import MODELS, THEIRS, Decision, Verdict
 from learners.evaluation.watch.watch import Reference, Sighting, Watch
 from learners.labels.holds import left
 from learners.live.features.fields import NONE, Fields
@@ -58,12 +59,13 @@ class Evaluator:
         model_of: Callable[[int], Run] | None = None,
         watched: Fields = NONE,
         slices: Sequence[str] = (),
+        theirs: bool = False,
     ) -> None:
         """`first` is version 0, whose model answers without the live intercept; `rate` is that intercept's.
 
         `artifact_of` returns the artifact of a version, `model_of` what runs it: without that, no earlier version but
         the first is watched. The drift of the fields `watched` is named, and what is served is measured by the values
-        of each field of `slices`.
+        of each field of `slices`. With `theirs`, what is served is measured beside what another system has answered.
         """
         self._task, self._encoder, self._policy, self._rate = task, encoder, policy, rate
         self._timing, self._final_ms, self._first = timing, timing.final.negative_ms, first
@@ -76,6 +78,8 @@ class Evaluator:
         self.watch = Watch(task, timing, exact=self._exact)
         self._artifact_of, self._model_of = artifact_of, model_of
         self._barred = set[str]()
+        self.beside = Beside(task, policy, timing, exact=self._exact) if theirs else None
+        self._models = (*MODELS, THEIRS) if theirs else MODELS
         self._final: dict[str, dict[str, Scores]] = {}
         self.drift = Drift(watched)
         self.slices = [Slices(name, task) for name in slices]
@@ -92,7 +96,7 @@ class Evaluator:
         self._last = commit
         if commit.scale is not None and isinstance(self._task, Scaled):
             self._task = cast(Task, self._task.at(Scale(*commit.scale)))
-        marks = self.trials.marks(entries, also=bool(self.watch.models))
+        marks = self.trials.marks(entries, also=bool(self.watch.models or self.beside))
         if samples or marks:
             models = {self._first.key: self._first.model} | self.watch.models | self.trials.models
             rows = self._encoder.rows([*marks, *samples])
@@ -100,6 +104,8 @@ class Evaluator:
             weights = [weight.mean for weight in self._absent.follow(samples)]
             self.trials.take([*marks, *samples], outputs, weights)
             self.watch.take([*marks, *samples], outputs, weights, self._artifact_of)
+            if self.beside:
+                self.beside.take([*marks, *samples])
             if samples:
                 start = len(marks)
                 told = torch.tensor(shadow, dtype=kind(exact=self._exact))
@@ -108,6 +114,8 @@ class Evaluator:
         if settled := self._provisional.settled(commit.watermark_ms - self._final_ms):
             self._count(settled)
         self.sightings = self.watch.look(commit)
+        if self.beside:
+            self.beside.look(commit)
         before = self.trials.champion
         verdicts = self.trials.look(commit)
         if self.trials.champion.key != before.key:
@@ -210,7 +218,7 @@ class Evaluator:
 
     def totals(self) -> dict[str, Scores]:
         """Return the metrics of each of `MODELS` over all months."""
-        totals = {who: Scores(self._task.metrics()) for who in MODELS}
+        totals = {who: Scores(self._task.metrics()) for who in self._models}
         for month in self.months.values():
             totals = {name: scores + month[name] for name, scores in totals.items()}
         return totals
@@ -234,7 +242,10 @@ class Evaluator:
         """
         target = labels(samples, exact=self._exact)
         live, deep, answered = (of(samples, exact=self._exact) for of in (intercepts, bare, served))
-        outputs = torch.stack([one.to(target) for one in (frozen, frozen + live, deep, answered, shadow)])
+        all_ = [frozen, frozen + live, deep, answered, shadow]
+        if self.beside:
+            all_.append(torch.tensor([sample.prediction.theirs for sample in samples], dtype=target.dtype))
+        outputs = torch.stack([one.to(target) for one in all_])
         times = [sample.prediction.t for sample in samples]
         self.drift.add(rows, times, answered.double().numpy())
         self._count(self._provisional.sift(samples, Answers(times, list(rows), outputs, target)))
@@ -253,7 +264,7 @@ class Evaluator:
         found = {}
         for number, name in enumerate(map(str, months)):
             chosen = answers.at(np.flatnonzero(of == number).tolist()) if len(months) > 1 else answers
-            found[name] = {who: Scores(self._task.metrics()) for who in MODELS}
+            found[name] = {who: Scores(self._task.metrics()) for who in self._models}
             for scores, output in zip(found[name].values(), chosen.outputs, strict=True):
                 scores.add(output, chosen.target)
         return found

@@ -4,6 +4,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+THEIRS = "theirs"  # what another system has answered, where ours are its shadow
 MODELS = ("frozen", "frozen_live", "deep", "served", "shadow")  # each is measured on the same samples
 
 

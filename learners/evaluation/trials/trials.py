@@ -177,12 +177,13 @@ class Trials:
         return found
 
     def crown(self, reign: Reign, contestant: Contestant, commit: Commit, barred: str | None) -> list[Verdict]:
-        """Have all trials also beat a version that serves by other than a proof, from the next day on.
+        """Have all trials also beat a version that serves by other than a proof.
 
-        None must beat the one that is `barred` any more. Return the verdicts on candidates that are this version.
+        That is from the day on of which nothing was taken yet: it has answered nothing before. None must beat the one
+        that is `barred` any more. Return the verdicts on candidates that are this version.
         """
         self.champion, found = reign, list[Verdict]()
-        from_ms = (commit.settled_ms // DAY_MS + 1) * DAY_MS
+        from_ms = (max(commit.settled_ms, commit.latest_ms, self.marked_ms) // DAY_MS + 1) * DAY_MS
         none = np.empty((0, len(contestant.intercept.value)), self._dtype)
         for trial in self.all:
             if trial.entry.key == reign.key:

@@ -132,3 +132,28 @@ def test_one_that_is_barred_is_no_reference_any_more() -> None:
     world.crown("good", bar=True)
     assert {*world.judge.watch.models} == {"first"}
     assert np.isfinite(world.judge.totals()["deep"].loss)
+
+
+def test_a_candidate_on_trial_is_compared_with_a_crowned_version_from_its_first_answers_on() -> None:
+    """Predictions of later days may be in the log already: that version has answered none of them."""
+    world = Reigns(EARLY)
+    days = [
+        [
+            msgspec.structs.replace(
+                one, t=at, label_t=at, prediction=msgspec.structs.replace(one.prediction, t=at, learned=0)
+            )
+            for n, one in enumerate(small.samples(A_DAY, start=day * A_DAY))
+            if (at := small.START_MS + day * DAY_MS + n * (DAY_MS // A_DAY))
+        ]
+        for day in range(12)
+    ]
+    world.take(days[0], days[0][-1].t)
+    world.start(0, SHARES["good"])
+    world.take(days[1] + days[2] + days[3], days[1][-1].t)  # the watermark lags
+    world.crown("as good")
+    for day in days[4:]:
+        world.take(day, day[-1].t)
+    (trial,) = world.judge.trials.all
+    assert [pair.version for pair in trial.pairs] == [0, 1]
+    assert all(np.isfinite([pair.log_wealth, pair.log_against, pair.sums.mean]).all() for pair in trial.pairs)
+    assert trial.pairs[1].sums.samples > 0
