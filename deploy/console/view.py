@@ -263,7 +263,9 @@ def private(told: Privacy) -> str:
 
 
 def _promotions(view: View) -> tuple[str, str]:
-    return "promotions", f"{max(0, len(view.champions) - 1)} of {len(view.candidates)} candidates"
+    back = sum(champion.back_to is not None for champion in view.champions)
+    text = f"{max(0, len(view.champions) - 1 - back)} of {len(view.candidates)} candidates"
+    return "promotions", f"{text}, {back} rolled back" if back else text
 
 
 def _shown(metrics: Metrics | None) -> dict[str, str]:
