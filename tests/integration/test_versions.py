@@ -12,23 +12,27 @@ import msgspec
 import pytest
 from msgspec import Raw
 from redis import Redis
+from typer.testing import CliRunner
 
 from deploy import config
 from deploy.cli.commands import app
 from deploy.learning.bootstrap import bootstrap
 from deploy.learning.candidates import make_learner
 from deploy.learning.distiller import DistillerRole
+from deploy.operate import lineage
 from deploy.operate.forget import forget
 from deploy.operate.receipts import check
+from deploy.operate.sign import opened
 from deploy.operate.versions import remake
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS
+from deploy.registry.opening import sign
 from deploy.registry.rebuild import rebuild
 from deploy.registry.receipts import digests
 from deploy.registry.records import Champion
 from deploy.registry.registry import Registry
 from learners.commits.state import pack_state, unpack_state
 from streams.dead import DeadLetters, Letter
-from streams.errors import ConfigError, Disagreement
+from streams.errors import ConfigError, Disagreement, RegistryError
 from streams.events import Record, Sample, encode
 from streams.join.store import Store
 from streams.kafka import Sink, Tp, ensure_topics
@@ -311,3 +315,50 @@ def fill(grown: Grown, broker: Running, store: str) -> Path:
         f'[kafka]\nbootstrap = "{broker.address}"\n[redis]\nurl = "{store}"\n[registry]\npath = "{grown.path.parent}"\n'
     )
     return toml
+
+
+def test_versions_say_what_they_are_made_of_and_which_one_answered_what(grow: Grow) -> None:
+    """A feed whose records nobody has signed is shown as it is, and says so; signed, it names the key."""
+    feed = grow(small.samples(84), part=7, every_days=2, name="told")
+    told = lineage.versions(feed.path, feed.settings)
+    assert [one.version for one in told] == [0, 1]
+    assert [one.candidate for one in told] == [None, 0]
+    assert all(one.signed.startswith("NOT TAKEN: champion/") for one in told)
+    sign(opened(feed.path, feed.settings))
+    assert {len(one.signed) for one in lineage.versions(feed.path, feed.settings)} == {16}
+    shown = lineage.show(feed.path, feed.settings, 1)
+    assert shown.version.learned == shown.log["0"][1] == feed.version(1).learned
+    assert shown.chain == shown.version.commit
+    assert shown.manifest["pipeline"] == "told"
+    assert {*shown.follows} == {"champion/0", "candidates/0"}
+    found = lineage.diff(feed.path, feed.settings, 0, 1)
+    assert found.changed["learned"] == (0, feed.version(1).learned)
+    assert all(apart is not None and 0 < apart < 10 for apart in found.weights.values())
+    assert not lineage.diff(feed.path, feed.settings, 1, 1).weights
+    one = feed.feed.log[30]
+    answered = lineage.find(feed.path, feed.settings, one.id)
+    assert answered.prediction is not None
+    assert (answered.prediction.id, answered.version.version) == (one.id, 0)
+    assert [(kind, label, t_ms) for kind, label, t_ms, _ in answered.outcomes] == [("joined", one.label, one.label_t)]
+    assert lineage.find(feed.path, feed.settings, "2026-11-27T12:00:00+00:00").version.version == 1
+    with pytest.raises(ConfigError, match="no sample of 'nobody' is in a commit"):
+        lineage.find(feed.path, feed.settings, "nobody")
+    with pytest.raises(ConfigError, match="there is no version 7; the newest is 1"):
+        lineage.show(feed.path, feed.settings, 7)
+    for command in (["versions"], ["show", "1"], ["diff", "0", "1"], ["find", one.id]):
+        name, *more = command
+        run = CliRunner().invoke(
+            app,
+            [name, str(feed.path), *more, "--json"],
+            env={"SHADOWSTREAM_REGISTRY_PATH": feed.settings.registry.path},
+        )
+        assert run.exit_code == 0, run.output
+        json.loads(run.output.splitlines()[-1])
+
+
+def test_a_chain_that_is_broken_is_told(grow: Grow) -> None:
+    feed = grow(small.samples(84), part=7, every_days=2, name="broken")
+    path = COMMITS.path(feed.registry.folder, 1)
+    path.write_bytes(path.read_bytes().replace(b'"learned":', b'"learned": ', 1))
+    with pytest.raises(RegistryError, match="is not the commit that commit 2 names"):
+        lineage.show(feed.path, feed.settings, 1)

@@ -1,0 +1,273 @@
+"""Versions that explain themselves: what each is made of, by whom and why it served, and which one answered what.
+
+Owns what is told of a version, a difference of two, and an answer. All of it is in the registry, whose commits are the
+log. Does not know tables.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from msgspec import Struct
+
+from compressors.artifact import format as artifact
+from deploy.config import Settings
+from deploy.operate.sign import opened
+from deploy.registry.commits import backwards
+from deploy.registry.commits import read as read_commit
+from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, Kind
+from deploy.registry.records import Champion, Engine, Figures, Privacy
+from deploy.registry.registry import Registry
+from deploy.registry.seals import digest
+from deploy.registry.seals import opened as unsealed
+from deploy.registry.signing import name_of
+from learners.commits.commit import Commit
+from streams.errors import ConfigError, RegistryError, Untrusted
+from streams.events import Prediction, Target
+from streams.moments import SECONDS_DIGITS
+from streams.readers import read_sample
+
+T = TypeVar("T", bound=Struct)
+
+
+class Version(Struct, frozen=True, kw_only=True):
+    """One version: since which event time it serves, and what it is made of.
+
+    `evidence` says in words why it took over, `by` and `because` whose word it was, where it was one. `signed` is the
+    name of the key, or why the record is not taken. `commit` is the one of whose state it was made, which had learned
+    `learned` samples; None: of history.
+    """
+
+    version: int
+    since_ms: int
+    artifact: str
+    candidate: int | None
+    commit: int | None
+    learned: int
+    engine: str
+    evidence: str
+    by: str
+    because: str
+    back_to: int | None
+    signed: str
+
+
+class Shown(Struct, frozen=True, kw_only=True):
+    """All that is known of one version.
+
+    `figures`, `privacy`: those of its candidate. `manifest` is what the artifact says of its making, with the recipe.
+    `follows`: the digests of the records that it follows from. `log` says by shard which samples its state had read,
+    the numbers of the first and the last; `chain` how many commits, each naming the one before, lead to the first.
+    `proof` has the evidence as data.
+    """
+
+    version: Version
+    figures: Figures | None
+    privacy: Privacy | None
+    bytes: int
+    float_bytes: int
+    sparsity: float
+    manifest: dict[str, Any]
+    follows: dict[str, str]
+    log: dict[str, tuple[int, int]]
+    chain: int
+    proof: Any
+
+
+class Difference(Struct, frozen=True, kw_only=True):
+    """What is different in version `b`: entries of the manifest and figures, as (of a, of b), and weights.
+
+    `weights`: by tensor, the distance of the two over the norm of a's; None where the shapes differ.
+    """
+
+    a: Version
+    b: Version
+    changed: dict[str, tuple[Any, Any]]
+    weights: dict[str, float | None]
+
+
+class Answered(Struct, frozen=True, kw_only=True):
+    """A prediction in the log, and what was heard of it.
+
+    `version` is the one that answered, or served at the time. `outcomes` are kind, label, event time and the commit
+    that learned each, oldest first.
+    """
+
+    version: Version
+    prediction: Prediction | None
+    outcomes: list[tuple[str, Target, int, int]]
+
+
+def versions(path: Path, settings: Settings) -> list[Version]:
+    """Return all versions of a pipeline, oldest first.
+
+    Raises:
+        ConfigError: it was never run here.
+    """
+    registry = opened(path, settings)
+    return [_version(registry, n) for n in range(registry.last(CHAMPIONS) + 1)]
+
+
+def show(path: Path, settings: Settings, version: int) -> Shown:
+    """Return what is known of a version.
+
+    Raises:
+        ConfigError: there is no such version.
+        RegistryError: its artifact is missing or damaged, or the chain of commits is broken.
+    """
+    registry = opened(path, settings)
+    told, record = _version(registry, version), _record(registry, version)
+    described = artifact.describe(registry.get(record.artifact))
+    candidate = None if record.candidate is None else _unchecked(registry, CANDIDATES, record.candidate)
+    commit = read_commit(registry, told.commit or 0)
+    _, seal = unsealed(registry.read(CHAMPIONS, version) or b"")
+    return Shown(
+        version=told,
+        figures=candidate.figures if candidate else None,
+        privacy=record.privacy,
+        bytes=described.bytes,
+        float_bytes=described.float_bytes,
+        sparsity=described.sparsity,
+        manifest=described.manifest,
+        follows=seal.follows if seal else {},
+        log={shard: (1, int(position.partition("-")[0])) for shard, position in sorted(commit.positions.items())},
+        chain=_chain(registry, commit),
+        proof=record.evidence,
+    )
+
+
+def diff(path: Path, settings: Settings, a: int, b: int) -> Difference:
+    """Return what is different in version `b`.
+
+    Raises:
+        ConfigError, RegistryError: as `show`.
+    """
+    registry, one, other = opened(path, settings), show(path, settings, a), show(path, settings, b)
+    ours, theirs = (
+        {**s.manifest, "bytes": s.bytes, "sparsity": s.sparsity, "learned": s.version.learned} for s in (one, other)
+    )
+    names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+    return Difference(
+        a=one.version,
+        b=other.version,
+        changed={name: (ours.get(name), theirs.get(name)) for name in names},
+        weights=_apart(*(artifact.floats(registry.get(s.version.artifact)) for s in (one, other))),
+    )
+
+
+def find(path: Path, settings: Settings, what: str) -> Answered:
+    """Return what answered a prediction, by its id, and what was heard of it; or what served at a time.
+
+    A time is ISO 8601 with an offset, or milliseconds since 1970. An id is looked for in the commits, newest first.
+
+    Raises:
+        ConfigError: no sample of this id is in a commit, or nothing served then.
+    """
+    registry = opened(path, settings)
+    if (at_ms := _time(what)) is not None:
+        served = [one for one in versions(path, settings) if one.since_ms <= at_ms]
+        return Answered(version=served[-1], prediction=None, outcomes=[])
+    found = list(_samples(registry, what))[::-1]
+    if not found:
+        raise ConfigError(
+            f"no sample of {what!r} is in a commit: it has no outcome yet, was not learned, or never asked "
+            "(topics.predictions has every answer)"
+        )
+    prediction = found[0][0]
+    return Answered(
+        version=_version(registry, prediction.version), prediction=prediction, outcomes=[rest for _, rest in found]
+    )
+
+
+def _samples(registry: Registry, key: str) -> Iterator[tuple[Prediction, tuple[str, Target, int, int]]]:
+    """Yield what the commits have of an id, newest first; a commit is decoded only where its text mentions it."""
+    mention = key.encode()
+    for number in range(registry.last(COMMITS), -1, -1):
+        if mention not in (registry.read(COMMITS, number) or b""):
+            continue
+        commit = next(backwards(registry, number))
+        for raw in reversed(commit.samples):
+            if mention in bytes(raw) and (sample := read_sample(raw)).id == key:
+                yield sample.prediction, (sample.kind, sample.label, sample.label_t, number)
+
+
+def _version(registry: Registry, number: int) -> Version:
+    record = _record(registry, number)
+    candidate = None if record.candidate is None else _unchecked(registry, CANDIDATES, record.candidate)
+    engine = record.engine
+    return Version(
+        version=number,
+        since_ms=record.at_ms,
+        artifact=record.artifact,
+        candidate=record.candidate,
+        commit=candidate.commit if candidate else None,
+        learned=record.learned,
+        engine=f"{engine.arithmetic}, by onnxruntime"
+        if isinstance(engine, Engine)
+        else f"torch: {engine or 'no engine'}",
+        evidence=str(record.evidence),
+        by=record.by,
+        because=record.because,
+        back_to=record.back_to,
+        signed=_signed(registry, number),
+    )
+
+
+def _record(registry: Registry, number: int) -> Champion:
+    record = _unchecked(registry, CHAMPIONS, number)
+    if record is None:
+        raise ConfigError(f"there is no version {number}; the newest is {registry.last(CHAMPIONS)}")
+    return record
+
+
+def _unchecked(registry: Registry, kind: Kind[T], number: int) -> T | None:
+    """Return a record, signed or not: who looks wants to see what is there."""
+    return Registry(registry.folder).record(kind, number)
+
+
+def _signed(registry: Registry, number: int) -> str:
+    try:
+        registry.record(CHAMPIONS, number)
+    except Untrusted as wrong:
+        return f"NOT TAKEN: {wrong}"
+    _, seal = unsealed(registry.read(CHAMPIONS, number) or b"")
+    return name_of(bytes.fromhex(seal.key)) if seal else "not signed"
+
+
+def _chain(registry: Registry, commit: Commit) -> int:
+    """Return how many commits lead from this one to the first, each by the digest of the one before.
+
+    Raises:
+        RegistryError: a commit is not the one that the next one names.
+    """
+    for number in range(commit.number, 0, -1):
+        parent, named = registry.read(COMMITS, number - 1), read_commit(registry, number).parent
+        if parent is None or digest(parent) != named:
+            raise RegistryError(
+                f"{COMMITS.path(registry.folder, number - 1)} is not the commit that commit {number} names"
+            )
+    return commit.number
+
+
+def _apart(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> dict[str, float | None]:
+    found = dict[str, float | None]()
+    for name in {**a, **b}:
+        one, other = a.get(name), b.get(name)
+        if one is None or other is None or one.shape != other.shape:
+            found[name] = None
+        elif (far := float((one.double() - other.double()).norm())) > 0:
+            found[name] = far / max(float(one.double().norm()), 1e-12)
+    return found
+
+
+def _time(what: str) -> int | None:
+    """Return a time in ms since 1970; None if this is none."""
+    if what.isdigit() and len(what) > SECONDS_DIGITS:
+        return int(what)
+    try:
+        moment = datetime.fromisoformat(what)
+    except ValueError:
+        return None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000)
