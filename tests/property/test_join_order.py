@@ -122,7 +122,7 @@ def test_labels_depend_on_the_set_of_events_alone(
     embedded_store: Store, feed: st.DataObject, rules: Rules, shards: int, copies: int, size: int, seed: int
 ) -> None:
     """Any order within the slack, any duplication, batching and number of shards; then the end of the feed."""
-    rules = replace(rules, slack_ms=10_000, most=64)
+    rules = replace(rules, slack_ms=10_000, most=64, most_early=1_000_000)
     events = feed.draw(feeds(4 if rules.at_close else 1))
     run = Run(embedded_store, shards, rules)
     predictions, outcome_events = scattered(events, copies, Random(seed))
