@@ -75,7 +75,6 @@ def test_a_pipeline_that_does_not_import_or_lacks_a_part(
         ("[join]\nshards = 'two'", "join.shards: Expected `int`"),
         ("[kafka", "not TOML"),
         ("[join]\njoiners = 2", "join.joiners = 2, but predictions and outcomes have 1 partitions at most"),
-        ("[join]\nabsent = 'negative'", "a candidate is judged by samples that no later outcome can correct"),
         ("[join]\nlate = 'correct'", "join.late = 'correct' needs join.absent = 'negative'"),
     ],
 )
