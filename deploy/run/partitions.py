@@ -28,7 +28,8 @@ Say = Callable[[str], None]  # takes what happens, a line each
 class Partitions:
     """A feed's partitions; `counts` has their number by topic. `begin` makes it.
 
-    A context manager: inside it, a thread asks the broker what has changed. `held` is what open transactions hold.
+    A context manager: inside it, a thread asks the broker what has changed. `held` is what open transactions hold;
+    `serving` ends with the topic of requests or predictions.
     """
 
     def __init__(self, feed: str, settings: Settings, store: Store, counts: Mapping[str, int], say: Say) -> None:
@@ -40,6 +41,8 @@ class Partitions:
         self._kafka = settings.kafka
         self._ids: dict[str, str] = {}
         self._missing: set[str] = set()
+        self._served = {topics.requests, topics.predictions}
+        self.serving = True
         self._told: set[str] = set()
         self.held: list[Held] = []
         read = (*self._joined, *{topics.requests} & counts.keys())
@@ -100,10 +103,14 @@ class Partitions:
         if self._dead in gone:
             ensure_topics(self._kafka, {self._dead: self._partitions})
             self._say(f"the topic {self._dead} of the dead letters was deleted; it is created again")
-        for name in sorted(gone - {self._dead}):
+        gone -= {self._dead}
+        self.serving = self.serving and not self._served & gone
+        for name in sorted(gone):
             raise TopicGone(f"the topic {name} is gone: it was deleted while feed {self._feed!r} used it")
         ids = {name: topic.id for name, topic in topics.items() if topic and topic.id and name != self._dead}
-        for name in sorted(name for name in ids if self._ids.get(name, ids[name]) != ids[name]):
+        replaced = {name for name in ids if self._ids.get(name, ids[name]) != ids[name]}
+        self.serving = self.serving and not self._served & replaced
+        for name in sorted(replaced):
             raise LogReplaced(
                 f"the topic {name} was deleted and created again while feed {self._feed!r} used it: its id was "
                 f"{self._ids[name]} and is {ids[name]}"

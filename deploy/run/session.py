@@ -145,7 +145,8 @@ class Session:
         """Take one look, and follow what changed: services and actors that ended, partitions that were added.
 
         A service that does not answer ends nothing: then the look is the last one, and says so. Nor does a role that
-        has ended with an error, but for the server, unless `serve.on_contradiction` is "stop", or this is a replay.
+        has ended with an error, but for the server, or a topic that is gone, but for what is served, unless
+        `serve.on_contradiction` is "stop", or this is a replay.
         """
         self._claim.check()
         self._services.check()
@@ -154,7 +155,7 @@ class Session:
             self._system.check(serves_on=serves_on)
             self._follow()
         except PositionError as wrong:
-            if not serves_on:
+            if not (serves_on and self._partitions.serving):
                 self._partitions.look_closer()
                 raise
             self._contradiction = str(wrong)

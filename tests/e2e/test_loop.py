@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,8 @@ from deploy.config import Settings
 from deploy.operate.versions import remake
 from deploy.pipeline import load
 from deploy.processes.roles import ROLES
-from deploy.registry.kinds import CHAMPIONS, COMMITS, Kind
-from deploy.registry.records import Champion
+from deploy.registry.kinds import CHAMPIONS, COMMITS
 from deploy.registry.registry import Registry
-from learners.commits import commit as commits
 from tests.conftest import Running
 
 PIPELINE = Path(__file__).parent / "slice" / "pipeline.py"
@@ -115,10 +112,9 @@ def test_experts_of_other_packages(tmp_path: Path) -> None:
 
 def check_that_nothing_knew_its_future(registry: Registry) -> None:
     """Check that no version or intercept that served a request had learned an outcome published after it."""
-    history = [commits.decode(data) for data in read_all(registry, COMMITS)]
-    samples = [sample for commit in history for sample in commit.read()]
+    samples = [sample for commit in registry.records(COMMITS) for sample in commit.read()]
     known_until = [0, *accumulate((s.label_t for s in samples), max)]  # by how many samples were learned
-    versions = [msgspec.json.decode(data, type=Champion) for data in read_all(registry, CHAMPIONS)]
+    versions = list(registry.records(CHAMPIONS))
     assert len(samples) > 1_000
     for sample in samples:
         asked = sample.prediction
@@ -134,13 +130,6 @@ def check_that_each_version_is_what_its_log_makes(folder: Path) -> None:
     settings = msgspec.structs.replace(Settings(), registry=Folder(path=str(folder)))
     for version in range(Registry(folder / "slice").last(CHAMPIONS) + 1):
         assert remake(PIPELINE, settings, version).equal
-
-
-def read_all(registry: Registry, kind: Kind[Any]) -> Iterator[bytes]:
-    for number in range(registry.last(kind) + 1):
-        data = registry.read(kind, number)
-        assert data is not None
-        yield data
 
 
 @pytest.mark.long

@@ -114,7 +114,7 @@ def picky(points: Sequence[Any]) -> tuple[Tensor, ...]:
 def test_a_request_that_encode_refuses_is_a_dead_letter_and_all_others_are_answered(
     broker: Running, store_server: Running, tmp_path: Path, stack: ExitStack
 ) -> None:
-    pipeline = replace(small.pipeline, name="picky", encode=picky)
+    pipeline = replace(small.pipeline, name=f"picky-{store_server.kind}", encode=picky)
     feed = Feed(pipeline, broker.address, store_server.address, tmp_path, stack)
     bad = {3, 4, 17, 63}
     feed.ask([(BAD if n in bad else 0.0, 1.0, 2.0, 3.0) for n in range(LARGEST)])
