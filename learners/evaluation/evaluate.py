@@ -28,7 +28,7 @@ from learners.evaluation.trials.contestant import Contestant
 from learners.evaluation.trials.timing import Timing
 from learners.evaluation.trials.trial import Entry, Trial, refusal
 from learners.evaluation.trials.trials import Reign, Trials
-from learners.evaluation.verdict import MODELS, THEIRS, Decision, Verdict
+from learners.evaluation.verdict import MODELS, THEIRS, Verdict
 from learners.evaluation.watch.watch import Reference, Sighting, Watch
 from learners.labels.holds import left
 from learners.live.features.fields import NONE, Fields
@@ -119,7 +119,7 @@ class Evaluator:
         before = self.trials.champion
         verdicts = self.trials.look(commit)
         if self.trials.champion.key != before.key:
-            self._begin_watch(next(one for one in verdicts if one.decision is Decision.PROVEN))
+            self._begin_watch()
         return verdicts
 
     def number(self, version: int) -> None:
@@ -141,7 +141,7 @@ class Evaluator:
         self._begin_watch()
         return verdicts
 
-    def _begin_watch(self, proof: Verdict | None = None) -> None:
+    def _begin_watch(self) -> None:
         """Watch the champion beside those before it: the last one, the first, and those of 2, 4 and 8 reigns ago."""
         champion, samples = self.trials.champion, list(self._newest)
         found = dict[str, Reference]()
@@ -153,11 +153,8 @@ class Evaluator:
             if model:
                 contestant, _ = self._contestant(model, samples)
                 found[key] = Reference(version, key, contestant, old=bool(found))
-        each = proof.against[-1].spread if proof and proof.against else None
-        from_ms = self.reach_ms
-        self.watch.begin(
-            champion.key, champion.version, list(found.values()), self.totals()["deep"].loss, from_ms, each
-        )
+        loss = self.totals()["deep"].loss
+        self.watch.begin(champion.key, champion.version, list(found.values()), loss, self.reach_ms)
 
     @property
     def reach_ms(self) -> int:

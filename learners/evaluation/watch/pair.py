@@ -1,23 +1,27 @@
-"""What serves beside one reference: how much worse it is, by several detectors.
+"""What serves beside one reference: how much worse it is, by two detectors.
 
-A champion that is worse by much is seen within days by small blocks and a large margin, by little within weeks by days
-without one; the margins are by how much two good versions differ from day to day. Owns these detectors, and the spread
-of days. Does not know models or labels. Figures: `docs/learners.md`.
+A champion that is much worse is seen within hours, by blocks of 100 predictions; what is less, by days. The margins are
+in how much two good versions differ from day to day. Owns these detectors. Does not know models or labels. Measured by
+`benchmarks/gate`.
 """
 
-from collections import deque
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
-from learners.evaluation.watch.detector import Detector
+from learners.evaluation.trials.asked import DAY_MS, Ints
+from learners.evaluation.trials.interval import Sums
+from learners.evaluation.trials.wealth import Floats
+from learners.evaluation.watch.detector import EVERY, Detector
 
-DAY_MS, YEAR_DAYS = 86_400_000, 365.25
+YEAR_DAYS = 365.25
 ALPHA = 0.1  # alarms a year of each detector, of all reigns together
-USUAL, FEW, MOST_DAYS = 0.03, 6, 30  # the spread of days as a share of the mean loss, before so many days were seen
-FAST, MEDIUM, SLOW = "fast", "medium", "slow"
+USUAL, PRIOR_DAYS = 0.03, 10  # days are off 0 by this share of the mean loss, as if so many days had shown it
+WIDE = 1.5  # so many times what days have shown: few have, and bad days come together
+FAST, FAST_SIZE, FAST_MARGIN = "fast", 100, 10.0
+DAILY, OLD_MARGIN = "daily", 2.0
 
 
 class Seen(NamedTuple):
@@ -31,75 +35,76 @@ class Seen(NamedTuple):
     since_ms: int
 
 
-@dataclass
-class Spread:
-    """How far the means of days are off one another, between versions that served: the last `MOST_DAYS` days."""
-
-    days: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_DAYS))
-
-    def of(self, loss: float) -> float:
-        """Return it; a share of the mean loss while few days were seen."""
-        return float(np.std(self.days)) if len(self.days) >= FEW else USUAL * abs(loss)
-
-
 class Pair:
     """What serves beside the reference `key`, the version `version`.
 
-    `sums`: how many differences there were, their sum, and when the first one was.
+    `days` are how much whole days were off 0, squared, less what chance alone brings: their last ones say what is
+    usual.
     """
 
-    def __init__(self, key: str, version: int, detectors: Sequence[Detector], spread: Spread) -> None:
-        self.key, self.version, self._detectors, self._spread = key, version, detectors, spread
-        self._samples, self._total, self._day, self._since_ms = 0, 0.0, -1, -1
-        self._today, self._today_count = 0.0, 0
+    def __init__(self, key: str, version: int, detectors: Sequence[Detector]) -> None:
+        self.key, self.version, self.days = key, version, list[float]()
+        self._detectors, self._all, self._today = detectors, Sums(), Sums()
+        self._day, self._since_ms = -1, -1
 
-    def add(self, t_ms: int, difference: float) -> Seen | None:
-        """Take the next difference, loss of what serves − loss of the reference; return what is seen, once."""
-        seen, day = None, t_ms // DAY_MS
-        if day != self._day:
-            seen = self._end_of_day()
-            self._day = day
-        self._samples, self._total = self._samples + 1, self._total + difference
-        self._since_ms = t_ms if self._since_ms < 0 else self._since_ms
-        self._today, self._today_count = self._today + difference, self._today_count + 1
-        for one in self._detectors:
-            if one.add(difference):
-                seen = seen or self._seen(one)
-        return seen
+    def take(self, t_ms: Ints, differences: Floats) -> Seen | None:
+        """Take the next differences (n,), loss of what serves − loss of the reference; return what is seen, once."""
+        days = t_ms // DAY_MS
+        for day in np.unique(days).tolist():
+            seen = None
+            if day != self._day:
+                seen, self._day = self._end_of_day(), day
+            at = np.flatnonzero(days == day)
+            self._since_ms = int(t_ms[at[0]]) if self._since_ms < 0 else self._since_ms
+            if seen := seen or self._take(differences[at]):
+                return seen
+        return None
+
+    def _take(self, differences: Floats) -> Seen | None:
+        alarms = [(at, one) for one in self._detectors if (at := one.take(differences)) is not None]
+        if alarms:
+            at, first = min(alarms, key=lambda alarm: alarm[0])
+            self._add(differences[:at])
+            return self._seen(first)
+        self._add(differences)
+        return None
+
+    def _add(self, differences: Floats) -> None:
+        sums = Sums(len(differences), float(differences.sum()), float((differences**2).sum()))
+        self._all, self._today = self._all.plus(sums), self._today.plus(sums)
 
     def _end_of_day(self) -> Seen | None:
-        if self._today_count:
-            self._spread.days.append(self._today / self._today_count)
-        self._today, self._today_count = 0.0, 0
+        today, self._today = self._today, Sums()
+        if today.samples >= EVERY:
+            self.days.append(max(0.0, today.mean**2 - today.spread**2 / today.samples))
         found = [one for one in self._detectors if not one.size and one.end()]
         return self._seen(found[0]) if found else None
 
     def _seen(self, one: Detector) -> Seen:
-        mean = self._total / self._samples
-        return Seen(one.name, one.log_r, one.log_needed, self._samples, -mean, self._since_ms)
+        return Seen(one.name, one.log_r, one.log_needed, self._all.samples, -self._all.mean, self._since_ms)
 
 
-def before(spread: float, each: float, a_day: float) -> list[Detector]:
-    """Return the detectors of a champion beside the one before it: fast, medium, slow.
+def spread(days: Sequence[float], loss: float) -> float:
+    """Return by how much days are off 0: the root mean square, `USUAL` of the mean loss before any was seen.
 
-    `spread` is that of days, `each` that of single differences, and `a_day` how many there are.
+    `days` are those of `Pair.days`, of the reigns before.
+
+    >>> spread([], 0.5)
+    0.0225
     """
+    squares = PRIOR_DAYS * (USUAL * loss) ** 2 + sum(days)
+    return WIDE * math.sqrt(squares / (PRIOR_DAYS + len(days)))
+
+
+def before(spread: float, a_day: float) -> list[Detector]:
+    """Return the detectors of a champion beside the one before it, where there are `a_day` predictions a day."""
+    blocks = YEAR_DAYS * a_day / FAST_SIZE
     return [
-        _detector(FAST, 25, 4 * spread, each, spread, a_day),
-        _detector(MEDIUM, 50, spread, each, spread, a_day),
-        _detector(SLOW, 0, 0.0, each, spread, a_day),
+        Detector(FAST, FAST_SIZE, FAST_MARGIN * spread, spread, max(1.0, blocks) / ALPHA),
+        Detector(DAILY, 0, 0.0, spread, YEAR_DAYS / ALPHA),
     ]
 
 
-def older(spread: float, each: float, a_day: float, count: int) -> list[Detector]:
+def older(spread: float, count: int) -> list[Detector]:
     """Return the detector of a champion beside one of `count` old versions, which share its alarms."""
-    return [_detector(MEDIUM, 50, 2 * spread, each, spread, a_day, share=count)]
-
-
-def _detector(
-    name: str, size: int, margin: float, each: float, spread: float, a_day: float, share: int = 1
-) -> Detector:  # fmt: skip
-    in_block = size or max(1.0, a_day)
-    blocks = YEAR_DAYS * (a_day / size if size else 1.0)
-    scale = float(np.sqrt(each**2 / in_block + spread**2 + margin**2))
-    return Detector(name, size, margin, max(1.0, blocks) * share / ALPHA, scale)
+    return [Detector(DAILY, 0, OLD_MARGIN * spread, spread, YEAR_DAYS * count / ALPHA)]

@@ -20,15 +20,15 @@ from learners.evaluation.trials.asked import Asked, Look
 from learners.evaluation.trials.contestant import Contestant
 from learners.evaluation.trials.timing import Timing
 from learners.evaluation.trials.wealth import Floats
-from learners.evaluation.watch.pair import Pair, Seen, Spread, before, older
+from learners.evaluation.watch.pair import Pair, Seen, before, older, spread
 from learners.tasks.task import Task
 from streams.events import Sample
 
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 RECENT_DELAYS, LATEST = 5_000, 0.98  # outcomes, of whose delays this share has come at the age of a comparison
 LEAST_A_DAY = 1_000.0  # predictions: of fewer, as of a feed that is young, the same evidence is asked for
+MOST_DAYS = 30  # of the reigns before, that say how much two versions differ from day to day
 UNKNOWN = 1.0  # the mean loss, before any was seen
-EACH = 0.5  # of the mean loss: how far single differences are apart, before any was seen
 
 
 class Reference(NamedTuple):
@@ -62,7 +62,8 @@ class Watch:
         self.task, self._timing = task, timing
         self._dtype = np.float64 if exact else np.float32
         self._delays: deque[tuple[int, int]] = deque(maxlen=RECENT_DELAYS)  # when an outcome came, and how late
-        self._spread, self._count, self._first_ms, self._last_ms = Spread(), 0, -1, -1
+        self._days = deque[float](maxlen=MOST_DAYS)
+        self._count, self._first_ms, self._last_ms = 0, -1, -1
         self.champion, self.version = "", -1
         self._references: dict[str, Reference] = {}
         self._pairs: dict[str, Pair] = {}
@@ -76,31 +77,21 @@ class Watch:
         return {key: one.contestant.model for key, one in self._references.items()}
 
     def begin(
-        self,
-        champion: str,
-        version: int,
-        references: Sequence[Reference],
-        loss: float,
-        from_ms: int,
-        each: float | None = None,
-    ) -> None:
+        self, champion: str, version: int, references: Sequence[Reference], loss: float, from_ms: int
+    ) -> None:  # fmt: skip
         """Watch the version `version`, whose artifact is `champion`, on predictions after `from_ms`.
 
-        `loss` is the mean loss of what served, `each` how far single differences are apart, where that is known.
+        `loss` is the mean loss of what served. Of a reign that is over, the days say how much versions differ, unless
+        it was seen to be worse.
         """
+        self._days.extend(of for key, pair in self._pairs.items() if not self._references[key].old for of in pair.days)
         self.champion, self.version = champion, version
         self._references = {one.key: one for one in references if one.key != champion}
-        loss = loss if np.isfinite(loss) else UNKNOWN
-        spread, each = self._spread.of(loss), EACH * loss if each is None else each
+        usual = spread(self._days, loss if np.isfinite(loss) else UNKNOWN)
         days = max(1.0, (self._last_ms - self._first_ms) / DAY_MS)
         a_day, olds = max(LEAST_A_DAY, self._count / days), sum(one.old for one in self._references.values())
         self._pairs = {
-            key: Pair(
-                key,
-                one.version,
-                older(spread, each, a_day, max(1, olds)) if one.old else before(spread, each, a_day),
-                Spread() if one.old else self._spread,
-            )
+            key: Pair(key, one.version, older(usual, olds) if one.old else before(usual, a_day))
             for key, one in self._references.items()
         }
         self._asked = Asked(self._timing.final)
@@ -157,11 +148,11 @@ class Watch:
         """Compare what was asked in the next hour, by the outcomes of up to `now_ms`."""
         look, found = self._asked.look(self._until_ms, now_ms), list[Sighting]()
         for key, pair in list(self._pairs.items()) if len(look.t_ms) else ():
-            for t_ms, difference in zip(look.t_ms.tolist(), self._differences(look, key).tolist(), strict=True):
-                if np.isfinite(difference) and (seen := pair.add(t_ms, difference)):
-                    found.append(self._sighting(key, seen, now_ms, commit))
-                    del self._pairs[key]
-                    break
+            differences = self._differences(look, key)
+            there = np.isfinite(differences)
+            if seen := pair.take(look.t_ms[there], differences[there]):
+                found.append(self._sighting(key, seen, now_ms, commit))
+                del self._pairs[key]
         self._asked.drop(len(look.t_ms))
         self._from_ms = self._until_ms
         return found

@@ -1,0 +1,50 @@
+"""Run it: `python -m benchmarks.gate [--quick]` prints tables, and one line of JSON. No services needed.
+
+Takes some ten minutes, a minute with `--quick`.
+"""
+
+import argparse
+import json
+from typing import Any
+
+from benchmarks.gate import returning
+from benchmarks.gate.differences import Siblings, siblings
+
+WORSE = (0.1, 0.2, 0.5, 1.0)
+
+
+def back(feed: Siblings, *, quick: bool) -> dict[str, Any]:
+    """Print and return how often equal versions are taken for worse, and how soon worse ones are seen."""
+    years, runs = (20, 40) if quick else (1_000, 200)
+    print(f"\n| days | false alarms a year: days' spread 3 %, {years} years | 6 %, {years // 4} |", end="")
+    print(*(f" +{worse:.0%} seen after (90 %) |" for worse in WORSE), sep="")
+    print("|---|---|---|" + "---|" * len(WORSE))
+    found = dict[str, Any]()
+    for kind in returning.KINDS:
+        usual, wide = returning.simulated(kind, 0.03, years), returning.simulated(kind, 0.06, years // 4)
+        seen = [returning.samples(kind, worse, runs) for worse in WORSE]
+        cells = [f"{one.rate:.3f} ({one.fast} fast, {one.daily} daily)" for one in (usual, wide)]
+        print(f"| {kind} |", " | ".join(cells + [f"{half:,.0f} ({most:,.0f})" for half, most in seen]), "|", flush=True)
+        found[kind] = {"a_year": usual.rate, "a_year_wide": wide.rate, "seen": dict(zip(WORSE, seen, strict=True))}
+    print("\n| real: weekly siblings on flights, the champion beside one | years | false alarms |\n|---|---|---|")
+    for kind, year in returning.real(feed):
+        print(f"| {kind} | {year.years:.1f} | {year.fast + year.daily} |", flush=True)
+        found[kind] = {"years": year.years, "alarms": year.fast + year.daily}
+    for worse in WORSE:
+        half, most = returning.real_samples(feed, worse)
+        print(f"{worse:.0%} worse by noise on the logits: seen after {half:,.0f} (90 %: {most:,.0f})", flush=True)
+        found[f"real +{worse:.0%}"] = half, most
+    return found
+
+
+def main() -> None:
+    """Measure all."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gate", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few runs, and siblings of every fourth week")
+    quick = parser.parse_args().quick
+    feed = siblings(4 if quick else 1)
+    print(json.dumps({"quick": quick, "back": back(feed, quick=quick)}))
+
+
+if __name__ == "__main__":
+    main()
