@@ -5,6 +5,7 @@ console/       every renderer: what one sees
 operate/       what is done from another process
 run/           one run: services, processes, the replay, the end
 processes/     each role in a process, under Ray or without
+changes/       a pipeline that is another than at its last start
 serving/       requests to predictions
 learning/      samples to candidates
 promotion/     candidates to champions

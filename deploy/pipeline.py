@@ -27,7 +27,7 @@ from learners.tasks.binary import Binary
 from learners.tasks.task import Task
 from streams.errors import ConfigError
 from streams.events import Event, Label, Outcome, Record, Request
-from streams.readers import Reader, checked, json_outcome, json_request, read_prediction, time_of, timed
+from streams.readers import Migrate, Reader, checked, json_outcome, json_request, read_prediction, time_of, timed
 from streams.returned import as_outcome, labelled
 
 
@@ -116,6 +116,8 @@ class Pipeline:
     `feed`: returns a recorded feed in order of time, for a replay; `feed_ends_ms` is the time of its last event, for
         the progress bar.
     `seed`: of every random choice.
+    `migrate`: where `features` are others than those in the log: a function that takes a row's JSON, such as a dict, as
+        it is now or was before, and returns it as it is now. Each row of the log and each request goes through it.
 
     Raises:
         ConfigError: a part is unknown (the text has the nearest name), missing or of another kind, or the recipe or
@@ -158,6 +160,7 @@ class Pipeline:
     feed: Callable[[], Iterable[FeedEvent]] | None = None
     feed_ends_ms: int | None = None
     seed: int = 0
+    migrate: Migrate | None = None
 
     def __post_init__(self) -> None:
         if (self.model is usual) != (self.encode is usual):
@@ -192,6 +195,9 @@ class Pipeline:
                 checks.check_takes(name, getattr(self, name))
         checks.check_ends(self.feed_ends_ms)
         checks.check_seed(self.seed)
+        if self.migrate is not None:
+            feeds.check(self, "migrate")
+            checks.check_takes("migrate", self.migrate, "a row's JSON")
         if self.recipe.first(PruneStructured) and not self.history:
             raise ConfigError(NO_ROWS.format(self.name))
         if self.online.refresh_every and not (self.recipe.first(Prune) and self.history):
@@ -203,7 +209,7 @@ class Pipeline:
 
     def encoder(self) -> Encoder:
         """Return what decodes features and encodes them."""
-        return Encoder(self.features, self.encode, self.model)
+        return Encoder(self.features, self.encode, self.model, self.migrate)
 
     def experts(self) -> "Pool | None":
         """Return the live experts, which know nothing yet; None if there are none."""

@@ -6,7 +6,7 @@ Owns the default readers and the marks of a reader. Does not know Kafka, Redis o
 import math
 from collections.abc import Callable
 from hashlib import blake2b
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -18,6 +18,7 @@ from streams.texts import SHOWN, key_text, why_not_json
 
 T = TypeVar("T")
 Reader = Callable[[Record], T]
+Migrate: TypeAlias = Callable[[Any], Any]
 CHECKED = "body_is_json"  # attribute of a reader whose events' bodies need no check: each is one JSON value
 TIMED = "time_source"
 
@@ -127,6 +128,32 @@ class Json(Generic[T]):
             raise MalformedEvent(f"wrong type: {wrong}") from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
             raise MalformedEvent(why_not_json(bytes(value), wrong)) from None
+
+
+class Migrated(Generic[T]):
+    """A decoder of JSON whose rows may have the shape of before: `migrate` makes of each what the type is decoded from.
+
+    >>> def migrate(row):
+    ...     return row | {"price": row.pop("cost")} if "cost" in row else row
+    >>> read = Migrated(dict[str, float], migrate)
+    >>> read(b'{"cost": 0.5}'), read(b'{"price": 0.5}')
+    ({'price': 0.5}, {'price': 0.5})
+    """
+
+    def __init__(self, kind: type[T] | Any, migrate: Migrate) -> None:
+        self._any, self._migrate, self._read = Json[Any](Any), migrate, Json[T](kind)
+
+    def __call__(self, value: bytes | Raw | None) -> T:
+        """Decode one value.
+
+        Raises:
+            MalformedEvent: as `Json`, or what `migrate` has returned is no JSON. What it raises is not caught.
+        """
+        row = self._migrate(self._any(value))
+        try:
+            return self._read(msgspec.json.encode(row))
+        except (TypeError, msgspec.EncodeError) as wrong:
+            raise MalformedEvent(f"migrate returned no JSON: {wrong}") from None
 
 
 def json_request(record: Record) -> Request:

@@ -1,4 +1,4 @@
-"""The commands versions, show, diff and find.
+"""The commands versions, show, diff, find and plan.
 
 Owns their arguments and where output goes. Does not know how anything is done.
 """
@@ -9,8 +9,10 @@ import typer
 from rich.console import Console
 
 from deploy.cli.options import AsJson, ConfigFile, PipelineFile, print_json, settings
+from deploy.console import changes
 from deploy.console import lineage as view
 from deploy.operate import lineage
+from deploy.operate import plan as operate
 
 Number = Annotated[int, typer.Argument(help="A version, as `status` shows it: 3 is v3.", min=0)]
 app = typer.Typer()
@@ -55,3 +57,13 @@ def find(
     view.show_answer(Console(stderr=as_json), found)
     if as_json:
         print_json(found)
+
+
+@app.command()
+def plan(pipeline: PipelineFile, config_file: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Say what a start of this pipeline would do: what has changed since the last one, and what follows from it."""
+    found = operate.planned(pipeline, settings(pipeline, config_file))
+    changes.show_plan(Console(stderr=as_json), found)
+    if as_json:
+        print_json(found)
+    found.check()

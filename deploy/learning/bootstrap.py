@@ -40,25 +40,7 @@ def bootstrap(pipeline: Pipeline, registry: Registry, *, engines: bool = False) 
     """
     if registry.last(CHAMPIONS) >= 0:
         return False
-    learner = make_learner(pipeline, registry)
-    data = history(pipeline)
-    if data is not None:
-        _, rest = pipeline.recipe.split()  # units are removed later, and what is removed decides the state's shapes
-        check_state(lambda: make_learner(replace(pipeline, recipe=rest)), data)
-    if data is None and pipeline.recipe.first(PruneStructured) is not None:
-        raise ConfigError(NO_ROWS.format(pipeline.name))
-    if data is None:
-        packed = artifact.pack(learner.shadow.model, provenance(pipeline, learner.teacher.model))
-    else:
-        learner.study(data)
-        if pipeline.recipe.first(PruneStructured):
-            learner.shrink(data)
-        made, _ = compress(pipeline, learner, learner.shadow.model, data)
-        if refusal := made.refusal:
-            raise ValueError(f"the first artifact was refused: {refusal}")
-        packed = made.artifact
-    learner.shadow.settle()
-    study(pipeline, learner)
+    learner, packed, data = begin(pipeline, registry)
     digest = registry.put(packed)
     first = Commit(
         number=0,
@@ -84,6 +66,34 @@ def bootstrap(pipeline: Pipeline, registry: Registry, *, engines: bool = False) 
         privacy=privacy(pipeline, rounds=0),
     )  # fmt: skip
     return registry.create(CHAMPIONS, 0, champion)
+
+
+def begin(pipeline: Pipeline, registry: Registry) -> tuple[Learner, bytes, Data | None]:
+    """Return a learner that has learned the history, the artifact that it makes, and the history's rows.
+
+    Raises:
+        ConfigError, ValueError: as `bootstrap`.
+    """
+    learner = make_learner(pipeline, registry)
+    data = history(pipeline)
+    if data is not None:
+        _, rest = pipeline.recipe.split()  # units are removed later, and what is removed decides the state's shapes
+        check_state(lambda: make_learner(replace(pipeline, recipe=rest)), data)
+    if data is None and pipeline.recipe.first(PruneStructured) is not None:
+        raise ConfigError(NO_ROWS.format(pipeline.name))
+    if data is None:
+        packed = artifact.pack(learner.shadow.model, provenance(pipeline, learner.teacher.model))
+    else:
+        learner.study(data)
+        if pipeline.recipe.first(PruneStructured):
+            learner.shrink(data)
+        made, _ = compress(pipeline, learner, learner.shadow.model, data)
+        if refusal := made.refusal:
+            raise ValueError(f"the first artifact was refused: {refusal}")
+        packed = made.artifact
+    learner.shadow.settle()
+    study(pipeline, learner)
+    return learner, packed, data
 
 
 def study(pipeline: Pipeline, learner: Learner) -> None:

@@ -4,18 +4,22 @@ Owns the replay, which holds the newest samples of the commits, and when a candi
 candidate is judged.
 """
 
+from compressors.artifact import format as artifact
 from compressors.artifact.make import Made
 from compressors.data import Data
+from compressors.recipe import Recipe
 from deploy.engine import find
 from deploy.learning.candidates import distil, make_learner, privacy
 from deploy.pipeline import Pipeline
 from deploy.registry.commits import backwards, newest
 from deploy.registry.follow import Follower
-from deploy.registry.kinds import CANDIDATES, COMMITS, DISTILLER
+from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, DISTILLER
+from deploy.registry.rebuild import rebuild, turn
 from deploy.registry.records import By, Candidate, DistillerNote
 from deploy.registry.registry import Registry
 from learners.commits.commit import Commit
 from learners.commits.state import unpack_state
+from learners.evaluation.verdict import Kind
 from learners.online.batches import Newest
 from streams.events import Sample
 from streams.join.store import Store
@@ -64,7 +68,11 @@ class DistillerRole(Follower):
     def _make(self, commit: Commit) -> None:
         if any(made.commit == commit.number for made in self._registry.records(CANDIDATES)):
             return
-        self._learner.load(unpack_state(self._registry.get(str(commit.state))))
+        turned = turn(self._registry)
+        if turned and commit.number <= turned.commit:
+            rebuild(self._learner, self._registry, commit.number)
+        else:
+            self._learner.load(unpack_state(self._registry.get(str(commit.state))))
         made, figures, data = distil(
             self._pipeline, self._learner, list({sample.id: sample for sample in self._replay}.values())
         )
@@ -79,9 +87,17 @@ class DistillerRole(Follower):
             refused=made.refusal,
             engine=self._engine(made, data),
             privacy=privacy(self._pipeline, self._rounds),
+            kind=self._kind(),
         )
         if self._registry.create(CANDIDATES, candidate.number, candidate):
             self._candidate = candidate.number
+
+    def _kind(self) -> Kind:
+        """Return what a candidate is to what serves: a refresh by the same recipe, or another one's."""
+        champion = self._registry.record(CHAMPIONS, self._registry.last(CHAMPIONS))
+        served = artifact.describe(self._registry.get(champion.artifact)).manifest if champion else {}
+        recipe = Recipe.from_dict(served["recipe"]) if "recipe" in served else None
+        return Kind.REFRESH if recipe == self._pipeline.recipe else Kind.OTHER
 
     def _engine(self, made: Made, data: Data) -> By:
         if made.refusal or not self._engines:

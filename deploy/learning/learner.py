@@ -16,7 +16,7 @@ from deploy.learning.withheld import Notices, rule
 from deploy.registry.commits import backwards, read
 from deploy.registry.held import distrusted, doubted, waiting
 from deploy.registry.kinds import COMMITS, LEARNER, RULINGS
-from deploy.registry.rebuild import rebuild
+from deploy.registry.rebuild import rebuild, turn
 from deploy.registry.records import LearnerNote
 from deploy.registry.registry import Registry
 from learners.commits import commit as commits
@@ -57,6 +57,7 @@ class LearnerRole:
         self._blocks = Blocks(store, feed, learner) if learner.live else None
         self._trim()  # the learner that made the last commit may have died before it trimmed
         self._attempts = Attempts(store, feed, self._draft.last.number)
+        self._keep_what_was_learned_again()
         self._note()
 
     def step(self, block_ms: int) -> bool:
@@ -255,6 +256,13 @@ class LearnerRole:
             self._blocks.begin()
         self._heard = None
         return after(data, self._shards, NOTHING)
+
+    def _keep_what_was_learned_again(self) -> None:
+        """Commit the state of a log that another pipeline has just learned, and have a candidate made of it."""
+        turned = turn(self._registry)
+        if turned and self._kept.number <= turned.commit:
+            reason = Due("pipeline", self._draft.watermark_ms) if self._learner.learned else None
+            self._commit(reason, whole=True)
 
     def _note(self) -> None:
         learner, draft = self._learner, self._draft

@@ -20,6 +20,7 @@ from deploy.registry.records import (
     Candidate,
     Champion,
     ConductorNote,
+    Described,
     DistillerNote,
     DriftNote,
     EvaluatorNote,
@@ -117,7 +118,13 @@ ORDERS = Kind(
     follows=lambda order: [("orders", order.number - 1)] if order.number else [],
 )
 RULINGS = Kind("rulings", "what people have said of sources that are held", msgspec.json.Decoder(Ruling).decode)
-KINDS: tuple[Kind[Any], ...] = (COMMITS, CANDIDATES, VERDICTS, CHAMPIONS, ALARMS, ORDERS, RULINGS)
+PIPELINES = Kind(
+    "pipelines",
+    "what the pipeline was, by part, at each start at which it was another than before",
+    msgspec.json.Decoder(Described).decode,
+    follows=lambda described: [("pipelines", described.number - 1)] if described.number else [],
+)
+KINDS: tuple[Kind[Any], ...] = (COMMITS, CANDIDATES, VERDICTS, CHAMPIONS, ALARMS, ORDERS, RULINGS, PIPELINES)
 BLOBS = "blobs"
 ENGINES = "engines"
 FOLDERS = {

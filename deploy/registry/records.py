@@ -168,6 +168,19 @@ class Order(Struct, frozen=True, kw_only=True):
     commit: int
 
 
+class Described(Struct, frozen=True, kw_only=True):
+    """What the pipeline was, by part, from a start on at which it was another than before (`deploy/changes/parts.py`).
+
+    `commit` was the learner's newest one then. Where it learns the log again, `first` is the digest of a learner's
+    state before the log's first sample; None: learning goes on from the state that is there.
+    """
+
+    number: int
+    commit: int
+    parts: dict[str, dict[str, str]]
+    first: str | None = None
+
+
 class StartNote(Struct, frozen=True):
     """What a run doubted at its start, a line each."""
 

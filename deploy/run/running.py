@@ -17,6 +17,7 @@ import torch
 from compressors.artifact import format as artifact
 from compressors.weight_reads import is_read_past
 from deploy import contradictions
+from deploy.changes import plan as changes
 from deploy.checks import check_negative
 from deploy.config import Settings, have_ray_say_lines, set_ray_aside
 from deploy.doubts import Judge
@@ -87,10 +88,16 @@ def running(
         )
         if attached:
             _check_theirs(pipeline, settings)
+        join = settings.join
+        changed = changes.plan(pipeline, join, registry, engines=settings.serve.engines)
+        changed.check()
+        for line in changed.lines:
+            say(line)
         made = _partitions(pipeline, settings, store, registry, say)
         with made as partitions, _started(plan) as system:
             with users_code("the first version"):
                 first_version(pipeline, registry, say, engines=settings.serve.engines)
+            changes.describe(pipeline, join, registry, again=changed.again)
             services.holds = True
             system.run()
             yield Session(

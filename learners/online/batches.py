@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Any, Generic, TypeVar
 
 import torch
+from msgspec import Raw
 from msgspec.structs import replace
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ from compressors.rows import Collated, as_batch, encoded, parameters_of
 from learners.tasks.task import Completing, Task
 from streams.errors import ConfigError
 from streams.events import Sample
-from streams.readers import Json
+from streams.readers import Json, Migrate, Migrated
 
 Inputs = tuple[Tensor, ...]  # a model's positional arguments, the first dimension of each N
 Row = TypeVar("Row")
@@ -32,9 +33,14 @@ class Encoder:
     """
 
     def __init__(
-        self, features: type, encode: Callable[[Sequence[Any]], Any], model: Callable[[], nn.Module] | None = None
+        self,
+        features: type,
+        encode: Callable[[Sequence[Any]], Any],
+        model: Callable[[], nn.Module] | None = None,
+        migrate: Migrate | None = None,
     ) -> None:
-        self.decode: Json[Any] = Json(features)
+        """`migrate` makes of a row's JSON, old or new, what `features` is decoded from."""
+        self.decode: Callable[[bytes | Raw], Any] = Migrated(features, migrate) if migrate else Json(features)
         self._encode, self._model, self._parameters = encode, model, tuple[str, ...]()
 
     def encode(self, rows: Sequence[Any]) -> Inputs:

@@ -1,0 +1,33 @@
+"""What a start of a pipeline would do, asked without starting it.
+
+Owns finding the feed. How it is decided is `deploy/changes/`'s.
+"""
+
+from pathlib import Path
+
+import torch
+
+from deploy import contradictions
+from deploy import pipeline as pipelines
+from deploy.changes.plan import Plan, plan
+from deploy.config import Settings
+from deploy.learning.rehearsal import rehearse
+from deploy.registry.kinds import CHAMPIONS
+from deploy.registry.opening import open_registry
+
+
+def planned(path: Path, settings: Settings) -> Plan:
+    """Return what a start would do; nothing is written, and no service is asked.
+
+    Raises:
+        ConfigError: the pipeline or its settings cannot work.
+    """
+    pipeline = pipelines.load(path)
+    contradictions.check(settings, pipeline.name, learns=True, private=pipeline.online.private is not None)
+    rehearse(pipeline)
+    torch.set_num_threads(1)  # as all roles do
+    folder = Path(settings.registry.path).resolve() / pipeline.name
+    if not CHAMPIONS.path(folder, 0).exists():
+        return Plan(feed=pipeline.name, begins=True)
+    registry = open_registry(folder, settings.registry.key, settings.registry.trusted)
+    return plan(pipeline, settings.join, registry, engines=settings.serve.engines)
