@@ -7,10 +7,30 @@ import argparse
 import json
 from typing import Any
 
-from benchmarks.gate import returning
+from benchmarks.gate import promoting, returning
 from benchmarks.gate.differences import Siblings, siblings
 
 WORSE = (0.1, 0.2, 0.5, 1.0)
+
+
+def gate(feed: Siblings, *, quick: bool) -> dict[str, Any]:
+    """Print and return how often each rule promotes an equal candidate, and how soon a better one."""
+    runs, names, found = (40, 1_000)[not quick], [*promoting.OTHERS, *promoting.OURS], dict[str, Any]()
+    print(f"\n| equal candidates, {runs} runs, share promoted at α = {promoting.ALPHA} |", " | ".join(names), "|")
+    print("|---|" + "---|" * len(names))
+    for kind, case in promoting.cases(feed).items():
+        found[kind] = shares = promoting.promoted(case, runs)
+        cells = [f"{shares[name]:.3f}{'*' * (name in case.claims)}" if name in shares else "" for name in names]
+        print(f"| {kind} |", " | ".join(cells), "|", flush=True)
+    print("\n*: the rule claims its level here. Each is looked at after every sample, L after every day.")
+    names = [*promoting.OTHERS, "W", "W in the design"]
+    print("\n| samples to prove, medians |", " | ".join(names), "|\n|---|" + "---|" * len(names))
+    for kind, stated in promoting.STATED.items():
+        for gain, most in zip(promoting.GAINS, stated, strict=True):
+            counts = promoting.needed(feed, kind, gain, runs // 5) | {"W in the design": most}
+            found[f"{kind}, {gain:.1%}"] = counts
+            print(f"| {kind}, {gain:.1%} |", " | ".join(f"{counts[name]:,.0f}" for name in names), "|", flush=True)
+    return found
 
 
 def back(feed: Siblings, *, quick: bool) -> dict[str, Any]:
@@ -43,7 +63,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few runs, and siblings of every fourth week")
     quick = parser.parse_args().quick
     feed = siblings(4 if quick else 1)
-    print(json.dumps({"quick": quick, "back": back(feed, quick=quick)}))
+    print(json.dumps({"quick": quick, "gate": gate(feed, quick=quick), "back": back(feed, quick=quick)}))
 
 
 if __name__ == "__main__":

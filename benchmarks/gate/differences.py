@@ -16,7 +16,7 @@ from benchmarks.drift import example
 
 Floats = NDArray[np.float64]
 DAY_MS, WEEK_MS = 86_400_000, 7 * 86_400_000
-PART, PASSES, KEPT = 128, 3, 0.995  # samples a step; passes over January; how much an average keeps a step
+PART, PASSES, KEPT = 128, 3, 0.999  # samples a step; passes over January; how much the average keeps a step
 RATE, STEP, LAG = 0.01, 60, 120  # the intercept's rate; flights at a time, and how many later outcomes are known
 
 

@@ -36,16 +36,20 @@ class Seen(NamedTuple):
 
 
 class Pair:
-    """What serves beside the reference `key`, the version `version`.
-
-    `days` are how much whole days were off 0, squared, less what chance alone brings: their last ones say what is
-    usual.
-    """
+    """What serves beside the reference `key`, the version `version`."""
 
     def __init__(self, key: str, version: int, detectors: Sequence[Detector]) -> None:
-        self.key, self.version, self.days = key, version, list[float]()
+        self.key, self.version, self._days = key, version, list[Sums]()
         self._detectors, self._all, self._today = detectors, Sums(), Sums()
         self._day, self._since_ms = -1, -1
+
+    @property
+    def days(self) -> list[float]:
+        """How far whole days were off their mean, squared, less what chance alone brings: what is usual."""
+        if len(self._days) < 2:
+            return []
+        mean, more = float(np.mean([day.mean for day in self._days])), len(self._days) / (len(self._days) - 1)
+        return [max(0.0, more * (day.mean - mean) ** 2 - day.spread**2 / day.samples) for day in self._days]
 
     def take(self, t_ms: Ints, differences: Floats) -> Seen | None:
         """Take the next differences (n,), loss of what serves − loss of the reference; return what is seen, once."""
@@ -76,7 +80,7 @@ class Pair:
     def _end_of_day(self) -> Seen | None:
         today, self._today = self._today, Sums()
         if today.samples >= EVERY:
-            self.days.append(max(0.0, today.mean**2 - today.spread**2 / today.samples))
+            self._days.append(today)
         found = [one for one in self._detectors if not one.size and one.end()]
         return self._seen(found[0]) if found else None
 
@@ -85,7 +89,7 @@ class Pair:
 
 
 def spread(days: Sequence[float], loss: float) -> float:
-    """Return by how much days are off 0: the root mean square, `USUAL` of the mean loss before any was seen.
+    """Return by how much good versions' days are off 0: `USUAL` of the mean loss before any was seen.
 
     `days` are those of `Pair.days`, of the reigns before.
 

@@ -94,17 +94,22 @@ def test_rare_disasters_of_a_few_predictions_are_no_alarm() -> None:
     assert pair.take(np.arange(len(rare)) * 96_000, rare) is None
 
 
-def test_days_say_what_is_usual_without_what_chance_brings() -> None:
+def test_days_say_what_is_usual_without_what_is_gained_and_what_chance_brings() -> None:
     rng, pair = np.random.default_rng(0), Pair("before", 3, [])
     offs = 0.06 * LOSS * rng.normal(size=300)
     for day, off in enumerate(offs.tolist()):
-        pair.take(day * DAY_MS + np.arange(100), off + rng.normal(0, EACH, 100))
+        pair.take(day * DAY_MS + np.arange(100), off - LOSS + rng.normal(0, EACH, 100))  # a champion that is far better
     assert np.sqrt(np.mean(pair.days)) == pytest.approx(0.06 * LOSS, rel=0.1)
     assert spread(pair.days[:30], LOSS) > 1.2 * SPREAD
-    few = Pair("before", 3, [])
-    for day in range(10):
-        few.take(day * DAY_MS + np.arange(EVERY - 1), rng.normal(1, EACH, EVERY - 1))
-    assert few.days == []
+    assert spread([], LOSS) == SPREAD
+
+
+def test_days_of_few_predictions_say_nothing() -> None:
+    for days, count in ((10, EVERY - 1), (1, A_DAY)):
+        pair = Pair("before", 3, [])
+        for day in range(days + 1):
+            pair.take(day * DAY_MS + np.arange(count), np.random.default_rng(day).normal(1, EACH, count))
+        assert pair.days == []
 
 
 @pytest.mark.parametrize(("worse", "a_day"), [(0.2 * LOSS, A_DAY), (LOSS, A_DAY), (0.1 * LOSS, 330)])
