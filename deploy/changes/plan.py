@@ -61,7 +61,7 @@ class Plan(Struct, frozen=True, kw_only=True):
             said.append("what was learned does not fit that: the learner learns the log again, and a candidate follows")
         if self.apart is not None and self.refused is None:
             said.append(
-                f"nothing of this is known to have changed, and v{self.version} answers otherwise: {self.apart}"
+                f"v{self.version} does not answer as it did, and nothing of yours is known to be why: {self.apart}"
             )
         return said
 

@@ -70,14 +70,14 @@ def again(pipeline: Pipeline, registry: Registry, *, engines: bool) -> Again:
         return Again(0, -1, None)
     version = max({one.prediction.version for one in samples}, key=[s.prediction.version for s in samples].count)
     own = [one for one in samples if one.prediction.version == version]
-    champion = registry.record(CHAMPIONS, version)
-    if champion is None:
-        raise RegistryError(f"there is no version {version}, which has answered {own[0].id}")
     encoder = pipeline.encoder()
     try:
+        champion = registry.record(CHAMPIONS, version)
+        if champion is None:
+            return Again(len(own), version, f"there is no version {version}, which has answered {own[0].id}")
         running = load(registry, champion.artifact, champion.engine, pipeline.model, engines=engines)
         made = answers(running, Collated(encoder.decoded(own), encoder.encode))
-    except ArtifactError as wrong:
+    except (ArtifactError, RegistryError) as wrong:
         return Again(len(own), version, str(wrong).partition(";")[0])
     said, offset = _said(own), torch.tensor(champion.offset, dtype=torch.float64)
     if made.shape != said.shape:

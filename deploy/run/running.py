@@ -29,7 +29,7 @@ from deploy.monitor import Monitor
 from deploy.pipeline import Pipeline, load
 from deploy.processes.failures import brief
 from deploy.processes.roles import Plan
-from deploy.registry.kinds import CHAMPIONS
+from deploy.registry.kinds import BLOCKS, CHAMPIONS, block_name
 from deploy.registry.opening import open_registry
 from deploy.registry.registry import Registry
 from deploy.run.claim import claimed
@@ -97,6 +97,8 @@ def running(
         with made as partitions, _started(plan) as system:
             with users_code("the first version"):
                 first_version(pipeline, registry, say, engines=settings.serve.engines)
+            if changed.again:  # what servers would follow is of other experts
+                store.drop(pipeline.name, [BLOCKS.name, block_name()])
             changes.describe(pipeline, join, registry, again=changed.again)
             services.holds = True
             system.run()
