@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from compressors.recipe import Distill, Prune, PruneStructured, Quantize, Recipe, Retrain
     from deploy.pipeline import FeedEvent, Labelled, Pipeline
     from learners.evaluation.gate import Promotion
+    from learners.evaluation.guards.guard import GuardRails, TrialReport
     from learners.labels.settings import Trust
     from learners.live.expert import Expert
     from learners.live.pickled import pickled, unpickled
@@ -67,6 +68,7 @@ __all__ = [
     "Expert",
     "Feed",
     "FeedEvent",
+    "GuardRails",
     "Hash",
     "Intercept",
     "Json",
@@ -99,6 +101,7 @@ __all__ = [
     "TargetMean",
     "Task",
     "Transform",
+    "TrialReport",
     "Trust",
     "Vocabulary",
     "Wide",
@@ -137,6 +140,7 @@ _LATER = {
     "compressors.advisor.search": ("Budget",),
     "deploy.pipeline": ("FeedEvent", "Labelled", "Pipeline"),
     "learners.evaluation.gate": ("Promotion",),
+    "learners.evaluation.guards.guard": ("GuardRails", "TrialReport"),
     "learners.labels.settings": ("Trust",),
     "learners.live.expert": ("Expert",),
     "learners.live.pickled": ("pickled", "unpickled"),

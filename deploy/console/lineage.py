@@ -41,6 +41,8 @@ def show_one(console: Console, shown: Shown) -> None:
         line(console, f"held-out loss {shown.figures.loss}, its teacher's {shown.figures.teacher_loss}")
     if shown.privacy:
         line(console, f"privacy: {private(shown.privacy)}")
+    for guard in getattr(shown.proof, "guards", ()):
+        line(console, f"guard rail {guard.name}: {guard.said}")
     for name, value in shown.manifest.items():
         line(console, f"{name}: {value}")
     for shard, (first, last) in shown.log.items():

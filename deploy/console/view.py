@@ -20,6 +20,7 @@ from deploy.console.fitted import Fitted
 from deploy.monitor import NO_ROW, View
 from deploy.registry.records import Candidate, Distrusted, MetricName, Metrics, Privacy, TrialNote
 from learners.evaluation.drift import Change
+from learners.evaluation.guards.guard import vetoed
 from learners.evaluation.verdict import THEIRS, Decision, Verdict
 
 DAY_MS = 86_400_000
@@ -120,6 +121,8 @@ def ended(verdict: Verdict, number: int | None) -> str:
         return f"left for candidate {verdict.lost_to}"
     if verdict.until_ms is not None:
         return f"over the year's budget until {day(verdict.until_ms)}"
+    if verdict.decision is Decision.VETOED:
+        return f"vetoed: {vetoed(verdict.guards)}"
     return ENDED.get(verdict.decision, "proven better" if number is None else f"became v{number}")
 
 

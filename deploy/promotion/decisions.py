@@ -30,6 +30,7 @@ def promoted(verdict: Verdict, candidate: Candidate, champions: Sequence[Champio
         against=verdict.against,
         waiting=verdict.waiting,
         days=verdict.days,
+        guards=verdict.guards,
     )
     return replace(_version(candidate, verdict.offset, evidence, verdict.at_ms), commit=verdict.commit)
 

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from learners.evaluation.drift import Change
-from learners.evaluation.verdict import Against, Kind
+from learners.evaluation.verdict import Against, Guard, Kind
 
 
 class Figures(Struct, frozen=True, kw_only=True):
@@ -83,7 +83,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
     """What a version has proven before it served, against every version since its test began.
 
     All natural logarithms; log W of the one against which it is least must have reached `log_needed`. `waiting`
-    predictions had no label by then; the test took `days` of event time.
+    predictions had no label by then; the test took `days` of event time. It has kept to the guard rails `guards`.
     """
 
     kind: Kind
@@ -91,6 +91,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
     against: tuple[Against, ...]
     waiting: int
     days: float
+    guards: tuple[Guard, ...] = ()
 
     def __str__(self) -> str:
         if not self.against:  # by a verdict of an older release

@@ -19,16 +19,18 @@ from learners.commits.commit import Commit
 from learners.evaluation.beside import Beside
 from learners.evaluation.drift import Drift
 from learners.evaluation.gate import Promotion
+from learners.evaluation.guards.judge import Judged, judge
+from learners.evaluation.guards.outputs import finite
 from learners.evaluation.provisional import Answers, Provisional
 from learners.evaluation.scores import Scores
-from learners.evaluation.slices import Slices
+from learners.evaluation.slices import Slices, value_of
 from learners.evaluation.trials.admission import doubt
 from learners.evaluation.trials.asked import RECENT
 from learners.evaluation.trials.contestant import Contestant
 from learners.evaluation.trials.timing import Timing
 from learners.evaluation.trials.trial import Entry, Trial, refusal
 from learners.evaluation.trials.trials import Reign, Trials
-from learners.evaluation.verdict import MODELS, THEIRS, Verdict
+from learners.evaluation.verdict import MODELS, THEIRS, Decision, Guard, Verdict
 from learners.evaluation.watch.watch import Reference, Sighting, Watch
 from learners.labels.holds import left
 from learners.live.features.fields import NONE, Fields
@@ -74,7 +76,7 @@ class Evaluator:
         self._last: Commit | None = None
         self._exact = isinstance(task, Scaled)
         self._returning: set[tuple[str, int]] = set()
-        self.trials = Trials(policy, timing, first, artifact_of, exact=self._exact)
+        self.trials = Trials(policy, timing, first, artifact_of, self._examine, exact=self._exact)
         self.watch = Watch(task, timing, exact=self._exact)
         self._artifact_of, self._model_of = artifact_of, model_of
         self._barred = set[str]()
@@ -102,7 +104,8 @@ class Evaluator:
             rows = self._encoder.rows([*marks, *samples])
             outputs = dict(zip(models, answer_all(list(models.values()), rows), strict=True))
             weights = [weight.mean for weight in self._absent.follow(samples)]
-            self.trials.take([*marks, *samples], outputs, weights)
+            values = self._values(rows.rows) if self.trials.all else ()
+            self.trials.take([*marks, *samples], outputs, weights, values)
             self.watch.take([*marks, *samples], outputs, weights, self._artifact_of)
             if self.beside:
                 self.beside.take([*marks, *samples])
@@ -121,6 +124,16 @@ class Evaluator:
         if self.trials.champion.key != before.key:
             self._begin_watch()
         return verdicts
+
+    def _values(self, rows: Sequence[Any]) -> list[tuple[str, ...]]:
+        """Return the slices that rows are in."""
+        return [tuple(value_of(row, one.field) for one in self.slices) for row in rows]
+
+    def _examine(self, trial: Trial, ours: Contestant, theirs: Contestant) -> tuple[Guard, ...]:
+        """Return what the guard rails find of a candidate that is proven."""
+        judged = Judged(trial.entry.number, ours, theirs, trial.against[-1], trial.outcomes)
+        policy = self._policy
+        return judge(judged, list(self._newest), self._task, self._encoder, policy.rails, policy.guards)
 
     def number(self, version: int) -> None:
         """Take note of the number that the champion has got: others may have come between."""
@@ -182,12 +195,15 @@ class Evaluator:
         """
         if self._last is None or not len(self._newest):
             raise ValueError("a candidate needs samples before it")
+        champion, samples = self.trials.champion, list(self._newest)
+        ours, outputs = self._contestant(model, samples)
+        if not (found := finite(outputs)).passed:
+            return [refusal(entry, Decision.VETOED, None, self._policy, self._last, (found,))]
         if refused := self.trials.refused(entry, self._last.settled_ms):
             return [refusal(entry, *refused, self._policy, self._last)]
         margin = self._policy.margin * self.totals()["deep"].loss
-        trial = Trial(entry, self._task, self._policy, margin, self._last.settled_ms)
-        champion, samples = self.trials.champion, list(self._newest)
-        ours, outputs = self._contestant(model, samples)
+        fields = [one.field for one in self.slices]
+        trial = Trial(entry, self._task, self._policy, margin, self._last.settled_ms, fields)
         theirs, _ = self._contestant(champion.model, samples)
         recent = bare(samples[-RECENT:], exact=self._exact)
         answered = outputs[-RECENT:].to(recent) + torch.tensor(ours.intercept.value).to(recent)
@@ -199,7 +215,8 @@ class Evaluator:
         now = self._last.intercept if self._last else None
         intercept = Intercept(self._task, self._rate, samples[0].prediction.intercept if samples else now)
         outputs = answers(model, self._encoder.rows(samples)) if samples else torch.empty(0, self._task.outputs)
-        intercept.follow(outputs.tolist(), [sample.label for sample in samples], repeat(1.0, len(samples)))
+        told = torch.nan_to_num(outputs, 0.0, 0.0, 0.0).tolist()
+        intercept.follow(told, [sample.label for sample in samples], repeat(1.0, len(samples)))
         return Contestant(model, intercept, self._last.learned if self._last else 0), outputs
 
     @property

@@ -4,10 +4,12 @@ Owns these numbers. Does not know the tests (`trials/`), models or samples.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
-from compressors.arguments import COUNT, Range, named
+from compressors.arguments import COUNT, Range, named, shown
+from learners.evaluation.guards.guard import GuardRails, Own
 from learners.evaluation.verdict import Kind
 from streams.errors import ConfigError
 
@@ -40,13 +42,15 @@ class Promotion:
 
     `policy`: what is proven takes over, and what is seen to be worse goes back, "automatic"; or both wait for a person,
         "approval" (`shadowstream promote`, `rollback`).
+    `rails`: what a candidate that is proven must not do all the same, `GuardRails`.
+    `guards`: your own guard rails: functions of a `TrialReport`, each of which returns None, or why it may not serve.
 
     A candidate is proven when the evidence W of its test reaches candidates_a_year / alpha against every champion since
     its test began (Ville 1939); one of another recipe when W and L reach other_a_year / alpha. The tests and their
     sources are in `learners/evaluation/trials/`.
 
     Raises:
-        ConfigError: a number is out of its range.
+        ConfigError: a number is out of its range, or a guard is no function.
 
     >>> policy = Promotion(every_days=1, candidates_a_year=365)
     >>> round(1 / policy.level)  # the evidence that proves: 7,300 to 1
@@ -65,6 +69,14 @@ class Promotion:
     trials: int = 4
     other_a_year: int = 4
     policy: Policy = "automatic"
+    rails: GuardRails = field(default_factory=GuardRails)
+    guards: Sequence[Own] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rails, GuardRails):
+            raise ConfigError(f"Promotion.rails must be GuardRails(...), got {shown(self.rails)}")
+        if not isinstance(self.guards, Sequence) or not all(map(callable, self.guards)):
+            raise ConfigError(f"Promotion.guards must be a list of functions, got {shown(self.guards)}")
 
     @property
     def level(self) -> float:

@@ -33,7 +33,7 @@ class Slices:
 
     def add(self, rows: Sequence[Any], answers: Tensor, target: Tensor) -> None:
         """Take N samples' features, what was answered (N, K), and their targets, (N,) or (N, T)."""
-        self._waiting.append(([_said(value_at(row, self.field)) for row in rows], answers, target))
+        self._waiting.append(([value_of(row, self.field) for row in rows], answers, target))
         if sum(len(values) for values, *_ in self._waiting) >= AT_ONCE:
             self._measure()
 
@@ -63,7 +63,9 @@ class Slices:
             self._others += self._scores.pop(value)
 
 
-def _said(value: Any) -> str:
+def value_of(row: Any, field: str) -> str:
+    """Return what a row of features has in a field, as text."""
+    value = value_at(row, field)
     if value is None or value != value:
         return MISSING
     return str(value.value if isinstance(value, Enum) else value)[:LONGEST]

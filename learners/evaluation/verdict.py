@@ -25,6 +25,7 @@ class Decision(StrEnum):
     OVERCROWDED = "overcrowded"  # more candidates than are tested at once; another one was nearer to a decision
     SAME = "same"  # it is a champion already
     OVER_BUDGET = "over budget"  # a year's candidates were tested before it
+    VETOED = "vetoed"  # it is better by the margin, and has broken a guard rail
     SUPERSEDED = "superseded"  # of older releases: a newer candidate took its turn
 
 
@@ -47,6 +48,19 @@ class Against(Struct, frozen=True, kw_only=True):
     spread: float | None = None
 
 
+class Guard(Struct, frozen=True):
+    """What one guard rail has found of a candidate or a version; `said` has it in words.
+
+    `value` is what was measured, and `limit` what it must keep to; None where that is no finite number.
+    """
+
+    name: str
+    value: float | None
+    limit: float | None
+    passed: bool
+    said: str
+
+
 class Verdict(Struct, frozen=True, kw_only=True):
     """How a candidate's test ended, with its evidence.
 
@@ -56,7 +70,8 @@ class Verdict(Struct, frozen=True, kw_only=True):
     since the test began. `waiting` predictions had no label when it ended, and it took `days` of event time.
     `offset` (length K) is the candidate's intercept minus the live one. `at_ms` is the event time of the look and
     `commit` the number of the commit that decided. `lost_to`: the candidate for which an overcrowded one made room.
-    `until_ms`: when one that is over budget could have been tested.
+    `until_ms`: when one that is over budget could have been tested. `guards`: the guard rails of one that was proven,
+    or broke one before.
     """
 
     candidate: int
@@ -75,3 +90,4 @@ class Verdict(Struct, frozen=True, kw_only=True):
     days: float = 0.0
     lost_to: int | None = None
     until_ms: int | None = None
+    guards: tuple[Guard, ...] = ()

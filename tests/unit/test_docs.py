@@ -17,6 +17,7 @@ from deploy.config import SECTIONS
 from deploy.feed import Feed
 from deploy.pipeline import RECIPE, Pipeline
 from learners.evaluation.gate import Promotion
+from learners.evaluation.guards.guard import GuardRails
 from learners.labels.settings import Trust
 from learners.live.settings import Live, Wide
 from learners.online.private import Private
@@ -92,7 +93,7 @@ def test_every_setting_is_documented_with_its_default_and_no_other() -> None:
     for section, kind in SECTIONS.items():
         expected = {field.name: shown(field.default) for field in msgspec.structs.fields(kind)}
         assert documented.pop(section) == expected, section
-    for python in (Feed, Online, Private, Promotion, Trust):
+    for python in (Feed, GuardRails, Online, Private, Promotion, Trust):
         assert documented.pop(python.__name__) == {one.name: shown(one.default) for one in fields(python)}
     assert list(documented["Pipeline"]) == [field.name for field in fields(Pipeline)]
     simple = {one.name: shown(one.default) for one in fields(Pipeline) if isinstance(one.default, int | None)}

@@ -38,7 +38,7 @@ class Look(NamedTuple):
 
     `known` (N,): the label counts. `gone` (N,): there will never be one. The first `settled` are either. `said` has the
     answers (N, K) by contestant, NaN from before it was there; `recent` those to what came before. `ends` are the
-    indices of the days' last predictions.
+    indices of the days' last predictions. `slices` are the values of the fields by which losses are told apart.
     """
 
     t_ms: Ints
@@ -49,6 +49,7 @@ class Look(NamedTuple):
     said: Mapping[str, Floats]
     recent: Mapping[str, Floats]
     ends: Ints
+    slices: Sequence[Sequence[str]]
 
     def answers(self, contestant: str) -> Floats:
         """Return what a contestant answered (N, K)."""
@@ -72,19 +73,21 @@ class Asked:
     def __init__(self, final: Final) -> None:
         self._final = final
         self._ids, self._t_ms = list[str](), list[int]()
+        self._slices = list[Sequence[str]]()
         self._labels, self._known_ms, self._gone_ms = list[Target | None](), list[int](), list[int]()
         self._said: list[tuple[int, dict[str, Floats]]] = []
         self._recent, self._recents = dict[str, Floats](), 0
         self._open: dict[str, int] = {}  # where those are whose label may still come, or change
         self._done_ms = -1
 
-    def add(self, entries: Sequence[Sample], said: Mapping[str, Floats]) -> None:
-        """Take entries in the log's order; `said` are the answers (N, K) by contestant.
+    def add(self, entries: Sequence[Sample], said: Mapping[str, Floats], slices: Sequence[Sequence[str]] = ()) -> None:
+        """Take entries in the log's order; `said` are the answers (N, K) by contestant, `slices` N rows of values.
 
         The first answer to a prediction counts: its label may come in a later entry.
         """
         new = [n for n, entry in enumerate(entries) if not self._known(entry)]
         if new:
+            self._slices += [slices[n] if slices else () for n in new]
             self._said.append((len(new), {name: rows[new] for name, rows in said.items()}))
 
     def look(self, until_ms: int, now_ms: int) -> Look:
@@ -101,7 +104,8 @@ class Asked:
         said = {name: rows[:count][read] for name, rows in self._said[0][1].items()}
         ends = ends[ends < settled + MOST]
         recent = {name: self._before(name, rows) for name, rows in said.items()}
-        return Look(t_ms[read], self._labels[:count][read], known[read], gone[read], settled, said, recent, ends)
+        labels, slices = self._labels[:count][read], self._slices[:count][read]
+        return Look(t_ms[read], labels, known[read], gone[read], settled, said, recent, ends, slices)
 
     def drop(self, count: int) -> None:
         """Drop the first so many of the last look: every trial has done with them."""
@@ -155,7 +159,7 @@ class Asked:
         chosen = np.array(at, dtype=np.int64)
         self._said = [(len(at), {name: rows[chosen] for name, rows in said.items()})]
         self._ids, self._t_ms = [self._ids[n] for n in at], [self._t_ms[n] for n in at]
-        self._labels = [self._labels[n] for n in at]
+        self._labels, self._slices = [self._labels[n] for n in at], [self._slices[n] for n in at]
         self._known_ms, self._gone_ms = [self._known_ms[n] for n in at], [self._gone_ms[n] for n in at]
         self._open = {key: n for n, key in enumerate(self._ids) if key in self._open}
 

@@ -13,10 +13,11 @@ import torch
 
 from learners.commits.commit import Commit
 from learners.evaluation.gate import Promotion
+from learners.evaluation.guards.outcomes import Outcomes
 from learners.evaluation.trials.asked import DAY_MS, Look
 from learners.evaluation.trials.pair import Compared, Pair
 from learners.evaluation.trials.wealth import Floats
-from learners.evaluation.verdict import Against, Decision, Kind, Verdict
+from learners.evaluation.verdict import Against, Decision, Guard, Kind, Verdict
 from learners.tasks.task import Task
 
 MOST_DAYS = {Kind.REFRESH: 60, Kind.OTHER: 180}  # of samples
@@ -35,12 +36,18 @@ class Entry(NamedTuple):
 
 
 class Trial:
-    """`margin` is what the candidate's gain must exceed against an older champion, in the unit of the task's loss."""
+    """`margin` is what the candidate's gain must exceed against an older champion, in the unit of the task's loss.
 
-    def __init__(self, entry: Entry, task: Task, policy: Promotion, margin: float, began_ms: int) -> None:
+    `fields` are those by whose values its losses are told apart.
+    """
+
+    def __init__(
+        self, entry: Entry, task: Task, policy: Promotion, margin: float, began_ms: int, fields: Sequence[str] = ()
+    ) -> None:
         self.entry, self.began_ms = entry, began_ms
         self._task, self._policy, self._margin = task, policy, margin
         self.pairs = list[Pair]()
+        self.outcomes = Outcomes(task, fields)
 
     @property
     def log_needed(self) -> float:
@@ -80,6 +87,20 @@ class Trial:
         """Have pairs of this trial take what is known by now."""
         for pair in pairs:
             pair.look(self._compared(pair, look), self.log_needed)
+
+    def count(self, look: Look) -> None:
+        """Have the guard rails by outcomes take what is settled; it is given no second time.
+
+        What comes after a prediction that waits is left out: outcomes that come soon are not like others.
+        """
+        pair, part = self.pairs[-1], slice(0, look.settled)
+        ours, theirs = (look.answers(key)[part] for key in (self.entry.key, pair.against))
+        there = np.isfinite(ours).all(axis=1) & np.isfinite(theirs).all(axis=1)
+        at = np.flatnonzero(look.known[part] & (look.t_ms[part] >= pair.from_ms) & there)
+        labels, slices = look.labels[part], look.slices[part]
+        target = torch.tensor([labels[n] for n in at.tolist()], dtype=torch.from_numpy(ours).dtype)
+        values = [slices[n] for n in at.tolist()]
+        self.outcomes.take(pair.against, torch.from_numpy(ours[at]), torch.from_numpy(theirs[at]), target, values)
 
     def _compared(self, pair: Pair, look: Look) -> Compared:
         start = int(np.searchsorted(look.t_ms, pair.from_ms))
@@ -125,7 +146,14 @@ class Trial:
         return max(0.0, (self.log_needed - pair.log_wealth) / (pair.log_wealth / days))
 
     def verdict(
-        self, decision: Decision, offset: tuple[float, ...], at_ms: int, commit: int, lost_to: int | None
+        self,
+        decision: Decision,
+        offset: tuple[float, ...],
+        at_ms: int,
+        commit: int,
+        *,
+        lost_to: int | None = None,
+        guards: tuple[Guard, ...] = (),
     ) -> Verdict:
         """Return the verdict that ends the trial with a look at `at_ms`, by what commit `commit` has brought."""
         least = self.least
@@ -145,6 +173,7 @@ class Trial:
             waiting=least.waiting,
             days=(at_ms - self.began_ms) / DAY_MS,
             lost_to=lost_to,
+            guards=guards,
         )
 
     @property
@@ -167,9 +196,17 @@ class Trial:
 
 
 def refusal(
-    entry: Entry, decision: Decision, until_ms: int | None, policy: Promotion, commit: Commit
-) -> Verdict:  # fmt: skip
-    """Return the verdict on a candidate that does not go on trial; where a year's are spent, one may at `until_ms`."""
+    entry: Entry,
+    decision: Decision,
+    until_ms: int | None,
+    policy: Promotion,
+    commit: Commit,
+    guards: tuple[Guard, ...] = (),
+) -> Verdict:
+    """Return the verdict on a candidate that does not go on trial; where a year's are spent, one may at `until_ms`.
+
+    `guards` are those that it has broken.
+    """
     return Verdict(
         candidate=entry.number,
         decision=decision,
@@ -183,4 +220,5 @@ def refusal(
         commit=commit.number,
         kind=entry.kind,
         until_ms=until_ms,
+        guards=guards,
     )

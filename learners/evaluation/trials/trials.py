@@ -7,21 +7,24 @@ is on trial, who is champion, and which models answer beside it. Does not know m
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from compressors.answers import Run
 from learners.commits.commit import Commit
 from learners.evaluation.gate import Promotion
+from learners.evaluation.guards.guard import vetoed
+from learners.evaluation.guards.outputs import finite
 from learners.evaluation.trials.admission import Budget, crowded_out
 from learners.evaluation.trials.asked import DAY_MS, Asked, Look
 from learners.evaluation.trials.contestant import Contestant
 from learners.evaluation.trials.timing import Timing
 from learners.evaluation.trials.trial import Entry, Trial
 from learners.evaluation.trials.wealth import Floats
-from learners.evaluation.verdict import Decision, Verdict
+from learners.evaluation.verdict import Decision, Guard, Verdict
 from streams.events import WAITING, Sample
 
 HOUR_MS = 3_600_000
@@ -44,8 +47,14 @@ class Begun(NamedTuple):
     known: Verdict | None
 
 
+Examine: TypeAlias = Callable[[Trial, Contestant, Contestant], tuple[Guard, ...]]
+
+
 class Trials:
-    """`artifact_of` returns the key of the version that a prediction names; None if it is not known."""
+    """`artifact_of` returns the key of the version that a prediction names; None if it is not known.
+
+    `examine` returns what the guard rails find of a trial's candidate beside the champion, once it is proven.
+    """
 
     def __init__(
         self,
@@ -53,16 +62,18 @@ class Trials:
         timing: Timing,
         first: Reign,
         artifact_of: Callable[[int], str | None],
+        examine: Examine = lambda *_: (),
         *,
         exact: bool = False,
     ) -> None:
         """Answers that are `exact` are float64 (`learners.online.batches.kind`)."""
         self.champion, self._policy, self._timing = first, policy, timing
-        self._artifact_of, self._budget = artifact_of, Budget(policy)
+        self._artifact_of, self._examine, self._budget = artifact_of, examine, Budget(policy)
         self._dtype = np.float64 if exact else np.float32
         self._asked = Asked(timing.final)
         self._begun = list[Begun]()
         self._contestants: dict[str, Contestant] = {}
+        self._broken: dict[str, Guard] = {}  # those whose outputs were not finite
         self._learned: deque[tuple[int, int]] = deque()  # by the hour, and how much was learned by then
         self._day = 0  # the next one to look at
         self.marked_ms = -1  # the newest prediction that is known to wait
@@ -83,8 +94,17 @@ class Trials:
         self.marked_ms = max([self.marked_ms, *(entry.t for entry in marks)])
         return marks if self._contestants or also else []
 
-    def take(self, entries: Sequence[Sample], outputs: Mapping[str, Tensor], weights: Sequence[float]) -> None:
-        """Take marks, and after them samples, with the models' raw outputs (N, K); `weights` are the samples'."""
+    def take(
+        self,
+        entries: Sequence[Sample],
+        outputs: Mapping[str, Tensor],
+        weights: Sequence[float],
+        slices: Sequence[Sequence[str]] = (),
+    ) -> None:
+        """Take marks, and after them samples, with the models' raw outputs (N, K) and the slices' values.
+
+        `weights` are the samples'. Outputs that are not finite count as 0, and who made them will not serve.
+        """
         if not self._contestants:
             return
         after_ms, marks = min(trial.entry.reach_ms for trial in self.all), len(entries) - len(weights)
@@ -92,14 +112,20 @@ class Trials:
         chosen, said = [entries[n] for n in fresh.tolist()], dict[str, Floats]()
         served = [self._artifact_of(entry.prediction.version) for entry in chosen]
         for key, contestant in self._contestants.items():
-            raw = outputs[key].double().numpy()
+            raw = self._finite(key, outputs[key]).double().numpy()
             contestant.follow(raw[marks:], [entry.label for entry in entries[marks:]], weights)
             answers = contestant.answers(raw[fresh], [entry.prediction.learned for entry in chosen])
             said[key] = answers.astype(self._dtype)
             for n, entry in enumerate(chosen):
                 if served[n] == key:
                     said[key][n] = entry.prediction.bare
-        self._asked.add(chosen, said)
+        self._asked.add(chosen, said, [slices[n] for n in fresh.tolist()] if slices else ())
+
+    def _finite(self, key: str, outputs: Tensor) -> Tensor:
+        if bool(torch.isfinite(outputs).all()):
+            return outputs
+        self._broken.setdefault(key, finite(outputs))
+        return torch.nan_to_num(outputs, 0.0, 0.0, 0.0)
 
     def refused(self, entry: Entry, now_ms: int) -> tuple[Decision, int | None] | None:
         """Return why a candidate does not go on trial, and when one may if a year's are spent; None if it does."""
@@ -139,6 +165,7 @@ class Trials:
             look = self._asked.look((self._day + 1) * DAY_MS, now_ms)
             for trial in self.all:
                 trial.look(trial.pairs, look)
+                trial.count(look)
             found += self._decide(commit, now_ms, look)
             self._asked.drop(look.settled)
             self._day += 1
@@ -152,14 +179,27 @@ class Trials:
         found = list[Verdict]()
         for one in list(self._begun):
             trial = one.trial
-            decision = _known(one.known, commit, now_ms) if one.known else trial.decide()
-            if one not in self._begun or decision is Decision.RUNNING:
+            if one not in self._begun:
+                continue
+            decision, guards = _known(one.known, commit, now_ms) if one.known else self._decision(trial)
+            if decision is Decision.RUNNING:
                 continue
             model = self._contestants[trial.entry.key].model
-            found.append(self._end(trial, decision, commit, now_ms))
+            found.append(self._end(trial, decision, commit, now_ms, guards=guards))
             if decision is Decision.PROVEN:
                 found += self._accede(trial, model, commit, now_ms, look)
         return found
+
+    def _decision(self, trial: Trial) -> tuple[Decision, tuple[Guard, ...]]:
+        """Return how a trial ends, with what the guard rails have found of a candidate that is proven, or broken."""
+        broken, decision = self._broken.get(trial.entry.key), trial.decide()
+        if broken:
+            return Decision.VETOED, (broken,)
+        if decision is not Decision.PROVEN:
+            return decision, ()
+        ours, theirs = (self._contestants[key] for key in (trial.entry.key, trial.pairs[-1].against))
+        guards = self._examine(trial, ours, theirs)
+        return (Decision.VETOED if vetoed(guards) else decision), guards
 
     def _accede(self, trial: Trial, model: Run, commit: Commit, now_ms: int, look: Look) -> list[Verdict]:
         """Have all other trials also beat the new champion, from the day after it was proven on."""
@@ -196,18 +236,26 @@ class Trials:
         return found
 
     def _end(
-        self, trial: Trial, decision: Decision, commit: Commit, at_ms: int, *, lost_to: int | None = None
+        self,
+        trial: Trial,
+        decision: Decision,
+        commit: Commit,
+        at_ms: int,
+        *,
+        lost_to: int | None = None,
+        guards: tuple[Guard, ...] = (),
     ) -> Verdict:
         own = self._contestants[trial.entry.key].intercept.value
         offset = tuple(a - b for a, b in zip(own, commit.intercept, strict=True))
         self._begun = [one for one in self._begun if one.trial is not trial]
-        return trial.verdict(decision, offset, at_ms, commit.number, lost_to)
+        return trial.verdict(decision, offset, at_ms, commit.number, lost_to=lost_to, guards=guards)
 
     def _retire(self) -> None:
         """Let go of the models that no trial needs any more."""
         needed = {key for trial in self.all for key in trial.keys}
         if needed != self._contestants.keys():
             self._contestants = {key: one for key, one in self._contestants.items() if key in needed}
+            self._broken = {key: one for key, one in self._broken.items() if key in needed}
             self._asked.leave(needed)
 
     def _forget(self, commit: Commit) -> None:
@@ -221,7 +269,7 @@ class Trials:
             contestant.forget(self._learned[0][1])
 
 
-def _known(verdict: Verdict, commit: Commit, now_ms: int) -> Decision:
-    """Return how a trial ends whose verdict is known, if it has come to it."""
+def _known(verdict: Verdict, commit: Commit, now_ms: int) -> tuple[Decision, tuple[Guard, ...]]:
+    """Return how a trial ends whose verdict is known, if it has come to it, and what its guard rails have found."""
     there = (verdict.commit, verdict.at_ms) <= (commit.number, now_ms)
-    return verdict.decision if there else Decision.RUNNING
+    return (verdict.decision, verdict.guards) if there else (Decision.RUNNING, ())

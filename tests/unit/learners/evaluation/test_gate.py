@@ -18,6 +18,9 @@ def test_settings_that_contradict_are_refused() -> None:
         ({"candidates_a_year": 0}, "Promotion.candidates_a_year must be at least 1"),
         ({"trials": 0}, "Promotion.trials must be at least 1"),
         ({"other_a_year": 0}, "Promotion.other_a_year must be at least 1"),
+        ({"rails": 0.1}, "Promotion.rails must be GuardRails(...), got 0.1"),
+        ({"guards": "no"}, "Promotion.guards must be a list of functions, got 'no'"),
+        ({"guards": print}, "Promotion.guards must be a list of functions, got <built-in"),
         ({"horizon": 10**12}, "Promotion.horizon must be at least 1 and at most"),
     ]
     for parts, said in wrong:

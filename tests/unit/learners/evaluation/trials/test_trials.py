@@ -3,6 +3,7 @@
 Models answer ±z at a small point; all intercepts stay 0.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from random import Random
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from learners.commits.commit import Commit, Run
 from learners.evaluation.evaluate import Evaluator
 from learners.evaluation.gate import Promotion
+from learners.evaluation.guards.guard import TrialReport, vetoed
 from learners.evaluation.trials.asked import DAY_MS
 from learners.evaluation.trials.timing import Timing
 from learners.evaluation.trials.trial import Entry
@@ -279,3 +281,63 @@ def test_a_feed_in_which_little_can_be_proven_is_doubted(
     world.take(log, log[-1].label_t)
     doubt = world.judge.doubt
     assert doubt == said or (doubt and said and said in doubt)
+
+
+def vetoes(candidate: "Breaks", policy: Promotion) -> Verdict:
+    """Return the verdict on a candidate of 300 predictions, after all others; it may break during its test."""
+    world, log = World(policy=policy), late(2_000, 0.1)
+    world.take(log[:300], log[299].label_t)
+    world.end(world.judge.start(Entry(0, "0", Kind.REFRESH, world.judge.reach_ms), candidate))
+    candidate.broken = candidate.broken or candidate.breaks
+    for at in range(300, 2_000, 100):
+        world.take(log[at : at + 100], log[at + 99].label_t)
+    return world.verdicts[0]
+
+
+class Breaks(Scaled):
+    """Answers the truth, and no numbers while it is broken."""
+
+    def __init__(self, *, breaks: bool = False, broken: bool = False) -> None:
+        super().__init__(1.0)
+        self.breaks, self.broken = breaks, broken
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * (math.nan if self.broken else 1.0)
+
+
+def test_what_is_proven_and_breaks_a_guard_rail_does_not_serve() -> None:
+    reports = list[TrialReport]()
+
+    def strict(report: TrialReport) -> str | None:
+        reports.append(report)
+        return f"{len(report.rows)} rows of {report.candidate}"
+
+    def careless(report: TrialReport) -> str | None:
+        raise ValueError(f"v{report.champion} is\nunknown")
+
+    def generous(report: TrialReport) -> str | None:
+        return None
+
+    policy = Promotion(candidates_a_year=10, margin=0.0, guards=[generous])
+    passed = vetoes(Breaks(), policy)
+    assert passed.decision is Decision.PROVEN
+    assert [one.name for one in passed.guards] == [
+        "finite", "constant", "latency", "drift", "change", "calibration", "generous"
+    ]  # fmt: skip
+    said = {strict: "strict: 700 rows of 0", careless: "careless: raised ValueError: v0 is unknown"}
+    for own, why in said.items():
+        verdict = vetoes(Breaks(), Promotion(candidates_a_year=10, margin=0.0, guards=[own]))
+        assert verdict.decision is Decision.VETOED
+        assert vetoed(verdict.guards) == why
+    (report,) = reports
+    assert report.labels.shape == report.ours[:, 0].shape == report.theirs[:, 0].shape == (700,)
+    assert report.against.gain > 0
+
+
+@pytest.mark.parametrize("in_test", [False, True])
+def test_a_candidate_whose_outputs_are_not_finite_is_vetoed_before_its_test_or_in_it(in_test: bool) -> None:
+    verdict = vetoes(Breaks(breaks=in_test, broken=not in_test), POLICY)
+    assert verdict.decision is Decision.VETOED
+    assert "outputs are not finite" in vetoed(verdict.guards)
+    assert (verdict.days > 0) is in_test
+    assert msgspec.json.decode(msgspec.json.encode(verdict), type=Verdict) == verdict  # nothing is NaN
