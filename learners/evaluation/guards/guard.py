@@ -61,6 +61,10 @@ class TrialReport(NamedTuple):
     `against` is its test against the version `champion`: samples, gain, interval. `rows` are the features of the newest
     N samples, as the pipeline decodes them, `labels` their targets (N,) or (N, T), `ours` and `theirs` the answers
     (N, K) of candidate and champion, each under a live intercept of its own. `guards` are the other guard rails.
+
+    >>> def keeps_its_head(report: TrialReport) -> str | None:
+    ...     share = float((report.ours.abs() > 9).double().mean())
+    ...     return f"is sure of {100 * share:.0f} % of its answers" if share > 0.5 else None
     """
 
     candidate: int
