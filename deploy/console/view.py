@@ -20,8 +20,7 @@ from deploy.console.fitted import Fitted
 from deploy.monitor import NO_ROW, View
 from deploy.registry.records import Candidate, Distrusted, MetricName, Metrics, Privacy, TrialNote
 from learners.evaluation.drift import Change
-from learners.evaluation.guards.guard import vetoed
-from learners.evaluation.verdict import THEIRS, Decision, Verdict
+from learners.evaluation.verdict import THEIRS, Decision, Verdict, vetoed
 
 DAY_MS = 86_400_000
 NAMES = {  # each has what the one before it has, and one thing more

@@ -1,5 +1,6 @@
 """How a candidate's test ends, and the names of the models that are measured. Does not know how a test is made."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from msgspec import Struct
@@ -59,6 +60,11 @@ class Guard(Struct, frozen=True):
     limit: float | None
     passed: bool
     said: str
+
+
+def vetoed(guards: Sequence[Guard]) -> str:
+    """Return why a version may not serve, by the guard rails that it broke; "" if it broke none."""
+    return "; ".join(guard.said for guard in guards if not guard.passed)
 
 
 class Verdict(Struct, frozen=True, kw_only=True):

@@ -80,11 +80,6 @@ class TrialReport(NamedTuple):
 Own = Callable[[TrialReport], str | None]
 
 
-def vetoed(guards: Sequence[Guard]) -> str:
-    """Return why a version may not serve, by the guard rails that it broke; "" if it broke none."""
-    return "; ".join(guard.said for guard in guards if not guard.passed)
-
-
 def at_most(name: str, value: float, limit: float | None, said: str, unit: float = 1.0) -> Guard:
     """Return the finding of a value that may be as large as its limit, which is said in a unit of its own.
 

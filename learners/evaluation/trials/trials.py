@@ -16,7 +16,6 @@ from torch import Tensor
 from compressors.answers import Run
 from learners.commits.commit import Commit
 from learners.evaluation.gate import Promotion
-from learners.evaluation.guards.guard import vetoed
 from learners.evaluation.guards.outputs import finite
 from learners.evaluation.trials.admission import Budget, crowded_out
 from learners.evaluation.trials.asked import DAY_MS, Asked, Look
@@ -24,7 +23,7 @@ from learners.evaluation.trials.contestant import Contestant
 from learners.evaluation.trials.timing import Timing
 from learners.evaluation.trials.trial import Entry, Trial
 from learners.evaluation.trials.wealth import Floats
-from learners.evaluation.verdict import Decision, Guard, Verdict
+from learners.evaluation.verdict import Decision, Guard, Verdict, vetoed
 from streams.events import WAITING, Sample
 
 HOUR_MS = 3_600_000

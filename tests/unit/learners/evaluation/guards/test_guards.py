@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from learners.evaluation.guards.guard import GuardRails, vetoed
+from learners.evaluation.guards.guard import GuardRails
 from learners.evaluation.guards.latency import latency
 from learners.evaluation.guards.outcomes import Outcomes
 from learners.evaluation.guards.outputs import alike, changed, constant, distance, finite
-from learners.evaluation.verdict import Guard
+from learners.evaluation.verdict import Guard, vetoed
 from learners.tasks.binary import Binary
 from learners.tasks.classes import Classes
 from learners.tasks.regression import Regression

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from learners.commits.commit import Commit, Run
 from learners.evaluation.evaluate import Evaluator
 from learners.evaluation.gate import Promotion
-from learners.evaluation.guards.guard import TrialReport, vetoed
+from learners.evaluation.guards.guard import TrialReport
 from learners.evaluation.trials.asked import DAY_MS
 from learners.evaluation.trials.timing import Timing
 from learners.evaluation.trials.trial import Entry
 from learners.evaluation.trials.trials import Reign
-from learners.evaluation.verdict import Decision, Kind, Verdict
+from learners.evaluation.verdict import Decision, Kind, Verdict, vetoed
 from learners.online.batches import Encoder
 from learners.tasks.binary import Binary
 from streams.events import WAITING, Sample
