@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from deploy.doubts import Judge, Judged, newest_ms
+from deploy.registry.freshness import FreshNote
 from deploy.registry.kinds import (
     ALARMS,
     CANDIDATES,
@@ -21,6 +22,7 @@ from deploy.registry.kinds import (
     DISTILLER,
     DRIFT,
     EVALUATOR,
+    FRESHNESS,
     LEARNER,
     METRICS,
     SERVER,
@@ -154,6 +156,10 @@ class Monitor:
         note = DRIFT.read(*self._store.get(self._feed, DRIFT.name))
         return note.changes if note else []
 
+    def freshness(self) -> FreshNote | None:
+        """Return how long after their arrival outcomes were known to a first prediction."""
+        return FRESHNESS.read(*self._store.get(self._feed, FRESHNESS.name))
+
     def candidates(self) -> list[Candidate]:
         """Return all candidates."""
         return self._all(CANDIDATES)
@@ -192,7 +198,8 @@ class View(Struct, frozen=True, kw_only=True):
     part of the feed that was replayed. `counters` are the join's, over all shards; `warnings` and `advice` say what is
     wrong with its events, and what to change; `held` has a line for each partition that an open transaction holds. The
     outcomes of `distrusted` sources are held. `trouble` has a line for each service or role that is waited for, and
-    `waits` says why versions wait for a person. `alarms` is what was seen of versions that served.
+    `waits` says why versions wait for a person. `alarms` is what was seen of versions that served. `freshness` is how
+    long after their arrival outcomes were known to a first prediction.
     """
 
     name: str
@@ -224,6 +231,7 @@ class View(Struct, frozen=True, kw_only=True):
     alarms: list[Alarm] = []
     waits: str = ""
     beside: BesideNote | None = None
+    freshness: FreshNote | None = None
 
     @property
     def events(self) -> int:
@@ -281,6 +289,7 @@ def look(feed: str, monitor: Monitor) -> View:
         alarms=monitor.alarms(),
         waits=now.conductor.waits if now.conductor else "",
         beside=now.evaluator.beside if now.evaluator else None,
+        freshness=monitor.freshness(),
         engines=now.server.engines if now.server else (),
         live=now.learner.live if now.learner else "",
         distrusted=now.learner.distrusted if now.learner else (),

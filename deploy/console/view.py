@@ -17,6 +17,7 @@ from rich.text import Text
 
 from deploy.console.doubts import lines
 from deploy.console.fitted import Fitted
+from deploy.console.freshness import fresh_lines
 from deploy.monitor import NO_ROW, View
 from deploy.registry.records import Candidate, Distrusted, MetricName, Metrics, Privacy, TrialNote
 from learners.evaluation.drift import Change
@@ -196,7 +197,7 @@ def worst_line(metrics: Metrics | None) -> str | None:
 
 def draw(view: View) -> Panel:
     """Lay the live view out."""
-    running = (*view.engines, view.live) if view.live else view.engines
+    running = [*view.engines, *[view.live] * bool(view.live), *fresh_lines(view.freshness)]
     parts: list[RenderableType] = [_progress(view), "", _facts(view), *(Text(line) for line in running)]
     parts += [Text(line, "yellow") for line in view.trouble]
     parts += ["", _models(view)]

@@ -6,6 +6,8 @@ answers by exactly the state after its commit. Owns this order. Does not know wh
 """
 
 import secrets
+from collections import deque
+from collections.abc import Sequence
 
 import torch
 
@@ -28,11 +30,16 @@ class Blocks:
     def begin(self) -> None:
         """Begin a new run: the learner has another state than the last block led to."""
         self._note = BlocksNote(secrets.randbits(62), 0, 0)
+        self._arrived = deque[list[tuple[int, int, int]]](maxlen=MOST + 1)
         self._base()
 
-    def publish(self) -> None:
-        """Say what changed since the last block; to be called when its commit is durable."""
+    def publish(self, arrived: Sequence[tuple[int, int]] = ()) -> None:
+        """Say what changed since the last block; to be called when its commit is durable.
+
+        What the commit has learned had `arrived`: times in ms by the store's clock, and counts.
+        """
         run, number, base = self._note
+        self._arrived.append([(number + 1, *one) for one in arrived])
         self._note = BlocksNote(run, number + 1, base)
         data = self._packed(whole=False)
         self._bytes += len(data)
@@ -48,4 +55,8 @@ class Blocks:
         self._store.drop(self._feed, [block_name(of) for of in range(1, MOST + 1)])
 
     def _packed(self, *, whole: bool) -> bytes:
-        return pack_state(self._learner.changes(whole=whole) | {"at": torch.tensor(self._note)})
+        """Return the block's bytes; a base stands for the blocks before it, too, and has what they have learned."""
+        parts = list(self._arrived) if whole else [self._arrived[-1]]
+        arrived = torch.tensor([row for part in parts for row in part], dtype=torch.int64).reshape(-1, 3)
+        changes = self._learner.changes(whole=whole)
+        return pack_state(changes | {"at": torch.tensor(self._note), "arrived": arrived})

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from deploy.learning.arrived import Arrived
 from deploy.learning.attempts import Attempts, Span
 from deploy.learning.blocks import Blocks
 from deploy.learning.opened import Heard, Opened
@@ -51,6 +52,7 @@ class LearnerRole:
         self._coming: Opened | None = None
         self._heard: Heard | None = None
         self._notices = Notices()
+        self._arrived = Arrived(store, feed)
         self._kept: Commit
         self._blocks: Blocks | None = None
         self._draft = self._recover()
@@ -145,6 +147,7 @@ class LearnerRole:
         slots = [Slot(batch.shard, number(entry.position)) for entry in part]
         latest_ms = max((s.prediction.t for s in samples if s.kind != WAITING), default=0)
         self._draft.add(slots, [entry.sample for entry in part], shadow, latest_ms, held)
+        self._arrived.add(part)
         return None
 
     def _rule(self) -> bool:
@@ -187,7 +190,7 @@ class LearnerRole:
         return True
 
     def _quarantine(self, shard: int, entry: StoredSample, reason: str) -> None:
-        position, data = entry
+        position, data = entry.position, entry.sample
         logging.getLogger("shadowstream").warning("learner: quarantined %s of shard %d: %s", position, shard, reason)
         text = data.decode(errors="replace")
         self._draft.quarantined.append(Quarantined(shard=shard, position=position, reason=reason, sample=text))
@@ -203,8 +206,9 @@ class LearnerRole:
         self._draft = after(data, self._shards, NOTHING)
         self._kept = self._draft.last if keep_state else self._kept
         self._attempts.begin(n)
+        arrived = self._arrived.committed(n, due=due is not None)
         if self._blocks:
-            self._blocks.publish()
+            self._blocks.publish(arrived)
         self._trim()
 
     def _count(self) -> None:
@@ -255,6 +259,7 @@ class LearnerRole:
         if self._blocks:
             self._blocks.begin()
         self._heard = None
+        self._arrived.drop()
         return after(data, self._shards, NOTHING)
 
     def _keep_what_was_learned_again(self) -> None:

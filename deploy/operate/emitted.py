@@ -41,7 +41,7 @@ def emitted(attached: Attached) -> Samples:
         yield from WRITTEN[attached.settings.output.to](attached, ends)
     for shard, position in ends.items():
         while page := attached.store.read(attached.feed.name, shard, position, PAGE):
-            yield from ((number(entry), _emitted(sample)) for entry, sample in page)
+            yield from ((number(entry), _emitted(sample)) for entry, sample, _ in page)
             position = page[-1].position
 
 

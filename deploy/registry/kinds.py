@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from deploy.registry import records
+from deploy.registry.freshness import ArrivalsNote, FreshNote
 from deploy.registry.records import (
     Alarm,
     BlocksNote,
@@ -144,7 +145,15 @@ EVALUATOR = Note(
 CONDUCTOR = Note("conductor", "how many verdicts were handled, and the version that follows from them", ConductorNote)
 METRICS = Note("metrics", "how well each model did, in all and by month, by the task's metrics", Metrics)
 DRIFT = Note("drift", "which fields have changed, how far and since when", DriftNote)
-NOTES: tuple[Note[Any], ...] = (START, SERVER, LEARNER, BLOCKS, DISTILLER, EVALUATOR, CONDUCTOR, METRICS, DRIFT)
+ARRIVALS = Note("arrivals", "when what the newest candidates have learned had arrived", ArrivalsNote)
+FRESHNESS = Note(
+    "freshness",
+    "how long after their arrival outcomes were known to a first prediction, since the server began",
+    FreshNote,
+)
+NOTES: tuple[Note[Any], ...] = (
+    START, SERVER, LEARNER, BLOCKS, DISTILLER, EVALUATOR, CONDUCTOR, METRICS, DRIFT, ARRIVALS, FRESHNESS,
+)  # fmt: skip
 ATTEMPTS = "attempts"
 
 

@@ -18,7 +18,7 @@ from compressors.answers import answers
 from compressors.errors import ArtifactError
 from compressors.rows import Rows
 from deploy.engine import Running, load
-from deploy.registry.kinds import CHAMPIONS
+from deploy.registry.kinds import CANDIDATES, CHAMPIONS
 from deploy.registry.records import Champion
 from deploy.registry.registry import Registry
 from streams.errors import RegistryError
@@ -29,11 +29,15 @@ REFUSED = (RegistryError, ArtifactError, OSError)
 
 
 class Version(NamedTuple):
-    """A loaded champion: its record, what runs it, and its offset (K,), which is added to the raw output."""
+    """A loaded champion: its record, what runs it, and its offset (K,), which is added to the raw output.
+
+    It was made of the learner's state of `commit`; 0: of history.
+    """
 
     record: Champion
     running: Running
     offset: Tensor
+    commit: int
 
     def answer(self, rows: Rows | Sequence[Tensor]) -> Tensor:
         """Return the raw outputs plus the offset, shape (N, K)."""
@@ -74,6 +78,11 @@ class Served:
     def record(self) -> Champion:
         """The champion that answers."""
         return self._version.record
+
+    @property
+    def commit(self) -> int:
+        """The commit of whose state the version was made; 0: of history."""
+        return self._version.commit
 
     @property
     def engines(self) -> tuple[str, ...]:
@@ -122,4 +131,6 @@ class Served:
         if record is None:
             raise RegistryError(f"{self._registry.folder} holds no champion: the feed was not created")
         running = load(self._registry, record.artifact, record.engine, self._factory, engines=self._engines)
-        return Version(record, running, torch.tensor(record.offset, dtype=torch.float64))
+        made_of = None if record.candidate is None else self._registry.record(CANDIDATES, record.candidate)
+        offset = torch.tensor(record.offset, dtype=torch.float64)
+        return Version(record, running, offset, made_of.commit if made_of else 0)

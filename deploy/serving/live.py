@@ -46,6 +46,7 @@ class Followed:
             self._pool.answer((), np.empty((0, pipeline.task.outputs)))
         self.columns = self._pool.columns if self._pool else 0
         self._at: BlocksNote | None = None
+        self.arrived: list[tuple[int, int]] = []  # what was learned since this was emptied: times in ms, and counts
         self.learned, self.intercept = 0, (0.0,) * pipeline.task.outputs
 
     def refresh(self) -> None:
@@ -82,5 +83,7 @@ class Followed:
         if at is None or self._pool is None or at != (expected or at):
             return False
         self._pool.follow(under(changes, "live"))
+        if self._at and self._at.run == at.run and "arrived" in changes:
+            self.arrived += [(t_ms, n) for of, t_ms, n in changes["arrived"].tolist() if of > self._at.number]
         self._at, self.learned, self.intercept = at, int(changes["learned"]), tuple(changes["intercept"].tolist())
         return True

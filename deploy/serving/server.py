@@ -15,6 +15,7 @@ from deploy.registry.records import ServerNote
 from deploy.serving import theirs
 from deploy.serving.answering import Answerer, Asked, most_bytes
 from deploy.serving.champion import Served
+from deploy.serving.fresh import Fresh
 from deploy.serving.live import Followed
 from deploy.serving.spared import Spared
 from streams.dead import DeadLetters, Letter, reason_of
@@ -50,6 +51,7 @@ class ServerRole:
         self._dead, self._store, self._max_batch = dead, store, max_batch
         self._encoder, self._live = pipeline.encoder(), Followed(pipeline, store)
         self._board = Spared("the store", "serving goes on with the live experts and the intercept as they were")
+        self._fresh, self._freshness = Fresh(pipeline.name, store, champion.commit), dict[str, bytes]()
         self._noted = True
         self._theirs = theirs.reader(pipeline)
         self._note = ServerNote({}, {}, champion.record.number, 0)
@@ -69,6 +71,8 @@ class ServerRole:
             return False
         served = self._serve(polled)
         ends = {tp_name(tp): end for tp, end in self._to.sink.flush().items() if tp.topic == self._to.topic}
+        if served:
+            self._board.call(self._count_fresh)
         requests = {tp_name(p.tp): p.end for p in polled}
         note = self._note
         self._note = ServerNote(
@@ -98,8 +102,14 @@ class ServerRole:
             self._noted = bool(self._board.call(self._put))
 
     def _put(self) -> bool:
-        self._store.put(self._pipeline.name, SERVER.entry(self._note))
+        self._store.put(self._pipeline.name, SERVER.entry(self._note) | self._freshness)
+        self._freshness = {}
         return True
+
+    def _count_fresh(self) -> None:
+        """Count what the predictions just written are the first to know."""
+        self._freshness |= self._fresh.written(self._live.arrived, self._champion.commit)
+        self._live.arrived.clear()
 
     def _serve(self, polled: list[Polled]) -> int:
         """Answer what can be answered, and write letters of the rest; return how many were answered."""

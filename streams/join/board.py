@@ -52,6 +52,12 @@ class Board:
             return self._client.message_bytes()
         return None
 
+    def now_ms(self) -> int:
+        """Return the store's clock, in milliseconds since 1970."""
+        with self._answering():
+            seconds, micros = self._redis.time()
+        return seconds * 1_000 + micros // 1_000
+
     def put(self, feed: str, values: Mapping[str, bytes]) -> None:
         """Write values to the board, which holds only what may be lost."""
         with self._answering():

@@ -9,7 +9,7 @@
 --          'u<t>' done without an outcome, a prediction of that time. 'm<age>:' before 'w' or 'h' is its last mark.
 --          <outcomes> is the packed list of {t, label}, distinct and sorted.
 -- In w and g: '<time>:<id>'. Of each age that is marked, m's `marks` have how many of w's elements have passed it.
--- In s up to ENTRY samples share an entry, '<seq>' -> sample.
+-- In s up to ENTRY samples share an entry, '<seq>' -> sample, and last 't' -> when what they are made of had arrived.
 -- A sample's text is its kind, a middle and a tail: the middle comes from the outcome, '1,"label_t":2,"id":"a","t":', the
 -- tail from the prediction, '<t>,"prediction":<JSON>}'. Events bring these texts ready-made (step.py), because formatting
 -- is slow here. Numbers are formatted by %.0f: `..` would round them to 14 digits.
@@ -107,7 +107,7 @@ end
 if not ARGV[1] then return answer() end
 
 -- Check.
-local token, rules, moves, which, ids, times, items, bodies, note = unpack(cmsgpack.unpack(ARGV[1]))
+local token, rules, moves, which, ids, times, items, bodies, note, arrived = unpack(cmsgpack.unpack(ARGV[1]))
 local window, keep, slack, ahead, at_close, negative, reduce, most, correct, ages, most_early = unpack(rules)
 at_close, correct, negative = at_close == 1, correct == 1, negative ~= '' and negative
 if meta.token == token then return answer() end
@@ -542,12 +542,15 @@ if #dropped > 0 then redis.call('LTRIM', g, #dropped, -1) end
 chunked('RPUSH', w, opens)
 chunked('RPUSH', g, drops)
 local first, fields, bytes = seq - #samples, {}, 0
+arrived = whole(arrived > 0 and math.min(arrived, now) or now)
 for i, sample in ipairs(samples) do
   bytes = bytes + #sample
   fields[#fields + 1] = whole(first + i)
   fields[#fields + 1] = sample
   if i == #samples or #fields == 2 * ENTRY or bytes + #samples[i + 1] > ENTRY_BYTES then
     newest = {fields[#fields - 1] .. '-' .. chain}
+    fields[#fields + 1] = 't'
+    fields[#fields + 1] = arrived
     redis.call('XADD', s, newest[1], unpack(fields))
     fields, bytes = {}, 0
   end

@@ -60,7 +60,7 @@ class Joiner:
         self._pending: dict[int, Future[ShardState]] = {}
         self._written: Future[None] | None = None
         self._shards = [store.shard(feed, shard) for shard in range(policy.shards)]
-        self._answered = clock()
+        self._answered, self._polled_ms = clock(), 0
         for tp in source.tps:
             self._seek(tp)
 
@@ -79,7 +79,7 @@ class Joiner:
         self._ask()
         busy = bool(self._pending) or any(shard.due for shard in self._shards)
         polled = self._source.poll(0 if busy else timeout_ms, self._policy.batch_events)
-        now = self._clock()
+        now, self._polled_ms = self._clock(), self._now_ms() if polled else 0
         self._heard.update((p.tp, now) for p in polled)
         for part in cut(polled, self._policy.batch_bytes):
             latest = self._now_ms() + self._rules.max_ahead_ms
@@ -209,7 +209,7 @@ class Joiner:
                 raise LogReplaced(f"{where}: offset {at.last} holds another record than the one that was read")
 
     def _blank(self) -> Step:
-        return Step(secrets.token_hex(16), self._rules)
+        return Step(secrets.token_hex(16), self._rules, arrived_ms=self._polled_ms)
 
     def _send(self, shard: int, step: Step) -> None:
         self._pending[shard] = self._threads.submit(self._stepped, shard, step, self._written)

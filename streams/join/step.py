@@ -98,7 +98,7 @@ class Step(Struct, array_like=True):
     """One script call. The events are five lists of equal length: index into `moves` (from 1), id, time, item, body.
 
     Items and bodies are the two texts that `prediction_entry` and `outcome_entry` return. `note` says what an operator
-    did, who and why; it is kept with the shard.
+    did, who and why; it is kept with the shard. `arrived_ms` is when the events had come, by the store's clock; 0: now.
     """
 
     token: str
@@ -110,6 +110,7 @@ class Step(Struct, array_like=True):
     items: list[str] = msgspec.field(default_factory=list)
     bodies: list[str] = msgspec.field(default_factory=list)
     note: str = ""
+    arrived_ms: int = 0
 
 
 def prediction_entry(key: str, t_ms: int, content: str, window_ms: int) -> tuple[str, str]:

@@ -27,11 +27,13 @@ MARKED = b"m"  # before the age of a prediction's last mark, a colon, and its st
 class StoredSample(NamedTuple):
     """A sample in a shard's stream: its position, "number-chain", and the JSON of a `Sample`.
 
-    The number counts the shard's samples; the chain is that of the step that emitted it.
+    The number counts the shard's samples; the chain is that of the step that emitted it. What it is made of had come to
+    a joiner at `arrived_ms`, by the store's clock; −1: an older release emitted it.
     """
 
     position: str
     sample: bytes
+    arrived_ms: int = -1
 
 
 class Waiting(NamedTuple):
@@ -255,10 +257,12 @@ class Store(Board):
         while True:
             with self._answering():
                 entries = self._client.entries(stream, f"{number}-0", most)
-            samples += [StoredSample(f"{n}-{chain}", body) for chain, bodies in entries for n, body in bodies]
+            samples += [
+                StoredSample(f"{n}-{one.suffix}", body, one.arrived_ms) for one in entries for n, body in one.samples
+            ]
             if len(entries) < most or len(samples) >= count + ENTRY_SAMPLES:
                 return samples
-            number = entries[-1].fields[-1][0] + 1
+            number = entries[-1].samples[-1][0] + 1
 
     @staticmethod
     def _keys(feed: str, shard: int) -> list[str]:

@@ -177,12 +177,12 @@ def columns(samples: Sequence[StoredSample], labels: str) -> dict[str, list[Any]
     Raises:
         ConfigError: a label is not a number, and the column `label` is of numbers.
     """
-    rows = [_row(sample) for _, sample in samples]
+    rows = [_row(one.sample) for one in samples]
     plain = {name: [getattr(row, name) for row in rows] for name in ("id", "kind", "revision", "t", "label_t")}
     return plain | {
         "label": [bytes(row.label).decode() if labels == "json" else _label(row) for row in rows],
         "prediction": [bytes(row.prediction).decode() for row in rows],
-        "position": [position for position, _ in samples],
+        "position": [one.position for one in samples],
     }
 
 

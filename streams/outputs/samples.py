@@ -41,7 +41,7 @@ class Samples:
     def __iter__(self) -> Iterator[Taken]:
         """Yield samples, waiting for more, until the feed was ended and all its windows are closed."""
         while True:
-            taken = [Taken(shard, *stored) for shard in self._at for stored in self.take(shard)]
+            taken = [Taken(shard, stored.position, stored.sample) for shard in self._at for stored in self.take(shard)]
             yield from taken
             if not taken and self.wait(BLOCK_MS):
                 return

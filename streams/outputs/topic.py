@@ -63,7 +63,7 @@ class TopicOutput:
         if not samples:
             return
         with self._sink.transaction():
-            for position, sample in samples:
+            for position, sample, _ in samples:
                 head = _head(sample)
                 self._send(head.id.encode(), sample, head, position)
         self._position = samples[-1].position

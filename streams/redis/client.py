@@ -26,6 +26,7 @@ from streams.redis.faults import mapped
 from streams.redis.url import URL
 
 CONNECT_S, ANSWER_S = 5.0, 10.0
+ARRIVED = b"t"  # of an entry; join.lua writes it
 RETRIES, RETRY_S = 3, 0.1  # repeating a step changes nothing: the store knows its token
 BLOCK_MS = 5_000  # below ANSWER_S
 SLICE_MS = 50  # how long a cluster's `wait` blocks on one stream before it asks all again
@@ -33,10 +34,17 @@ GUARD = Path(__file__).with_name("guard.lua").read_text()
 
 
 class Entry(NamedTuple):
-    """One entry of a stream: the part of its ID after the dash, and its fields, whose names are whole numbers."""
+    """One entry of a stream: its ID after the dash, samples by number, and when they arrived; −1: unknown."""
 
     suffix: str
-    fields: list[tuple[int, bytes]]
+    samples: list[tuple[int, bytes]]
+    arrived_ms: int
+
+    @classmethod
+    def of(cls, entry_id: bytes, fields: dict[bytes, bytes]) -> "Entry":
+        """Return the entry that join.lua has written."""
+        arrived_ms = int(fields.pop(ARRIVED, -1))
+        return cls(_suffix(entry_id), [(int(n), body) for n, body in fields.items()], arrived_ms)
 
 
 class Script(Protocol):
@@ -88,10 +96,7 @@ class Client:
     def entries(self, stream: str, low: str, count: int) -> list[Entry]:
         """Read a stream from an ID on."""
         reply = cast("list[Any]", self.redis.xrange(stream, low, "+", count))
-        return [
-            Entry(_suffix(entry_id), list(zip(map(int, fields[::2]), fields[1::2], strict=True)))
-            for entry_id, fields in reply
-        ]
+        return [Entry.of(entry_id, dict(zip(fields[::2], fields[1::2], strict=True))) for entry_id, fields in reply]
 
     def wait(self, after: Mapping[str, str], block_ms: int) -> None:
         """Sleep until one of the streams has an entry after its ID, at most `block_ms` and 5 s."""
@@ -130,7 +135,7 @@ class ClusterClient(Client):
     def entries(self, stream: str, low: str, count: int) -> list[Entry]:
         """Read a stream from an ID on."""
         reply = cast("list[Any]", self.redis.xrange(stream, low, "+", count))
-        return [Entry(_suffix(entry_id), [(int(n), body) for n, body in fields.items()]) for entry_id, fields in reply]
+        return [Entry.of(entry_id, fields) for entry_id, fields in reply]
 
     def wait(self, after: Mapping[str, str], block_ms: int) -> None:
         """Sleep until one of the streams has an entry after its ID, at most `block_ms` and 5 s.

@@ -96,7 +96,7 @@ class Join:
     def samples(self) -> list[dict[str, Any]]:
         """Return all samples in the store, as JSON has them."""
         with closing(Store(self.store)) as store:
-            return [json.loads(body) for _, body in store.read(self.name, 0, "0-0", 10_000)]
+            return [json.loads(body) for _, body, _ in store.read(self.name, 0, "0-0", 10_000)]
 
     def letters(self) -> list[str]:
         """Return the reasons of all dead letters."""

@@ -83,4 +83,4 @@ def timeless(state: ShardState) -> ShardState:
 
 def numbers(store: Store, feed: str, shard: int) -> list[int]:
     """Return the numbers of all samples in a shard's stream."""
-    return [int(entry.partition("-")[0]) for entry, _ in store.read(feed, shard, "0-0", 1_000_000)]
+    return [int(entry.partition("-")[0]) for entry, *_ in store.read(feed, shard, "0-0", 1_000_000)]

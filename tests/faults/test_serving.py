@@ -173,7 +173,7 @@ def joined_once(serving: Serving) -> None:
     counted = state.counters
     assert (counted["opened"], counted["joined"]) == (serving.asked, serving.asked)
     assert counted["prediction_duplicate"] == len(answers) - serving.asked
-    samples = [read_sample(body) for _, body in attached.store.read(attached.feed.name, 0, "0-0", 3 * REQUESTS)]
+    samples = [read_sample(body) for _, body, _ in attached.store.read(attached.feed.name, 0, "0-0", 3 * REQUESTS)]
     assert {one.prediction.id: one.prediction.version for one in samples} == answered
     inspect(serving.folder / "pipeline.py", attached.settings, compare=True).check()
 

@@ -74,7 +74,7 @@ class Feed:
         rows = [
             read_sample(body)
             for shard in range(self.policy.shards)
-            for _, body in self.store.read(self.name, shard, "0-0", 10_000)
+            for _, body, _ in self.store.read(self.name, shard, "0-0", 10_000)
         ]
         assert len({row.prediction.id for row in rows}) == len(rows)
         return {row.prediction.id: row.label for row in rows}

@@ -89,7 +89,7 @@ class TestAudit:
         world.join(18)
         there = {n: world.attached.store.read(world.name, n, "0-0", 99) for n in range(2)}
         addresses = {"bootstrap": world.settings.kafka.bootstrap, "store": world.settings.redis.url}
-        registry = commits_of(world, [sample for part in there.values() for _, sample in part[:3]], there)
+        registry = commits_of(world, [sample for part in there.values() for _, sample, _ in part[:3]], there)
         (world.attached.folder / "embedded.json").write_text(json.dumps(addresses))
         world.settings = msgspec.structs.replace(world.settings, kafka=Broker(), redis=Address())
         assert audited(world)["verdict"]["agreed"] == 9

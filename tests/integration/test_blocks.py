@@ -86,12 +86,12 @@ class World:
         self.learner = make_learner(pipeline)
         self.blocks = Blocks(store, pipeline.name, self.learner)
 
-    def commit(self, n: int = 40) -> None:
+    def commit(self, n: int = 40, arrived: Sequence[tuple[int, int]] = ()) -> None:
         """Learn, and publish what changed."""
         self.learner.learn(list(samples(n, late=self.late, start=self.learned)))
         self.learned += n
         self.learner.count(START_MS + self.learned * HOUR_MS, self.learned, WINDOW_MS)
-        self.blocks.publish()
+        self.blocks.publish(arrived)
 
     def follower(self) -> Followed:
         followed = Followed(self.pipeline, self.store)
@@ -141,6 +141,27 @@ def test_a_server_that_missed_blocks_takes_the_base(pipeline: Pipeline, embedded
         assert followed.learned <= world.learner.learned
         world.commit(2)
     world.check(followed)
+
+
+def test_a_server_hears_once_when_what_its_experts_know_had_arrived(pipeline: Pipeline, embedded_store: Store) -> None:
+    """Block n brings n outcomes of the time n; a base counts for the blocks that the server has missed."""
+    world = World(pipeline, embedded_store)
+    followed = world.follower()
+    assert followed.arrived == []  # what was learned before it came says nothing of it
+    heard = []
+    for n in range(1, 2 * MOST):
+        world.commit(1, [(n, n)])
+        if n < MOST // 2 or n > MOST + 20:
+            followed.refresh()
+        heard += followed.arrived
+        followed.arrived.clear()
+    followed.refresh()
+    assert heard + followed.arrived == [(n, n) for n in range(1, 2 * MOST)]
+    world.blocks.begin()
+    followed.refresh()
+    followed.refresh()
+    assert heard[-1] == (2 * MOST - 1, 2 * MOST - 1)
+    assert followed.arrived == []
 
 
 def test_blocks_of_another_learner_are_not_mixed_with_ours(pipeline: Pipeline, embedded_store: Store) -> None:

@@ -74,7 +74,7 @@ def joined(feed: Feed) -> dict[str, int]:
     after = "0-0"
     while page := feed.store.read(feed.name, 0, after, 1_000):
         after = page[-1][0]
-        for row in (json.loads(body) for _, body in page):
+        for row in (json.loads(body) for _, body, _ in page):
             assert row["id"] not in labels
             assert row["prediction"]["id"] == row["id"]
             labels[row["id"]] = row["label"]

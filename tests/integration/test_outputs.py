@@ -309,7 +309,7 @@ def test_a_killed_writers_open_transaction_is_ended_and_it_can_never_commit(
     with closing(Sink(opened.broker, transactional_id=f"{opened.joined.name}.0.writer")) as zombie:
         open_transaction = zombie.transaction()
         open_transaction.__enter__()
-        for position, sample in embedded_store.read(opened.joined.name, 0, NOTHING, 5):
+        for position, sample, _ in embedded_store.read(opened.joined.name, 0, NOTHING, 5):
             row = json.loads(sample)
             about = {"kind": row["kind"], "revision": "0", "position": position}
             zombie.send(

@@ -167,7 +167,7 @@ def test_the_joiner_marks_at_the_ages_that_the_learner_s_note_has(
             return store.shard(feed.name, 0).counters["joined"] == 20
 
         until(joined)
-        kinds = [read_sample(body).kind for _, body in store.read(feed.name, 0, "0-0", 100)]
+        kinds = [read_sample(body).kind for _, body, _ in store.read(feed.name, 0, "0-0", 100)]
     assert kinds == [WAITING, WAITING, "joined"] * 20
 
 

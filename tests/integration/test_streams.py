@@ -61,12 +61,12 @@ class TestStore:
         assert store.read(feed, 0, "0-0", 10) == []
         state = move(store, feed, 5, "a")
         rows = store.read(feed, 0, "0-0", 3)
-        assert [entry.split("-")[0] for entry, _ in rows] == ["1", "2", "3"]
+        assert [entry.split("-")[0] for entry, *_ in rows] == ["1", "2", "3"]
         assert rows[2][1] == (
             b'{"kind":"joined","revision":0,"label":"o:0 2","label_t":%d,"id":"id:2","t":%d,"prediction":{}}' % (T, T)
         )
         rest = store.read(feed, 0, rows[2][0], 10)
-        assert [entry.split("-")[0] for entry, _ in rest] == ["4", "5"]
+        assert [entry.split("-")[0] for entry, *_ in rest] == ["4", "5"]
         assert rest[-1][0] == state.last_id
         assert store.read(feed, 0, state.last_id, 10) == []
         with pytest.raises(HistoryChanged):
@@ -92,7 +92,7 @@ class TestStore:
         for n in range(80):
             move(store, feed, 1, f"t{n}")
         rows = store.read(feed, 0, "0-0", 70)
-        assert [int(at.partition("-")[0]) for at, _ in rows] == list(range(1, 71))
+        assert [int(at.partition("-")[0]) for at, *_ in rows] == list(range(1, 71))
         assert len(store.read(feed, 0, rows[-1][0], 70)) == 10
 
     def test_waiting_ends_with_the_next_sample(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from streams.join.step import Move, Rules, ShardState, Step, outcome_entry, prediction_entry, recent
-from streams.join.store import Store
+from streams.join.store import Store, StoredSample
 from tests.property.oracle import Oracle
 
 WINDOW, KEEP, AHEAD = 100, 50, 10**13
@@ -183,7 +183,7 @@ def balanced(state: ShardState) -> None:
     assert sum(at.records for at in state.partitions.values()) == c["predictions"] + c["outcomes"]
 
 
-def same(state: ShardState, oracle: Oracle, samples: Sequence[tuple[str, bytes]]) -> None:
+def same(state: ShardState, oracle: Oracle, samples: Sequence[StoredSample]) -> None:
     assert dict(state.counters) == oracle.count
     assert (state.seq, state.chain, state.watermark_ms) == (oracle.seq, oracle.chain, oracle.watermark)
     assert dict(state.partitions) == oracle.partitions
@@ -193,7 +193,7 @@ def same(state: ShardState, oracle: Oracle, samples: Sequence[tuple[str, bytes]]
         assert len(one.by_ms) == min(len(missed), 64)
         assert len(missed) > 64 or sorted(one.by_ms) == sorted(missed)
     assert (state.windows, state.markers) == (len(oracle.windows), len(oracle.markers))
-    assert [(entry, body.decode()) for entry, body in samples] == oracle.samples
+    assert [(entry, body.decode()) for entry, body, _ in samples] == oracle.samples
 
 
 def agree(store: Store, plans: list[Plan], slack: int, rules: Rules, *, live: bool) -> None:

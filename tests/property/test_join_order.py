@@ -103,7 +103,7 @@ class Run:
     def labels(self) -> dict[str, object]:
         """Return id → last label; check that each (id, revision) comes once, and a correction after its negative."""
         rows = [
-            json.loads(body) for shard in self.shards for _, body in self.store.read(self.name, shard, "0-0", 1_000)
+            json.loads(body) for shard in self.shards for _, body, _ in self.store.read(self.name, shard, "0-0", 1_000)
         ]
         assert len({(row["id"], row["revision"]) for row in rows}) == len(rows)
         revisions: dict[str, list[int]] = {}
@@ -188,6 +188,6 @@ def walk(store: Store, feed: str, plans: list[Plan], prefixes: dict[str, tuple[b
             store.close_feed(feed, 0)
         store.step(feed, 0, make(store.shard(feed, 0), plan, 0))
         samples = store.read(feed, 0, "0-0", 1_000)
-        for i, (entry, _) in enumerate(samples):
-            prefix = tuple(body for _, body in samples[: i + 1])
+        for i, (entry, *_) in enumerate(samples):
+            prefix = tuple(body for _, body, _ in samples[: i + 1])
             assert prefixes.setdefault(entry, prefix) == prefix

@@ -64,7 +64,7 @@ def predictions(tp: int, numbers: range, shift: int) -> Step:
 
 def note(store: Store, feed: str, state: ShardState, after: str, late: dict[int, list[int]]) -> str:
     """Note how late the windows were that the last step closed; return the last sample's position."""
-    for entry, body in store.read(feed, 0, after, 1_000):
+    for entry, body, _ in store.read(feed, 0, after, 1_000):
         row = json.loads(body)
         late[int(row["id"][0])].append(state.watermark_ms - (row["t"] + WINDOW_MS))
         after = entry

@@ -90,7 +90,7 @@ def play(shard: Shard, log: Scattered, rules: Rules, late: int, random: Random) 
         if shard.done >= back_at:
             back_at = len(log) + 1
             shard.go_back()
-    rows = [json.loads(body) for _, body in shard.store.read(shard.feed, 0, "0-0", 10_000)]
+    rows = [json.loads(body) for _, body, _ in shard.store.read(shard.feed, 0, "0-0", 10_000)]
     return Played(rows, shard.asked.seq, shard.asked.watermark_ms) if shard.asked else Played(rows, len(rows), 2 * END)
 
 
