@@ -85,16 +85,17 @@ def vowpal_wabbit(shown: Shown, alpha: float) -> int | None:
 
 def window(shown: Shown, alpha: float) -> int | None:
     """W, looked at after each sample."""
-    return first(_wealth(shown) >= np.log(1 / alpha))
+    wealth = Wealth(float(shown.bounds[:RECENT].max()))
+    return first(wealth.path(shown.differences, shown.bounds) >= np.log(1 / alpha))
 
 
 def lasts(shown: Shown, alpha: float) -> int | None:
-    """W and L, L at the ends of days."""
+    """L, looked at after each day."""
     days = shown.t_ms // DAY_MS
     ends = np.flatnonzero(np.diff(days, append=-1))
     means = np.add.reduceat(shown.differences, np.concatenate([[0], ends[:-1] + 1])) / np.bincount(days)
-    won, day = first(_wealth(shown) >= np.log(1 / alpha)), first(lasting(means) >= np.log(1 / alpha))
-    return None if won is None or day is None else max(won, int(ends[day - 1]) + 1)
+    day = first(lasting(means) >= np.log(1 / alpha))
+    return None if day is None else int(ends[day - 1]) + 1
 
 
 def worst_labels(shown: Shown, alpha: float) -> int | None:
@@ -128,7 +129,3 @@ def on_arrival(rule: Rule) -> Rule:
         return rule(Shown(*(rows[order] for rows in shown)), alpha)
 
     return promotes
-
-
-def _wealth(shown: Shown) -> Floats:
-    return Wealth(float(shown.bounds[:RECENT].max())).path(shown.differences, shown.bounds)

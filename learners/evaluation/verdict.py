@@ -33,9 +33,9 @@ class Decision(StrEnum):
 class Against(Struct, frozen=True, kw_only=True):
     """What a candidate showed against the version `champion`, on `samples` with labels.
 
-    `gain` is the mean of loss(champion) − loss(candidate), `spread` how far single differences are off it, `interval` a
-    95 % confidence interval of it, and `margin` what it must exceed. `log_wealth` is log W, `log_against` that of the
-    opposite claim, and `log_lasting` log L, which counts for another recipe alone; natural logarithms.
+    `gain` is the mean of loss(champion) − loss(candidate), `interval` a 95 % confidence interval of it, and `margin`
+    what it must exceed. `log_wealth` is log W, `log_against` that of the opposite claim, and `log_lasting` log L, which
+    counts for another recipe alone; natural logarithms.
     """
 
     champion: int
@@ -46,7 +46,6 @@ class Against(Struct, frozen=True, kw_only=True):
     log_wealth: float
     log_against: float
     log_lasting: float = 0.0
-    spread: float | None = None
 
 
 class Guard(Struct, frozen=True):

@@ -189,7 +189,6 @@ class Trial:
                 log_wealth=pair.log_wealth,
                 log_against=pair.log_against,
                 log_lasting=pair.log_lasting,
-                spread=pair.sums.spread,
             )
             for pair in self.pairs
         )

@@ -76,6 +76,8 @@ class Detector:
             for begun, rows in ((self._block.total, part), (self._block.squares, part**2))
         )
         for at in range(EVERY - before % EVERY, len(part) + 1, EVERY):
+            if totals[at] <= self.margin * (before + at):
+                continue  # no evidence
             self._ahead(Sums(before + at, float(totals[at]), float(squares[at])))
             if self.alarm:
                 return at
