@@ -112,9 +112,9 @@ class Feed:
     def states(self) -> list[ShardState]:
         return [self.store.shard(self.name, shard) for shard in range(self.policy.shards)]
 
-    def learner(self, samples: int = 20, every_days: float = NEVER) -> LearnerRole:
+    def learner(self, samples: int = 20, every_days: float = NEVER, drift_a_year: int = 0) -> LearnerRole:
         """Start a learner that commits after so many samples."""
-        rules = CommitRules(samples, NEVER, every_days)
+        rules = CommitRules(samples, NEVER, every_days, drift_a_year)
         learner = make_learner(self.pipeline)
         return LearnerRole(self.name, self.policy.shards, self.store, self.registry, learner, rules)
 

@@ -37,6 +37,8 @@ def show_one(console: Console, shown: Shown) -> None:
         console,
         f"artifact {one.artifact}: {compared(shown.bytes, shown.float_bytes)}, {100 * shown.sparsity:.0f} % zeros",
     )
+    if one.reason:
+        line(console, f"made because of: {one.reason}")
     if shown.figures:
         line(console, f"held-out loss {shown.figures.loss}, its teacher's {shown.figures.teacher_loss}")
     if shown.privacy:

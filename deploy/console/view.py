@@ -103,6 +103,11 @@ def fate_of(candidate: Candidate, view: View) -> Fate:
     return Fate("waits for its test")
 
 
+def drifted(candidate: Candidate | None) -> str:
+    """Return why a candidate was made before its time, to be added to a line; nothing for the others."""
+    return "" if candidate is None or candidate.since_ms is None else f"; {candidate.why}"
+
+
 def tested(trial: TrialNote) -> str:
     """Return how far a candidate's test is, in words.
 
@@ -309,7 +314,8 @@ def _candidates(view: View) -> Fitted:
     for candidate in view.candidates[-SHOWN:]:
         text, style, date, *others = fate_of(candidate, view)
         days = day(candidate.at_ms)[NO_YEAR], date[NO_YEAR]  # the line at the top has the year; 80 columns have no room
-        table.add_row(str(candidate.number), days[0], escape(text), days[1], *others, style=style)
+        what = escape(f"{text}{drifted(candidate)}")
+        table.add_row(str(candidate.number), days[0], what, days[1], *others, style=style)
     return Fitted(table)
 
 
@@ -346,8 +352,9 @@ def versions(view: View) -> Fitted:
     privacy = ["privacy"] * any(c.privacy for c in view.champions)
     for title in ("version", "since", "learned from", "evidence", *privacy):
         table.add_column(title)
+    made = {candidate.number: candidate for candidate in view.candidates}
     for c in view.champions:
-        source = f"{c.learned:,} samples" if c.candidate is not None else "history"
+        source = "history" if c.candidate is None else f"{c.learned:,} samples{drifted(made.get(c.candidate))}"
         told = [private(c.privacy)] if c.privacy else []
         table.add_row(f"v{c.number}", day(c.at_ms), source, str(c.evidence), *told)
     return Fitted(table)

@@ -18,19 +18,21 @@ from compressors.artifact.make import Made, make
 from compressors.artifact.manifest import finite, name_of, versions
 from compressors.carry_out import carry_out
 from compressors.data import Data, Scaled
-from compressors.recipe import Distill, Recipe
+from compressors.recipe import Distill, Recipe, Retrain, Step
 from compressors.rows import Batch, Collated, alike, joined
 from deploy.loading import users_code
 from deploy.pipeline import Labelled, Pipeline
 from deploy.registry.records import Figures, Privacy
 from deploy.registry.registry import Registry
+from learners.commits.commit import Due
 from learners.online.batches import kind
 from learners.online.learner import Learner
 from streams.errors import ConfigError, MalformedEvent
 from streams.events import Sample, Target
 from streams.returned import LABEL, as_label
 
-FEW, REPEATS = 100, 30  # samples of a changed world, at least; how often each is learned, at most
+FEW, REPEATS = 100, 30  # samples of a changed world, at least; how many times as often each is learned, at most
+PASSES, RATE = 10, 3  # after a drift: times the recipe's own passes, and its rate
 ROWS_AT_ONCE = 1_024  # rows of the history that are encoded together
 
 
@@ -129,22 +131,28 @@ def privacy(pipeline: Pipeline, rounds: int) -> Privacy | None:
     return Privacy(epsilon=private.epsilon(rounds), delta=private.delta) if private else None
 
 
-def distil(pipeline: Pipeline, learner: Learner, samples: Sequence[Sample]) -> tuple[Made, Figures, Data]:
+def distil(
+    pipeline: Pipeline, learner: Learner, samples: Sequence[Sample], due: Due | None = None
+) -> tuple[Made, Figures, Data]:
     """Make a candidate of the learner's state, with these samples as its replay; return them too, as rows.
 
-    Once the world has changed, only samples since then are replayed. Where updates are private, the history is the
-    replay: what is made without the feed's samples tells no more of them.
+    Once the world has changed, only samples since then are replayed, and learned from their labels alone: the teacher
+    knows the world before. A candidate that is `due` to that begins at weights that are shrunk and perturbed. Where
+    updates are private, the history is the replay: what is made without the feed's samples tells no more of them.
 
     Raises:
         ValueError: as `compressors.compress.compress`.
     """
-    past, times = history(pipeline) if pipeline.online.private else None, 1
+    _, recipe = pipeline.recipe.split()
+    past, student = history(pipeline) if pipeline.online.private else None, learner.shadow.student()
     if past is None:
         samples = since(learner, samples)
-        if learner.changed_ms >= 0:
-            times = max(1, min(REPEATS, pipeline.online.replay // max(1, len(samples))))
+        if due is not None and due.since_ms is not None and recipe.first(Retrain) is not None:
+            student, recipe = learner.renewed(), by_labels(recipe, PASSES, RATE)
+        elif learner.changed_ms >= 0 and (times := pipeline.online.replay // max(1, len(samples))) > 1:
+            recipe = by_labels(recipe, min(REPEATS, times))
     data = past or pipeline.encoder().data(samples, learner.task)
-    made, figures = compress(pipeline, learner, learner.shadow.student(), data, times)
+    made, figures = compress(pipeline, learner, student, data, recipe)
     return made, figures, data
 
 
@@ -154,14 +162,25 @@ def since(learner: Learner, samples: Sequence[Sample]) -> Sequence[Sample]:
     return newer if len(newer) >= FEW else samples
 
 
+def by_labels(recipe: Recipe, passes: int, rate: int = 1) -> Recipe:
+    """Return a recipe that trains so many times as often, at so many times the rate, and without a teacher."""
+
+    def changed(step: Step) -> Step:
+        if not isinstance(step, Retrain):
+            return step
+        given: dict[str, Any] = {"passes": passes * step.passes, "learning_rate": rate * step.learning_rate}
+        return replace(step, **given, alpha=0.0) if isinstance(step, Distill) else replace(step, **given)
+
+    return Recipe(*map(changed, recipe.steps))
+
+
 def compress(
-    pipeline: Pipeline, learner: Learner, student: nn.Module, data: Data, times: int = 1
+    pipeline: Pipeline, learner: Learner, student: nn.Module, data: Data, recipe: Recipe | None = None
 ) -> tuple[Made, Figures]:
     """Distil the learner's teacher into the student, a training form, on the older rows; measure it on the newest.
 
-    Rows of a changed world are few: each is learned `times` as often, and then from its label alone, since the teacher
-    knows the world before. The student's units are removed already. The figures are those of a candidate's record. An
-    artifact that is refused is returned as well, with the reason.
+    `recipe` is what every version takes, by default the pipeline's: the student's units are removed already. The
+    figures are those of a candidate's record. An artifact that is refused is returned as well, with the reason.
 
     Raises:
         ValueError: as `compressors.compress.compress`.
@@ -169,12 +188,8 @@ def compress(
     began_s = time.perf_counter()
     teacher, task = learner.teacher.mean, learner.task
     replay, held_out = data.split() if len(data) > 1 else (data, data)
-    _, every_version = pipeline.recipe.split()
-    if times > 1:
-        replay = replay.at(torch.arange(len(replay)).repeat(times))
-        steps = every_version.steps
-        every_version = Recipe(*(replace(step, alpha=0.0) if isinstance(step, Distill) else step for step in steps))
-    carry_out(student, every_version, replay, task, teacher=teacher, seed=pipeline.seed)
+    recipe = pipeline.recipe.split()[1] if recipe is None else recipe
+    carry_out(student, recipe, replay, task, teacher=teacher, seed=pipeline.seed)
     made = make(
         pipeline.recipe, student, teacher.eval(), pipeline.model, held_out, task,
         provenance(pipeline, teacher), learner.shapes,

@@ -74,7 +74,7 @@ class DistillerRole(Follower):
         else:
             self._learner.load(unpack_state(self._registry.get(str(commit.state))))
         made, figures, data = distil(
-            self._pipeline, self._learner, list({sample.id: sample for sample in self._replay}.values())
+            self._pipeline, self._learner, list({sample.id: sample for sample in self._replay}.values()), commit.due
         )
         candidate = Candidate(
             number=self._candidate + 1,
@@ -82,6 +82,7 @@ class DistillerRole(Follower):
             learned=commit.learned,
             at_ms=commit.watermark_ms,
             reason=commit.due.reason if commit.due else "",
+            since_ms=commit.due.since_ms if commit.due else None,
             artifact=self._registry.put(made.artifact),
             figures=figures,
             refused=made.refusal,

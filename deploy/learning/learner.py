@@ -83,7 +83,7 @@ class LearnerRole:
         self._draft.watermark_ms = max(self._draft.watermark_ms, watermark_ms)
         if self._heard.reached(self._draft.positions):
             self._draft.heard_ms, self._heard = max(self._draft.heard_ms, self._heard.told_ms), None
-        due = self._rules.due(self._draft)
+        due = self._rules.due(self._draft, self._learner.gap)
         committed = self._rules.full(self._draft) or (due is not None and bool(self._draft.samples))
         committed = committed or (not any_read and self._rules.at_rest(self._draft))
         if committed:
@@ -198,6 +198,8 @@ class LearnerRole:
     def _commit(self, due: Due | None, void: dict[str, str] | None = None, *, whole: bool = False) -> None:
         n = self._draft.last.number + 1
         self._count()
+        if due and due.since_ms is not None:
+            self._learner.drifted(due.since_ms, due.at_ms)
         keep_state = due is not None or whole or state_due(self._kept, n, self._learner.learned)
         state = self._registry.put(pack_state(self._learner.state())) if keep_state else None
         data = commits.encode(self._draft.finish(self._learner, state, due, void or {}))

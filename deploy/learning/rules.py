@@ -7,8 +7,10 @@ import time
 
 from learners.commits.commit import Commit, Due
 from learners.commits.draft import Draft
+from learners.online.gap import Gap
 
 DAY_MS = 86_400_000
+SCHEDULE, DRIFT = "schedule", "drift"
 
 # Between whole states: at least so many commits, and this share of all that was learned; at most so many of each. A
 # restart learns again what follows the last one, and a sample that is to be forgotten what follows the one before it.
@@ -31,11 +33,13 @@ class CommitRules:
 
     With 0 seconds it is committed as soon as nothing more is there to learn.
 
-    A candidate is due every `every_days` days of the watermark, fractions of a day included.
+    A candidate is due every `every_days` days of the watermark, fractions of a day included, and after a drift, at most
+    `drift_a_year` times in a year of event time.
     """
 
-    def __init__(self, samples: int, seconds: float, every_days: float) -> None:
+    def __init__(self, samples: int, seconds: float, every_days: float, drift_a_year: int = 0) -> None:
         self._samples, self._seconds, self._every_ms = samples, seconds, every_days * DAY_MS
+        self._drift_a_year = drift_a_year
 
     def full(self, draft: Draft) -> bool:
         """Return whether to commit now: at once where a sample is quarantined, and when a new day begins."""
@@ -48,9 +52,13 @@ class CommitRules:
         """Return whether to commit as nothing more is there to learn now."""
         return not self._seconds and bool(draft.samples)
 
-    def due(self, draft: Draft) -> Due | None:
-        """Return why a candidate is due, if it is: the watermark has passed a whole multiple of the step since 1970."""
+    def due(self, draft: Draft, gap: Gap | None = None) -> Due | None:
+        """Return why a candidate is due, if it is: of a drift, or the watermark has passed a whole multiple of the step
+        since 1970.
+        """
+        if gap and gap.due_ms is not None and gap.room(self._drift_a_year):
+            return Due(DRIFT, draft.watermark_ms, gap.due_ms)
         before_ms, now_ms = draft.last.watermark_ms, draft.watermark_ms
         if before_ms <= 0 or now_ms // self._every_ms == before_ms // self._every_ms:
             return None
-        return Due("schedule", now_ms)
+        return Due(SCHEDULE, now_ms)

@@ -35,15 +35,16 @@ T = TypeVar("T", bound=Struct)
 class Version(Struct, frozen=True, kw_only=True):
     """One version: since which event time it serves, and what it is made of.
 
-    `evidence` says in words why it took over, `by` and `because` whose word it was, where it was one. `signed` is the
-    name of the key, or why the record is not taken. `commit` is the one of whose state it was made, which had learned
-    `learned` samples; None: of history.
+    `reason` says why its candidate was made, "" for history, `evidence` in words why it took over, `by` and `because`
+    whose word it was, where it was one. `signed` is the name of the key, or why the record is not taken. `commit` is
+    the one of whose state it was made, which had learned `learned` samples; None: of history.
     """
 
     version: int
     since_ms: int
     artifact: str
     candidate: int | None
+    reason: str
     commit: int | None
     learned: int
     engine: str
@@ -202,6 +203,7 @@ def _version(registry: Registry, number: int) -> Version:
         since_ms=record.at_ms,
         artifact=record.artifact,
         candidate=record.candidate,
+        reason=candidate.why if candidate else "",
         commit=candidate.commit if candidate else None,
         learned=record.learned,
         engine=f"{engine.arithmetic}, by onnxruntime"

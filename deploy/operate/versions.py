@@ -164,7 +164,8 @@ def _of_commits(of: Served, last: int, base: int, forget: Collection[str]) -> _M
     learner = make_learner(pipeline, registry)
     first = rebuild(learner, registry, last, base=base, forget=forget)
     left = newest((without(commit, forget) for commit in backwards(registry, last)), pipeline.online.replay)
-    made, _, rows = distil(pipeline, learner, [sample for commit in left for sample in commit.read()])
+    samples = [sample for commit in left for sample in commit.read()]
+    made, _, rows = distil(pipeline, learner, samples, read_commit(registry, last).due)
     if made.refusal:
         raise RegistryError(f"the artifact that was made again must not serve: {made.refusal}")
     return _Made(made.artifact, rows, first, read_commit(registry, first).learned, learner.learned)

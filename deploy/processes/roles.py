@@ -101,7 +101,8 @@ def _joiner(clients: Clients, plan: Plan, pipeline: Pipeline, number: int) -> Ro
 
 def _learner(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
     learn = plan.settings.learn
-    rules = CommitRules(learn.commit_samples, learn.commit_s, pipeline.promotion.every_days)
+    promotion = pipeline.promotion
+    rules = CommitRules(learn.commit_samples, learn.commit_s, promotion.every_days, promotion.drift_a_year)
     registry, shards = plan.opened, plan.settings.join.shards
     learner, window_ms = make_learner(pipeline, registry), round(plan.settings.join.window_s * 1_000)
     marks_ms = Timing.of(plan.settings.join).marks_ms

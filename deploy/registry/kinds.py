@@ -253,6 +253,7 @@ RUN_FIGURES = {
     "drift": "the newest change of each field that has changed: what, how far, what was usual before, since when",
     "distrusted": "sources whose outcomes are held: since when, until when, and their excess of loss in nats a sample",
     "candidates": "candidates distilled from the shadow",
+    "drifts": "of the candidates, those that were made before their time, since the world has changed",
     "promotions": "versions that brought a candidate's artifact",
     "rollbacks": "versions that brought an earlier version's artifact back",
     "sparsity": "the share of the served artifact's compressed weights that are zero",

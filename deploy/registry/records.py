@@ -3,6 +3,7 @@
 Owns names and fields. Does not know who reads them.
 """
 
+from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -63,7 +64,8 @@ class Privacy(Struct, frozen=True, kw_only=True):
 class Candidate(Struct, frozen=True, kw_only=True):
     """A compressed student, distilled from the state of `commit`, which had learned `learned` samples.
 
-    `kind` says what it must prove.
+    `kind` says what it must prove. `reason` is that of the commit; `since_ms` is set where the world has changed, after
+    the prediction of that time.
     """
 
     number: int
@@ -77,6 +79,22 @@ class Candidate(Struct, frozen=True, kw_only=True):
     engine: By = None
     privacy: Privacy | None = None
     kind: Kind = Kind.REFRESH
+    since_ms: int | None = None
+
+    @property
+    def why(self) -> str:
+        """Why it was made, in words.
+
+        >>> figures = Figures(sparsity=0, artifact_bytes=1, float_bytes=1, parity_largest=0, parity_changed=0, loss=0,
+        ...                   teacher_loss=0, seconds=0)
+        >>> Candidate(number=1, commit=9, learned=900, at_ms=0, reason="drift", artifact="", figures=figures,
+        ...           since_ms=1_380_758_400_000).why
+        'drift since 3 October 2013'
+        """
+        if self.since_ms is None:
+            return self.reason
+        at = datetime.fromtimestamp(self.since_ms / 1000, UTC)
+        return f"{self.reason} since {f'{at.day} {at:%B %Y}' if self.since_ms > 0 else 'the start'}"
 
 
 class Evidence(Struct, frozen=True, kw_only=True):

@@ -109,6 +109,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     drift: list[Change]
     distrusted: tuple[Distrusted, ...]
     candidates: int
+    drifts: int
     promotions: int
     rollbacks: int
     sparsity: float
@@ -160,6 +161,7 @@ def summarize(
         drift=view.drift,
         distrusted=view.distrusted,
         candidates=len(view.candidates),
+        drifts=sum(candidate.since_ms is not None for candidate in view.candidates),
         promotions=len(view.champions) - 1 - rollbacks,
         rollbacks=rollbacks,
         sparsity=described.sparsity,

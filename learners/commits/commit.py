@@ -17,10 +17,14 @@ FORMAT = 3
 
 
 class Due(Struct, frozen=True):
-    """Why a candidate is to be made of the state after this commit, and the event time at which that was due."""
+    """Why a candidate is to be made of the state after this commit, and the event time at which that was due.
+
+    `reason` is "schedule" or "drift"; then the world has changed after the prediction of `since_ms`, −1 for the start.
+    """
 
     reason: str
     at_ms: int
+    since_ms: int | None = None
 
 
 class Run(Struct, frozen=True, array_like=True):

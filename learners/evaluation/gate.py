@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from compressors.arguments import COUNT, Range, named, shown
+from compressors.arguments import COUNT, WHOLE, Range, named, shown
 from learners.evaluation.guards.guard import GuardRails, Own
 from learners.evaluation.verdict import Kind
 from streams.errors import ConfigError
@@ -20,6 +20,7 @@ RANGES = {
     **dict.fromkeys(("alpha", "futility"), Range(0, 1, open=True)),
     **dict.fromkeys(("candidates_a_year", "other_a_year", "horizon", "trials"), COUNT),
     "every_days": Range(0, CENTURY_DAYS, open=True),
+    "drift_a_year": WHOLE,
     "margin": Range(-1, 1, open=True),
 }
 
@@ -37,6 +38,8 @@ class Promotion:
     `futility`: a candidate that is better by the margin is given up early with a chance of at most this.
     `horizon`: after how many samples without proof a candidate is refused.
     `trials`: how many candidates are tested at the same time; where outcomes come after weeks, more than one must be.
+    `drift_a_year`: how many more candidates there may be in a year, since the world has changed; they share that
+        `alpha`, too. 0: none is made before its time.
     `other_a_year`: how many candidates of another recipe, model or lineage there may be in a year; they have an `alpha`
         of their own.
 
@@ -45,16 +48,16 @@ class Promotion:
     `rails`: what a candidate that is proven must not do all the same, `GuardRails`.
     `guards`: your own guard rails: functions of a `TrialReport`, each of which returns None, or why it may not serve.
 
-    A candidate is proven when the evidence W of its test reaches candidates_a_year / alpha against every champion since
-    its test began (Ville 1939); one of another recipe when W and L reach other_a_year / alpha. The tests and their
-    sources are in `learners/evaluation/trials/`.
+    A candidate is proven when the evidence W of its test reaches (candidates_a_year + drift_a_year) / alpha against
+    every champion since its test began (Ville 1939); one of another recipe when W and L reach other_a_year / alpha. The
+    tests and their sources are in `learners/evaluation/trials/`.
 
     Raises:
         ConfigError: a number is out of its range, or a guard is no function.
 
     >>> policy = Promotion(every_days=1, candidates_a_year=365)
-    >>> round(1 / policy.level)  # the evidence that proves: 7,300 to 1
-    7300
+    >>> round(1 / policy.level)  # the evidence that proves: 7,540 to 1
+    7540
     >>> Promotion(alpha=1.5)
     Traceback (most recent call last):
     streams.errors.ConfigError: Promotion.alpha must be above 0 and below 1, got 1.5
@@ -67,6 +70,7 @@ class Promotion:
     futility: float = 0.05
     horizon: int = 40_000
     trials: int = 4
+    drift_a_year: int = 12
     other_a_year: int = 4
     policy: Policy = "automatic"
     rails: GuardRails = field(default_factory=GuardRails)
@@ -80,19 +84,19 @@ class Promotion:
 
     @property
     def level(self) -> float:
-        """The level of the test of one refreshed candidate: alpha / candidates_a_year."""
-        return self.alpha / self.candidates_a_year
+        """The level of the test of one refreshed candidate: of all in a year that share alpha."""
+        return self.alpha / self.a_year(Kind.REFRESH)
 
     def a_year(self, kind: Kind) -> int:
         """Return how many candidates of a kind are tested in a year; they share alpha."""
-        return self.candidates_a_year if kind is Kind.REFRESH else self.other_a_year
+        return self.candidates_a_year + self.drift_a_year if kind is Kind.REFRESH else self.other_a_year
 
     def log_needed(self, kind: Kind) -> float:
         """Return the natural logarithm of the evidence that proves a candidate of a kind.
 
         >>> from learners.evaluation.verdict import Kind
         >>> [round(Promotion().log_needed(kind), 2) for kind in Kind]
-        [6.95, 4.38]
+        [7.15, 4.38]
         """
         return math.log(self.a_year(kind) / self.alpha)
 

@@ -12,6 +12,7 @@ modes.py       whether a model answers otherwise while it trains
 private.py     Private: what private updates promise, and ε
 noise.py       private updates: slopes sample by sample, cut, and noise
 settings.py    Online: how both learn
+gap.py         whether the version that serves has fallen behind the shadow: when a candidate is due
 intercept.py   the live intercept
 spread.py      the scale of a regression's labels, as they come
 transforms/    layers that learn from rows, beside the weights

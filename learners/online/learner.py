@@ -26,12 +26,13 @@ from learners.labels.trust import RunningTrust
 from learners.live.held import Census
 from learners.online import models, past, units
 from learners.online.absent import Absent, Weight, Weighted
-from learners.online.batches import Encoder, Inputs, completed, labels
+from learners.online.batches import Encoder, Inputs, bare, completed, labels
+from learners.online.gap import Gap
 from learners.online.intercept import Intercept
 from learners.online.log import told
 from learners.online.measure import Measure
 from learners.online.modes import two_modes
-from learners.online.network import under
+from learners.online.network import perturb, under
 from learners.online.settings import Online
 from learners.online.tensors import restore, tensors
 from learners.online.transforms.following import Following
@@ -71,6 +72,7 @@ class Learner:
         self.learned = self.gathered = self._began_ms = 0
         self._absent, self._changes = Absent(), 0
         self.live, self.trust = live, trust
+        self.gap = None if spec.private else Gap()  # when a candidate is made would tell of samples
 
     @property
     def task(self) -> Task:
@@ -85,7 +87,7 @@ class Learner:
     @property
     def changed_ms(self) -> int:
         """The time of a prediction after which the world was another one; −1 for none."""
-        return self.live.changed_ms if self.live else -1
+        return max(self.live.changed_ms if self.live else -1, self.gap.changed_ms if self.gap else -1)
 
     def study(self, data: Data) -> None:
         """Train the teacher on history, in shuffled passes; its average and the shadow's weights start at the result.
@@ -203,9 +205,34 @@ class Learner:
             tell(at[done - 1] + 1)
             known = at[done - 1] + 1
             answers.append(self._learn(part, [decoded[n] for n in at[first:done]], weights[first:done]))
+            self._compare(part, answers[-1], means)
         means = []
         tell(len(entries))
         return torch.cat(answers) if answers else torch.empty(0, self.task.outputs)
+
+    def _compare(self, samples: Sequence[Sample], shadow: Tensor, weights: Sequence[float]) -> None:
+        """Tell the gap how the version that served and the shadow did, and whether live experts have seen a change."""
+        if self.gap is None:
+            return
+        exact, of = self._measured.exact, torch.tensor(weights)
+        target = labels(samples, exact=exact)
+        served, ours = (self.task.losses(one, target) * of for one in (bare(samples, exact=exact), shadow))
+        self.gap.follow([one.t for one in samples], [one.label_t for one in samples], served, ours)
+        self.gap.hear(self._changes, self.live.changed_ms if self.live else -1)
+
+    def drifted(self, since_ms: int, at_ms: int) -> None:
+        """Let the averages begin anew, as a candidate is made at an event time for a world that changed."""
+        if self.gap:
+            self.gap.make(since_ms, at_ms)
+        for network in (self.teacher, self.shadow):
+            network.begin_average()
+
+    def renewed(self) -> nn.Module:
+        """Return a copy of the shadow's average to train for a changed world: its weights are shrunk and perturbed."""
+        student = self.shadow.student()
+        learned = {name: p for name, p in student.named_parameters() if p.requires_grad}
+        perturb(learned, models.fresh(self._model, self._seed + self.learned))
+        return student
 
     def count(self, now_ms: int, asked: int, window_ms: int) -> None:
         """Take how many predictions the join had opened up to an event time; all outcomes up to it were learned."""
@@ -314,6 +341,7 @@ class Learner:
         out["changes"] = torch.tensor(self._changes)
         out["batch"] = torch.tensor([self.gathered, self._began_ms])
         out |= self._measured.state()
+        out |= {"gap": self.gap.state()} if self.gap else {}
         out |= {f"live.{k}": v for k, v in self.live.state().items()} if self.live else {}
         out |= self.trust.state() if self.trust else {}
         out |= {"past": past.pack(self._past)} if self._past is not None else {}
@@ -351,6 +379,8 @@ class Learner:
             self.live.load(live)
         if self.trust and "trust" in state:
             self.trust.load(state)
+        if self.gap:
+            self.gap.load(state.get("gap"))
         self._changes = int(state["changes"]) if "changes" in state else 0
         self._measured.load(state.get("scale"))
         self._measure()

@@ -208,19 +208,15 @@ class Network:
             averages[name].masked_fill_(grown, 0)
             self._optimizer.clear(weights(self.model)[name].value, grown)
 
-    @torch.no_grad()
     def renew(self, fresh: Mapping[str, Tensor]) -> None:
-        """Shrink the weights towards zero and perturb them by fresh ones; average and moments begin again.
-
-        So a network learns another world as fast as a new one does, and keeps a part of what it knows (Ash & Adams,
-        arXiv 1910.08475). `fresh` weights that have another shape, or none, perturb nothing.
-        """
-        for name, parameter in self._named.items():
-            parameter.mul_(SHRINK)
-            if name in fresh and fresh[name].shape == parameter.shape:
-                parameter.add_(fresh[name], alpha=PERTURB)
-        self.clock = 0.0
+        """Shrink the weights and perturb them by fresh ones; average and moments begin again."""
+        perturb(self._named, fresh)
         self._optimizer.load({})
+        self.begin_average()
+
+    def begin_average(self) -> None:
+        """Let the average be young again, at the weights as they are."""
+        self.clock = 0.0
         for table in self._tables.values():
             table.begin()
         self.settle()
@@ -263,6 +259,19 @@ class Network:
             if slope is not None and name in rows:
                 slope = torch.sparse_coo_tensor(rows[name], slope, parameter.shape, is_coalesced=True)
             parameter.grad = slope
+
+
+@torch.no_grad()
+def perturb(learned: Mapping[str, nn.Parameter], fresh: Mapping[str, Tensor]) -> None:
+    """Shrink weights towards zero and perturb them by fresh ones.
+
+    So a network learns another world as fast as a new one does, and keeps a part of what it knows (Ash & Adams, arXiv
+    1910.08475). `fresh` weights that have another shape, or none, perturb nothing.
+    """
+    for name, parameter in learned.items():
+        parameter.mul_(SHRINK)
+        if name in fresh and fresh[name].shape == parameter.shape:
+            parameter.add_(fresh[name], alpha=PERTURB)
 
 
 def under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,10 +1,10 @@
 """A change detector: evidence that a mean difference has risen above a margin, whenever that began.
 
-An e-detector (Shin, Ramdas & Rinaldo, arXiv 2203.03532): a Shiryaev-Roberts sum of bets, mixed over six stakes. Of a
-block of n differences with the mean x and the variance v, with the margin μ, and s by which good blocks are off 0:
+An e-detector, by the bets of `learners/bets.py`, on h. Of a block of n differences with the mean x and the variance v,
+with the margin μ, and s by which good blocks are off 0:
 
     z = (x − μ) / √(s² + v / n)      h = 2 max(z, 0)² − 1
-    R_j ← (R_j + 1)(1 + 0.99 · 2^−j · h),  j = 0 … 5      an alarm at mean R ≥ N / α
+    R_j ← (R_j + 1)(1 + b_j h)      an alarm at mean R ≥ N / α
 
 Where E max(z, 0)² ≤ ½, as of blocks that are off either way alike and by at most as much, h is at most 0 in the mean,
 so that there are at most α alarms in N blocks, whatever else their distribution is. A block that is off by 7 s brings a
@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from learners.bets import BETS, raised
 from learners.evaluation.trials.interval import Sums
 from learners.evaluation.trials.wealth import Floats
 
-BETS = tuple(0.99 * 2.0**-j for j in range(6))
 EVERY = 50  # differences, after which a block that goes on is looked at; fewer are none
 TINY = 1e-12
 
@@ -88,7 +88,7 @@ class Detector:
         """Look: return R if the block ended here."""
         wide = math.sqrt(self.spread**2 + block.spread**2 / block.samples + TINY**2)
         gain = 2 * max(0.0, (block.mean - self.margin) / wide) ** 2 - 1
-        found = [(r + 1) * (1 + bet * gain) for r, bet in zip(self._r, BETS, strict=True)]
+        found = raised(self._r, gain)
         mean = sum(found) / len(found)
         self.log_r, self.alarm = math.log(mean), mean >= self.needed
         return found

@@ -27,7 +27,7 @@ from tests import small
 
 JOIN = JoinPolicy(window_s=5 * 3_600)
 SILENCE = JoinPolicy(window_s=3_600, keep_s=5 * 3_600, absent="negative", emit="at_once")
-POLICY = Promotion(candidates_a_year=1, margin=0.0)
+POLICY = Promotion(candidates_a_year=1, drift_a_year=0, margin=0.0)
 ENDLESS = Promotion(alpha=1e-30, futility=1e-30, margin=0.0)
 
 

@@ -30,7 +30,7 @@ from streams.events import WAITING, Sample
 from streams.join.policy import JoinPolicy
 from tests import small
 
-POLICY = Promotion(candidates_a_year=10, margin=0.0)
+POLICY = Promotion(candidates_a_year=10, drift_a_year=0, margin=0.0)
 LATE = JoinPolicy(window_s=40 * 86_400)
 CLOSE = JoinPolicy(window_s=10 * 86_400, emit="at_close")
 
@@ -170,7 +170,7 @@ def test_at_close_the_last_window_is_fresh_and_a_trial_does_not_wait_for_it() ->
 
 
 def test_the_youngest_without_a_sample_makes_room_and_the_oldest_is_decided() -> None:
-    policy = Promotion(candidates_a_year=10, margin=0.0, trials=2)
+    policy = Promotion(candidates_a_year=10, drift_a_year=0, margin=0.0, trials=2)
     world = play(late(6_000, 20), {21: 0.5, 24: 0.6, 27: 0.7, 30: 1.0}, World(policy=policy), Random(0))
     assert [world.fate(n) for n in range(4)] == [
         Decision.PROVEN, Decision.OVERCROWDED, Decision.OVERCROWDED, Decision.PROVEN
@@ -199,7 +199,7 @@ def test_two_equal_candidates_are_one_champion() -> None:
 
 
 def test_a_years_candidates_are_as_many_as_share_the_level() -> None:
-    policy = Promotion(candidates_a_year=2, margin=0.0, trials=9, other_a_year=1)
+    policy = Promotion(candidates_a_year=2, drift_a_year=0, margin=0.0, trials=9, other_a_year=1)
     world = World(policy=policy)
     log = late(200, 0.1)
     world.take(log, log[-1].label_t)

@@ -26,7 +26,7 @@ from streams.events import WAITING, Prediction, Sample
 from streams.join.policy import JoinPolicy
 
 DAYS, SURE, ALPHA = 8, 1.5, 0.3
-POLICY = Promotion(alpha=ALPHA, candidates_a_year=1, futility=1e-12, margin=0.0)
+POLICY = Promotion(alpha=ALPHA, candidates_a_year=1, drift_a_year=0, futility=1e-12, margin=0.0)
 LATE = Timing.of(JoinPolicy(window_s=9 * 86_400))
 SAID = {  # of each day, in which direction
     "first": (-1,) * DAYS,
