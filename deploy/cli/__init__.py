@@ -6,7 +6,7 @@ commands.py    init, join, status; the application
 run.py         run, demo
 operate.py     audit, end-of-feed, accept-loss, dead, check-receipt
 rebuild.py     rebuild
-exchange.py    export
+exchange.py    export, import
 compress.py    compress, advise, inspect
 options.py     the options that several commands have
 """

@@ -47,6 +47,8 @@ def show_one(console: Console, shown: Shown) -> None:
         line(console, f"guard rail {guard.name}: {guard.said}")
     for name, value in shown.manifest.items():
         line(console, f"{name}: {value}")
+    if shown.brought:
+        line(console, shown.brought)
     for shard, (first, last) in shown.log.items():
         line(console, f"learned from: samples {first:,} to {last:,} of shard {shard}")
     line(console, f"the chain of digests is whole: {shown.chain:,} commits, from the first to that of its state")

@@ -6,6 +6,7 @@ Owns that step, which is done once in a registry. Does not know Kafka, Redis or 
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain, islice
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,8 +27,19 @@ from learners.online.learner import Learner
 from streams.errors import ConfigError
 
 
-def bootstrap(pipeline: Pipeline, registry: Registry, *, engines: bool = False) -> bool:
+class Given(NamedTuple):
+    """An artifact made elsewhere, to be the first version: where it is from, and who wants that, and why."""
+
+    artifact: bytes
+    source: str
+    by: str
+    because: str
+
+
+def bootstrap(pipeline: Pipeline, registry: Registry, *, engines: bool = False, given: Given | None = None) -> bool:
     """Create commit 0 and champion 0; return False if there is a champion already.
+
+    What is `given` serves in the place of what is made here; learning begins as it would without it.
 
     With `engines`, the version gets an engine that is proven on the history; later versions use its template, too.
 
@@ -41,6 +53,7 @@ def bootstrap(pipeline: Pipeline, registry: Registry, *, engines: bool = False) 
     if registry.last(CHAMPIONS) >= 0:
         return False
     learner, packed, data = begin(pipeline, registry)
+    packed = given.artifact if given else packed
     digest = registry.put(packed)
     first = Commit(
         number=0,
@@ -59,11 +72,12 @@ def bootstrap(pipeline: Pipeline, registry: Registry, *, engines: bool = False) 
         scale=learner.scale,
     )
     registry.create(COMMITS, 0, first)
-    evidence = "history" if data is not None else "untrained"
+    evidence = given.source if given else "history" if data is not None else "untrained"
     champion = Champion(
         number=0, artifact=digest, candidate=None, offset=learner.intercept.value, at_ms=0, learned=0,
         evidence=evidence, engine=_engine(pipeline, registry, packed, data) if engines else None,
-        privacy=privacy(pipeline, rounds=0),
+        privacy=None if given else privacy(pipeline, rounds=0), by=given.by if given else "",
+        because=given.because if given else "",
     )  # fmt: skip
     return registry.create(CHAMPIONS, 0, champion)
 

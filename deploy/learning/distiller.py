@@ -11,6 +11,7 @@ from compressors.recipe import Recipe
 from deploy.engine import find
 from deploy.learning.candidates import distil, make_learner, privacy
 from deploy.pipeline import Pipeline
+from deploy.registry.candidates import add
 from deploy.registry.commits import backwards, newest
 from deploy.registry.follow import Follower
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, DISTILLER
@@ -66,7 +67,7 @@ class DistillerRole(Follower):
             self._replay.add(samples)
 
     def _make(self, commit: Commit) -> None:
-        if any(made.commit == commit.number for made in self._registry.records(CANDIDATES)):
+        if any(made.commit == commit.number and not made.by for made in self._registry.records(CANDIDATES)):
             return
         turned = turn(self._registry)
         if turned and commit.number <= turned.commit:
@@ -77,7 +78,7 @@ class DistillerRole(Follower):
             self._pipeline, self._learner, list({sample.id: sample for sample in self._replay}.values()), commit.due
         )
         candidate = Candidate(
-            number=self._candidate + 1,
+            number=-1,
             commit=commit.number,
             learned=commit.learned,
             at_ms=commit.watermark_ms,
@@ -90,8 +91,7 @@ class DistillerRole(Follower):
             privacy=privacy(self._pipeline, self._rounds),
             kind=self._kind(),
         )
-        if self._registry.create(CANDIDATES, candidate.number, candidate):
-            self._candidate = candidate.number
+        self._candidate = add(self._registry, candidate)
 
     def _kind(self) -> Kind:
         """Return what a candidate is to what serves: a refresh by the same recipe, or another one's."""

@@ -18,7 +18,7 @@ from deploy.operate.sign import opened
 from deploy.registry.commits import backwards
 from deploy.registry.commits import read as read_commit
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, Kind
-from deploy.registry.records import Champion, Engine, Figures, Privacy
+from deploy.registry.records import Candidate, Champion, Engine, Figures, Privacy
 from deploy.registry.registry import Registry
 from deploy.registry.seals import digest
 from deploy.registry.seals import opened as unsealed
@@ -61,7 +61,8 @@ class Shown(Struct, frozen=True, kw_only=True):
     `figures`, `privacy`: those of its candidate. `manifest` is what the artifact says of its making, with the recipe.
     `follows`: the digests of the records that it follows from. `log` says by shard which samples its state had read,
     the numbers of the first and the last; `chain` how many commits, each naming the one before, lead to the first.
-    `proof` has the evidence as data.
+    `proof` has the evidence as data. `brought` says where a version is from that was made elsewhere, who took it, and
+    why; then nothing is known here of what it learned.
     """
 
     version: Version
@@ -75,6 +76,7 @@ class Shown(Struct, frozen=True, kw_only=True):
     log: dict[str, tuple[int, int]]
     chain: int
     proof: Any
+    brought: str | None = None
 
 
 class Difference(Struct, frozen=True, kw_only=True):
@@ -123,6 +125,7 @@ def show(path: Path, settings: Settings, version: int) -> Shown:
     described = artifact.describe(registry.get(record.artifact))
     candidate = None if record.candidate is None else _unchecked(registry, CANDIDATES, record.candidate)
     commit = read_commit(registry, told.commit or 0)
+    brought = _brought(registry, record, candidate)
     _, seal = unsealed(registry.read(CHAMPIONS, version) or b"")
     return Shown(
         version=told,
@@ -133,9 +136,10 @@ def show(path: Path, settings: Settings, version: int) -> Shown:
         sparsity=described.sparsity,
         manifest=described.manifest,
         follows=seal.follows if seal else {},
-        log={shard: (1, int(position.partition("-")[0])) for shard, position in sorted(commit.positions.items())},
+        log={} if brought else _log(commit),
         chain=_chain(registry, commit),
         proof=record.evidence,
+        brought=brought,
     )
 
 
@@ -215,6 +219,20 @@ def _version(registry: Registry, number: int) -> Version:
         back_to=record.back_to,
         signed=_signed(registry, number),
     )
+
+
+def _log(commit: Commit) -> dict[str, tuple[int, int]]:
+    """Return, by shard, the first and the last sample that were read up to a commit."""
+    return {shard: (1, int(position.partition("-")[0])) for shard, position in sorted(commit.positions.items())}
+
+
+def _brought(registry: Registry, record: Champion, candidate: Candidate | None) -> str | None:
+    """Return where a version is from that was made elsewhere; None for one of ours."""
+    if candidate is not None:
+        return f"{candidate.reason} ({candidate.by})" if candidate.by else None
+    first = _record(registry, 0)
+    same = first.by and first.artifact == record.artifact
+    return f"{first.evidence}: {first.because} ({first.by})" if same else None
 
 
 def _record(registry: Registry, number: int) -> Champion:

@@ -95,7 +95,7 @@ def served(path: Path, settings: Settings, version: int) -> Served:
     """Return a version of a pipeline.
 
     Raises:
-        ConfigError: the pipeline was never run here, or there is no such version.
+        ConfigError: the pipeline was never run here, there is no such version, or it was imported.
         RegistryError: its candidate is missing.
     """
     pipeline = pipelines.load(path)
@@ -106,11 +106,18 @@ def served(path: Path, settings: Settings, version: int) -> Served:
     champion = registry.record(CHAMPIONS, version)
     if champion is None:
         raise ConfigError(f"there is no version {version}; the newest is {registry.last(CHAMPIONS)}")
+    first = registry.record(CHAMPIONS, 0)
+    if champion.candidate is None and first is not None and first.by:
+        raise ConfigError(f"version {version} was made elsewhere, and nothing here can make it again: {first.evidence}")
     if champion.candidate is None:
         return Served(pipeline, registry, champion, None)
     candidate = registry.record(CANDIDATES, champion.candidate)
     if candidate is None:
         raise RegistryError(f"{CANDIDATES.path(folder, champion.candidate)} is missing, of which version {version} is")
+    if candidate.by:
+        raise ConfigError(
+            f"version {version} was made elsewhere, and nothing here can make it again: {candidate.reason}"
+        )
     return Served(pipeline, registry, champion, candidate.commit)
 
 

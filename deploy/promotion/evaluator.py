@@ -22,6 +22,7 @@ from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS, COMMITS, DRIFT,
 from deploy.registry.records import (
     Alarm,
     BesideNote,
+    Candidate,
     DriftNote,
     EvaluatorNote,
     MetricName,
@@ -78,6 +79,8 @@ class EvaluatorRole(Follower):
         """Take the next candidate and the next commit, if there is one."""
         if self._awaits is not None:
             return self._start_candidate(self._awaits)
+        if self._start_brought():
+            return True
         commit = self._registry.record(COMMITS, self._commit + 1)
         if commit is None:
             return False
@@ -95,18 +98,41 @@ class EvaluatorRole(Follower):
         candidate = self._registry.record(CANDIDATES, self._candidate + 1)
         if candidate is None:
             return False
+        if candidate.by:
+            self._start(candidate)
+            return True
         self._awaits = None
-        if candidate.commit > commit:
-            return True  # an earlier release made none
+        if candidate.commit <= commit:  # an earlier release made none
+            self._start(candidate)
+        return True
+
+    def _start_brought(self) -> bool:
+        """Put what a person has brought on trial, once its commit is taken; return whether there was any."""
+        candidate = self._registry.record(CANDIDATES, self._candidate + 1)
+        if candidate is None or not candidate.by or candidate.commit > self._commit:
+            return False
+        self._start(candidate)
+        return True
+
+    def _start(self, candidate: Candidate) -> None:
+        """Put a candidate on trial, unless it was refused."""
         self._candidate, self._doubt = candidate.number, self._evaluator.doubt or ""
         if candidate.refused is None:
             model = load(
                 self._registry, candidate.artifact, candidate.engine, self._pipeline.model, engines=self._engines
             )
-            entry = Entry(candidate.number, candidate.artifact, candidate.kind, self._evaluator.reach_ms)
+            entry = Entry(candidate.number, candidate.artifact, candidate.kind, self._reach_ms(candidate))
             known = self._registry.record(VERDICTS, candidate.number)
             self._write(self._evaluator.start(entry, model, known))
-        return True
+
+    def _reach_ms(self, candidate: Candidate) -> int:
+        """Return the newest prediction of which a candidate's maker may have known anything.
+
+        What a person has brought may know all that was learned when they did, also where it goes on trial before that.
+        """
+        commit = self._registry.record(COMMITS, candidate.commit) if candidate.by else None
+        known_ms = max(commit.latest_ms, commit.watermark_ms) if commit else -1
+        return max(self._evaluator.reach_ms, known_ms)
 
     def _raise_alarms(self) -> None:
         for one in self._evaluator.sightings:

@@ -65,7 +65,8 @@ class Candidate(Struct, frozen=True, kw_only=True):
     """A compressed student, distilled from the state of `commit`, which had learned `learned` samples.
 
     `kind` says what it must prove. `reason` is that of the commit; `since_ms` is set where the world has changed, after
-    the prediction of that time.
+    the prediction of that time. With `by`, a person has brought it instead, when the learner was at `commit`, and
+    `reason` is theirs.
     """
 
     number: int
@@ -80,6 +81,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
     privacy: Privacy | None = None
     kind: Kind = Kind.REFRESH
     since_ms: int | None = None
+    by: str = ""
 
     @property
     def why(self) -> str:

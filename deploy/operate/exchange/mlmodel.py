@@ -27,6 +27,28 @@ def write(folder: Path, passport: Passport) -> None:
     made.save(str(folder / MLMODEL))
 
 
+def digest(folder: Path) -> str | None:
+    """Return the SHA-256 that a folder of MLflow's names; None if the folder is none of MLflow's.
+
+    Raises:
+        ConfigError: mlflow is not installed, or the folder holds another kind of model.
+    """
+    if not (folder / MLMODEL).is_file():
+        return None
+    model = _model()
+    try:
+        flavors = model.load(str(folder)).flavors
+    except Exception as wrong:  # noqa: BLE001 it raises whatever its parser does
+        raise ConfigError(f"{folder / MLMODEL} cannot be read: {str(wrong).partition(chr(10))[0]}") from None
+    ours = flavors.get(FLAVOR)
+    if not isinstance(ours, dict) or ours.get("artifact") != ARTIFACT:
+        raise ConfigError(
+            f"{folder} is an MLflow model of {', '.join(flavors) or 'no flavor'}, not of {FLAVOR}: only what "
+            "`shadowstream export --format mlflow` wrote can be imported"
+        )
+    return str(ours.get("sha256"))
+
+
 def _model() -> Any:
     try:
         return import_module("mlflow.models").Model
