@@ -105,7 +105,7 @@ class Feed:
         self.name = self.pipeline.name
         self.policy = JoinPolicy(shards=shards, window_s=NEVER, keep_s=NEVER, max_ahead_s=NEVER)
         self.ages_ms: Sequence[int] = ()
-        self.lag = 0
+        self.lag = self.arrived_ms = 0
         store.create(self.name, shards, TPS)
 
     @property
@@ -131,7 +131,7 @@ class Feed:
         asked, told = at["p:0"].next, at["o:0"].next
         end = min(asked + most, len(self.log))
         rules = Rules.of(self.policy).marking(self.ages_ms)
-        step = Step(secrets.token_hex(8), rules)
+        step = Step(secrets.token_hex(8), rules, arrived_ms=self.arrived_ms)
         step.moves = [Move("p:0", asked, end), Move("o:0", told, max(told, end - self.lag), outcomes=1)]
         for which, move in enumerate(step.moves, 1):
             part = self.log[move.start : move.end]
