@@ -9,6 +9,7 @@ changes/       a pipeline that is another than at its last start
 serving/       requests to predictions
 learning/      samples to candidates
 promotion/     candidates to champions
+lineages.py    by which pipeline a version is asked
 pipeline.py    what a user's pipeline.py says
 engine.py      what runs an artifact, in every role the same
 embedded/      broker and store as child processes that end with us

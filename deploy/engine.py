@@ -26,6 +26,7 @@ from deploy.registry import storage
 from deploy.registry.kinds import ENGINES
 from deploy.registry.records import By, Engine, Proof
 from deploy.registry.registry import Registry
+from learners.online.batches import Encoder
 from streams.errors import RegistryError
 
 NEWEST = 2_000  # rows of the replay on which an engine is proven, beside those held out
@@ -116,6 +117,7 @@ class Running:
 
     def __init__(self, model: nn.Module, session: Session | None, by: str, proof: float | None = None) -> None:
         self.model, self._session, self.by, self.proof = model, session, by, proof
+        self.encoder: Encoder | None = None  # of a model that takes other inputs than today's
 
     @property
     def line(self) -> str:

@@ -57,6 +57,10 @@ class Beside(MetaPathFinder):
         sys.path.append(folder)  # for processes that user code starts, and for folders without an __init__.py
         self.folder, self._found = folder, {name.partition(".")[0] for name in there}
 
+    def found(self, file: Path, folder: Path) -> bool:
+        """Return whether a file of this folder was found as a module of it."""
+        return str(folder) == self.folder and file.relative_to(folder).parts[0].removesuffix(".py") in self._found
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
@@ -97,6 +101,27 @@ def imported(path: Path, kind: str) -> ModuleType:
         del sys.modules[spec.name]
         raise ConfigError(_failure(path, real, wrong)) from wrong
     return module
+
+
+@contextmanager
+def left() -> Iterator[None]:
+    """Import files of another folder in the block; after it the folder of before is looked in again."""
+    before = BESIDE.folder
+    try:
+        yield
+    finally:
+        if before:
+            BESIDE.enter(before)
+
+
+def sources(path: Path) -> dict[str, str]:
+    """Return the texts of a user's file that was imported, and of the modules beside it, by name, its own first."""
+    real = path.resolve()
+    files = [
+        Path(file).resolve() for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))
+    ]
+    beside = sorted(file for file in files if file.is_relative_to(real.parent) and BESIDE.found(file, real.parent))
+    return {str(file.relative_to(real.parent)): file.read_text(encoding="utf-8") for file in (real, *beside)}
 
 
 def attribute(module: ModuleType, path: Path, name: str, kind: type[T]) -> T:

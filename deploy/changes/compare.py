@@ -28,7 +28,7 @@ WORDS = {
     "seed": "from the next sample on",
     "migrate": "every row of the log and every request goes through it",
 }
-OTHER_MODEL = "another model, which has learned nothing yet"
+OTHER_MODEL = "another model: it learns the log, and its candidate must pass W and L"
 FIRST_ONLY = ("history_passes", "history_batch")  # of `online`
 
 

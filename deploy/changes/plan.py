@@ -3,20 +3,23 @@
 Owns the decision. Does not start anything, and writes only what a start that goes on was made of.
 """
 
+from pathlib import Path
+
 from msgspec import Struct
 from msgspec.structs import replace
 
-from deploy.changes.compare import BY_ANSWERS, Change, compare
+from deploy.changes.compare import BY_ANSWERS, OTHER_MODEL, Change, compare
 from deploy.changes.parts import parts_of
-from deploy.changes.record import Again, again, unfit, unreadable
+from deploy.changes.record import again, unfit, unreadable
 from deploy.learning.bootstrap import begin
-from deploy.loading import users_code
+from deploy.lineages import keep, kept
+from deploy.loading import sources, users_code
 from deploy.pipeline import Pipeline
 from deploy.registry.kinds import CHAMPIONS, COMMITS, PIPELINES
 from deploy.registry.records import Described
 from deploy.registry.registry import Registry
 from learners.commits.state import pack_state
-from streams.errors import ConfigError
+from streams.errors import ConfigError, RegistryError
 from streams.join.policy import JoinPolicy
 
 READ = ("features", "migrate")  # parts by which the log's rows are read
@@ -24,6 +27,9 @@ LEARNED = ("features", "model", "recipe", "online", "live", "trust", "migrate") 
 ANEW = (
     "give the pipeline another name, and it begins beside this one; or put it back; or --fresh deletes what was learned"
 )
+PRIVATE = "the log would have to be learned again, and Online.private counts each sample once"
+AGAIN = "what was learned does not fit that: the learner learns the log again, and a candidate follows"
+LINEAGE = "the new model learns the log, and a candidate follows; versions of before serve on by the code of before"
 MIGRATE = (
     "give what is new a default, or set Pipeline(migrate=...): a function that takes a row's JSON as a dict, old or "
     "new, and returns it as the features are now"
@@ -35,8 +41,8 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     `changes`: what is another than at the last start. `read`: so many rows of the log were read as the features of
     today. `answered`: so many of the newest samples were answered again by version `version`, and `apart` says how its
-    answers differ from what it said then. `again`: the log is learned again. `refused` is why it will not start, with
-    the way out.
+    answers differ from what it said then. `again`: the log is learned again. `lineage`: by another model, and versions
+    of before are asked by the code of before. `refused` is why it will not start, with the way out.
     """
 
     feed: str
@@ -47,6 +53,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     version: int | None = None
     apart: str | None = None
     again: bool = False
+    lineage: bool = False
     refused: str | None = None
 
     @property
@@ -57,8 +64,7 @@ class Plan(Struct, frozen=True, kw_only=True):
         said = [f"changed: {one} ({one.why})" if one.why else f"changed: {one}" for one in self.changes]
         if self.changes and self.answered and self.apart is None:
             said.append(f"v{self.version} answers {self.answered} samples of the log as it did")
-        if self.again:
-            said.append("what was learned does not fit that: the learner learns the log again, and a candidate follows")
+        said += [LINEAGE] if self.lineage else [AGAIN] if self.again else []
         if self.apart is not None and self.refused is None:
             said.append(
                 f"v{self.version} does not answer as it did, and nothing of yours is known to be why: {self.apart}"
@@ -89,17 +95,34 @@ def plan(pipeline: Pipeline, join: JoinPolicy, registry: Registry, *, engines: b
         return _decided(pipeline, registry, changes, engines=engines)
 
 
-def describe(pipeline: Pipeline, join: JoinPolicy, registry: Registry, *, again: bool = False) -> None:
-    """Write down what the pipeline is, where it is not what was written down last: from then on it is so.
+def describe(
+    pipeline: Pipeline,
+    join: JoinPolicy,
+    registry: Registry,
+    *,
+    path: Path | None = None,
+    again: bool = False,
+    lineage: bool = False,
+) -> None:
+    """Write down what the pipeline is, where that or its code is not what was written down last.
 
-    With `again`, the learner then learns the log again, from a state that has learned today's history.
+    Keep the code of its file, `path`. With `again`, the learner then learns the log again, from a state that has
+    learned today's history; with `lineage` versions of before are asked by the code of before.
     """
     last = registry.last(PIPELINES)
     before, parts = registry.record(PIPELINES, last), parts_of(pipeline, join)
-    if before is not None and before.parts == parts:
+    code = keep(registry, sources(path)) if path else None
+    if before is not None and (before.parts, before.code) == (parts, code or before.code):
         return
     first = registry.put(pack_state(begin(pipeline, registry)[0].state())) if again else None
-    made = Described(number=last + 1, commit=registry.last(COMMITS), parts=parts, first=first)
+    made = Described(
+        number=last + 1,
+        commit=registry.last(COMMITS),
+        parts=parts,
+        first=first,
+        code=code,
+        lineage=lineage,
+    )
     registry.create(PIPELINES, made.number, made)
 
 
@@ -114,30 +137,45 @@ def _decided(pipeline: Pipeline, registry: Registry, changes: list[Change], *, e
         made = replace(made, read=count)
         if why is not None:
             return replace(made, refused=f"{_of(changes, READ)}: a row of the log cannot be read, {why}. {MIGRATE}")
-    lineage = next((one for one in changes if one.follows == "lineage"), None)
-    if lineage is not None:
-        return replace(made, refused=f"{lineage}: {lineage.why}; {ANEW}")
+    if any(one.follows == "lineage" for one in changes):
+        return _another(made, registry, pipeline, engines=engines)
     return _compared(made, parts, pipeline, registry, engines=engines)
 
 
 def _compared(made: Plan, parts: set[str], pipeline: Pipeline, registry: Registry, *, engines: bool) -> Plan:
     """Return the plan with what the state and the artifacts have to say."""
-    found: Again = again(pipeline, registry, engines=engines)
-    made = replace(made, answered=found.rows, version=found.version if found.rows else None, apart=found.apart)
+    found = again(pipeline, registry, engines=engines)
     asked = parts & {*BY_ANSWERS, *READ}
-    if found.apart is not None and asked:
-        why = f"v{found.version} would answer otherwise than it did: {found.apart}"
-        return replace(made, refused=f"{_of(made.changes, asked)}: {why}; {ANEW}")
-    if not found.rows and asked & {*BY_ANSWERS}:
-        why = (
-            "nothing was answered yet by which to see whether it does the same; --fresh begins anew, and loses nothing"
-        )
-        return replace(made, refused=f"{_of(made.changes, BY_ANSWERS)}: {why}")
+    if asked and (found.apart is not None or (not found.rows and parts & {*BY_ANSWERS})):
+        differ = [
+            replace(one, follows="lineage", why=OTHER_MODEL) if one.part in asked else one for one in made.changes
+        ]
+        return _another(replace(made, changes=tuple(differ)), registry, pipeline, engines=engines)
+    made = replace(made, answered=found.rows, version=found.version if found.rows else None, apart=found.apart)
     afresh = "recipe" in parts or (bool(parts & {*LEARNED}) and unfit(pipeline, registry) is not None)
     if afresh and pipeline.online.private:
-        why = "the log would have to be learned again, and Online.private counts each sample once"
-        return replace(made, refused=f"{_of(made.changes, LEARNED)}: {why}; {ANEW}")
+        return replace(made, refused=f"{_of(made.changes, LEARNED)}: {PRIVATE}; {ANEW}")
     return replace(made, again=afresh)
+
+
+def _another(made: Plan, registry: Registry, pipeline: Pipeline, *, engines: bool) -> Plan:
+    """Return the plan of a new lineage: what serves must be able to serve on, by the code of before."""
+    parts = {*BY_ANSWERS, *(one.part for one in made.changes if one.follows == "lineage")}
+    changes = [replace(one, follows="lineage", why=OTHER_MODEL) if one.part in parts else one for one in made.changes]
+    what, made = "; ".join(str(one) for one in changes if one.part in parts), replace(made, changes=tuple(changes))
+    if pipeline.online.private:
+        return replace(made, refused=f"{what}: {PRIVATE}; {ANEW}")
+    try:
+        before = kept(registry, registry.record(PIPELINES, registry.last(PIPELINES)))
+        found = again(before, registry, engines=engines)
+        why = found.apart
+    except (RegistryError, ConfigError) as wrong:
+        return replace(made, refused=f"{what}: another model, and what serves cannot serve on: {wrong}; {ANEW}")
+    if why is not None:
+        why = f"another model, and by its kept code v{found.version} answers otherwise than it did: {why}"
+        return replace(made, refused=f"{what}: {why}; {ANEW}")
+    version = found.version if found.rows else None
+    return replace(made, answered=found.rows, version=version, again=True, lineage=True)
 
 
 def _of(changes: "tuple[Change, ...] | list[Change]", parts: "tuple[str, ...] | set[str]") -> str:

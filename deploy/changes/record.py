@@ -3,6 +3,7 @@
 Owns these three questions. What is another in the pipeline itself is `compare.py`'s.
 """
 
+from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
@@ -12,11 +13,12 @@ from compressors.answers import answers
 from compressors.artifact.parity import parity_of
 from compressors.errors import ArtifactError
 from compressors.rows import Collated
-from deploy.engine import load
 from deploy.learning.candidates import make_learner
+from deploy.lineages import Lineages
 from deploy.pipeline import Pipeline
 from deploy.registry.commits import backwards, walk
 from deploy.registry.kinds import CHAMPIONS
+from deploy.registry.records import Champion
 from deploy.registry.registry import Registry
 from learners.commits.state import unpack_state
 from streams.errors import ConfigError, MalformedEvent, RegistryError
@@ -64,20 +66,24 @@ def unfit(pipeline: Pipeline, registry: Registry) -> str | None:
 
 
 def again(pipeline: Pipeline, registry: Registry, *, engines: bool) -> Again:
-    """Let the version that answered most of the newest samples answer them again, and compare."""
+    """Let the version of this lineage that answered most of the newest samples answer them again, and compare."""
+    lineages, versions = Lineages(pipeline, registry, engines=engines), dict[int, Champion | None]()
     samples = _newest(registry)
-    if not samples:
+    for version in {one.prediction.version for one in samples}:
+        with suppress(RegistryError):
+            versions[version] = registry.record(CHAMPIONS, version)
+    own = [one for one in samples if (by := versions.get(one.prediction.version)) is None or lineages.today(by)]
+    if not own:
         return Again(0, -1, None)
-    version = max({one.prediction.version for one in samples}, key=[s.prediction.version for s in samples].count)
-    own = [one for one in samples if one.prediction.version == version]
-    encoder = pipeline.encoder()
+    version = max({one.prediction.version for one in own}, key=[one.prediction.version for one in own].count)
+    own = [one for one in own if one.prediction.version == version]
+    champion, encoder = versions.get(version), pipeline.encoder()
+    if champion is None:
+        return Again(len(own), version, f"there is no version {version} that can be loaded, which answered {own[0].id}")
     try:
-        champion = registry.record(CHAMPIONS, version)
-        if champion is None:
-            return Again(len(own), version, f"there is no version {version}, which has answered {own[0].id}")
-        running = load(registry, champion.artifact, champion.engine, pipeline.model, engines=engines)
+        running = lineages.load(champion)
         made = answers(running, Collated(encoder.decoded(own), encoder.encode))
-    except (ArtifactError, RegistryError) as wrong:
+    except (ArtifactError, RegistryError, MalformedEvent) as wrong:
         return Again(len(own), version, str(wrong).partition(";")[0])
     said, offset = _said(own), torch.tensor(champion.offset, dtype=torch.float64)
     if made.shape != said.shape:

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from deploy.changes.plan import Plan
+from deploy.changes.plan import AGAIN, LINEAGE, Plan
 from deploy.console.fitted import Fitted, line
 
 CELL = 48  # characters
@@ -29,7 +29,7 @@ def show_plan(console: Console, plan: Plan) -> None:
         how = f"answers otherwise: {plan.apart}" if plan.apart else "answers as it did"
         line(console, f"v{plan.version}, asked {plan.answered} samples of the log again, {how}")
     if plan.again:
-        line(console, "what was learned does not fit: the learner learns the log again, and a candidate follows")
+        line(console, LINEAGE if plan.lineage else AGAIN)
     if plan.refused is None:
         line(console, f"{plan.feed}: a start goes on" + ("" if plan.changes else "; nothing has changed"))
 

@@ -10,6 +10,7 @@ from compressors.data import Data
 from compressors.recipe import Recipe
 from deploy.engine import find
 from deploy.learning.candidates import distil, make_learner, privacy
+from deploy.lineages import Lineages
 from deploy.pipeline import Pipeline
 from deploy.registry.candidates import add
 from deploy.registry.commits import backwards, newest
@@ -33,7 +34,7 @@ class DistillerRole(Follower):
         """With `engines`, each candidate gets an engine that is proven, or the reason why torch runs it."""
         super().__init__(pipeline.name, store)
         self._pipeline, self._registry = pipeline, registry
-        self._learner = make_learner(pipeline, registry)
+        self._learner, self._lineages = make_learner(pipeline, registry), Lineages(pipeline, registry)
         self._replay: Newest[Sample] = Newest(pipeline.online.replay)
         self._commit, self._candidate, self._engines = -1, registry.last(CANDIDATES), engines
         self._rounds = 1  # how often a sample may have been learned
@@ -90,15 +91,17 @@ class DistillerRole(Follower):
             engine=self._engine(made, data),
             privacy=privacy(self._pipeline, self._rounds),
             kind=self._kind(),
+            pipeline=max(0, self._lineages.newest),
         )
         self._candidate = add(self._registry, candidate)
 
     def _kind(self) -> Kind:
-        """Return what a candidate is to what serves: a refresh by the same recipe, or another one's."""
+        """Return what a candidate is to what serves: a refresh of the same model by the same recipe, or another."""
         champion = self._registry.record(CHAMPIONS, self._registry.last(CHAMPIONS))
         served = artifact.describe(self._registry.get(champion.artifact)).manifest if champion else {}
         recipe = Recipe.from_dict(served["recipe"]) if "recipe" in served else None
-        return Kind.REFRESH if recipe == self._pipeline.recipe else Kind.OTHER
+        same = champion is not None and self._lineages.today(champion) and recipe == self._pipeline.recipe
+        return Kind.REFRESH if same else Kind.OTHER
 
     def _engine(self, made: Made, data: Data) -> By:
         if made.refusal or not self._engines:

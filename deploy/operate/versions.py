@@ -21,6 +21,7 @@ from deploy import pipeline as pipelines
 from deploy.config import Settings
 from deploy.learning.bootstrap import bootstrap
 from deploy.learning.candidates import distil, history, make_learner
+from deploy.lineages import Lineages
 from deploy.loading import users_code
 from deploy.operate.files import check_file
 from deploy.pipeline import Pipeline
@@ -109,6 +110,8 @@ def served(path: Path, settings: Settings, version: int) -> Served:
     first = registry.record(CHAMPIONS, 0)
     if champion.candidate is None and first is not None and first.by:
         raise ConfigError(f"version {version} was made elsewhere, and nothing here can make it again: {first.evidence}")
+    if not Lineages(pipeline, registry).today(champion):
+        raise ConfigError(f"version {version} is of an earlier pipeline, whose model was another: it is not made again")
     if champion.candidate is None:
         return Served(pipeline, registry, champion, None)
     candidate = registry.record(CANDIDATES, champion.candidate)

@@ -15,6 +15,7 @@ from deploy.learning.candidates import make_learner
 from deploy.learning.distiller import DistillerRole
 from deploy.learning.learner import LearnerRole
 from deploy.learning.rules import CommitRules
+from deploy.lineages import Lineages
 from deploy.pipeline import Pipeline
 from deploy.processes.clients import Clients
 from deploy.promotion.conductor import ConductorRole
@@ -82,7 +83,9 @@ def _server(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
         source.seek(tp, offset)
     to = Answers(topics.predictions, counts[topics.predictions], clients.sink())
     dead = DeadLetters(clients.sink(), topics.dead, plan.settings.dead.most_per_minute)
-    champion = Served(registry, pipeline.model, engines=plan.settings.serve.engines)
+    engines = plan.settings.serve.engines
+    lineages = Lineages(pipeline, registry, engines=engines)
+    champion = Served(registry, pipeline.model, engines=engines, lineages=lineages)
     store = clients.store(PATIENCE_S)  # a store that hangs must not hold an answer back
     return ServerRole(pipeline, champion, source, to, dead, store, plan.settings.serve.max_batch)
 

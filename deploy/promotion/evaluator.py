@@ -14,7 +14,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from deploy.engine import Running, load
+from deploy.engine import Running
+from deploy.lineages import Lineages
 from deploy.pipeline import Pipeline
 from deploy.registry.commits import taken_back
 from deploy.registry.follow import Follower
@@ -63,13 +64,14 @@ class EvaluatorRole(Follower):
         super().__init__(pipeline.name, store)
         self._pipeline, self._registry = pipeline, registry
         encoder, rate = pipeline.encoder(), pipeline.online.intercept_rate
-        first = first_version(pipeline, registry, engines=engines)
+        self._lineages = Lineages(pipeline, registry, engines=engines)
+        first = first_version(self._lineages, registry)
         self._evaluator = Evaluator(
             pipeline.task, encoder, pipeline.promotion, rate, timing, first, cache(self._artifact),
             model_of=self._model, watched=watched(pipeline), slices=pipeline.slices, theirs=pipeline.theirs is not None,
         )  # fmt: skip
         self._version, self._alarms = 0, 0  # the newest version that was taken note of; how many alarms there were
-        self._commit, self._candidate, self._verdicts, self._engines = -1, -1, 0, engines
+        self._commit, self._candidate, self._verdicts = -1, -1, 0
         self._doubt = ""
         self._awaits: int | None = None  # the commit whose candidate is being made
         self._metrics: dict[str, bytes] = {}
@@ -118,9 +120,7 @@ class EvaluatorRole(Follower):
         """Put a candidate on trial, unless it was refused."""
         self._candidate, self._doubt = candidate.number, self._evaluator.doubt or ""
         if candidate.refused is None:
-            model = load(
-                self._registry, candidate.artifact, candidate.engine, self._pipeline.model, engines=self._engines
-            )
+            model = self._lineages.load(candidate)
             entry = Entry(candidate.number, candidate.artifact, candidate.kind, self._reach_ms(candidate))
             known = self._registry.record(VERDICTS, candidate.number)
             self._write(self._evaluator.start(entry, model, known))
@@ -168,7 +168,7 @@ class EvaluatorRole(Follower):
         champion = self._registry.record(CHAMPIONS, version)
         if champion is None:
             raise RegistryError(f"there is no version {version}")
-        return load(self._registry, champion.artifact, champion.engine, self._pipeline.model, engines=self._engines)
+        return self._lineages.load(champion)
 
     def _artifact(self, version: int) -> str | None:
         champion = self._registry.record(CHAMPIONS, version)
@@ -202,7 +202,8 @@ class First:
     """Version 0, which answers without the live intercept."""
 
     def __init__(self, running: Running, offset: Tensor) -> None:
-        self._running, self._offset, self.model = running, offset, running.model
+        self._running, self._offset = running, offset
+        self.model, self.encoder = running.model, running.encoder
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Return the raw outputs plus the version's offset, shape (N, K)."""
@@ -210,7 +211,7 @@ class First:
         return output + self._offset.to(output)
 
 
-def first_version(pipeline: Pipeline, registry: Registry, *, engines: bool = True) -> Reign:
+def first_version(lineages: Lineages, registry: Registry) -> Reign:
     """Return version 0.
 
     Raises:
@@ -219,7 +220,7 @@ def first_version(pipeline: Pipeline, registry: Registry, *, engines: bool = Tru
     first = registry.record(CHAMPIONS, 0)
     if first is None:
         raise RegistryError(f"{registry.folder} holds no champion: the feed was not created")
-    running = load(registry, first.artifact, first.engine, pipeline.model, engines=engines)
+    running = lineages.load(first)
     return Reign(0, first.artifact, First(running, torch.tensor(first.offset, dtype=torch.float64)), -1)
 
 

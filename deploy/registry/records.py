@@ -66,7 +66,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
 
     `kind` says what it must prove. `reason` is that of the commit; `since_ms` is set where the world has changed, after
     the prediction of that time. With `by`, a person has brought it instead, when the learner was at `commit`, and
-    `reason` is theirs.
+    `reason` is theirs. `pipeline` is the number of the pipeline that made it.
     """
 
     number: int
@@ -82,6 +82,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
     kind: Kind = Kind.REFRESH
     since_ms: int | None = None
     by: str = ""
+    pipeline: int = 0
 
     @property
     def why(self) -> str:
@@ -193,13 +194,16 @@ class Described(Struct, frozen=True, kw_only=True):
     """What the pipeline was, by part, from a start on at which it was another than before (`deploy/changes/parts.py`).
 
     `commit` was the learner's newest one then. Where it learns the log again, `first` is the digest of a learner's
-    state before the log's first sample; None: learning goes on from the state that is there.
+    state before the log's first sample; None: learning goes on from the state that is there. `code` is the digest of
+    the texts of its files. With `lineage` its model is another one: versions of before are asked by the code of before.
     """
 
     number: int
     commit: int
     parts: dict[str, dict[str, str]]
     first: str | None = None
+    code: str | None = None
+    lineage: bool = False
 
 
 class StartNote(Struct, frozen=True):

@@ -99,7 +99,7 @@ def running(
                 first_version(pipeline, registry, say, engines=settings.serve.engines)
             if changed.again:  # what servers would follow is of other experts
                 store.drop(pipeline.name, [BLOCKS.name, block_name()])
-            changes.describe(pipeline, join, registry, again=changed.again)
+            changes.describe(pipeline, join, registry, path=path, again=changed.again, lineage=changed.lineage)
             services.holds = True
             system.run()
             yield Session(

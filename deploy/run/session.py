@@ -15,7 +15,7 @@ import msgspec
 
 from deploy.config import Settings
 from deploy.embedded.services import Services
-from deploy.engine import load as load_engine
+from deploy.lineages import Lineages
 from deploy.monitor import Monitor, View, look, nothing
 from deploy.pipeline import Pipeline
 from deploy.registry.commits import backwards
@@ -192,10 +192,11 @@ class Session:
     def speeds(self) -> Speeds:
         """Time the version that serves beside its model in float, on the newest samples."""
         newest, engines = self.monitor.champions()[-1], self.settings.serve.engines
-        served = load_engine(self.registry, newest.artifact, newest.engine, self.pipeline.model, engines=engines)
-        return speeds(newest.number, served, self.pipeline.model().eval(), self.example_inputs(max(BATCHES)))
+        lineages = Lineages(self.pipeline, self.registry, engines=engines)
+        of = lineages.of(newest)
+        return speeds(newest.number, lineages.load(newest), of.model().eval(), self.example_inputs(of, max(BATCHES)))
 
-    def example_inputs(self, rows: int) -> Inputs:
-        """Return the encoded features of the newest samples learned, `rows` at most."""
+    def example_inputs(self, of: Pipeline, rows: int) -> Inputs:
+        """Return the features of the newest samples learned, `rows` at most, as a pipeline encodes them."""
         samples = next((c.read() for c in backwards(self.registry) if c.shadow), [])
-        return self.pipeline.encoder().inputs(samples[-rows:])
+        return of.encoder().inputs(samples[-rows:])

@@ -57,7 +57,7 @@ class Answerer:
         """
         rows = [one.row for one in asked]
         with users_code("answering"):
-            outputs = self._outputs(rows, [len(one.request.features) for one in asked])
+            outputs = self._outputs(rows, asked)
             answer, version = self._live.answer(rows, outputs), self._champion.record.number
             meanings = self._meanings(answer.of(outputs))
         said = zip(outputs.tolist(), answer.experts, answer.served, strict=True)
@@ -71,14 +71,18 @@ class Answerer:
             made.append(value)
         return made
 
-    def _outputs(self, rows: list[Any], sizes: list[int]) -> Tensor:
-        """Return the champion's answers (N, K) to rows of these sizes.
+    def _outputs(self, rows: list[Any], asked: Sequence[Asked]) -> Tensor:
+        """Return the champion's answers (N, K) to requests, of which `rows` are today's.
 
         Raises:
             ConfigError: the model returns something else.
+            MalformedEvent: the champion is of an earlier pipeline, which cannot read a request.
         """
+        encoder, sizes = self._champion.encoder or self._encoder, [len(one.request.features) for one in asked]
+        if encoder is not self._encoder:
+            rows = [encoder.decode(one.request.features) for one in asked]
         try:
-            made = self._champion.answer(Collated(rows, self._encoder.encode, sizes=sizes))
+            made = self._champion.answer(Collated(rows, encoder.encode, sizes=sizes))
             return checked(made, len(rows), self._pipeline.task.outputs)
         except Unsuited as wrong:
             raise ConfigError(f"pipeline {self._pipeline.name!r}: {wrong}") from wrong

@@ -18,14 +18,16 @@ from compressors.answers import answers
 from compressors.errors import ArtifactError
 from compressors.rows import Rows
 from deploy.engine import Running, load
+from deploy.lineages import Lineages
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS
 from deploy.registry.records import Champion
 from deploy.registry.registry import Registry
-from streams.errors import RegistryError
+from learners.online.batches import Encoder
+from streams.errors import ConfigError, RegistryError
 
 AGAIN_S = 5.0  # between two tries of a version that cannot be served
 TURNS_S = 0.0005  # between threads: a thread that loads may keep the interpreter from the one that serves for so long
-REFUSED = (RegistryError, ArtifactError, OSError)
+REFUSED = (RegistryError, ArtifactError, ConfigError, OSError)
 
 
 class Version(NamedTuple):
@@ -52,9 +54,17 @@ class Served:
         RegistryError: there is no champion, or none that can be served; says why of the newest.
     """
 
-    def __init__(self, registry: Registry, factory: Callable[[], nn.Module], *, engines: bool = True) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        factory: Callable[[], nn.Module],
+        *,
+        engines: bool = True,
+        lineages: Lineages | None = None,
+    ) -> None:
+        """`factory` makes the model of every version, unless `lineages` knows of others."""
         sys.setswitchinterval(TURNS_S)
-        self._registry, self._factory, self._engines = registry, factory, engines
+        self._registry, self._factory, self._engines, self._lineages = registry, factory, engines, lineages
         self._thread = ThreadPoolExecutor(1)
         self._coming: Future[Version] | None = None
         self._refused, self._why, self._again_s = -1, "", 0.0
@@ -73,6 +83,11 @@ class Served:
     def answer(self, rows: Rows | Sequence[Tensor]) -> Tensor:
         """Return the raw outputs plus the version's offset, shape (N, K); the live intercept is not in it."""
         return self._version.answer(rows)
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """What reads requests for a version of an earlier pipeline; None for today's."""
+        return self._version.running.encoder
 
     @property
     def record(self) -> Champion:
@@ -130,7 +145,10 @@ class Served:
         record = self._registry.record(CHAMPIONS, number)
         if record is None:
             raise RegistryError(f"{self._registry.folder} holds no champion: the feed was not created")
-        running = load(self._registry, record.artifact, record.engine, self._factory, engines=self._engines)
+        if self._lineages:
+            running = self._lineages.load(record)
+        else:
+            running = load(self._registry, record.artifact, record.engine, self._factory, engines=self._engines)
         made_of = None if record.candidate is None else self._registry.record(CANDIDATES, record.candidate)
         offset = torch.tensor(record.offset, dtype=torch.float64)
         return Version(record, running, offset, made_of.commit if made_of else 0)

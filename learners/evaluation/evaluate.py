@@ -4,7 +4,7 @@ Owns the metrics of what was served and of what it is compared with (`MODELS`), 
 (`trials/`). Does not know files or actors: it is given commits and models.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from compressors.answers import Run, answer_all, answers
 from compressors.data import Scaled
+from compressors.rows import Collated
 from compressors.scale import Scale
 from learners.commits.commit import Commit
 from learners.evaluation.beside import Beside
@@ -35,7 +36,17 @@ from learners.evaluation.watch.watch import Reference, Sighting, Watch
 from learners.labels.holds import left
 from learners.live.features.fields import NONE, Fields
 from learners.online.absent import Absent
-from learners.online.batches import Encoder, Newest, bare, completed, intercepts, kind, labels, served
+from learners.online.batches import (
+    Encoder,
+    Newest,
+    bare,
+    completed,
+    intercepts,
+    kind,
+    labels,
+    readable,
+    served,
+)
 from learners.online.intercept import Intercept
 from learners.tasks.task import Task
 from streams.events import WAITING, Sample
@@ -102,7 +113,7 @@ class Evaluator:
         if samples or marks:
             models = {self._first.key: self._first.model} | self.watch.models | self.trials.models
             rows = self._encoder.rows([*marks, *samples])
-            outputs = dict(zip(models, answer_all(list(models.values()), rows), strict=True))
+            outputs = self._answers(models, rows, [*marks, *samples])
             weights = [weight.mean for weight in self._absent.follow(samples)]
             values = self._values(rows.rows) if self.trials.all else ()
             self.trials.take([*marks, *samples], outputs, weights, values)
@@ -214,10 +225,27 @@ class Evaluator:
         """Return a model with an intercept where the newest samples bring it, and its raw outputs to them."""
         now = self._last.intercept if self._last else None
         intercept = Intercept(self._task, self._rate, samples[0].prediction.intercept if samples else now)
-        outputs = answers(model, self._encoder.rows(samples)) if samples else torch.empty(0, self._task.outputs)
+        outputs = torch.empty(0, self._task.outputs)
+        if samples:
+            (outputs,) = self._answers({"": model}, self._encoder.rows(samples), samples).values()
         told = torch.nan_to_num(outputs, 0.0, 0.0, 0.0).tolist()
         intercept.follow(told, [sample.label for sample in samples], repeat(1.0, len(samples)))
         return Contestant(model, intercept, self._last.learned if self._last else 0), outputs
+
+    def _answers(self, models: Mapping[str, Run], rows: Collated, entries: Sequence[Sample]) -> dict[str, Tensor]:
+        """Return the raw outputs (N, K) of models to entries, of which `rows` are today's.
+
+        A model of an earlier pipeline reads the entries by that one's `encoder`; it answers 0 where that cannot.
+        """
+        today = {name: model for name, model in models.items() if getattr(model, "encoder", None) is None}
+        found = dict(zip(today, answer_all(list(today.values()), rows), strict=True)) if today else {}
+        for name, model in models.items():
+            if name not in today:
+                found[name] = torch.zeros(len(entries), self._task.outputs, dtype=kind(exact=self._exact))
+                at, read = readable(cast(Any, model).encoder, entries)
+                if at:
+                    found[name][at] = answers(model, read).to(found[name])
+        return found
 
     @property
     def months(self) -> dict[str, dict[str, Scores]]:

@@ -5,6 +5,7 @@ Owns how a sample becomes inputs and a target. Does not know who learns from the
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
@@ -17,7 +18,7 @@ from compressors.data import Data, Scaled
 from compressors.errors import Unsuited
 from compressors.rows import Collated, as_batch, encoded, parameters_of
 from learners.tasks.task import Completing, Task
-from streams.errors import ConfigError
+from streams.errors import ConfigError, MalformedEvent
 from streams.events import Sample
 from streams.readers import Json, Migrate, Migrated
 
@@ -78,6 +79,16 @@ class Encoder:
     def decoded(self, samples: Sequence[Sample]) -> list[Any]:
         """Return the samples' features, decoded."""
         return [self.decode(s.prediction.features) for s in samples]
+
+
+def readable(encoder: Encoder, samples: Sequence[Sample]) -> tuple[list[int], Collated]:
+    """Return which samples an encoder can read, and these as its rows."""
+    at, rows = list[int](), list[Any]()
+    for n, one in enumerate(samples):
+        with suppress(MalformedEvent):
+            rows.append(encoder.decode(one.prediction.features))
+            at.append(n)
+    return at, Collated(rows, encoder.encode)
 
 
 class Newest(Generic[Row]):

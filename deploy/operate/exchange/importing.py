@@ -27,7 +27,7 @@ from deploy.operate.exchange.folder import Found, one_line, read
 from deploy.pipeline import Pipeline
 from deploy.registry.candidates import add
 from deploy.registry.commits import backwards, newest
-from deploy.registry.kinds import CANDIDATES, CHAMPIONS
+from deploy.registry.kinds import CANDIDATES, CHAMPIONS, PIPELINES
 from deploy.registry.opening import open_registry
 from deploy.registry.records import Candidate, Figures
 from deploy.registry.registry import Registry
@@ -92,6 +92,7 @@ def bring(
         engine=find(registry, found.packed, pipeline.model, data) if settings.serve.engines else None,
         kind=Kind.OTHER,
         by=by,
+        pipeline=max(0, registry.last(PIPELINES)),
     )
     number = add(registry, candidate)
     return Imported(feed=pipeline.name, artifact=found.digest, source=source, candidate=number, loss=figures.loss)

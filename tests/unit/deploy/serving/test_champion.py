@@ -19,6 +19,7 @@ from compressors.engines import template as templates
 from deploy import engine as engines
 from deploy.engine import load
 from deploy.learning.bootstrap import bootstrap
+from deploy.lineages import Lineages
 from deploy.promotion.evaluator import first_version
 from deploy.registry.kinds import CHAMPIONS, ENGINES
 from deploy.registry.records import Champion, Engine, Proof
@@ -77,7 +78,7 @@ def test_the_first_version_has_an_engine_that_is_proven(made: Registry) -> None:
 
 def test_the_server_answers_as_the_evaluator_does_bit_for_bit(registry: Registry) -> None:
     served = Served(registry, small.net)
-    judged = first_version(small.pipeline, registry).model
+    judged = first_version(Lineages(small.pipeline, registry), registry).model
     assert torch.equal(served.answer(ROWS), judged(*ROWS))
     assert torch.equal(torch.cat([served.answer((row,)) for row in torch.split(ROWS[0], 1)]), judged(*ROWS))
     assert "by onnxruntime; 0.00" in served.engines[0]
