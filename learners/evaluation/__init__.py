@@ -4,6 +4,7 @@ evaluate.py    every model's metrics, and a candidate put under test
 trials/        the tests of candidates, in prediction order
 watch/         what serves beside what served before it: the way back
 beside.py      what is served beside what another system answered
+earlier.py     models of an earlier pipeline beside today's
 guards/        what no version may do, proven or not
 gate.py        the promotion policy
 verdict.py     how a test ends

@@ -4,7 +4,7 @@ Owns the metrics of what was served and of what it is compared with (`MODELS`), 
 (`trials/`). Does not know files or actors: it is given commits and models.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from typing import Any, cast
 
@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compressors.answers import Run, answer_all, answers
+from compressors.answers import Run
 from compressors.data import Scaled
-from compressors.rows import Collated
 from compressors.scale import Scale
 from learners.commits.commit import Commit
 from learners.evaluation.beside import Beside
 from learners.evaluation.drift import Drift
+from learners.evaluation.earlier import answer_entries
 from learners.evaluation.gate import Promotion
 from learners.evaluation.guards.judge import Judged, judge
 from learners.evaluation.guards.outputs import finite
@@ -44,7 +44,6 @@ from learners.online.batches import (
     intercepts,
     kind,
     labels,
-    readable,
     served,
 )
 from learners.online.intercept import Intercept
@@ -86,6 +85,7 @@ class Evaluator:
         self._newest: Newest[Sample] = Newest(WARM_UP)
         self._last: Commit | None = None
         self._exact = isinstance(task, Scaled)
+        self._no_answer = torch.empty(0, task.outputs, dtype=kind(exact=self._exact))
         self._returning: set[tuple[str, int]] = set()
         self.trials = Trials(policy, timing, first, artifact_of, self._examine, exact=self._exact)
         self.watch = Watch(task, timing, exact=self._exact)
@@ -113,7 +113,7 @@ class Evaluator:
         if samples or marks:
             models = {self._first.key: self._first.model} | self.watch.models | self.trials.models
             rows = self._encoder.rows([*marks, *samples])
-            outputs = self._answers(models, rows, [*marks, *samples])
+            outputs = answer_entries(models, rows, [*marks, *samples], self._no_answer)
             weights = [weight.mean for weight in self._absent.follow(samples)]
             values = self._values(rows.rows) if self.trials.all else ()
             self.trials.take([*marks, *samples], outputs, weights, values)
@@ -225,27 +225,12 @@ class Evaluator:
         """Return a model with an intercept where the newest samples bring it, and its raw outputs to them."""
         now = self._last.intercept if self._last else None
         intercept = Intercept(self._task, self._rate, samples[0].prediction.intercept if samples else now)
-        outputs = torch.empty(0, self._task.outputs)
+        outputs = self._no_answer
         if samples:
-            (outputs,) = self._answers({"": model}, self._encoder.rows(samples), samples).values()
+            (outputs,) = answer_entries({"": model}, self._encoder.rows(samples), samples, outputs).values()
         told = torch.nan_to_num(outputs, 0.0, 0.0, 0.0).tolist()
         intercept.follow(told, [sample.label for sample in samples], repeat(1.0, len(samples)))
         return Contestant(model, intercept, self._last.learned if self._last else 0), outputs
-
-    def _answers(self, models: Mapping[str, Run], rows: Collated, entries: Sequence[Sample]) -> dict[str, Tensor]:
-        """Return the raw outputs (N, K) of models to entries, of which `rows` are today's.
-
-        A model of an earlier pipeline reads the entries by that one's `encoder`; it answers 0 where that cannot.
-        """
-        today = {name: model for name, model in models.items() if getattr(model, "encoder", None) is None}
-        found = dict(zip(today, answer_all(list(today.values()), rows), strict=True)) if today else {}
-        for name, model in models.items():
-            if name not in today:
-                found[name] = torch.zeros(len(entries), self._task.outputs, dtype=kind(exact=self._exact))
-                at, read = readable(cast(Any, model).encoder, entries)
-                if at:
-                    found[name][at] = answers(model, read).to(found[name])
-        return found
 
     @property
     def months(self) -> dict[str, dict[str, Scores]]:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from compressors.answers import answer_all
 from compressors.data import Scaled
+from learners.evaluation.earlier import answer_entries, batch_for
 from learners.evaluation.guards.guard import GuardRails, Own, TrialReport
 from learners.evaluation.guards.latency import ROWS, latency
 from learners.evaluation.guards.outcomes import Outcomes
@@ -39,16 +39,18 @@ def judge(
 ) -> tuple[Guard, ...]:
     """Return what the guard rails find of a candidate, on the newest samples and the outcomes of its test."""
     rows, target = encoder.rows(samples), labels(samples, exact=isinstance(task, Scaled))
-    ours, theirs = answer_all([judged.ours.model, judged.theirs.model], rows)
+    models, none = {"ours": judged.ours.model, "theirs": judged.theirs.model}, torch.empty(0, task.outputs)
+    ours, theirs = answer_entries(models, rows, samples, none).values()
     found = finite(ours)
     if not found.passed:
         return (found,)
     answers = _answers(judged.ours, ours), _answers(judged.theirs, theirs)
     batch = rows.between(max(0, len(rows) - ROWS), len(rows)).batch()
+    earlier = batch_for(judged.theirs.model, samples[-ROWS:])
     guards = (
         found,
         constant(task, ours, theirs, target, rails.constant),
-        latency(judged.ours.model, judged.theirs.model, batch, rails.latency),
+        latency(judged.ours.model, judged.theirs.model, batch, rails.latency, earlier),
         *alike(task, *answers, rails),
         *judged.outcomes.guards(rails),
     )

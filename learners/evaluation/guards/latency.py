@@ -17,14 +17,19 @@ LITTLE_S = 1e-3  # what a call may take, whatever the other one takes
 ROWS, TURNS = 64, 15  # rows of a call; calls of each, of which the shortest counts: others share the machine
 
 
-def latency(ours: Run, theirs: Run, inputs: Sequence[Tensor], limit: float | None) -> Guard:
-    """Return how many times as long one model takes as the other for the same inputs; both are warmed up."""
+def latency(
+    ours: Run, theirs: Run, inputs: Sequence[Tensor], limit: float | None, earlier: Sequence[Tensor] | None = None
+) -> Guard:
+    """Return how many times as long one model takes as the other for the same inputs; both are warmed up.
+
+    `earlier` is these inputs for `theirs`, where that is of an earlier pipeline.
+    """
     best = [float("inf")] * 2
     with evaluating(ours, theirs):
         for _ in range(TURNS + 1):
-            for n, model in enumerate((ours, theirs)):
+            for n, (model, given) in enumerate(((ours, inputs), (theirs, inputs if earlier is None else earlier))):
                 began_s = time.perf_counter()
-                model(*inputs)
+                model(*given)
                 best[n] = min(best[n], time.perf_counter() - began_s)
     times = best[0] / max(best[1], 1e-9)
     said = f"takes {1e6 * best[0]:.0f} µs for {len(inputs[0])} rows, {times:.2f} times as long as the champion"
