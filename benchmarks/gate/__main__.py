@@ -1,11 +1,13 @@
 """Run it: `python -m benchmarks.gate [gate | back] [--quick]` prints tables, and one line of JSON. No services needed.
 
-Takes some twenty minutes of one core, one with `--quick`. `gate` or `back`: one half of it.
+Takes some twenty minutes of one core, two with `--quick`. `gate` or `back`: one half of it.
 """
 
 import argparse
 import json
 from typing import Any
+
+import numpy as np
 
 from benchmarks.gate import promoting, returning
 from benchmarks.gate.differences import Siblings, siblings
@@ -28,7 +30,7 @@ def gate(feed: Siblings, *, quick: bool) -> dict[str, Any]:
     for kind, stated in promoting.STATED.items():
         for gain, most in zip(promoting.GAINS, stated, strict=True):
             counts = promoting.needed(feed, kind, gain, runs // 5) | {"W in the design": most}
-            found[f"{kind}, {gain:.1%}"] = counts
+            found[f"{kind}, {gain:.1%}"] = {name: _plain(at) for name, at in counts.items()}
             print(f"| {kind}, {gain:.1%} |", " | ".join(f"{counts[name]:,.0f}" for name in names), "|", flush=True)
     return found
 
@@ -45,7 +47,11 @@ def back(feed: Siblings, *, quick: bool) -> dict[str, Any]:
         seen = [returning.samples(kind, worse, runs) for worse in WORSE]
         cells = [f"{one.rate:.3f} ({one.fast} fast, {one.daily} daily)" for one in (usual, wide)]
         print(f"| {kind} |", " | ".join(cells + [f"{half:,.0f} ({most:,.0f})" for half, most in seen]), "|", flush=True)
-        found[kind] = {"a_year": usual.rate, "a_year_wide": wide.rate, "seen": dict(zip(WORSE, seen, strict=True))}
+        found[kind] = {
+            "a_year": usual.rate,
+            "a_year_wide": wide.rate,
+            "seen": {worse: [*map(_plain, both)] for worse, both in zip(WORSE, seen, strict=True)},
+        }
     print("\n| real: weekly siblings on flights, the champion beside one | years | false alarms |\n|---|---|---|")
     for kind, year in returning.real(feed):
         print(f"| {kind} | {year.years:.1f} | {year.fast + year.daily} |", flush=True)
@@ -53,8 +59,13 @@ def back(feed: Siblings, *, quick: bool) -> dict[str, Any]:
     for worse in WORSE:
         half, most = returning.real_samples(feed, worse)
         print(f"{worse:.0%} worse by noise on the logits: seen after {half:,.0f} (90 %: {most:,.0f})", flush=True)
-        found[f"real +{worse:.0%}"] = half, most
+        found[f"real +{worse:.0%}"] = [_plain(half), _plain(most)]
     return found
+
+
+def _plain(count: float) -> float | None:
+    """Return what JSON has for a number of samples; None if it is more than were shown."""
+    return count if np.isfinite(count) else None
 
 
 HALVES = {"gate": gate, "back": back}
@@ -63,10 +74,10 @@ HALVES = {"gate": gate, "back": back}
 def main() -> None:
     """Measure all."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gate", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few runs, and siblings of every fourth week")
+    parser.add_argument("--quick", action="store_true", help="few runs")
     parser.add_argument("half", nargs="?", choices=HALVES, help="both, if none is named")
     asked = parser.parse_args()
-    feed = siblings(4 if asked.quick else 1)
+    feed = siblings()
     halves = [asked.half] if asked.half else list(HALVES)
     found = {half: HALVES[half](feed, quick=asked.quick) for half in halves}
     print(json.dumps({"quick": asked.quick} | found))

@@ -28,28 +28,28 @@ class Siblings(NamedTuple):
     logits: NDArray[np.float32]
     begins: NDArray[np.int64]
 
-    def losses(self, seed: int, week: int) -> Floats:
-        """Return the log losses (N,) of a sibling."""
-        z = self.logits[seed, week].astype(np.float64)
-        return np.logaddexp(0, z) - self.labels * z
+    def losses(self, seed: int, week: int, at: slice = slice(None)) -> Floats:
+        """Return the log losses (N,) of a sibling, or those at some of the flights."""
+        z = self.logits[seed, week, at].astype(np.float64)
+        return np.logaddexp(0, z) - self.labels[at] * z
 
     @property
     def loss(self) -> float:
         """The mean loss of the newest sibling of the first seed."""
         ends = [*self.begins[1:].tolist(), len(self.t_ms)]
         spans = enumerate(zip(self.begins, ends, strict=True))
-        return float(np.concatenate([self.losses(0, week)[start:end] for week, (start, end) in spans]).mean())
+        return float(np.concatenate([self.losses(0, week, slice(*span)) for week, span in spans]).mean())
 
 
-def siblings(every_weeks: int = 1) -> Siblings:
-    """Train both lineages, and return what a sibling of every so many weeks answers."""
+def siblings() -> Siblings:
+    """Train both lineages, and return what each sibling answers."""
     module = example()
     flights = module.flights().query("arrives_ms.notna()")
     past = int((flights.month == 1).sum())
     rows = _rows(module, flights)
     labels = torch.from_numpy(flights.late.to_numpy(np.float32))
     t_ms = flights.departs_ms.to_numpy(np.int64)
-    weeks = (t_ms[past:] - t_ms[past]) // (every_weeks * WEEK_MS)
+    weeks = (t_ms[past:] - t_ms[past]) // WEEK_MS
     begins = np.flatnonzero(np.diff(weeks, prepend=-1))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -52,10 +52,10 @@ def shown(ours: Floats, theirs: Floats, labels: Floats) -> Shown:
     """Return what two models' logits (N,) make of labels that are known at once, a day after `A_DAY` others."""
     a, b = (torch.from_numpy(rows)[:, None] for rows in (ours, theirs))
     y = torch.from_numpy(labels)
-    losses = (Task.losses(rows, y).numpy() for rows in (a, b))
+    one, other = (Task.losses(rows, y).numpy() for rows in (a, b))
     bounds, reverse = Task.worst_gap(a, b).numpy(), Task.worst_gap(b, a).numpy()
     t_ms = np.arange(len(labels)) * (DAY_MS // A_DAY)
-    return Shown(*losses, bounds, reverse, t_ms, t_ms)
+    return Shown(one, other, bounds, reverse, t_ms, t_ms)
 
 
 def drawn(pairs: list[Shown]) -> Feed:
@@ -94,7 +94,8 @@ def disasters(random: np.random.Generator, count: int) -> Shown:
     usual = np.log1p(-FIRM) - np.log1p(-RARE)
     chance = usual / (usual + np.log(RARE / FIRM))
     labels = (random.random(count) < chance).astype(np.float64)
-    return shown(*(np.full(count, np.log(p / (1 - p))) for p in (FIRM, RARE)), labels)
+    ours, theirs = (np.full(count, np.log(p / (1 - p))) for p in (FIRM, RARE))
+    return shown(ours, theirs, labels)
 
 
 def delayed(feed: Siblings) -> Feed:

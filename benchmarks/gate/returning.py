@@ -109,8 +109,8 @@ def real_samples(feed: Siblings, worse: float) -> tuple[float, float]:
         at = slice(int(feed.begins[week]), int(feed.begins[week]) + 60 * A_DAY)
         noise = draw.normal(size=len(feed.t_ms[at]))
         z, y, loss = feed.logits[0, week, at].astype(np.float64), feed.labels[at], feed.loss
-        before_it, low, high = feed.losses(0, week - 1)[at], 0.0, 20.0
-        for _ in range(30):
+        before_it, low, high = feed.losses(0, week - 1, at), 0.0, 20.0
+        for _ in range(15):
             middle = (low + high) / 2
             mean = float((np.logaddexp(0, z + middle * noise) - y * (z + middle * noise)).mean())
             low, high = (middle, high) if mean < before_it.mean() + worse * loss else (low, middle)
@@ -118,7 +118,8 @@ def real_samples(feed: Siblings, worse: float) -> tuple[float, float]:
         pair = Pair("", 0, before(spread(days, loss), A_DAY))
         seen = pair.take(feed.t_ms[at], np.logaddexp(0, noisy) - y * noisy - before_it)
         honest = Pair("", 0, [])
-        honest.take(feed.t_ms[at][: REIGN * A_DAY], (feed.losses(0, week)[at] - before_it)[: REIGN * A_DAY])
+        first = slice(at.start, at.start + REIGN * A_DAY)
+        honest.take(feed.t_ms[first], feed.losses(0, week, first) - feed.losses(0, week - 1, first))
         days.extend(honest.days)
         counts.append(seen.samples if seen else np.inf)
     return float(np.median(counts)), float(np.quantile(counts, 0.9, method="higher"))
@@ -132,7 +133,7 @@ def _watched(
     for ours, theirs in pairs:
         at = slice(int(feed.begins[ours[1]]), ends[ours[1] + reigns])
         pair = Pair("", 0, before(spread(days, loss), A_DAY))
-        found = pair.take(feed.t_ms[at], (feed.losses(*ours) - feed.losses(*theirs))[at])
+        found = pair.take(feed.t_ms[at], feed.losses(*ours, at) - feed.losses(*theirs, at))
         names += [found.detector] if found else []
         days.extend([] if found else pair.days)
     return Year(years, names.count("fast"), names.count("daily"))

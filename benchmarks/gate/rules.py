@@ -29,7 +29,7 @@ def first(promotes: NDArray[np.bool_]) -> int | None:
     return at + 1 if promotes[at] else None
 
 
-def moments(x: Floats) -> tuple[Floats, Floats, Floats]:
+def moments(x: Floats) -> tuple[NDArray[np.int64], Floats, Floats]:
     """Return counts, means and variances after each sample."""
     n = np.arange(1, len(x) + 1)
     mean = np.cumsum(x) / n
@@ -126,6 +126,6 @@ def on_arrival(rule: Rule) -> Rule:
 
     def promotes(shown: Shown, alpha: float) -> int | None:
         order = np.argsort(shown.known_ms, kind="stable")
-        return rule(Shown(*(rows[order] for rows in shown)), alpha)
+        return rule(Shown._make(rows[order] for rows in shown), alpha)
 
     return promotes
