@@ -199,7 +199,7 @@ class LearnerRole:
         n = self._draft.last.number + 1
         self._count()
         if due and due.since_ms is not None:
-            self._learner.drifted(due.since_ms, due.at_ms)
+            self._learner.drifted(due.since_ms)
         keep_state = due is not None or whole or state_due(self._kept, n, self._learner.learned)
         state = self._registry.put(pack_state(self._learner.state())) if keep_state else None
         data = commits.encode(self._draft.finish(self._learner, state, due, void or {}))

@@ -43,7 +43,7 @@ def fold(learner: Learner, commits: Iterable[Commit]) -> None:
         if commit.asked:
             learner.count(*commit.asked)
         if commit.due and commit.due.since_ms is not None:
-            learner.drifted(commit.due.since_ms, commit.due.at_ms)
+            learner.drifted(commit.due.since_ms)
 
 
 def pack_state(state: Mapping[str, Tensor]) -> bytes:

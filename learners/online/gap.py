@@ -10,6 +10,7 @@ chance, while x is off μ either way alike. Since when: beside each R_j is Page'
 
     C_j ← max(0, C_j + log(1 + b_j u))      since the block after which the C_j of the largest R_j was last 0
 
+A change that began before a candidate was made is that candidate's, however long the gap is open: it makes no other.
 On a year of flights mean R stays below N. What others see of a change (`learners/live/change.py`) is an alarm, too.
 After an alarm a candidate is due once ENOUGH samples since the change are learned, or the time PATIENCE_MS is over.
 Owns this state, which follows from the log. Does not know who makes a candidate.
@@ -29,6 +30,7 @@ DAY_MS = 86_400_000
 YEAR_MS = 364 * DAY_MS
 BLOCK, KEPT, LEAST = 100, 100, 10  # samples; blocks that are kept; blocks before one that is judged
 MARGIN = 0.1
+MOST = 5.0  # of a C_j, so that a gap that was open for long is soon closed
 QUIET = 2_000  # samples after an alarm that raise no other
 ENOUGH, PATIENCE_MS = 750, 2 * DAY_MS
 LAPSES_MS = 7 * DAY_MS  # after so long nobody is to make a candidate of an alarm
@@ -103,10 +105,11 @@ class Gap:
         before = now.blocks
         now.blocks = [*before, (gap, loss, max(t_ms for _, _, t_ms in now.part))][-KEPT:]
         now.part = []
-        if now.quiet:
-            now.quiet -= BLOCK
-        elif len(before) >= LEAST and self._bet(gap, before):
-            self._see(now.zero_ms[max(range(len(BETS)), key=now.r.__getitem__)])
+        if len(before) >= LEAST and self._bet(gap, before):
+            since_ms = now.zero_ms[max(range(len(BETS)), key=now.r.__getitem__)]
+            now.r = [0.0] * len(BETS)
+            if not now.made_ms or since_ms > now.made_ms[-1]:  # else it is the same change, and schedules go on from it
+                self._see(since_ms)
 
     def _bet(self, gap: float, before: Sequence[tuple[float, float, int]]) -> bool:
         """Bet on a block, now the last one; return whether that makes an alarm."""
@@ -114,9 +117,10 @@ class Gap:
         margin = MARGIN * sum(loss for _, loss, _ in before) / len(before)
         scale = math.sqrt(sum((one - margin) ** 2 for one, _, _ in before) / len(before))
         u = math.tanh((gap - margin) / scale) if scale else 0.0
-        now.r = raised(now.r, u)
-        now.c = [max(0.0, one + math.log1p(bet * u)) for one, bet in zip(now.c, BETS, strict=True)]
+        now.c = [min(MOST, max(0.0, one + math.log1p(bet * u))) for one, bet in zip(now.c, BETS, strict=True)]
         now.zero_ms = [newest_ms if one == 0 else ms for one, ms in zip(now.c, now.zero_ms, strict=True)]
+        now.quiet -= BLOCK if now.quiet else 0
+        now.r = [0.0] * len(BETS) if now.quiet else raised(now.r, u)
         days = max(1.0, (now.now_ms - now.first_ms) / DAY_MS)
         a_year = max(LEAST_A_DAY, now.taken / days) * YEAR_MS / DAY_MS / BLOCK
         return sum(now.r) / len(BETS) >= a_year
@@ -133,13 +137,12 @@ class Gap:
         now.alarm_ms, now.since_ms, now.quiet = now.now_ms, since_ms, QUIET
         whole = sum(t_ms > since_ms for _, _, t_ms in now.blocks) * BLOCK
         now.fresh = whole + sum(t_ms > since_ms for _, _, t_ms in now.part)
-        newest_ms = max((t_ms for _, _, t_ms in (*now.blocks, *now.part)), default=-1)
-        now.r, now.c, now.zero_ms = [0.0] * len(BETS), [0.0] * len(BETS), [newest_ms] * len(BETS)
+        now.r = [0.0] * len(BETS)
 
-    def make(self, since_ms: int, at_ms: int) -> None:
-        """Take note that a candidate is made at an event time, of samples after `since_ms`."""
+    def make(self, since_ms: int) -> None:
+        """Take note that a candidate is made, of samples after `since_ms`."""
         now = self._now
-        now.made_ms = [*(ms for ms in now.made_ms if ms > at_ms - YEAR_MS), at_ms]
+        now.made_ms = [*(ms for ms in now.made_ms if ms > now.now_ms - YEAR_MS), now.now_ms]
         now.changed_ms, now.alarm_ms = since_ms, -1
 
     def state(self) -> Tensor:

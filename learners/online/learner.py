@@ -220,10 +220,10 @@ class Learner:
         self.gap.follow([one.t for one in samples], [one.label_t for one in samples], served, ours)
         self.gap.hear(self._changes, self.live.changed_ms if self.live else -1)
 
-    def drifted(self, since_ms: int, at_ms: int) -> None:
-        """Let the averages begin anew, as a candidate is made at an event time for a world that changed."""
+    def drifted(self, since_ms: int) -> None:
+        """Let the averages begin anew, as a candidate is made for a world that changed after `since_ms`."""
         if self.gap:
-            self.gap.make(since_ms, at_ms)
+            self.gap.make(since_ms)
         for network in (self.teacher, self.shadow):
             network.begin_average()
 

@@ -2,11 +2,13 @@
 
 import msgspec
 import pytest
+import torch
 
 from deploy.learning.rules import DAY_MS, CommitRules
 from learners.commits.commit import Commit, Due, Quarantined
 from learners.commits.draft import Draft
 from learners.commits.voids import Slot
+from learners.online.gap import PATIENCE_MS, Gap
 
 NEVER_S = 1e9
 NOON_MS = 100 * DAY_MS + DAY_MS // 2
@@ -63,6 +65,22 @@ def test_a_candidate_is_due_at_each_multiple_of_the_step(every_days: float, afte
     rules = CommitRules(3, NEVER_S, every_days)
     assert rules.due(draft(after_ms=after_ms - 1)) is None
     assert rules.due(draft(after_ms=after_ms)) == Due("schedule", NOON_MS + after_ms)
+
+
+def test_a_drift_makes_one_due_before_its_time_but_no_more_in_a_year_than_allowed() -> None:
+    gap = Gap()
+    gap.follow([1], [1], torch.zeros(1), torch.zeros(1))
+    gap.hear(1, 7)
+    gap.follow([8], [1 + PATIENCE_MS], torch.zeros(1), torch.zeros(1))
+    off, on = CommitRules(3, NEVER_S, every_days=1), CommitRules(3, NEVER_S, every_days=1, drift_a_year=1)
+    assert off.due(draft(), gap) is None
+    assert on.due(draft(), gap) == Due("drift", NOON_MS, 7)
+    assert on.due(draft(after_ms=DAY_MS), gap) == Due("drift", NOON_MS + DAY_MS, 7)  # one candidate for both reasons
+    gap.make(7)
+    gap.hear(2, 9)
+    gap.follow([10], [1 + 2 * PATIENCE_MS], torch.zeros(1), torch.zeros(1))
+    assert gap.due_ms == 9
+    assert on.due(draft(), gap) is None
 
 
 def test_no_candidate_is_due_before_anything_was_learned() -> None:

@@ -10,6 +10,7 @@ from msgspec import Raw
 from compressors.recipe import Recipe
 from deploy.learning.candidates import FEW, distil, make_learner, since
 from deploy.pipeline import Pipeline
+from learners.commits.commit import Due
 from learners.commits.state import pack_state, unpack_state
 from learners.live.change import BLOCK, QUIET, YOUNG, Change
 from learners.live.features.fields import fields_of
@@ -185,3 +186,17 @@ def test_a_candidate_is_made_of_samples_since_the_change_unless_these_are_too_fe
     made, _, data = distil(PIPELINE, learner, given)
     assert len(data) == len(newer)
     assert float(made.model(torch.tensor([[1.5]]))) < -1
+
+
+def test_a_candidate_that_is_due_to_the_change_begins_at_raw_weights_and_learns_labels_alone() -> None:
+    given = samples()
+    learner = learned(given, 32)
+    due = Due("drift", given[-1].label_t, learner.changed_ms)
+    learner.drifted(learner.changed_ms)
+    raw = dict(learner.shadow.model.named_parameters())
+    assert all(torch.equal(mean, raw[name]) for name, mean in learner.shadow.mean.named_parameters())
+    state = pack_state(learner.state())
+    made, _, data = distil(PIPELINE, learner, given, due)
+    assert pack_state(learner.state()) == state
+    assert len(data) == sum(sample.prediction.t > learner.changed_ms for sample in given)
+    assert float(made.model(torch.tensor([[1.5]]))) < -2

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learners.online.gap import BLOCK, DAY_MS, ENOUGH, LAPSES_MS, PATIENCE_MS, QUIET, YEAR_MS, Gap
+from learners.online.gap import BLOCK, DAY_MS, ENOUGH, LAPSES_MS, PATIENCE_MS, YEAR_MS, Gap
 
 MIN_MS = 60_000
 AT = 3_000  # the place of a change
@@ -87,12 +87,16 @@ def test_a_candidate_that_is_made_ends_the_alarm_and_counts_for_a_year() -> None
     due = follow(gap, *losses(6_000, 1.8)) or 0
     since_ms = gap.due_ms
     assert since_ms is not None
-    gap.make(since_ms, due * MIN_MS)
+    gap.make(since_ms)
     assert (gap.due_ms, gap.changed_ms) == (None, since_ms)
     assert (gap.room(1), gap.room(2)) == (False, True)
-    again = follow(gap, *losses(6_000, 1.8, at=0), start=due)
+    assert follow(gap, *losses(20_000, 1.8, at=0), start=due) is None  # the gap stays open: the same change
+    closed, n = due + 20_000, 4_000
+    again = follow(gap, *losses(9_000, 1.8, at=n), start=closed)
     assert again is not None
-    assert again >= due + QUIET - BLOCK
+    assert again >= closed + n + ENOUGH
+    assert gap.due_ms is not None
+    assert abs(gap.due_ms // MIN_MS - closed - n) <= 2 * BLOCK
     later = [due * MIN_MS + YEAR_MS]
     gap.follow(later, later, torch.zeros(1), torch.zeros(1))
     assert gap.room(1)
