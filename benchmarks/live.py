@@ -131,7 +131,8 @@ class Waiting:
         rows = tuple(told.asked.row for told, _ in marks)
         ages = np.array([mark for _, mark in marks], dtype=np.int64)
         labels, weights = (np.array([getattr(told, name) for told, _ in marks]) for name in ("label", "weight"))
-        self.chain.waited(rows, ages, labels, weights)
+        t_ms = np.array([told.asked.t_ms for told, _ in marks], dtype=np.int64)
+        self.chain.waited(rows, ages, labels, weights, t_ms)
 
 
 # ── One of them over one stream ─────────────────────────────────────────────────────────────────────────────────────

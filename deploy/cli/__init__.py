@@ -7,6 +7,7 @@ run.py         run, demo
 operate.py     audit, end-of-feed, accept-loss, dead, check-receipt
 rebuild.py     rebuild
 exchange.py    export, import
+drill.py       drill
 compress.py    compress, advise, inspect
 options.py     the options that several commands have
 """

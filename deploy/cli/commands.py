@@ -29,7 +29,9 @@ from deploy.operate.status import status
 from deploy.run.join import joining
 from deploy.run.left import Left
 
-MODELS = ("deploy.cli.run", "deploy.cli.compress", "deploy.cli.rebuild", "deploy.cli.versions", "deploy.cli.exchange")
+MODELS = (
+    "deploy.cli.run", "deploy.cli.compress", "deploy.cli.rebuild", "deploy.cli.versions", "deploy.cli.exchange", "deploy.cli.drill",
+)  # fmt: skip
 
 
 class Commands(TyperGroup):

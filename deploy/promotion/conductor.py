@@ -68,7 +68,9 @@ class ConductorRole(Follower):
     def _obey(self, order: Order) -> bool:
         """Do what a person wants, unless it was done before; return False if another conductor has made a version."""
         self._rules.hear(order)
-        return self._make(lambda champions: ordered(order, champions, self._candidate_of(order)))
+        commit = self._registry.record(COMMITS, order.commit)
+        now_ms = max(commit.watermark_ms if commit else 0, self._versions()[-1].at_ms)
+        return self._make(lambda champions: ordered(order, champions, self._candidate_of(order), now_ms))
 
     def _heed(self, alarm: Alarm) -> bool:
         """Go back, if that is the rule; return as `_obey`."""

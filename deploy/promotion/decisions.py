@@ -46,8 +46,8 @@ def back(alarm: Alarm, champions: Sequence[Champion]) -> Decided:
     )  # fmt: skip
 
 
-def ordered(order: Order, champions: Sequence[Champion], candidate: Candidate | None) -> Decided:
-    """Return the version that a person wants; None if there is none, or it was made before."""
+def ordered(order: Order, champions: Sequence[Champion], candidate: Candidate | None, now_ms: int) -> Decided:
+    """Return the version that a person wants from `now_ms` on; None if there is none, or it was made before."""
     if order.what in ("pause", "resume") or any(one.order == order.number for one in champions):
         return None
     now = champions[-1]
@@ -55,12 +55,12 @@ def ordered(order: Order, champions: Sequence[Champion], candidate: Candidate | 
     if order.candidate is not None:
         evidence = f"promoted by {order.who}: {order.why}"
         offset = now.offset
-        return replace(_version(candidate, offset, evidence, now.at_ms), **words) if candidate else None
+        return replace(_version(candidate, offset, evidence, now_ms), **words) if candidate else None
     number = _before(champions) if order.version is None else order.version
     if number is None or not 0 <= number < len(champions):
         return None
     to, back_to = champions[number], number if order.what == "rollback" else None
-    return replace(to, at_ms=now.at_ms, back_to=back_to, evidence=f"{order.what} by {order.who}: {order.why}", **words)
+    return replace(to, at_ms=now_ms, back_to=back_to, evidence=f"{order.what} by {order.who}: {order.why}", **words)
 
 
 def _version(candidate: Candidate, offset: tuple[float, ...], evidence: Evidence | str, at_ms: int) -> Champion:

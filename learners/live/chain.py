@@ -9,7 +9,8 @@ weights (`gaussian.py`) for each label c:
 
 β comes from N(−3, 4): most marks pass without an outcome. That of a mark that none has passed yet is the last known
 one's: whoever waits in a young feed is told neither label half and half. β forgets faster than slots, for base rates
-move as a whole. So a prediction with an outcome in bucket j teaches exactly j
+move as a whole; and by time, for where a hundred outcomes come within hours they tell of a few kinds of hours alone.
+So a prediction with an outcome in bucket j teaches exactly j
 marks. A slot forgets when an outcome touches it, not when a row waits: of these there are ten times as many, and what
 is learned of rare hazards would be forgotten before it is known. Owns the tables and constants. Does not know ages, or
 when a mark is passed: it is told, in the order of events.
@@ -22,12 +23,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learners.live.compiled import Doubles, Ints, compiled
+from learners.live.compiled import Bools, Doubles, Ints, compiled
 from learners.live.features.features import Features
 from learners.live.tables.arrays import Arrays, Touched, joined, restore, state_of, usable
 from learners.live.tables.gaussian import FORGETTING, learn_rows
 
-FADING = 1e-2  # of β at each outcome: it remembers a hundred
+FADING, FADES_MS = 1e-2, 4 * 86_400_000  # of β at each outcome: it remembers four days, but at least a hundred
 SEGMENTS = 6  # 3 are too stiff (hotel bookings .513 for .492), 1 far too (.572)
 START = -3.0  # β before anything is known
 EPS = 1e-6
@@ -53,6 +54,23 @@ def resolve(scores: Doubles, beta: Doubles, segments: Ints) -> Doubles:
     return found
 
 
+@compiled
+def fading(marks: Ints, ended: Bools, t_ms: Ints, last_ms: Ints, due: Doubles) -> Doubles:
+    """Return how much β of each row's mark forgets.
+
+    In place, `last_ms` follows each mark's newest outcome, and `due` what time has made it forget, less what it forgot.
+    """
+    found = np.zeros(len(marks))
+    for n in range(len(marks)):
+        if ended[n]:
+            mark, passed_ms = marks[n], max(0, t_ms[n] - last_ms[marks[n]])
+            last_ms[mark] += passed_ms
+            due[mark] = min(1.0, due[mark] + passed_ms / FADES_MS)
+            found[n] = min(FADING, due[mark])
+            due[mark] -= found[n]
+    return found
+
+
 class Chain:
     """The chain of two labels and `marks` ages; μ and σ of numbers move with a prediction's first mark."""
 
@@ -66,6 +84,8 @@ class Chain:
         self.mean, self.precision = self._weights[..., 0], self._weights[..., 1]
         self._touched = Touched(1 << bits)
         self.came = np.zeros(1)  # how many outcomes it has learned
+        self._last_ms = np.zeros(marks, np.int64)  # when the newest row was asked whose outcome a mark has learned
+        self._fades = np.zeros(marks)
         self.beta = np.zeros((2 * marks, 2))  # mean less START and precision, label 0 and label 1 of each mark
 
     @property
@@ -77,20 +97,21 @@ class Chain:
         """Return the logit of p (N, 1)."""
         return resolve(self._features.sums(rows, self.mean), self.beta, self._segments)[:, None]
 
-    def waited(self, rows: Sequence[Any], marks: Ints, outcomes: Doubles, weights: Doubles) -> None:
-        """Learn rows that pass marks (N,), from 0, in the order of events.
+    def waited(self, rows: Sequence[Any], marks: Ints, outcomes: Doubles, weights: Doubles, t_ms: Ints) -> None:
+        """Learn rows, asked at `t_ms` (N,), that pass marks (N,), from 0, in the order of events.
 
         `outcomes` (N,): the label that came since the mark before, NaN where none did. After its outcome a row
         passes no mark.
         """
         segments, use = self._segments[marks], usable(weights, weights)
         self.came += np.count_nonzero(np.isfinite(outcomes) & (use > 0))
+        fades = fading(marks, np.isfinite(outcomes) & (use > 0), t_ms, self._last_ms, self._fades)
         for part, hashed in self._features.hashed(rows, (marks == 0) & (use > 0)):
             self._touched.add(hashed.used)
             for c in (0, 1):
                 came, ended = (outcomes[part] == c).astype(np.float64), np.isfinite(outcomes[part])
                 own = self.mean, self.precision, 2 * segments[part] + c, self.beta, 2 * marks[part] + c
-                learn_rows(hashed, came, use[part], ended * FORGETTING, ended * FADING, *own, 2, START, 0.0)
+                learn_rows(hashed, came, use[part], ended * FORGETTING, fades[part], *own, 2, START, 0.0)
 
     def state(self) -> dict[str, Tensor]:
         """Return all that was learned."""
@@ -117,5 +138,12 @@ class Chain:
         self._features.follow(changes)
 
     def _arrays(self) -> Arrays:
-        own: Arrays = {"mean": self.mean, "precision": self.precision, "beta": self.beta, "came": self.came}
+        own: Arrays = {
+            "mean": self.mean,
+            "precision": self.precision,
+            "beta": self.beta,
+            "came": self.came,
+            "last": self._last_ms,
+            "fades": self._fades,
+        }
         return joined({"features": self._features.arrays(), "chain": own})

@@ -100,5 +100,5 @@ class Waiting(Stateful, Followed, Protocol):
     def answer(self, rows: Sequence[Any]) -> Doubles:
         """Return logits (N, 1)."""
 
-    def waited(self, rows: Sequence[Any], marks: Ints, outcomes: Doubles, weights: Doubles) -> None:
+    def waited(self, rows: Sequence[Any], marks: Ints, outcomes: Doubles, weights: Doubles, t_ms: Ints) -> None:
         """Learn what came of N predictions at a mark: a label, or NaN if they still wait."""

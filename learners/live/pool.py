@@ -254,7 +254,8 @@ class Pool:
         if self._chain and (marks := self._marks):
             told, ages = zip(*marks, strict=True)
             rows, (labels, weights) = tuple(one.asked.row for one in told), _numbers(told)
-            self._chain.waited(rows, np.array(ages, dtype=np.int64), labels, weights)
+            t_ms = np.array([one.asked.t_ms for one in told], dtype=np.int64)
+            self._chain.waited(rows, np.array(ages, dtype=np.int64), labels, weights, t_ms)
         if evidence := self._evidence:
             logits = np.array([told.asked.logits for told in evidence])[:, self._chosen]
             self.mixture.learn(logits, *_numbers(evidence))

@@ -34,6 +34,7 @@ numbers = st.sampled_from(HOSTILE) | st.floats() | st.floats(-3, 3)
 whole = st.none() | st.integers(-300, 300) | st.sampled_from([10**400, -(2**63)])
 texts = st.none() | st.sampled_from(["", "a", "b", "one two three four five six"]) | st.text(max_size=30)
 some = st.lists(st.builds(Row, texts, st.none() | numbers, whole, numbers), min_size=1, max_size=40)
+DAY_MS = 86_400_000
 QUICK = settings(max_examples=40, deadline=None)
 
 
@@ -54,7 +55,9 @@ def learned(expert: Linear | Chain, rows: Sequence[Row], labels: Doubles, weight
         expert.learn(rows, labels, weights)
     else:
         marks = np.arange(start, start + len(rows)) % 4
-        expert.waited(rows, marks, np.where(marks == 3, labels, np.nan), weights)
+        expert.waited(
+            rows, marks, np.where(marks == 3, labels, np.nan), weights, DAY_MS * np.arange(start, start + len(rows))
+        )
 
 
 def warm(expert: Linear | Chain) -> None:
@@ -66,7 +69,7 @@ def warm(expert: Linear | Chain) -> None:
     if isinstance(expert, Linear):
         expert.learn(rows, labels, np.ones(1_200))
     else:
-        expert.waited(rows, np.zeros(1_200, np.int64), labels, np.ones(1_200))
+        expert.waited(rows, np.zeros(1_200, np.int64), labels, np.ones(1_200), DAY_MS * np.arange(1_200))
 
 
 def labels_of(rows: Sequence[Any], seed: int) -> Doubles:

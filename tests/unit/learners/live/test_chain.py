@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from learners.live.chain import FADING, SEGMENTS, START, Chain, resolve
+from learners.live.compiled import Ints
 from learners.live.features.reader import Reader
 from learners.live.make import chain as chain_of
 from learners.live.settings import Wide
@@ -20,6 +21,19 @@ class Row(msgspec.Struct):
 def chain(marks: int = 3, bits: int = 10) -> Chain:
     wide = Wide(bits=bits)
     return chain_of(wide, Reader(wide.fields(Row)), marks)
+
+
+def days(count: int) -> Ints:
+    return 86_400_000 * np.arange(count)
+
+
+def test_what_comes_within_an_hour_says_little_of_the_next_days() -> None:
+    """Rows of twenty days, a thousand a day: the label of all of a day's is the same, and one day in four has a 1."""
+    made, day = chain(1), np.arange(20).repeat(1_000)
+    t_ms = 86_400_000 * day + 80_000 * np.tile(np.arange(1_000), 20)
+    made.waited([Row("a")] * 20_000, np.zeros(20_000, np.int64), (day % 4 == 0) * 1.0, np.ones(20_000), t_ms)
+    p = 1 / (1 + np.exp(-made.answer([Row("a")])[0, 0]))
+    assert 0.05 < p < 0.4
 
 
 def test_shares_of_both_labels_and_of_those_that_wait_are_one() -> None:
@@ -45,7 +59,7 @@ def test_a_new_chain_knows_nothing() -> None:
 
 def test_an_outcome_in_bucket_j_teaches_exactly_j_marks() -> None:
     made = chain(marks=4)
-    made.waited([Row("a")] * 3, np.array([0, 1, 2]), np.array([np.nan, np.nan, 1.0]), np.ones(3))
+    made.waited([Row("a")] * 3, np.array([0, 1, 2]), np.array([np.nan, np.nan, 1.0]), np.ones(3), days(3))
     precision = made.state()["chain.beta"][:, 1]
     assert (precision > 0).tolist() == [True] * 6 + [False] * 2
     means = made.state()["chain.beta"][:, 0]
@@ -55,8 +69,8 @@ def test_an_outcome_in_bucket_j_teaches_exactly_j_marks() -> None:
 def test_a_slot_forgets_as_an_outcome_touches_it_not_as_a_row_waits() -> None:
     rows = [Row("a")] * 50_000
     waiting, ending = chain(), chain()
-    waiting.waited(rows, np.zeros(50_000, np.int64), np.full(50_000, np.nan), np.ones(50_000))
-    ending.waited(rows, np.zeros(50_000, np.int64), np.ones(50_000), np.ones(50_000))
+    waiting.waited(rows, np.zeros(50_000, np.int64), np.full(50_000, np.nan), np.ones(50_000), days(50_000))
+    ending.waited(rows, np.zeros(50_000, np.int64), np.ones(50_000), np.ones(50_000), days(50_000))
     assert (waiting.beta[:2, 1] > 1 / CONSTANT + 50_000 * LEAST).all()  # all that was learned is there
     assert ending.precision[ending.precision > 0].max() < waiting.precision.max() / 2  # of the last 10,000 alone
     assert (ending.beta[:2, 1] < 1 / CONSTANT + 1 / FADING).all()  # of the last hundred
@@ -66,20 +80,22 @@ def test_a_mark_that_none_has_passed_is_as_the_last_that_is_known() -> None:
     """A young feed: all of label 1 came at once, all others wait for a label 0 that comes little by little."""
     made = chain(marks=30)
     for _ in range(100):
-        made.waited([Row("a")] * 10, np.zeros(10, np.int64), np.array([1.0] * 3 + [0.0] + [np.nan] * 6), np.ones(10))
-        made.waited([Row("a")] * 6, np.ones(6, np.int64), np.array([0.0] + [np.nan] * 5), np.ones(6))
+        made.waited(
+            [Row("a")] * 10, np.zeros(10, np.int64), np.array([1.0] * 3 + [0.0] + [np.nan] * 6), np.ones(10), days(10)
+        )
+        made.waited([Row("a")] * 6, np.ones(6, np.int64), np.array([0.0] + [np.nan] * 5), np.ones(6), days(6))
     assert 1 / (1 + np.exp(-made.answer([Row("a")])[0, 0])) == pytest.approx(0.3, abs=0.02)
     follower = chain(marks=30)
     follower.follow(made.changes(whole=True))
     assert follower.answer([Row("a")]).tobytes() == made.answer([Row("a")]).tobytes()
     before = made.beta[2:4].copy()
-    made.waited([Row("a")], np.array([2]), np.array([np.nan]), np.ones(1))
+    made.waited([Row("a")], np.array([2]), np.array([np.nan]), np.ones(1), days(1))
     assert made.beta[4:6, 0] == pytest.approx(before[:, 0], abs=0.5)
 
 
 def test_numbers_are_followed_at_the_first_mark_alone() -> None:
     made = chain()
-    made.waited([Row("a", 5.0)] * 3, np.array([0, 1, 2]), np.full(3, np.nan), np.ones(3))
+    made.waited([Row("a", 5.0)] * 3, np.array([0, 1, 2]), np.full(3, np.nan), np.ones(3), days(3))
     state = made.state()
     assert (state["features.seen"].tolist(), state["features.mean"].tolist()) == ([1], [5.0])
 
@@ -88,7 +104,7 @@ def test_numbers_are_followed_at_the_first_mark_alone() -> None:
 def test_marks_are_shared_among_the_segments(marks: int) -> None:
     made = chain(marks)
     assert made.state()["chain.mean"].shape == (1 << 10, 2 * min(SEGMENTS, marks))
-    made.waited([Row("a")] * marks, np.arange(marks), np.full(marks, np.nan), np.ones(marks))
+    made.waited([Row("a")] * marks, np.arange(marks), np.full(marks, np.nan), np.ones(marks), days(marks))
     assert np.isfinite(made.answer([Row("a")])).all()
 
 
@@ -105,12 +121,12 @@ def test_it_is_right_while_the_late_label_has_not_come(late: int) -> None:
     events: list[Any] = sorted(due, key=lambda one: one[0])
     events = [one for one in events if one[0] <= 4_000]
     rows, marks, outcomes = ([one[k] for one in events] for k in (1, 2, 3))
-    made.waited(rows, np.array(marks), np.array(outcomes), np.ones(len(rows)))
+    made.waited(rows, np.array(marks), np.array(outcomes), np.ones(len(rows)), days(len(rows)))
     found = made.answer([Row("a"), Row("b")])[:, 0]
     assert 1 / (1 + np.exp(-found)) == pytest.approx([0.7, 0.2], abs=0.06)
 
 
 def test_a_weight_that_is_none_teaches_nothing() -> None:
     made, before = chain(), chain().state()
-    made.waited([Row("a")] * 3, np.zeros(3, np.int64), np.ones(3), np.array([0.0, np.nan, -1.0]))
+    made.waited([Row("a")] * 3, np.zeros(3, np.int64), np.ones(3), np.array([0.0, np.nan, -1.0]), days(3))
     assert all(value.equal(before[name]) for name, value in made.state().items())

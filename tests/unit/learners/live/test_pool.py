@@ -64,7 +64,7 @@ class SaysLate(Says):
     def ready(self) -> bool:
         return len(self.marks) > 50
 
-    def waited(self, rows: Sequence[Any], marks: Any, outcomes: Doubles, weights: Doubles) -> None:
+    def waited(self, rows: Sequence[Any], marks: Any, outcomes: Doubles, weights: Doubles, t_ms: Any) -> None:
         self.weights += weights.tolist()
         self.marks += [
             (row.x, mark, label) for row, mark, label in zip(rows, marks.tolist(), outcomes.tolist(), strict=True)
