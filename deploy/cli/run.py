@@ -1,5 +1,6 @@
 """The commands run and demo. Owns their arguments and where output goes. Does not know how anything is done."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,20 +17,32 @@ from deploy.console.ending import told
 from deploy.console.picture import Snapshot
 from deploy.console.terminal import screen
 from deploy.console.view import values
+from deploy.operate.drill import shuffle
 from deploy.run.running import running
+from deploy.run.session import Act
 from deploy.run.summary import summarize
 from streams.errors import ShadowstreamError
 
 app = typer.Typer()
+MAY_MS, AUGUST_MS = 1_367_366_400_000, 1_375_315_200_000  # the first, 2013, 00:00 UTC
+
+
+def _drill(at_ms: int, *, serve: bool) -> Act:
+    return Act(at_ms, lambda session: shuffle(session.registry, session.pipeline, serve=serve, seed=at_ms))
 
 
 @app.command()
 def demo(picture: Picture = None, as_json: AsJson = False) -> None:
-    """Run the flights example from its start, on embedded services: eleven months of real flights in minutes."""
+    """Run the flights example from its start, on embedded services: eleven months of real flights in minutes.
+
+    Twice what serves is shuffled: in May the copy competes, and must be refused; in August it is forced to serve, and
+    must be taken back.
+    """
     path = example("flights")
     embedded = {"kafka": config.Kafka(), "redis": config.Redis(), "ray": config.Ray()}
     settings = msgspec.structs.replace(config.load(path.with_name("shadowstream.toml")), **embedded)
-    _replay(path, settings, fresh=True, as_json=as_json, picture=picture)
+    drills = _drill(MAY_MS, serve=False), _drill(AUGUST_MS, serve=True)
+    _replay(path, settings, fresh=True, as_json=as_json, picture=picture, acts=drills)
 
 
 @app.command()
@@ -71,13 +84,14 @@ def _replay(
     as_json: bool,
     picture: Path | None = None,
     take_over: bool = False,
+    acts: Sequence[Act] = (),
 ) -> None:
     console, snapshot = Console(stderr=as_json), Snapshot()
     say = plain(console)
     begun = running(path, settings, say, fresh=fresh, replay=True, take_over=take_over)
     with told(say, "the replay"), begun as session:
         with told(say, "the replay", lambda: (session.line, session.left)), screen(console) as shown:
-            for view in session.play():
+            for view in session.play(acts):
                 shown.show(view)
                 snapshot.show(view)
         view, balance = session.look(), session.balance()

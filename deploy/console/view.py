@@ -164,7 +164,10 @@ def beside(view: View) -> list[str]:
 
 
 def returns(view: View) -> list[str]:
-    """Return a line for each version that came back, newest last, and one for what a person is waited for."""
+    """Return a line for each candidate that a person brought, and each version that came back, newest last; and one for
+    what a person is waited for.
+    """
+    brought = [_brought(view, one) for one in view.candidates if one.by]
     back = [
         f"v{one.number} is v{one.back_to} again since {day(one.at_ms)}: {one.because}"
         for one in view.champions
@@ -174,7 +177,22 @@ def returns(view: View) -> list[str]:
     asked = [
         f"{alarm}; `shadowstream rollback` goes back" for alarm in view.alarms if alarm.champion == now and view.waits
     ]
-    return back[-CHANGES:] + asked[-1:] + ([f"versions wait for a person: {view.waits}"] if view.waits else [])
+    return (
+        brought[-CHANGES:]
+        + back[-CHANGES:]
+        + asked[-1:]
+        + ([f"versions wait for a person: {view.waits}"] if view.waits else [])
+    )
+
+
+def _brought(view: View, candidate: Candidate) -> str:
+    """Return what became of a candidate that a person brought."""
+    verdict, said = view.verdicts.get(candidate.number), "it is tested"
+    if served := [one.number for one in view.champions if one.candidate == candidate.number and one.back_to is None]:
+        said = f"it served, as v{served[0]}"
+    elif verdict:
+        said = f"refused: {verdict.decision.value} after {verdict.samples:,} samples"
+    return f"candidate {candidate.number}, by {candidate.by} ({candidate.reason}): {said}"
 
 
 def drift_line(change: Change) -> str:

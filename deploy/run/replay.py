@@ -44,8 +44,8 @@ class Replay:
         self.published = {"requests": 0, "outcomes": 0}
         self.at_ms = self._began_ms = 0
 
-    def run(self, monitor: Monitor) -> Iterator[None]:
-        """Publish slice by slice; yield while waiting and after each slice, so that the caller can look around.
+    def run(self, monitor: Monitor) -> Iterator[bool]:
+        """Publish slice by slice; yield False while waiting, so that the caller can look around, True after each slice.
 
         Raises:
             Stalled: nothing moves any more, and a slice is not finished.
@@ -57,7 +57,7 @@ class Replay:
                 yield from self._wait(monitor, lambda: monitor.answered(self.ends["requests"]))
             if self._publish(events, "outcomes"):
                 yield from self._wait(monitor, lambda: monitor.settled(self.ends["outcomes"]))
-            yield
+            yield True
 
     def share(self, ends_ms: int | None) -> float | None:
         """Return the share of the feed's time that is published; None where its end is not known."""
@@ -78,9 +78,9 @@ class Replay:
     def _tp(self, topic: str, key: bytes) -> Tp:
         return Tp(topic, zlib.crc32(key) % self._partitions[topic])
 
-    def _wait(self, monitor: Monitor, done: Callable[[], bool]) -> Iterator[None]:
+    def _wait(self, monitor: Monitor, done: Callable[[], bool]) -> Iterator[bool]:
         for _ in until(
             done, monitor, f"the loop does not finish the slice at event time {self.at_ms} ms", self._stall_s
         ):
             time.sleep(POLL_S)
-            yield
+            yield False

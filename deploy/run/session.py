@@ -5,11 +5,12 @@ shown.
 """
 
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -37,6 +38,13 @@ if TYPE_CHECKING:
     from deploy.processes.actors import System
 
 LOOK_EVERY_S = 0.25
+
+
+class Act(NamedTuple):
+    """Something that is done in a replay, when it has reached a time."""
+
+    at_ms: int
+    do: Callable[["Session"], object]
 
 
 @dataclass(kw_only=True)
@@ -84,8 +92,10 @@ class Session:
             yield self.look()
             time.sleep(LOOK_EVERY_S)
 
-    def play(self) -> Iterator[View]:
+    def play(self, acts: Sequence[Act] = ()) -> Iterator[View]:
         """Replay the pipeline's feed to its end and close its windows; yield a look every `LOOK_EVERY_S`.
+
+        `acts`, in the order of their times, are done once the feed has reached these and all of it is settled.
 
         Raises:
             ConfigError: the pipeline has no feed, or an empty one.
@@ -99,7 +109,10 @@ class Session:
         began = looked = time.monotonic()
         with closing(Sink(self.settings.kafka)) as sink:
             self.replay = Replay(self.pipeline.feed(), names, counts, self.settings.replay, sink)
-            for _ in self.replay.run(self.monitor):
+            coming = deque(acts)
+            for settled in self.replay.run(self.monitor):
+                while settled and coming and coming[0].at_ms <= self.replay.at_ms:
+                    coming.popleft().do(self)
                 if time.monotonic() - looked > LOOK_EVERY_S:
                     looked = time.monotonic()
                     yield self.look()
