@@ -20,7 +20,7 @@ def show_versions(console: Console, versions: list[Version]) -> None:
     for title in ("version", "serves since", "made of", "samples", "engine", "why", "signed by"):
         table.add_column(title, justify="right" if title == "samples" else "left")
     for one in versions:
-        made = "history" if one.candidate is None else f"candidate {one.candidate}"
+        made = ("elsewhere" if one.brought else "history") if one.candidate is None else f"candidate {one.candidate}"
         back = "" if one.back_to is None else f" (v{one.back_to} again)"
         why = f"{one.because} ({one.by})" if one.by else one.evidence
         since = day(one.since_ms) if one.since_ms else "the start"
@@ -37,7 +37,9 @@ def show_one(console: Console, shown: Shown) -> None:
         console,
         f"artifact {one.artifact}: {compared(shown.bytes, shown.float_bytes)}, {100 * shown.sparsity:.0f} % zeros",
     )
-    if one.reason:
+    if one.brought:
+        line(console, one.brought)
+    elif one.reason:
         line(console, f"made because of: {one.reason}")
     if shown.figures:
         line(console, f"held-out loss {shown.figures.loss}, its teacher's {shown.figures.teacher_loss}")
@@ -47,8 +49,6 @@ def show_one(console: Console, shown: Shown) -> None:
         line(console, f"guard rail {guard.name}: {guard.said}")
     for name, value in shown.manifest.items():
         line(console, f"{name}: {value}")
-    if shown.brought:
-        line(console, shown.brought)
     for shard, (first, last) in shown.log.items():
         line(console, f"learned from: samples {first:,} to {last:,} of shard {shard}")
     line(console, f"the chain of digests is whole: {shown.chain:,} commits, from the first to that of its state")

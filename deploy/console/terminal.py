@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.live import Live
 
 from deploy.console.doubts import Warned, vanished
-from deploy.console.view import day, distrust_line, draw, drift_line, drifted, fate_line, rate, values
+from deploy.console.view import born, day, distrust_line, draw, drift_line, fate_line, rate, values
 from deploy.monitor import NO_ROW, View
 from learners.evaluation.drift import Change
 
@@ -36,7 +36,7 @@ class Plain:
         self._warned.show(view.warnings)
         for candidate in view.candidates:
             decided = candidate.refused or candidate.number in view.verdicts
-            said = fate_line(candidate, view) if decided else f"distilled{drifted(candidate)}"
+            said = fate_line(candidate, view) if decided else born(candidate)
             if self._said.get(candidate.number) != said:
                 self._said[candidate.number] = said
                 self._say(f"candidate {candidate.number} of {day(candidate.at_ms)}: {said}")

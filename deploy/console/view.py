@@ -108,6 +108,11 @@ def drifted(candidate: Candidate | None) -> str:
     return "" if candidate is None or candidate.since_ms is None else f"; {candidate.why}"
 
 
+def born(candidate: Candidate) -> str:
+    """Return how a candidate came to be, in words."""
+    return candidate.reason if candidate.by else f"distilled{drifted(candidate)}"
+
+
 def tested(trial: TrialNote) -> str:
     """Return how far a candidate's test is, in words.
 
@@ -372,7 +377,12 @@ def versions(view: View) -> Fitted:
         table.add_column(title)
     made = {candidate.number: candidate for candidate in view.candidates}
     for c in view.champions:
-        source = "history" if c.candidate is None else f"{c.learned:,} samples{drifted(made.get(c.candidate))}"
+        candidate = None if c.candidate is None else made.get(c.candidate)
+        source = f"{c.learned:,} samples{drifted(candidate)}"
+        if c.candidate is None:
+            source = "elsewhere" if view.champions[0].by else "history"
+        elif candidate and candidate.by:
+            source = f"elsewhere; {candidate.reason}"
         told = [private(c.privacy)] if c.privacy else []
         table.add_row(f"v{c.number}", day(c.at_ms), source, str(c.evidence), *told)
     return Fitted(table)

@@ -37,7 +37,8 @@ class Version(Struct, frozen=True, kw_only=True):
 
     `reason` says why its candidate was made, "" for history, `evidence` in words why it took over, `by` and `because`
     whose word it was, where it was one. `signed` is the name of the key, or why the record is not taken. `commit` is
-    the one of whose state it was made, which had learned `learned` samples; None: of history.
+    the one of whose state it was made, which had learned `learned` samples; None: of history. `brought` says of one
+    that was made elsewhere where it is from, who took it, and why.
     """
 
     version: int
@@ -53,6 +54,7 @@ class Version(Struct, frozen=True, kw_only=True):
     because: str
     back_to: int | None
     signed: str
+    brought: str | None = None
 
 
 class Shown(Struct, frozen=True, kw_only=True):
@@ -61,8 +63,7 @@ class Shown(Struct, frozen=True, kw_only=True):
     `figures`, `privacy`: those of its candidate. `manifest` is what the artifact says of its making, with the recipe.
     `follows`: the digests of the records that it follows from. `log` says by shard which samples its state had read,
     the numbers of the first and the last; `chain` how many commits, each naming the one before, lead to the first.
-    `proof` has the evidence as data. `brought` says where a version is from that was made elsewhere, who took it, and
-    why; then nothing is known here of what it learned.
+    `proof` has the evidence as data. Of what one learned that was made elsewhere nothing is known here.
     """
 
     version: Version
@@ -76,7 +77,6 @@ class Shown(Struct, frozen=True, kw_only=True):
     log: dict[str, tuple[int, int]]
     chain: int
     proof: Any
-    brought: str | None = None
 
 
 class Difference(Struct, frozen=True, kw_only=True):
@@ -125,7 +125,6 @@ def show(path: Path, settings: Settings, version: int) -> Shown:
     described = artifact.describe(registry.get(record.artifact))
     candidate = None if record.candidate is None else _unchecked(registry, CANDIDATES, record.candidate)
     commit = read_commit(registry, told.commit or 0)
-    brought = _brought(registry, record, candidate)
     _, seal = unsealed(registry.read(CHAMPIONS, version) or b"")
     return Shown(
         version=told,
@@ -136,10 +135,9 @@ def show(path: Path, settings: Settings, version: int) -> Shown:
         sparsity=described.sparsity,
         manifest=described.manifest,
         follows=seal.follows if seal else {},
-        log={} if brought else _log(commit),
+        log={} if told.brought else _log(commit),
         chain=_chain(registry, commit),
         proof=record.evidence,
-        brought=brought,
     )
 
 
@@ -218,6 +216,7 @@ def _version(registry: Registry, number: int) -> Version:
         because=record.because,
         back_to=record.back_to,
         signed=_signed(registry, number),
+        brought=_brought(registry, record, candidate),
     )
 
 

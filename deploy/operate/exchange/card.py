@@ -62,7 +62,7 @@ def _evidence(shown: Shown) -> Iterator[str]:
 def _lineage(shown: Shown) -> Iterator[str]:
     one = shown.version
     made = "the pipeline's history" if one.commit is None else f"the state of commit {one.commit}"
-    yield shown.brought or f"made of {made}, {one.learned:,} samples learned"
+    yield one.brought or f"made of {made}, {one.learned:,} samples learned"
     for shard, (first, last) in shown.log.items():
         yield f"learned from samples {first:,} to {last:,} of shard {shard}"
     yield f"{shown.chain:,} commits, each named by the next one's digest, lead to the first"

@@ -10,7 +10,7 @@ from rich.console import Console
 from deploy.console.counters import counters
 from deploy.console.picture import Snapshot, svg
 from deploy.console.terminal import Plain
-from deploy.console.view import draw, fate_line, months, slices, values
+from deploy.console.view import draw, fate_line, months, slices, values, versions
 from deploy.monitor import View
 from deploy.registry.kinds import COUNTERS
 from deploy.registry.records import Distrusted, MetricName, Row, TrialNote, Worst
@@ -100,6 +100,22 @@ def test_lines_tell_of_a_candidate_when_it_is_made_and_when_it_is_decided() -> N
         "candidate 1 of 2013-02-08: refused: unlikely to win on 2013-02-17: "
         "log loss +0.0004 nats a sample, evidence e^-3.0 of e^3.9 after 2,112 samples",
     ]
+
+
+def test_what_was_made_elsewhere_is_not_said_to_be_of_this_feed() -> None:
+    shown = view(verdicts={})
+    brought = msgspec.structs.replace(shown.candidates[0], by="ann", reason="imported: version 3 of shop: better")
+    first = msgspec.structs.replace(shown.champions[0], by="ann", evidence="imported")
+    of = msgspec.structs.replace(
+        shown, candidates=[brought, *shown.candidates[1:]], champions=[first, *shown.champions[1:]]
+    )
+    out = StringIO()
+    Plain(Console(file=out, width=200), every_s=1e9).show(of)
+    Console(file=out, width=200).print(versions(of))
+    text = out.getvalue()
+    assert "candidate 0 of 2013-02-01: imported: version 3 of shop: better" in text
+    assert "elsewhere; imported: version 3" in text
+    assert "history" not in text
 
 
 def test_the_worst_slice_and_what_has_changed_take_a_line_each() -> None:

@@ -143,7 +143,7 @@ def test_a_folder_becomes_the_first_version_of_an_empty_registry(home: Home, out
     answers = [artifact.load(one.registry.get(made.artifact), small.net)(rows) for one in (home, new)]
     assert torch.equal(*answers)
     shown = lineage.show(new.path, new.settings, 0)
-    assert shown.brought == f"imported: version 0 of {home.name}: a head start (ann)"
+    assert shown.version.brought == f"imported: version 0 of {home.name}: a head start (ann)"
     assert shown.version.signed != lineage.show(home.path, home.settings, 0).version.signed  # by this registry's key
     with pytest.raises(ConfigError, match="version 0 was made elsewhere, and nothing here can make it again: imported"):
         remake(new.path, new.settings, 0)
@@ -302,5 +302,6 @@ def test_the_commands_take_what_they_wrote(home: Home, tmp_path: Path) -> None:
     wrote = run(home, "export", "0", "--to", str(out))
     took = run(new, "import", str(out), "--why", "a test", "--key", str(home.registry.folder / "receipts.pub"))
     assert took["artifact"] == wrote["artifact"]
-    shown = run(new, "show", "0")
+    shown = run(new, "show", "0")["version"]
+    assert isinstance(shown, dict)
     assert str(shown["brought"]).startswith(f"imported: version 0 of {home.name}: a test (")
