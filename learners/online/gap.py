@@ -149,6 +149,6 @@ class Gap:
         """Return all that changes."""
         return torch.frombuffer(bytearray(msgspec.msgpack.encode(self._now)), dtype=torch.uint8)
 
-    def load(self, state: Tensor | None) -> None:
-        """Go on from a state; None: of an older release, which had none."""
-        self._now = _State() if state is None else msgspec.msgpack.decode(state.numpy().tobytes(), type=_State)
+    def load(self, state: Tensor) -> None:
+        """Go on from a state."""
+        self._now = msgspec.msgpack.decode(state.numpy().tobytes(), type=_State)

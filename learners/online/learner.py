@@ -379,8 +379,9 @@ class Learner:
             self.live.load(live)
         if self.trust and "trust" in state:
             self.trust.load(state)
+        self.gap = Gap() if "gap" in state else None  # a feed may have begun without it
         if self.gap:
-            self.gap.load(state.get("gap"))
+            self.gap.load(state["gap"])
         self._changes = int(state["changes"]) if "changes" in state else 0
         self._measured.load(state.get("scale"))
         self._measure()

@@ -20,4 +20,5 @@ def feed() -> Iterator[FeedEvent]:
     return takewhile(lambda event: event.t_ms < UNTIL_MS, flights.feed())
 
 
-pipeline = replace(flights, name="slice", feed=feed, promotion=Promotion(every_days=4, candidates_a_year=4))
+PROMOTION = Promotion(every_days=4, candidates_a_year=4, drift_a_year=0)
+pipeline = replace(flights, name="slice", feed=feed, promotion=PROMOTION)
