@@ -7,6 +7,7 @@ fails, torch runs the artifact, and a line for people says so. Does not know Kaf
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from compressors.engines.engine import Session
 from compressors.engines.template import Template, export, key, read, runtime_errors
 from compressors.errors import EngineError, Unexportable
 from deploy.registry import storage
-from deploy.registry.kinds import ENGINES
+from deploy.registry.kinds import ALARMS, ENGINES
 from deploy.registry.records import By, Engine, Proof
 from deploy.registry.registry import Registry
 from learners.online.batches import Encoder
@@ -153,6 +154,8 @@ def load(registry: Registry, digest: str, engine: By, factory: Factory, *, engin
     model = artifact.load(registry.get(digest), factory)
     if not engines:
         return Running(model, None, "torch")
+    if wrong := mismatch(registry, digest):
+        return Running(model, None, f"torch: {wrong}")
     if not isinstance(engine, Engine):
         return Running(model, None, f"torch: {_line(engine or OLDER)}")
     try:
@@ -161,6 +164,16 @@ def load(registry: Registry, digest: str, engine: By, factory: Factory, *, engin
     except (EngineError, RegistryError) as wrong:
         return Running(model, None, f"torch: {_line(wrong)}")
     return Running(model, session, f"{engine.arithmetic}, by onnxruntime", engine.proof.mean)
+
+
+def mismatch(registry: Registry, digest: str) -> str:
+    """Return why torch runs an artifact by an alarm, "" without one; one that nobody trusted has signed is none."""
+    for number in range(registry.last(ALARMS) + 1):
+        with suppress(RegistryError):
+            alarm = registry.record(ALARMS, number)
+            if alarm and alarm.guard and alarm.kind == "mismatch" and alarm.artifact == digest:
+                return alarm.guard.said
+    return ""
 
 
 def _ranges(registry: Registry, digest: str | None) -> Mapping[str, Range]:

@@ -179,15 +179,12 @@ def returns(view: View) -> list[str]:
         if one.back_to is not None
     ]
     now = view.champions[-1].number if view.champions else -1
-    asked = [
-        f"{alarm}; `shadowstream rollback` goes back" for alarm in view.alarms if alarm.champion == now and view.waits
-    ]
-    return (
-        brought[-CHANGES:]
-        + back[-CHANGES:]
-        + asked[-1:]
-        + ([f"versions wait for a person: {view.waits}"] if view.waits else [])
-    )
+    alarms = [alarm for alarm in view.alarms if alarm.champion == now]
+    other = [f"{alarm}; torch serves it" for alarm in alarms if alarm.kind == "mismatch"]
+    worse = [alarm for alarm in alarms if alarm.kind != "mismatch" and view.waits]
+    asked = [f"{alarm}; `shadowstream rollback` goes back" for alarm in worse]
+    waits = [f"versions wait for a person: {view.waits}"] if view.waits else []
+    return brought[-CHANGES:] + back[-CHANGES:] + asked[-1:] + other[-1:] + waits
 
 
 def _brought(view: View, candidate: Candidate) -> str:

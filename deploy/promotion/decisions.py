@@ -115,11 +115,14 @@ class Rules:
         return f"{OFTEN} rollbacks within {OFTEN_MS // DAY_MS} days; `shadowstream resume` goes on" if often else ""
 
     def heeds(self, alarm: Alarm, champions: Sequence[Champion]) -> bool:
-        """Return whether a version goes back by itself because of an alarm."""
+        """Return whether a version goes back by itself because of an alarm; what is broken goes back at once."""
+        if alarm.kind == "mismatch":
+            return False
         last = next((one for one in reversed(champions) if one.back_to is not None), None)
         settling = last is not None and alarm.at_ms - last.at_ms < SETTLES_MS
         to = champions[alarm.back_to].artifact if alarm.back_to < len(champions) else None
-        return not self.waits(champions) and not settling and to not in barred(champions)
+        settled = not settling or alarm.kind == "guard"
+        return settled and not self.waits(champions) and to not in barred(champions)
 
     def promotes(self, candidate: Candidate, champions: Sequence[Champion]) -> bool:
         """Return whether a proven candidate takes over by itself."""

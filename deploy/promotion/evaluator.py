@@ -12,11 +12,13 @@ from contextlib import suppress
 from functools import cache
 
 import torch
+from msgspec.structs import replace
 from torch import Tensor
 
 from deploy.engine import Running
 from deploy.lineages import Lineages
 from deploy.pipeline import Pipeline
+from deploy.promotion.recomputed import Recomputed, alarm_of
 from deploy.registry.commits import taken_back
 from deploy.registry.follow import Follower
 from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS, COMMITS, DRIFT, EVALUATOR, METRICS, VERDICTS
@@ -70,6 +72,7 @@ class EvaluatorRole(Follower):
             pipeline.task, encoder, pipeline.promotion, rate, timing, first, cache(self._artifact),
             model_of=self._model, watched=watched(pipeline), slices=pipeline.slices, theirs=pipeline.theirs is not None,
         )  # fmt: skip
+        self._recomputed = Recomputed(pipeline, registry)
         self._version, self._alarms = 0, 0  # the newest version that was taken note of; how many alarms there were
         self._commit, self._candidate, self._verdicts = -1, -1, 0
         self._doubt = ""
@@ -90,8 +93,10 @@ class EvaluatorRole(Follower):
             self._evaluator.expect(taken_back(self._registry, commit))
         self._write(self._evaluator.take(commit))
         self._commit = commit.number
-        self._raise_alarms()
         self._follow_champions()
+        self._raise_alarms()
+        if mismatch := self._recomputed.take(self._evaluator.entries, commit):
+            self._raise(mismatch)
         self._awaits = commit.number if commit.due else None
         return True
 
@@ -136,14 +141,12 @@ class EvaluatorRole(Follower):
 
     def _raise_alarms(self) -> None:
         for one in self._evaluator.sightings:
-            seen = one.seen
-            alarm = Alarm(
-                number=self._alarms, champion=one.champion, back_to=one.reference, old=one.old, detector=seen.detector,
-                log_r=seen.log_r, log_needed=seen.log_needed, samples=seen.samples, gain=seen.gain,
-                since_ms=seen.since_ms, offset=one.offset, at_ms=one.at_ms, commit=one.commit,
-            )  # fmt: skip
-            self._registry.create(ALARMS, alarm.number, alarm)
-            self._alarms += 1
+            self._raise(alarm_of(one))
+        self._evaluator.sightings = []
+
+    def _raise(self, alarm: Alarm) -> None:
+        self._registry.create(ALARMS, self._alarms, replace(alarm, number=self._alarms))
+        self._alarms += 1
 
     def _follow_champions(self) -> None:
         """Take note of versions that serve by other than a verdict, each once the commit is taken at which it began."""

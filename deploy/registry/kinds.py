@@ -108,7 +108,7 @@ CHAMPIONS = Kind(
 )
 ALARMS = Kind(
     "alarms",
-    "what serves was seen to be worse than a version before it",
+    "what serves was seen to be worse than a version before it, broken, or not what torch computes",
     msgspec.json.Decoder(Alarm).decode,
     follows=lambda alarm: [("champion", alarm.champion), ("champion", alarm.back_to), ("commits", alarm.commit)],
 )

@@ -152,6 +152,9 @@ class Alarm(Struct, frozen=True, kw_only=True):
     `gain` of loss(back_to) − loss(champion), since the prediction of `since_ms`. `old`: the version is no predecessor,
     but an earlier one. `offset` (K,) is its intercept, less the one that serves. `at_ms` is the event time at which it
     was seen, by what the commit `commit` has brought.
+
+    Of the kind "guard", it broke the guard rail `guard`, and of "mismatch", servers did not answer what torch computes
+    of the `artifact`: then torch serves it, and nothing goes back. These have no detector's evidence.
     """
 
     number: int
@@ -167,8 +170,13 @@ class Alarm(Struct, frozen=True, kw_only=True):
     offset: tuple[float, ...]
     at_ms: int
     commit: int
+    kind: Literal["rollback", "guard", "mismatch"] = "rollback"
+    guard: Guard | None = None
+    artifact: str = ""
 
     def __str__(self) -> str:
+        if self.guard:
+            return f"v{self.champion}: {self.guard.said}"
         evidence = f"e^{self.log_r:.1f} of e^{self.log_needed:.1f} after {self.samples:,} samples"
         return f"v{self.champion} is worse than v{self.back_to}: {evidence}, {self.detector} detector"
 

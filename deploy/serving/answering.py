@@ -7,6 +7,7 @@ Does not know Kafka, or what becomes of one that is refused.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+import torch
 from msgspec import Raw
 from torch import Tensor
 
@@ -53,11 +54,13 @@ class Answerer:
 
         Raises:
             ConfigError: `encode`, the model or the task refuses a request, or the model returns something else.
-            MalformedEvent: a prediction is too large.
+            MalformedEvent: an answer is not finite, or a prediction is too large.
         """
         rows = [one.row for one in asked]
         with users_code("answering"):
             outputs = self._outputs(rows, asked)
+            if not bool(torch.isfinite(outputs).all()):
+                raise MalformedEvent(f"v{self._champion.record.number} answers a number that is not finite")
             answer, version = self._live.answer(rows, outputs), self._champion.record.number
             meanings = self._meanings(answer.of(outputs))
         said = zip(outputs.tolist(), answer.experts, answer.served, strict=True)

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from compressors.answers import answers
 from compressors.errors import ArtifactError
 from compressors.rows import Rows
-from deploy.engine import Running, load
+from deploy.engine import Running, load, mismatch
 from deploy.lineages import Lineages
-from deploy.registry.kinds import CANDIDATES, CHAMPIONS
+from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS
 from deploy.registry.records import Champion
 from deploy.registry.registry import Registry
 from learners.online.batches import Encoder
@@ -69,6 +69,7 @@ class Served:
         self._coming: Future[Version] | None = None
         self._refused, self._why, self._again_s = -1, "", 0.0
         self._said: set[str] = set()
+        self._alarm = registry.last(ALARMS)
         self._take(self._first())
 
     def refresh(self) -> bool:
@@ -78,7 +79,17 @@ class Served:
         newest = self._registry.last(CHAMPIONS, self.record.number)
         if newest != self.record.number and not (newest == self._refused and time.monotonic() < self._again_s):
             self._coming = self._thread.submit(self._load, newest)
+        elif self._alarmed():
+            self._coming = self._thread.submit(self._load, self.record.number)
         return False
+
+    def _alarmed(self) -> bool:
+        """Return whether an alarm has come by which torch serves this version from now on."""
+        newest = self._registry.last(ALARMS, self._alarm)
+        if newest == self._alarm:
+            return False
+        self._alarm = newest
+        return self._engines and bool(mismatch(self._registry, self.record.artifact))
 
     def answer(self, rows: Rows | Sequence[Tensor]) -> Tensor:
         """Return the raw outputs plus the version's offset, shape (N, K); the live intercept is not in it."""

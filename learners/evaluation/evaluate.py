@@ -21,7 +21,7 @@ from learners.evaluation.drift import Drift
 from learners.evaluation.earlier import answer_entries
 from learners.evaluation.gate import Promotion
 from learners.evaluation.guards.judge import Judged, judge
-from learners.evaluation.guards.outputs import finite
+from learners.evaluation.guards.outputs import constant, finite
 from learners.evaluation.provisional import Answers, Provisional
 from learners.evaluation.scores import Scores
 from learners.evaluation.slices import Slices, value_of
@@ -96,7 +96,8 @@ class Evaluator:
         self._final: dict[str, dict[str, Scores]] = {}
         self.drift = Drift(watched)
         self.slices = [Slices(name, task) for name in slices]
-        self.sightings = list[Sighting]()  # of the commit that was taken last
+        self.entries: Sequence[Sample] = ()  # of the commit that was taken last
+        self.sightings = list[Sighting]()  # since the commit that was taken last
 
     def expect(self, void: Iterable[Sample]) -> None:
         """Do not count these samples again: they were counted, then taken back, and will be learned again."""
@@ -104,7 +105,7 @@ class Evaluator:
 
     def take(self, commit: Commit) -> list[Verdict]:
         """Take the next commit; return the verdicts on candidates under test that follow."""
-        entries = left(commit.entries(), commit.held)
+        entries = self.entries = left(commit.entries(), commit.held)
         samples, shadow = self._fresh(entries, commit.shadow)
         self._last = commit
         if commit.scale is not None and isinstance(self._task, Scaled):
@@ -163,7 +164,22 @@ class Evaluator:
             self._barred.add(before.key)
         verdicts = self.trials.crown(reign, contestant, self._last, before.key if bar else None)
         self._begin_watch()
+        if broken := self._broken(reign.model):
+            self.sightings += [seen] if (seen := self.watch.broken(broken, self._last)) else []
         return verdicts
+
+    def _broken(self, model: Run) -> Guard | None:
+        """Return the guard rail that a version breaks on the newest samples, which need no outcomes of its own."""
+        samples = list(self._newest)
+        before = next(iter(self.watch.models.values()), None)
+        if before is None or not samples:
+            return None
+        ours, theirs = answer_all([model, before], self._encoder.rows(samples))
+        if not (found := finite(ours)).passed:
+            return found
+        target = labels(samples, exact=self._exact)
+        spread = constant(self._task, ours, theirs, target, self._policy.rails.constant)
+        return None if spread.passed else spread
 
     def _begin_watch(self) -> None:
         """Watch the champion beside those before it: the last one, the first, and those of 2, 4 and 8 reigns ago."""

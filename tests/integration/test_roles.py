@@ -9,8 +9,14 @@ from typing import Any
 
 import msgspec
 import pytest
+import torch
+from msgspec.structs import replace as replaced
+from torch import nn
 
+from compressors.answers import answers
+from compressors.artifact import format as artifact
 from deploy import config
+from deploy.engine import load
 from deploy.learning.bootstrap import bootstrap
 from deploy.learning.candidates import make_learner
 from deploy.learning.distiller import DistillerRole
@@ -20,9 +26,9 @@ from deploy.pipeline import Pipeline
 from deploy.processes.roles import Plan, build
 from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.evaluator import EvaluatorRole
-from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, KINDS, LEARNER, VERDICTS, Kind
+from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS, COMMITS, KINDS, LEARNER, VERDICTS, Kind
 from deploy.registry.opening import open_registry, sign
-from deploy.registry.records import LearnerNote, ServerNote
+from deploy.registry.records import Evidence, LearnerNote, ServerNote
 from deploy.registry.registry import Registry
 from deploy.run.summary import refused_requests
 from learners.commits import commit as commits
@@ -299,6 +305,59 @@ def test_a_learner_that_loses_the_race_says_so_and_changes_nothing(
     assert registry.last(COMMITS) == 2
 
 
+def take(*roles: Any) -> None:
+    """Have roles take all that there is, in turn."""
+    while sum(role.step(0) for role in roles):
+        pass
+
+
+def constant(feed: Pipeline) -> nn.Module:
+    """Return a training form that answers the same to all, as one whose weights are gone."""
+    model = make_learner(feed).shadow.student().eval()
+    for weights in model.parameters():
+        nn.init.zeros_(weights)
+    return model
+
+
+@pytest.mark.parametrize("honest", [True, False])
+def test_what_is_served_is_computed_again_and_a_forced_constant_goes_back(
+    honest: bool, embedded_store: Store, registry: Registry, feed: Pipeline
+) -> None:
+    """Its served answers are not those of the artifact: torch serves. The next version is broken: the first is back."""
+    embedded_store.create(feed.name, 1, [("p", 0), ("o", 0)])
+    learner = learner_role(feed, embedded_store, registry)
+    roles = (
+        EvaluatorRole(feed, small.timing(2), embedded_store, registry),
+        ConductorRole(feed.name, embedded_store, registry),
+    )
+    first = registry.record(CHAMPIONS, 0)
+    assert first is not None
+    model = load(registry, first.artifact, first.engine, feed.model, engines=False)
+    chosen = small.samples(700)
+    outputs = answers(model, feed.encoder().rows(chosen)).double() + torch.tensor(first.offset)
+    told = outputs if honest else outputs.flip(0)
+    served = [
+        replaced(one, prediction=replaced(one.prediction, output=tuple(output)))
+        for one, output in zip(chosen, told.tolist(), strict=True)
+    ]
+    offset = emit(embedded_store, feed.name, served[:600], 0)
+    take(learner, *roles)
+    alarms = list(registry.records(ALARMS))
+    assert [(one.kind, one.champion) for one in alarms] == [("mismatch", 0)] * (not honest)
+    assert load(registry, first.artifact, first.engine, feed.model).by.startswith("torch")
+    bad, now = registry.put(artifact.pack(constant(feed), {})), registry.last(COMMITS)
+    forced = replaced(first, number=1, artifact=bad, engine=None, by="me", because="a mistake", commit=now)
+    assert registry.create(CHAMPIONS, 1, forced)
+    emit(embedded_store, feed.name, served[600:], offset)
+    take(learner, *roles)
+    (guard,) = [one for one in registry.records(ALARMS) if one.kind == "guard"]
+    assert (guard.champion, guard.back_to, guard.detector) == (1, 0, "constant")
+    again = registry.record(CHAMPIONS, 2)
+    assert again is not None
+    assert (again.artifact, again.back_to) == (first.artifact, 0)
+    assert registry.last(CHAMPIONS) == 2
+
+
 def test_from_samples_to_the_next_champion(embedded_store: Store, registry: Registry, feed: Pipeline) -> None:
     embedded_store.create(feed.name, 1, [("p", 0), ("o", 0)])
     rules = CommitRules(100, 1e9, every_days=5)
@@ -320,6 +379,9 @@ def test_from_samples_to_the_next_champion(embedded_store: Store, registry: Regi
     assert champion is not None
     assert candidate is not None
     assert verdict.decision is Decision.PROVEN
+    assert isinstance(champion.evidence, Evidence)
+    assert champion.evidence.guards == verdict.guards
+    assert {"finite", "constant", "latency", "calibration"} <= {guard.name for guard in verdict.guards if guard.passed}
     assert (champion.candidate, champion.artifact) == (0, candidate.artifact)
     assert candidate.figures.sparsity >= 0.8
     again = ConductorRole(feed.name, embedded_store, registry)

@@ -5,5 +5,4 @@ outputs.py    of two models' outputs to the same rows
 outcomes.py   of two models' losses, over the predictions of a test whose outcomes are known
 latency.py    how long two models take, in alternating turns
 judge.py      all of them together, and the user's own
-standing.py   of the version that serves, on what is asked now
 """

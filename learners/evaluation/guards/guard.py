@@ -30,7 +30,7 @@ class GuardRails:
     `latency`: it takes at most so many times the champion's time, for 64 rows by the engine that serves; what takes no
         millisecond may take as long as it likes.
     `drift`: how far the distribution of its answers may be from the champion's to the same rows (Kolmogorov–Smirnov).
-    `calibration`: of `Binary`, how far mean p / mean y may be off 1, if the champion's is nearer.
+    `calibration`: of `Binary`, by how much mean p / mean y may be farther off 1 than the champion's.
     `slice`: by which share its loss may be above the champion's in any slice that `Pipeline.slices` names.
     `change`: the largest share of rows that it may decide otherwise than the champion.
 

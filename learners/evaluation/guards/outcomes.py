@@ -79,9 +79,9 @@ class Outcomes:
 
     def _calibration(self, limit: float | None) -> Guard:
         ratio, usual = (self._p / self._yes).tolist()
-        off, sure = abs(ratio - 1), abs(ratio - 1) - SURE * math.sqrt(self._noise) / self._yes
-        found = at_most("calibration", off, limit, f"mean p is {ratio:.3f} of mean y, the champion's {usual:.3f}")
-        return replace(found, passed=found.passed or sure <= (limit or 0) or off <= abs(usual - 1))
+        worse, chance = abs(ratio - 1) - abs(usual - 1), SURE * math.sqrt(self._noise) / self._yes
+        found = at_most("calibration", worse, limit, f"mean p is {ratio:.3f} of mean y, the champion's {usual:.3f}")
+        return replace(found, passed=found.passed or worse - chance <= (limit or 0))
 
     def _worst(self, limit: float | None) -> Guard | None:
         """Return the slice in which the candidate is surely worse by the largest share of the champion's loss."""

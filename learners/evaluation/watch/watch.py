@@ -20,6 +20,7 @@ from learners.evaluation.trials.asked import Asked, Look
 from learners.evaluation.trials.contestant import Contestant
 from learners.evaluation.trials.timing import Timing
 from learners.evaluation.trials.wealth import Floats
+from learners.evaluation.verdict import Guard
 from learners.evaluation.watch.pair import Pair, Seen, before, older, spread
 from learners.tasks.task import Task
 from streams.events import Sample
@@ -43,13 +44,13 @@ class Reference(NamedTuple):
 class Sighting(NamedTuple):
     """What was seen of a champion beside a reference, at an event time, by what commit `commit` has brought.
 
-    `offset` (K,) is the reference's intercept, less the one that serves.
+    `offset` (K,) is the reference's intercept, less the one that serves. `seen` is a guard rail, if it broke one.
     """
 
     champion: int
     reference: int
     old: bool
-    seen: Seen
+    seen: Seen | Guard
     at_ms: int
     commit: int
     offset: tuple[float, ...]
@@ -133,6 +134,11 @@ class Watch:
         own: Floats = np.reshape([entry.prediction.bare for entry in chosen], (-1, width)).astype(self._dtype)
         self._asked.add(chosen, said | {self.champion: own})
 
+    def broken(self, guard: Guard, commit: Commit) -> Sighting | None:
+        """Return that the champion has broken a guard rail, beside the version before it; None if there is none."""
+        first = next(iter(self._references), None)
+        return self._sighting(first, guard, commit.settled_ms, commit) if first else None
+
     def look(self, commit: Commit) -> list[Sighting]:
         """Return what is seen by what the log has up to a commit; the references that were seen are watched no more."""
         found, last_day = list[Sighting](), commit.settled_ms // DAY_MS
@@ -180,7 +186,7 @@ class Watch:
             found[at] = (one - other).numpy()
         return np.where(look.gone, np.nan, found)
 
-    def _sighting(self, key: str, seen: Seen, now_ms: int, commit: Commit) -> Sighting:
+    def _sighting(self, key: str, seen: Seen | Guard, now_ms: int, commit: Commit) -> Sighting:
         one = self._references[key]
         value = one.contestant.intercept.value
         offset = tuple(a - b for a, b in zip(value, commit.intercept, strict=True))

@@ -19,7 +19,7 @@ from deploy.registry.records import Alarm, Candidate, Champion, Figures
 from deploy.registry.registry import Registry
 from learners.commits.commit import Commit
 from learners.evaluation.gate import Policy
-from learners.evaluation.verdict import Decision, Verdict
+from learners.evaluation.verdict import Decision, Guard, Verdict
 from shadowstream import ConfigError
 from streams.join.store import Store
 
@@ -245,3 +245,19 @@ def test_through_any_crash_and_beside_a_rival_the_same_versions_follow_once(
         assert now.number == n
         if now.by in ("", US):
             assert now.artifact not in barred(made[:n]) or now.artifact == before.artifact
+
+
+def test_what_is_broken_goes_back_at_once_and_what_torch_serves_stays(tmp_path: Path) -> None:
+    registry, guard = filled(tmp_path / "ads"), Guard("finite", 7.0, 0.0, False, "7 of 9 outputs are not finite")
+    registry.create(ALARMS, 0, alarm(0, 3, 2, commit=5))
+    mismatch = alarm(1, 4, 4, commit=6, at_ms=5 * DAY_MS + 1)
+    registry.create(ALARMS, 1, msgspec.structs.replace(mismatch, kind="mismatch", guard=guard))
+    run(registry)
+    assert versions(registry)[4:] == [("2", 2)]
+    broken = alarm(2, 4, 1, commit=7, at_ms=5 * DAY_MS + 2)  # two detectors' alarms wait for days
+    registry.create(ALARMS, 2, msgspec.structs.replace(broken, kind="guard", guard=guard))
+    run(registry)
+    assert versions(registry)[4:] == [("2", 2), ("1", 1)]
+    again = registry.record(CHAMPIONS, 5)
+    assert again is not None
+    assert again.because == "v4: 7 of 9 outputs are not finite"

@@ -3,6 +3,7 @@
 import logging
 import math
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,12 @@ from deploy.engine import load
 from deploy.learning.bootstrap import bootstrap
 from deploy.lineages import Lineages
 from deploy.promotion.evaluator import first_version
-from deploy.registry.kinds import CHAMPIONS, ENGINES
-from deploy.registry.records import Champion, Engine, Proof
+from deploy.registry.kinds import ALARMS, CHAMPIONS, ENGINES
+from deploy.registry.records import Alarm, Champion, Engine, Proof
 from deploy.registry.registry import Registry
 from deploy.serving import champion as serving
 from deploy.serving.champion import Served
+from learners.evaluation.verdict import Guard
 from learners.online.batches import Inputs
 from tests import small
 
@@ -277,3 +279,22 @@ def test_a_version_that_cannot_be_loaded_is_told_and_the_one_before_it_serves_on
         pass
     assert served.record.number == 3
     assert len(served.engines) == 1
+
+
+def test_after_a_mismatch_torch_serves_that_artifact_wherever_it_is_loaded(registry: Registry) -> None:
+    served, one = Served(registry, small.net), first(registry)
+    for number, artifact_ in enumerate(["another", one.artifact]):
+        assert "by onnxruntime" in served.engines[0]
+        alarm = Alarm(
+            number=number, champion=0, back_to=0, old=False, detector="mismatch", log_r=0.0, log_needed=0.0, samples=64,
+            gain=0.0, since_ms=0, offset=(0.0,), at_ms=0, commit=0, kind="mismatch", artifact=artifact_,
+            guard=Guard("mismatch", 0.5, 0.1, False, "they are apart"),
+        )  # fmt: skip
+        assert registry.create(ALARMS, number, alarm)
+        for _ in range(2_000):
+            if served.refresh():
+                break
+            time.sleep(0.001 * number)
+    assert served.engines == ("v0, torch: they are apart",)
+    assert torch.equal(served.answer(ROWS), by_torch(registry))
+    assert Served(registry, small.net).engines == ("v0, torch: they are apart",)

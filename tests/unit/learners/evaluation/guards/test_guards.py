@@ -77,6 +77,7 @@ def test_a_candidate_that_is_off_is_seen_once_chance_does_not_explain_it_and_the
     off = found(TRUTH + 2, TRUTH)["calibration"]
     assert not off.passed
     assert off.value == pytest.approx(0.55, abs=0.15)
+    assert found(TRUTH + 2.1, TRUTH + 2)["calibration"].passed  # a day of storms, as bad for both
     assert found(TRUTH + 2, TRUTH + 3)["calibration"].passed
     few = Outcomes(TASK, [])
     few.take("first", TRUTH[-12:] - 2, TRUTH[-12:], LABELS[-12:], [()] * 12)

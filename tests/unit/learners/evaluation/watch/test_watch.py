@@ -3,6 +3,7 @@
 Models answer ±z at a small point, as in the tests of trials; all intercepts stay 0.
 """
 
+import math
 from collections.abc import Sequence
 from random import Random
 
@@ -14,6 +15,8 @@ from learners.evaluation.evaluate import Evaluator
 from learners.evaluation.trials.asked import DAY_MS
 from learners.evaluation.trials.timing import Timing
 from learners.evaluation.trials.trials import Reign
+from learners.evaluation.verdict import Guard
+from learners.evaluation.watch.pair import Seen
 from learners.evaluation.watch.watch import Sighting
 from learners.online.batches import Encoder
 from learners.tasks.binary import Binary
@@ -23,7 +26,7 @@ from tests import small
 from tests.unit.learners.evaluation.trials.test_trials import POLICY, Scaled, World
 
 A_DAY = 400
-SHARES = {"first": 0.6, "good": 1.0, "bad": -0.2, "as good": 1.0}
+SHARES = {"first": 0.6, "good": 1.0, "bad": -0.2, "as good": 1.0, "constant": 0.0, "broken": math.nan}
 
 
 class Reigns(World):
@@ -99,6 +102,7 @@ def test_a_bad_version_is_seen_and_by_which_it_should_be_replaced(join: JoinPoli
     seen = [one for one in of(world, 2) if not one.old]
     assert seen
     first = seen[0]
+    assert isinstance(first.seen, Seen)
     assert (first.reference, first.seen.gain < 0) == (1, True)
     assert first.seen.samples <= 1_500
 
@@ -116,7 +120,13 @@ def test_no_alarm_follows_from_labels_that_are_missing() -> None:
 
 def test_what_is_seen_does_not_depend_on_how_the_log_is_cut() -> None:
     found = [play({3: "good", 6: "bad"}, 12, EARLY, seed=seed).seen for seed in range(3)]
-    told = [[(one.champion, one.reference, one.old, one.seen.samples, one.at_ms) for one in seen] for seen in found]
+    told = [
+        [
+            (one.champion, one.reference, one.old, isinstance(one.seen, Seen) and one.seen.samples, one.at_ms)
+            for one in seen
+        ]
+        for seen in found
+    ]
     assert told[0] == told[1] == told[2] != []
 
 
@@ -157,3 +167,14 @@ def test_a_candidate_on_trial_is_compared_with_a_crowned_version_from_its_first_
     assert [pair.version for pair in trial.pairs] == [0, 1]
     assert all(np.isfinite([pair.log_wealth, pair.log_against, pair.sums.mean]).all() for pair in trial.pairs)
     assert trial.pairs[1].sums.samples > 0
+
+
+@pytest.mark.parametrize(("key", "rail"), [("constant", "constant"), ("broken", "finite"), ("bad", ""), ("good", "")])
+def test_a_version_that_breaks_a_guard_rail_is_seen_at_once(key: str, rail: str) -> None:
+    world = play({3: "as good"}, 5, EARLY)
+    world.judge.sightings = []
+    world.crown(key)
+    assert [one.seen.name for one in world.judge.sightings if isinstance(one.seen, Guard)] == [rail] * bool(rail)
+    for one in world.judge.sightings:
+        assert (one.champion, one.reference, one.old) == (2, 1, False)
+        assert msgspec.json.decode(msgspec.json.encode(one.seen), type=Guard) == one.seen

@@ -1,0 +1,107 @@
+"""What was served, computed again: of each version a share of its predictions, by torch, from the same features.
+
+A server that runs another artifact than its version's, or an engine that computes something else, is found so without
+an outcome. Owns the alarms by which torch serves, and those of guard rails and detectors. Does not know what follows.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from compressors import scale
+from compressors.answers import answers
+from compressors.artifact.parity import parity_of
+from deploy.engine import load
+from deploy.pipeline import Pipeline
+from deploy.registry.kinds import CHAMPIONS
+from deploy.registry.records import Alarm, Champion, Engine
+from deploy.registry.registry import Registry
+from learners.commits.commit import Commit
+from learners.evaluation.verdict import Guard
+from learners.evaluation.watch.watch import Sighting
+from streams.events import Sample
+
+EACH, BLOCK = 8, 64  # of so many predictions one is computed again; these are compared, so many at once
+EXACT = 1e-4  # mean difference of the same arithmetic in other batches: a thousand times less
+MUCH = 10  # times the mean difference of an engine's proof
+
+
+class Recomputed:
+    """Takes the log in commits; of the predictions of the newest version it waits for `BLOCK`, and compares them."""
+
+    def __init__(self, pipeline: Pipeline, registry: Registry) -> None:
+        self._pipeline, self._registry, self._encoder = pipeline, registry, pipeline.encoder()
+        self._version, self._seen, self._found = -1, 0, set[str]()
+        self._waiting = list[Sample]()
+
+    def take(self, entries: Sequence[Sample], commit: Commit) -> Alarm | None:
+        """Take the next commit with its entries; return the alarm that follows, once an artifact."""
+        for entry in entries:
+            if entry.prediction.version > self._version:
+                self._version, self._seen, self._waiting = entry.prediction.version, 0, []
+            if entry.prediction.version == self._version:
+                self._seen += 1
+                self._waiting += [entry] * (self._seen % EACH == 0)
+        if len(self._waiting) < BLOCK:
+            return None
+        samples, self._waiting = self._waiting, []
+        champion = self._registry.record(CHAMPIONS, self._version)
+        if champion is None or champion.artifact in self._found:
+            return None
+        guard = self._compared(champion, samples)
+        if guard.passed:
+            return None
+        self._found.add(champion.artifact)
+        return _alarm(
+            champion.number, champion.number, champion.offset, commit.settled_ms, commit.number, guard,
+            samples=len(samples), artifact=champion.artifact,
+        )  # fmt: skip
+
+    def _compared(self, champion: Champion, samples: Sequence[Sample]) -> Guard:
+        """Return how far what was served is from what torch computes."""
+        running = load(self._registry, champion.artifact, champion.engine, self._pipeline.model, engines=False)
+        served = torch.tensor([one.prediction.output for one in samples], dtype=torch.float64)
+        offset = torch.tensor(champion.offset, dtype=torch.float64)
+        ours: Tensor = answers(running, self._encoder.rows(samples)).double() + offset
+        found = parity_of(ours, served, scale.zero(running.model))
+        engine = champion.engine
+        limit = max(EXACT, MUCH * engine.proof.mean if isinstance(engine, Engine) else 0.0)
+        said = (
+            f"what was served is not what torch computes: they are {found.mean:.2g} apart in the mean of "
+            f"{len(samples)}, at most {limit:.2g}"
+        )
+        value = found.mean if found.mean == found.mean else None
+        return Guard("mismatch", value, limit, found.mean <= limit, said)
+
+
+def alarm_of(one: Sighting) -> Alarm:
+    """Return the alarm of what was seen of a version that serves, by a detector or a guard rail."""
+    if isinstance(one.seen, Guard):
+        return _alarm(one.champion, one.reference, one.offset, one.at_ms, one.commit, one.seen, kind="guard")
+    seen = one.seen
+    return Alarm(
+        number=-1, champion=one.champion, back_to=one.reference, old=one.old, detector=seen.detector,
+        log_r=seen.log_r, log_needed=seen.log_needed, samples=seen.samples, gain=seen.gain,
+        since_ms=seen.since_ms, offset=one.offset, at_ms=one.at_ms, commit=one.commit,
+    )  # fmt: skip
+
+
+def _alarm(
+    champion: int,
+    back_to: int,
+    offset: tuple[float, ...],
+    at_ms: int,
+    commit: int,
+    guard: Guard,
+    *,
+    kind: Literal["guard", "mismatch"] = "mismatch",
+    samples: int = 0,
+    artifact: str = "",
+) -> Alarm:
+    return Alarm(
+        number=-1, champion=champion, back_to=back_to, old=False, detector=guard.name, log_r=0.0, log_needed=0.0,
+        samples=samples, gain=0.0, since_ms=at_ms, offset=offset, at_ms=at_ms, commit=commit, kind=kind, guard=guard,
+        artifact=artifact,
+    )  # fmt: skip
