@@ -1,7 +1,8 @@
 """How large a request may be: its prediction, with the longest numbers and names, still fits into a record."""
 
 from collections.abc import Sequence
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -9,13 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from deploy.serving.answering import bisected, most_bytes
+from deploy.serving.answering import Answerer, Asked, bisected, most_bytes
 from learners.tasks.classes import Classes
 from learners.tasks.multilabel import MultiLabel
 from learners.tasks.task import Answering
 from shadowstream import ConfigError
-from streams.events import Prediction, answered
+from streams.errors import MalformedEvent
+from streams.events import Prediction, Record, Request, answered
 from streams.join.fits import ID_BYTES, ID_COST
+from tests import small
 
 LONGEST = -1.2345678901234567e-105
 NAMES = tuple(f"{n:060}" for n in range(30))
@@ -52,3 +55,28 @@ def test_each_request_is_answered_or_refused_for_itself_in_its_order(good: list[
     ]
     bad = good.count(False)
     assert calls <= 1 + 2 * bad * max(1, len(items)).bit_length()
+
+
+class Unsure:
+    """A champion that answers the first number of each point, and live experts that say nothing."""
+
+    record = SimpleNamespace(number=7)
+
+    def answer(self, rows: Any, outputs: torch.Tensor | None = None) -> Any:
+        if outputs is None:
+            return torch.tensor([row.x[:1] for row in rows.rows])
+        empty = [()] * len(outputs)
+        return SimpleNamespace(of=lambda raw: raw, experts=empty, served=empty, intercept=(0.0,), learned=0)
+
+
+def test_a_request_whose_answer_is_not_finite_is_refused_and_holds_back_no_other() -> None:
+    champion = cast(Any, Unsure())
+    numbers = [0.5, float("nan"), -1.0, float("inf")]
+    asked = [
+        Asked(cast(Record, None), Request(str(n), n, b"{}"), small.Point((x, 0.0, 0.0, 0.0)), ())
+        for n, x in enumerate(numbers)
+    ]
+    made = [one for _, one in Answerer(small.pipeline, champion, champion, 10**6).answer(asked)]
+    assert [isinstance(one, bytes) for one in made] == [True, False, True, False]
+    assert isinstance(made[1], MalformedEvent)
+    assert str(made[1]) == "v7 answers a number that is not finite"
