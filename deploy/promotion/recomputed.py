@@ -13,7 +13,7 @@ from torch import Tensor
 from compressors import scale
 from compressors.answers import answers
 from compressors.artifact.parity import parity_of
-from deploy.engine import load
+from deploy.lineages import Lineages
 from deploy.pipeline import Pipeline
 from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.records import Alarm, Champion, Engine
@@ -32,7 +32,8 @@ class Recomputed:
     """Takes the log in commits; of the predictions of the newest version it waits for `BLOCK`, and compares them."""
 
     def __init__(self, pipeline: Pipeline, registry: Registry) -> None:
-        self._pipeline, self._registry, self._encoder = pipeline, registry, pipeline.encoder()
+        self._registry, self._encoder = registry, pipeline.encoder()
+        self._lineages = Lineages(pipeline, registry, engines=False)
         self._version, self._seen, self._found = -1, 0, set[str]()
         self._waiting = list[Sample]()
 
@@ -61,10 +62,11 @@ class Recomputed:
 
     def _compared(self, champion: Champion, samples: Sequence[Sample]) -> Guard:
         """Return how far what was served is from what torch computes."""
-        running = load(self._registry, champion.artifact, champion.engine, self._pipeline.model, engines=False)
+        running = self._lineages.load(champion)
+        encoder = running.encoder or self._encoder
         served = torch.tensor([one.prediction.output for one in samples], dtype=torch.float64)
         offset = torch.tensor(champion.offset, dtype=torch.float64)
-        ours: Tensor = answers(running, self._encoder.rows(samples)).double() + offset
+        ours: Tensor = answers(running, encoder.rows(samples)).double() + offset
         found = parity_of(ours, served, scale.zero(running.model))
         engine = champion.engine
         limit = max(EXACT, MUCH * engine.proof.mean if isinstance(engine, Engine) else 0.0)
