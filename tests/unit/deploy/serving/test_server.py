@@ -60,7 +60,7 @@ def test_each_request_is_answered_or_refused_for_itself_in_its_order(good: list[
 class Unsure:
     """A champion that answers the first number of each point, and live experts that say nothing."""
 
-    record = SimpleNamespace(number=7)
+    record, encoder = SimpleNamespace(number=7), None
 
     def answer(self, rows: Any, outputs: torch.Tensor | None = None) -> Any:
         if outputs is None:
