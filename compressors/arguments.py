@@ -114,7 +114,7 @@ def _fault(
     kinds = {field.name: field.type for field in dataclasses.fields(kind)}
     for name, value in values.items():
         expected = _expected(kinds[name], value) if types else None
-        if expected is None and name in ranges and value not in ranges[name]:
+        if expected is None and value is not None and name in ranges and value not in ranges[name]:
             expected = str(ranges[name])
         if expected:
             return f"{called or kind.__name__}.{name} must be {expected}, got {shown(value)}"

@@ -8,6 +8,7 @@ operate.py     audit, end-of-feed, accept-loss, dead, check-receipt
 rebuild.py     rebuild
 exchange.py    export, import
 drill.py       drill
+backtest.py    backtest
 compress.py    compress, advise, inspect
 options.py     the options that several commands have
 """

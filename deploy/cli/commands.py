@@ -31,7 +31,7 @@ from deploy.run.left import Left
 
 MODELS = (
     "deploy.cli.run", "deploy.cli.compress", "deploy.cli.rebuild",
-    "deploy.cli.versions", "deploy.cli.exchange", "deploy.cli.drill",
+    "deploy.cli.versions", "deploy.cli.exchange", "deploy.cli.drill", "deploy.cli.backtest",
 )  # fmt: skip
 
 

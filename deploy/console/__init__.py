@@ -8,6 +8,7 @@ join.py        what is shown of a join without a model
 ending.py      what is said when a signal ends a run
 audit.py       how an audit looks
 rebuild.py     how a version made again looks
+backtest.py    how other policies' decisions look
 receipts.py    how a receipt looks
 doubts.py      warnings, each once, and advice
 counters.py    counts, each with its meaning

@@ -8,6 +8,7 @@ rebuilt.py     its commits learned again
 versions.py    a version made again
 forget.py      a version without some events, and the receipt of it
 traces.py      where events are
+backtest.py    what other promotion policies would have decided
 receipts.py    a receipt checked
 actions.py     end it, accept a loss
 held.py        sources whose samples are held, and what a person says of them

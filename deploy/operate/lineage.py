@@ -169,7 +169,7 @@ def find(path: Path, settings: Settings, what: str) -> Answered:
         ConfigError: no sample of this id is in a commit, or nothing served then.
     """
     registry = opened(path, settings)
-    if (at_ms := _time(what)) is not None:
+    if (at_ms := time_ms(what)) is not None:
         served = [one for one in versions(path, settings) if one.since_ms <= at_ms]
         return Answered(version=served[-1], prediction=None, outcomes=[])
     found = list(_samples(registry, what))[::-1]
@@ -281,7 +281,7 @@ def _apart(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> dict[str, 
     return found
 
 
-def _time(what: str) -> int | None:
+def time_ms(what: str) -> int | None:
     """Return a time in ms since 1970; None if this is none."""
     if what.isdigit() and len(what) > SECONDS_DIGITS:
         return int(what)

@@ -9,19 +9,18 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from deploy.promotion.decisions import Decided, Rules, back, ordered, promoted
-from deploy.registry.follow import Follower
+from deploy.registry.follow import Board, Follower
 from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS, COMMITS, CONDUCTOR, ORDERS, VERDICTS
 from deploy.registry.records import Alarm, Candidate, Champion, ConductorNote, Order
 from deploy.registry.registry import Registry
 from learners.evaluation.gate import Policy
 from learners.evaluation.verdict import Decision, Verdict
-from streams.join.store import Store
 
 
 class ConductorRole(Follower):
     """Takes orders in theirs, and alarms and verdicts in the order of the commits that decided."""
 
-    def __init__(self, feed: str, store: Store, registry: Registry, policy: Policy = "automatic") -> None:
+    def __init__(self, feed: str, store: Board, registry: Registry, policy: Policy = "automatic") -> None:
         super().__init__(feed, store)
         self._registry, self._rules = registry, Rules(policy)
         self._open: dict[int, Candidate] = {}  # those without a verdict

@@ -20,7 +20,7 @@ from deploy.lineages import Lineages
 from deploy.pipeline import Pipeline
 from deploy.promotion.recomputed import Recomputed, alarm_of
 from deploy.registry.commits import taken_back
-from deploy.registry.follow import Follower
+from deploy.registry.follow import Board, Follower
 from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS, COMMITS, DRIFT, EVALUATOR, METRICS, VERDICTS
 from deploy.registry.records import (
     Alarm,
@@ -46,7 +46,6 @@ from learners.evaluation.verdict import Verdict
 from learners.live.features.fields import NONE, Fields
 from learners.live.settings import Live
 from streams.errors import ConfigError, RegistryError
-from streams.join.store import Store
 
 DAY_MS = 86_400_000
 METRICS_EVERY_S = 0.5  # metrics are for people, who need them no more often
@@ -56,7 +55,7 @@ class EvaluatorRole(Follower):
     """Takes one feed's commits, from the first one on: a new evaluator comes to the same state, so none is kept."""
 
     def __init__(
-        self, pipeline: Pipeline, timing: Timing, store: Store, registry: Registry, *, engines: bool = True
+        self, pipeline: Pipeline, timing: Timing, store: Board, registry: Registry, *, engines: bool = True
     ) -> None:
         """With `engines`, a candidate is run as it will be served; without, by torch.
 
@@ -181,6 +180,11 @@ class EvaluatorRole(Follower):
         for verdict in verdicts:
             self._registry.create(VERDICTS, verdict.candidate, verdict)
         self._verdicts += len(verdicts)
+
+    @property
+    def metrics(self) -> Metrics:
+        """The metrics so far."""
+        return metrics(self._evaluator)
 
     def _notes(self) -> dict[str, bytes]:
         trials = tuple(noted(trial, self._evaluator.settled_ms) for trial in self._evaluator.trials.all)

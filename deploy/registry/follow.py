@@ -5,14 +5,21 @@ Owns these three steps. Does not know what a record is, or what is made of it.
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Protocol
 
-from streams.join.store import Store
+
+class Board(Protocol):
+    """Where notes are put: the feed's board in the store."""
+
+    def put(self, feed: str, notes: Mapping[str, bytes], /) -> None:
+        """Put notes there, by name."""
 
 
 class Follower(ABC):
     """A role that takes the registry's records one after the other; its notes on the feed's board say how far it is."""
 
-    def __init__(self, feed: str, store: Store) -> None:
+    def __init__(self, feed: str, store: Board) -> None:
         self._feed, self._store = feed, store
         self._noted: dict[str, bytes] = {}
 
@@ -26,7 +33,7 @@ class Follower(ABC):
         if notes != self._noted:
             self._store.put(self._feed, notes)
             self._noted = notes
-        if not taken:
+        if not taken and block_ms:
             time.sleep(block_ms / 1000)
         return taken
 

@@ -16,6 +16,8 @@ import pytest
 
 from deploy.config import Registry as Folder
 from deploy.config import Settings
+from deploy.config import load as load_settings
+from deploy.operate.backtest import backtest
 from deploy.operate.versions import remake
 from deploy.pipeline import load
 from deploy.processes.roles import ROLES
@@ -93,6 +95,7 @@ def test_a_slice_of_the_year(broker: Running, store_server: Running, published: 
     assert summary["artifact_bytes"] * 3 < summary["float_bytes"]
     check_that_nothing_knew_its_future(Registry(tmp_path / "slice"))
     check_that_each_version_is_what_its_log_makes(tmp_path)
+    check_that_a_backtest_decides_the_same(tmp_path)
 
 
 @pytest.mark.long
@@ -130,6 +133,25 @@ def check_that_each_version_is_what_its_log_makes(folder: Path) -> None:
     settings = msgspec.structs.replace(Settings(), registry=Folder(path=str(folder)))
     for version in range(Registry(folder / "slice").last(CHAMPIONS) + 1):
         assert remake(PIPELINE, settings, version).equal
+
+
+def check_that_a_backtest_decides_the_same(folder: Path) -> None:
+    """Check that the pipeline's policy comes to the run's verdicts, bit for bit, and a stricter one to none."""
+    (strict := folder / "strict.toml").write_text("alpha = 1e-30\n")
+    settings = load_settings(PIPELINE.parents[3] / "examples" / "flights" / "shadowstream.toml")
+    settings = msgspec.structs.replace(settings, registry=Folder(path=str(folder)))
+    found = backtest(PIPELINE, settings, [strict])
+    ours, stricter = found.policies
+    registry = Registry(folder / "slice")
+    assert found.same >= 2
+    assert not found.otherwise
+    made, kept = (
+        [(one.artifact, one.commit, one.offset, one.at_ms) for one in versions]
+        for versions in (ours.versions, registry.records(CHAMPIONS))
+    )
+    assert made == kept
+    assert ours.promotions > stricter.promotions == 0
+    assert ours.total.values[found.loss] != stricter.total.values[found.loss]
 
 
 @pytest.mark.long

@@ -40,7 +40,7 @@ class GuardRails:
     Raises:
         ConfigError: a limit is out of its range.
 
-    >>> GuardRails(latency=2.0, change=0.1).latency
+    >>> GuardRails(latency=2.0, change=None).latency
     2.0
     >>> GuardRails(drift=2)
     Traceback (most recent call last):

@@ -1,0 +1,10 @@
+"""What a run has recorded, decided again under other policies.
+
+policies.py    policy files
+scratch.py     a registry in which what is decided again is kept apart
+answers.py     what a policy's own versions would have answered
+again.py       the evaluator and the conductor over the record, under one policy
+decided.py     one pass for several policies, and what is told of each
+worker.py      a process that makes such a pass
+shares.py      the policies shared out to processes
+"""

@@ -1,0 +1,57 @@
+"""A registry in which a run's decisions are made again: the run's own files are read, and nothing is written.
+
+Owns which records are the run's: commits, up to the one that is taken now, candidates and blobs. Does not know what is
+decided.
+"""
+
+from typing import Any, TypeVar, cast
+
+from msgspec import Struct
+
+from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, Kind
+from deploy.registry.registry import Registry
+from learners.commits.commit import Commit
+
+T = TypeVar("T", bound=Struct)
+
+
+class Scratch(Registry):
+    """Has version 0 and the candidates of `of`; all that is created is kept in memory."""
+
+    def __init__(self, of: Registry) -> None:
+        super().__init__(of.folder)
+        self._of, self._now = of, cast(Commit | None, None)
+        self._made = dict[tuple[str, int], Any]({(CHAMPIONS.name, 0): of.record(CHAMPIONS, 0)})
+
+    def show(self, commit: Commit) -> None:
+        """Have this be the newest commit."""
+        self._now = commit
+
+    def create(self, kind: Kind[T], number: int, record: T) -> bool:
+        """Keep a record, or return False because that number is taken."""
+        return self._made.setdefault((kind.name, number), record) is record
+
+    def record(self, kind: Kind[T], number: int) -> T | None:
+        """Return a record, or None if there is none of that number."""
+        if kind.name == COMMITS.name:
+            return cast(T | None, self._commit(number))
+        if kind.name == CANDIDATES.name:
+            return self._of.record(kind, number)
+        return cast(T | None, self._made.get((kind.name, number)))
+
+    def made(self, kind: Kind[T]) -> dict[int, T]:
+        """Return what was created of a kind, by number."""
+        return {number: record for (name, number), record in sorted(self._made.items()) if name == kind.name}
+
+    def last(self, kind: Kind[T], start: int = -1) -> int:
+        """Return the highest number of a kind, -1 if there is none."""
+        if kind.name == COMMITS.name:
+            return self._now.number if self._now else -1
+        while self.record(kind, start + 1) is not None:
+            start += 1
+        return start
+
+    def _commit(self, number: int) -> Commit | None:
+        if self._now is None or number > self._now.number:
+            return None
+        return self._now if number == self._now.number else self._of.record(COMMITS, number)

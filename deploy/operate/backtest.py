@@ -1,0 +1,87 @@
+"""What other policies would have decided on what a run has recorded.
+
+Owns finding the record, and comparing what follows from it with what the run decided. Does not know tables.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from deploy import pipeline as pipelines
+from deploy.backtest import shares
+from deploy.backtest.decided import Decided
+from deploy.backtest.policies import Policy, read
+from deploy.config import Settings
+from deploy.operate.lineage import time_ms
+from deploy.operate.sign import opened
+from deploy.registry.kinds import ORDERS, VERDICTS
+from deploy.registry.registry import Registry
+from learners.evaluation.verdict import Verdict
+from streams.errors import ConfigError
+from streams.hosts import shown
+
+LATENCY = "latency"  # a guard rail
+OURS = "pipeline"  # the name of the pipeline's own policy
+
+
+class Backtest(Struct, frozen=True, kw_only=True):
+    """What each policy comes to, the first of which is the pipeline's own.
+
+    `commits` of the record were taken, up to the event time `until_ms`. `loss` names the task's loss. `otherwise`: the
+    candidates on which the pipeline's own policy decides otherwise than the record has it, `same`: on how many not.
+    `orders` of people are on record, and are left out.
+    """
+
+    feed: str
+    commits: int
+    until_ms: int
+    loss: str
+    same: int
+    otherwise: list[int]
+    orders: int
+    policies: list[Decided]
+
+
+def backtest(path: Path, settings: Settings, files: Sequence[Path], to: str | None = None) -> Backtest:
+    """Return what the policies of these files, and the pipeline's own, decide on the record, up to a time.
+
+    Nothing is written, and no service is asked.
+
+    Raises:
+        ConfigError: nothing is on record, `to` is no time, a policy cannot be read or would need other candidates.
+        RegistryError: a record is missing, or no trusted key has signed it.
+    """
+    to_ms = None if to is None else time_ms(to)
+    if to is not None and to_ms is None:
+        raise ConfigError(f"--to must be a time: ISO 8601, or ms since 1970; found {shown(to)}")
+    pipeline = pipelines.load(path)
+    policies = [Policy(OURS, {}), *read(files, pipeline.promotion)]
+    registry = opened(path, settings)
+    found = shares.decide(path, settings, registry.folder, policies, to_ms)
+    same, otherwise = _compared(found[0], registry)
+    return Backtest(
+        feed=pipeline.name,
+        commits=found[0].commit + 1,
+        until_ms=found[0].until_ms,
+        loss=found[0].loss,
+        same=same,
+        otherwise=otherwise,
+        orders=registry.last(ORDERS) + 1,
+        policies=found,
+    )
+
+
+def _compared(ours: Decided, registry: Registry) -> tuple[int, list[int]]:
+    """Return on how many candidates the verdict is the record's, and on which it is not."""
+    made = {verdict.candidate: _lasting(verdict) for verdict in ours.verdicts}
+    kept = (registry.record(VERDICTS, number) for number in range(ours.candidates))
+    there = {verdict.candidate: _lasting(verdict) for verdict in kept if verdict and verdict.commit <= ours.commit}
+    otherwise = sorted(number for number in made.keys() | there.keys() if made.get(number) != there.get(number))
+    return len(there.keys() - set(otherwise)), otherwise
+
+
+def _lasting(verdict: Verdict) -> Verdict:
+    """Return a verdict without the time that the models took, which is another at each look."""
+    return replace(verdict, guards=tuple(guard for guard in verdict.guards if guard.name != LATENCY))
