@@ -158,7 +158,7 @@ class EvaluatorRole(Follower):
             else:
                 model = self._model(champion.number)
                 crowned = Reign(champion.number, champion.artifact, model, -1)
-                self._write(self._evaluator.crown(crowned, bar=champion.back_to is not None))
+                self._write(self._evaluator.crown(crowned, champion.offset, bar=champion.back_to is not None))
             self._version = champion.number
 
     def _model(self, version: int) -> Running:

@@ -98,6 +98,7 @@ class Evaluator:
         self.slices = [Slices(name, task) for name in slices]
         self.entries: Sequence[Sample] = ()  # of the commit that was taken last
         self.sightings = list[Sighting]()  # since the commit that was taken last
+        self._offset: tuple[float, ...] = ()  # the champion's; that of version 0 is part of its outputs
 
     def expect(self, void: Iterable[Sample]) -> None:
         """Do not count these samples again: they were counted, then taken back, and will be learned again."""
@@ -134,6 +135,7 @@ class Evaluator:
         before = self.trials.champion
         verdicts = self.trials.look(commit)
         if self.trials.champion.key != before.key:
+            self._offset = [one.offset for one in verdicts if one.decision is Decision.PROVEN][-1]
             self._begin_watch()
         return verdicts
 
@@ -152,13 +154,16 @@ class Evaluator:
         self.trials.champion = self.trials.champion._replace(version=version)
         self.watch.version = version
 
-    def crown(self, reign: Reign, *, bar: bool = False) -> list[Verdict]:
+    def crown(self, reign: Reign, offset: tuple[float, ...], *, bar: bool = False) -> list[Verdict]:
         """Take note of a version that serves by other than a proof, after the commit that was taken last.
+
+        `offset` is what is added to its outputs, beside the live intercept.
 
         With `bar`, the one before it does not come back. Return the verdicts on candidates that are this version.
         """
         if self._last is None:
             return []
+        self._offset = offset
         before, contestant = self.trials.champion, self._contestant(reign.model, list(self._newest))[0]
         if bar:
             self._barred.add(before.key)
@@ -239,9 +244,14 @@ class Evaluator:
         return self.trials.begin(trial, contestants, (answered.numpy(), recent.numpy()), self._last, known)
 
     def _contestant(self, model: Run, samples: Sequence[Sample]) -> tuple[Contestant, Tensor]:
-        """Return a model with an intercept where the newest samples bring it, and its raw outputs to them."""
-        now = self._last.intercept if self._last else None
-        intercept = Intercept(self._task, self._rate, samples[0].prediction.intercept if samples else now)
+        """Return a model with an intercept where the newest samples bring it, and its raw outputs to them.
+
+        It begins with what the champion has beside its raw output: the live intercept alone follows whatever has
+        served, and one whose outputs were far off has left it far off, for good.
+        """
+        live = samples[0].prediction.intercept if samples else self._last.intercept if self._last else None
+        begins = live and tuple(a + b for a, b in zip(live, self._offset or repeat(0.0), strict=False))
+        intercept = Intercept(self._task, self._rate, begins)
         outputs = self._no_answer
         if samples:
             (outputs,) = answer_entries({"": model}, self._encoder.rows(samples), samples, outputs).values()

@@ -48,7 +48,7 @@ class Reigns(World):
     def crown(self, key: str, *, bar: bool = False) -> None:
         number = len(self.made)
         self.made[number] = key
-        self.end(self.judge.crown(Reign(number, key, Scaled(SHARES[key]), -1), bar=bar))
+        self.end(self.judge.crown(Reign(number, key, Scaled(SHARES[key]), -1), (0.0,), bar=bar))
 
 
 def play(
