@@ -122,12 +122,15 @@ def test_the_order_in_which_labels_arrive_does_not_matter(random: object) -> Non
 def test_an_intercept_begins_with_what_the_champion_has_beside_its_output() -> None:
     """The live intercept is far off, since a version served that was: candidates are not begun there."""
     judge, chosen = evaluator(ENDLESS), small.samples(400)
-    far = [msgspec.structs.replace(one, prediction=msgspec.structs.replace(one.prediction, intercept=(-6.0,))) for one in chosen]
+    far = [
+        msgspec.structs.replace(one, prediction=msgspec.structs.replace(one.prediction, intercept=(-6.0,)))
+        for one in chosen
+    ]
     judge.take(commit(0, far, 400, max(one.prediction.t for one in far)))
     judge.crown(Reign(1, "back", Oracle(), -1), (6.0,))
     judge.start(entry(judge), Oracle())
     (trial,) = judge.trials.all
-    assert judge.trials.contestants[trial.entry.key].intercept.value[0] == pytest.approx(0, abs=0.5)
+    assert judge.trials._contestants[trial.entry.key].intercept.value[0] == pytest.approx(0, abs=0.5)
 
 
 def test_the_candidates_intercept_is_what_it_would_have_been_at_serving() -> None:
