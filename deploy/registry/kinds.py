@@ -243,7 +243,7 @@ RUN_FIGURES = {
     "lost": "published events that appear in no other figure",
     "doubled": "samples learned twice",
     "metrics": "the task's metrics over all samples, by model and name; the models are the first one (frozen), the "
-    "same under the live intercept (frozen_live), the version that served under it (deep), what was served, and the "
+    "same under its own intercept (frozen_live), the version that served under it (deep), what was served, and the "
     "shadow",
     **{f"auc_{model}": f"{AUC} in `metrics`; null for a task without it" for model in MODELS},
     **{f"logloss_{model}": f"{LOG_LOSS} in `metrics`; null for a task without it" for model in MODELS},

@@ -41,7 +41,6 @@ from learners.online.batches import (
     Newest,
     bare,
     completed,
-    intercepts,
     kind,
     labels,
     served,
@@ -52,6 +51,7 @@ from streams.events import WAITING, Sample
 
 FEW = 200  # samples that say too little of a feed's pace
 AGO = (1, 2, 4, 8)  # reigns: the versions that are watched beside the champion
+KEPT = 1_000_000  # samples: no prediction waits for its outcome while more are learned, or it has the oldest intercept
 WARM_UP = 2_000  # samples from which a candidate's intercept starts; it remembers about the last 600
 
 
@@ -98,6 +98,7 @@ class Evaluator:
         self.slices = [Slices(name, task) for name in slices]
         self.entries: Sequence[Sample] = ()  # of the commit that was taken last
         self.sightings = list[Sighting]()  # since the commit that was taken last
+        self._alone = Contestant(first.model, Intercept(task, rate), 0)
         self._offset: tuple[float, ...] = ()  # the champion's; that of version 0 is part of its outputs
 
     def expect(self, void: Iterable[Sample]) -> None:
@@ -110,7 +111,7 @@ class Evaluator:
         samples, shadow = self._fresh(entries, commit.shadow)
         self._last = commit
         if commit.scale is not None and isinstance(self._task, Scaled):
-            self._task = cast(Task, self._task.at(Scale(*commit.scale)))
+            self._task = self._alone.intercept.task = cast(Task, self._task.at(Scale(*commit.scale)))
         marks = self.trials.marks(entries, also=bool(self.watch.models or self.beside))
         if samples or marks:
             models = {self._first.key: self._first.model} | self.watch.models | self.trials.models
@@ -125,7 +126,7 @@ class Evaluator:
             if samples:
                 start = len(marks)
                 told = torch.tensor(shadow, dtype=kind(exact=self._exact))
-                self._measure(outputs[self._first.key][start:], rows.rows[start:], samples, told)
+                self._measure(outputs[self._first.key][start:], rows.rows[start:], samples, weights, told)
                 self._newest.add(samples)
         if settled := self._provisional.settled(commit.watermark_ms - self._final_ms):
             self._count(settled)
@@ -287,16 +288,25 @@ class Evaluator:
         fresh = [(s, row) for s, row in zip(samples, shadow, strict=True) if (s.id, s.revision) not in again]
         return [s for s, _ in fresh], [row for _, row in fresh]
 
-    def _measure(self, frozen: Tensor, rows: Sequence[Any], samples: Sequence[Sample], shadow: Tensor) -> None:
+    def _measure(
+        self,
+        frozen: Tensor,
+        rows: Sequence[Any],
+        samples: Sequence[Sample],
+        weights: Sequence[float],
+        shadow: Tensor,
+    ) -> None:
         """Score every model on the samples; `frozen` and `shadow` (N, K) are two models' answers.
 
-        `deep` is what the version that served said by itself, under the intercept. `frozen_live` is version 0 under the
-        intercept that each prediction carried. That intercept has followed the errors of the champions that served, not
-        those of version 0.
+        `deep` is what the version that served said by itself, under the intercept. `frozen_live` is version 0 under an
+        intercept of its own, as far as it was known at each prediction.
         """
-        target = labels(samples, exact=self._exact)
-        live, deep, answered = (of(samples, exact=self._exact) for of in (intercepts, bare, served))
-        all_ = [frozen, frozen + live, deep, answered, shadow]
+        target, raw = labels(samples, exact=self._exact), frozen.double().numpy()
+        deep, answered = (of(samples, exact=self._exact) for of in (bare, served))
+        self._alone.follow(raw, [sample.label for sample in samples], weights)
+        live = torch.from_numpy(self._alone.answers(raw, [sample.prediction.learned for sample in samples]))
+        self._alone.forget((self._last.learned if self._last else 0) - KEPT)
+        all_ = [frozen, live, deep, answered, shadow]
         if self.beside:
             all_.append(torch.tensor([sample.prediction.theirs for sample in samples], dtype=target.dtype))
         outputs = torch.stack([one.to(target) for one in all_])
