@@ -21,8 +21,9 @@ from streams.join.store import Store
 SECOND = {"external", "redis", "redis cluster", "valkey cluster"}  # parameters: other than one embedded server
 
 
-# A script's `make test &` ignores Ctrl-C, and so would all that a test starts in order to interrupt it.
+# A script's `make test &` ignores Ctrl-C, one under nohup SIGHUP, and so would all that a test starts to interrupt it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # On a busy machine an example may take any time.
 settings.register_profile("untimed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -167,6 +167,7 @@ def test_killing_every_actor_loses_and_doubles_nothing(published: Counter[str], 
     check(result(process, tmp_path), published)  # requests served again make the same ids, and count as duplicates
 
 
+@pytest.mark.long
 def test_a_run_whose_store_dies_starts_it_again_and_nothing_is_lost(published: Counter[str], tmp_path: Path) -> None:
     process = start(tmp_path)
     wait_for(process, tmp_path, tmp_path / "slice" / "commits" / "00000001.json")
