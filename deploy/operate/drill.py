@@ -23,7 +23,7 @@ from deploy.pipeline import Pipeline, load
 from deploy.processes.failures import brief
 from deploy.registry.candidates import add
 from deploy.registry.commits import backwards, newest
-from deploy.registry.kinds import CHAMPIONS
+from deploy.registry.kinds import CHAMPIONS, PIPELINES
 from deploy.registry.records import Candidate, Figures
 from deploy.registry.registry import Registry
 from learners.evaluation.verdict import Kind
@@ -38,7 +38,8 @@ def drill(path: Path, settings: Settings, *, serve: bool, seed: int = 0) -> Cand
     """Make a candidate of what serves, its weights shuffled, and twice as sure; with `serve` it takes over at once.
 
     Raises:
-        ConfigError: there are no rows to measure it on, or what serves has other weights than the pipeline's model.
+        ConfigError: there are no rows to measure it on, what serves has other weights than the pipeline's model, or it
+            cannot be quantized.
     """
     return shuffle(opened(path, settings), load(path), serve=serve, seed=seed)
 
@@ -58,7 +59,10 @@ def shuffle(registry: Registry, pipeline: Pipeline, *, serve: bool, seed: int = 
         for weight in model.parameters():
             weight.copy_(weight.flatten()[torch.randperm(weight.numel(), generator=made)].reshape(weight.shape))
     _make_sure(model, 2 * _spread(artifact.load(served, pipeline.model), rows), rows)
-    bad = compress(model, ARITHMETIC, rows, pipeline.task, factory=pipeline.model, seed=seed)
+    try:
+        bad = compress(model, ARITHMETIC, rows, pipeline.task, factory=pipeline.model, seed=seed)
+    except ValueError as wrong:
+        raise ConfigError(f"v{champion.number} makes no drill: {brief(wrong)}") from wrong
     commit = next(backwards(registry))
     candidate = Candidate(
         number=-1,
@@ -80,6 +84,7 @@ def shuffle(registry: Registry, pipeline: Pipeline, *, serve: bool, seed: int = 
         engine="a drill",
         kind=Kind.OTHER,
         by=WHO,
+        pipeline=max(0, registry.last(PIPELINES)),
     )
     candidate = replace(candidate, number=add(registry, candidate))
     if serve:

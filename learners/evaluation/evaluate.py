@@ -303,7 +303,7 @@ class Evaluator:
         """
         target, raw = labels(samples, exact=self._exact), frozen.double().numpy()
         deep, answered = (of(samples, exact=self._exact) for of in (bare, served))
-        self._alone.follow(raw, [sample.label for sample in samples], weights)
+        self._alone.follow(np.nan_to_num(raw, posinf=0.0, neginf=0.0), [sample.label for sample in samples], weights)
         live = torch.from_numpy(self._alone.answers(raw, [sample.prediction.learned for sample in samples]))
         self._alone.forget((self._last.learned if self._last else 0) - KEPT)
         all_ = [frozen, live, deep, answered, shadow]

@@ -30,6 +30,7 @@ from learners.live.tables.gaussian import FORGETTING, learn_rows
 
 FADING, FADES_MS = 1e-2, 4 * 86_400_000  # of β at each outcome: it remembers four days, but at least a hundred
 SEGMENTS = 6  # 3 are too stiff (hotel bookings .513 for .492), 1 far too (.572)
+TIMES = {"last": torch.int64, "fades": torch.float64}  # what β's forgetting keeps
 START = -3.0  # β before anything is known
 EPS = 1e-6
 READY = 100  # outcomes, before it is asked
@@ -118,8 +119,9 @@ class Chain:
         return state_of(self._arrays())
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from `state`."""
-        restore(self._arrays(), state)
+        """Go on from `state`; one of before β forgot by time has no times, and begins to forget at once."""
+        times = {f"chain.{name}": torch.zeros(self._marks, dtype=of) for name, of in TIMES.items()}
+        restore(self._arrays(), times | dict(state))
 
     def changes(self, *, whole: bool) -> dict[str, Tensor]:
         """Return the means of slots that changed, those of the constants, and what is known of numbers."""

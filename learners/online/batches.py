@@ -139,12 +139,8 @@ def served(samples: Sequence[Sample], *, exact: bool = False) -> Tensor:
 def bare(samples: Sequence[Sample], *, exact: bool = False) -> Tensor:
     """Return what the version that served said by itself, under the live intercept, shape (N, K)."""
     output = torch.tensor([s.prediction.output for s in samples], dtype=torch.float64)
-    return (output + intercepts(samples, exact=True)).to(kind(exact=exact))
-
-
-def intercepts(samples: Sequence[Sample], *, exact: bool = False) -> Tensor:
-    """Return the live intercept that each answer contains, shape (N, K)."""
-    return torch.tensor([s.prediction.intercept for s in samples], dtype=kind(exact=exact))
+    intercept = torch.tensor([s.prediction.intercept for s in samples], dtype=torch.float64)
+    return (output + intercept).to(kind(exact=exact))
 
 
 def kind(*, exact: bool) -> torch.dtype:

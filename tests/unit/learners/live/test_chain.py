@@ -130,3 +130,10 @@ def test_a_weight_that_is_none_teaches_nothing() -> None:
     made, before = chain(), chain().state()
     made.waited([Row("a")] * 3, np.zeros(3, np.int64), np.ones(3), np.array([0.0, np.nan, -1.0]), days(3))
     assert all(value.equal(before[name]) for name, value in made.state().items())
+
+
+def test_a_state_of_before_it_forgot_by_time_is_taken() -> None:
+    made, later = chain(), chain()
+    made.waited([Row("a")] * 9, np.zeros(9, np.int64), np.ones(9), np.ones(9), days(9))
+    later.load({name: value for name, value in made.state().items() if name not in ("chain.last", "chain.fades")})
+    assert later.answer([Row("a")]).tobytes() == made.answer([Row("a")]).tobytes()
