@@ -14,19 +14,32 @@ from deploy.registry.registry import Registry
 from learners.evaluation.verdict import Decision
 from tests.e2e.test_loop import PIPELINE, check, counted, result, start, wait_for
 
-WITHIN = 1_500  # final samples: invariant 10 of the gate
+BRIEF = f"""
+from dataclasses import replace
+from itertools import takewhile
+from pathlib import Path
+from deploy.pipeline import load
+
+flights = load(Path({str(PIPELINE)!r}))
+
+def feed():
+    return takewhile(lambda event: event.t_ms < 1_360_454_400_000, flights.feed())  # 10 February 2013, 00:00 UTC
+
+pipeline = replace(flights, feed=feed)
+"""
 
 
 @pytest.mark.long
 def test_a_shuffled_model_is_refused_and_one_that_is_forced_is_taken_back(tmp_path: Path) -> None:
     settings = msgspec.structs.replace(Settings(), registry=Folder(path=str(tmp_path)))
-    process = start(tmp_path)
+    (pipeline := tmp_path / "pipeline.py").write_text(BRIEF)
+    process = start(tmp_path, pipeline)
     wait_for(process, tmp_path, tmp_path / "slice" / "commits" / "00000003.json")
-    refused = drill(PIPELINE, settings, serve=False)
+    refused = drill(pipeline, settings, serve=False)
     wait_for(process, tmp_path, VERDICTS.path(tmp_path / "slice", refused.number))
-    forced = drill(PIPELINE, settings, serve=True, seed=1)
+    forced = drill(pipeline, settings, serve=True, seed=1)
     summary = result(process, tmp_path)
-    check(summary, counted(PIPELINE))
+    check(summary, counted(pipeline))
     assert summary["rollbacks"] == 1
     registry = Registry(tmp_path / "slice")
     verdict, champions = registry.record(VERDICTS, refused.number), list(registry.records(CHAMPIONS))

@@ -78,8 +78,11 @@ def store_killed(world: World) -> None:
     """SIGKILL of the store, or of one node, and a start on the same files."""
     server = world.random.choice(world.store.servers)
     server.kill()
-    world.run(world.random.random())
-    server.start()
+    seconds = world.random.random()
+    starts = Timer(seconds, server.start)  # not after `run`: a join that begins again there waits for the store
+    starts.start()
+    world.run(seconds)
+    starts.join()
 
 
 def store_went_back(world: World) -> None:
