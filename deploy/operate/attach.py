@@ -15,8 +15,7 @@ from deploy import contradictions
 from deploy.config import Settings
 from deploy.embedded.services import Addresses, embedded_addresses, with_embedded
 from deploy.feed import Feed, load
-from deploy.registry.kinds import COMMITS
-from deploy.registry.registry import Registry
+from deploy.registry.registry import Registry, begun
 from streams.errors import BrokerUnreachable, ConfigError, Unreachable
 from streams.join.batch import Readers
 from streams.join.step import Rules
@@ -42,7 +41,7 @@ class Attached:
     @property
     def registry(self) -> Registry | None:
         """The feed's registry, None where nothing has been learned."""
-        return Registry(self.folder) if COMMITS.path(self.folder, 0).exists() else None
+        return Registry(self.folder) if begun(self.folder) else None
 
     @property
     def broker(self) -> Broker:

@@ -13,8 +13,8 @@ from msgspec import Struct
 from deploy.config import Settings
 from deploy.feed import load
 from deploy.registry.held import undecided
-from deploy.registry.kinds import COMMITS, RULINGS
-from deploy.registry.registry import Registry
+from deploy.registry.kinds import RULINGS
+from deploy.registry.registry import Registry, begun
 from learners.commits.commit import Ruling
 from learners.labels.holds import Said
 from streams.errors import ConfigError
@@ -90,6 +90,6 @@ def ruled(registry: Registry, source: str, said: Said, *, why: str, who: str) ->
 
 def _registry(path: Path, settings: Settings) -> Registry:
     folder = Path(settings.registry.path).resolve() / load(path).name
-    if not COMMITS.path(folder, 0).exists():
+    if not begun(folder):
         raise ConfigError(f"{folder} has no commit: use the working directory of the run, or its registry.path")
     return Registry(folder)

@@ -8,8 +8,7 @@ from pathlib import Path
 from deploy import feed
 from deploy.config import Settings
 from deploy.registry import opening
-from deploy.registry.kinds import COMMITS
-from deploy.registry.registry import Registry
+from deploy.registry.registry import Registry, begun
 from streams.errors import ConfigError
 
 
@@ -20,6 +19,6 @@ def opened(path: Path, settings: Settings) -> Registry:
         ConfigError: it has none here, or a key cannot be read.
     """
     folder = Path(settings.registry.path).resolve() / feed.load(path).name
-    if not COMMITS.path(folder, 0).exists():
+    if not begun(folder):
         raise ConfigError(f"{folder} has no version: use the working directory of the run, or its registry.path")
     return opening.open_registry(folder, settings.registry.key, settings.registry.trusted)

@@ -5,6 +5,7 @@ records.py     what roles write down for each other
 runs.py        who has run the feed
 registry.py    records that are created once, blobs by digest
 storage.py     bytes that are created once, durably
+log/           the commits: new ones by themselves, then many to a segment
 follow.py      a role that takes record after record, and notes how far it is
 commits.py     the commits read newest first
 rebuild.py     a state rebuilt from them

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from deploy.registry import records
 from deploy.registry.freshness import ArrivalsNote, FreshNote
+from deploy.registry.log.segments import LOG, TAIL
 from deploy.registry.records import (
     Alarm,
     BlocksNote,
@@ -39,11 +40,12 @@ from learners.tasks.names import AUC, LOG_LOSS
 
 T = TypeVar("T", bound=Struct)
 N = TypeVar("N")
+SUFFIX = ".json"
 
 
 @dataclass(frozen=True)
 class Kind(Generic[T]):
-    """Numbered records in the registry, `NAME/00000000.json` the first of them.
+    """Numbered records in the registry, `NAME/00000000.json` the first of them; commits are kept by `log/`.
 
     A record that `follows` from others is sealed (`seals.py`): names the kinds and numbers of these.
     """
@@ -56,7 +58,7 @@ class Kind(Generic[T]):
 
     def path(self, folder: Path, number: int) -> Path:
         """Return the file of a record in a registry's folder."""
-        return folder / self.name / f"{number:08}.json"
+        return folder / self.name / f"{number:08}{SUFFIX}"
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,8 @@ BLOBS = "blobs"
 ENGINES = "engines"
 FOLDERS = {
     BLOBS: "artifacts, the learner's states, engines' templates and ranges, each under its SHA-256",
+    TAIL: "the newest commits, an object each: the learner's JSON, compressed (deploy/registry/log/)",
+    LOG: "commits that were sealed, many to a segment, LAST-FIRST (deploy/registry/log/sealer.py)",
     ENGINES: "which template belongs to an architecture, under the architecture's key (deploy/engine.py)",
     RUNS: "who has run the feed, and since when; the newest run has it (deploy/registry/runs.py)",
 }

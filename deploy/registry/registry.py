@@ -1,8 +1,9 @@
 """The registry: a folder of things that are created once and never changed.
 
-    commits/n, candidates/n, verdicts/n, champion/n, rulings/n     numbered records, created only if absent
-    blobs/<sha256>                                                 artifacts and states, by their digest
-    secret                                                         what the noise of private updates is drawn by
+    tail/n, log/last-first                              the learner's commits (`log/`)
+    candidates/n, verdicts/n, champion/n, rulings/n     numbered records, created only if absent
+    blobs/<sha256>                                      artifacts and states, by their digest
+    secret                                              what the noise of private updates is drawn by
 
 Owns their numbers and digests. How bytes last is `storage.py`'s, and what they mean `kinds.py`'s.
 """
@@ -10,6 +11,7 @@ Owns their numbers and digests. How bytes last is `storage.py`'s, and what they 
 import hashlib
 import secrets
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +19,8 @@ import msgspec
 from msgspec import Struct
 
 from deploy.registry import storage
-from deploy.registry.kinds import BLOBS, KINDS, Kind
+from deploy.registry.kinds import BLOBS, COMMITS, KINDS, SUFFIX, Kind
+from deploy.registry.log.log import Log
 from deploy.registry.seals import Seals, broken, digest, opened
 from streams.errors import RegistryError, Untrusted
 
@@ -26,12 +29,17 @@ SECRET, OURS_ALONE = "secret", 0o600
 BY_NAME = {kind.name: kind for kind in KINDS}
 
 
+def begun(folder: Path) -> bool:
+    """Return whether the feed of a registry's folder has a commit; nothing is made there."""
+    return Log(storage.Disk(folder)).newest() >= 0
+
+
 class Registry:
     """One feed's registry on a disk. With `seals`, records are signed when they are created, and checked when read."""
 
     def __init__(self, folder: Path, seals: Seals | None = None) -> None:
-        self.folder, self._seals = folder, seals
-        for name in (*(kind.name for kind in KINDS), BLOBS):
+        self.folder, self._seals, self._log = folder, seals, Log(storage.Disk(folder))
+        for name in (*(kind.name for kind in KINDS if kind is not COMMITS), BLOBS):
             (folder / name).mkdir(parents=True, exist_ok=True)
 
     def create(self, kind: Kind[T], number: int, record: T) -> bool:
@@ -68,20 +76,33 @@ class Registry:
 
     def write(self, kind: Kind[T], number: int, data: bytes) -> bool:
         """Create a record of these bytes durably, or return False because that number is taken."""
+        if kind is COMMITS:
+            with self._named():
+                return self._log.create(number, data)
         return storage.create(self._path(kind, number), data)
 
     def read(self, kind: Kind[T], number: int) -> bytes | None:
-        """Return a record's bytes, or None if there is none of that number."""
+        """Return a record's bytes, or None if there is none of that number.
+
+        Raises:
+            RegistryError: a commit is damaged, or missing though later ones are there.
+        """
+        if kind is COMMITS:
+            with self._named():
+                return self._log.read(number)
         return storage.read(self._path(kind, number))
 
-    def last(self, kind: Kind[T], start: int = -1) -> int:
-        """Return the highest number of a kind, -1 if there is none.
+    def place(self, kind: Kind[Any], number: int) -> str:
+        """Return where a record is, below the folder."""
+        return self._log.place(number) if kind is COMMITS else str(kind.path(Path(), number))
 
-        Numbers have no holes; `start` is a number that is known to be taken.
-        """
-        while self._path(kind, start + 1).exists():
-            start += 1
-        return start
+    def last(self, kind: Kind[T], start: int = -1) -> int:
+        """Return the highest number of a kind, or `start` if there is none above it."""
+        if kind is COMMITS:
+            with self._named():
+                return max(start, self._log.newest())
+        found = [name for name in storage.names(self.folder / kind.name) if name.endswith(SUFFIX)]
+        return max(start, int(found[-1].removesuffix(SUFFIX))) if found else start
 
     def put(self, data: bytes) -> str:
         """Keep a blob and return its digest."""
@@ -120,18 +141,26 @@ class Registry:
         if self._seals:
             place = _place(kind, number)
             follows = self._seals.check(place, data).follows
-            if why := broken(follows, ((of, storage.read(self._at(of))) for of in follows)):
+            if why := broken(follows, ((of, self._at(of)) for of in follows)):
                 raise Untrusted(f"{place} {why}")
         return opened(data)[0]
 
     def _digests(self, follows: Sequence[tuple[str, int]]) -> dict[str, str]:
         """Return the digests of the records, by place, that are there."""
-        found = {f"{name}/{number}": storage.read(self._at(f"{name}/{number}")) for name, number in follows}
+        found = {place: self._at(place) for place in (f"{name}/{number}" for name, number in follows)}
         return {place: digest(data) for place, data in found.items() if data is not None}
 
-    def _at(self, place: str) -> Path:
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Have an error of the log, whose message begins with an object's name, name the folder too."""
+        try:
+            yield
+        except RegistryError as wrong:
+            raise RegistryError(f"{self.folder}/{wrong}") from None
+
+    def _at(self, place: str) -> bytes | None:
         name, _, number = place.partition("/")
-        return BY_NAME[name].path(self.folder, int(number))
+        return self.read(BY_NAME[name], int(number))
 
     def _path(self, kind: Kind[T], number: int) -> Path:
         return kind.path(self.folder, number)

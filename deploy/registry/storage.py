@@ -1,6 +1,7 @@
 """Bytes that are created once and, but for new signatures, never changed, in a folder on a disk.
 
-Owns durability: write, fsync, link, fsync of the folder. Does not know what the bytes mean.
+Owns durability: write, fsync, link, fsync of the folder; and the four calls that the record of a feed is kept with, so
+that it could be kept elsewhere. Does not know what the bytes mean.
 """
 
 import os
@@ -8,8 +9,61 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from streams.errors import RegistryUnwritable
+
+
+class Objects(Protocol):
+    """Objects by name, `FOLDER/NAME`, each created once and never changed. Text order is their order."""
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Create an object durably and whole, or return False because it is there, or may be: read it back."""
+
+    def get(self, name: str) -> bytes | None:
+        """Return an object, None if there is none."""
+
+    def list(self, folder: str, after: str = "") -> list[str]:
+        """Return the names in a folder that come after a name, in their order."""
+
+    def delete(self, name: str) -> None:
+        """Delete an object; it may be gone already."""
+
+
+class Disk:
+    """Objects that are files below a folder, which appears with the first of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Create a file, as `create`; one that is there already is made to last as well.
+
+        Raises:
+            RegistryUnwritable: the disk is full, or nothing may be written there.
+        """
+        path = self._folder / name
+        if not path.parent.is_dir():
+            _make(path.parent)
+        if create(path, data):
+            return True
+        with _said(path):
+            _sync(path.parent)
+        return False
+
+    def get(self, name: str) -> bytes | None:
+        """Return a file's bytes, None if there is none."""
+        return read(self._folder / name)
+
+    def list(self, folder: str, after: str = "") -> list[str]:
+        """Return the names in a folder that come after a name, in their order."""
+        return [f"{folder}/{name}" for name in names(self._folder / folder) if f"{folder}/{name}" > after]
+
+    def delete(self, name: str) -> None:
+        """Delete a file. After a crash it may be there again."""
+        path = self._folder / name
+        with _said(path):
+            path.unlink(missing_ok=True)
 
 
 def create(path: Path, data: bytes, mode: int = 0o666) -> bool:
@@ -46,18 +100,17 @@ def replace(path: Path, data: bytes) -> None:
 def _drafted(path: Path, data: bytes, mode: int) -> Iterator[Path]:
     """Write a draft beside a file for the `with`, in which it gets its name; then that is made to last."""
     draft = path.with_name(f".{uuid.uuid4().hex}")
-    try:
-        draft.touch(mode)
-        with draft.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        yield draft
-        _sync(path.parent)
-    except OSError as wrong:
-        raise RegistryUnwritable(f"{path} cannot be written: {wrong.strerror}") from wrong
-    finally:
-        draft.unlink(missing_ok=True)
+    with _said(path):
+        try:
+            draft.touch(mode)
+            with draft.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield draft
+            _sync(path.parent)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 def read(path: Path) -> bytes | None:
@@ -66,6 +119,29 @@ def read(path: Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
+
+
+def names(folder: Path) -> list[str]:
+    """Return the names in a folder in text order, without drafts; none where there is no folder."""
+    try:
+        return sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
+    except FileNotFoundError:
+        return []
+
+
+def _make(folder: Path) -> None:
+    with _said(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        _sync(folder.parent)
+
+
+@contextmanager
+def _said(path: Path) -> Iterator[None]:
+    """Have an error say what cannot be written, and why."""
+    try:
+        yield
+    except OSError as wrong:
+        raise RegistryUnwritable(f"{path} cannot be written: {wrong.strerror}") from wrong
 
 
 def _sync(folder: Path) -> None:

@@ -57,7 +57,7 @@ def test_what_init_writes_learns_within_minutes_whatever_a_cluster_s_variables_s
         for address in json.loads(addresses.read_text()).values():
             assert address in said.read_text()
         with running(shop, [sys.executable, "produce.py"], tmp_path / "produced") as produce:
-            commit = shop / ".shadowstream" / "shop" / "commits" / "00000001.json"
+            commit = shop / ".shadowstream" / "shop" / "tail" / "000000000001"
             until(lambda: commit.exists() or run.poll() is not None or produce.poll(), said.read_text)
             assert commit.exists(), said.read_text() + (tmp_path / "produced").read_text()
             status = subprocess.run(

@@ -34,7 +34,7 @@ def test_a_shuffled_model_is_refused_and_one_that_is_forced_is_taken_back(tmp_pa
     settings = msgspec.structs.replace(Settings(), registry=Folder(path=str(tmp_path)))
     (pipeline := tmp_path / "pipeline.py").write_text(BRIEF)
     process = start(tmp_path, pipeline)
-    wait_for(process, tmp_path, tmp_path / "slice" / "commits" / "00000003.json")
+    wait_for(process, tmp_path, tmp_path / "slice" / "tail" / "000000000003")
     refused = drill(pipeline, settings, serve=False)
     wait_for(process, tmp_path, VERDICTS.path(tmp_path / "slice", refused.number))
     forced = drill(pipeline, settings, serve=True, seed=1)

@@ -176,7 +176,7 @@ def check_that_a_backtest_decides_the_same(folder: Path) -> None:
 def test_killing_every_actor_loses_and_doubles_nothing(brief: Path, tmp_path: Path) -> None:
     process = start(tmp_path, brief)
     killed = set[int]()
-    wait_for(process, tmp_path, tmp_path / "brief" / "commits" / "00000003.json")
+    wait_for(process, tmp_path, tmp_path / "brief" / "tail" / "000000000003")
     for child in psutil.Process(process.pid).children(recursive=True):
         if child.name().startswith("ray::Actor"):
             child.kill()
@@ -188,7 +188,7 @@ def test_killing_every_actor_loses_and_doubles_nothing(brief: Path, tmp_path: Pa
 @pytest.mark.long
 def test_a_run_whose_store_dies_starts_it_again_and_nothing_is_lost(brief: Path, tmp_path: Path) -> None:
     process = start(tmp_path, brief)
-    wait_for(process, tmp_path, tmp_path / "brief" / "commits" / "00000001.json")
+    wait_for(process, tmp_path, tmp_path / "brief" / "tail" / "000000000001")
     family = psutil.Process(process.pid).children(recursive=True)
     next(child for child in family if child.name().startswith("valkey-server")).kill()
     check(result(process, tmp_path), counted(brief))
@@ -199,7 +199,7 @@ def test_a_run_whose_store_dies_starts_it_again_and_nothing_is_lost(brief: Path,
 def test_a_run_whose_broker_dies_ends_and_says_so(brief: Path, tmp_path: Path) -> None:
     process = start(tmp_path, brief)
     try:
-        wait_for(process, tmp_path, tmp_path / "brief" / "commits" / "00000001.json")
+        wait_for(process, tmp_path, tmp_path / "brief" / "tail" / "000000000001")
         family = psutil.Process(process.pid).children(recursive=True)
         next(child for child in family if child.name().startswith("tansu")).kill()
         assert process.wait(TIMEOUT_S) == 3

@@ -12,7 +12,6 @@ from deploy.cli.commands import app
 from deploy.operate.audit import inspect
 from deploy.processes.worker import outputs
 from deploy.registry import learned as audit
-from deploy.registry.kinds import COMMITS
 from deploy.registry.registry import Registry as Commits
 from learners.commits.commit import Commit, Run
 from streams.errors import ConfigError, Disagreement, HistoryChanged, LogReplaced, Unbalanced
@@ -21,6 +20,7 @@ from streams.join.store import Store
 from streams.kafka.broker import Broker
 from streams.outputs.writer import Writer
 from streams.redis import Address
+from tests.committed import append
 from tests.integration.operated import PLACES, Make, World, audited, shards
 
 
@@ -133,7 +133,7 @@ def commits_of(world: World, samples: list[bytes], there: dict[int, Any], number
         latest_ms=0,
         fingerprint="",
     )
-    registry.create(COMMITS, number, commit)
+    append(registry, commit)
     for shard, part in there.items():
         world.attached.store.trim(world.name, shard, part[2][0])
     return registry

@@ -22,11 +22,11 @@ from deploy.registry.commits import backwards
 from deploy.registry.commits import read as read_commit
 from deploy.registry.kinds import COMMITS
 from deploy.registry.rebuild import check as check_rebuild
-from learners.commits.commit import encode
 from streams.errors import HistoryChanged, LostRace, StoreRefused
 from streams.events import WAITING, Sample
 from streams.join.store import Store
 from tests import small
+from tests.committed import forge
 from tests.learned import BAD, Fed, Feed, commits, put_back, snapshot, spoilt, until
 from tests.services.redis import Server
 
@@ -335,8 +335,7 @@ def test_a_history_that_does_not_make_its_state_is_found(fed: Fed) -> None:
     assert check_rebuild(make_learner(feed.pipeline), feed.registry).equal
     first = read_commit(feed.registry, 1)
     other = msgspec.structs.replace(first, batches=[len(first.samples)])
-    (feed.registry.folder / "commits" / "00000001.json").write_bytes(encode(other))
-    rebuilt = check_rebuild(make_learner(feed.pipeline), feed.registry)
+    rebuilt = check_rebuild(make_learner(feed.pipeline), forge(feed.registry, other))
     assert (rebuilt.equal, rebuilt.first, rebuilt.last, rebuilt.learned) == (False, 0, 2, 60)
 
 

@@ -25,6 +25,7 @@ from deploy.operate.receipts import check
 from deploy.operate.sign import opened
 from deploy.operate.versions import remake
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS
+from deploy.registry.log import frames
 from deploy.registry.opening import sign
 from deploy.registry.rebuild import rebuild
 from deploy.registry.receipts import digests
@@ -37,6 +38,7 @@ from streams.events import Record, Sample, encode
 from streams.join.store import Store
 from streams.kafka import Sink, Tp, ensure_topics
 from tests import small
+from tests.committed import forge
 from tests.conftest import Running
 from tests.learned import PIPELINE, Feed, commits, put_back, snapshot
 
@@ -44,6 +46,8 @@ DAY = small.START_MS // (24 * small.HOUR_MS)
 FILE = """
 from dataclasses import replace
 from tests.learned import PIPELINE
+from deploy.registry.log import frames
+from tests.committed import forge
 pipeline = replace(PIPELINE, name={name!r})
 """
 PARTS = count()
@@ -166,8 +170,7 @@ def test_a_version_whose_commits_say_otherwise_has_other_bits(grow: Grow) -> Non
     commit = next(one for one in commits(other.registry) if one.due)
     sample = commit.read()[0]
     changed = Raw(encode(msgspec.structs.replace(sample, label=float(sample.label == 0))))
-    path = COMMITS.path(other.registry.folder, commit.number)
-    path.write_bytes(COMMITS.encode(msgspec.structs.replace(commit, samples=[changed, *commit.samples[1:]])))
+    forge(other.registry, msgspec.structs.replace(commit, samples=[changed, *commit.samples[1:]]))
     remade = remake(other.path, other.settings, 1)
     assert not remade.equal
     assert remade.apart is not None
@@ -228,7 +231,7 @@ def test_ids_that_a_version_never_learned_are_named(grown: Grown, tmp_path: Path
     assert (made.receipt.samples, made.receipt.never, made.remade.again) == (0, 2, 0)
     assert made.remade.equal  # as it was: there was nothing to leave out
     commit = next(c for c in commits(grown.registry) if any(one.id == "id-110" for one in c.read()))
-    assert made.receipt.erase[0].found == [f"{commit.number:08}.json"]
+    assert made.receipt.erase[0].found == [f"tail/{commit.number:012}"]
 
 
 def test_what_is_wrong_is_said(grown: Grown, tmp_path: Path) -> None:
@@ -277,7 +280,7 @@ def test_the_commands_leave_an_artifact_and_a_receipt_that_names_all_else(
         f"{name}.dead:0": ["1"],
     }  # fmt: skip
     registry = {what: at for (what, _), at in found.items()}
-    assert registry["commits"] == ["00000001.json"]
+    assert registry["commits"] == ["tail/000000000001"]
     assert registry["artifacts"] == [one.artifact for one in grown.registry.records(CANDIDATES)]
     assert registry["states"] == [c.state for c in commits(grown.registry)[1:] if c.state]
     app(["check-receipt", told["receipt_file"], "--key", str(letters / "receipts.pub")], standalone_mode=False)
@@ -358,7 +361,9 @@ def test_versions_say_what_they_are_made_of_and_which_one_answered_what(grow: Gr
 
 def test_a_chain_that_is_broken_is_told(grow: Grow) -> None:
     feed = grow(small.samples(84), part=7, every_days=2, name="broken")
-    path = COMMITS.path(feed.registry.folder, 1)
-    path.write_bytes(path.read_bytes().replace(b'"learned":', b'"learned": ', 1))
-    with pytest.raises(RegistryError, match="is not the commit that commit 2 names"):
+    line = feed.registry.read(COMMITS, 1) or b""
+    (feed.registry.folder / feed.registry.place(COMMITS, 1)).write_bytes(
+        frames.pack(line.replace(b'"learned":', b'"learned": ', 1), frames.FAST)
+    )
+    with pytest.raises(RegistryError, match=r"000000000001 or .* is damaged: commit 2 names another one"):
         lineage.show(feed.path, feed.settings, 1)

@@ -36,12 +36,14 @@ from streams.errors import ConfigError, Untrusted
 from streams.events import encode
 from streams.join.store import Store
 from tests import small
+from tests.committed import append
 from tests.learned import PIPELINE
 
 FILE = """
 from dataclasses import replace
 from torch import nn
 from tests.learned import PIPELINE
+from tests.committed import append
 pipeline = replace(PIPELINE, name={name!r}{more})
 """
 
@@ -154,15 +156,14 @@ def test_a_folder_becomes_the_first_version_of_an_empty_registry(home: Home, out
 def learn(home: Home, number: int, due: Due | None = None) -> None:
     """Have 60 more samples committed."""
     samples, registry = small.samples(60, start=60 * number), home.registry
-    parent = sha256(registry.read(COMMITS, number - 1) or b"").hexdigest()
     first, newest_ms = registry.record(COMMITS, 0), samples[-1].t
     assert first is not None
     made = msgspec.structs.replace(
-        first, number=number, parent=parent, learned=60 * number, due=due, shadow=[[0.0]] * 60, batches=[60],
+        first, number=number, learned=60 * number, due=due, shadow=[[0.0]] * 60, batches=[60],
         samples=[Raw(encode(one)) for one in samples], runs=[Run(0, 60 * number - 59, 60)], watermark_ms=newest_ms,
         latest_ms=newest_ms, state=first.state if due else None,
     )  # fmt: skip
-    assert registry.create(COMMITS, number, made)
+    append(registry, made)
 
 
 class Board:

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from deploy.operate.orders import give
 from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.decisions import SETTLES_MS, US, barred
-from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS, COMMITS, VERDICTS
+from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS, VERDICTS
 from deploy.registry.opening import open_registry
 from deploy.registry.records import Alarm, Candidate, Champion, Figures
 from deploy.registry.registry import Registry
-from learners.commits.commit import Commit
 from learners.evaluation.gate import Policy
 from learners.evaluation.verdict import Decision, Guard, Verdict
 from shadowstream import ConfigError
 from streams.join.store import Store
+from tests.committed import append, empty
 
 DAY_MS = 86_400_000
 FIGURES = Figures(**dict.fromkeys(Figures.__struct_fields__, 0))
@@ -36,19 +36,12 @@ def filled(folder: Path, proven: int = 3, *, sealed: bool = True) -> Registry:
     """Return a registry of a first version and so many that were proven after it, each decided a day later."""
     registry = open_registry(folder) if sealed else Registry(folder)
     for n in range(20):
-        registry.create(COMMITS, n, commit(n))
+        append(registry, empty(n))
     registry.create(CHAMPIONS, 0, version(0))
     for n in range(proven):
         decide(registry, n, commit=n + 1)
     run(registry)
     return registry
-
-
-def commit(number: int) -> Commit:
-    return Commit(
-        number=number, parent="", learned=0, samples=[], runs=[], batches=[], shadow=[], intercept=(0.0,), positions={},
-        watermark_ms=0, latest_ms=0, fingerprint="",
-    )  # fmt: skip
 
 
 def version(number: int, **more: Any) -> Champion:

@@ -10,13 +10,14 @@ from msgspec import Raw
 
 from deploy.learning.bootstrap import bootstrap
 from deploy.promotion.evaluator import METRICS_EVERY_S, EvaluatorRole, watched
-from deploy.registry.kinds import COMMITS, DRIFT, EVALUATOR, METRICS
+from deploy.registry.kinds import DRIFT, EVALUATOR, METRICS
 from deploy.registry.records import DriftNote
 from deploy.registry.registry import Registry
 from learners.commits.commit import Commit, Run
 from learners.live.features.fields import NONE
 from streams.join.store import Store
 from tests import small
+from tests.committed import append
 
 PIPELINE = replace(small.pipeline, history=None)
 
@@ -58,7 +59,7 @@ def commit(registry: Registry, number: int) -> None:
         latest_ms=samples[-1].prediction.t,
         fingerprint="",
     )
-    assert registry.create(COMMITS, number, made)
+    append(registry, made)
 
 
 def test_the_last_metrics_are_noted_though_no_commit_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

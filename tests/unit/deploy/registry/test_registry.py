@@ -9,6 +9,7 @@ from deploy.registry.kinds import CHAMPIONS, COMMITS
 from deploy.registry.records import Champion
 from deploy.registry.registry import Registry
 from streams.errors import RegistryError
+from tests.committed import empty
 
 
 def test_one_of_many_rivals_creates_a_record_and_the_others_are_told(tmp_path: Path) -> None:
@@ -17,7 +18,7 @@ def test_one_of_many_rivals_creates_a_record_and_the_others_are_told(tmp_path: P
 
     def rival(n: int) -> None:
         start.wait()
-        if registry.write(COMMITS, 0, str(n).encode()):
+        if Registry(tmp_path).create(COMMITS, 0, empty(0, learned=n)):
             won.append(n)
 
     threads = [threading.Thread(target=rival, args=(n,)) for n in range(8)]
@@ -26,8 +27,8 @@ def test_one_of_many_rivals_creates_a_record_and_the_others_are_told(tmp_path: P
     for thread in threads:
         thread.join()
     assert len(won) == 1
-    assert registry.read(COMMITS, 0) == str(won[0]).encode()
-    assert [p.name for p in (tmp_path / "commits").iterdir()] == ["00000000.json"]
+    assert registry.record(COMMITS, 0) == empty(0, learned=won[0])
+    assert [p.name for p in (tmp_path / "tail").iterdir()] == ["000000000000"]
 
 
 def test_records_are_read_in_their_type_and_the_last_one_is_found(tmp_path: Path) -> None:

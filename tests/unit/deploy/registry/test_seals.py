@@ -17,15 +17,15 @@ from deploy.registry.seals import opened
 from learners.evaluation.verdict import Decision
 from shadowstream import ConfigError
 from streams.errors import Untrusted
+from tests.committed import empty
 from tests.unit.deploy.console.views import candidate, champion, verdict
 
 
 def filled(folder: Path, *, signed: bool = True) -> Registry:
     """Return a registry with two versions, the second of candidate 0."""
     registry = open_registry(folder) if signed else Registry(folder)
-    registry.write(COMMITS, 0, b"the log begins")
-    registry.write(COMMITS, candidate(0).commit, b"and goes on")
-    registry.write(COMMITS, verdict(0, Decision.PROVEN).commit, b"and on")
+    for number in (0, candidate(0).commit, verdict(0, Decision.PROVEN).commit):
+        registry.create(COMMITS, number, empty(number))
     assert registry.create(CHAMPIONS, 0, champion(0, None))
     assert registry.create(CANDIDATES, 0, candidate(0))
     assert registry.create(VERDICTS, 0, verdict(0, Decision.PROVEN))
@@ -123,7 +123,7 @@ def test_a_key_comes_from_a_file_or_as_text_and_trust_from_other_files(tmp_path:
     (tmp_path / "key.pem").write_bytes(pem)
     for key in (str(tmp_path / "key.pem"), pem.decode()):
         registry = open_registry(tmp_path / "ads", key)
-        registry.write(COMMITS, 0, b"the log begins")
+        registry.create(COMMITS, 0, empty(0))
         registry.create(CHAMPIONS, 0, champion(0, None))
         assert registry.record(CHAMPIONS, 0) == champion(0, None)
         assert not (tmp_path / "ads" / "receipts.pem").exists()
