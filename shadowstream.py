@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from compressors.errors import ArtifactError, Refused
     from compressors.recipe import Distill, Prune, PruneStructured, Quantize, Recipe, Retrain
     from deploy.pipeline import FeedEvent, Labelled, Pipeline
+    from learners.evaluation.canary import Canary
     from learners.evaluation.gate import Promotion
     from learners.evaluation.guards.guard import GuardRails, TrialReport
     from learners.labels.settings import Trust
@@ -58,6 +59,7 @@ __all__ = [
     "Bandit",
     "Binary",
     "Budget",
+    "Canary",
     "Classes",
     "Clip",
     "Compressed",
@@ -140,6 +142,7 @@ _LATER = {
     "compressors.advisor.search": ("Budget",),
     "deploy.pipeline": ("FeedEvent", "Labelled", "Pipeline"),
     "learners.evaluation.gate": ("Promotion",),
+    "learners.evaluation.canary": ("Canary",),
     "learners.evaluation.guards.guard": ("GuardRails", "TrialReport"),
     "learners.labels.settings": ("Trust",),
     "learners.live.expert": ("Expert",),

@@ -32,6 +32,7 @@ from deploy.registry.kinds import (
 from deploy.registry.records import (
     Alarm,
     BesideNote,
+    CanaryNote,
     Candidate,
     Champion,
     ConductorNote,
@@ -198,8 +199,8 @@ class View(Struct, frozen=True, kw_only=True):
     part of the feed that was replayed. `counters` are the join's, over all shards; `warnings` and `advice` say what is
     wrong with its events, and what to change; `held` has a line for each partition that an open transaction holds. The
     outcomes of `distrusted` sources are held. `trouble` has a line for each service or role that is waited for, and
-    `waits` says why versions wait for a person. `alarms` is what was seen of versions that served. `freshness` is how
-    long after their arrival outcomes were known to a first prediction.
+    `waits` says why versions wait for a person, and `canary` how far the step of one is. `alarms` is what was seen of
+    versions that served. `freshness` is how long after their arrival outcomes were known to a first prediction.
     """
 
     name: str
@@ -231,6 +232,7 @@ class View(Struct, frozen=True, kw_only=True):
     alarms: list[Alarm] = []
     waits: str = ""
     beside: BesideNote | None = None
+    canary: CanaryNote | None = None
     freshness: FreshNote | None = None
 
     @property
@@ -289,6 +291,7 @@ def look(feed: str, monitor: Monitor) -> View:
         alarms=monitor.alarms(),
         waits=now.conductor.waits if now.conductor else "",
         beside=now.evaluator.beside if now.evaluator else None,
+        canary=now.evaluator.canary if now.evaluator else None,
         freshness=monitor.freshness(),
         engines=now.server.engines if now.server else (),
         live=now.learner.live if now.learner else "",

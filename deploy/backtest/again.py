@@ -51,7 +51,7 @@ class Again:
         )  # fmt: skip
         board = NoBoard()
         self._evaluator = EvaluatorRole(pipeline, timing, board, self._registry, engines=engines)
-        self._conductor = ConductorRole(pipeline.name, board, self._registry, promotion.policy)
+        self._conductor = ConductorRole(pipeline.name, board, self._registry, promotion)
 
     def take(self, commit: Commit, entries: Sequence[Sample]) -> None:
         """Take the next commit, whose samples and marks are `entries`."""

@@ -18,6 +18,7 @@ from compressors.scale import Scale
 from deploy.pipeline import Pipeline
 from deploy.registry.records import Champion
 from learners.commits.commit import Commit
+from learners.evaluation.canary import ALL, chosen
 from learners.evaluation.trials.asked import NEVER_MS
 from learners.evaluation.trials.contestant import Contestant
 from learners.evaluation.trials.timing import Timing
@@ -45,11 +46,12 @@ class Answered(Commit, frozen=True, kw_only=True):
 class Reigned:
     """A version that a policy has made, and `twin`, the same one in the record, if there is one.
 
-    Without one it would have answered what was asked once `learned` samples were learned. Up to the event time
-    `until_ms` outcomes of what it was asked may come.
+    Without one it would have answered what was asked once `learned` samples were learned, and of that a `share`. Up to
+    the event time `until_ms` outcomes of what it was asked may come.
     """
 
     artifact: str
+    share: float
     twin: int | None
     learned: int
     contestant: Contestant
@@ -71,9 +73,11 @@ class Answers:
         """Have a version take over after a commit."""
         value = [a + b for a, b in zip(commit.intercept, champion.offset, strict=True)]
         contestant = Contestant(self._load(champion), Intercept(self._task, self._rate, value), commit.learned)
-        for one in self._reigned[-1:]:
-            one.until_ms = commit.settled_ms + self._late_ms
-        self._reigned.append(Reigned(champion.artifact, self._twin(champion), commit.learned, contestant))
+        for one in self._reigned:
+            if one.until_ms == NEVER_MS and (champion.share == ALL or one.share < ALL):
+                one.until_ms = commit.settled_ms + self._late_ms
+        reigned = Reigned(champion.artifact, champion.share, self._twin(champion), commit.learned, contestant)
+        self._reigned.append(reigned)
 
     def take(self, commit: Commit, entries: Sequence[Sample]) -> Answered:
         """Return the next commit, of these samples and marks, as the policy's versions would have answered."""
@@ -118,12 +122,20 @@ class Answers:
         return replace(entry, prediction=said)
 
     def _version(self, asked: Prediction) -> int:
-        """Return the policy's version that would have answered."""
+        """Return the policy's version that would have answered: of canaries the newest alone, if it is on its side."""
+        newest = True
         for n in range(len(self._reigned) - 1, 0, -1):
             one = self._reigned[n]
-            if asked.version >= one.twin if one.twin is not None else asked.learned >= one.learned:
+            if not (asked.version >= one.twin if one.twin is not None else asked.learned >= one.learned):
+                continue
+            if one.share == ALL or (newest and self._mine(one, asked)):
                 return n
+            newest = False
         return 0
+
+    def _mine(self, one: Reigned, asked: Prediction) -> bool:
+        """Return whether a canary would have answered; the record knows of its own, also where one could not."""
+        return one.twin is not None or chosen(asked.id, one.artifact, one.share)
 
     def _same(self, version: int, asked: Prediction) -> bool:
         """Return whether what answered in the record is the policy's version."""
@@ -131,6 +143,8 @@ class Answers:
 
     def _twin(self, champion: Champion) -> int | None:
         found = (
-            one.number for one in self._recorded if (one.artifact, one.commit) == (champion.artifact, champion.commit)
+            one.number
+            for one in self._recorded
+            if (one.artifact, one.commit, one.share) == (champion.artifact, champion.commit, champion.share)
         )
         return next(found, None)

@@ -15,7 +15,7 @@ from deploy.backtest.policies import Policy
 from deploy.config import Settings
 from deploy.pipeline import Pipeline
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS
-from deploy.registry.records import Champion, Row
+from deploy.registry.records import Champion, Row, promotions
 from deploy.registry.registry import Registry
 from learners.commits.commit import Commit
 from learners.evaluation.trials.timing import Timing
@@ -92,7 +92,7 @@ def _decided(policy: Policy, again: Again, candidates: int, last: Commit) -> Dec
         given=policy.given,
         candidates=candidates,
         decisions=dict(Counter(verdict.decision for verdict in verdicts)),
-        promotions=len(versions) - 1 - back,
+        promotions=promotions(versions),
         rollbacks=back,
         loss=metrics.names[0].name,
         total=metrics.total[VERSION],

@@ -15,7 +15,7 @@ from streams.errors import ConfigError
 
 FIXED = "every_days", "drift_a_year"  # say when candidates were made, and the record has those that were
 FUNCTIONS = "guards"
-RAILS = "rails"
+TABLES = "rails", "canary"
 
 
 class Policy(NamedTuple):
@@ -39,10 +39,12 @@ class Policy(NamedTuple):
                     f"{name} = {value}, but the candidates on record were made by {name} = {getattr(ours, name):g}, "
                     f"and others would have to be learned; leave {name} out"
                 )
-        rails = self.given.get(RAILS, {})
-        if not isinstance(rails, dict):
-            raise ConfigError(f"{RAILS} must be a table, [{RAILS}]; found {rails!r:.50}")
-        return replace(ours, **{**self.given, RAILS: replace(ours.rails, **rails)})
+        tables = {name: self.given.get(name, {}) for name in TABLES}
+        for name, found in tables.items():
+            if not isinstance(found, dict):
+                raise ConfigError(f"{name} must be a table, [{name}]; found {found!r:.50}")
+        made = {name: replace(getattr(ours, name), **given) for name, given in tables.items()}
+        return replace(ours, **{**self.given, **made})
 
 
 def read(paths: Sequence[Path], ours: Promotion) -> list[Policy]:

@@ -18,6 +18,7 @@ from deploy.console.picture import Snapshot
 from deploy.console.terminal import screen
 from deploy.console.view import values
 from deploy.operate.drill import shuffle
+from deploy.registry.records import base
 from deploy.run.running import running
 from deploy.run.session import Act
 from deploy.run.summary import summarize
@@ -95,7 +96,7 @@ def _replay(
                 shown.show(view)
                 snapshot.show(view)
         view, balance = session.look(), session.balance()
-        digest = view.champions[-1].artifact
+        digest = base(view.champions).artifact
         described = artifact.describe(session.registry.get(digest))
         speed = session.speeds()
         summary = summarize(view, balance, session.published(), described, speed)

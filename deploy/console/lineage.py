@@ -7,9 +7,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from deploy.console.canary import shared
 from deploy.console.fitted import Fitted, line
 from deploy.console.view import compared, day, private
 from deploy.operate.lineage import Answered, Difference, Shown, Version
+from learners.evaluation.canary import ALL
 
 SHOWN = 12  # tensors
 
@@ -22,9 +24,10 @@ def show_versions(console: Console, versions: list[Version]) -> None:
     for one in versions:
         made = ("elsewhere" if one.brought else "history") if one.candidate is None else f"candidate {one.candidate}"
         back = "" if one.back_to is None else f" (v{one.back_to} again)"
-        why = f"{one.because} ({one.by})" if one.by else one.evidence
+        why = f"{one.because} ({one.by})" if one.by else one.because or one.evidence
+        share = "" if one.share == ALL else f", {shared(one.share)}"
         since = day(one.since_ms) if one.since_ms else "the start"
-        cells = (f"v{one.version}", since, made + back, f"{one.learned:,}", one.engine, why, one.signed)
+        cells = (f"v{one.version}{share}", since, made + back, f"{one.learned:,}", one.engine, why, one.signed)
         table.add_row(*map(escape, cells))
     console.print(Fitted(table))
 
@@ -70,7 +73,7 @@ def show_difference(console: Console, found: Difference) -> None:
 
 def show_answer(console: Console, found: Answered) -> None:
     """Print which version answered, and what was heard."""
-    show_versions(console, [found.version])
+    show_versions(console, [found.version, *([found.canary] if found.canary else [])])
     if (asked := found.prediction) is not None:
         line(
             console,

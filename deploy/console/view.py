@@ -15,11 +15,22 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from deploy.console.canary import canary_line, shared, was_canary
 from deploy.console.doubts import lines
 from deploy.console.fitted import Fitted
 from deploy.console.freshness import fresh_lines
 from deploy.monitor import NO_ROW, View
-from deploy.registry.records import Candidate, Distrusted, MetricName, Metrics, Privacy, TrialNote
+from deploy.registry.records import (
+    Candidate,
+    Distrusted,
+    MetricName,
+    Metrics,
+    Privacy,
+    TrialNote,
+    base,
+    promotions,
+)
+from learners.evaluation.canary import ALL
 from learners.evaluation.drift import Change
 from learners.evaluation.verdict import THEIRS, Decision, Verdict, vetoed
 
@@ -87,10 +98,10 @@ def fate_of(candidate: Candidate, view: View) -> Fate:
     verdict = view.verdicts.get(candidate.number)
     trial = next((one for one in view.trials if one.candidate == candidate.number), None)
     if verdict is not None:
-        number = next((c.number for c in view.champions if c.candidate == candidate.number), None)
+        number = next((c.number for c in view.champions if c.candidate == candidate.number and c.share == ALL), None)
         proven = verdict.decision is Decision.PROVEN
         return Fate(
-            text=ended(verdict, number),
+            text=(was_canary(candidate, view) if number is None else "") or ended(verdict, number),
             style="green" if proven else "dim",
             date=day(verdict.at_ms),
             loss=f"{-verdict.gain:+.4f}" if verdict.samples else "",
@@ -170,7 +181,7 @@ def beside(view: View) -> list[str]:
 
 def returns(view: View) -> list[str]:
     """Return a line for each candidate that a person brought, and each version that came back, newest last; and one for
-    what a person is waited for.
+    a canary, and for what a person is waited for.
     """
     brought = [_brought(view, one) for one in view.candidates if one.by]
     back = [
@@ -184,7 +195,7 @@ def returns(view: View) -> list[str]:
     worse = [alarm for alarm in alarms if alarm.kind != "mismatch" and view.waits]
     asked = [f"{alarm}; `shadowstream rollback` goes back" for alarm in worse]
     waits = [f"versions wait for a person: {view.waits}"] if view.waits else []
-    return brought[-CHANGES:] + back[-CHANGES:] + asked[-1:] + other[-1:] + waits
+    return brought[-CHANGES:] + back[-CHANGES:] + asked[-1:] + other[-1:] + canary_line(view) + waits
 
 
 def _brought(view: View, candidate: Candidate) -> str:
@@ -275,13 +286,15 @@ def _facts(view: View) -> Fitted:
 def _serving(view: View) -> str:
     if not view.champions:
         return "-"
-    champion = view.champions[-1]
+    champion = base(view.champions)
     days = max(0, view.at_ms - champion.at_ms) // DAY_MS if champion.at_ms else None
-    return f"v{champion.number}" if days is None else f"v{champion.number}, for {days} days"
+    said = f"v{champion.number}" if days is None else f"v{champion.number}, for {days} days"
+    newest = view.champions[-1]
+    return said if newest is champion else f"{said}; v{newest.number}: {shared(newest.share)}"
 
 
 def _private(view: View) -> tuple[str, str]:
-    told = view.champions[-1].privacy if view.champions else None
+    told = base(view.champions).privacy if view.champions else None
     return ("privacy", private(told)) if told else ("", "")
 
 
@@ -292,7 +305,7 @@ def private(told: Privacy) -> str:
 
 def _promotions(view: View) -> tuple[str, str]:
     back = sum(champion.back_to is not None for champion in view.champions)
-    text = f"{max(0, len(view.champions) - 1 - back)} of {len(view.candidates)} candidates"
+    text = f"{promotions(view.champions)} of {len(view.candidates)} candidates"
     return "promotions", f"{text}, {back} rolled back" if back else text
 
 
@@ -370,7 +383,8 @@ def versions(view: View) -> Fitted:
     """Lay out the champions."""
     table = Table(title="Versions", title_justify="left")
     privacy = ["privacy"] * any(c.privacy for c in view.champions)
-    for title in ("version", "since", "learned from", "evidence", *privacy):
+    shares = ["answers"] * any(c.share < ALL for c in view.champions)
+    for title in ("version", "since", *shares, "learned from", "evidence", *privacy):
         table.add_column(title)
     made = {candidate.number: candidate for candidate in view.candidates}
     for c in view.champions:
@@ -381,5 +395,6 @@ def versions(view: View) -> Fitted:
         elif candidate and candidate.by:
             source = f"elsewhere; {candidate.reason}"
         told = [private(c.privacy)] if c.privacy else []
-        table.add_row(f"v{c.number}", day(c.at_ms), source, str(c.evidence), *told)
+        answers = [shared(c.share)] * len(shares)
+        table.add_row(f"v{c.number}", day(c.at_ms), *answers, source, str(c.evidence), *told)
     return Fitted(table)

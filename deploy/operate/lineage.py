@@ -23,6 +23,7 @@ from deploy.registry.registry import Registry
 from deploy.registry.seals import opened as unsealed
 from deploy.registry.signing import name_of
 from learners.commits.commit import Commit
+from learners.evaluation.canary import ALL
 from streams.errors import ConfigError, Untrusted
 from streams.events import Prediction, Target
 from streams.moments import SECONDS_DIGITS
@@ -37,7 +38,7 @@ class Version(Struct, frozen=True, kw_only=True):
     `reason` says why its candidate was made, "" for history, `evidence` in words why it took over, `by` and `because`
     whose word it was, where it was one. `signed` is the name of the key, or why the record is not taken. `commit` is
     the one of whose state it was made, which had learned `learned` samples; None: of history. `brought` says of one
-    that was made elsewhere where it is from, who took it, and why.
+    that was made elsewhere where it is from, who took it, and why. A canary answered a `share` of the requests.
     """
 
     version: int
@@ -54,6 +55,7 @@ class Version(Struct, frozen=True, kw_only=True):
     back_to: int | None
     signed: str
     brought: str | None = None
+    share: float = ALL
 
 
 class Shown(Struct, frozen=True, kw_only=True):
@@ -93,13 +95,14 @@ class Difference(Struct, frozen=True, kw_only=True):
 class Answered(Struct, frozen=True, kw_only=True):
     """A prediction in the log, and what was heard of it.
 
-    `version` is the one that answered, or served at the time. `outcomes` are kind, label, event time and the commit
-    that learned each, oldest first.
+    `version` is the one that answered, or served at the time, beside a `canary` if there was one. `outcomes` are kind,
+    label, event time and the commit that learned each, oldest first.
     """
 
     version: Version
     prediction: Prediction | None
     outcomes: list[tuple[str, Target, int, int]]
+    canary: Version | None = None
 
 
 def versions(path: Path, settings: Settings) -> list[Version]:
@@ -170,7 +173,9 @@ def find(path: Path, settings: Settings, what: str) -> Answered:
     registry = opened(path, settings)
     if (at_ms := time_ms(what)) is not None:
         served = [one for one in versions(path, settings) if one.since_ms <= at_ms]
-        return Answered(version=served[-1], prediction=None, outcomes=[])
+        whole = next(one for one in reversed(served) if one.share == ALL)
+        canary = served[-1] if served[-1].share < ALL else None
+        return Answered(version=whole, prediction=None, outcomes=[], canary=canary)
     found = list(_samples(registry, what))[::-1]
     if not found:
         raise ConfigError(
@@ -216,6 +221,7 @@ def _version(registry: Registry, number: int) -> Version:
         back_to=record.back_to,
         signed=_signed(registry, number),
         brought=_brought(registry, record, candidate),
+        share=record.share,
     )
 
 

@@ -13,6 +13,7 @@ from deploy.operate.sign import opened
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, ORDERS
 from deploy.registry.records import Order
 from deploy.registry.registry import Registry
+from learners.evaluation.canary import ALL
 from streams.errors import ConfigError
 
 What: TypeAlias = Literal["promote", "rollback", "pause", "resume"]
@@ -37,9 +38,11 @@ def give(
     if not why.strip():
         raise ConfigError("--why needs a reason: it is kept with the version")
     now = registry.last(CHAMPIONS)
+    newest = registry.record(CHAMPIONS, now)
+    canary = newest is not None and newest.share < ALL
     if version is not None and not 0 <= version <= now:
         raise ConfigError(f"there is no version {version}; the newest is {now}")
-    if version == now:
+    if version == now and not (canary and what == "promote"):
         raise ConfigError(f"version {version} serves already")
     if what == "rollback" and now == 0:
         raise ConfigError("version 0 serves, and there is none before it")

@@ -123,7 +123,7 @@ def _evaluator(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
 
 
 def _conductor(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
-    return ConductorRole(pipeline.name, clients.store(), plan.opened, pipeline.promotion.policy)
+    return ConductorRole(pipeline.name, clients.store(), plan.opened, pipeline.promotion)
 
 
 ROLES: dict[str, Callable[[Clients, Plan, Pipeline], Role]] = {

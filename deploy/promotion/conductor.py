@@ -1,28 +1,31 @@
 """The conductor role: decides which version serves, by creating `champion/n` only if it is absent.
 
-What a person has ordered comes first, then what an alarm asks for, then what is proven. Owns these decisions. Does not
-know samples, or how a candidate is tested.
+What a person has ordered comes first, then what an alarm asks for, then what is proven, then a canary's next share.
+Owns these decisions. Does not know samples, or how a candidate is tested.
 """
 
 from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from deploy.promotion.decisions import Decided, Rules, back, ordered, promoted
+from deploy.promotion.decisions import Decided, Rules, back, ordered, promoted, stepped
 from deploy.registry.follow import Board, Follower
-from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS, COMMITS, CONDUCTOR, ORDERS, VERDICTS
+from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS, COMMITS, CONDUCTOR, ORDERS, STEPS, VERDICTS
 from deploy.registry.records import Alarm, Candidate, Champion, ConductorNote, Order
 from deploy.registry.registry import Registry
-from learners.evaluation.gate import Policy
+from learners.evaluation.canary import ALL
+from learners.evaluation.gate import Promotion
 from learners.evaluation.verdict import Decision, Verdict
 
 
 class ConductorRole(Follower):
     """Takes orders in theirs, and alarms and verdicts in the order of the commits that decided."""
 
-    def __init__(self, feed: str, store: Board, registry: Registry, policy: Policy = "automatic") -> None:
+    def __init__(self, feed: str, store: Board, registry: Registry, promotion: Promotion | None = None) -> None:
+        """By default `promotion` is `Promotion()`."""
         super().__init__(feed, store)
-        self._registry, self._rules = registry, Rules(policy)
+        self._promotion = promotion or Promotion()
+        self._registry, self._rules = registry, Rules(self._promotion.policy)
         self._open: dict[int, Candidate] = {}  # those without a verdict
         self._candidate, self._verdicts, self._alarms, self._orders = -1, 0, 0, 0
         self._champions = list[Champion]()
@@ -39,7 +42,7 @@ class ConductorRole(Follower):
                 self._alarms += 1
             return True
         if verdict is None:
-            return False
+            return self._step()
         if self._judge(verdict, self._open[verdict.candidate]):
             del self._open[verdict.candidate]
             self._verdicts += 1
@@ -81,9 +84,24 @@ class ConductorRole(Follower):
             return True
 
         def promote(champions: list[Champion]) -> Decided:
-            return promoted(verdict, candidate, champions) if self._rules.promotes(candidate, champions) else None
+            if not self._rules.promotes(candidate, champions):
+                return None
+            return promoted(verdict, candidate, champions, self._promotion.next_share())
 
         return self._make(promote)
+
+    def _step(self) -> bool:
+        """Have a canary answer its next share, or none, once its step is over; return False if it is not.
+
+        While a person is waited for, the share stays; a canary that has broken a guard rail is gone all the same.
+        """
+        champions = self._versions()
+        now = champions[-1] if champions else None
+        step = self._registry.record(STEPS, now.number) if now and now.share < ALL else None
+        if step is None or (step.passed and self._rules.waits(champions)):
+            return False
+        self._make(lambda champions: stepped(step, champions, self._promotion.next_share(step.share)))
+        return True
 
     def _make(self, decide: Callable[[list[Champion]], Decided]) -> bool:
         """Make the version that is decided on; return False if its number is taken.

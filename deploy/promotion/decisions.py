@@ -9,7 +9,8 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
-from deploy.registry.records import Alarm, Candidate, Champion, Evidence, Order
+from deploy.registry.records import Alarm, CanaryStep, Candidate, Champion, Evidence, Order, base, reigning
+from learners.evaluation.canary import ALL
 from learners.evaluation.gate import Policy
 from learners.evaluation.verdict import Verdict
 
@@ -20,8 +21,13 @@ SETTLES_MS = 2 * DAY_MS  # after a rollback: so long no version comes back by it
 OFTEN, OFTEN_MS = 2, 30 * DAY_MS  # rollbacks, and within how long they make everything wait for a person
 
 
-def promoted(verdict: Verdict, candidate: Candidate, champions: Sequence[Champion]) -> Decided:
-    """Return the candidate as a version, with its verdict as evidence; None if it was made one before."""
+def promoted(
+    verdict: Verdict, candidate: Candidate, champions: Sequence[Champion], share: float = ALL
+) -> Decided:  # fmt: skip
+    """Return the candidate as a version that answers a share of the requests, with its verdict as evidence.
+
+    None if it was made one before.
+    """
     if any(one.candidate == candidate.number and one.back_to is None for one in champions):
         return None
     evidence = Evidence(
@@ -32,17 +38,38 @@ def promoted(verdict: Verdict, candidate: Candidate, champions: Sequence[Champio
         days=verdict.days,
         guards=verdict.guards,
     )
-    return replace(_version(candidate, verdict.offset, evidence, verdict.at_ms), commit=verdict.commit)
+    made = _version(candidate, verdict.offset, evidence, verdict.at_ms)
+    return replace(made, commit=verdict.commit, share=share)
 
 
 def back(alarm: Alarm, champions: Sequence[Champion]) -> Decided:
-    """Return the version that an alarm says was better; None if what serves is not the alarm's any more."""
-    if alarm.champion != champions[-1].number or alarm.back_to >= len(champions):
+    """Return the version that an alarm says was better; None if what serves is not the alarm's any more.
+
+    What a canary answered is answered by its base again, as that has gone on, whichever version the alarm names.
+    """
+    if not reigning(champions, alarm.champion) or alarm.back_to >= len(champions):
         return None
-    to = champions[alarm.back_to]
+    if champions[-1].share < ALL:
+        return _returned(base(champions), alarm)
+    return replace(_returned(champions[alarm.back_to], alarm), offset=alarm.offset)
+
+
+def stepped(step: CanaryStep, champions: Sequence[Champion], share: float) -> Decided:
+    """Return the canary with its next share, or its base where it has broken a guard rail; None if it is gone."""
+    now = champions[-1]
+    if now.number != step.version or now.share == ALL:
+        return None
+    if not step.passed:
+        return _returned(base(champions), step)
+    words = {"by": "", "because": str(step), "order": None}
+    return replace(now, share=share, at_ms=step.at_ms, commit=step.commit, **words)
+
+
+def _returned(to: Champion, why: Alarm | CanaryStep) -> Champion:
+    """Return a version that comes back."""
     return replace(
-        to, offset=alarm.offset, at_ms=alarm.at_ms, evidence=str(alarm), commit=alarm.commit, back_to=to.number, by=US,
-        because=str(alarm), order=None,
+        to, at_ms=why.at_ms, evidence=str(why), commit=why.commit, back_to=to.number, by=US, because=str(why),
+        order=None, share=ALL,
     )  # fmt: skip
 
 
@@ -51,7 +78,7 @@ def ordered(order: Order, champions: Sequence[Champion], candidate: Candidate | 
     if order.what in ("pause", "resume") or any(one.order == order.number for one in champions):
         return None
     now = champions[-1]
-    words = {"by": order.who, "because": order.why, "order": order.number, "commit": None}
+    words = {"by": order.who, "because": order.why, "order": order.number, "commit": None, "share": ALL}
     if order.candidate is not None:
         evidence = f"promoted by {order.who}: {order.why}"
         offset = now.offset
@@ -78,9 +105,12 @@ def _version(candidate: Candidate, offset: tuple[float, ...], evidence: Evidence
 
 
 def _before(champions: Sequence[Champion]) -> int | None:
-    """Return the newest version whose artifact is not the one that serves, nor one that a rollback has left."""
-    left = barred(champions)
-    others = (one.number for one in reversed(champions) if one.artifact not in {champions[-1].artifact, *left})
+    """Return the newest version whose artifact is not the one that serves, nor one that a rollback has left.
+
+    A canary never was what served before.
+    """
+    left = {champions[-1].artifact, *barred(champions)}
+    others = (one.number for one in reversed(champions) if one.share == ALL and one.artifact not in left)
     return next(others, None)
 
 
@@ -115,9 +145,14 @@ class Rules:
         return f"{OFTEN} rollbacks within {OFTEN_MS // DAY_MS} days; `shadowstream resume` goes on" if often else ""
 
     def heeds(self, alarm: Alarm, champions: Sequence[Champion]) -> bool:
-        """Return whether a version goes back by itself because of an alarm; what is broken goes back at once."""
+        """Return whether a version goes back by itself because of an alarm; what is broken goes back at once.
+
+        So does a canary, whoever is waited for: what serves stays.
+        """
         if alarm.kind == "mismatch":
             return False
+        if champions[-1].share < ALL:
+            return True
         last = next((one for one in reversed(champions) if one.back_to is not None), None)
         settling = last is not None and alarm.at_ms - last.at_ms < SETTLES_MS
         to = champions[alarm.back_to].artifact if alarm.back_to < len(champions) else None

@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache
 
 import torch
 from msgspec.structs import replace
@@ -21,11 +20,14 @@ from deploy.pipeline import Pipeline
 from deploy.promotion.recomputed import Recomputed, alarm_of
 from deploy.registry.commits import taken_back
 from deploy.registry.follow import Board, Follower
-from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS, COMMITS, DRIFT, EVALUATOR, METRICS, VERDICTS
+from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS, COMMITS, DRIFT, EVALUATOR, METRICS, STEPS, VERDICTS
 from deploy.registry.records import (
     Alarm,
     BesideNote,
+    CanaryNote,
+    CanaryStep,
     Candidate,
+    Champion,
     DriftNote,
     EvaluatorNote,
     MetricName,
@@ -36,6 +38,7 @@ from deploy.registry.records import (
 )
 from deploy.registry.registry import Registry
 from learners.evaluation.beside import Beside
+from learners.evaluation.canary import ALL
 from learners.evaluation.evaluate import Evaluator
 from learners.evaluation.scores import Scores
 from learners.evaluation.slices import worst
@@ -68,10 +71,12 @@ class EvaluatorRole(Follower):
         self._lineages = Lineages(pipeline, registry, engines=engines)
         first = first_version(self._lineages, registry)
         self._evaluator = Evaluator(
-            pipeline.task, encoder, pipeline.promotion, rate, timing, first, cache(self._artifact),
-            model_of=self._model, watched=watched(pipeline), slices=pipeline.slices, theirs=pipeline.theirs is not None,
+            pipeline.task, encoder, pipeline.promotion, rate, timing, first, self._artifact,
+            model_of=self._model, share_of=self._share, watched=watched(pipeline), slices=pipeline.slices,
+            theirs=pipeline.theirs is not None,
         )  # fmt: skip
         self._recomputed = Recomputed(pipeline, registry)
+        self._champions = dict[int, Champion]()
         self._version, self._alarms = 0, 0  # the newest version that was taken note of; how many alarms there were
         self._commit, self._candidate, self._verdicts = -1, -1, 0
         self._doubt = ""
@@ -94,6 +99,7 @@ class EvaluatorRole(Follower):
         self._commit = commit.number
         self._follow_champions()
         self._raise_alarms()
+        self._end_step()
         if mismatch := self._recomputed.take(self._evaluator.entries, commit):
             self._raise(mismatch)
         self._awaits = commit.number if commit.due else None
@@ -149,9 +155,11 @@ class EvaluatorRole(Follower):
 
     def _follow_champions(self) -> None:
         """Take note of versions that serve by other than a verdict, each once the commit is taken at which it began."""
-        while champion := self._registry.record(CHAMPIONS, self._version + 1):
+        while champion := self._champion(self._version + 1):
             reign = self._evaluator.trials.champion
             if champion.artifact == reign.key:
+                if champion.commit is not None and champion.commit > self._commit:
+                    return  # another share of a canary
                 self._evaluator.number(champion.number)
             elif champion.commit is None or champion.commit > self._commit or not champion.by:
                 return
@@ -161,20 +169,52 @@ class EvaluatorRole(Follower):
                 self._write(self._evaluator.crown(crowned, champion.offset, bar=champion.back_to is not None))
             self._version = champion.number
 
+    def _end_step(self) -> None:
+        """Write down how the step of a canary has ended, once it has."""
+        champion = self._champion(self._version)
+        if champion is None or champion.share == ALL or self._registry.record(STEPS, self._version):
+            return
+        found = self._evaluator.step(-1 if champion.candidate is None else champion.candidate)
+        if found is None:
+            return
+        gained, guards = found
+        made = CanaryStep(
+            version=self._version,
+            share=champion.share,
+            own=self._evaluator.steps.own(self._version).samples,
+            against=gained.against,
+            samples=gained.samples,
+            gain=gained.gain,
+            guards=guards,
+            at_ms=self._evaluator.settled_ms,
+            commit=self._commit,
+        )
+        self._registry.create(STEPS, self._version, made)
+
+    def _champion(self, version: int) -> Champion | None:
+        """Return a version's record, which is read once."""
+        if version not in self._champions and (champion := self._registry.record(CHAMPIONS, version)):
+            self._champions[version] = champion
+        return self._champions.get(version)
+
     def _model(self, version: int) -> Running:
         """Return what runs a version.
 
         Raises:
             RegistryError: there is no such version.
         """
-        champion = self._registry.record(CHAMPIONS, version)
+        champion = self._champion(version)
         if champion is None:
             raise RegistryError(f"there is no version {version}")
         return self._lineages.load(champion)
 
     def _artifact(self, version: int) -> str | None:
-        champion = self._registry.record(CHAMPIONS, version)
+        champion = self._champion(version)
         return champion.artifact if champion else None
+
+    def _share(self, version: int) -> float:
+        champion = self._champion(version)
+        return champion.share if champion else ALL
 
     def _write(self, verdicts: Sequence[Verdict]) -> None:
         for verdict in verdicts:
@@ -201,6 +241,7 @@ class EvaluatorRole(Follower):
             self._doubt,
             self._alarms,
             beside(self._evaluator.beside),
+            canary(self._evaluator),
         )
         return EVALUATOR.entry(note) | self._metrics
 
@@ -260,6 +301,15 @@ def beside(ours: Beside | None) -> BesideNote | None:
         return None
     since_ms = None if ours.proven_day is None else (ours.proven_day + 1) * DAY_MS
     return BesideNote(ours.against, ours.log_needed, since_ms)
+
+
+def canary(evaluator: Evaluator) -> CanaryNote | None:
+    """Return what the board says of a canary."""
+    if (gained := evaluator.gained) is None:
+        return None
+    version, steps = evaluator.watch.version, evaluator.steps
+    own, asked = steps.own(version), steps.canary
+    return CanaryNote(version, own.samples, asked.samples, own.days, asked.days, gained.samples, gained.gain)
 
 
 def metrics(evaluator: Evaluator) -> Metrics:

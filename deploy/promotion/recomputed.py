@@ -1,9 +1,10 @@
-"""What was served, computed again: of each version a share of its predictions, by torch, from the same features.
+"""What was served, computed again: of each version a part of its predictions, by torch, from the same features.
 
 A server that runs another artifact than its version's, or an engine that computes something else, is found so without
 an outcome. Owns the alarms by which torch serves, and those of guard rails and detectors. Does not know what follows.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
@@ -19,6 +20,7 @@ from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.records import Alarm, Champion, Engine
 from deploy.registry.registry import Registry
 from learners.commits.commit import Commit
+from learners.evaluation.canary import ALL
 from learners.evaluation.verdict import Guard
 from learners.evaluation.watch.watch import Sighting
 from streams.events import Sample
@@ -29,26 +31,30 @@ MUCH = 10  # times the mean difference of an engine's proof
 
 
 class Recomputed:
-    """Takes the log in commits; of the predictions of the newest version it waits for `BLOCK`, and compares them."""
+    """Takes the log in commits; of the predictions of what serves it waits for `BLOCK`, and compares them.
+
+    That is the newest version of which there are any, and beside a canary its base.
+    """
 
     def __init__(self, pipeline: Pipeline, registry: Registry) -> None:
         self._registry, self._encoder = registry, pipeline.encoder()
         self._lineages = Lineages(pipeline, registry, engines=False)
-        self._version, self._seen, self._found = -1, 0, set[str]()
-        self._waiting = list[Sample]()
+        self._newest, self._base, self._found = -1, -1, set[str]()
+        self._seen, self._waiting = Counter[int](), dict[int, list[Sample]]()
 
     def take(self, entries: Sequence[Sample], commit: Commit) -> Alarm | None:
         """Take the next commit with its entries; return the alarm that follows, once an artifact."""
         for entry in entries:
-            if entry.prediction.version > self._version:
-                self._version, self._seen, self._waiting = entry.prediction.version, 0, []
-            if entry.prediction.version == self._version:
-                self._seen += 1
-                self._waiting += [entry] * (self._seen % EACH == 0)
-        if len(self._waiting) < BLOCK:
+            version = entry.prediction.version
+            if version > self._newest:
+                self._serve(version)
+            if version in (self._newest, self._base):
+                self._seen[version] += 1
+                self._waiting.setdefault(version, []).extend([entry] * (self._seen[version] % EACH == 0))
+        full = next((version for version, waiting in self._waiting.items() if len(waiting) >= BLOCK), None)
+        if full is None:
             return None
-        samples, self._waiting = self._waiting, []
-        champion = self._registry.record(CHAMPIONS, self._version)
+        samples, champion = self._waiting.pop(full), self._registry.record(CHAMPIONS, full)
         if champion is None or champion.artifact in self._found:
             return None
         guard = self._compared(champion, samples)
@@ -59,6 +65,13 @@ class Recomputed:
             champion.number, champion.number, champion.offset, commit.settled_ms, commit.number, guard,
             samples=len(samples), artifact=champion.artifact,
         )  # fmt: skip
+
+    def _serve(self, version: int) -> None:
+        """Take note of a newer version, and of its base."""
+        self._newest = self._base = version
+        while self._base and (one := self._registry.record(CHAMPIONS, self._base)) and one.share < ALL:
+            self._base -= 1
+        self._waiting = {of: waiting for of, waiting in self._waiting.items() if of in (self._newest, self._base)}
 
     def _compared(self, champion: Champion, samples: Sequence[Sample]) -> Guard:
         """Return how far what was served is from what torch computes."""

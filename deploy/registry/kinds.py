@@ -19,6 +19,7 @@ from deploy.registry.log.segments import LOG, TAIL
 from deploy.registry.records import (
     Alarm,
     BlocksNote,
+    CanaryStep,
     Candidate,
     Champion,
     ConductorNote,
@@ -106,7 +107,14 @@ CHAMPIONS = Kind(
     follows=lambda champion: [
         ("champion", champion.number - 1) if champion.number else ("commits", 0),
         *((kind, champion.candidate) for kind in ("candidates", "verdicts") if champion.candidate is not None),
+        ("steps", champion.number - 1),  # if a canary's step has made it
     ],
+)
+STEPS = Kind(
+    "steps",
+    "how a step of a canary ended, by the version's number",
+    msgspec.json.Decoder(CanaryStep).decode,
+    follows=lambda step: [("champion", step.version), ("commits", step.commit)],
 )
 ALARMS = Kind(
     "alarms",
@@ -127,7 +135,7 @@ PIPELINES = Kind(
     msgspec.json.Decoder(Described).decode,
     follows=lambda described: [("pipelines", described.number - 1)] if described.number else [],
 )
-KINDS: tuple[Kind[Any], ...] = (COMMITS, CANDIDATES, VERDICTS, CHAMPIONS, ALARMS, ORDERS, RULINGS, PIPELINES)
+KINDS: tuple[Kind[Any], ...] = (COMMITS, CANDIDATES, VERDICTS, CHAMPIONS, STEPS, ALARMS, ORDERS, RULINGS, PIPELINES)
 BLOBS = "blobs"
 ENGINES = "engines"
 FOLDERS = {
@@ -258,7 +266,7 @@ RUN_FIGURES = {
     "distrusted": "sources whose outcomes are held: since when, until when, and their excess of loss in nats a sample",
     "candidates": "candidates distilled from the shadow",
     "drifts": "of the candidates, those that were made before their time, since the world has changed",
-    "promotions": "versions that brought a candidate's artifact",
+    "promotions": "versions that brought a candidate's artifact, and answered all requests",
     "rollbacks": "versions that brought an earlier version's artifact back",
     "sparsity": "the share of the served artifact's compressed weights that are zero",
     "artifact_bytes": "size of the served artifact",

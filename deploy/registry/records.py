@@ -3,14 +3,16 @@
 Owns names and fields. Does not know who reads them.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
+from learners.evaluation.canary import ALL
 from learners.evaluation.drift import Change
-from learners.evaluation.verdict import Against, Guard, Kind
+from learners.evaluation.verdict import Against, Guard, Kind, vetoed
 
 
 class Figures(Struct, frozen=True, kw_only=True):
@@ -127,6 +129,9 @@ class Champion(Struct, frozen=True, kw_only=True):
     `evidence` is text for what was not tested, and in records of older releases. `commit` is the learner's newest one
     when it was decided. Where an earlier version came back, `back_to` is that. `by` is who decided, "" for the gate,
     `because` why; `order` is that person's order.
+
+    A canary answers a `share` of the requests (learners/evaluation/canary.py); the newest version before it that has
+    answered all, its `base`, answers the rest. With each step of its share it is another version.
     """
 
     number: int
@@ -143,6 +148,54 @@ class Champion(Struct, frozen=True, kw_only=True):
     by: str = ""
     because: str = ""
     order: int | None = None
+    share: float = ALL
+
+
+def base(champions: Sequence[Champion]) -> Champion:
+    """Return the newest version that answers all requests, or those that a canary leaves."""
+    return next(one for one in reversed(champions) if one.share == ALL)
+
+
+def promotions(champions: Sequence[Champion]) -> int:
+    """Return how many versions brought a candidate's artifact, and answered all requests."""
+    return sum(one.share == ALL and one.back_to is None for one in champions[1:])
+
+
+def reigning(champions: Sequence[Champion], number: int) -> bool:
+    """Return whether a version serves, if by another share than now."""
+    return all(one.artifact == champions[-1].artifact for one in champions[number:])
+
+
+class CanaryStep(Struct, frozen=True, kw_only=True):
+    """How a step of a canary ended, the version `version`, which answered a `share` of the requests.
+
+    `own` of its predictions had outcomes. Beside version `against`, which answered the rest, its `gain` is the mean of
+    loss(against) − loss(canary) over `samples`: both were asked all requests, and scored. Its guard rails are `guards`;
+    without a broken one the share grows. `commit` has decided, at the event time `at_ms`.
+    """
+
+    version: int
+    share: float
+    own: int
+    against: int
+    samples: int
+    gain: float
+    guards: tuple[Guard, ...]
+    at_ms: int
+    commit: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether no guard rail was broken."""
+        return not vetoed(self.guards)
+
+    def __str__(self) -> str:
+        if not self.passed:
+            return f"v{self.version}: {vetoed(self.guards)}"
+        return (
+            f"{self.own:,} answers at {100 * self.share:g} % of requests; gain {self.gain:+.4f} beside "
+            f"v{self.against} over {self.samples:,} samples"
+        )
 
 
 class Alarm(Struct, frozen=True, kw_only=True):
@@ -308,11 +361,25 @@ class BesideNote(Struct, frozen=True):
     since_ms: int | None
 
 
+class CanaryNote(Struct, frozen=True):
+    """How far the step of a canary is, the version `version`: `own` predictions with outcomes of `needed`, or `days`
+    of `needed_days`; and its `gain` over `samples`, as in `CanaryStep`.
+    """
+
+    version: int
+    own: int
+    needed: int
+    days: float
+    needed_days: float
+    samples: int
+    gain: float
+
+
 class EvaluatorNote(Struct, frozen=True):
     """The last commit taken, the last candidate begun, how many verdicts and alarms there are, and the trials that run.
 
     `doubt` says why few candidates or none can be proven, as the feed is; "" if nothing is in the way. `beside` is for
-    the shadow of another system.
+    the shadow of another system, and `canary` while one serves.
     """
 
     commit: int
@@ -322,6 +389,7 @@ class EvaluatorNote(Struct, frozen=True):
     doubt: str = ""
     alarms: int = 0
     beside: BesideNote | None = None
+    canary: CanaryNote | None = None
 
 
 class MetricName(Struct, frozen=True):

@@ -21,6 +21,7 @@ from deploy.monitor import Monitor, View, look, nothing
 from deploy.pipeline import Pipeline
 from deploy.registry.commits import backwards
 from deploy.registry.learned import count_learned, equations
+from deploy.registry.records import base
 from deploy.registry.registry import Registry
 from deploy.run.claim import Claim
 from deploy.run.left import Left, left
@@ -204,7 +205,7 @@ class Session:
 
     def speeds(self) -> Speeds:
         """Time the version that serves beside its model in float, on the newest samples."""
-        newest, engines = self.monitor.champions()[-1], self.settings.serve.engines
+        newest, engines = base(self.monitor.champions()), self.settings.serve.engines
         lineages = Lineages(self.pipeline, self.registry, engines=engines)
         of = lineages.of(newest)
         return speeds(newest.number, lineages.load(newest), of.model().eval(), self.example_inputs(of, max(BATCHES)))

@@ -18,7 +18,7 @@ from deploy.config import Topics
 from deploy.engine import Running
 from deploy.monitor import NO_ROW, View, counted
 from deploy.registry.learned import Equation, Learned
-from deploy.registry.records import Distrusted, Row, Worst
+from deploy.registry.records import Distrusted, Row, Worst, promotions
 from learners.evaluation.drift import Change
 from learners.evaluation.verdict import MODELS
 from learners.online.batches import Inputs
@@ -162,7 +162,7 @@ def summarize(
         distrusted=view.distrusted,
         candidates=len(view.candidates),
         drifts=sum(candidate.since_ms is not None for candidate in view.candidates),
-        promotions=len(view.champions) - 1 - rollbacks,
+        promotions=promotions(view.champions),
         rollbacks=rollbacks,
         sparsity=described.sparsity,
         artifact_bytes=described.bytes,

@@ -1,10 +1,11 @@
-"""From requests to predictions: one version, the live experts and the task's words, a micro-batch at a time.
+"""From requests to predictions: a version, the live experts and the task's words, a micro-batch at a time.
 
 Owns what a prediction holds, how large it may be, and that one request which cannot be answered holds back no other.
 Does not know Kafka, or what becomes of one that is refused.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -16,7 +17,7 @@ from compressors.errors import Unsuited
 from compressors.rows import Collated
 from deploy.loading import users_code
 from deploy.pipeline import Pipeline
-from deploy.serving.champion import Served
+from deploy.serving.champion import Served, Version
 from deploy.serving.live import Followed
 from learners.tasks.task import Answering, Task
 from streams.errors import ConfigError, MalformedEvent
@@ -46,10 +47,25 @@ class Answerer:
         self._encoder = pipeline.encoder()
 
     def answer(self, asked: Sequence[Asked]) -> Iterator[tuple[Asked, bytes | Exception]]:
-        """Yield each request with its prediction's JSON, or with why it has none."""
-        return bisected(asked, self._predictions)
+        """Yield each request with its prediction's JSON, or with why it has none.
 
-    def _predictions(self, asked: Sequence[Asked]) -> list[bytes]:
+        What a canary cannot answer, the champion does.
+        """
+        champion, rest = self._champion.champion, list[Asked]()
+        by = dict[int, tuple[Version, list[Asked]]]()
+        for one in asked:
+            version = self._champion.of(one.request.id)
+            by.setdefault(version.record.number, (version, []))[1].append(one)
+        _, mine = by.pop(champion.record.number, (champion, []))
+        for version, theirs in by.values():
+            for one, made in bisected(theirs, partial(self._predictions, version)):
+                if isinstance(made, Exception):
+                    rest.append(one)
+                else:
+                    yield one, made
+        yield from bisected([*mine, *rest], partial(self._predictions, champion))
+
+    def _predictions(self, version: Version, asked: Sequence[Asked]) -> list[bytes]:
         """Return the predictions' JSON.
 
         Raises:
@@ -58,15 +74,15 @@ class Answerer:
         """
         rows = [one.row for one in asked]
         with users_code("answering"):
-            outputs = self._outputs(rows, asked)
+            outputs, number = self._outputs(version, rows, asked), version.record.number
             if not bool(torch.isfinite(outputs).all()):
-                raise MalformedEvent(f"v{self._champion.record.number} answers a number that is not finite")
-            answer, version = self._live.answer(rows, outputs), self._champion.record.number
+                raise MalformedEvent(f"v{number} answers a number that is not finite")
+            answer = self._live.answer(rows, outputs)
             meanings = self._meanings(answer.of(outputs))
         said = zip(outputs.tolist(), answer.experts, answer.served, strict=True)
         made = []
         for (_, request, _, theirs), (output, experts, served), meaning in zip(asked, said, meanings, strict=True):
-            numbers = (version, tuple(output), answer.intercept, answer.learned)
+            numbers = (number, tuple(output), answer.intercept, answer.learned)
             prediction = Prediction(request.id, request.t_ms, *numbers, Raw(request.features), experts, served, theirs)
             value = answered(prediction, meaning)
             if len(value) + ID_BYTES + FRAME_BYTES > self._limit_bytes:
@@ -74,18 +90,18 @@ class Answerer:
             made.append(value)
         return made
 
-    def _outputs(self, rows: list[Any], asked: Sequence[Asked]) -> Tensor:
-        """Return the champion's answers (N, K) to requests, of which `rows` are today's.
+    def _outputs(self, version: Version, rows: list[Any], asked: Sequence[Asked]) -> Tensor:
+        """Return a version's answers (N, K) to requests, of which `rows` are today's.
 
         Raises:
             ConfigError: the model returns something else.
-            MalformedEvent: the champion is of an earlier pipeline, which cannot read a request.
+            MalformedEvent: the version is of an earlier pipeline, which cannot read a request.
         """
-        encoder, sizes = self._champion.encoder or self._encoder, [len(one.request.features) for one in asked]
+        encoder, sizes = version.encoder or self._encoder, [len(one.request.features) for one in asked]
         if encoder is not self._encoder:
             rows = [encoder.decode(one.request.features) for one in asked]
         try:
-            made = self._champion.answer(Collated(rows, encoder.encode, sizes=sizes))
+            made = version.answer(Collated(rows, encoder.encode, sizes=sizes))
             return checked(made, len(rows), self._pipeline.task.outputs)
         except Unsuited as wrong:
             raise ConfigError(f"pipeline {self._pipeline.name!r}: {wrong}") from wrong

@@ -1,7 +1,8 @@
-"""The champion that serves: the registry's newest version that can be loaded and that a trusted key has signed.
+"""The champion that serves: the registry's newest version that can be loaded and that a trusted key has signed; where
+that is a canary, it answers its share of the requests, and the version before it the rest.
 
-Owns loading a version beside serving, in a thread, and swapping to it between two micro-batches. Does not know
-requests, or what an engine is.
+Owns loading versions beside serving, in a thread, and swapping to them between two micro-batches. Does not know what is
+asked, or what an engine is.
 """
 
 import logging
@@ -22,6 +23,7 @@ from deploy.lineages import Lineages
 from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS
 from deploy.registry.records import Champion
 from deploy.registry.registry import Registry
+from learners.evaluation.canary import ALL, chosen
 from learners.online.batches import Encoder
 from streams.errors import ConfigError, RegistryError
 
@@ -46,6 +48,29 @@ class Version(NamedTuple):
         output = answers(self.running, rows)
         return output + self.offset.to(output)
 
+    @property
+    def encoder(self) -> Encoder | None:
+        """What reads requests for a version of an earlier pipeline; None for today's."""
+        return self.running.encoder
+
+    @property
+    def line(self) -> str:
+        """A line that says what runs it."""
+        share = "" if self.record.share == ALL else f" ({100 * self.record.share:g} % of requests)"
+        return f"v{self.record.number}{share}, {self.running.line}"
+
+
+class Serving(NamedTuple):
+    """What answers: the `champion`, and a `canary` while there is one."""
+
+    champion: Version
+    canary: Version | None = None
+
+    @property
+    def both(self) -> list[Version]:
+        """All versions that answer, the newest first."""
+        return [one for one in (self.canary, self.champion) if one]
+
 
 class Served:
     """Answers with the newest champion that can be served; with `engines`, by the engine for which it was proven.
@@ -66,57 +91,74 @@ class Served:
         sys.setswitchinterval(TURNS_S)
         self._registry, self._factory, self._engines, self._lineages = registry, factory, engines, lineages
         self._thread = ThreadPoolExecutor(1)
-        self._coming: Future[Version] | None = None
+        self._coming: Future[Serving] | None = None
         self._refused, self._why, self._again_s = -1, "", 0.0
         self._said: set[str] = set()
         self._alarm = registry.last(ALARMS)
-        self._take(self._first())
+        self._serving = self._first()
+        self._tell()
 
     def refresh(self) -> bool:
         """Swap to a newer champion if one is loaded, and return whether it is; to be called between two batches."""
         if self._coming is not None:
             return self._coming.done() and self._swap(self._coming)
-        newest = self._registry.last(CHAMPIONS, self.record.number)
-        if newest != self.record.number and not (newest == self._refused and time.monotonic() < self._again_s):
-            self._coming = self._thread.submit(self._load, newest)
+        newest = self._registry.last(CHAMPIONS, self.newest)
+        if newest != self.newest and not (newest == self._refused and time.monotonic() < self._again_s):
+            self._coming = self._thread.submit(self._load, newest, self._serving.both)
         elif self._alarmed():
-            self._coming = self._thread.submit(self._load, self.record.number)
+            self._coming = self._thread.submit(self._load, self.newest)
         return False
 
     def _alarmed(self) -> bool:
-        """Return whether an alarm has come by which torch serves this version from now on."""
+        """Return whether an alarm has come by which torch runs what serves from now on."""
         newest = self._registry.last(ALARMS, self._alarm)
         if newest == self._alarm:
             return False
         self._alarm = newest
-        return self._engines and bool(mismatch(self._registry, self.record.artifact))
+        return self._engines and any(mismatch(self._registry, one.record.artifact) for one in self._serving.both)
+
+    def of(self, key: str) -> Version:
+        """Return the version that answers the request with this id."""
+        canary = self._serving.canary
+        mine = canary is not None and chosen(key, canary.record.artifact, canary.record.share)
+        return canary if canary and mine else self.champion
+
+    @property
+    def champion(self) -> Version:
+        """The version that answers all requests, or those that a canary leaves."""
+        return self._serving.champion
 
     def answer(self, rows: Rows | Sequence[Tensor]) -> Tensor:
-        """Return the raw outputs plus the version's offset, shape (N, K); the live intercept is not in it."""
-        return self._version.answer(rows)
+        """Return the champion's raw outputs plus its offset, shape (N, K); the live intercept is not in it."""
+        return self.champion.answer(rows)
 
     @property
     def encoder(self) -> Encoder | None:
-        """What reads requests for a version of an earlier pipeline; None for today's."""
-        return self._version.running.encoder
+        """What reads requests for a champion of an earlier pipeline; None for today's."""
+        return self.champion.encoder
 
     @property
     def record(self) -> Champion:
-        """The champion that answers."""
-        return self._version.record
+        """The champion's record."""
+        return self.champion.record
 
     @property
     def commit(self) -> int:
-        """The commit of whose state the version was made; 0: of history."""
-        return self._version.commit
+        """The commit of whose state the champion was made; 0: of history."""
+        return self.champion.commit
+
+    @property
+    def newest(self) -> int:
+        """The number of the newest version that answers."""
+        return self._serving.both[0].record.number
 
     @property
     def engines(self) -> tuple[str, ...]:
-        """Lines that say what runs this version, empty where engines are off, and why a newer one does not serve."""
-        by = (f"v{self.record.number}, {self._version.running.line}",) if self._engines else ()
+        """Lines that say what runs what serves, empty where engines are off, and why a newer one does not serve."""
+        by = tuple(one.line for one in self._serving.both[::-1]) if self._engines else ()
         return (*by, self._why) if self._why else by
 
-    def _first(self) -> Version:
+    def _first(self) -> Serving:
         """Return the newest version that can be served."""
         newest = self._registry.last(CHAMPIONS)
         for number in range(newest, 0, -1):
@@ -127,16 +169,17 @@ class Served:
                     self._refuse(newest, wrong)
         return self._load(0)
 
-    def _swap(self, coming: Future[Version]) -> bool:
-        """Take a version that was loaded, or say why it does not serve."""
+    def _swap(self, coming: Future[Serving]) -> bool:
+        """Take what was loaded, or say why it does not serve."""
         self._coming = None
-        newest = self._registry.last(CHAMPIONS, self.record.number)
+        newest = self._registry.last(CHAMPIONS, self.newest)
         try:
-            self._take(coming.result())
+            self._serving = coming.result()
         except REFUSED as wrong:
             self._refuse(newest, wrong)
             return False
         self._why = ""
+        self._tell()
         return True
 
     def _refuse(self, number: int, wrong: BaseException) -> None:
@@ -146,16 +189,31 @@ class Served:
             logging.getLogger("shadowstream").warning("server: %s; the version before it serves on", why)
         self._why = why
 
-    def _take(self, version: Version) -> None:
-        self._version, running = version, version.running
-        if self._engines and running.by.startswith("torch") and running.by not in self._said:
-            self._said.add(running.by)
-            logging.getLogger("shadowstream").warning("server: v%d is run by %s", self.record.number, running.by)
+    def _tell(self) -> None:
+        """Say which versions torch runs, once for each reason."""
+        for record, running, *_ in self._serving.both if self._engines else ():
+            if running.by.startswith("torch") and running.by not in self._said:
+                self._said.add(running.by)
+                logging.getLogger("shadowstream").warning("server: v%d is run by %s", record.number, running.by)
 
-    def _load(self, number: int) -> Version:
+    def _load(self, number: int, there: Sequence[Version] = ()) -> Serving:
+        """Load a version, and where it is a canary its base, too; what is `there` is not loaded again."""
+        record = self._record(number)
+        if record.share == ALL:
+            return Serving(self._version(record, there))
+        base = next(one for n in range(number - 1, -1, -1) if (one := self._record(n)).share == ALL)
+        return Serving(self._version(base, there), self._version(record, there))
+
+    def _record(self, number: int) -> Champion:
         record = self._registry.record(CHAMPIONS, number)
         if record is None:
             raise RegistryError(f"{self._registry.folder} holds no champion: the feed was not created")
+        return record
+
+    def _version(self, record: Champion, there: Sequence[Version]) -> Version:
+        if same := next((one for one in there if one.record.artifact == record.artifact), None):
+            offset = torch.tensor(record.offset, dtype=torch.float64)
+            return Version(record, same.running, offset, same.commit)
         if self._lineages:
             running = self._lineages.load(record)
         else:

@@ -54,7 +54,7 @@ class ServerRole:
         self._fresh, self._freshness = Fresh(pipeline.name, store, champion.commit), dict[str, bytes]()
         self._noted = True
         self._theirs = theirs.reader(pipeline)
-        self._note = ServerNote({}, {}, champion.record.number, 0)
+        self._note = ServerNote({}, {}, champion.newest, 0)
         self._committed_at = time.monotonic()
         self._held: dict[Tp, str] = {}
         self._ends: dict[Tp, int] = {}
@@ -78,7 +78,7 @@ class ServerRole:
         self._note = ServerNote(
             note.requests | requests,
             note.predictions | ends,
-            self._champion.record.number,
+            self._champion.newest,
             note.served + served,
             self._champion.engines,
         )

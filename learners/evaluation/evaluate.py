@@ -17,6 +17,7 @@ from compressors.data import Scaled
 from compressors.scale import Scale
 from learners.commits.commit import Commit
 from learners.evaluation.beside import Beside
+from learners.evaluation.canary import ALL, Gained, Steps
 from learners.evaluation.drift import Drift
 from learners.evaluation.earlier import answer_entries
 from learners.evaluation.gate import Promotion
@@ -31,7 +32,7 @@ from learners.evaluation.trials.contestant import Contestant
 from learners.evaluation.trials.timing import Timing
 from learners.evaluation.trials.trial import Entry, Trial, refusal
 from learners.evaluation.trials.trials import Reign, Trials
-from learners.evaluation.verdict import MODELS, THEIRS, Decision, Guard, Verdict
+from learners.evaluation.verdict import MODELS, THEIRS, Against, Decision, Guard, Verdict
 from learners.evaluation.watch.watch import Reference, Sighting, Watch
 from learners.labels.holds import left
 from learners.live.features.fields import NONE, Fields
@@ -69,6 +70,7 @@ class Evaluator:
         artifact_of: Callable[[int], str | None],
         *,
         model_of: Callable[[int], Run] | None = None,
+        share_of: Callable[[int], float] = lambda _: ALL,
         watched: Fields = NONE,
         slices: Sequence[str] = (),
         theirs: bool = False,
@@ -76,8 +78,9 @@ class Evaluator:
         """`first` is version 0, whose model answers without the live intercept; `rate` is that intercept's.
 
         `artifact_of` returns the artifact of a version, `model_of` what runs it: without that, no earlier version but
-        the first is watched. The drift of the fields `watched` is named, and what is served is measured by the values
-        of each field of `slices`. With `theirs`, what is served is measured beside what another system has answered.
+        the first is watched. `share_of` returns the share of the requests that it answers. The drift of the fields
+        `watched` is named, and what is served is measured by the values of each field of `slices`. With `theirs`, what
+        is served is measured beside what another system has answered.
         """
         self._task, self._encoder, self._policy, self._rate = task, encoder, policy, rate
         self._timing, self._final_ms, self._first = timing, timing.final.negative_ms, first
@@ -89,7 +92,8 @@ class Evaluator:
         self._returning: set[tuple[str, int]] = set()
         self.trials = Trials(policy, timing, first, artifact_of, self._examine, exact=self._exact)
         self.watch = Watch(task, timing, exact=self._exact)
-        self._artifact_of, self._model_of = artifact_of, model_of
+        self._artifact_of, self._model_of, self._share_of = artifact_of, model_of, share_of
+        self.steps = Steps(policy.canary, lambda version: share_of(version) < ALL)
         self._barred = set[str]()
         self.beside = Beside(task, policy, timing, exact=self._exact) if theirs else None
         self._models = (*MODELS, THEIRS) if theirs else MODELS
@@ -99,7 +103,8 @@ class Evaluator:
         self.entries: Sequence[Sample] = ()  # of the commit that was taken last
         self.sightings = list[Sighting]()  # since the commit that was taken last
         self._alone = Contestant(first.model, Intercept(task, rate), 0)
-        self._offset: tuple[float, ...] = ()  # the champion's; that of version 0 is part of its outputs
+        # the offset of what answers most, () for version 0, of whose outputs it is a part; then those of canaries
+        self._offsets: list[tuple[float, ...]] = [()]
 
     def expect(self, void: Iterable[Sample]) -> None:
         """Do not count these samples again: they were counted, then taken back, and will be learned again."""
@@ -118,9 +123,10 @@ class Evaluator:
             rows = self._encoder.rows([*marks, *samples])
             outputs = answer_entries(models, rows, [*marks, *samples], self._no_answer)
             weights = [weight.mean for weight in self._absent.follow(samples)]
-            values = self._values(rows.rows) if self.trials.all else ()
+            values = self._values(rows.rows) if self.trials.all or self.watch.canary else ()
             self.trials.take([*marks, *samples], outputs, weights, values)
-            self.watch.take([*marks, *samples], outputs, weights, self._artifact_of)
+            self.watch.take([*marks, *samples], outputs, weights, self._artifact_of, values)
+            self.steps.take(samples)
             if self.beside:
                 self.beside.take([*marks, *samples])
             if samples:
@@ -136,8 +142,10 @@ class Evaluator:
         before = self.trials.champion
         verdicts = self.trials.look(commit)
         if self.trials.champion.key != before.key:
-            self._offset = [one.offset for one in verdicts if one.decision is Decision.PROVEN][-1]
-            self._begin_watch()
+            self._offsets.append([one.offset for one in verdicts if one.decision is Decision.PROVEN][-1])
+            canary = self._policy.next_share() < ALL
+            self._offsets = self._offsets[0 if canary else -1 :]
+            self._begin_watch(canary=canary)
         return verdicts
 
     def _values(self, rows: Sequence[Any]) -> list[tuple[str, ...]]:
@@ -146,14 +154,45 @@ class Evaluator:
 
     def _examine(self, trial: Trial, ours: Contestant, theirs: Contestant) -> tuple[Guard, ...]:
         """Return what the guard rails find of a candidate that is proven."""
-        judged = Judged(trial.entry.number, ours, theirs, trial.against[-1], trial.outcomes)
+        return self._examined(Judged(trial.entry.number, ours, theirs, trial.against[-1], trial.outcomes))
+
+    def _examined(self, judged: Judged) -> tuple[Guard, ...]:
         policy = self._policy
         return judge(judged, list(self._newest), self._task, self._encoder, policy.rails, policy.guards)
 
     def number(self, version: int) -> None:
-        """Take note of the number that the champion has got: others may have come between."""
+        """Take note of the number that the champion has got: others may have come between, and of its share."""
         self.trials.champion = self.trials.champion._replace(version=version)
         self.watch.version = version
+        if self._share_of(version) == ALL:
+            self._offsets = self._offsets[-1:]
+            self.watch.alone()
+        elif not self.watch.canary:
+            self._begin_watch(canary=True)
+
+    @property
+    def gained(self) -> Gained | None:
+        """What a canary has gained so far beside its base; None if none serves."""
+        if not (canary := self.watch.canary):
+            return None
+        _, base, sums = canary
+        return Gained(base.version, sums.samples, -sums.mean)
+
+    def step(self, candidate: int) -> tuple[Gained, tuple[Guard, ...]] | None:
+        """Return what is found of the canary that serves, if its step is over: its gain, and its guard rails.
+
+        It was that candidate.
+        """
+        canary, gained = self.watch.canary, self.gained
+        if not (canary and gained and self._last and self.steps.over(self.watch.version)):
+            return None
+        ours, base, sums = canary
+        low, high = sums.interval or (0.0, 0.0)
+        against = Against(
+            champion=base.version, samples=gained.samples, gain=gained.gain,
+            interval=(-high, -low) if sums.interval else None, margin=0.0, log_wealth=0.0, log_against=0.0,
+        )  # fmt: skip
+        return gained, self._examined(Judged(candidate, ours, base.contestant, against, self.watch.outcomes))
 
     def crown(self, reign: Reign, offset: tuple[float, ...], *, bar: bool = False) -> list[Verdict]:
         """Take note of a version that serves by other than a proof, after the commit that was taken last.
@@ -164,7 +203,7 @@ class Evaluator:
         """
         if self._last is None:
             return []
-        self._offset = offset
+        self._offsets = [offset]
         before, contestant = self.trials.champion, self._contestant(reign.model, list(self._newest))[0]
         if bar:
             self._barred.add(before.key)
@@ -188,20 +227,27 @@ class Evaluator:
         spread = constant(self._task, ours, theirs, target, self._policy.rails.constant)
         return None if spread.passed else spread
 
-    def _begin_watch(self) -> None:
-        """Watch the champion beside those before it: the last one, the first, and those of 2, 4 and 8 reigns ago."""
+    def _begin_watch(self, *, canary: bool = False) -> None:
+        """Watch the champion beside those before it: the last one, the first, and those of 2, 4 and 8 reigns ago.
+
+        A canary reigns once it answers all requests.
+        """
         champion, samples = self.trials.champion, list(self._newest)
         found = dict[str, Reference]()
-        for version in dict.fromkeys([champion.version - ago for ago in AGO] + [0]):
-            key = self._artifact_of(version) if 0 <= version < champion.version else None
-            if not key or key in found or key in self._barred or key == champion.key:
+        reigned = [version for version in range(champion.version - 1, -1, -1) if self._share_of(version) == ALL]
+        for ago in [*(ago for ago in AGO if ago <= len(reigned)), len(reigned)] if reigned else []:
+            version = reigned[ago - 1]
+            key, base = self._artifact_of(version), canary and ago == 1
+            if not key or key in found or (key in self._barred and not base) or key == champion.key:
                 continue
             model = self._first.model if key == self._first.key else self._model_of and self._model_of(version)
             if model:
                 contestant, _ = self._contestant(model, samples)
                 found[key] = Reference(version, key, contestant, old=bool(found))
         loss = self.totals()["deep"].loss
-        self.watch.begin(champion.key, champion.version, list(found.values()), loss, self.reach_ms)
+        fields = [one.field for one in self.slices]
+        own = (self._contestant(champion.model, samples)[0], fields) if canary else None
+        self.watch.begin(champion.key, champion.version, list(found.values()), loss, self.reach_ms, own)
 
     @property
     def reach_ms(self) -> int:
@@ -251,7 +297,7 @@ class Evaluator:
         served, and one whose outputs were far off has left it far off, for good.
         """
         live = samples[0].prediction.intercept if samples else self._last.intercept if self._last else None
-        begins = live and tuple(a + b for a, b in zip(live, self._offset or repeat(0.0), strict=False))
+        begins = live and tuple(a + b for a, b in zip(live, self._offsets[0] or repeat(0.0), strict=False))
         intercept = Intercept(self._task, self._rate, begins)
         outputs = self._no_answer
         if samples:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from compressors.arguments import COUNT, WHOLE, Range, named, shown
+from learners.evaluation.canary import ALL, Canary
 from learners.evaluation.guards.guard import GuardRails, Own
 from learners.evaluation.verdict import Kind
 from streams.errors import ConfigError
 
-Policy = Literal["automatic", "approval"]
+Policy = Literal["automatic", "canary", "approval"]
 YEAR_DAYS = 364  # 52 whole weeks
 CENTURY_DAYS = 36_600
 RANGES = {
@@ -43,8 +44,9 @@ class Promotion:
     `other_a_year`: how many candidates of another recipe, model or lineage there may be in a year; they have an `alpha`
         of their own.
 
-    `policy`: what is proven takes over, and what is seen to be worse goes back, "automatic"; or both wait for a person,
-        "approval" (`shadowstream promote`, `rollback`).
+    `policy`: what is proven takes over, and what is seen to be worse goes back, "automatic"; or so, but by a share of
+        requests that grows, "canary"; or both wait for a person, "approval" (`shadowstream promote`, `rollback`).
+    `canary`: the steps by which that share grows, `Canary`.
     `rails`: what a candidate that is proven must not do all the same, `GuardRails`.
     `guards`: your own guard rails: functions of a `TrialReport`, each of which returns None, or why it may not serve.
 
@@ -73,12 +75,15 @@ class Promotion:
     drift_a_year: int = 12
     other_a_year: int = 4
     policy: Policy = "automatic"
+    canary: Canary = field(default_factory=Canary)
     rails: GuardRails = field(default_factory=GuardRails)
     guards: Sequence[Own] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.rails, GuardRails):
             raise ConfigError(f"Promotion.rails must be GuardRails(...), got {shown(self.rails)}")
+        if not isinstance(self.canary, Canary):
+            raise ConfigError(f"Promotion.canary must be Canary(...), got {shown(self.canary)}")
         if not isinstance(self.guards, Sequence) or not all(map(callable, self.guards)):
             raise ConfigError(f"Promotion.guards must be a list of functions, got {shown(self.guards)}")
 
@@ -86,6 +91,14 @@ class Promotion:
     def level(self) -> float:
         """The level of the test of one refreshed candidate: of all in a year that share alpha."""
         return self.alpha / self.a_year(Kind.REFRESH)
+
+    def next_share(self, share: float = 0.0) -> float:
+        """Return the share of requests that a version answers after this one; 0: when it is proven.
+
+        >>> Promotion().next_share(), Promotion(policy="canary").next_share()
+        (1.0, 0.01)
+        """
+        return self.canary.after(share) if self.policy == "canary" else ALL
 
     def a_year(self, kind: Kind) -> int:
         """Return how many candidates of a kind are tested in a year; they share alpha."""

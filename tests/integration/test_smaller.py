@@ -71,7 +71,7 @@ def test_candidates_keep_the_shapes_of_the_first_version_and_one_is_served(
     artifacts = [feed.registry.get(one.artifact) for one in candidates if one is not None]
     assert len(artifacts) > 2
     shapes = [{name: t.shape for name, t in artifact.floats(packed).items()} for packed in artifacts]
-    was = widths(served._version.running.model)
+    was = widths(served.champion.running.model)
     assert was == [(4, 8), (8, 1)]
     assert all(one == shapes[0] for one in shapes)
     assert shapes[0]["0.weight"] == (8, 4)
@@ -81,7 +81,7 @@ def test_candidates_keep_the_shapes_of_the_first_version_and_one_is_served(
     champion = feed.registry.record(CHAMPIONS, served.record.number)
     assert champion is not None
     assert champion.candidate is not None
-    assert widths(served._version.running.model) == was
+    assert widths(served.champion.running.model) == was
     inputs = small.encode([small.Point((1.0, -1.0, 0.0, 0.0)), small.Point((-1.0, 1.0, 0.0, 0.0))])
     likely, unlikely = served.answer(inputs).flatten().tolist()
     assert likely > unlikely

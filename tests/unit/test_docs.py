@@ -16,6 +16,7 @@ from deploy.cli.commands import app
 from deploy.config import SECTIONS
 from deploy.feed import Feed
 from deploy.pipeline import RECIPE, Pipeline
+from learners.evaluation.canary import Canary
 from learners.evaluation.gate import Promotion
 from learners.evaluation.guards.guard import GuardRails
 from learners.labels.settings import Trust
@@ -93,7 +94,7 @@ def test_every_setting_is_documented_with_its_default_and_no_other() -> None:
     for section, kind in SECTIONS.items():
         expected = {field.name: shown(field.default) for field in msgspec.structs.fields(kind)}
         assert documented.pop(section) == expected, section
-    for python in (Feed, GuardRails, Online, Private, Promotion, Trust):
+    for python in (Canary, Feed, GuardRails, Online, Private, Promotion, Trust):
         assert documented.pop(python.__name__) == {one.name: shown(one.default) for one in fields(python)}
     assert list(documented["Pipeline"]) == [field.name for field in fields(Pipeline)]
     simple = {one.name: shown(one.default) for one in fields(Pipeline) if isinstance(one.default, int | None)}

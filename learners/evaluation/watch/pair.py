@@ -51,6 +51,11 @@ class Pair:
         mean, more = float(np.mean([day.mean for day in self._days])), len(self._days) / (len(self._days) - 1)
         return [max(0.0, more * (day.mean - mean) ** 2 - day.spread**2 / day.samples) for day in self._days]
 
+    @property
+    def sums(self) -> Sums:
+        """The differences so far."""
+        return self._all
+
     def take(self, t_ms: Ints, differences: Floats) -> Seen | None:
         """Take the next differences (n,), loss of what serves − loss of the reference; return what is seen, once."""
         days = t_ms // DAY_MS

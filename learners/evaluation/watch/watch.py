@@ -1,9 +1,10 @@
 """A champion beside those before it, over predictions in their order, until something is seen or another one serves.
 
-Predictions are compared once they have the age at which 98 of 100 outcomes have come; the label of one that still waits
-counts as that which is best for the champion, so that no alarm follows from labels that are missing. Looks are taken by
-the hour of event time, and so what is seen follows from the log and not from how it is cut into commits. Owns which
-predictions count. Does not know detectors, or what follows from an alarm.
+A canary is also asked what its base has answered, and so is compared on every prediction. Predictions are compared once
+they have the age at which 98 of 100 outcomes have come; the label of one that still waits counts as that which is best
+for the champion, so that no alarm follows from labels that are missing. Looks are taken by the hour of event time, and
+so what is seen follows from the log and not from how it is cut into commits. Owns which predictions count. Does not
+know detectors, or what follows from an alarm.
 """
 
 from collections import deque
@@ -16,8 +17,11 @@ from torch import Tensor
 
 from compressors.answers import Run
 from learners.commits.commit import Commit
+from learners.evaluation.guards.outcomes import Outcomes
+from learners.evaluation.guards.outputs import finite
 from learners.evaluation.trials.asked import Asked, Look
 from learners.evaluation.trials.contestant import Contestant
+from learners.evaluation.trials.interval import Sums
 from learners.evaluation.trials.timing import Timing
 from learners.evaluation.trials.wealth import Floats
 from learners.evaluation.verdict import Guard
@@ -67,6 +71,9 @@ class Watch:
         self._count, self._first_ms, self._last_ms = 0, -1, -1
         self.champion, self.version = "", -1
         self._references: dict[str, Reference] = {}
+        self._own: Contestant | None = None  # the champion, while it is a canary
+        self._broken: Guard | None = None  # that its outputs were not finite
+        self.outcomes = Outcomes(task, ())
         self._pairs: dict[str, Pair] = {}
         self._asked, self._until_ms, self._from_ms = Asked(timing.final), 0, 0
         self._day, self._aged = 0, (-1, 0)  # the day of the last look; a day, and the age on it
@@ -74,16 +81,37 @@ class Watch:
 
     @property
     def models(self) -> dict[str, Run]:
-        """The references' models, by key."""
-        return {key: one.contestant.model for key, one in self._references.items()}
+        """The models that answer beside what serves, by key: the references', and a canary's."""
+        return {key: one.model for key, one in self._contestants.items()}
+
+    @property
+    def _contestants(self) -> dict[str, Contestant]:
+        own = {self.champion: self._own} if self._own else {}
+        return {key: one.contestant for key, one in self._references.items()} | own
+
+    @property
+    def canary(self) -> tuple[Contestant, Reference, Sums] | None:
+        """A canary, its base, and their differences so far; None if the champion is no canary."""
+        base = next(iter(self._references.values()), None)
+        if self._own is None or base is None:
+            return None
+        pair = self._pairs.get(base.key)
+        return self._own, base, pair.sums if pair else Sums()
 
     def begin(
-        self, champion: str, version: int, references: Sequence[Reference], loss: float, from_ms: int
-    ) -> None:  # fmt: skip
+        self,
+        champion: str,
+        version: int,
+        references: Sequence[Reference],
+        loss: float,
+        from_ms: int,
+        canary: tuple[Contestant, Sequence[str]] | None = None,
+    ) -> None:
         """Watch the version `version`, whose artifact is `champion`, on predictions after `from_ms`.
 
-        `loss` is the mean loss of what served. Of a reign that is over, the days say how much versions differ, unless
-        it was seen to be worse.
+        `loss` is the mean loss of what served. A `canary` is the champion, to be asked what its base, the first of the
+        references, has answered, and the fields by whose values its losses are told apart. Of a reign that is over, the
+        days say how much versions differ, unless it was seen to be worse.
         """
         self._days.extend(of for key, pair in self._pairs.items() if not self._references[key].old for of in pair.days)
         self.champion, self.version = champion, version
@@ -95,9 +123,16 @@ class Watch:
             key: Pair(key, one.version, older(usual, olds) if one.old else before(usual, a_day))
             for key, one in self._references.items()
         }
-        self._asked = Asked(self._timing.final)
+        self._asked, self._broken = Asked(self._timing.final), None
+        self.alone()
+        if canary:
+            self._own, self.outcomes = canary[0], Outcomes(self.task, canary[1])
         self._from_ms = from_ms + 1
         self._until_ms = -(-self._from_ms // HOUR_MS) * HOUR_MS
+
+    def alone(self) -> None:
+        """Have the champion answer all requests from now on."""
+        self._own, self.outcomes = None, Outcomes(self.task, ())
 
     def take(
         self,
@@ -105,10 +140,11 @@ class Watch:
         outputs: Mapping[str, Tensor],
         weights: Sequence[float],
         artifact_of: Callable[[int], str | None],
+        slices: Sequence[Sequence[str]] = (),
     ) -> None:
-        """Take marks, and after them samples, with the references' raw outputs (N, K); `weights` are the samples'.
+        """Take marks, and after them samples, with the models' raw outputs (N, K); `weights` are the samples'.
 
-        `artifact_of` returns the artifact of the version that a prediction names.
+        `artifact_of` returns the artifact of the version that a prediction names. `slices` are N rows of values.
         """
         marks = len(entries) - len(weights)
         samples = entries[marks:]
@@ -122,17 +158,30 @@ class Watch:
         fresh = [
             n
             for n, entry in enumerate(entries)
-            if entry.t >= self._from_ms and artifact_of(entry.prediction.version) == self.champion
+            if entry.t >= self._from_ms and (self._own or artifact_of(entry.prediction.version) == self.champion)
         ]
         chosen, said = [entries[n] for n in fresh], dict[str, Floats]()
-        for key, one in self._references.items():
-            raw = outputs[key].double().numpy()
-            one.contestant.follow(raw[marks:], [sample.label for sample in samples], weights)
-            answers = one.contestant.answers(raw[fresh], [entry.prediction.learned for entry in chosen])
+        for key, one in self._contestants.items():
+            raw = (self._finite(outputs[key]) if one is self._own else outputs[key]).double().numpy()
+            one.follow(raw[marks:], [sample.label for sample in samples], weights)
+            answers = one.answers(raw[fresh], [entry.prediction.learned for entry in chosen])
             said[key] = answers.astype(self._dtype)
         width = next(iter(said.values())).shape[1] if said else 1
         own: Floats = np.reshape([entry.prediction.bare for entry in chosen], (-1, width)).astype(self._dtype)
-        self._asked.add(chosen, said | {self.champion: own})
+        if self._own:
+            served = np.array([artifact_of(entry.prediction.version) for entry in chosen], dtype=object)
+            for key, rows in said.items():
+                rows[served == key] = own[served == key]
+        else:
+            said[self.champion] = own
+        self._asked.add(chosen, said, [slices[n] for n in fresh] if slices else ())
+
+    def _finite(self, outputs: Tensor) -> Tensor:
+        """Return a canary's outputs; those that are not finite count as 0, and it goes."""
+        if not (found := finite(outputs)).passed:
+            self._broken = found
+            return torch.nan_to_num(outputs, 0.0, 0.0, 0.0)
+        return outputs
 
     def broken(self, guard: Guard, commit: Commit) -> Sighting | None:
         """Return that the champion has broken a guard rail, beside the version before it; None if there is none."""
@@ -142,6 +191,9 @@ class Watch:
     def look(self, commit: Commit) -> list[Sighting]:
         """Return what is seen by what the log has up to a commit; the references that were seen are watched no more."""
         found, last_day = list[Sighting](), commit.settled_ms // DAY_MS
+        if self._broken and self._own and (seen := self.broken(self._broken, commit)):
+            found.append(seen)
+        self._broken = None
         for day in range(max(self._day, self._from_ms // DAY_MS), last_day + 1) if self._pairs else ():
             age_ms, limit_ms = self._age_ms(day), min(commit.settled_ms, (day + 1) * DAY_MS - 1)
             while self._pairs and (now_ms := self._until_ms + HOUR_MS + age_ms) <= limit_ms:
@@ -153,6 +205,8 @@ class Watch:
     def _compare(self, now_ms: int, commit: Commit) -> list[Sighting]:
         """Compare what was asked in the next hour, by the outcomes of up to `now_ms`."""
         look, found = self._asked.look(self._until_ms, now_ms), list[Sighting]()
+        if self._own:
+            self._rail(look)
         for key, pair in list(self._pairs.items()) if len(look.t_ms) else ():
             differences = self._differences(look, key)
             there = np.isfinite(differences)
@@ -162,6 +216,13 @@ class Watch:
         self._asked.drop(len(look.t_ms))
         self._from_ms = self._until_ms
         return found
+
+    def _rail(self, look: Look) -> None:
+        """Have the guard rails by outcomes take what a canary and its base have answered."""
+        base, at = next(iter(self._references)), np.flatnonzero(look.known)
+        ours, theirs = (torch.from_numpy(look.answers(key)[at]) for key in (self.champion, base))
+        target = torch.tensor([look.labels[n] for n in at.tolist()], dtype=ours.dtype)
+        self.outcomes.take(base, ours, theirs, target, [look.slices[n] for n in at.tolist()])
 
     def _age_ms(self, day: int) -> int:
         """Return the age at which predictions are compared on a day, whole hours: by the outcomes of before it.

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from deploy.operate.orders import give
 from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.decisions import SETTLES_MS, US, barred
-from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS, VERDICTS
+from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS, STEPS, VERDICTS
 from deploy.registry.opening import open_registry
-from deploy.registry.records import Alarm, Candidate, Champion, Figures
+from deploy.registry.records import Alarm, CanaryStep, Candidate, Champion, Figures, base
 from deploy.registry.registry import Registry
-from learners.evaluation.gate import Policy
+from learners.evaluation.gate import Policy, Promotion
 from learners.evaluation.verdict import Decision, Guard, Verdict
 from shadowstream import ConfigError
 from streams.join.store import Store
@@ -84,7 +84,7 @@ def alarm(number: int, champion: int, back_to: int, commit: int, at_ms: int | No
 
 def run(registry: Registry, policy: Policy = "automatic") -> dict[str, Any]:
     board = Board()
-    conductor = ConductorRole("ads", cast(Store, board), registry, policy)
+    conductor = ConductorRole("ads", cast(Store, board), registry, Promotion(policy=policy))
     while conductor.step(0):
         pass
     return dict(board.note)
@@ -110,6 +110,86 @@ def test_an_alarm_brings_the_version_before_back_and_what_it_left_stays_gone(tmp
     give(registry, "promote", "it was the labels", "eva", version=3)  # a person may
     run(registry)
     assert versions(registry)[-1] == ("3", None)
+
+
+def canary(folder: Path) -> Registry:
+    """Return a registry in which the first version answers all but 10 % of the requests, which version 1 does."""
+    registry = filled(folder, proven=0)
+    decide(registry, 0, commit=1)
+    run(registry, "canary")
+    step(registry, 1, 0.01)
+    run(registry, "canary")
+    assert [one.share for one in registry.records(CHAMPIONS)] == [1.0, 0.01, 0.1]
+    return registry
+
+
+def step(registry: Registry, version: int, share: float, *, passed: bool = True) -> None:
+    guard = Guard("finite", 7.0, 0.0, passed, "7 of 9 outputs are not finite")
+    made = CanaryStep(
+        version=version, share=share, own=500, against=0, samples=900, gain=0.01, guards=(guard,),
+        at_ms=version * DAY_MS, commit=version + 1,
+    )  # fmt: skip
+    registry.create(STEPS, version, made)
+
+
+@pytest.mark.parametrize("paused", [True, False])
+def test_an_alarm_at_any_step_ends_a_canary_and_what_serves_goes_on(paused: bool, tmp_path: Path) -> None:
+    """The alarm is of a step before, and its offset is not that with which the base has gone on."""
+    registry = canary(tmp_path / "ads")
+    if paused:
+        give(registry, "pause", "a campaign", "eva")
+    registry.create(ALARMS, 0, alarm(0, 1, 0, commit=5))
+    run(registry, "canary")
+    back = list(registry.records(CHAMPIONS))[-1]
+    assert (back.artifact[0], back.back_to, back.share, back.offset, back.by) == ("0", 0, 1.0, (0.0,), US)
+    decide(registry, 1, commit=6, artifact="1" * 8)  # it stays gone
+    run(registry, "canary")
+    assert registry.last(CHAMPIONS) == 3
+
+
+def test_a_canary_s_step_waits_for_a_person_unless_it_broke_something(tmp_path: Path) -> None:
+    registry = canary(tmp_path / "ads")
+    give(registry, "pause", "a campaign", "eva")
+    step(registry, 2, 0.1)
+    assert run(registry, "canary")["waits"] == "paused"
+    assert registry.last(CHAMPIONS) == 2
+    give(registry, "resume", "it is over", "eva")
+    run(registry, "canary")
+    assert [one.share for one in registry.records(CHAMPIONS)][3:] == [0.5]
+    give(registry, "pause", "another", "eva")
+    step(registry, 3, 0.5, passed=False)
+    run(registry, "canary")
+    back = list(registry.records(CHAMPIONS))[-1]
+    assert (back.back_to, back.because) == (0, "v3: 7 of 9 outputs are not finite")
+
+
+def test_under_another_policy_a_canary_s_next_share_is_all(tmp_path: Path) -> None:
+    registry = canary(tmp_path / "ads")
+    step(registry, 2, 0.1)
+    run(registry, "automatic")
+    assert [one.share for one in registry.records(CHAMPIONS)] == [1.0, 0.01, 0.1, 1.0]
+    assert versions(registry)[-1] == ("1", None)
+
+
+def test_a_person_s_word_ends_a_canary(tmp_path: Path) -> None:
+    for n, (what, more, then) in enumerate(
+        [
+            ("promote", {"version": 2}, ("1", None)),
+            ("promote", {"candidate": 0}, ("1", None)),
+            ("promote", {"version": 0}, ("0", None)),
+            ("rollback", {}, ("0", 0)),
+        ]
+    ):
+        registry = canary(tmp_path / str(n) / "ads")
+        with pytest.raises(ConfigError, match="version 2 serves already"):
+            give(registry, "rollback", "because", "eva", version=2)
+        give(registry, cast(Any, what), "because", "eva", **cast(Any, more))
+        run(registry, "canary")
+        assert versions(registry)[-1] == then
+        assert list(registry.records(CHAMPIONS))[-1].share == 1.0
+        step(registry, 2, 0.1)  # it came too late
+        run(registry, "canary")
+        assert registry.last(CHAMPIONS) == 3
 
 
 def test_an_alarm_about_a_version_that_serves_no_more_changes_nothing(tmp_path: Path) -> None:
@@ -199,45 +279,52 @@ class Dying(Registry):
 def happened(registry: Registry, steps: list[str]) -> Iterator[None]:
     """Have one thing happen after the other: proofs, alarms and orders, as they may come."""
     alarms, candidates = 0, 3
-    for n, step in enumerate(steps):
+    for n, what in enumerate(steps):
         now, commit = registry.last(CHAMPIONS), 4 + n
-        if step == "proof":
+        if what == "proof":
             decide(registry, candidates, commit, artifact=f"{candidates}" * 8)
             candidates += 1
-        elif step == "alarm" and now:
+        elif what == "alarm" and now:
             registry.create(ALARMS, alarms, alarm(alarms, now, now - 1, commit, at_ms=n * 40 * DAY_MS))
             alarms += 1
-        elif step == "rollback" and now:
+        elif what == "rollback" and now:
             give(registry, "rollback", "because", "eva", version=max(0, now - 2))
+        elif what.startswith("step") and (share := list(registry.records(CHAMPIONS))[-1].share) < 1:
+            step(registry, now, share, passed=what == "step")
         yield
 
 
 @settings(max_examples=25)
 @given(
-    st.lists(st.sampled_from(["proof", "alarm", "rollback"]), min_size=1, max_size=8), st.integers(1, 4), st.booleans()
+    st.lists(st.sampled_from(["proof", "alarm", "rollback", "step", "step that breaks"]), min_size=1, max_size=8),
+    st.integers(1, 4),
+    st.booleans(),
+    st.sampled_from(["automatic", "canary"]),
 )
 def test_through_any_crash_and_beside_a_rival_the_same_versions_follow_once(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[str], at: int, after: bool
+    tmp_path_factory: pytest.TempPathFactory, steps: list[str], at: int, after: bool, policy: Policy
 ) -> None:
     whole, broken = (
         filled(tmp_path_factory.mktemp("a") / "ads", sealed=False),
         filled(tmp_path_factory.mktemp("b") / "ads", sealed=False),
     )
     for _ in happened(whole, steps):
-        run(whole)
+        run(whole, policy)
     dying = Dying(broken, at, after=after)
     for _ in happened(broken, steps):
         try:
-            run(dying)
+            run(dying, policy)
         except KeyboardInterrupt:
-            run(broken)
-        run(broken)  # a rival that begins from the first
+            run(broken, policy)
+        run(broken, policy)  # a rival that begins from the first
     assert versions(broken) == versions(whole)
+    assert [one.share for one in broken.records(CHAMPIONS)] == [one.share for one in whole.records(CHAMPIONS)]
     made = list(broken.records(CHAMPIONS))
     for n, (before, now) in enumerate(pairwise(made), 1):
         assert now.number == n
         if now.by in ("", US):
-            assert now.artifact not in barred(made[:n]) or now.artifact == before.artifact
+            on = now.share == 1.0 and now.artifact == base(made[:n]).artifact  # a canary's base goes on
+            assert now.artifact not in barred(made[:n]) or now.artifact == before.artifact or on
 
 
 def test_what_is_broken_goes_back_at_once_and_what_torch_serves_stays(tmp_path: Path) -> None:

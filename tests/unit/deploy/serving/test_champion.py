@@ -17,6 +17,8 @@ from compressors.artifact import format as artifact
 from compressors.data import Data
 from compressors.engines import choose as choosing
 from compressors.engines import template as templates
+from compressors.form import training_form
+from compressors.recipe import Recipe
 from deploy import engine as engines
 from deploy.engine import load
 from deploy.learning.bootstrap import bootstrap
@@ -279,6 +281,36 @@ def test_a_version_that_cannot_be_loaded_is_told_and_the_one_before_it_serves_on
         pass
     assert served.record.number == 3
     assert len(served.engines) == 1
+
+
+def test_beside_a_canary_the_champion_serves_and_goes_on_where_that_cannot_be_loaded(registry: Registry) -> None:
+    """Servers that run, and those that begin, agree; what is loaded already is not loaded again."""
+    served, record = Served(registry, small.net), first(registry)
+    model, keys = small.net(), [str(n) for n in range(200)]
+    form = training_form(model, Recipe.parse("quantize(int8)")).eval()
+    canary = msgspec.structs.replace(
+        record, number=1, artifact=registry.put(artifact.pack(form, {})), engine="a test", share=0.3
+    )
+    grown = msgspec.structs.replace(canary, number=2, share=0.6)
+    before, answered = served.answer(ROWS), list[list[str]]()
+    for one in (canary, grown):
+        runs = served._serving.both
+        assert registry.create(CHAMPIONS, one.number, one)
+        while not served.refresh():
+            pass
+        answered.append([key for key in keys if served.of(key).record.number == one.number])
+        assert answered[-1] == [key for key in keys if Served(registry, small.net).of(key).record.number == one.number]
+        assert torch.equal(served.answer(ROWS), before)
+        assert (served.newest, served.record.number) == (one.number, 0)
+        assert served._serving.champion.running is runs[-1].running
+        assert f"v{one.number} ({100 * one.share:g} % of requests), torch" in served.engines[1]
+    assert set(answered[0]) < set(answered[1])
+    missing = msgspec.structs.replace(canary, number=3, artifact="0" * 64)
+    assert registry.create(CHAMPIONS, 3, missing)
+    while "v3 does not serve" not in served.engines[-1]:
+        assert not served.refresh()
+    assert served.newest == 2  # the canary of before answers on
+    assert Served(registry, small.net).newest == 2
 
 
 def test_after_a_mismatch_torch_serves_that_artifact_wherever_it_is_loaded(registry: Registry) -> None:

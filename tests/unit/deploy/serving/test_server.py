@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
 import torch
 from hypothesis import given
@@ -57,10 +58,49 @@ def test_each_request_is_answered_or_refused_for_itself_in_its_order(good: list[
     assert calls <= 1 + 2 * bad * max(1, len(items)).bit_length()
 
 
+class Answers:
+    """A version that answers what it is told, or raises it."""
+
+    encoder = None
+
+    def __init__(self, number: int, says: float | Exception) -> None:
+        self.record, self._says = SimpleNamespace(number=number), says
+
+    def answer(self, rows: Any) -> torch.Tensor:
+        if isinstance(self._says, Exception):
+            raise self._says
+        return torch.full((len(rows.rows), 1), self._says)
+
+
+@pytest.mark.parametrize("says", [0.5, float("nan"), RuntimeError("no")])
+def test_a_canary_answers_its_requests_and_what_it_cannot_the_champion_does(says: float | Exception) -> None:
+    champion, canary = Answers(3, 1.0), Answers(4, says)
+    both = SimpleNamespace(champion=champion, of=lambda key: canary if key in ("1", "2") else champion)
+    asked = [
+        Asked(cast(Record, None), Request(str(n), n, b"{}"), small.Point((0.0,) * 4), ()) for n in range(4)
+    ]  # fmt: skip
+    made = {
+        one.request.id: msgspec.json.decode(made, type=Prediction)
+        for one, made in Answerer(small.pipeline, cast(Any, both), cast(Any, Unsure()), 10**6).answer(asked)
+        if isinstance(made, bytes)
+    }
+    able = says == 0.5
+    assert {key: (one.version, one.output[0]) for key, one in made.items()} == {
+        str(n): (4, 0.5) if able and n in (1, 2) else (3, 1.0) for n in range(4)
+    }
+
+
 class Unsure:
     """A champion that answers the first number of each point, and live experts that say nothing."""
 
     record, encoder = SimpleNamespace(number=7), None
+
+    @property
+    def champion(self) -> Any:
+        return self
+
+    def of(self, key: str) -> Any:
+        return self
 
     def answer(self, rows: Any, outputs: torch.Tensor | None = None) -> Any:
         if outputs is None:
