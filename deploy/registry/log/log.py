@@ -82,15 +82,19 @@ class Log:
         return self._objects.list(TAIL, tail_name(number))
 
     def _found(self, number: int) -> bytes | None:
-        """Return a commit where one is found; what is sealed counts, also what was sealed while this looked."""
-        line = self._of_segment(number)
-        if line is None:
-            name, data = self._alone(number)
-            line = self._of_segment(number)
-            if line is None and data is not None:
-                line = frames.unpack(name, data) if name != old_name(number) else data
-                self._check(name, number, link(name, line, number).parent, number, digest(line))
-                self._segment = None
+        """Return a commit where one is found; None where there is none, or its segment was merged just now.
+
+        What is sealed counts, and is looked for last: it may have been sealed and deleted just before, and another one
+        been created by a writer that was held up.
+        """
+        name, data = self._alone(number)
+        if sealed := self._holding(number):
+            return self._of_segment(sealed, number)
+        if data is None:
+            return None
+        line = frames.unpack(name, data) if name != old_name(number) else data
+        self._check(name, number, link(name, line, number).parent, number, digest(line))
+        self._segment = None
         return line
 
     def _alone(self, number: int) -> tuple[str, bytes | None]:
@@ -100,10 +104,8 @@ class Log:
             data = self._objects.get(name)
         return name, data
 
-    def _of_segment(self, number: int) -> bytes | None:
-        name = self._holding(number)
-        data = self._objects.get(name) if name else None
-        if name is None or data is None:
+    def _of_segment(self, name: str, number: int) -> bytes | None:
+        if (data := self._objects.get(name)) is None:
             return None
         segment = segments.unpack(name, data)
         self._check(name, segment.span.first, segment.header.parent, segment.span.last, segment.header.chain)

@@ -127,16 +127,20 @@ def test_one_that_was_held_up_sees_that_its_number_was_sealed(tmp_path: Path) ->
     assert files(tmp_path) == [Span(0, 10).name, tail_name(11)]
 
 
-def test_what_was_sealed_while_a_reader_looked_counts(tmp_path: Path) -> None:
+def test_what_was_sealed_and_merged_while_a_reader_looked_counts(tmp_path: Path) -> None:
     made = filled(tmp_path, 12)
 
     class Meanwhile(Disk):
-        """Before commit 5 is read, it is sealed and deleted, and one that was held up creates another."""
+        """Commit 5 is sealed just before it is read, and its segment merged just before that is read."""
 
         def get(self, name: str) -> bytes | None:
             if name == tail_name(5) and (tmp_path / name).exists():
-                seal(tmp_path)
+                seal(tmp_path)  # and one that was held up creates another
                 assert super().create(name, frames.pack(encode(empty(5, digest(made[4]), learned=7)), frames.FAST))
+            if name == Span(0, 10).name:
+                span, data = segments.pack(made)
+                super().create(span.name, data)
+                super().delete(name)
             return super().get(name)
 
     assert Log(Meanwhile(tmp_path)).read(5) == made[5]
