@@ -144,6 +144,8 @@ def ended(verdict: Verdict, number: int | None) -> str:
         return f"over the year's budget until {day(verdict.until_ms)}"
     if verdict.decision is Decision.VETOED:
         return f"vetoed: {vetoed(verdict.guards)}"
+    if number is None and verdict.waits:
+        return f"proven better, and waits: {verdict.waits}"
     return ENDED.get(verdict.decision, "proven better" if number is None else f"became v{number}")
 
 

@@ -72,7 +72,8 @@ class ConductorRole(Follower):
         self._rules.hear(order)
         commit = self._registry.record(COMMITS, order.commit)
         now_ms = max(commit.watermark_ms if commit else 0, self._versions()[-1].at_ms)
-        return self._make(lambda champions: ordered(order, champions, self._candidate_of(order), now_ms))
+        verdict = None if order.candidate is None else self._registry.record(VERDICTS, order.candidate)
+        return self._make(lambda champions: ordered(order, champions, self._candidate_of(order), now_ms, verdict))
 
     def _heed(self, alarm: Alarm) -> bool:
         """Go back, if that is the rule; return as `_obey`."""
@@ -84,7 +85,7 @@ class ConductorRole(Follower):
             return True
 
         def promote(champions: list[Champion]) -> Decided:
-            if not self._rules.promotes(candidate, champions):
+            if verdict.waits or self._rules.holds(candidate.artifact, champions):
                 return None
             return promoted(verdict, candidate, champions, self._promotion.next_share())
 

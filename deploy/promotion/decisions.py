@@ -12,12 +12,13 @@ from msgspec.structs import replace
 from deploy.registry.records import Alarm, CanaryStep, Candidate, Champion, Evidence, Order, base, reigning
 from learners.evaluation.canary import ALL
 from learners.evaluation.gate import Policy
-from learners.evaluation.verdict import Verdict
+from learners.evaluation.verdict import Decision, Verdict
 
 Decided: TypeAlias = Champion | None  # None: nothing follows
 US = "shadowstream"
 DAY_MS = 86_400_000
 SETTLES_MS = 2 * DAY_MS  # after a rollback: so long no version comes back by itself
+LEFT = "a rollback has left it"
 OFTEN, OFTEN_MS = 2, 30 * DAY_MS  # rollbacks, and within how long they make everything wait for a person
 
 
@@ -30,7 +31,12 @@ def promoted(
     """
     if any(one.candidate == candidate.number and one.back_to is None for one in champions):
         return None
-    evidence = Evidence(
+    made = _version(candidate, verdict.offset, _proof(verdict), verdict.at_ms)
+    return replace(made, commit=verdict.commit, share=share)
+
+
+def _proof(verdict: Verdict) -> Evidence:
+    return Evidence(
         kind=verdict.kind,
         log_needed=verdict.log_needed,
         against=verdict.against,
@@ -38,8 +44,6 @@ def promoted(
         days=verdict.days,
         guards=verdict.guards,
     )
-    made = _version(candidate, verdict.offset, evidence, verdict.at_ms)
-    return replace(made, commit=verdict.commit, share=share)
 
 
 def back(alarm: Alarm, champions: Sequence[Champion]) -> Decided:
@@ -73,15 +77,26 @@ def _returned(to: Champion, why: Alarm | CanaryStep) -> Champion:
     )  # fmt: skip
 
 
-def ordered(order: Order, champions: Sequence[Champion], candidate: Candidate | None, now_ms: int) -> Decided:
-    """Return the version that a person wants from `now_ms` on; None if there is none, or it was made before."""
+def ordered(
+    order: Order,
+    champions: Sequence[Champion],
+    candidate: Candidate | None,
+    now_ms: int,
+    verdict: Verdict | None = None,
+) -> Decided:
+    """Return the version that a person wants from `now_ms` on; None if there is none, or it was made before.
+
+    A candidate that is proven, by its `verdict`, has its offset and its evidence from there.
+    """
     if order.what in ("pause", "resume") or any(one.order == order.number for one in champions):
         return None
     now = champions[-1]
     words = {"by": order.who, "because": order.why, "order": order.number, "commit": None, "share": ALL}
     if order.candidate is not None:
-        evidence = f"promoted by {order.who}: {order.why}"
+        evidence: Evidence | str = f"promoted by {order.who}: {order.why}"
         offset = now.offset
+        if verdict and verdict.decision is Decision.PROVEN:
+            evidence, offset = _proof(verdict), verdict.offset
         return replace(_version(candidate, offset, evidence, now_ms), **words) if candidate else None
     number = _before(champions) if order.version is None else order.version
     if number is None or not 0 <= number < len(champions):
@@ -159,6 +174,6 @@ class Rules:
         settled = not settling or alarm.kind == "guard"
         return settled and not self.waits(champions) and to not in barred(champions)
 
-    def promotes(self, candidate: Candidate, champions: Sequence[Champion]) -> bool:
-        """Return whether a proven candidate takes over by itself."""
-        return not self.waits(champions) and candidate.artifact not in barred(champions)
+    def holds(self, artifact: str, champions: Sequence[Champion]) -> str:
+        """Return why an artifact that is proven waits for a person, "" if it takes over by itself."""
+        return self.waits(champions) or (LEFT if artifact in barred(champions) else "")

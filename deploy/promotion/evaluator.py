@@ -17,10 +17,22 @@ from torch import Tensor
 from deploy.engine import Running
 from deploy.lineages import Lineages
 from deploy.pipeline import Pipeline
+from deploy.promotion.decisions import Rules
 from deploy.promotion.recomputed import Recomputed, alarm_of
 from deploy.registry.commits import taken_back
 from deploy.registry.follow import Board, Follower
-from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS, COMMITS, DRIFT, EVALUATOR, METRICS, STEPS, VERDICTS
+from deploy.registry.kinds import (
+    ALARMS,
+    CANDIDATES,
+    CHAMPIONS,
+    COMMITS,
+    DRIFT,
+    EVALUATOR,
+    METRICS,
+    ORDERS,
+    STEPS,
+    VERDICTS,
+)
 from deploy.registry.records import (
     Alarm,
     BesideNote,
@@ -72,8 +84,8 @@ class EvaluatorRole(Follower):
         first = first_version(self._lineages, registry)
         self._evaluator = Evaluator(
             pipeline.task, encoder, pipeline.promotion, rate, timing, first, self._artifact,
-            model_of=self._model, share_of=self._share, watched=watched(pipeline), slices=pipeline.slices,
-            theirs=pipeline.theirs is not None,
+            model_of=self._model, share_of=self._share, waits=self._waits, watched=watched(pipeline),
+            slices=pipeline.slices, theirs=pipeline.theirs is not None,
         )  # fmt: skip
         self._recomputed = Recomputed(pipeline, registry)
         self._champions = dict[int, Champion]()
@@ -211,6 +223,13 @@ class EvaluatorRole(Follower):
     def _artifact(self, version: int) -> str | None:
         champion = self._champion(version)
         return champion.artifact if champion else None
+
+    def _waits(self, artifact: str) -> str:
+        """Return why an artifact that is proven now waits for a person, "" if it takes over by itself."""
+        rules = Rules(self._pipeline.promotion.policy)
+        for order in self._registry.records(ORDERS):
+            rules.hear(order)
+        return rules.holds(artifact, list(self._registry.records(CHAMPIONS)))
 
     def _share(self, version: int) -> float:
         champion = self._champion(version)

@@ -71,6 +71,7 @@ class Evaluator:
         *,
         model_of: Callable[[int], Run] | None = None,
         share_of: Callable[[int], float] = lambda _: ALL,
+        waits: Callable[[str], str] = lambda _: "",
         watched: Fields = NONE,
         slices: Sequence[str] = (),
         theirs: bool = False,
@@ -78,9 +79,10 @@ class Evaluator:
         """`first` is version 0, whose model answers without the live intercept; `rate` is that intercept's.
 
         `artifact_of` returns the artifact of a version, `model_of` what runs it: without that, no earlier version but
-        the first is watched. `share_of` returns the share of the requests that it answers. The drift of the fields
-        `watched` is named, and what is served is measured by the values of each field of `slices`. With `theirs`, what
-        is served is measured beside what another system has answered.
+        the first is watched. `share_of` returns the share of the requests that it answers, and `waits` why an artifact
+        that is proven waits for a person, "" if it takes over by itself. The drift of the fields `watched` is named,
+        and what is served is measured by the values of each field of `slices`. With `theirs`, what is served is
+        measured beside what another system has answered.
         """
         self._task, self._encoder, self._policy, self._rate = task, encoder, policy, rate
         self._timing, self._final_ms, self._first = timing, timing.final.negative_ms, first
@@ -90,7 +92,7 @@ class Evaluator:
         self._exact = isinstance(task, Scaled)
         self._no_answer = torch.empty(0, task.outputs, dtype=kind(exact=self._exact))
         self._returning: set[tuple[str, int]] = set()
-        self.trials = Trials(policy, timing, first, artifact_of, self._examine, exact=self._exact)
+        self.trials = Trials(policy, timing, first, artifact_of, self._examine, waits, exact=self._exact)
         self.watch = Watch(task, timing, exact=self._exact)
         self._artifact_of, self._model_of, self._share_of = artifact_of, model_of, share_of
         self.steps = Steps(policy.canary, lambda version: share_of(version) < ALL)
@@ -142,7 +144,9 @@ class Evaluator:
         before = self.trials.champion
         verdicts = self.trials.look(commit)
         if self.trials.champion.key != before.key:
-            self._offsets.append([one.offset for one in verdicts if one.decision is Decision.PROVEN][-1])
+            self._offsets.append(
+                [one.offset for one in verdicts if one.decision is Decision.PROVEN and not one.waits][-1]
+            )
             canary = self._policy.next_share() < ALL
             self._offsets = self._offsets[0 if canary else -1 :]
             self._begin_watch(canary=canary)

@@ -76,7 +76,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
     `offset` (length K) is the candidate's intercept minus the live one. `at_ms` is the event time of the look and
     `commit` the number of the commit that decided. `lost_to`: the candidate for which an overcrowded one made room.
     `until_ms`: when one that is over budget could have been tested. `guards`: the guard rails of one that was proven,
-    or broke one before.
+    or broke one before. `waits` says why one that was proven waits for a person, "" if it takes over by itself.
     """
 
     candidate: int
@@ -96,3 +96,4 @@ class Verdict(Struct, frozen=True, kw_only=True):
     lost_to: int | None = None
     until_ms: int | None = None
     guards: tuple[Guard, ...] = ()
+    waits: str = ""

@@ -154,6 +154,7 @@ class Trial:
         *,
         lost_to: int | None = None,
         guards: tuple[Guard, ...] = (),
+        waits: str = "",
     ) -> Verdict:
         """Return the verdict that ends the trial with a look at `at_ms`, by what commit `commit` has brought."""
         least = self.least
@@ -174,6 +175,7 @@ class Trial:
             days=(at_ms - self.began_ms) / DAY_MS,
             lost_to=lost_to,
             guards=guards,
+            waits=waits,
         )
 
     @property

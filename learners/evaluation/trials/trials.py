@@ -52,7 +52,8 @@ Examine: TypeAlias = Callable[[Trial, Contestant, Contestant], tuple[Guard, ...]
 class Trials:
     """`artifact_of` returns the key of the version that a prediction names; None if it is not known.
 
-    `examine` returns what the guard rails find of a trial's candidate beside the champion, once it is proven.
+    `examine` returns what the guard rails find of a trial's candidate beside the champion, once it is proven. `waits`
+    returns why such an artifact waits for a person, "" if it takes over by itself: trials are against what serves.
     """
 
     def __init__(
@@ -62,12 +63,14 @@ class Trials:
         first: Reign,
         artifact_of: Callable[[int], str | None],
         examine: Examine = lambda *_: (),
+        waits: Callable[[str], str] = lambda _: "",
         *,
         exact: bool = False,
     ) -> None:
         """Answers that are `exact` are float64 (`learners.online.batches.kind`)."""
         self.champion, self._policy, self._timing = first, policy, timing
         self._artifact_of, self._examine, self._budget = artifact_of, examine, Budget(policy)
+        self._waits = waits
         self._dtype = np.float64 if exact else np.float32
         self._asked = Asked(timing.final)
         self._begun = list[Begun]()
@@ -183,9 +186,12 @@ class Trials:
             decision, guards = _known(one.known, commit, now_ms) if one.known else self._decision(trial)
             if decision is Decision.RUNNING:
                 continue
-            model = self._contestants[trial.entry.key].model
-            found.append(self._end(trial, decision, commit, now_ms, guards=guards))
+            key, waits = trial.entry.key, ""
+            model = self._contestants[key].model
             if decision is Decision.PROVEN:
+                waits = one.known.waits if one.known else self._waits(key)
+            found.append(self._end(trial, decision, commit, now_ms, guards=guards, waits=waits))
+            if decision is Decision.PROVEN and not waits:
                 found += self._accede(trial, model, commit, now_ms, look)
         return found
 
@@ -243,11 +249,12 @@ class Trials:
         *,
         lost_to: int | None = None,
         guards: tuple[Guard, ...] = (),
+        waits: str = "",
     ) -> Verdict:
         own = self._contestants[trial.entry.key].intercept.value
         offset = tuple(a - b for a, b in zip(own, commit.intercept, strict=True))
         self._begun = [one for one in self._begun if one.trial is not trial]
-        return trial.verdict(decision, offset, at_ms, commit.number, lost_to=lost_to, guards=guards)
+        return trial.verdict(decision, offset, at_ms, commit.number, lost_to=lost_to, guards=guards, waits=waits)
 
     def _retire(self) -> None:
         """Let go of the models that no trial needs any more."""

@@ -15,7 +15,7 @@ from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.decisions import SETTLES_MS, US, barred
 from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS, STEPS, VERDICTS
 from deploy.registry.opening import open_registry
-from deploy.registry.records import Alarm, CanaryStep, Candidate, Champion, Figures, base
+from deploy.registry.records import Alarm, CanaryStep, Candidate, Champion, Evidence, Figures, base
 from deploy.registry.registry import Registry
 from learners.evaluation.gate import Policy, Promotion
 from learners.evaluation.verdict import Decision, Guard, Verdict
@@ -56,7 +56,7 @@ def version(number: int, **more: Any) -> Champion:
     return Champion(number=number, **(fields | more))
 
 
-def decide(registry: Registry, number: int, commit: int, artifact: str | None = None) -> None:
+def decide(registry: Registry, number: int, commit: int, artifact: str | None = None, waits: str = "") -> None:
     made = Candidate(
         number=number,
         commit=commit,
@@ -69,7 +69,7 @@ def decide(registry: Registry, number: int, commit: int, artifact: str | None = 
     registry.create(CANDIDATES, number, made)
     verdict = Verdict(
         candidate=number, decision=Decision.PROVEN, samples=1, log_wealth=9.0, log_needed=1.0, gain=0.0, margin=0.0,
-        offset=(0.5,), at_ms=commit * DAY_MS, commit=commit,
+        offset=(0.5,), at_ms=commit * DAY_MS, commit=commit, waits=waits,
     )  # fmt: skip
     registry.create(VERDICTS, number, verdict)
 
@@ -110,6 +110,22 @@ def test_an_alarm_brings_the_version_before_back_and_what_it_left_stays_gone(tmp
     give(registry, "promote", "it was the labels", "eva", version=3)  # a person may
     run(registry)
     assert versions(registry)[-1] == ("3", None)
+
+
+def test_what_waited_in_a_pause_waits_after_a_resume_and_a_new_start(tmp_path: Path) -> None:
+    """The verdict says so. A person's word brings it, with its proof and its own offset."""
+    registry = filled(tmp_path / "ads")
+    give(registry, "pause", "a campaign", "eva")
+    decide(registry, 3, commit=6, waits="paused")
+    run(registry)
+    give(registry, "resume", "it is over", "eva")
+    run(registry)
+    assert len(versions(registry)) == 4
+    give(registry, "promote", "it is good", "eva", candidate=3)
+    run(registry)
+    made = list(registry.records(CHAMPIONS))[-1]
+    assert (made.artifact[0], made.offset, made.by) == ("4", (0.5,), "eva")
+    assert isinstance(made.evidence, Evidence)
 
 
 def canary(folder: Path) -> Registry:
