@@ -25,10 +25,12 @@ from deploy.registry.kinds import (
     FRESHNESS,
     LEARNER,
     METRICS,
+    PULSE,
     SERVER,
     VERDICTS,
     Kind,
 )
+from deploy.registry.pulse import PulseNote
 from deploy.registry.records import (
     Alarm,
     BesideNote,
@@ -161,6 +163,11 @@ class Monitor:
         """Return how long after their arrival outcomes were known to a first prediction."""
         return FRESHNESS.read(*self._store.get(self._feed, FRESHNESS.name))
 
+    def pulse(self) -> tuple[PulseNote | None, float]:
+        """Return the newest pulse of the feed's run, and how many seconds old it is."""
+        note = PULSE.read(*self._store.get(self._feed, PULSE.name))
+        return note, max(0.0, (self._store.now_ms() - note.at_ms) / 1_000) if note else 0.0
+
     def candidates(self) -> list[Candidate]:
         """Return all candidates."""
         return self._all(CANDIDATES)
@@ -201,6 +208,7 @@ class View(Struct, frozen=True, kw_only=True):
     outcomes of `distrusted` sources are held. `trouble` has a line for each service or role that is waited for, and
     `waits` says why versions wait for a person, and `canary` how far the step of one is. `alarms` is what was seen of
     versions that served. `freshness` is how long after their arrival outcomes were known to a first prediction.
+    `pulse` is the run's own look at its roles and at what is unread.
     """
 
     name: str
@@ -234,6 +242,7 @@ class View(Struct, frozen=True, kw_only=True):
     beside: BesideNote | None = None
     canary: CanaryNote | None = None
     freshness: FreshNote | None = None
+    pulse: PulseNote | None = None
 
     @property
     def events(self) -> int:

@@ -29,6 +29,7 @@
     ├── CommitError                  a commit cannot be read, or does not follow the one before it
     ├── LostRace                     another learner wrote the next commit; retried
     ├── NotFinite                    a loss or gradient is not finite; the sample is quarantined
+    ├── RoleDied                     the process of a role has died; it is started again
     └── Stalled                      the loop does not process what was published
 
 Imports no client library: the adapters map theirs onto these.
@@ -197,6 +198,12 @@ class LostRace(ShadowstreamError):
 
 class NotFinite(ShadowstreamError):
     """A loss or a gradient is not finite; a step with it would make the weights useless for ever."""
+
+
+class RoleDied(ShadowstreamError):
+    """The process of a role has died."""
+
+    retry_helps = True
 
 
 class Stalled(ShadowstreamError):

@@ -17,7 +17,7 @@ from deploy.console.view import born, day, distrust_line, draw, drift_line, fate
 from deploy.monitor import NO_ROW, View
 from learners.evaluation.drift import Change
 
-SINCE = re.compile(r"since \d+ s|for \d+ s|takes \d+ s")  # what changes in a line that was said
+SINCE = re.compile(r"(since|for|takes|in) \d+ s")  # what changes in a line that was said
 
 
 class Plain:

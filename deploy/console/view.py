@@ -5,7 +5,7 @@ Owns words and layout. Does not know where the figures come from, nor where they
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from itertools import product
+from itertools import chain, product
 from typing import NamedTuple
 
 from rich.console import Group, JustifyMethod, RenderableType
@@ -20,6 +20,7 @@ from deploy.console.doubts import lines
 from deploy.console.fitted import Fitted
 from deploy.console.freshness import fresh_lines
 from deploy.monitor import NO_ROW, View
+from deploy.registry.pulse import PulseNote
 from deploy.registry.records import (
     Candidate,
     Distrusted,
@@ -278,11 +279,22 @@ def _facts(view: View) -> Fitted:
         ("predictions answered", f"{view.served:,}", "samples learned", f"{view.learned:,}", *_promotions(view)),
         ("outcomes awaited", f"{view.waiting:,}", "samples to learn", f"{view.unread:,}", "", ""),
         ("the join lags by", f"{view.lag_ms / 3_600_000:.1f} h", *_private(view), "", ""),
+        *_lags(view.pulse),
     )
     for row in rows:
         facts.add_row(*(Text(text, "bold" if n % 2 else "dim") for n, text in enumerate(row)))
     pairs = [(name, value) for row in rows for name, value in zip(row[::2], row[1::2], strict=True) if name]
     return Fitted(facts, [Text(f"{name}: {value}", overflow="fold") for name, value in pairs])
+
+
+def _lags(pulse: PulseNote | None) -> list[tuple[str, ...]]:
+    """Return what is in the log and not read yet, and how old the newest commit is, as a row of facts."""
+    if pulse is None:
+        return []
+    unread = ("-" if n is None else f"{n:,}" for n in (pulse.requests_unread, pulse.outcomes_unread))
+    commit = "-" if pulse.commit_s is None else f"{pulse.commit_s:.0f} s ago"
+    names = ("requests unread", "outcomes unread", "last commit")
+    return [tuple(chain.from_iterable(zip(names, (*unread, commit), strict=True)))]
 
 
 def _serving(view: View) -> str:

@@ -19,6 +19,7 @@ from streams.kafka import Tp
 from streams.kafka.held import held
 from streams.kafka.topics import look as look_at
 
+SILENT_S = 10.0  # of a run, which writes once a second; beginning Ray anew takes it several
 AGAIN_S = 1.0  # a transaction that is open for longer is no ordinary one
 
 
@@ -31,8 +32,11 @@ def status(path: Path, settings: Settings) -> View | view.JoinView:
     with attach(path, settings) as attached:
         judge = Judge(attached.feed.name, attached.readers, attached.settings.join)
         if attached.registry is not None:
-            seen = look(attached.feed.name, Monitor(judge, attached.store, attached.registry))
-            return msgspec.structs.replace(seen, held=_held(attached))
+            monitor = Monitor(judge, attached.store, attached.registry)
+            seen, (pulse, old_s) = look(attached.feed.name, monitor), monitor.pulse()
+            silent = [f"the run has said nothing for {old_s:.0f} s: it has ended, or hangs"] if old_s > SILENT_S else []
+            trouble = silent or (pulse.trouble if pulse else ())
+            return msgspec.structs.replace(seen, held=_held(attached), pulse=pulse, trouble=tuple(trouble))
         if not attached.store.there(attached.feed.name, 0):
             raise ConfigError(
                 f"the store holds nothing of {attached.feed.name}; start it by `shadowstream run {path}`, or, without "

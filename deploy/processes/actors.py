@@ -1,16 +1,14 @@
-"""Ray: each role in an actor of its own, which Ray starts again where its process dies. The only file that imports ray.
+"""Ray: each role in an actor of its own, which is started again where its process dies.
 
 No actor owns unique state, so one that was killed goes on from the store, the log and the registry.
 """
 
 import logging
-import signal
-import threading
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import ray
@@ -18,23 +16,23 @@ import torch
 from ray.exceptions import RayError, RayTaskError
 
 from deploy.pipeline import Pipeline, load
-from deploy.processes import cluster
-from deploy.processes.failures import brief, failure
+from deploy.processes.failures import failure
 from deploy.processes.health import LookedAfter, Process
 from deploy.processes.loop import Health, Loop
+from deploy.processes.node import Node
+from deploy.processes.restarts import AT_ONCE_S, HELD_S, Restarts
 from deploy.processes.roles import JOINER_PREFIX, SERVER, Plan, build, names
-from streams.errors import ConfigError, RayUnreachable, ShadowstreamError
+from deploy.registry.pulse import RolePulse
+from streams.errors import RayUnreachable, RoleDied, ShadowstreamError
 
 BLOCK_MS = {"distiller": 5, "evaluator": 5, "conductor": 5}  # between looks at the registry, whose files wake nobody
 BLOCK_OTHERS_MS = 20  # the broker or the store wakes these
-ENDING = "ray.dag.compiled_dag_node"  # ray.shutdown imports it, for a second, in which a user would wait
 GRACE_S = 0.5  # how long a step may take to end before its actor is ended without it
-START_TRIES, TIMED_OUT = 5, "timed out during startup"
-LOCAL: dict[str, Any] = {
-    "include_dashboard": False,
-    "object_store_memory": 100 << 20,  # bytes; no event or model goes through Ray
-    "_system_config": {"worker_niceness": 0},  # at Ray's 15, any other busy process starves the actors
-}
+CONTRADICTIONS = range(4, 9)  # exit codes of what a person must resolve
+ABSENT_S = 120.0  # how long Ray may take to start a process before it is ill itself; a busy machine takes 20 s
+ALONE_S = 15.0  # how long the server may take to begin before the others begin beside it
+LONGEST_S = 30.0  # the longest pause between two tries to begin Ray anew
+LOG = "ray.log"  # in the feed's folder of services: what Ray says while it is begun anew
 
 
 class Actor:
@@ -52,7 +50,7 @@ class Actor:
     def run(self) -> None:
         """Do the role's steps."""
         block_ms = BLOCK_MS.get(self._role, BLOCK_OTHERS_MS)
-        pipeline = self._pipeline or load(self._plan.pipeline)  # Ray may have started this process again
+        pipeline = self._pipeline or load(self._plan.pipeline)  # nobody waits until a new process is ready
         self._loop.run(self._role, lambda stack: build(self._role, self._plan, pipeline, stack).step, block_ms)
 
     def health(self) -> tuple[Process, Health]:
@@ -68,49 +66,7 @@ class Actor:
         self._loop.stop()
 
 
-_Remote: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=3)(Actor)
-
-
-def _init(address: str | None) -> None:
-    """Connect to the cluster at `address`, or start a local one; Ray gives that 30 s, which a busy machine may pass.
-
-    Raises:
-        RayUnreachable, ConfigError: it does not work; the text has Ray's reason and what to do.
-    """
-    if address is not None:
-        cluster.check(address)
-    local = LOCAL if address is None else {}
-    for left in reversed(range(START_TRIES)):
-        try:
-            with _own_signals():
-                ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=True, **local)
-            return
-        except (Exception, SystemExit) as wrong:  # Ray raises the bare class here
-            if not left or TIMED_OUT not in str(wrong):
-                raise _not_started(wrong, address) from wrong
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """Keep our handler of SIGTERM, for which Ray puts its own."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
-
-
-def _not_started(wrong: BaseException, address: str | None) -> ShadowstreamError:
-    if "AF_UNIX path length" in str(wrong):
-        return ConfigError(
-            "Ray's folder has too long a path for its sockets; set the variable RAY_TMPDIR to a short one, such as /tmp"
-        )
-    if address is not None:
-        return RayUnreachable(f"no Ray cluster can be joined at {address} (ray.address): {brief(wrong)}")
-    return RayUnreachable(
-        f"Ray does not start on this machine: {brief(wrong)}; its logs are in /tmp/ray/session_latest"
-    )
+_Remote: Any = ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0, max_concurrency=3)(Actor)
 
 
 @contextmanager
@@ -120,29 +76,77 @@ def started(plan: Plan, address: str | None) -> Iterator["System"]:
     Leaving the `with` ends them, and Ray where it was started here: `address` is that of a running cluster, and None
     starts a local one.
     """
-    _init(address)
-    threading.Thread(target=import_module, args=(ENDING,), daemon=True).start()
+    node = Node(address, plan.registry / "services" / LOG)
+    node.begin()
     try:
-        now = time.time_ns()
-        actors = {role: _Remote.options(name=f"{role}-{now}").remote(role, plan) for role in names(plan)}
-        system = System(actors, plan)
+        system = System(plan, node)
         try:
             yield system
         finally:
             system.stop()
     finally:
-        ray.shutdown()
+        node.end()
+
+
+class Member:
+    """A role of a system: its actor, the call of its `run`, and how it has fared."""
+
+    def __init__(self, role: str) -> None:
+        self.role = role
+        self.actor: Any = None
+        self.run: Any = None  # None while it does not run
+        self.asked: Any = None  # how it is, if that was not answered yet
+        self.looked_after, self.restarts = LookedAfter(role), Restarts()
+        self.over = ""  # why it has ended for as long as this run lasts
+
+    def make(self, plan: Plan) -> None:
+        """Start its process, which imports what it needs."""
+        self.actor = _Remote.options(name=f"{self.role}-{time.time_ns()}").remote(self.role, plan)
+        self.run = self.asked = None
+
+    def begin_again(self, plan: Plan) -> None:
+        """Start it once more, in another process."""
+        self.make(plan)
+        self.looked_after.begun_again()
+        self.restarts.begun()
+        self.run = self.actor.run.remote()
+
+    @property
+    def line(self) -> str:
+        """What people must know of it now, "" where it is well."""
+        if self.over:
+            return f"{self.role} has ended: {self.over}"
+        if self.restarts.held and (self.restarts.why or self.looked_after.lived_s < AT_ONCE_S):
+            return f"{self.role} is held, tried every {HELD_S:.0f} s: {self.restarts.last}"
+        if self.restarts.why:
+            return f"{self.role} begins again: {self.restarts.why}"
+        return self.looked_after.line
+
+    @property
+    def pulse(self) -> RolePulse:
+        """How it is, for those who look from elsewhere."""
+        (host, pid), health = self.looked_after.process, self.looked_after.health
+        return RolePulse(
+            role=self.role,
+            host=host,
+            pid=pid,
+            starts=self.looked_after.starts,
+            waits_for=health.waits_for,
+            waits_s=health.waits_s,
+            trouble=self.line,
+        )
 
 
 class System:
-    """The actors of one feed, by role; `started` makes it."""
+    """The actors of one feed; `started` makes it."""
 
-    def __init__(self, actors: dict[str, Any], plan: Plan) -> None:
-        self._actors, self._plan = actors, plan
-        self._runs: dict[Any, str] = {}  # empty until `run`
-        self._looked_after = {role: LookedAfter(role) for role in actors}
-        self._asked: dict[Any, str] = {}
-        self._ended: list[str] = []
+    def __init__(self, plan: Plan, node: Node) -> None:
+        self._plan, self._node = plan, node
+        self._members = {role: Member(role) for role in names(plan)}
+        self._trouble, self._next_s, self._pause_s = "", 0.0, 1.0  # why Ray is not there, when it is tried again
+        self._later: list[Member] = []  # who begins once the server answers
+        for member in self._members.values():
+            member.make(plan)
 
     def run(self) -> None:
         """Wait until every process is ready, and let the roles begin.
@@ -150,67 +154,140 @@ class System:
         Raises:
             ShadowstreamError: one cannot begin.
         """
-        for role, ready in {role: actor.ready.remote() for role, actor in self._actors.items()}.items():
-            self._get(role, ready)
-        self._runs = {actor.run.remote(): role for role, actor in self._actors.items()}
+        calls = {member: member.actor.ready.remote() for member in self._members.values()}
+        for member, ready in calls.items():
+            while not ray.wait([ready], timeout=1.0)[0]:
+                if gone := self._node.gone:
+                    raise RayUnreachable(f"Ray's {gone} has ended; start the run again")
+            if wrong := self._error(member.role, ready):
+                raise wrong
+        for member in self._members.values():
+            member.run = member.actor.run.remote()
 
     def reassign(self) -> None:
         """Have the roles that read Kafka built again, so that they take up new partitions."""
-        for role, actor in self._actors.items():
-            if role == SERVER or role.startswith(JOINER_PREFIX):
-                actor.begin_anew.remote()
+        for role, member in self._members.items() if not self._trouble else ():
+            if member.run is not None and (role == SERVER or role.startswith(JOINER_PREFIX)):
+                member.actor.begin_anew.remote()
 
     def check(self, *, serves_on: bool = False) -> None:
-        """Check that no role has ended; with `serves_on`, the others may.
+        """Begin again what has ended: a role, or, where a part of Ray itself has ended, Ray and all roles.
 
         Raises:
-            ShadowstreamError: one has ended with an error; that error.
+            ShadowstreamError: a role has ended with an error, not because its process died; with `serves_on` only
+                where it is the server, by a contradiction or in its first life.
         """
-        done, _ = ray.wait(list(self._runs), timeout=0)
-        for run in done:
-            role = self._runs[run]
-            try:
-                self._get(role, run)
-            except ShadowstreamError as wrong:
-                if role == SERVER or not serves_on:
-                    raise
-                del self._runs[run], self._looked_after[role]
-                self._ended.append(f"{role} has ended: {wrong}")
+        if self._trouble or (gone := self._gone()):
+            self._begin_anew(self._trouble or gone)
+            return
+        running = {member.run: member for member in self._members.values() if member.run is not None}
+        for run in ray.wait(list(running), num_returns=len(running), timeout=0)[0] if running else ():
+            if wrong := self._error(running[run].role, run):
+                self._ended(running[run], wrong, serves_on=serves_on)
+        for member in self._members.values():
+            if member.restarts.due and not member.over and member not in self._later:
+                member.begin_again(self._plan)
+        self._begin_later()
         self._look_after()
+
+    @property
+    def roles(self) -> list[RolePulse]:
+        """How each role is, as it has last answered."""
+        return [member.pulse for member in self._members.values()]
 
     @property
     def lines(self) -> tuple[str, ...]:
         """What people must know of the roles now."""
-        return (*self._ended, *(line for one in self._looked_after.values() if (line := one.line)))
+        lines = (line for member in self._members.values() if (line := member.line))
+        return (*filter(None, (self._trouble,)), *lines)
+
+    def _ended(self, member: Member, wrong: ShadowstreamError, *, serves_on: bool) -> None:
+        first = member.role == SERVER and not member.looked_after.starts
+        contradiction = wrong.exit_code in CONTRADICTIONS
+        if not wrong.retry_helps and (not serves_on or (member.role == SERVER and (first or contradiction))):
+            raise wrong
+        member.run = None
+        if contradiction:
+            member.over = str(wrong)
+            return
+        member.restarts.ended(str(wrong), member.looked_after.lived_s)
+        if member.restarts.held and not serves_on:
+            raise wrong
+        logging.getLogger("shadowstream").warning("%s", member.line)
+
+    def _gone(self) -> str:
+        """Return what of Ray has ended, or does nothing any more; "" if nothing has."""
+        if gone := self._node.gone:
+            return f"Ray's {gone} has ended"
+        running = [one for one in self._members.values() if one.run is not None]
+        absent = [one.role for one in running if one.looked_after.absent_s > ABSENT_S]
+        return f"Ray has not started the {absent[0]} for {ABSENT_S:.0f} s" if absent and self._node.ours else ""
+
+    def _begin_anew(self, why: str) -> None:
+        """End what is left of Ray, and begin it and the roles anew; while it does not start, that is tried again."""
+        if time.monotonic() < self._next_s:
+            return
+        if not self._trouble:
+            logging.getLogger("shadowstream").warning("%s; Ray and all roles begin anew", why)
+            here, members = socket.gethostname(), self._members.values()
+            self._node.end_broken([at.pid for at in (one.looked_after.process for one in members) if at.host == here])
+            for member in members:
+                member.run = member.asked = None
+        try:
+            self._node.begin()
+        except RayUnreachable as wrong:
+            self._trouble, self._next_s = f"waiting for Ray: {wrong}", time.monotonic() + self._pause_s
+            self._pause_s = min(LONGEST_S, 2 * self._pause_s)
+            return
+        self._trouble, self._pause_s = "", 1.0
+        self._later = [member for member in self._members.values() if not member.over]
+        self._begin_later()
+
+    def _begin_later(self) -> None:
+        """Begin the roles of a Ray begun anew: the server first, alone, for each loads much before it works."""
+        serving = self._members[SERVER]
+        if serving in self._later:
+            self._later.remove(serving)
+            serving.begin_again(self._plan)
+        elif serving.over or serving.looked_after.process.pid or serving.looked_after.absent_s > ALONE_S:
+            for member in self._later:
+                member.begin_again(self._plan)
+            self._later = []
 
     def _look_after(self) -> None:
-        """Ask each role how it is; end the process of one that hangs, which Ray then starts again."""
-        for call in ray.wait(list(self._asked), num_returns=len(self._asked), timeout=0)[0] if self._asked else ():
-            role = self._asked.pop(call)
-            with suppress(RayError, KeyError):  # it has died, and is being started again; or it has ended for good
-                self._looked_after[role].answered(*ray.get(call))
-        for role in self._looked_after.keys() - self._asked.values():
-            self._asked[self._actors[role].health.options(max_task_retries=0).remote()] = role
-        for role, one in self._looked_after.items():
-            if one.hangs():
-                logging.getLogger("shadowstream").warning("the %s", one.line)
-                one.end(partial(ray.kill, self._actors[role], no_restart=False))
+        """Ask each role how it is; end the process of one that hangs, which is then started again."""
+        members = [member for member in self._members.values() if member.run is not None]
+        asked = {member.asked: member for member in members if member.asked is not None}
+        for call in ray.wait(list(asked), num_returns=len(asked), timeout=0)[0] if asked else ():
+            asked[call].asked = None
+            with suppress(RayError):  # it has died
+                asked[call].looked_after.answered(*ray.get(call))
+        for member in members:
+            if member.asked is None:
+                member.asked = member.actor.health.remote()
+            if member.looked_after.hangs():
+                logging.getLogger("shadowstream").warning("the %s", member.looked_after.line)
+                member.looked_after.end(partial(ray.kill, member.actor))
 
-    def _get(self, role: str, call: Any) -> None:
-        """Wait for a call's end, and raise its error as ours."""
+    def _error(self, role: str, call: Any) -> ShadowstreamError | None:
+        """Wait for a call's end, and return its error as ours."""
         try:
             ray.get(call)
         except RayTaskError as wrong:
             if isinstance(wrong.cause, ShadowstreamError):
-                raise wrong.cause from None
+                return wrong.cause
             cause, trace = wrong.cause or wrong, str(wrong)  # which is the traceback of that process
-            raise failure(role, cause, trace, self._plan.pipeline, self._plan.registry / "services") from None
-        except RayError as wrong:
-            raise ShadowstreamError(f"the {role} ended: {brief(wrong)}") from None
+            return failure(role, cause, trace, self._plan.pipeline, self._plan.registry / "services")
+        except RayError:
+            return RoleDied("its process has died: killed, out of memory, or a crash in native code")
+        return None
 
     def stop(self) -> None:
         """Let every role finish its step and end."""
-        for actor in self._actors.values():
-            actor.stop.remote()
-        if self._runs:
-            ray.wait(list(self._runs), num_returns=len(self._runs), timeout=GRACE_S)
+        if self._trouble:
+            return
+        runs = [member.run for member in self._members.values() if member.run is not None]
+        for member in self._members.values():
+            member.actor.stop.remote()
+        if runs:
+            ray.wait(runs, num_returns=len(runs), timeout=GRACE_S)

@@ -35,52 +35,77 @@ class Process(NamedTuple):
 
 
 class LookedAfter:
-    """One role's process, as it answers when it is asked how it is."""
+    """One role's process, as it answers when it is asked how it is.
+
+    `process` and `health` are its last answer, a process 0 until there is one; `starts` counts how often it was started
+    again.
+    """
 
     def __init__(self, role: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._role, self._clock = role, clock
-        self._process, self._health = Process("", 0), Health()
-        self._silent_s, self._looked_s = 0.0, clock()
-        self._starts = 0
+        self.process, self.health = Process("", 0), Health()
+        self._silent_s = 0.0
+        self._looked_s = self._began_s = clock()
+        self.starts = 0
+
+    @property
+    def lived_s(self) -> float:
+        """How long ago it first answered; 0 if it has not."""
+        return self._clock() - self._began_s if self.process.pid else 0.0
+
+    @property
+    def absent_s(self) -> float:
+        """How long it has been begun, or ended here, without an answer since; 0 once it answers."""
+        return 0.0 if self.process.pid else self._clock() - self._began_s
 
     @property
     def line(self) -> str:
         """What people must know of it, "" where it is well."""
-        waits_for, restarted = self._health.waits_for, self._restarted
+        waits_for, restarted = self.health.waits_for, self._restarted
         if why := self._why():
             return f"{self._role} hangs: {why}; it is started again{restarted}"
         if waits_for:
-            return f"{self._role} waits since {self._health.waits_s:.0f} s: {waits_for}{restarted}"
+            return f"{self._role} waits since {self.health.waits_s:.0f} s: {waits_for}{restarted}"
         return f"{self._role}{restarted}" if restarted else ""
 
     def answered(self, process: Process, health: Health) -> None:
         """Take an answer."""
-        self._starts += bool(self._process.pid) and process != self._process
-        self._process, self._health, self._silent_s = process, health, 0.0
+        if not self.process.pid:
+            self._began_s = self._clock()
+        self.process, self.health, self._silent_s = process, health, 0.0
+
+    def begun_again(self) -> None:
+        """Take note that another process is started for it."""
+        self.starts += 1
+        self._forget()
 
     def hangs(self) -> bool:
         """Return whether it does, as of this look; one that has not begun does not."""
         now_s = self._clock()
-        self._silent_s += min(LOOK_S, now_s - self._looked_s) if self._process.pid else 0.0
+        self._silent_s += min(LOOK_S, now_s - self._looked_s) if self.process.pid else 0.0
         self._looked_s = now_s
         return bool(self._why())
 
     def end(self, kill: Callable[[], None]) -> None:
         """End its process: on this machine by a signal, which a stopped one hears, too, elsewhere by `kill`."""
-        if self._process.host == socket.gethostname():
+        if self.process.host == socket.gethostname():
             with suppress(ProcessLookupError):
-                os.kill(self._process.pid, signal.SIGKILL)
+                os.kill(self.process.pid, signal.SIGKILL)
         else:
             kill()
-        self._health, self._silent_s = Health(), 0.0
+        self._forget()
+
+    def _forget(self) -> None:
+        self.process, self.health, self._silent_s = Process("", 0), Health(), 0.0
+        self._began_s = self._clock()
 
     @property
     def _restarted(self) -> str:
-        return f" (started again {self._starts}×)" if self._starts else ""
+        return f" (started again {self.starts}×)" if self.starts else ""
 
     def _why(self) -> str:
         if self._silent_s > SILENT_S.get(self._role, SILENT_OTHERS_S):
             return f"it has not answered for {self._silent_s:.0f} s"
-        if self._health.step_s > STEP_S.get(self._role, STEP_OTHERS_S):
-            return f"one step of it takes {self._health.step_s:.0f} s"
+        if self.health.step_s > STEP_S.get(self._role, STEP_OTHERS_S):
+            return f"one step of it takes {self.health.step_s:.0f} s"
         return ""

@@ -16,6 +16,7 @@ from msgspec import Struct
 from deploy.registry import records
 from deploy.registry.freshness import ArrivalsNote, FreshNote
 from deploy.registry.log.segments import LOG, TAIL
+from deploy.registry.pulse import PulseNote
 from deploy.registry.records import (
     Alarm,
     BlocksNote,
@@ -163,8 +164,10 @@ FRESHNESS = Note(
     "how long after their arrival outcomes were known to a first prediction, since the server began",
     FreshNote,
 )
+PULSE = Note("pulse", "how each role of the run is, what is unread, and how old the newest commit is", PulseNote)
 NOTES: tuple[Note[Any], ...] = (
     START, SERVER, LEARNER, BLOCKS, DISTILLER, EVALUATOR, CONDUCTOR, METRICS, DRIFT, ARRIVALS, FRESHNESS,
+    PULSE,
 )  # fmt: skip
 ATTEMPTS = "attempts"
 

@@ -28,8 +28,8 @@ Say = Callable[[str], None]  # takes what happens, a line each
 class Partitions:
     """A feed's partitions; `counts` has their number by topic. `begin` makes it.
 
-    A context manager: inside it, a thread asks the broker what has changed. `held` is what open transactions hold;
-    `serving` ends with the topic of requests or predictions.
+    A context manager: inside it, a thread asks the broker what has changed. `held` is what open transactions hold,
+    `ends` are the log's; `serving` ends with the topic of requests or predictions.
     """
 
     def __init__(self, feed: str, settings: Settings, store: Store, counts: Mapping[str, int], say: Say) -> None:
@@ -45,6 +45,7 @@ class Partitions:
         self.serving = True
         self._told: set[str] = set()
         self.held: list[Held] = []
+        self.ends: dict[Tp, int] = {}
         read = (*self._joined, *{topics.requests} & counts.keys())
         self._watch = Watch(settings.kafka, list(counts), read)
 
@@ -130,7 +131,7 @@ class Partitions:
                     f"({least}): it takes no record"
                 )
         if not answer.wrong:
-            self.held = answer.held
+            self.held, self.ends = answer.held, answer.ends
         now |= {f"warning: {one.line}" for one in self.held}
         for line in sorted(now - self._told):
             self._say(line)

@@ -26,12 +26,13 @@ from deploy.registry.registry import Registry
 from deploy.run.claim import Claim
 from deploy.run.left import Left, left
 from deploy.run.partitions import Partitions
+from deploy.run.pulse import Pulse
 from deploy.run.rate import Rate
 from deploy.run.replay import Replay
 from deploy.run.stall import until
 from deploy.run.summary import BATCHES, Balance, Published, Speeds, refused_requests, speeds
 from learners.online.batches import Inputs
-from streams.errors import ConfigError, PositionError, Unreachable
+from streams.errors import ConfigError, PositionError, StoreRefused, Unreachable
 from streams.join.store import Store
 from streams.kafka import Sink
 
@@ -68,6 +69,11 @@ class Session:
     _last: View | None = None
     _silent_s: float = 0.0
     _contradiction: str = ""
+    _pulse: Pulse = field(init=False)
+
+    def __post_init__(self) -> None:
+        topics = self.settings.topics.named(self.pipeline.name)
+        self._pulse = Pulse(self.pipeline.name, self._store, topics.requests, topics.outcomes)
 
     @property
     def line(self) -> str:
@@ -168,13 +174,14 @@ class Session:
         try:
             self._system.check(serves_on=serves_on)
             self._follow()
-        except PositionError as wrong:
+        except (PositionError, StoreRefused) as wrong:
             if not (serves_on and self._partitions.serving):
                 self._partitions.look_closer()
                 raise
             self._contradiction = str(wrong)
-        view, trouble = self._seen()
+        view, trouble = self._seen(serves_on=serves_on)
         now, replay = time.monotonic(), self.replay
+        trouble = (*trouble, *filter(None, (self._contradiction,)), *self._system.lines)
         at_ms = replay.at_ms if replay else view.at_ms
         return msgspec.structs.replace(
             view,
@@ -183,10 +190,11 @@ class Session:
             share=replay.share(self.pipeline.feed_ends_ms) if replay else None,
             events_per_second=self._rate.of(now, view.records, view.served),
             held=[one.line for one in self._partitions.held],
-            trouble=(*trouble, *filter(None, (self._contradiction,)), *self._system.lines),
+            trouble=trouble,
+            pulse=self._pulse.take(self.monitor.last, self._partitions.ends, self._system.roles, trouble),
         )
 
-    def _seen(self) -> tuple[View, tuple[str, ...]]:
+    def _seen(self, *, serves_on: bool) -> tuple[View, tuple[str, ...]]:
         """Return what is seen now, or was last, and why that is not new."""
         try:
             self._last = look(self.pipeline.name, self.monitor)
@@ -194,6 +202,11 @@ class Session:
             self._silent_s = self._silent_s or time.monotonic()
             since_s = time.monotonic() - self._silent_s
             return self._last or nothing(self.pipeline.name), (f"{wrong}; waiting for it since {since_s:.0f} s",)
+        except StoreRefused as wrong:
+            if not serves_on:
+                raise
+            self._contradiction = str(wrong)
+            return self._last or nothing(self.pipeline.name), ()
         self._silent_s = 0.0
         return self._last, ()
 

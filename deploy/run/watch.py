@@ -5,11 +5,11 @@ Owns the pace. Does not judge the answers.
 
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
 from streams.errors import ShadowstreamError
-from streams.kafka import Tp
+from streams.kafka import Source, Tp
 from streams.kafka.admin import least_in_sync
 from streams.kafka.broker import Broker
 from streams.kafka.held import Held, held
@@ -22,12 +22,13 @@ ASK_EVERY_S = 3.0  # a producer's client learns of a new partition within minute
 class Answer:
     """One answer: the topics, None where there is none; what is held in two looks in a row; or what was `wrong`.
 
-    `least` has the topics' min.insync.replicas.
+    `least` has the topics' min.insync.replicas, `ends` where the log of what is read ends.
     """
 
     topics: dict[str, Topic | None] = field(default_factory=dict)
     held: list[Held] = field(default_factory=list)
     least: dict[str, int] = field(default_factory=dict)
+    ends: dict[Tp, int] = field(default_factory=dict)
     wrong: ShadowstreamError | None = None
 
 
@@ -68,11 +69,16 @@ class Watch:
         if not self._least:
             with suppress(ShadowstreamError):  # the right to see settings may be missing
                 self._least = least_in_sync(self._broker, there)
-        return Answer(topics, self._held(topics), self._least)
-
-    def _held(self, topics: dict[str, Topic | None]) -> list[Held]:
-        """Return what is held at the same offset as in the look before: short transactions are nothing to tell."""
         tps = [Tp(name, n) for name in self._read if (topic := topics[name]) for n in range(topic.partitions)]
+        return Answer(topics, self._held(tps), self._least, self._ends(tps))
+
+    def _ends(self, tps: list[Tp]) -> dict[Tp, int]:
+        with suppress(ShadowstreamError), closing(Source(self._broker, tps)) as source:
+            return source.ends()
+        return {}
+
+    def _held(self, tps: list[Tp]) -> list[Held]:
+        """Return what is held at the same offset as in the look before: short transactions are nothing to tell."""
         found: list[Held] = []
         with suppress(ShadowstreamError):  # a partition without a leader is told by itself
             found = held(self._broker, tps)

@@ -36,7 +36,7 @@ class Run:
         self.name, self.folder, self.registry = name, folder, Registry(folder / name)
         (folder / "pipeline.py").write_text(PIPELINE.format(name=name))
         keys = {"KAFKA_BOOTSTRAP": broker, "REDIS_URL": store, "REGISTRY_PATH": str(folder), "JOIN_SHARDS": "2"}
-        keys |= {"LEARN_COMMIT_SAMPLES": "20", "LEARN_COMMIT_S": "0.2"}
+        keys |= {"LEARN_COMMIT_SAMPLES": "20", "LEARN_COMMIT_S": "0.2", "SERVE_ON_CONTRADICTION": "stop"}
         self._environment = os.environ | {f"SHADOWSTREAM_{key}": value for key, value in keys.items()}
         self._sink, self._rng = Sink(broker), np.random.default_rng(3)
 

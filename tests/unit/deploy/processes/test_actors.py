@@ -11,10 +11,10 @@ import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
 from deploy.config import Settings
-from deploy.processes import actors
+from deploy.processes import actors, node
 from deploy.processes.failures import failure
 from deploy.processes.roles import Plan
-from streams.errors import ConfigError, LostRace, RayUnreachable, ShadowstreamError
+from streams.errors import ConfigError, LostRace, RayUnreachable, RoleDied
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_start_that_ray_gave_too_little_time_is_tried_again(starts: list[str]) -> None:
     starts += ["The current node timed out during startup. This could", "", "not tried"]
-    actors._init(None)
+    node.start(None)
     assert starts == ["not tried"]
 
 
@@ -40,26 +40,26 @@ def test_a_start_that_ray_gave_too_little_time_is_tried_again(starts: list[str])
 def test_any_other_failure_and_the_last_are_raised(starts: list[str], failures: list[str]) -> None:
     starts += failures
     with pytest.raises(RayUnreachable, match=f"Ray does not start on this machine: {failures[0]}"):
-        actors._init(None)
+        node.start(None)
     assert starts == [one for one in failures if one == "not tried"]
 
 
 def test_a_folder_with_too_long_a_path_says_what_to_set(starts: list[str]) -> None:
     starts.append("validate_socket_filename failed: AF_UNIX path length cannot exceed 107 bytes: /tmp/...")
     with pytest.raises(ConfigError, match="set the variable RAY_TMPDIR to a short one"):
-        actors._init(None)
+        node.start(None)
 
 
 def test_an_address_where_nothing_answers_is_not_tried_for_minutes(starts: list[str]) -> None:
     with pytest.raises(
         RayUnreachable, match=r"no Ray cluster answers at 127\.0\.0\.1:1 \(ray\.address\): Connection refused"
     ):
-        actors._init("127.0.0.1:1")
+        node.start("127.0.0.1:1")
     starts.append("Could not find any running Ray instance.\nPlease specify one")
     with pytest.raises(
         RayUnreachable, match=r"no Ray cluster can be joined at auto \(ray\.address\): Could not find any"
     ):
-        actors._init("auto")
+        node.start("auto")
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def other_server() -> Iterator[int]:
 
 def test_another_kind_of_server_is_not_taken_for_a_cluster(other_server: int) -> None:
     with pytest.raises(RayUnreachable, match="is not the head of a Ray cluster"):
-        actors._init(f"127.0.0.1:{other_server}")
+        node.start(f"127.0.0.1:{other_server}")
 
 
 def test_an_error_of_a_user_s_function_is_one_line_and_a_file(tmp_path: Path) -> None:
@@ -110,11 +110,11 @@ def test_an_actor_s_error_is_one_of_ours(
         raise RayTaskError("Actor.run", trace, cause).as_instanceof_cause()
 
     monkeypatch.setattr("ray.get", get)
+    monkeypatch.setattr(actors.Member, "make", lambda *_: None)
     plan = Plan(pipeline=pipeline, settings=Settings(), registry=tmp_path, fetch_wait_ms=1)
-    with pytest.raises(ShadowstreamError) as raised:
-        actors.System({}, plan)._get("server", object())
-    assert str(raised.value).startswith(said)
-    assert str(raised.value).isprintable()
+    system = actors.System(plan, node.Node(None, tmp_path / "ray.log"))
+    wrong = system._error("server", object())
+    assert str(wrong).startswith(said)
+    assert str(wrong).isprintable()
     monkeypatch.setattr("ray.get", lambda _: (_ for _ in ()).throw(ActorDiedError()))
-    with pytest.raises(ShadowstreamError, match="the server ended: "):
-        actors.System({}, plan)._get("server", object())
+    assert isinstance(system._error("server", object()), RoleDied)

@@ -66,8 +66,10 @@ def test_what_it_waits_for_and_how_often_it_was_started_again_is_said(clock: Clo
     one = LookedAfter("learner", clock)
     one.answered(HERE, Health(waits_s=12.3, waits_for="the store does not answer"))
     assert one.line == "learner waits since 12 s: the store does not answer"
+    one.begun_again()
     one.answered(HERE._replace(pid=8), Health())
     assert one.line == "learner (started again 1×)"
+    one.begun_again()
     one.answered(HERE._replace(pid=9), Health(waits_s=1, waits_for="the disk is full"))
     assert one.line == "learner waits since 1 s: the disk is full (started again 2×)"
 
@@ -82,3 +84,16 @@ def test_a_process_of_another_machine_gets_no_signal(clock: Clock, monkeypatch: 
         assert not one.hangs()
     assert signals == [HERE.pid]
     assert killed == ["elsewhere"]
+
+
+def test_a_process_lives_since_its_first_answer_and_is_absent_until_then(clock: Clock) -> None:
+    one = LookedAfter("server", clock)
+    clock.now_s += 7
+    assert (one.lived_s, one.absent_s) == (0.0, 7.0)
+    one.answered(HERE, Health())
+    clock.now_s += 3
+    one.answered(HERE, Health())
+    assert (one.lived_s, one.absent_s) == (3.0, 0.0)
+    one.begun_again()
+    clock.now_s += 2
+    assert (one.lived_s, one.absent_s) == (0.0, 2.0)

@@ -1,0 +1,131 @@
+"""Ray's own processes: starts them on this machine or joins a cluster, sees whether ours are alive, and ends them.
+
+Owns Ray's start and end. Does not know roles.
+"""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray._private import worker
+
+from deploy.processes import cluster
+from deploy.processes.failures import brief
+from streams.errors import ConfigError, RayUnreachable, ShadowstreamError
+
+ENDING = "ray.dag.compiled_dag_node"  # ray.shutdown imports it, for a second, in which a user would wait
+START_TRIES, TIMED_OUT = 5, "timed out during startup"
+NEEDED = ("gcs_server", "raylet")  # Ray's others only show and log
+STDERR = 2
+LOCAL: dict[str, Any] = {
+    "include_dashboard": False,
+    "object_store_memory": 100 << 20,  # bytes; no event or model goes through Ray
+    "_system_config": {"worker_niceness": 0},  # at Ray's 15, any other busy process starves the actors
+}
+
+
+class Node:
+    """Ray, at `address` or, where it is None, on this machine; `log` is a file for what Ray says while it is ended."""
+
+    def __init__(self, address: str | None, log: Path) -> None:
+        self._address, self._log = address, log
+
+    @property
+    def ours(self) -> bool:
+        """Whether Ray is on this machine, and ends with us."""
+        return self._address is None
+
+    def begin(self) -> None:
+        """Start Ray, or join the cluster.
+
+        Raises:
+            RayUnreachable, ConfigError: it does not work; the text has Ray's reason and what to do.
+        """
+        start(self._address)
+        threading.Thread(target=import_module, args=(ENDING,), daemon=True).start()
+
+    @property
+    def gone(self) -> str:
+        """Which process of Ray that it cannot do without has ended; "" while all are there, and for a cluster's."""
+        node = worker._global_node  # Ray tells of the end of one only later, or not at all
+        dead = {kind for kind, _ in node.dead_processes()} if node and self.ours else set()
+        return next((kind for kind in NEEDED if kind in dead), "")
+
+    def end(self) -> None:
+        """End Ray, or leave the cluster."""
+        ray.shutdown()
+
+    def end_broken(self, pids: list[int]) -> None:
+        """End a Ray of ours of which a part is gone, and these processes of its actors, none of which may go on."""
+        node = worker._global_node
+        for pid in pids:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        for processes in list(node.all_processes.values()) if node else []:
+            for one in processes:
+                one.process.kill()
+        with _said_to(self._log):
+            ray.shutdown()
+
+
+def start(address: str | None) -> None:
+    """Connect to the cluster at `address`, or start a local one; Ray gives that 30 s, which a busy machine may pass.
+
+    Raises:
+        RayUnreachable, ConfigError: it does not work; the text has Ray's reason and what to do.
+    """
+    if address is not None:
+        cluster.check(address)
+    local = LOCAL if address is None else {}
+    for left in reversed(range(START_TRIES)):
+        try:
+            with _own_signals():
+                ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=True, **local)
+            return
+        except (Exception, SystemExit) as wrong:  # Ray raises the bare class here
+            if not left or TIMED_OUT not in str(wrong):
+                raise _not_started(wrong, address) from wrong
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep our handler of SIGTERM, for which Ray puts its own."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+def _not_started(wrong: BaseException, address: str | None) -> ShadowstreamError:
+    if "AF_UNIX path length" in str(wrong):
+        return ConfigError(
+            "Ray's folder has too long a path for its sockets; set the variable RAY_TMPDIR to a short one, such as /tmp"
+        )
+    if address is not None:
+        return RayUnreachable(f"no Ray cluster can be joined at {address} (ray.address): {brief(wrong)}")
+    return RayUnreachable(
+        f"Ray does not start on this machine: {brief(wrong)}; its logs are in /tmp/ray/session_latest"
+    )
+
+
+@contextmanager
+def _said_to(path: Path) -> Iterator[None]:
+    """Have what Ray's C++ writes to our standard error go to a file: many lines, about calls that cannot end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = os.dup(STDERR)
+    with path.open("ab") as log:
+        os.dup2(log.fileno(), STDERR)
+    try:
+        yield
+    finally:
+        os.dup2(before, STDERR)
+        os.close(before)
