@@ -45,10 +45,11 @@ unit: $(VENV)/ready
 	$(BIN)/python -m pytest tests/unit
 
 # Random faults on a join under load, for so long; the seed decides which. `make chaos MINUTES=10 SEED=7`
+# `LOOP=1`: on the whole loop, serving included.
 MINUTES ?= 10
 SEED ?= 1
 chaos: $(VENV)/ready
-	$(BIN)/python -m tests.faults.chaos --minutes $(MINUTES) --seed $(SEED)
+	$(BIN)/python -m tests.faults.chaos --minutes $(MINUTES) --seed $(SEED) $(if $(LOOP),--loop)
 
 # A steady load whose reader stands still for so long: memory must stay flat, and then everything must come.
 RATE ?= 300

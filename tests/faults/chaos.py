@@ -19,6 +19,7 @@ from rich.table import Table
 
 from deploy.cli.signals import orderly
 from deploy.embedded.servers import free_port
+from tests.faults import chaos_loop
 from tests.faults.breaks import ONCE, Fault, possible
 from tests.faults.verdict import verdict
 from tests.faults.world import World
@@ -45,15 +46,18 @@ def chaos(
     return survived
 
 
-def main() -> None:
-    """Run, and print what the join has survived."""
+def main() -> int:
+    """Run, and print what the join, or the loop, has survived."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--minutes", type=float, default=10.0)
     options.add_argument("--seed", type=int, default=free_port())
     options.add_argument("--malformed", type=int, default=2_000, help="events each time the dead letters are down")
     options.add_argument("--down-s", type=float, default=2.0, help="for how long they are down")
     options.add_argument("--store", choices=["one", "cluster", "both"], default="both")
+    options.add_argument("--loop", action="store_true", help="the whole loop (chaos_loop.py)")
     arguments = options.parse_args()
+    if arguments.loop:
+        return chaos_loop.main(arguments.minutes, arguments.seed)
     kafka, redis = (os.environ.get(f"SHADOWSTREAM_TEST_{name}_CMD") is not None for name in ("KAFKA", "REDIS"))
     console, survived, counts = Console(), Counter[str](), Counter[str]()
     console.print(f"seed {arguments.seed}, {arguments.minutes:g} minutes, {'external' if kafka else 'embedded'} broker")
@@ -74,6 +78,7 @@ def main() -> None:
             raise
         shutil.rmtree(folder)
     _summary(console, survived, counts)
+    return 0
 
 
 def _summary(console: Console, survived: Counter[str], counts: Counter[str]) -> None:

@@ -1,0 +1,18 @@
+"""The whole loop, a few faults once, seeded; the long run is `make chaos LOOP=1`."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.chaos_loop import chaos, late
+from tests.faults.loop_breaks import Fault, gcs_killed, raylet_killed, server_stopped, store_killed, two_killed
+from tests.faults.loop_world import LoopWorld
+
+
+@pytest.mark.parametrize("faults", [(server_stopped, store_killed, raylet_killed), (two_killed, gcs_killed)])
+def test_serving_outlives_what_it_does_not_need(faults: tuple[Fault, ...], tmp_path: Path) -> None:
+    with LoopWorld(tmp_path, 1, rate=60.0) as world:
+        gaps, counts = chaos(world, 0, faults)
+    assert set(gaps) == set(faults)
+    assert counts["samples"] > 0
+    assert not late(gaps)
