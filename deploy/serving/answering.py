@@ -51,19 +51,17 @@ class Answerer:
 
         What a canary cannot answer, the champion does.
         """
-        champion, rest = self._champion.champion, list[Asked]()
-        by = dict[int, tuple[Version, list[Asked]]]()
-        for one in asked:
-            version = self._champion.of(one.request.id)
-            by.setdefault(version.record.number, (version, []))[1].append(one)
-        _, mine = by.pop(champion.record.number, (champion, []))
-        for version, theirs in by.values():
-            for one, made in bisected(theirs, partial(self._predictions, version)):
+        champion, canary = self._champion.champion, self._champion.canary
+        rest = list(asked)
+        if canary:
+            theirs = [one for one in asked if self._champion.of(one.request.id) is canary]
+            rest = [one for one in asked if self._champion.of(one.request.id) is champion]
+            for one, made in bisected(theirs, partial(self._predictions, canary)):
                 if isinstance(made, Exception):
                     rest.append(one)
                 else:
                     yield one, made
-        yield from bisected([*mine, *rest], partial(self._predictions, champion))
+        yield from bisected(rest, partial(self._predictions, champion))
 
     def _predictions(self, version: Version, asked: Sequence[Asked]) -> list[bytes]:
         """Return the predictions' JSON.

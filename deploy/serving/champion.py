@@ -119,9 +119,14 @@ class Served:
 
     def of(self, key: str) -> Version:
         """Return the version that answers the request with this id."""
-        canary = self._serving.canary
+        canary = self.canary
         mine = canary is not None and chosen(key, canary.record.artifact, canary.record.share)
         return canary if canary and mine else self.champion
+
+    @property
+    def canary(self) -> Version | None:
+        """The version that answers a share of the requests, if there is one."""
+        return self._serving.canary
 
     @property
     def champion(self) -> Version:

@@ -169,7 +169,7 @@ class Evaluator:
         self.trials.champion = self.trials.champion._replace(version=version)
         self.watch.version = version
         if self._share_of(version) == ALL:
-            self._offsets = self._offsets[-1:]
+            self._offsets, self.trials.base = self._offsets[-1:], None
             self.watch.alone()
         elif not self.watch.canary:
             self._begin_watch(canary=True)
@@ -288,10 +288,10 @@ class Evaluator:
         margin = self._policy.margin * self.totals()["deep"].loss
         fields = [one.field for one in self.slices]
         trial = Trial(entry, self._task, self._policy, margin, self._last.settled_ms, fields)
-        theirs, _ = self._contestant(champion.model, samples)
+        serves = [champion, *([self.trials.base] if self.trials.base else [])]
         recent = bare(samples[-RECENT:], exact=self._exact)
         answered = outputs[-RECENT:].to(recent) + torch.tensor(ours.intercept.value).to(recent)
-        contestants = {entry.key: ours, champion.key: theirs}
+        contestants = {entry.key: ours} | {one.key: self._contestant(one.model, samples)[0] for one in serves}
         return self.trials.begin(trial, contestants, (answered.numpy(), recent.numpy()), self._last, known)
 
     def _contestant(self, model: Run, samples: Sequence[Sample]) -> tuple[Contestant, Tensor]:

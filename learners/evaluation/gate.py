@@ -115,7 +115,7 @@ class Promotion:
 
     @property
     def doubt(self) -> str | None:
-        """What is wrong where more candidates are made in a year than share `alpha`.
+        """What is wrong where more candidates are made in a year than share `alpha`, or before a canary is a champion.
 
         >>> Promotion().doubt
         >>> Promotion(every_days=1).doubt.partition(":")[0]
@@ -123,9 +123,20 @@ class Promotion:
         """
         made, most = YEAR_DAYS / self.every_days, self.candidates_a_year
         if made <= most:
-            return None
+            return self._slow
         return (
             f"Promotion.every_days = {self.every_days:g} makes {made:,.0f} candidates in {YEAR_DAYS} days, and "
             f"Promotion.candidates_a_year = {most} share alpha: after {most} the others of a year are refused. "
             f"Set candidates_a_year = {math.ceil(made)}"
+        )
+
+    @property
+    def _slow(self) -> str | None:
+        days = len(self.canary.steps) * self.canary.days
+        if self.policy != "canary" or days < self.every_days:
+            return None
+        return (
+            f"Promotion.canary has {len(self.canary.steps)} steps of up to {self.canary.days:g} days, and a new "
+            f"candidate is made every {self.every_days:g}: one that is proven takes the canary's place before it is "
+            f"the champion. Set Canary.days below {self.every_days / len(self.canary.steps):.3g}"
         )

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from compressors.answers import Run
 from learners.commits.commit import Commit
+from learners.evaluation.canary import ALL
 from learners.evaluation.gate import Promotion
 from learners.evaluation.guards.outputs import finite
 from learners.evaluation.trials.admission import Budget, crowded_out
@@ -69,6 +70,7 @@ class Trials:
     ) -> None:
         """Answers that are `exact` are float64 (`learners.online.batches.kind`)."""
         self.champion, self._policy, self._timing = first, policy, timing
+        self.base: Reign | None = None  # of a canary, which is the champion here: what answers the rest
         self._artifact_of, self._examine, self._budget = artifact_of, examine, Budget(policy)
         self._waits = waits
         self._dtype = np.float64 if exact else np.float32
@@ -144,15 +146,16 @@ class Trials:
         commit: Commit,
         known: Verdict | None = None,
     ) -> list[Verdict]:
-        """Put a candidate on trial against the champion of now; both answered the `recent` predictions (N, K).
+        """Put a candidate on trial against what serves now; it and that answered the `recent` predictions (N, K).
 
-        `contestants` are the two, by key, as they begin now; one that answers already goes on. `known` is the verdict,
+        `contestants` are they, by key, as they begin now; one that answers already goes on. `known` is the verdict,
         where an evaluator before has come to one. Return the verdict on the trial that makes room.
         """
         entry, champion, others = trial.entry, self.champion, [one.trial for one in self._begun if not one.known]
         self._day = self._day if self._begun else entry.reach_ms // DAY_MS
         self._contestants = {**contestants, **self._contestants}
-        trial.oppose(champion.key, champion.version, entry.reach_ms + 1, recent, champion.reach_ms)
+        for one in (self.base, champion) if self.base else (champion,):
+            trial.oppose(one.key, one.version, entry.reach_ms + 1, recent, one.reach_ms)
         self._begun.append(Begun(trial, known))
         if known or len(others) < self._policy.trials:
             return []
@@ -210,6 +213,7 @@ class Trials:
         """Have all other trials also beat the new champion, from the day after it was proven on."""
         day, entry, found = trial.proven_day, trial.entry, list[Verdict]()
         from_ms = (self._day if day is None else day + 1) * DAY_MS
+        self.base = (self.base or self.champion) if self._policy.next_share() < ALL else None
         self.champion = Reign(self.champion.version + 1, entry.key, model, entry.reach_ms)
         for other in self.all:
             if other.entry.key == entry.key:
@@ -225,18 +229,20 @@ class Trials:
         """Have all trials also beat a version that serves by other than a proof.
 
         That is from the day on of which nothing was taken yet: it has answered nothing before. None must beat the one
-        that is `barred` any more. Return the verdicts on candidates that are this version.
+        that is `barred` any more; where that leaves it against this version, as after a canary, it goes on. Return the
+        verdicts on candidates that are this version.
         """
-        self.champion, found = reign, list[Verdict]()
+        self.champion, self.base, found = reign, None, list[Verdict]()
         from_ms = (max(commit.settled_ms, commit.latest_ms, self.marked_ms) // DAY_MS + 1) * DAY_MS
         none = np.empty((0, len(contestant.intercept.value)), self._dtype)
         for trial in self.all:
             if trial.entry.key == reign.key:
                 found.append(self._end(trial, Decision.SAME, commit, commit.settled_ms))
                 continue
-            self._contestants.setdefault(reign.key, contestant)
-            trial.oppose(reign.key, reign.version, from_ms, (none, none), reign.reach_ms)
             trial.pairs = [pair for pair in trial.pairs if pair.against != barred]
+            if not trial.pairs or trial.pairs[-1].against != reign.key:
+                self._contestants.setdefault(reign.key, contestant)
+                trial.oppose(reign.key, reign.version, from_ms, (none, none), reign.reach_ms)
         self._retire()
         return found
 

@@ -294,6 +294,24 @@ def test_a_guard_rail_that_breaks_at_a_step_takes_it_back_even_in_a_pause(tmp_pa
     assert [(one.candidate, one.champion) for one in reports] == [(0, 0)] * 2
 
 
+def test_a_candidate_under_test_goes_on_against_the_base_when_a_canary_goes(tmp_path: Path) -> None:
+    """What it has shown against the base counts: that has served all the time."""
+    reports = list[TrialReport]()
+
+    def once(report: TrialReport) -> str | None:
+        reports.append(report)
+        return "I have seen enough" if len(reports) == 2 else None
+
+    world = begun(tmp_path / "ads", replace(POLICY, guards=[once], canary=replace(STEPPED, samples=20)))
+    world.bring(knows(0.6))
+    while (verdict := world.registry.record(VERDICTS, 1)) is None:
+        assert world.asked < 9_000
+        world.ask(PART)
+    assert world.shares[1:3] == [(0.1, None), (1.0, 0)]
+    assert [one.champion for one in verdict.against] == [0]
+    assert verdict.against[0].samples > (world.asked - 2_000) / 2
+
+
 def test_a_newer_one_that_is_proven_takes_its_place(tmp_path: Path) -> None:
     """It has beaten the canary, too; a rollback then is to what answers the rest, not to the canary of before."""
     world = World(tmp_path / "ads", replace(LONG, canary=Canary(steps=(0.2,), samples=10**6, days=1_000)))
@@ -306,7 +324,7 @@ def test_a_newer_one_that_is_proven_takes_its_place(tmp_path: Path) -> None:
     assert [one.candidate for one in world.versions] == [None, 0, 1]
     verdict = world.registry.record(VERDICTS, 1)
     assert verdict is not None
-    assert {one.champion for one in verdict.against} == {0, 1} or len(verdict.against) == 1
+    assert [one.champion for one in verdict.against] == [0, 1]
     give(world.registry, "rollback", "no", "eva")
     world.ask(PART)
     assert (world.versions[3].artifact, world.versions[3].back_to) == (world.versions[0].artifact, 0)

@@ -75,7 +75,7 @@ class Answers:
 @pytest.mark.parametrize("says", [0.5, float("nan"), RuntimeError("no")])
 def test_a_canary_answers_its_requests_and_what_it_cannot_the_champion_does(says: float | Exception) -> None:
     champion, canary = Answers(3, 1.0), Answers(4, says)
-    both = SimpleNamespace(champion=champion, of=lambda key: canary if key in ("1", "2") else champion)
+    both = SimpleNamespace(champion=champion, canary=canary, of=lambda key: canary if key in ("1", "2") else champion)
     asked = [
         Asked(cast(Record, None), Request(str(n), n, b"{}"), small.Point((0.0,) * 4), ()) for n in range(4)
     ]  # fmt: skip
@@ -93,13 +93,10 @@ def test_a_canary_answers_its_requests_and_what_it_cannot_the_champion_does(says
 class Unsure:
     """A champion that answers the first number of each point, and live experts that say nothing."""
 
-    record, encoder = SimpleNamespace(number=7), None
+    record, encoder, canary = SimpleNamespace(number=7), None, None
 
     @property
     def champion(self) -> Any:
-        return self
-
-    def of(self, key: str) -> Any:
         return self
 
     def answer(self, rows: Any, outputs: torch.Tensor | None = None) -> Any:

@@ -63,5 +63,9 @@ def test_other_settings_that_make_no_sense_are_refused() -> None:
         Canary(days=0)
     with pytest.raises(ConfigError, match=r"Promotion.canary must be Canary\(...\)"):
         Promotion(canary=0.1)  # type: ignore[arg-type]
+    slow = Promotion(policy="canary", canary=Canary(days=3)).doubt
+    assert slow is not None
+    assert "3 steps of up to 3 days, and a new candidate is made every 7" in slow
+    assert Promotion(policy="canary").doubt is Promotion(canary=Canary(days=3)).doubt is None
     assert Canary(steps=[0.2]) == Canary(steps=(0.2,))
     assert [Promotion(policy="canary").next_share(one) for one in (0.0, 0.01, 0.05, 0.5)] == [0.01, 0.1, 0.1, 1.0]
