@@ -52,12 +52,8 @@ def show(console: Console, view: View, equations: list[Equation], described: Des
     console.print(versions(view))
     for line in [*beside(view), *returns(view)]:
         console.print(line, markup=False, highlight=False)
-    served = Table(title=f"v{speed.version}, {speed.by}, against the same model in float32 torch", title_justify="left")
-    for title in ("rows a call", "served", "float32", "times as fast"):
-        served.add_column(title, justify="right")
-    for s in speed.by_rows:
-        served.add_row(str(s.rows), f"{s.served_us:.0f} µs", f"{s.float_us:.0f} µs", f"{s.times:.2f}")
-    console.print(Fitted(served))
+    if speed.by_rows:
+        console.print(Fitted(_speeds(speed)))
     console.print(speed.line, markup=False, highlight=False)
     console.print(size(described) + "\n")
     audited = Table(title="Audit", title_justify="left")
@@ -66,3 +62,13 @@ def show(console: Console, view: View, equations: list[Equation], described: Des
     for e in equations:
         audited.add_row(e.text, f"{e.left:,}", f"{e.right:,}", "yes" if e.holds else "NO")
     console.print(Fitted(audited))
+
+
+def _speeds(speed: Speeds) -> Table:
+    title = f"v{speed.version}, {speed.by}, against the same model in float32 torch"
+    served = Table(title=title, title_justify="left")
+    for name in ("rows a call", "served", "float32", "times as fast"):
+        served.add_column(name, justify="right")
+    for s in speed.by_rows:
+        served.add_row(str(s.rows), f"{s.served_us:.0f} µs", f"{s.float_us:.0f} µs", f"{s.times:.2f}")
+    return served

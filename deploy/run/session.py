@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -217,13 +218,16 @@ class Session:
                 self._system.reassign()
 
     def speeds(self) -> Speeds:
-        """Time the version that serves beside its model in float, on the newest samples."""
+        """Time the version that serves beside its model in float, on the newest samples, else the first of history."""
         newest, engines = base(self.monitor.champions()), self.settings.serve.engines
         lineages = Lineages(self.pipeline, self.registry, engines=engines)
         of = lineages.of(newest)
         return speeds(newest.number, lineages.load(newest), of.model().eval(), self.example_inputs(of, max(BATCHES)))
 
-    def example_inputs(self, of: Pipeline, rows: int) -> Inputs:
-        """Return the features of the newest samples learned, `rows` at most, as a pipeline encodes them."""
-        samples = next((c.read() for c in backwards(self.registry) if c.shadow), [])
-        return of.encoder().inputs(samples[-rows:])
+    def example_inputs(self, of: Pipeline, rows: int) -> Inputs | None:
+        """Return what a pipeline encodes of the newest samples learned, `rows` at most, or of its history, if any."""
+        encoder = of.encoder()
+        if samples := next((c.read() for c in backwards(self.registry) if c.shadow), []):
+            return encoder.inputs(samples[-rows:])
+        past = list(islice(of.history(), rows)) if of.history else []
+        return encoder.encode([row.features for row in past]) if past else None

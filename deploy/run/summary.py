@@ -60,6 +60,8 @@ class Speeds(Struct, frozen=True):
     @property
     def line(self) -> str:
         """All of it as one line."""
+        if not self.by_rows:
+            return f"v{self.version}, {self.by}: not timed, as no row was learned and there is no history"
         times = ", ".join(f"{one.times:.1f}" for one in self.by_rows)
         rows = ", ".join(str(one.rows) for one in self.by_rows)
         proof = "" if self.proof is None else f"; {self.proof:.4f} from the artifact's answers"
@@ -184,11 +186,11 @@ def refused_requests(broker: Broker, topics: Topics) -> int:
     return sum(one.positions for one in refused if one.letter.tp.topic == topics.requests)
 
 
-def speeds(version: int, served: Running, plain: nn.Module, inputs: Inputs) -> Speeds:
+def speeds(version: int, served: Running, plain: nn.Module, inputs: Inputs | None) -> Speeds:
     """Time the version that serves and its model in float, in eval mode, on batches of `inputs`, on torch's threads."""
     timed = []
-    for rows in BATCHES:
-        part = tuple(t[torch.arange(rows) % len(t)] for t in inputs)
+    for rows in BATCHES if inputs else ():
+        part = tuple(t[torch.arange(rows) % len(t)] for t in inputs or ())
         served_us, float_us = _best([partial(served, *part), partial(plain, *part)])
         timed.append(Speed(rows, served_us, float_us))
     return Speeds(version, served.by, served.proof, timed)

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from streams.events import Target
 
+SECOND_MS = 1_000
+
 
 class Asked(NamedTuple):
     """A prediction as it was recorded: what each expert said then, and the `answer` of all, as logits; NaN for none."""
@@ -84,14 +86,14 @@ class Entry(NamedTuple):
 def shared(passed: Sequence[Entry]) -> list[tuple[Told, int]]:
     """Return what passes marks at some moments, whole moments, for the chain: of each those that wait first.
 
-    n equal rows that were asked at one moment and pass a mark together are mostly one decision, such as a group's
+    n equal rows that were asked within a second and pass a mark together are mostly one decision, such as a group's
     booking: they count as √n.
     """
     # NaN, which is no label, is not itself
     order = sorted(passed, key=lambda entry: (entry.due_ms, entry.told.label == entry.told.label))
-    if len({(entry.t_ms, entry.mark) for entry in order}) == len(order):
+    if len({(entry.t_ms // SECOND_MS, entry.mark) for entry in order}) == len(order):
         return [(entry.told, entry.mark) for entry in order]
-    keys = [(entry.t_ms, entry.mark, msgspec.msgpack.encode(entry.told.asked.row)) for entry in order]
+    keys = [(entry.t_ms // SECOND_MS, entry.mark, msgspec.msgpack.encode(entry.told.asked.row)) for entry in order]
     equal = Counter(keys)
     return [
         (entry.told._replace(weight=entry.told.weight / sqrt(equal[key])), entry.mark)
@@ -109,8 +111,10 @@ class Held:
         return len(self._heap)
 
     def hold(self, due_ms: int, why: Due, told: Told, mark: int = 0) -> None:
-        """Keep an outcome until it is due."""
+        """Keep an outcome until it is due; what was asked within a second passes a mark together."""
         self._order += 1
+        if why is Due.CHAIN:
+            due_ms += SECOND_MS - told.asked.t_ms % SECOND_MS
         heappush(self._heap, Entry(due_ms, told.asked.t_ms, told.asked.id, why, mark, self._order, told))
 
     def due(self, now_ms: int) -> Entry | None:

@@ -1,10 +1,12 @@
 """A run's figures: what was published must be found again, whatever died in between."""
 
 import msgspec
+from torch import nn
 
 from compressors.artifact.format import Description
+from deploy.engine import Running
 from deploy.registry.learned import Learned
-from deploy.run.summary import Balance, Published, Speed, Speeds, Summary, summarize
+from deploy.run.summary import Balance, Published, Speed, Speeds, Summary, speeds, summarize
 from tests.unit.deploy.console.views import shard, view
 
 DESCRIBED = Description(
@@ -64,3 +66,8 @@ def test_the_served_version_is_compared_with_float_torch() -> None:
         SPEEDS.line
         == "v3, mixed, by onnxruntime: 2.5, 1.6 times float32 torch at 1, 512 rows; 0.0019 from the artifact's answers"
     )
+
+
+def test_without_a_row_nothing_is_timed_and_the_line_says_so() -> None:
+    made = speeds(0, Running(nn.Linear(1, 1), None, "torch"), nn.Linear(1, 1), None)
+    assert made.line == "v0, torch: not timed, as no row was learned and there is no history"

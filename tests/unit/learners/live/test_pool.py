@@ -203,17 +203,20 @@ def test_the_chain_learns_an_outcome_once_at_the_end_of_its_age() -> None:
         assert marks[-1][1] == given.labels[n]
 
 
-def test_equal_rows_that_pass_a_mark_at_one_moment_count_as_the_root_of_their_number() -> None:
+@pytest.mark.parametrize("apart_ms", [0, 200])
+def test_equal_rows_asked_within_a_second_count_as_the_root_of_their_number(apart_ms: int) -> None:
+    """A group's bookings come one after the other; some are told before, and some after, the others pass a mark."""
     live, _, chain = pool()
     follow(live, feed(400, 3 * DAY_MS))
     assert live.late
     before = len(chain.marks)
     t_ms, logits = 1_000 * HOUR_MS, (0.0,) * len(live.names)
     rows = [Row(1.0)] * 4 + [Row(2.0)]
-    asked = [Asked(f"group-{n}", t_ms, row, logits) for n, row in enumerate(rows)]
+    asked = [Asked(f"group-{n}", t_ms + n * apart_ms, row, logits) for n, row in enumerate(rows)]
     moment = t_ms + chain_ages(AGES_MS)[0]
-    told: list[Event] = [Told(asked[0], moment - HOUR_MS, 1.0), *(Waits(one, moment, 0) for one in asked[1:])]
-    live.learn([*told, Census(moment + 1, 405, AGES_MS[-1])])
+    told: list[Event] = [Told(asked[0], moment - HOUR_MS, 1.0)]
+    told += [Waits(one, moment + n * apart_ms, 0) for n, one in enumerate(asked[1:], 1)]
+    live.learn([*told, Census(moment + 1_001, 405, AGES_MS[-1])])
     found = zip(chain.marks[before:], chain.weights[before:], strict=True)
     assert [(x, label, weight) for (x, mark, label), weight in found if mark == 0][-5:] == [
         (1.0, pytest.approx(math.nan, nan_ok=True), 0.5),
