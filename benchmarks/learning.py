@@ -50,7 +50,7 @@ def main() -> None:
 
 def _measure(pipeline: Pipeline, size: int) -> dict[str, float]:
     """Return µs a batch, and the median of the rounds' ratios."""
-    entries = _entries(pipeline)
+    entries = entries_of(pipeline)
     whole, parted = make_learner(pipeline), make_learner(pipeline)
     batches = list(_tensors(pipeline, entries, size))
     bare = _bare(whole, pipeline.task, batches)
@@ -75,7 +75,7 @@ def _measure(pipeline: Pipeline, size: int) -> dict[str, float]:
     return us | {"ratio": ratio("learner"), "ratio_in_parts": ratio("parts")}
 
 
-def _entries(pipeline: Pipeline) -> list[bytes]:
+def entries_of(pipeline: Pipeline) -> list[bytes]:
     """Return samples of the history, as the join emits them: an hour between a request and its outcome."""
     past = islice(pipeline.history(), ROWS) if pipeline.history else ()
     made = []

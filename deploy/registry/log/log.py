@@ -45,6 +45,7 @@ class Log:
         """
         if len(line) > frames.MOST_BYTES:
             raise CommitError(f"commit {number} has {len(line):,} bytes, and {frames.MOST_BYTES:,} is the most")
+        self._segment = None  # who writes has read
         return self._put(number, line) and (not self._above(number) or self.read(number) == line)
 
     def read(self, number: int) -> bytes | None:
