@@ -28,7 +28,7 @@ def canary_line(view: View) -> list[str]:
     if not (note and now and now.share < ALL):
         return []
     line = (
-        f"canary: v{now.number} answers {shared(now.share)}, v{base(view.champions).number} the others; a step ends "
-        f"with {note.needed:,} of its own outcomes, or {note.needed_days:g} days of them: {note.own:,}, {note.days:.1f}"
+        f"canary: v{now.number} answers {shared(now.share)}, v{base(view.champions).number} the others; its step: "
+        f"{note.own:,} of {note.needed:,} outcomes of its own, or {note.days:.1f} of {note.needed_days:g} days of them"
     )
     return [f"{line}; gain {note.gain:+.4f} {view.loss.unit}".rstrip() + f" a sample over {note.samples:,}"]

@@ -50,6 +50,10 @@ def show_one(console: Console, shown: Shown) -> None:
         line(console, f"privacy: {private(shown.privacy)}")
     for guard in getattr(shown.proof, "guards", ()):
         line(console, f"guard rail {guard.name}: {guard.said}")
+    if shown.step:
+        line(console, f"its step ended {day(shown.step.at_ms)}: {shown.step}")
+    for guard in shown.step.guards if shown.step else ():
+        line(console, f"guard rail {guard.name} then: {guard.said}")
     for name, value in shown.manifest.items():
         line(console, f"{name}: {value}")
     for shard, (first, last) in shown.log.items():

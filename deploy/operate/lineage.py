@@ -17,8 +17,8 @@ from deploy.config import Settings
 from deploy.operate.sign import opened
 from deploy.registry.commits import backwards
 from deploy.registry.commits import read as read_commit
-from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, Kind
-from deploy.registry.records import Candidate, Champion, Engine, Figures, Privacy
+from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, STEPS, Kind
+from deploy.registry.records import CanaryStep, Candidate, Champion, Engine, Figures, Privacy
 from deploy.registry.registry import Registry
 from deploy.registry.seals import opened as unsealed
 from deploy.registry.signing import name_of
@@ -64,7 +64,8 @@ class Shown(Struct, frozen=True, kw_only=True):
     `figures`, `privacy`: those of its candidate. `manifest` is what the artifact says of its making, with the recipe.
     `follows`: the digests of the records that it follows from. `log` says by shard which samples its state had read,
     the numbers of the first and the last; `chain` how many commits, each naming the one before, lead to the first.
-    `proof` has the evidence as data. Of what one learned that was made elsewhere nothing is known here.
+    `proof` has the evidence as data, and `step` how the step of a canary ended. Of what one learned that was made
+    elsewhere nothing is known here.
     """
 
     version: Version
@@ -78,6 +79,7 @@ class Shown(Struct, frozen=True, kw_only=True):
     log: dict[str, tuple[int, int]]
     chain: int
     proof: Any
+    step: CanaryStep | None = None
 
 
 class Difference(Struct, frozen=True, kw_only=True):
@@ -140,6 +142,7 @@ def show(path: Path, settings: Settings, version: int) -> Shown:
         log={} if told.brought else _log(commit),
         chain=_chain(registry, commit),
         proof=record.evidence,
+        step=_unchecked(registry, STEPS, version),
     )
 
 

@@ -13,7 +13,7 @@ from deploy.console.terminal import Plain
 from deploy.console.view import draw, fate_line, months, slices, values, versions
 from deploy.monitor import View
 from deploy.registry.kinds import COUNTERS
-from deploy.registry.records import Distrusted, MetricName, Row, TrialNote, Worst
+from deploy.registry.records import CanaryNote, Distrusted, MetricName, Row, TrialNote, Worst
 from learners.evaluation.drift import Change
 from tests.unit.deploy.console.views import BEGIN_MS, candidate, metrics, view
 
@@ -34,6 +34,28 @@ def test_a_candidate_takes_one_line_that_says_what_became_of_it() -> None:
     assert fate_line(candidate(0), view()) == (
         "became v1 on 2013-02-10: log loss -0.0086 nats a sample, evidence e^4.1 of e^3.9 after 2,112 samples"
     )
+
+
+def test_a_canary_is_shown_with_its_share_and_how_far_its_step_is() -> None:
+    first, second = view().champions
+    shares = [msgspec.structs.replace(second, number=n, share=share) for n, share in ((1, 0.01), (2, 0.1))]
+    look = view(champions=[first, *shares], canary=CanaryNote(2, 123, 500, 0.4, 1.0, 1_800, 0.0031))
+    text = " ".join(drawn(look, 300).split())
+    assert "serving v0; v2: 10 % of requests" in text
+    assert "canary v2, 10 % of requests" in text
+    assert (
+        "canary: v2 answers 10 % of requests, v0 the others; its step: 123 of 500 outcomes of its own, or 0.4 of 1 "
+        "days of them; gain +0.0031 nats a sample over 1,800"
+    ) in text
+    assert "promotions 0 of 4 candidates" in text
+    console = Console(file=(out := StringIO()), width=200)
+    console.print(versions(look))
+    assert [line.split()[5:8] for line in out.getvalue().splitlines() if " v1 " in line or " v2 " in line] == [
+        ["1", "%", "of"],
+        ["10", "%", "of"],
+    ]
+    gone = view(champions=[first, *shares, msgspec.structs.replace(first, number=3, back_to=0)])
+    assert "canary v2: ended" in " ".join(drawn(gone, 300).split())
 
 
 @pytest.mark.parametrize("width", [30, 40, 60, 80])
