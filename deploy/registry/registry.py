@@ -97,10 +97,15 @@ class Registry:
         return self._log.place(number) if kind is COMMITS else str(kind.path(Path(), number))
 
     def last(self, kind: Kind[T], start: int = -1) -> int:
-        """Return the highest number of a kind, or `start` if there is none above it."""
+        """Return the highest number of a kind, or `start` if there is none above it.
+
+        `start` is a number that is known to be taken; where the next one is not there, nothing is listed.
+        """
         if kind is COMMITS:
             with self._named():
                 return max(start, self._log.newest())
+        if start >= 0 and not self._path(kind, start + 1).exists():
+            return start
         found = [name for name in storage.names(self.folder / kind.name) if name.endswith(SUFFIX)]
         return max(start, int(found[-1].removesuffix(SUFFIX))) if found else start
 

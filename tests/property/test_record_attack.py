@@ -235,7 +235,7 @@ def newest_too(sealer: Sealer) -> dict[int, str]:
     return found | {max(found, default=0) + 1: tail_name(max(found, default=0) + 1)}
 
 
-made = Sealer._made
+made, found = Sealer._made, Log._found
 
 
 def deleted_first(sealer: Sealer, lines: list[bytes]) -> bool:
@@ -245,10 +245,9 @@ def deleted_first(sealer: Sealer, lines: list[bytes]) -> bool:
     return made(sealer, lines)
 
 
-def alone_counts_first(log: Log, number: int) -> bytes | None:
+def alone_counts_first(log: Log, number: int) -> tuple[bytes | None, bool]:
     name, data = log._alone(number)
-    sealed = log._holding(number) if data is None else None
-    return log._of_segment(sealed, number) if sealed else data and frames.unpack(name, data)
+    return (frames.unpack(name, data), False) if data else found(log, number)
 
 
 MUTANTS: dict[str, tuple[object, str, object]] = {

@@ -12,6 +12,7 @@ from streams.errors import CommitError, RegistryError
 
 TRIES = 8  # a segment may be merged into another between a listing and its reading
 LINKS = 4_096  # digests that are remembered
+ASKS = 64  # a role asks for the next commit every 5 ms, and one that is missing is seen within a third of a second
 
 
 class Log:
@@ -21,6 +22,7 @@ class Log:
         self._objects = objects
         self._segment: Segment | None = None
         self._links: dict[int, str] = {}
+        self._asked, self._asks = -1, 0
 
     def newest(self) -> int:
         """Return the highest number of a commit, -1 if there is none."""
@@ -56,10 +58,12 @@ class Log:
         """
         if (held := self._segment) and held.span.first <= number <= held.span.last:
             return held.line(number)
+        self._asked, self._asks = number, self._asks + 1 if number == self._asked else 0
         for _ in range(TRIES):
-            if (line := self._found(number)) is not None:
+            line, sealed = self._found(number)
+            if line is not None:
                 return line
-            if number > self.newest():
+            if not sealed and (self._asks % ASKS or number > self.newest()):
                 return None
         raise RegistryError(f"{tail_name(number)} is missing, and no segment in {LOG}/ holds commit {number}")
 
@@ -82,21 +86,16 @@ class Log:
     def _above(self, number: int) -> list[str]:
         return self._objects.list(TAIL, tail_name(number))
 
-    def _found(self, number: int) -> bytes | None:
-        """Return a commit where one is found; None where there is none, or its segment was merged just now.
+    def _found(self, number: int) -> tuple[bytes | None, bool]:
+        """Return a commit where one is found, and whether it is sealed; a segment may have been merged just now.
 
         What is sealed counts, and is looked for last: it may have been sealed and deleted just before, and another one
         been created by a writer that was held up.
         """
         name, data = self._alone(number)
         if sealed := self._holding(number):
-            return self._of_segment(sealed, number)
-        if data is None:
-            return None
-        line = frames.unpack(name, data) if name != old_name(number) else data
-        self._check(name, number, link(name, line, number).parent, number, digest(line))
-        self._segment = None
-        return line
+            return self._of_segment(sealed, number), True
+        return None if data is None else self._own(name, number, data), False
 
     def _alone(self, number: int) -> tuple[str, bytes | None]:
         name = tail_name(number)
@@ -104,6 +103,12 @@ class Log:
             name = old_name(number)
             data = self._objects.get(name)
         return name, data
+
+    def _own(self, name: str, number: int, data: bytes) -> bytes:
+        line = frames.unpack(name, data) if name != old_name(number) else data
+        self._check(name, number, link(name, line, number).parent, number, digest(line))
+        self._segment = None
+        return line
 
     def _of_segment(self, name: str, number: int) -> bytes | None:
         if (data := self._objects.get(name)) is None:

@@ -12,7 +12,7 @@ from deploy.registry.commits import backwards
 from deploy.registry.kinds import COMMITS
 from deploy.registry.log import frames, segments
 from deploy.registry.log.log import Log
-from deploy.registry.log.sealer import Sealer
+from deploy.registry.log.sealer import Sealer, neighbours
 from deploy.registry.log.sealing import seal as seal_beside
 from deploy.registry.log.segments import Span, old_name, tail_name
 from deploy.registry.registry import Registry, begun
@@ -77,7 +77,7 @@ def test_a_commit_whose_json_has_a_line_feed_is_one_line(tmp_path: Path) -> None
 
 
 def test_segments_are_merged_and_few(tmp_path: Path) -> None:
-    log, made = Log(Disk(tmp_path)), lines(600)
+    log, made = Log(Disk(tmp_path)), lines(300)
     sealer = Sealer(Disk(tmp_path), commits=4)
     most = 0
     for n, line in enumerate(made):
@@ -87,6 +87,23 @@ def test_segments_are_merged_and_few(tmp_path: Path) -> None:
         most = max(most, len(files(tmp_path)))
     assert most <= 7 + 7 + 7 + 5  # of 4, 32 and 256 commits, and the tail
     assert read(tmp_path) == made
+
+
+def test_whatever_is_sealed_at_once_segments_stay_few_and_each_commit_is_merged_seldom() -> None:
+    random = Random(7)
+    for _ in range(20):
+        spans, merged, end = list[Span](), 0, -1
+        most = random.choice([3, 60, 600])
+        for _ in range(400):
+            spans.append(Span(end + 1, end := end + random.randint(1, most)))
+            while group := [*neighbours(spans)]:
+                at = spans.index(group[0])
+                spans[at : at + len(group)] = [Span(group[0].first, group[-1].last)]
+                merged += group[-1].last - group[0].first + 1
+        sizes = end.bit_length() // 3 + 1
+        assert [one.last + 1 for one in spans[:-1]] == [one.first for one in spans[1:]]
+        assert len(spans) <= 7 * sizes
+        assert merged <= 2 * sizes * end
 
 
 def test_a_few_commits_are_sealed_when_the_first_has_waited_ten_minutes(tmp_path: Path) -> None:
