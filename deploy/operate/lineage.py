@@ -194,7 +194,7 @@ def find(path: Path, settings: Settings, what: str) -> Answered:
 def _samples(registry: Registry, key: str) -> Iterator[tuple[Prediction, tuple[str, Target, int, int]]]:
     """Yield what the commits have of an id, newest first; a commit is decoded only where its text mentions it."""
     mention = key.encode()
-    for number in range(registry.last(COMMITS), -1, -1):
+    for number in registry.mentioning(key):
         if mention not in (registry.read(COMMITS, number) or b""):
             continue
         commit = next(backwards(registry, number))

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from deploy.registry import records
 from deploy.registry.freshness import ArrivalsNote, FreshNote
-from deploy.registry.log.segments import LOG, TAIL
+from deploy.registry.log.segments import INDEX, LOG, TAIL
 from deploy.registry.pulse import PulseNote
 from deploy.registry.records import (
     Alarm,
@@ -143,6 +143,7 @@ FOLDERS = {
     BLOBS: "artifacts, the learner's states, engines' templates and ranges, each under its SHA-256",
     TAIL: "the newest commits, an object each: the learner's JSON, compressed (deploy/registry/log/)",
     LOG: "commits that were sealed, many to a segment, LAST-FIRST (deploy/registry/log/sealer.py)",
+    INDEX: "which of these segments may hold a sample of an id (deploy/registry/log/index.py)",
     ENGINES: "which template belongs to an architecture, under the architecture's key (deploy/engine.py)",
     RUNS: "who has run the feed, and since when; the newest run has it (deploy/registry/runs.py)",
 }

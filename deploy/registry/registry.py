@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from deploy.registry import storage
 from deploy.registry.kinds import BLOBS, COMMITS, KINDS, SUFFIX, Kind
+from deploy.registry.log import index
 from deploy.registry.log.log import Log
 from deploy.registry.seals import Seals, broken, digest, opened
 from streams.errors import RegistryError, Untrusted
@@ -108,6 +109,15 @@ class Registry:
             return start
         found = [name for name in storage.names(self.folder / kind.name) if name.endswith(SUFFIX)]
         return max(start, int(found[-1].removesuffix(SUFFIX))) if found else start
+
+    def mentioning(self, key: str) -> Iterator[int]:
+        """Yield the numbers of commits that may hold a sample of an id, newest first.
+
+        Raises:
+            RegistryError: an index is damaged.
+        """
+        with self._named():
+            yield from index.numbers(storage.Disk(self.folder), key)
 
     def put(self, data: bytes) -> str:
         """Keep a blob and return its digest."""

@@ -8,9 +8,9 @@ harm, and without one only files grow. Does not know threads, or when it is call
 import time
 from collections.abc import Callable, Collection, Sequence
 
-from deploy.registry.log import segments
+from deploy.registry.log import index, segments
 from deploy.registry.log.log import Log
-from deploy.registry.log.segments import LOG, OLD, TAIL, Segment, Span, number_of, span_of
+from deploy.registry.log.segments import INDEX, LOG, OLD, TAIL, Segment, Span, number_of, span_of, within
 from deploy.registry.storage import Objects
 
 COMMITS, AGE_S = 64, 600.0  # sealed when there are so many, or when one has waited so long
@@ -79,6 +79,7 @@ class Sealer:
         if lines:
             span, data = segments.pack(lines)
             self._objects.create(span.name, data)
+            self._objects.create(index.name_of(span), index.pack(lines))
         return bool(lines)
 
     def _sweep(self) -> None:
@@ -94,6 +95,10 @@ class Sealer:
             if self._read(holder):
                 for name in names:
                     self._objects.delete(name)
+        kept = {index.name_of(span) for span in map(span_of, self._objects.list(LOG))}
+        for name in self._objects.list(INDEX):
+            if name not in kept:
+                self._objects.delete(name)
 
     def _alone(self) -> dict[int, str]:
         """Return the names of the commits that have an object of their own, by number."""
@@ -130,19 +135,3 @@ def neighbours(spans: Sequence[Span], full: Collection[Span] = ()) -> Sequence[S
         if at >= NEIGHBOURS - 1 and len({*sizes[at - NEIGHBOURS + 1 : at + 1]}) == 1:
             return part[at - NEIGHBOURS + 1 : at + 1]
     return []
-
-
-def within(spans: Sequence[Span]) -> dict[Span, Span]:
-    """Return the segments that lie within another one, with it.
-
-    >>> within([Span(0, 63), Span(0, 70), Span(64, 99)])
-    {Span(first=0, last=63): Span(first=0, last=70)}
-    """
-    found: dict[Span, Span] = {}
-    widest: Span | None = None
-    for span in sorted(spans, key=lambda one: (-one.last, one.first)):
-        if widest and widest.first <= span.first:
-            found[span] = widest
-        else:
-            widest = span
-    return found

@@ -18,7 +18,12 @@ from msgspec import Struct
 from deploy.registry.log import frames
 from streams.errors import RegistryError
 
-TAIL, LOG, OLD = "tail", "log", "commits"  # `commits/00000000.json` is how earlier releases kept a commit
+TAIL, LOG, INDEX, OLD = (
+    "tail",
+    "log",
+    "index",
+    "commits",
+)  # `commits/00000000.json` is how earlier releases kept a commit
 FORMAT = 1
 END = b"\n"
 
@@ -132,6 +137,22 @@ def span_of(name: str) -> Span:
     if not found or int(found[2]) > int(found[1]):
         raise RegistryError(f"{name} is no name of a segment: something else has put it there")
     return Span(int(found[2]), int(found[1]))
+
+
+def within(spans: Sequence[Span]) -> dict[Span, Span]:
+    """Return the segments that lie within another one, with it.
+
+    >>> within([Span(0, 63), Span(0, 70), Span(64, 99)])
+    {Span(first=0, last=63): Span(first=0, last=70)}
+    """
+    found: dict[Span, Span] = {}
+    widest: Span | None = None
+    for span in sorted(spans, key=lambda one: (-one.last, one.first)):
+        if widest and widest.first <= span.first:
+            found[span] = widest
+        else:
+            widest = span
+    return found
 
 
 def digest(line: bytes | memoryview) -> str:

@@ -14,7 +14,7 @@ from deploy.registry.log import frames, segments
 from deploy.registry.log.log import Log
 from deploy.registry.log.sealer import Sealer, neighbours
 from deploy.registry.log.sealing import seal as seal_beside
-from deploy.registry.log.segments import Span, old_name, tail_name
+from deploy.registry.log.segments import INDEX, Span, old_name, tail_name
 from deploy.registry.registry import Registry, begun
 from deploy.registry.storage import Disk
 from learners.commits.commit import encode
@@ -50,7 +50,9 @@ def read(folder: Path) -> list[bytes | None]:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    """Return the objects that hold commits."""
+    found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return [name for name in found if not name.startswith(INDEX)]
 
 
 def test_commits_are_the_same_bytes_wherever_they_are(tmp_path: Path) -> None:
