@@ -79,7 +79,7 @@ def _probes(ids: set[str], bits: int) -> NDArray[np.int64]:
     digests = b"".join(hashlib.blake2b(one.encode(), digest_size=16).digest() for one in ids)
     halves = np.frombuffer(digests, "<u8").reshape(-1, 2)
     probes = (halves[:, :1] + np.arange(PROBES, dtype=np.uint64) * halves[:, 1:]) % np.uint64(bits)
-    return probes.ravel().astype(np.int64)
+    return np.asarray(probes.ravel(), np.int64)
 
 
 _read = msgspec.json.Decoder(_Samples).decode
