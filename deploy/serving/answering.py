@@ -52,10 +52,11 @@ class Answerer:
         What a canary cannot answer, the champion does.
         """
         champion, canary = self._champion.champion, self._champion.canary
-        rest = list(asked)
+        rest, theirs = list(asked), list[Asked]()
         if canary:
-            theirs = [one for one in asked if self._champion.of(one.request.id) is canary]
-            rest = [one for one in asked if self._champion.of(one.request.id) is champion]
+            rest = []
+            for one in asked:
+                (theirs if self._champion.of(one.request.id) is canary else rest).append(one)
             for one, made in bisected(theirs, partial(self._predictions, canary)):
                 if isinstance(made, Exception):
                     rest.append(one)

@@ -6,6 +6,7 @@ Owns these steps, on which side a request is, and when a step is over. Does not 
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from compressors.arguments import COUNT, Range, named, shown
@@ -63,9 +64,15 @@ def chosen(key: str, artifact: str, share: float) -> bool:
     >>> [chosen(key, "3f0a", share) for key in ("a", "b") for share in (0.01, 0.5, 1.0)]
     [False, True, True, False, False, True]
     """
-    salt = artifact.encode()[:SALT]
-    point = hashlib.blake2b(key.encode(), digest_size=POINT, salt=salt).digest()
-    return int.from_bytes(point) < int(share * 256**POINT)
+    salt, least = _drawn(artifact, share)
+    return hashlib.blake2b(key.encode(), digest_size=POINT, salt=salt).digest() < least
+
+
+@lru_cache
+def _drawn(artifact: str, share: float) -> tuple[bytes, bytes]:
+    """Return an artifact's salt, and the first point that is not in the share: bytes that compare as numbers do."""
+    least = int(share * 256**POINT).to_bytes(POINT) if share < ALL else b"\xff" * (POINT + 1)
+    return artifact.encode()[:SALT], least
 
 
 class Own(NamedTuple):
