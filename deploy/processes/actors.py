@@ -129,7 +129,7 @@ class Member:
         return RolePulse(
             role=self.role,
             host=host,
-            pid=pid,
+            pid=pid if self.run is not None else 0,
             starts=self.looked_after.starts,
             waits_for=health.waits_for,
             waits_s=health.waits_s,

@@ -13,6 +13,7 @@ from deploy.console.terminal import Plain
 from deploy.console.view import draw, fate_line, months, slices, values, versions
 from deploy.monitor import View
 from deploy.registry.kinds import COUNTERS
+from deploy.registry.pulse import PulseNote
 from deploy.registry.records import CanaryNote, Distrusted, MetricName, Row, TrialNote, Worst
 from learners.evaluation.drift import Change
 from tests.unit.deploy.console.views import BEGIN_MS, candidate, metrics, view
@@ -175,6 +176,12 @@ def test_a_source_that_is_held_takes_a_line_with_its_time() -> None:
     assert out.getvalue().count(first) == 1
     assert "held: outcomes of UA since 2013-02-01, until it is released" in out.getvalue()
     assert first in drawn(look, 140)
+
+
+def test_what_is_unread_and_the_age_of_the_newest_commit_are_shown() -> None:
+    text = " ".join(drawn(view(pulse=PulseNote(requests_unread=3_007, commit_s=12.4))).split())
+    for fact in ("requests unread 3,007", "outcomes unread -", "last commit 12 s ago"):
+        assert fact in text
 
 
 def test_the_picture_is_of_a_moment_at_which_a_candidate_is_tested(tmp_path: Path) -> None:

@@ -1,0 +1,75 @@
+"""What becomes of a role that has ended, by its error: begun again, over, held, or the end of the run."""
+
+from pathlib import Path
+
+import pytest
+
+from deploy.config import Settings
+from deploy.processes import actors, node
+from deploy.processes.actors import System
+from deploy.processes.restarts import HELD_AFTER
+from deploy.processes.roles import Plan
+from streams.errors import (
+    BrokerRefused,
+    Disagreement,
+    HistoryChanged,
+    RegistryError,
+    RoleDied,
+    ShadowstreamError,
+    StoreRefused,
+    Unbalanced,
+)
+
+A_PERSON_S = [HistoryChanged, StoreRefused, BrokerRefused, Unbalanced, Disagreement]
+
+
+@pytest.fixture
+def system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> System:
+    monkeypatch.setattr(actors.Member, "make", lambda *_: None)
+    plan = Plan(pipeline=tmp_path / "pipeline.py", settings=Settings(), registry=tmp_path, fetch_wait_ms=1)
+    return System(plan, node.Node(None, tmp_path / "ray.log"))
+
+
+def end(system: System, role: str, wrong: ShadowstreamError, *, serves_on: bool = True) -> str:
+    """Let a role end; return what is said of it."""
+    member = system._members[role]
+    system._ended(member, wrong, serves_on=serves_on)
+    assert member.run is None
+    member.restarts.begun()
+    return "\n".join(system.lines)
+
+
+@pytest.mark.parametrize("error", A_PERSON_S)
+def test_a_contradiction_is_the_end_of_its_role_alone_unless_it_is_the_server_s(
+    error: type[ShadowstreamError], system: System
+) -> None:
+    assert end(system, "learner", error("look")) == "learner has ended: look"
+    system._members["server"].looked_after.begun_again()
+    with pytest.raises(error):
+        end(system, "server", error("look"))
+
+
+def test_another_error_has_its_role_begun_again_but_a_server_s_first(system: System) -> None:
+    assert end(system, "distiller", RegistryError("a blob is damaged")) == ""
+    with pytest.raises(RegistryError):
+        end(system, "server", RegistryError("a blob is damaged"))
+    system._members["server"].looked_after.begun_again()
+    assert end(system, "server", RegistryError("a blob is damaged")) == "server (started again 1×)"
+
+
+@pytest.mark.parametrize("role", ["learner", "server"])
+def test_a_role_that_ends_at_once_each_time_is_held_and_named_with_its_error(role: str, system: System) -> None:
+    for _ in range(HELD_AFTER):
+        said = end(system, role, RoleDied("its process has died"))
+    assert said == f"{role} is held, tried every 60 s: its process has died"
+
+
+def test_where_nothing_serves_on_an_error_ends_the_run_and_a_process_that_died_only_when_it_is_held(
+    system: System,
+) -> None:
+    with pytest.raises(RegistryError):
+        end(system, "learner", RegistryError("a blob is damaged"), serves_on=False)
+    for _ in range(HELD_AFTER - 1):
+        end(system, "learner", RoleDied("its process has died"), serves_on=False)
+    with pytest.raises(RoleDied):
+        end(system, "learner", RoleDied("its process has died"), serves_on=False)
