@@ -13,7 +13,13 @@ MOST_BYTES = 96 << 20  # inflated
 
 
 def pack(data: bytes, level: int) -> bytes:
-    """Return the bytes as one frame."""
+    """Return the bytes as one frame.
+
+    Raises:
+        RegistryError: there are more than `unpack` takes.
+    """
+    if len(data) > MOST_BYTES:
+        raise RegistryError(f"{len(data):,} bytes are not written: {MOST_BYTES:,} is the most that is read again")
     return _compressor(level).compress(data)
 
 

@@ -10,6 +10,7 @@ from deploy.registry.log.segments import LOG, OLD, TAIL, Segment, digest, link, 
 from deploy.registry.storage import Objects
 from streams.errors import CommitError, RegistryError
 
+MOST_LINE = frames.MOST_BYTES - (1 << 20)  # bytes: a segment of this one commit has a header besides
 TRIES = 8  # a segment may be merged into another between a listing and its reading
 LINKS = 4_096  # digests that are remembered
 ASKS = 64  # a role asks for the next commit every 5 ms, and one that is missing is seen within a third of a second
@@ -45,8 +46,8 @@ class Log:
             RegistryUnwritable: nothing can be written there now.
             CommitError: it is larger than what is read.
         """
-        if len(line) > frames.MOST_BYTES:
-            raise CommitError(f"commit {number} has {len(line):,} bytes, and {frames.MOST_BYTES:,} is the most")
+        if len(line) > MOST_LINE:
+            raise CommitError(f"commit {number} has {len(line):,} bytes, and {MOST_LINE:,} is the most")
         self._segment = None  # who writes has read
         return self._put(number, line) and (not self._above(number) or self.read(number) == line)
 

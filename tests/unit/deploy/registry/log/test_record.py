@@ -11,6 +11,7 @@ import zstandard
 from deploy.registry.commits import backwards
 from deploy.registry.kinds import COMMITS
 from deploy.registry.log import frames, segments
+from deploy.registry.log import log as log_module
 from deploy.registry.log.log import Log
 from deploy.registry.log.sealer import Sealer, neighbours
 from deploy.registry.log.sealing import seal as seal_beside
@@ -18,7 +19,7 @@ from deploy.registry.log.segments import INDEX, Span, old_name, tail_name
 from deploy.registry.registry import Registry, begun
 from deploy.registry.storage import Disk
 from learners.commits.commit import encode
-from streams.errors import RegistryError, ShadowstreamError
+from streams.errors import CommitError, RegistryError, ShadowstreamError
 from tests.committed import append, digest, empty
 
 
@@ -241,6 +242,20 @@ def test_every_flipped_bit_is_found_or_changes_nothing(tmp_path: Path) -> None:
             except ShadowstreamError as wrong:
                 assert str(wrong).startswith(name)  # noqa: PT017 either will do
         path.write_bytes(whole)
+
+
+def test_nothing_is_written_that_is_too_large_to_be_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "MOST_BYTES", 1_200)
+    monkeypatch.setattr(log_module, "MOST_LINE", 600)
+    made, long = lines(2), encode(empty(2, fingerprint="x" * 300))
+    log = Log(Disk(tmp_path))
+    assert all(log.create(n, line) for n, line in enumerate(made))
+    with pytest.raises(CommitError, match=f"commit 2 has {len(long)} bytes, and 600 is the most"):
+        log.create(2, long)
+    seal(tmp_path, 1)
+    assert read(tmp_path) == made
+    with pytest.raises(RegistryError, match="bytes are not written: 1,200 is the most that is read again"):
+        segments.pack(lines(4))
 
 
 def test_a_segment_of_a_newer_format_says_so(tmp_path: Path) -> None:
