@@ -1,4 +1,4 @@
-"""The operator's commands: audit, end-of-feed, accept-loss, held, release, drop, check-receipt, sign, those of dead.
+"""The operator's commands: audit, end-of-feed, accept-loss, gc, held, release, drop, check-receipt, sign, dead's.
 
 Owns their questions and where output goes. Does not know how anything is done, nor how it looks.
 """
@@ -12,9 +12,10 @@ from rich.console import Console
 from deploy.cli.options import AsJson, ConfigFile, FeedFile, Who, Why, Yes, print_json, settings
 from deploy.console import audit as audit_view
 from deploy.console import dead as dead_view
+from deploy.console import gc as gc_view
 from deploy.console import held as held_view
 from deploy.console import receipts as receipts_view
-from deploy.operate import actions, audit, dead, held, orders, receipts
+from deploy.operate import actions, audit, dead, gc, held, orders, receipts
 from deploy.operate import sign as signs
 from deploy.registry.opening import sign as sign_all
 from deploy.registry.opening import unsigned
@@ -151,6 +152,20 @@ def sign(pipeline: FeedFile, config_file: ConfigFile = None, yes: Yes = False) -
     if wrong and not _ask(yes)(f"sign these {len(wrong)}, and all that follow from them, as they are?"):
         raise ConfigError("the answer was no; nothing was signed")
     console.print(f"{sign_all(registry)} signed")
+
+
+@app.command(name="gc")
+def show_gc(
+    pipeline: FeedFile,
+    config_file: ConfigFile = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Delete what goes; a run does so by itself.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List what the registry keeps and for what, and which of the learner's states go."""
+    kept = gc.collect(pipeline, settings(pipeline, config_file), apply=apply)
+    gc_view.show(Console(stderr=as_json), kept)
+    if as_json:
+        print_json(kept)
 
 
 @app.command(name="held")

@@ -71,10 +71,11 @@ class DistillerRole(Follower):
         if any(made.commit == commit.number and not made.by for made in self._registry.records(CANDIDATES)):
             return
         turned = turn(self._registry)
-        if turned and commit.number <= turned.commit:
+        state = self._registry.find(commit.state) if commit.state else None
+        if state is None or (turned and commit.number <= turned.commit):
             rebuild(self._learner, self._registry, commit.number)
         else:
-            self._learner.load(unpack_state(self._registry.get(str(commit.state))))
+            self._learner.load(unpack_state(state))
         made, figures, data = distil(
             self._pipeline, self._learner, list({sample.id: sample for sample in self._replay}.values()), commit.due
         )

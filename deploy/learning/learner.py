@@ -201,10 +201,13 @@ class LearnerRole:
         if due and due.since_ms is not None:
             self._learner.drifted(due.since_ms)
         keep_state = due is not None or whole or state_due(self._kept, n, self._learner.learned)
-        state = self._registry.put(pack_state(self._learner.state())) if keep_state else None
+        packed = pack_state(self._learner.state()) if keep_state else None
+        state = None if packed is None else self._registry.put(packed)
         data = commits.encode(self._draft.finish(self._learner, state, due, void or {}))
         if not self._registry.write(COMMITS, n, data):
             raise LostRace(f"commit {n} was made by another learner")
+        if state is not None and packed is not None:
+            self._registry.keep(state, packed)
         self._draft = after(data, self._shards, NOTHING)
         self._kept = self._draft.last if keep_state else self._kept
         self._attempts.begin(n)

@@ -65,7 +65,7 @@ def _in_registry(registry: Registry, ids: Ids) -> Iterator[Trace]:
         if holds or any(id_of(one.sample) in ids for one in commit.quarantined):
             files.append(registry.place(COMMITS, n))
         first = min(first, n) if holds else first
-        if n >= first and commit.state:
+        if n >= first and commit.state and (registry.folder / BLOBS / commit.state).exists():
             states.append(commit.state)
     made = [blob for one in registry.records(CANDIDATES) if one.commit >= first for blob in _blobs(one)]
     folder, blobs = registry.folder, registry.folder / BLOBS

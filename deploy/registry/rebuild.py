@@ -29,9 +29,9 @@ def rebuild(
 ) -> int:
     """Bring a learner to the state of commit `last`, `but` for what that takes back.
 
-    Begin at the newest whole state of commit `base` or an earlier one, and return that commit's number. From there on
-    the samples of the ids in `forget` are left out. States of before the log was learned again by another pipeline are
-    none: that one's state of before the first sample takes the place of commit 0's.
+    Begin at the newest whole state that is still kept of commit `base` or an earlier one, and return that commit's
+    number. From there on the samples of the ids in `forget` are left out. States of before the log was learned again by
+    another pipeline are none: that one's state of before the first sample takes the place of commit 0's.
 
     Raises:
         RegistryError, CommitError: a commit or state is missing, or they do not belong together.
@@ -42,12 +42,13 @@ def rebuild(
         state = remaining(commit, bounds).state
         if turned and commit.number <= turned.commit:
             state = None if commit.number else turned.first
-        if state is not None and commit.number <= (last if base is None else base):
+        kept = registry.find(state) if state and commit.number <= (last if base is None else base) else None
+        if kept is not None:
             break
         after.append((commit.number, bounds))
     else:
         raise RegistryError(f"{registry.folder} holds no commit with a whole state, from which learning could go on")
-    learner.load(unpack_state(registry.get(state)))
+    learner.load(unpack_state(kept))
     left = (remaining(read(registry, n), bounds) for n, bounds in reversed(after))
     fold(learner, (without(commit, forget) for commit in left))
     expected = read(registry, last).learned

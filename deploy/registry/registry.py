@@ -125,17 +125,30 @@ class Registry:
         storage.create(self.folder / BLOBS / digest, data)
         return digest
 
+    def keep(self, digest: str, data: bytes) -> None:
+        """Keep a blob again that was put, where it has been swept since; to be called once a record names it."""
+        storage.create(self.folder / BLOBS / digest, data)
+
     def get(self, digest: str) -> bytes:
         """Return a blob.
 
         Raises:
             RegistryError: it is missing, or its bytes do not have that digest.
         """
+        data = self.find(digest)
+        if data is None:
+            raise RegistryError(f"{self.folder / BLOBS / digest} is missing")
+        return data
+
+    def find(self, digest: str) -> bytes | None:
+        """Return a blob, None if it is not there.
+
+        Raises:
+            RegistryError: its bytes do not have that digest.
+        """
         path = self.folder / BLOBS / digest
         data = storage.read(path)
-        if data is None:
-            raise RegistryError(f"{path} is missing")
-        if hashlib.sha256(data).hexdigest() != digest:
+        if data is not None and hashlib.sha256(data).hexdigest() != digest:
             raise RegistryError(f"{path} is damaged: its bytes do not match its name")
         return data
 

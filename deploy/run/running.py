@@ -29,6 +29,7 @@ from deploy.monitor import Monitor
 from deploy.pipeline import Pipeline, load
 from deploy.processes.failures import brief
 from deploy.processes.roles import Plan
+from deploy.registry.gc import sweeping
 from deploy.registry.kinds import BLOCKS, CHAMPIONS, block_name
 from deploy.registry.log.sealing import sealing
 from deploy.registry.opening import open_registry
@@ -95,7 +96,7 @@ def running(
         for line in changed.lines:
             say(line)
         made = _partitions(pipeline, settings, store, registry, say)
-        with made as partitions, sealing(folder), _started(plan) as system:
+        with made as partitions, sealing(folder), sweeping(folder), _started(plan) as system:
             with users_code("the first version"):
                 first_version(pipeline, registry, say, engines=settings.serve.engines)
             if changed.again:  # what servers would follow is of other experts

@@ -1,0 +1,26 @@
+"""What a feed's registry keeps and for what, and the sweep of what nothing needs.
+
+Owns finding the registry. Does not know what goes (deploy/registry/gc.py), or tables.
+"""
+
+from pathlib import Path
+
+from deploy.config import Settings
+from deploy.feed import load
+from deploy.registry import gc
+from deploy.registry.gc import Kept
+from deploy.registry.registry import Registry, begun
+from streams.errors import ConfigError
+
+
+def collect(path: Path, settings: Settings, *, apply: bool = False) -> Kept:
+    """Return what a pipeline's registry keeps and which states go; with `apply` they are deleted.
+
+    Raises:
+        ConfigError: nothing was learned here.
+        RegistryError, CommitError: a commit is damaged or missing.
+    """
+    folder = Path(settings.registry.path).resolve() / load(path).name
+    if not begun(folder):
+        raise ConfigError(f"{folder} has no commit: use the working directory of the run, or its registry.path")
+    return (gc.sweep if apply else gc.look)(Registry(folder))

@@ -1,0 +1,62 @@
+"""States go while a learner learns; what is left rebuilds to the same bits, and candidates that are due are made."""
+
+from typing import Any
+
+import pytest
+
+from deploy.learning import learner as learning
+from deploy.learning.candidates import make_learner
+from deploy.learning.distiller import DistillerRole
+from deploy.registry.commits import read
+from deploy.registry.gc import sweep
+from deploy.registry.kinds import BLOBS, CANDIDATES, COMMITS, Kind
+from deploy.registry.rebuild import rebuild
+from learners.commits.commit import decode
+from learners.commits.state import pack_state
+from streams.join.store import Store
+from tests import small
+from tests.learned import Fed
+
+
+def test_a_learner_whose_states_are_thinned(fed: Fed, embedded_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning, "state_due", lambda *_: True)
+    feed = fed(small.samples(400), 1, embedded_store)
+    role, states = feed.learner(10, every_days=0.2), dict[int, bytes]()
+    while feed.log and read(feed.registry, feed.registry.last(COMMITS)).learned < len(feed.log):
+        feed.join(0, 20)
+        role.step(1)
+        states[feed.registry.last(COMMITS)] = pack_state(role._learner.state())
+        sweep(feed.registry)
+    due = [n for n in range(feed.registry.last(COMMITS) + 1) if read(feed.registry, n).due]
+    assert due, "no candidate is due: the test tests nothing"
+    gone = [n for n in states if feed.registry.find(str(read(feed.registry, n).state)) is None]
+    assert gone
+    assert not {*gone} & {*due}
+    for n in states:
+        learner = make_learner(feed.pipeline)
+        rebuild(learner, feed.registry, n)
+        assert pack_state(learner.state()) == states[n], n
+    distiller = DistillerRole(feed.pipeline, embedded_store, feed.registry)
+    while distiller._take():
+        pass
+    assert feed.registry.last(CANDIDATES) == len(due) - 1
+    sweep(feed.registry)
+    feed.check(feed.learner(10))
+
+
+def test_a_state_swept_between_its_writing_and_its_commit_is_written_again(
+    fed: Fed, embedded_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "state_due", lambda *_: True)
+    feed = fed(small.samples(60), 1, embedded_store)
+    role, write = feed.learner(10), feed.registry.write
+
+    def swept(kind: Kind[Any], number: int, data: bytes) -> bool:
+        (feed.registry.folder / BLOBS / str(decode(data).state)).unlink()
+        return write(kind, number, data)
+
+    monkeypatch.setattr(feed.registry, "write", swept)
+    feed.finish(role)
+    last = read(feed.registry, feed.registry.last(COMMITS))
+    assert last.state
+    assert feed.registry.find(last.state) == pack_state(role._learner.state())
