@@ -13,7 +13,7 @@ from deploy.learning.candidates import distil, make_learner, privacy
 from deploy.lineages import Lineages
 from deploy.pipeline import Pipeline
 from deploy.registry.candidates import add
-from deploy.registry.commits import backwards, newest
+from deploy.registry.commits import backwards, newest, read
 from deploy.registry.follow import Follower
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, DISTILLER
 from deploy.registry.rebuild import rebuild, turn
@@ -28,7 +28,10 @@ from streams.join.store import Store
 
 
 class DistillerRole(Follower):
-    """Takes the commits in their order, and makes one candidate for each that says that one is due."""
+    """Takes the commits in their order, and makes one candidate for each that says that one is due.
+
+    It goes on after the newest of which there is one: what it needs of those before is in the log's end.
+    """
 
     def __init__(self, pipeline: Pipeline, store: Store, registry: Registry, *, engines: bool = False) -> None:
         """With `engines`, each candidate gets an engine that is proven, or the reason why torch runs it."""
@@ -38,6 +41,17 @@ class DistillerRole(Follower):
         self._replay: Newest[Sample] = Newest(pipeline.online.replay)
         self._commit, self._candidate, self._engines = -1, registry.last(CANDIDATES), engines
         self._rounds = 1  # how often a sample may have been learned
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Begin after the newest commit of which a candidate was made; of earlier ones the newest samples are read."""
+        made = [one.commit for one in self._registry.records(CANDIDATES) if not one.by]
+        self._commit = min(max(made, default=-1), self._registry.last(COMMITS))
+        if self._commit >= 0:
+            self._remember_again(self._commit)
+        if self._pipeline.online.private:
+            commits = (read(self._registry, n) for n in range(self._commit + 1))
+            self._rounds += sum(1 for commit in commits if commit.void or commit.doubted)
 
     def _take(self) -> bool:
         commit = self._registry.record(COMMITS, self._commit + 1)

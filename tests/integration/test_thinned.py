@@ -1,21 +1,29 @@
-"""States go while a learner learns; what is left rebuilds to the same bits, and candidates that are due are made."""
+"""What is left of states rebuilds to the same bits; what goes on after a start is what it would be without one."""
 
+from dataclasses import replace
+from random import Random
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from deploy.learning import learner as learning
 from deploy.learning.candidates import make_learner
 from deploy.learning.distiller import DistillerRole
+from deploy.registry.candidates import add
 from deploy.registry.commits import read
 from deploy.registry.gc import sweep
 from deploy.registry.kinds import BLOBS, CANDIDATES, COMMITS, Kind
 from deploy.registry.rebuild import rebuild
+from deploy.registry.records import Candidate, Figures
 from learners.commits.commit import decode
 from learners.commits.state import pack_state
+from streams.events import Sample
 from streams.join.store import Store
 from tests import small
-from tests.learned import Fed
+from tests.learned import Fed, put_back, snapshot
+
+FIGURES = Figures(**dict.fromkeys(Figures.__struct_fields__, 0))
 
 
 def test_a_learner_whose_states_are_thinned(fed: Fed, embedded_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,3 +68,35 @@ def test_a_state_swept_between_its_writing_and_its_commit_is_written_again(
     last = read(feed.registry, feed.registry.last(COMMITS))
     assert last.state
     assert feed.registry.find(last.state) == pack_state(role._learner.state())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_distiller_that_goes_on_has_the_samples_of_one_that_began_at_the_first(
+    fed: Fed, embedded_store: Store, embedded_redis: Redis, seed: int
+) -> None:
+    feed, random = fed(small.samples(300), 2, embedded_store), Random(seed)
+    feed.pipeline = replace(feed.pipeline, online=replace(feed.pipeline.online, replay=70))
+    role = feed.learner(10)
+    for n in range(12):
+        shard = random.randrange(2)
+        kept = snapshot(embedded_redis, feed.name, shard) if n % 4 == 3 else None
+        feed.join(shard, random.randrange(1, 40))
+        role.step(1)
+        if kept and random.random() < 0.7:
+            put_back(embedded_redis, kept)
+    feed.finish(role)
+    first = DistillerRole(feed.pipeline, embedded_store, feed.registry)
+    last, found = feed.registry.last(COMMITS), dict[int, list[Sample]]()
+    while first._take():
+        found[first._commit] = [*first._replay]
+    assert any(read(feed.registry, n).void for n in found), "nothing is taken back: the test tests less"
+    for at in range(last):
+        made = Candidate(
+            number=-1, commit=at, learned=0, at_ms=0, reason="", artifact="", figures=FIGURES, refused="a test"
+        )
+        add(feed.registry, made)
+        again = DistillerRole(feed.pipeline, embedded_store, feed.registry)
+        assert again._commit == at
+        assert [*again._replay] == found[at]
+        assert again._take()
+        assert [*again._replay] == found[at + 1]
