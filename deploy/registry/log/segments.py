@@ -18,12 +18,8 @@ from msgspec import Struct
 from deploy.registry.log import frames
 from streams.errors import RegistryError
 
-TAIL, LOG, INDEX, OLD = (
-    "tail",
-    "log",
-    "index",
-    "commits",
-)  # `commits/00000000.json` is how earlier releases kept a commit
+TAIL, LOG, INDEX = "tail", "log", "index"
+OLD = "commits"  # `commits/00000000.json` is how earlier releases kept a commit
 FORMAT = 1
 END = b"\n"
 
