@@ -198,6 +198,8 @@ class LearnerRole:
     def _commit(self, due: Due | None, void: dict[str, str] | None = None, *, whole: bool = False) -> None:
         n = self._draft.last.number + 1
         self._count()
+        if self._draft.heard_ms >= 0:
+            self._learner.hear(self._draft.heard_ms)
         if due and due.since_ms is not None:
             self._learner.drifted(due.since_ms)
         keep_state = due is not None or whole or state_due(self._kept, n, self._learner.learned)

@@ -42,6 +42,8 @@ def fold(learner: Learner, commits: Iterable[Commit]) -> None:
             start += size
         if commit.asked:
             learner.count(*commit.asked)
+        if commit.heard_ms >= 0:
+            learner.hear(commit.heard_ms)
         if commit.due and commit.due.since_ms is not None:
             learner.drifted(commit.due.since_ms)
 

@@ -55,8 +55,17 @@ class Unsaid(NamedTuple):
     at_ms: int
 
 
+class Heard(NamedTuple):
+    """All that was up to `at_ms` was told: outcomes, and who waited."""
+
+    at_ms: int
+
+
 class Census(NamedTuple):
-    """How many predictions were asked, ever, up to `at_ms`; `window_ms` after it an outcome counts no more."""
+    """All that was up to `at_ms` was told, and how many predictions were asked by then, ever.
+
+    `window_ms` after a prediction its outcome counts no more.
+    """
 
     at_ms: int
     asked: int
@@ -120,6 +129,19 @@ class Held:
     def due(self, now_ms: int) -> Entry | None:
         """Take out what is due first, if it was due before now: all that comes at one time is held by then."""
         return heappop(self._heap) if self._heap and self._heap[0].due_ms < now_ms else None
+
+    def part(self, why: Due) -> list[Entry]:
+        """Take out all that is due for this."""
+        taken = [entry for entry in self._heap if entry.why is why]
+        self._heap = [entry for entry in self._heap if entry.why is not why]
+        heapify(self._heap)
+        return taken
+
+    def take(self, entries: Sequence[Entry]) -> None:
+        """Keep entries of another queue."""
+        self._heap += entries
+        self._order = max([self._order, *(entry.order for entry in entries)])
+        heapify(self._heap)
 
     def state(self) -> dict[str, Tensor]:
         """Return the queue with its rows, as bytes."""

@@ -32,7 +32,7 @@ from torch import Tensor
 from learners.live.change import Change
 from learners.live.compiled import Doubles
 from learners.live.expert import Combining, Followed, Pooled, Waiting
-from learners.live.held import Census, Due, Entry, Held, Told, Unsaid, Waits, shared
+from learners.live.held import Census, Due, Entry, Heard, Held, Told, Unsaid, Waits, shared
 from learners.live.mixture import LOGIT, SWITCH, Mixture
 from learners.live.news import AGES_MS, DAY_MS, News
 from learners.live.recent import Recent
@@ -73,7 +73,7 @@ class Pool:
         hints = recent.names if recent else ()
         self.names = ("deep", "intercept", *answers, *(("chain",) if chain else ()), *hints)
         self.columns, self.outputs, self._mixing = len(self.names) * outputs, outputs, mixing
-        self.news, self.held = News(ages_ms), Held(features)
+        self.news, self.held, self.waiting = News(ages_ms), Held(features), Held(features)
         self._experts, self._chain, self._recent, self._watched = experts, chain, recent, watched
         self._hints, self.exact = len(hints), exact
         self._change, self.changes_seen = change, 0
@@ -143,29 +143,39 @@ class Pool:
         for expert in self._experts:
             expert.learn(rows, labels, np.ones(len(rows)))
 
-    def learn(self, events: Iterable[Told | Waits | Unsaid | Census]) -> None:
+    def learn(self, events: Iterable[Told | Waits | Unsaid | Heard | Census]) -> None:
         """Follow the log's next events, in its order."""
         for event in events:
             self._until(event.at_ms)
-            if isinstance(event, Census):
-                self.news.asked(event.at_ms, event.asked, event.window_ms)
-                self._look()
-            elif isinstance(event, Unsaid):
-                self.news.outcome(event.t_ms, event.at_ms - event.t_ms)
+            if isinstance(event, Told):
+                self._tell(event)
             elif isinstance(event, Waits):
                 if self.late and self._chain:
                     waits = Told(event.asked, event.at_ms, np.nan)
-                    self.held.hold(event.at_ms, Due.CHAIN, waits, event.mark)
+                    self.waiting.hold(event.at_ms, Due.CHAIN, waits, event.mark)
+            elif isinstance(event, Unsaid):
+                self.news.outcome(event.t_ms, event.at_ms - event.t_ms)
             else:
-                self._tell(event)
+                self._pass(event.at_ms)
+                if isinstance(event, Census):
+                    self.news.asked(event.at_ms, event.asked, event.window_ms)
+                    self._look()
         self._flush()
 
-    def _until(self, now_ms: int) -> None:
+    def _pass(self, now_ms: int) -> None:
+        """Let the chain learn the marks up to a time of which all was told, those who wait as well as outcomes.
+
+        The log tells of outcomes as they come, and of who waits when the watermark passes: an answer in between would
+        know a day's outcomes, and not who waited on.
+        """
         passed = list[Entry]()
+        while entry := self.waiting.due(now_ms):
+            passed.append(entry)
+        self._marks += shared(passed)
+
+    def _until(self, now_ms: int) -> None:
         while entry := self.held.due(now_ms):
-            if entry.why is Due.CHAIN:
-                passed.append(entry)
-            elif (again_ms := self._again(entry)) > entry.due_ms:
+            if (again_ms := self._again(entry)) > entry.due_ms:
                 self.held.hold(again_ms, entry.why, entry.told)
             else:
                 self._evidence += [entry.told] if self.news.known and not isnan(entry.told.asked.logits[0]) else []
@@ -174,7 +184,6 @@ class Pool:
                     self._flush()
                     if self._change.judge():
                         self._renew(self._change)
-        self._marks += shared(passed)
 
     def _again(self, entry: Entry) -> int:
         """Return when to look again at evidence that is due: k80 may have changed, or not be known yet."""
@@ -198,7 +207,7 @@ class Pool:
         if self.late:
             mark = bisect_left(self._marks_ms, delay_ms)
             if mark < len(self._marks_ms):
-                self.held.hold(t_ms + self._marks_ms[mark], Due.CHAIN, told, mark)
+                self.waiting.hold(t_ms + self._marks_ms[mark], Due.CHAIN, told, mark)
         else:
             self._lessons.append(told)
         self.held.hold(due_ms, Due.LESSON if self.late else Due.EVIDENCE, told)
@@ -276,8 +285,10 @@ class Pool:
             self.changes_seen = self._change.count
         self._turn()
         for part, of in self._parts().items():
-            if part != "change":
+            if part != "change" and (part != "waiting" or _of(part, state)):
                 of.load(_of(part, state))
+        if not _of("waiting", state):  # a state of before the chain's marks had a queue of their own
+            self.waiting.take(self.held.part(Due.CHAIN))
 
     def changes(self, *, whole: bool) -> dict[str, Tensor]:
         """Return what servers need to answer as this pool does: all of it, or what changed since the last call."""
@@ -305,7 +316,8 @@ class Pool:
 
     def _parts(self) -> dict[str, Any]:
         experts = {f"expert{n}": expert for n, expert in enumerate(self._experts)}
-        own = {"news": self.news, "held": self.held, "mixture": self.mixture} | self._late_and_recent()
+        own = {"news": self.news, "held": self.held, "waiting": self.waiting, "mixture": self.mixture}
+        own |= self._late_and_recent()
         return own | ({"change": self._change} if self._change else {}) | experts
 
     def _late_and_recent(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from compressors.recipe import PruneStructured, Recipe
 from compressors.scale import Scale
 from learners.labels.holds import Hold, Said
 from learners.labels.trust import RunningTrust
-from learners.live.held import Census
+from learners.live.held import Census, Heard
 from learners.online import models, past, units
 from learners.online.absent import Absent, Weight, Weighted
 from learners.online.batches import Encoder, Inputs, bare, completed, labels
@@ -238,6 +238,11 @@ class Learner:
         """Take how many predictions the join had opened up to an event time; all outcomes up to it were learned."""
         if self.live:
             self.live.learn([Census(now_ms, asked, window_ms)])
+
+    def hear(self, until_ms: int) -> None:
+        """Take that all that was up to an event time was told: outcomes, and marks of what waited."""
+        if self.live:
+            self.live.learn([Heard(until_ms)])
 
     def _parts(self, samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
         """Cut where batches end; take the step of one that ends early."""

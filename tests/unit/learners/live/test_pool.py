@@ -3,6 +3,7 @@
 import heapq
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,7 +17,7 @@ from learners.live.checked import Checked
 from learners.live.compiled import Doubles
 from learners.live.features.fields import fields_of
 from learners.live.features.reader import Reader
-from learners.live.held import Asked, Census, Told, Unsaid, Waits
+from learners.live.held import Asked, Census, Heard, Told, Unsaid, Waits
 from learners.live.news import AGES_MS, DAY_MS
 from learners.live.pool import Pool, chain_ages
 from learners.live.recent import Recent
@@ -24,7 +25,7 @@ from learners.live.recent import Recent
 HOUR_MS = DAY_MS // 24
 
 
-Event = Told | Waits | Census
+Event = Told | Waits | Heard | Census
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -203,6 +204,29 @@ def test_the_chain_learns_an_outcome_once_at_the_end_of_its_age() -> None:
         assert marks[-1][1] == given.labels[n]
 
 
+@pytest.mark.parametrize("told_in", ["order", "days"])
+def test_whoever_waits_may_be_told_after_later_outcomes_and_is_learned_in_order(told_in: str) -> None:
+    """The join tells of who waits when its watermark passes: a day's outcomes have come by then."""
+    given, known = feed(2_000, 3 * DAY_MS), 30 * DAY_MS
+    events: list[Event] = [one for one in log(pool()[0], given) if isinstance(one, Census) and one.at_ms < known]
+    told: list[Event] = [one for one in log(pool()[0], given) if not isinstance(one, Census)]
+    events += [one for one in told if one.at_ms < known]
+    events = sorted(events, key=lambda one: one.at_ms)
+    later = [one for one in told if one.at_ms >= known]
+    if told_in == "days":
+        later.sort(key=lambda one: (one.at_ms // DAY_MS, isinstance(one, Waits)))
+    live, _, chain = pool()
+    live.learn(events)
+    assert live.late
+    before = len(chain.marks)
+    for day, of in groupby(later, key=lambda one: one.at_ms // DAY_MS):
+        live.learn(of)
+        live.learn([Heard((day + 1) * DAY_MS - 1)])
+    due = [given.x.tolist().index(x) * HOUR_MS + chain_ages(AGES_MS)[mark] for x, mark, _ in chain.marks[before:]]
+    assert len(due) > 2_000
+    assert due == sorted(due)
+
+
 @pytest.mark.parametrize("apart_ms", [0, 200])
 def test_equal_rows_asked_within_a_second_count_as_the_root_of_their_number(apart_ms: int) -> None:
     """A group's bookings come one after the other; some are told before, and some after, the others pass a mark."""
@@ -275,6 +299,25 @@ def test_a_saved_state_goes_on_as_the_one_that_was_not(delay_ms: int) -> None:
     for one in (live, other):
         one.learn(events[2_500:])
     assert_same(live, other)
+
+
+def test_a_state_of_before_the_marks_had_a_queue_of_their_own_goes_on() -> None:
+    given = feed(700, 4 * DAY_MS)
+    events = list(log(pool()[0], given))
+    live, _, _ = pool()
+    live.learn(events[:2_500])
+    old = live.state()
+    order, waiting = msgspec.msgpack.decode(old.pop("waiting.queue").numpy().tobytes())
+    _, held = msgspec.msgpack.decode(old["held.queue"].numpy().tobytes())
+    assert waiting
+    old["held.queue"] = torch.frombuffer(bytearray(msgspec.msgpack.encode([order, held + waiting])), dtype=torch.uint8)
+    other, _, _ = pool()
+    other.load(old)
+    for one in (live, other):
+        one.learn(events[2_500:])
+    ours, theirs = live.state(), other.state()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours if not name.endswith("queue"))
+    assert len(live.waiting) == len(other.waiting)
 
 
 def assert_same(one: Pool, other: Pool) -> None:
