@@ -96,7 +96,7 @@ def look(registry: Registry) -> Kept:
         RegistryError, CommitError: a commit is damaged or missing.
     """
     blobs = registry.folder / BLOBS
-    sizes = {path.name.removeprefix(ASIDE): path.stat().st_size for path in _files(blobs)}
+    sizes = {path.name.removeprefix(ASIDE): _size(path) for path in _files(blobs)}
     states, named = States(registry).read(), _named(registry)
     found = []
     for digest, size in sorted(sizes.items()):
@@ -183,7 +183,7 @@ def _all_of(registry: Registry, name: str, files: list[Path]) -> Object:
     kept_for = (
         "every rebuild, audit and verdict: it is what was learned" if name in learned else "the feed: never swept"
     )
-    size = sum(path.stat().st_size for path in files)
+    size = sum(map(_size, files))
     return Object(name=f"{name}/", what=f"{len(files)} files", size=size, kept_for=[kept_for])
 
 
@@ -193,6 +193,14 @@ def _files(folder: Path) -> list[Path]:
         return []
     shown = (path for path in folder.iterdir() if path.name.startswith(ASIDE) or not path.name.startswith("."))
     return sorted(path for path in shown if path.is_file())
+
+
+def _size(path: Path) -> int:
+    """Return a file's bytes; 0 where another sweep, or the sealer, has just moved it."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _move(path: Path, to: Path) -> None:

@@ -7,12 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploy import config
+from deploy.operate.gc import collect
 from deploy.registry import gc
 from deploy.registry.commits import read
 from deploy.registry.gc import ASIDE, look, stays, sweep, sweeping
 from deploy.registry.kinds import BLOBS, COMMITS
 from deploy.registry.registry import Registry
 from learners.commits.commit import Due
+from streams.errors import ConfigError
 from tests.committed import append, empty
 
 WAIT_S = 60.0  # against a hang alone
@@ -119,3 +122,27 @@ def test_a_run_sweeps_by_itself_and_an_error_ends_nothing(tmp_path: Path, monkey
     with sweeping(tmp_path, 0.001, 0.001):
         assert swept.wait(WAIT_S)
     assert there(registry) == [i for i in range(20) if stays(i, 19)]
+
+
+def test_two_sweeps_at_once_come_to_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another sweep runs to its end between any two steps of one."""
+    registry, move, found = filled(tmp_path, 20), gc._move, list[int]()
+
+    def moved(path: Path, to: Path) -> None:
+        move(path, to)
+        if len(found) < 3:
+            found.append(1)
+            sweep(Registry(tmp_path))
+
+    monkeypatch.setattr(gc, "_move", moved)
+    sweep(registry)
+    assert found
+    assert there(registry) == [i for i in range(20) if stays(i, 19)]
+    assert not list((tmp_path / BLOBS).glob(f"{ASIDE}*"))
+
+
+def test_without_a_commit_the_command_says_where_it_looked(tmp_path: Path) -> None:
+    example = Path(__file__).parents[4] / "examples" / "start" / "pipeline.py"
+    settings = config.Settings(registry=config.Registry(path=str(tmp_path)))
+    with pytest.raises(ConfigError, match="has no commit: use the working directory of the run"):
+        collect(example, settings)
