@@ -109,7 +109,7 @@ class LoopWorld:
             stack.callback(self.kill)
             self.until(lambda: self.registry.last(CHAMPIONS) >= 0 and self._complete())
             self.load = Steady(
-                self.broker.address, (REQUESTS, OUTCOMES), 1, self._rate, lambda n: (1.0, n % 5, 0.5, 1.0)
+                self.broker.address, (REQUESTS, OUTCOMES), 1, self._rate, lambda n: (1.0, n % 5, 0.5, 1.0), patient=True
             )
             stack.callback(self.load.leave)
             self.answers = Answers(self.broker.address)

@@ -7,9 +7,9 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
-from contextlib import closing
 from typing import Any
 
+from streams.errors import BrokerUnreachable
 from streams.events import encode
 from streams.kafka import Sink, Tp
 
@@ -20,15 +20,19 @@ EVENTS_OF_3 = 5  # three predictions have two outcomes
 
 
 class Steady:
-    """Publishes so many events a second, which follow from the number of `predictions`; `x` makes their content."""
+    """Publishes so many events a second, which follow from the number of `predictions`; `x` makes their content.
+
+    `patient`: what a broker has not acknowledged is published again, perhaps twice.
+    """
 
     def __init__(
-        self, bootstrap: str, topics: tuple[str, str], partitions: int, rate: float, x: Callable[[int], Any] = int
-    ) -> None:
+        self, bootstrap: str, topics: tuple[str, str], partitions: int, rate: float, x: Callable[[int], Any] = int,
+        *, patient: bool = False,
+    ) -> None:  # fmt: skip
         self._bootstrap, self._topics, self._partitions, self._x = bootstrap, topics, partitions, x
-        self._rate = rate * 3 / EVENTS_OF_3
+        self._patient, self._rate = patient, rate * 3 / EVENTS_OF_3
         self._began_ms, self.predictions = int(time.time() * 1_000), 0
-        self._stop = threading.Event()
+        self._sink, self._stop = Sink(bootstrap), threading.Event()
         self._failed: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -46,18 +50,29 @@ class Steady:
 
     def _run(self) -> None:
         try:
-            with closing(Sink(self._bootstrap)) as sink:
-                began = time.monotonic()
-                while not self._stop.wait(TICK_S):
-                    due = int((time.monotonic() - began) * self._rate)
-                    self._publish(sink, range(self.predictions, due), range(self.predictions - BEHIND, due - BEHIND))
-                    self.predictions = due
-                self._publish(sink, range(0), range(self.predictions - BEHIND, self.predictions))
+            began = time.monotonic()
+            while not self._stop.wait(TICK_S):
+                due = int((time.monotonic() - began) * self._rate)
+                self._publish(range(self.predictions, due), range(self.predictions - BEHIND, due - BEHIND))
+                self.predictions = due
+            self._publish(range(0), range(self.predictions - BEHIND, self.predictions))
         except BaseException as wrong:
             self._failed = wrong
             raise
+        finally:
+            self._sink.close()
 
-    def _publish(self, sink: Sink, predictions: range, outcomes: range) -> None:
+    def _publish(self, predictions: range, outcomes: range) -> None:
+        while True:
+            try:
+                return self._send_all(self._sink, predictions, outcomes)
+            except BrokerUnreachable:
+                if not self._patient:
+                    raise
+                self._sink.close()
+                self._sink = Sink(self._bootstrap)
+
+    def _send_all(self, sink: Sink, predictions: range, outcomes: range) -> None:
         for n in predictions:
             self._send(sink, 0, n, self._t(n), {"x": self._x(n)})
         for n in outcomes:
