@@ -29,7 +29,7 @@
     ├── CommitError                  a commit cannot be read, or does not follow the one before it
     ├── LostRace                     another learner wrote the next commit; retried
     ├── NotFinite                    a loss or gradient is not finite; the sample is quarantined
-    ├── RoleDied                     the process of a role has died; it is started again
+    ├── RoleDied                     the process of a role has died; retried
     └── Stalled                      the loop does not process what was published
 
 Imports no client library: the adapters map theirs onto these.

@@ -61,7 +61,9 @@ class Look(NamedTuple):
 
     def before(self, t_ms: int, one: str, other: str) -> tuple[Floats, Floats]:
         """Return the newest answers of two contestants to predictions before a time that both of them answered."""
-        count = int(np.searchsorted(self.t_ms, t_ms))
+        count, none = int(np.searchsorted(self.t_ms, t_ms)), self.answers("")[:0]
+        if not (one in self.said and other in self.said):  # one that came after the look's last entry
+            return none, none
         ours, theirs = (np.concatenate([self.recent[key], self.said[key][:count]]) for key in (one, other))
         there = np.flatnonzero(np.isfinite(ours).all(axis=1) & np.isfinite(theirs).all(axis=1))[-RECENT:]
         return ours[there], theirs[there]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,7 +20,7 @@ from learners.commits.commit import Commit, Run
 from learners.evaluation.evaluate import Evaluator
 from learners.evaluation.gate import Promotion
 from learners.evaluation.guards.guard import TrialReport
-from learners.evaluation.trials.asked import DAY_MS
+from learners.evaluation.trials.asked import DAY_MS, Asked, Final
 from learners.evaluation.trials.timing import Timing
 from learners.evaluation.trials.trial import Entry
 from learners.evaluation.trials.trials import Reign
@@ -341,3 +342,12 @@ def test_a_candidate_whose_outputs_are_not_finite_is_vetoed_before_its_test_or_i
     assert "outputs are not finite" in vetoed(verdict.guards)
     assert (verdict.days > 0) is in_test
     assert msgspec.json.decode(msgspec.json.encode(verdict), type=Verdict) == verdict  # nothing is NaN
+
+
+def test_a_contestant_that_has_answered_nothing_yet_has_no_first_bound() -> None:
+    """As where another one is proven by a commit with which its trial begins."""
+    asked, entries = Asked(Final(0, None)), late(3, 0.1)
+    asked.add(entries, {"one": np.zeros((len(entries), 1))})
+    until_ms = entries[-1].t + DAY_MS
+    ours, theirs = asked.look(until_ms, until_ms).before(until_ms, "one", "newcomer")
+    assert ours.shape == theirs.shape == (0, 1)
