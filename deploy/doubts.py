@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from msgspec import Struct
 
 from deploy.registry.kinds import START
-from deploy.registry.records import StartNote
+from deploy.registry.notes import StartNote
 from streams.events import Event
 from streams.join.batch import Readers
 from streams.join.dates import Doubt, doubts

@@ -30,13 +30,9 @@ from deploy.registry.kinds import (
     VERDICTS,
     Kind,
 )
-from deploy.registry.pulse import PulseNote
-from deploy.registry.records import (
-    Alarm,
+from deploy.registry.notes import (
     BesideNote,
     CanaryNote,
-    Candidate,
-    Champion,
     ConductorNote,
     DistillerNote,
     Distrusted,
@@ -48,6 +44,8 @@ from deploy.registry.records import (
     ServerNote,
     TrialNote,
 )
+from deploy.registry.pulse import PulseNote
+from deploy.registry.records import Alarm, Candidate, Champion
 from deploy.registry.registry import Registry
 from learners.evaluation.drift import Change
 from learners.evaluation.verdict import Verdict

@@ -14,7 +14,8 @@ from deploy.pipeline import Pipeline
 from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.evaluator import EvaluatorRole
 from deploy.registry.kinds import CHAMPIONS, VERDICTS
-from deploy.registry.records import Champion, Metrics
+from deploy.registry.notes import Metrics
+from deploy.registry.records import Champion
 from deploy.registry.registry import Registry
 from learners.commits.commit import Commit
 from learners.evaluation.gate import Promotion

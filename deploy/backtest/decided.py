@@ -15,7 +15,8 @@ from deploy.backtest.policies import Policy
 from deploy.config import Settings
 from deploy.pipeline import Pipeline
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS
-from deploy.registry.records import Champion, Row, promotions
+from deploy.registry.notes import Row
+from deploy.registry.records import Champion, promotions
 from deploy.registry.registry import Registry
 from learners.commits.commit import Commit
 from learners.evaluation.trials.timing import Timing

@@ -16,7 +16,7 @@ from deploy.console import report
 from deploy.console.ending import told
 from deploy.console.picture import Snapshot
 from deploy.console.terminal import screen
-from deploy.console.view import values
+from deploy.console.words import values
 from deploy.operate.drill import shuffle
 from deploy.registry.records import base
 from deploy.run.running import running

@@ -10,7 +10,7 @@ from rich.console import Console
 from deploy.console.counters import counters
 from deploy.console.fitted import line
 from deploy.console.fitted import show as show_rows
-from deploy.console.view import day
+from deploy.console.words import day
 from deploy.operate.audit import Report
 from deploy.registry.commits import Rebuilt
 from deploy.registry.kinds import PARTITION_COUNTERS, TERMS

@@ -21,7 +21,7 @@ from compressors.artifact.manifest import origin
 from compressors.artifact.stored import Stored
 from compressors.errors import printable
 from compressors.recipe import PruneStructured, Recipe
-from deploy.console.view import compared
+from deploy.console.words import compared
 from streams.errors import ConfigError
 
 

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from deploy.console.doubts import Warned, lines, vanished
-from deploy.console.view import day
+from deploy.console.words import day
 from deploy.run.view import JoinView
 
 PLAIN_EVERY_S = 5.0

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from deploy.console.canary import shared
 from deploy.console.fitted import Fitted, line
-from deploy.console.view import compared, day, private
+from deploy.console.words import compared, day, private
 from deploy.operate.lineage import Answered, Difference, Shown, Version
 from learners.evaluation.canary import ALL
 

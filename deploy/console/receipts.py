@@ -9,7 +9,7 @@ from rich.console import Console
 
 from deploy.console.fitted import line
 from deploy.console.fitted import show as show_rows
-from deploy.console.view import day
+from deploy.console.words import day
 from deploy.registry.receipts import Receipt, Signed, Trace
 from deploy.registry.signing import name_of
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 
 from deploy.registry.kinds import BLOCKS, block_name
-from deploy.registry.records import BlocksNote
+from deploy.registry.notes import BlocksNote
 from learners.commits.state import pack_state
 from learners.online.learner import Learner
 from streams.join.store import Store

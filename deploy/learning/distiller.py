@@ -16,8 +16,9 @@ from deploy.registry.candidates import add
 from deploy.registry.commits import backwards, newest, read
 from deploy.registry.follow import Follower
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, DISTILLER
+from deploy.registry.notes import DistillerNote
 from deploy.registry.rebuild import rebuild, turn
-from deploy.registry.records import By, Candidate, DistillerNote
+from deploy.registry.records import By, Candidate
 from deploy.registry.registry import Registry
 from learners.commits.commit import Commit
 from learners.commits.state import unpack_state

@@ -17,8 +17,8 @@ from deploy.learning.withheld import Notices, rule
 from deploy.registry.commits import backwards, read
 from deploy.registry.held import distrusted, doubted, waiting
 from deploy.registry.kinds import COMMITS, LEARNER, RULINGS
+from deploy.registry.notes import LearnerNote
 from deploy.registry.rebuild import rebuild, turn
-from deploy.registry.records import LearnerNote
 from deploy.registry.registry import Registry
 from learners.commits import commit as commits
 from learners.commits.commit import Commit, Due, Quarantined

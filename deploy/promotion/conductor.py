@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from deploy.promotion.decisions import Decided, Rules, back, ordered, promoted, stepped
 from deploy.registry.follow import Board, Follower
 from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS, COMMITS, CONDUCTOR, ORDERS, STEPS, VERDICTS
-from deploy.registry.records import Alarm, Candidate, Champion, ConductorNote, Order
+from deploy.registry.notes import ConductorNote
+from deploy.registry.records import Alarm, Candidate, Champion, Order
 from deploy.registry.registry import Registry
 from learners.evaluation.canary import ALL
 from learners.evaluation.gate import Promotion

@@ -33,13 +33,9 @@ from deploy.registry.kinds import (
     STEPS,
     VERDICTS,
 )
-from deploy.registry.records import (
-    Alarm,
+from deploy.registry.notes import (
     BesideNote,
     CanaryNote,
-    CanaryStep,
-    Candidate,
-    Champion,
     DriftNote,
     EvaluatorNote,
     MetricName,
@@ -48,6 +44,7 @@ from deploy.registry.records import (
     TrialNote,
     Worst,
 )
+from deploy.registry.records import Alarm, CanaryStep, Candidate, Champion
 from deploy.registry.registry import Registry
 from learners.evaluation.beside import Beside
 from learners.evaluation.canary import ALL

@@ -1,7 +1,9 @@
 """What lasts.
 
 kinds.py       every name under which something is written down, and what it means
-records.py     what roles write down for each other
+records.py     what roles and people write down for each other
+notes.py       what roles put on the feed's board, which may be lost
+beside.py      work in a thread beside a run
 runs.py        who has run the feed
 registry.py    records that are created once, blobs by digest
 storage.py     bytes that are created once, durably
@@ -9,6 +11,8 @@ log/           the commits: new ones by themselves, then many to a segment
 follow.py      a role that takes record after record, and notes how far it is
 commits.py     the commits read newest first
 rebuild.py     a state rebuilt from them
+gc.py          what is kept, and for what
+pulse.py       how a run is
 signing.py     keys and signatures
 receipts.py    what was forgotten, signed
 held.py        samples that are held until a person releases or drops them

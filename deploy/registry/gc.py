@@ -9,16 +9,17 @@ commit is there, and writes it again where it is gone: either it sees that, or t
 
 import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from deploy.registry.beside import beside
 from deploy.registry.kinds import BLOBS, CANDIDATES, COMMITS, KINDS
+from deploy.registry.log.segments import INDEX, LOG, OLD, TAIL
 from deploy.registry.registry import Registry
 from streams.errors import ShadowstreamError
 
@@ -138,26 +139,19 @@ def sweep(registry: Registry) -> Kept:
     return Kept(stays=stays, goes=gone, applied=True)
 
 
-@contextmanager
-def sweeping(folder: Path, first_s: float = FIRST_S, every_s: float = EVERY_S) -> Iterator[None]:
+def sweeping(folder: Path, first_s: float = FIRST_S, every_s: float = EVERY_S) -> AbstractContextManager[None]:
     """Sweep a registry's folder for the `with`, in a thread, after so long and then every so often."""
-    ended = Event()
-    thread = Thread(target=_sweep_on, args=(folder, ended, first_s, every_s), name="gc")
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
+    def work(ended: Event) -> None:
+        wait_s = first_s
+        while not ended.wait(wait_s):
+            wait_s = every_s
+            try:
+                sweep(Registry(folder))
+            except (ShadowstreamError, OSError) as wrong:
+                logging.getLogger("shadowstream").warning("gc: %s; older states stay until it is tried again", wrong)
 
-def _sweep_on(folder: Path, ended: Event, wait_s: float, every_s: float) -> None:
-    while not ended.wait(wait_s):
-        wait_s = every_s
-        try:
-            sweep(Registry(folder))
-        except (ShadowstreamError, OSError) as wrong:
-            logging.getLogger("shadowstream").warning("gc: %s; older states stay until it is tried again", wrong)
+    return beside("gc", work)
 
 
 def _named(registry: Registry) -> dict[str, list[str]]:
@@ -179,12 +173,13 @@ def _folders(registry: Registry) -> list[str]:
 
 def _all_of(registry: Registry, name: str, files: list[Path]) -> Object:
     """Return a folder of which everything stays."""
-    learned = {"tail", "log", "commits"}
-    kept_for = (
-        "every rebuild, audit and verdict: it is what was learned" if name in learned else "the feed: never swept"
-    )
+    for_what = "the feed: never swept"
+    if name in (TAIL, LOG, OLD):
+        for_what = "every rebuild, audit and verdict: it is what was learned"
+    if name == INDEX:
+        for_what = "finding an id; each goes with its segment"
     size = sum(map(_size, files))
-    return Object(name=f"{name}/", what=f"{len(files)} files", size=size, kept_for=[kept_for])
+    return Object(name=f"{name}/", what=f"{len(files)} files", size=size, kept_for=[for_what])
 
 
 def _files(folder: Path) -> list[Path]:

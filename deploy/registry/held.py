@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec import Raw
 
 from deploy.registry.commits import backwards
-from deploy.registry.records import Distrusted
+from deploy.registry.notes import Distrusted
 from deploy.registry.registry import Registry
 from learners.commits.commit import Doubted, is_mark
 from learners.commits.voids import Slot, runs, slots

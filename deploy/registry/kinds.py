@@ -16,24 +16,19 @@ from msgspec import Struct
 from deploy.registry import records
 from deploy.registry.freshness import ArrivalsNote, FreshNote
 from deploy.registry.log.segments import INDEX, LOG, TAIL
-from deploy.registry.pulse import PulseNote
-from deploy.registry.records import (
-    Alarm,
+from deploy.registry.notes import (
     BlocksNote,
-    CanaryStep,
-    Candidate,
-    Champion,
     ConductorNote,
-    Described,
     DistillerNote,
     DriftNote,
     EvaluatorNote,
     LearnerNote,
     Metrics,
-    Order,
     ServerNote,
     StartNote,
 )
+from deploy.registry.pulse import PulseNote
+from deploy.registry.records import Alarm, CanaryStep, Candidate, Champion, Described, Order
 from deploy.registry.runs import RUNS
 from learners.commits import commit as commits
 from learners.commits.commit import Commit, Ruling

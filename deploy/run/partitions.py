@@ -13,7 +13,7 @@ from deploy.config import Settings
 from deploy.doubts import arrivals
 from deploy.feed import Feed
 from deploy.registry.kinds import START
-from deploy.registry.records import StartNote
+from deploy.registry.notes import StartNote
 from deploy.run.watch import Answer, Watch
 from streams.errors import BrokerRefused, BrokerUnreachable, LogReplaced, TopicGone
 from streams.join.store import Store

@@ -18,7 +18,8 @@ from deploy.config import Topics
 from deploy.engine import Running
 from deploy.monitor import NO_ROW, View, counted
 from deploy.registry.learned import Equation, Learned
-from deploy.registry.records import Distrusted, Row, Worst, promotions
+from deploy.registry.notes import Distrusted, Row, Worst
+from deploy.registry.records import promotions
 from learners.evaluation.drift import Change
 from learners.evaluation.verdict import MODELS
 from learners.online.batches import Inputs

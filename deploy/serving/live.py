@@ -12,7 +12,7 @@ from torch import Tensor
 
 from deploy.pipeline import Pipeline
 from deploy.registry.kinds import BLOCKS, LEARNER, block_name
-from deploy.registry.records import BlocksNote
+from deploy.registry.notes import BlocksNote
 from learners.commits.state import unpack_state
 from learners.online.network import under
 from streams.join.store import Store

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from deploy.pipeline import Pipeline
 from deploy.registry.kinds import SERVER
-from deploy.registry.records import ServerNote
+from deploy.registry.notes import ServerNote
 from deploy.serving import theirs
 from deploy.serving.answering import Answerer, Asked, most_bytes
 from deploy.serving.champion import Served

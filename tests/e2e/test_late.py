@@ -6,7 +6,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
+from deploy.learning.candidates import make_learner
+from deploy.pipeline import load
+from deploy.registry import rebuild
 from deploy.registry.commits import backwards
 from deploy.registry.kinds import CHAMPIONS, VERDICTS
 from deploy.registry.records import Evidence
@@ -30,7 +34,10 @@ def test_late_outcomes_are_waited_for_and_what_all_experts_say_is_served(tmp_pat
     (pipeline := tmp_path / "pipeline.py").write_text(PIPELINE)
     summary = result(start(tmp_path, pipeline, **SETTINGS), tmp_path)
     check(summary, counted(pipeline))
-    entries = [one for commit in backwards(Registry(tmp_path / "late")) for one in commit.entries()]
+    torch.set_num_threads(1)  # as the learner does
+    registry = Registry(tmp_path / "late")
+    assert rebuild.check(make_learner(load(pipeline), registry), registry).equal
+    entries = [one for commit in backwards(registry) for one in commit.entries()]
     marks = Counter(entry.revision for entry in entries if entry.kind == WAITING)
     assert marks[0] > marks[7] > 0
     told = {entry.id: entry.prediction for entry in entries if entry.kind != WAITING}

@@ -20,8 +20,9 @@ from deploy.learning.bootstrap import bootstrap
 from deploy.monitor import View
 from deploy.processes.roles import Plan, Role, build
 from deploy.registry.kinds import CHAMPIONS, SERVER
+from deploy.registry.notes import ServerNote
 from deploy.registry.opening import open_registry
-from deploy.registry.records import Champion, Engine, ServerNote
+from deploy.registry.records import Champion, Engine
 from deploy.registry.registry import Registry
 from streams.events import Prediction
 from streams.join.store import Store

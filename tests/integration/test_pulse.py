@@ -4,8 +4,8 @@ import pytest
 
 from deploy.monitor import Progress
 from deploy.registry.kinds import PULSE
+from deploy.registry.notes import LearnerNote, ServerNote
 from deploy.registry.pulse import PulseNote, RolePulse
-from deploy.registry.records import LearnerNote, ServerNote
 from deploy.run.pulse import Pulse
 from streams.join.store import Store
 from streams.kafka import Tp

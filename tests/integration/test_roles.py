@@ -27,8 +27,9 @@ from deploy.processes.roles import Plan, build
 from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.evaluator import EvaluatorRole
 from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS, COMMITS, KINDS, LEARNER, VERDICTS, Kind
+from deploy.registry.notes import LearnerNote, ServerNote
 from deploy.registry.opening import open_registry, sign
-from deploy.registry.records import Evidence, LearnerNote, ServerNote
+from deploy.registry.records import Evidence
 from deploy.registry.registry import Registry
 from deploy.run.summary import refused_requests
 from learners.commits import commit as commits

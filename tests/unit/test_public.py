@@ -21,7 +21,7 @@ from deploy.learning.candidates import make_learner
 from deploy.operate.compressing import read
 from deploy.promotion.evaluator import metrics
 from deploy.registry.kinds import CHAMPIONS
-from deploy.registry.records import Metrics
+from deploy.registry.notes import Metrics
 from deploy.registry.registry import Registry
 from deploy.serving.champion import Served
 from learners.commits.commit import Commit, Run

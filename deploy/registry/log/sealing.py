@@ -4,11 +4,12 @@ Owns when the sealer looks, and what is said of its errors. Does not know what i
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 
+from deploy.registry.beside import beside
 from deploy.registry.log.sealer import Sealer
 from deploy.registry.storage import Disk
 from streams.errors import ShadowstreamError
@@ -16,17 +17,9 @@ from streams.errors import ShadowstreamError
 EVERY_S = 5.0
 
 
-@contextmanager
-def sealing(folder: Path) -> Iterator[None]:
+def sealing(folder: Path) -> AbstractContextManager[None]:
     """Seal the commits of a registry's folder for the `with`."""
-    ended = Event()
-    thread = Thread(target=seal, args=(Sealer(Disk(folder)), ended), name="sealer")
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    return beside("sealer", partial(seal, Sealer(Disk(folder))))
 
 
 def seal(sealer: Sealer, ended: Event, every_s: float = EVERY_S) -> None:

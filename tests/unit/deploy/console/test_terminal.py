@@ -10,11 +10,12 @@ from rich.console import Console
 from deploy.console.counters import counters
 from deploy.console.picture import Snapshot, svg
 from deploy.console.terminal import Plain
-from deploy.console.view import draw, fate_line, months, slices, values, versions
+from deploy.console.view import draw, months, slices, versions
+from deploy.console.words import fate_line, values
 from deploy.monitor import View
 from deploy.registry.kinds import COUNTERS
+from deploy.registry.notes import CanaryNote, Distrusted, MetricName, Row, TrialNote, Worst
 from deploy.registry.pulse import PulseNote
-from deploy.registry.records import CanaryNote, Distrusted, MetricName, Row, TrialNote, Worst
 from learners.evaluation.drift import Change
 from tests.unit.deploy.console.views import BEGIN_MS, candidate, metrics, view
 

@@ -1,7 +1,8 @@
 """A look at a loop, as it is in the middle of a run, and a shard of its join."""
 
 from deploy.monitor import View
-from deploy.registry.records import Candidate, Champion, Figures, MetricName, Metrics, Row, TrialNote
+from deploy.registry.notes import MetricName, Metrics, Row, TrialNote
+from deploy.registry.records import Candidate, Champion, Figures
 from learners.evaluation.verdict import Decision, Verdict
 from streams.join.step import COUNTERS, PartitionState, ShardState
 

@@ -7,7 +7,8 @@ import msgspec
 
 from deploy.promotion.conductor import ConductorRole
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, VERDICTS
-from deploy.registry.records import Candidate, Champion, ConductorNote, Figures
+from deploy.registry.notes import ConductorNote
+from deploy.registry.records import Candidate, Champion, Figures
 from deploy.registry.registry import Registry
 from learners.evaluation.verdict import Decision, Verdict
 from streams.join.store import Store

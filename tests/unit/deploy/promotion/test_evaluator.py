@@ -11,7 +11,7 @@ from msgspec import Raw
 from deploy.learning.bootstrap import bootstrap
 from deploy.promotion.evaluator import METRICS_EVERY_S, EvaluatorRole, watched
 from deploy.registry.kinds import DRIFT, EVALUATOR, METRICS
-from deploy.registry.records import DriftNote
+from deploy.registry.notes import DriftNote
 from deploy.registry.registry import Registry
 from learners.commits.commit import Commit, Run
 from learners.live.features.fields import NONE

@@ -1,0 +1,189 @@
+"""What the roles put on the feed's board for all to see: the newest note of a kind counts, and it may be lost.
+
+Owns fields. Does not know who reads them.
+"""
+
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from learners.evaluation.drift import Change
+from learners.evaluation.verdict import Against
+
+
+class StartNote(Struct, frozen=True):
+    """What a run doubted at its start, a line each."""
+
+    warnings: list[str]
+
+
+class ServerNote(Struct, frozen=True):
+    """How far serving is: next offsets by `topic:partition`, of requests read and predictions written.
+
+    `served` requests were answered since the server began. `engines` has a line for people on what runs the version,
+    none where engines are off.
+    """
+
+    requests: dict[str, int]
+    predictions: dict[str, int]
+    version: int
+    served: int
+    engines: tuple[str, ...] = ()
+
+
+class Distrusted(Struct, frozen=True):
+    """A source whose outcomes are held, since when, and until when if nobody judges it; None: until it is released.
+
+    Times are event times in ms. `excess` is its loss above what its answers expect, in nats a sample.
+    """
+
+    source: str
+    since_ms: int
+    until_ms: int | None
+    excess: float
+
+
+class LearnerNote(Struct, frozen=True):
+    """How far learning is; the servers take the live intercept from here, and the joiners `marks_ms`.
+
+    `drafted` entries are learned and in no commit yet. At the ages `marks_ms` the join marks each prediction that still
+    waits. `live` says, for people, when live experts learn. `distrusted` sources are held.
+    """
+
+    learned: int
+    intercept: tuple[float, ...]
+    positions: dict[str, str]
+    commit: int
+    watermark_ms: int
+    drafted: int = 0
+    marks_ms: tuple[int, ...] = ()
+    live: str = ""
+    distrusted: tuple[Distrusted, ...] = ()
+
+
+class BlocksNote(NamedTuple):
+    """Which block is the newest (deploy/learning/blocks.py): its learner's run, its number, and its base's."""
+
+    run: int
+    number: int
+    base: int
+
+
+class DistillerNote(Struct, frozen=True):
+    """The last commit taken and the last candidate made."""
+
+    commit: int
+    candidate: int
+
+
+class TrialNote(Struct, frozen=True):
+    """A candidate's test so far, against the version `against`, the one that it has beaten least.
+
+    `samples` with labels were compared, `waiting` predictions have none yet. `log_wealth` is the natural logarithm of
+    the evidence W, `log_needed` that of what proves, `gain` the mean of loss(champion) − loss(candidate). It is proven
+    in `days` of event time if the evidence goes on to grow as it has; None if it does not grow.
+    """
+
+    candidate: int
+    samples: int
+    log_wealth: float
+    log_needed: float
+    against: int = 0
+    gain: float = 0.0
+    waiting: int = 0
+    days: float | None = None
+
+
+class BesideNote(Struct, frozen=True):
+    """What we serve beside what another system answered: the evidence, of `log_needed`.
+
+    `since_ms`: when ours would have taken its place; None while that is not proven.
+    """
+
+    against: Against
+    log_needed: float
+    since_ms: int | None
+
+
+class CanaryNote(Struct, frozen=True):
+    """How far the step of a canary is, the version `version`: `own` predictions with outcomes of `needed`, or `days`
+    of `needed_days`; and its `gain` over `samples`, as in `CanaryStep`.
+    """
+
+    version: int
+    own: int
+    needed: int
+    days: float
+    needed_days: float
+    samples: int
+    gain: float
+
+
+class EvaluatorNote(Struct, frozen=True):
+    """The last commit taken, the last candidate begun, how many verdicts and alarms there are, and the trials that run.
+
+    `doubt` says why few candidates or none can be proven, as the feed is; "" if nothing is in the way. `beside` is for
+    the shadow of another system, and `canary` while one serves.
+    """
+
+    commit: int
+    candidate: int
+    verdicts: int
+    trials: tuple[TrialNote, ...]
+    doubt: str = ""
+    alarms: int = 0
+    beside: BesideNote | None = None
+    canary: CanaryNote | None = None
+
+
+class MetricName(Struct, frozen=True):
+    """A metric of the task as people see it; `unit` is "" where it has none."""
+
+    name: str
+    unit: str
+
+
+class Row(Struct, frozen=True):
+    """How well one model answered `count` samples: values by the metric's name, None where there is no value yet."""
+
+    count: int
+    values: dict[str, float | None]
+
+
+class Worst(Struct, frozen=True):
+    """The slice whose loss is the farthest above that of all samples."""
+
+    field: str
+    value: str
+
+
+class Metrics(Struct, frozen=True):
+    """How well each model did, in all and by month of prediction ("2013-02", UTC).
+
+    `names` are those of the task's metrics, its loss first. The models are `learners.evaluation.evaluate.MODELS`.
+    `slices` is what was served, by field and value, and `worst` the worst slice.
+    """
+
+    names: tuple[MetricName, ...]
+    total: dict[str, Row]
+    months: dict[str, dict[str, Row]]
+    slices: dict[str, dict[str, Row]] = {}
+    worst: Worst | None = None
+
+
+class DriftNote(Struct, frozen=True):
+    """The newest change of each field that has changed, the newest first."""
+
+    changes: list[Change]
+
+
+class ConductorNote(Struct, frozen=True):
+    """How many verdicts and alarms were handled, and the champion that follows from them.
+
+    `waits` says why a person is waited for, "" if nobody is.
+    """
+
+    verdicts: int
+    version: int
+    alarms: int = 0
+    waits: str = ""
