@@ -122,6 +122,28 @@ class Replay(Struct, frozen=True, kw_only=True):
     stall_s: PositiveSeconds = 120.0
 
 
+class Metrics(Struct, frozen=True, kw_only=True):
+    """A run or a join answers Prometheus at `listen`, host:port of this machine; None: it does not."""
+
+    listen: Text | None = None
+
+    def __post_init__(self) -> None:
+        if self.listen is not None:
+            listening(self.listen, "metrics.listen")
+
+
+def listening(address: str, what: str) -> hosts.Host:
+    """Return the address to listen at.
+
+    Raises:
+        ConfigError: it is not host:port.
+    """
+    at = hosts.parse(address)
+    if at is None or at.port is None:
+        raise ConfigError(f"{what} must be host:port, such as 127.0.0.1:9464; found {hosts.shown(address)}")
+    return at
+
+
 class Output(Struct, frozen=True, kw_only=True):
     """Where the samples of a join without a model go: `stream` leaves them in Redis, for a reader of yours.
 
@@ -161,6 +183,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     learn: Learn = Learn()
     replay: Replay = Replay()
     output: Output = Output()
+    metrics: Metrics = Metrics()
 
 
 SECTIONS: dict[str, type[Struct]] = {field.name: field.type for field in msgspec.structs.fields(Settings)}

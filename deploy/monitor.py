@@ -206,7 +206,7 @@ class View(Struct, frozen=True, kw_only=True):
     outcomes of `distrusted` sources are held. `trouble` has a line for each service or role that is waited for, and
     `waits` says why versions wait for a person, and `canary` how far the step of one is. `alarms` is what was seen of
     versions that served. `freshness` is how long after their arrival outcomes were known to a first prediction.
-    `pulse` is the run's own look at its roles and at what is unread.
+    `pulse` is the run's own look at its roles and at what is unread, `pulse_s` seconds old.
     """
 
     name: str
@@ -241,6 +241,7 @@ class View(Struct, frozen=True, kw_only=True):
     canary: CanaryNote | None = None
     freshness: FreshNote | None = None
     pulse: PulseNote | None = None
+    pulse_s: float = 0.0
 
     @property
     def events(self) -> int:

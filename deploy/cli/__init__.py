@@ -4,6 +4,7 @@ main.py        what a shell starts; an error becomes one line and an exit code
 signals.py     Ctrl-C, SIGTERM and SIGHUP end a command in order
 commands.py    init, join, status; the application
 run.py         run, demo
+metrics.py     metrics
 operate.py     audit, end-of-feed, accept-loss, dead, check-receipt
 rebuild.py     rebuild
 exchange.py    export, import

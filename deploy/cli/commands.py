@@ -14,12 +14,14 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from deploy.cli import metrics as cli_metrics
 from deploy.cli import operate as cli_operate
 from deploy.cli.options import AsJson, ConfigFile, FeedFile, Picture, TakeOver, example, plain, print_json
 from deploy.cli.options import settings as load
 from deploy.console.counters import outstanding
 from deploy.console.ending import told
 from deploy.console.join import line, show_look, shown
+from deploy.console.metrics.latest import fetched
 from deploy.console.picture import svg
 from deploy.console.view import draw
 from deploy.monitor import View
@@ -53,6 +55,7 @@ class Commands(TyperGroup):
 
 app = typer.Typer(cls=Commands, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(cli_operate.app)
+app.add_typer(cli_metrics.app)
 
 
 def show_version(wanted: bool) -> None:
@@ -102,10 +105,12 @@ def join(
             print_json(begun.last)
         return line(begun.last) if begun.last else "", begun.left
 
-    with told(say, "the join"), joining(feed, settings, say, fresh=fresh, back=rewind, take_over=take_over) as begun:
+    joins = joining(feed, settings, say, fresh=fresh, back=rewind, take_over=take_over)
+    with fetched(settings.metrics.listen) as latest, told(say, "the join"), joins as begun:
         with told(say, "the join", seen), shown(console) as show:
             for view in begun.live():
                 show(view)
+                latest.show(view)
         summary = begun.look()
     if as_json:
         print_json(summary)

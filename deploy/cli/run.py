@@ -14,6 +14,7 @@ from deploy.cli.options import AsJson, ConfigFile, Picture, PipelineFile, TakeOv
 from deploy.cli.options import settings as load
 from deploy.console import report
 from deploy.console.ending import told
+from deploy.console.metrics.latest import fetched
 from deploy.console.picture import Snapshot
 from deploy.console.terminal import screen
 from deploy.console.words import values
@@ -68,6 +69,7 @@ def run(
     say = plain(console)
     begun = running(pipeline, settings, say, fresh=fresh, take_over=take_over)
     with (
+        fetched(settings.metrics.listen) as latest,
         told(say, "the run"),
         begun as session,
         told(say, "the run", lambda: (session.line, session.left)),
@@ -75,6 +77,7 @@ def run(
     ):
         for view in session.live():
             shown.show(view)
+            latest.show(view)
 
 
 def _replay(

@@ -6,6 +6,7 @@ picture.py     the live view as an SVG
 report.py      the tables at its end
 join.py        what is shown of a join without a model
 ending.py      what is said when a signal ends a run
+metrics/       a look for Prometheus
 audit.py       how an audit looks
 rebuild.py     how a version made again looks
 backtest.py    how other policies' decisions look

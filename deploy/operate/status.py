@@ -4,7 +4,8 @@ Owns finding it. Does not know tables.
 """
 
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -29,21 +30,48 @@ def status(path: Path, settings: Settings) -> View | view.JoinView:
     Raises:
         ConfigError: the store holds nothing of this feed, or its services have no address.
     """
+    with looking(path, settings) as looks:
+        return looks()
+
+
+@contextmanager
+def looking(path: Path, settings: Settings) -> Iterator[Callable[[], View | view.JoinView]]:
+    """Connect once, and yield what takes a look as `status` does, as often as it is called, by one thread at a time."""
     with attach(path, settings) as attached:
         judge = Judge(attached.feed.name, attached.readers, attached.settings.join)
-        if attached.registry is not None:
-            monitor = Monitor(judge, attached.store, attached.registry)
-            seen, (pulse, old_s) = look(attached.feed.name, monitor), monitor.pulse()
-            silent = [f"the run has said nothing for {old_s:.0f} s: it has ended, or hangs"] if old_s > SILENT_S else []
-            trouble = silent or (pulse.trouble if pulse else ())
-            return msgspec.structs.replace(seen, held=_held(attached), pulse=pulse, trouble=tuple(trouble))
-        if not attached.store.there(attached.feed.name, 0):
-            raise ConfigError(
-                f"the store holds nothing of {attached.feed.name}; start it by `shadowstream run {path}`, or, without "
-                f"a model, by `shadowstream join {path}`"
-            )
-        shards = view.states(attached.store, judge)
-        return view.look(shards, judge(attached.store, shards), attached.feed.name, 0.0, _held(attached))
+        monitor: Monitor | None = None
+
+        def looks() -> View | view.JoinView:
+            nonlocal monitor
+            if monitor is None and (registry := attached.registry) is not None:
+                monitor = Monitor(judge, attached.store, registry)
+            return _joined(path, attached, judge) if monitor is None else _run(attached, monitor)
+
+        yield looks
+
+
+def silence(seen: View) -> str:
+    """Return what to say of a run that has said nothing for too long, else ""."""
+    if seen.pulse is None or seen.pulse_s <= SILENT_S:
+        return ""
+    return f"the run has said nothing for {seen.pulse_s:.0f} s: it has ended, or hangs"
+
+
+def _run(attached: Attached, monitor: Monitor) -> View:
+    seen, (pulse, old_s) = look(attached.feed.name, monitor), monitor.pulse()
+    seen = msgspec.structs.replace(seen, held=_held(attached), pulse=pulse, pulse_s=round(old_s, 3))
+    trouble = (silence(seen),) if silence(seen) else pulse.trouble if pulse else ()
+    return msgspec.structs.replace(seen, trouble=tuple(trouble))
+
+
+def _joined(path: Path, attached: Attached, judge: Judge) -> view.JoinView:
+    if not attached.store.there(attached.feed.name, 0):
+        raise ConfigError(
+            f"the store holds nothing of {attached.feed.name}; start it by `shadowstream run {path}`, or, without "
+            f"a model, by `shadowstream join {path}`"
+        )
+    shards = view.states(attached.store, judge)
+    return view.look(shards, judge(attached.store, shards), attached.feed.name, 0.0, _held(attached))
 
 
 def _held(attached: Attached) -> list[str]:
