@@ -5,6 +5,7 @@ signals.py     Ctrl-C, SIGTERM and SIGHUP end a command in order
 commands.py    init, join, status; the application
 run.py         run, demo
 metrics.py     metrics
+backup.py      backup
 operate.py     audit, end-of-feed, accept-loss, dead, check-receipt
 rebuild.py     rebuild
 exchange.py    export, import

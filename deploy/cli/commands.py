@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from deploy.cli import backup as cli_backup
 from deploy.cli import metrics as cli_metrics
 from deploy.cli import operate as cli_operate
 from deploy.cli.options import AsJson, ConfigFile, FeedFile, Picture, TakeOver, example, plain, print_json
@@ -56,6 +57,7 @@ class Commands(TyperGroup):
 app = typer.Typer(cls=Commands, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(cli_operate.app)
 app.add_typer(cli_metrics.app)
+app.add_typer(cli_backup.app)
 
 
 def show_version(wanted: bool) -> None:

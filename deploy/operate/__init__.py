@@ -15,6 +15,7 @@ held.py        sources whose samples are held, and what a person says of them
 emitted.py     what was emitted
 dead.py        records that could not be read, and publishing them again
 files.py       files to write
+backup.py      a feed's registry copied while the feed goes on
 drill.py       a bad candidate on purpose
 exchange/      versions in folders, to and from other registries
 compressing.py a pipeline's model compressed, without a feed

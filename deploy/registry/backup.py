@@ -1,0 +1,132 @@
+"""A copy of a registry, made while its feed goes on, that is whole at one moment.
+
+Owns the order: what names others is read before what it names, and both before what is deleted meanwhile. Records are
+listed first, so each commit that they name is there when commits are copied; commits before states. A record that
+follows from one that is not listed yet is left out. Does not know where the copy is kept.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from deploy.registry import storage
+from deploy.registry.kinds import COMMITS, KINDS, SUFFIX, Kind
+from deploy.registry.log.log import Log
+from deploy.registry.log.segments import LOG, OLD, TAIL
+from deploy.registry.seals import opened
+from streams.errors import RegistryError
+
+RECORDS: tuple[Kind[Any], ...] = tuple(kind for kind in KINDS if kind is not COMMITS)
+COMMITTED = (OLD, TAIL, LOG)  # in the order in which a commit moves
+LEFT = ("services", "embedded.json")  # of the run's own machine
+BEFORE = 0o600  # what others may not read stays so
+Places = dict[tuple[str, int], bytes]  # records' files by kind and number
+
+
+class Copied(Struct, frozen=True, kw_only=True):
+    """What a backup holds now: commits up to `commit` and records, and how many files and bytes were new."""
+
+    commit: int
+    records: int
+    files: int
+    bytes: int
+
+
+def back_up(source: Path, to: Path) -> Copied:
+    """Copy a feed's registry into a folder; what is there already is not copied again. Then every commit is read.
+
+    Raises:
+        RegistryError: the folder holds another feed's, or another history of this feed; or a commit is damaged.
+        RegistryUnwritable: the folder takes nothing.
+    """
+    before = _size(to)
+    records = whole(_records(source))
+    for (kind, number), data in records.items():
+        _copy(to / kind / f"{number:08}{SUFFIX}", data, signed=True)
+    for folder in COMMITTED:
+        _copy_all(source / folder, to / folder)
+    for path in _others(source):
+        if (other := storage.read(path)) is not None:
+            _copy(to / path.relative_to(source), other, path.stat().st_mode & 0o777 if path.exists() else BEFORE)
+    after, commit = _size(to), _read(to)
+    return Copied(commit=commit, records=len(records), files=after[0] - before[0], bytes=after[1] - before[1])
+
+
+def whole(records: Places) -> Places:
+    """Return the records without those that follow from one that is not there, and without what follows from these.
+
+    Commits are not looked for.
+    """
+    follows = {place: set(_follows(*place, data)) for place, data in records.items()}
+    kept = set(records)
+    while dropped := {place for place in kept if follows[place] - kept}:
+        kept -= dropped
+    return {place: records[place] for place in records if place in kept}
+
+
+def _follows(kind: str, number: int, data: bytes) -> Iterator[tuple[str, int]]:
+    """Yield the records from which one follows: the one before it, and those that its seal names."""
+    if number:
+        yield kind, number - 1
+    seal = opened(data)[1]
+    for place in seal.follows if seal else ():
+        name, _, other = place.partition("/")
+        if name != COMMITS.name:
+            yield name, int(other)
+
+
+def _records(source: Path) -> Places:
+    found: Places = {}
+    for kind in RECORDS:
+        for name in storage.names(source / kind.name):
+            if name.endswith(SUFFIX) and (data := storage.read(source / kind.name / name)) is not None:
+                found[kind.name, int(name.removesuffix(SUFFIX))] = data
+    return found
+
+
+def _copy_all(source: Path, to: Path) -> None:
+    """Copy a folder's files, again until none has vanished: what was merged meanwhile is in another one."""
+    vanished = True
+    while vanished:
+        vanished = False
+        for name in storage.names(source):
+            if (to / name).exists():
+                continue
+            if (data := storage.read(source / name)) is None:
+                vanished = True
+            else:
+                _copy(to / name, data)
+
+
+def _copy(to: Path, data: bytes, mode: int = 0o644, *, signed: bool = False) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    if storage.create(to, data, mode) or storage.read(to) == data:
+        return
+    if not signed:
+        raise RegistryError(f"{to} is another one than the feed's: back up into a new folder")
+    storage.replace(to, data)
+
+
+def _others(source: Path) -> Iterator[Path]:
+    apart = {*(kind.name for kind in RECORDS), *COMMITTED, *LEFT}
+    for path in sorted(source.rglob("*")):
+        top, *_ = path.relative_to(source).parts
+        if top not in apart and not path.name.startswith(".") and path.is_file():
+            yield path
+
+
+def _size(folder: Path) -> tuple[int, int]:
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    return len(sizes), sum(sizes)
+
+
+def _read(folder: Path) -> int:
+    """Read every commit of the copy, each of which names the one before it, and return the newest one's number."""
+    log = Log(storage.Disk(folder))
+    newest = log.newest()
+    for number in range(newest + 1):
+        if log.read(number) is None:
+            raise RegistryError(f"{folder} lacks commit {number}")
+    return newest
