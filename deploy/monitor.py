@@ -76,11 +76,12 @@ class Progress(Struct, frozen=True):
         return joined, msgspec.structs.replace(self, shards=[])
 
     def settled(self, outcomes: dict[str, int]) -> bool:
-        """Return whether all that was answered, and the outcomes before these offsets, went through the whole loop."""
-        server, learner, distiller, evaluator, conductor = (
-            self.server, self.learner, self.distiller, self.evaluator, self.conductor,
-        )  # fmt: skip
-        if not (server and learner and distiller and evaluator):
+        """Return whether all that was answered, and the outcomes before these offsets, went through the whole loop.
+
+        A candidate may still be made: the evaluator waits for it in its time.
+        """
+        server, learner, evaluator, conductor = self.server, self.learner, self.evaluator, self.conductor
+        if not (server and learner and evaluator):
             return False
         joined = outcomes | server.predictions
         for shard in self.shards:
@@ -90,7 +91,7 @@ class Progress(Struct, frozen=True):
             return False
         if learner.drafted:
             return False
-        if min(distiller.commit, evaluator.commit) < learner.commit or evaluator.candidate < distiller.candidate:
+        if evaluator.commit < learner.commit:
             return False
         version = conductor.version if conductor else 0
         handled = conductor.verdicts if conductor else 0

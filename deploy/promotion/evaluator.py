@@ -1,14 +1,15 @@
 """The evaluator role: takes the commits, tests each candidate's artifact, and writes verdicts and metrics.
 
-After a commit that makes a candidate due it waits for that candidate: each goes on trial right after its own commit,
-however long it takes to make, and so verdicts follow from the log. Owns reading and writing. Does not know how a
-candidate is judged (learners/evaluation/), or what becomes of a verdict.
+A candidate goes on trial once the watermark has passed the commit that made it due by `Promotion.rest_ms`, and the
+evaluator waits for it there: so it is made beside the loop, and verdicts follow from the log, however long that takes.
+Owns reading and writing. Does not know how a candidate is judged (learners/evaluation/), or what becomes of a verdict.
 """
 
 import math
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 import torch
 from msgspec.structs import replace
@@ -60,6 +61,15 @@ from learners.live.settings import Live
 from streams.errors import ConfigError, RegistryError
 
 DAY_MS = 86_400_000
+
+
+class Awaited(NamedTuple):
+    """A commit of which a candidate is made, which goes on trial before the watermark passes `until_ms`."""
+
+    commit: int
+    until_ms: int
+
+
 METRICS_EVERY_S = 0.5  # metrics are for people, who need them no more often
 
 
@@ -88,20 +98,26 @@ class EvaluatorRole(Follower):
         self._champions = dict[int, Champion]()
         self._version, self._alarms = 0, 0  # the newest version that was taken note of; how many alarms there were
         self._commit, self._candidate, self._verdicts = -1, -1, 0
+        self._read = -1  # the newest candidate that was read
         self._doubt = ""
-        self._awaits: int | None = None  # the commit whose candidate is being made
+        self._awaits = list[Awaited]()  # the commits whose candidates are being made, or wait for their moment
+        self._made = list[Candidate]()  # candidates that are not on trial yet
         self._metrics: dict[str, bytes] = {}
         self._measured, self._measured_at_s = -1, 0.0
 
     def _take(self) -> bool:
-        """Take the next candidate and the next commit, if there is one."""
-        if self._awaits is not None:
-            return self._start_candidate(self._awaits)
-        if self._start_brought():
+        """Put the next candidate whose moment has come on trial, else take the next commit, if there is one."""
+        while candidate := self._registry.record(CANDIDATES, self._read + 1):
+            self._read = candidate.number
+            self._made.append(candidate)
+        if brought := next((one for one in self._made if one.by and one.commit <= self._commit), None):
+            self._start(brought)
             return True
         commit = self._registry.record(COMMITS, self._commit + 1)
         if commit is None:
             return False
+        if self._awaits and commit.watermark_ms >= self._awaits[0].until_ms:
+            return self._start_due(self._awaits[0].commit)
         if commit.void or commit.doubted:
             self._evaluator.expect(taken_back(self._registry, commit))
         self._write(self._evaluator.take(commit))
@@ -111,33 +127,24 @@ class EvaluatorRole(Follower):
         self._end_step()
         if mismatch := self._recomputed.take(self._evaluator.entries, commit):
             self._raise(mismatch)
-        self._awaits = commit.number if commit.due else None
+        if commit.due:
+            self._awaits.append(Awaited(commit.number, commit.watermark_ms + self._pipeline.promotion.rest_ms))
         return True
 
-    def _start_candidate(self, commit: int) -> bool:
+    def _start_due(self, commit: int) -> bool:
         """Put the candidate that was made of a commit on trial; return False if there is none yet."""
-        candidate = self._registry.record(CANDIDATES, self._candidate + 1)
-        if candidate is None:
+        made = next((one for one in self._made if not one.by and one.commit >= commit), None)
+        if made is None:
             return False
-        if candidate.by:
-            self._start(candidate)
-            return True
-        self._awaits = None
-        if candidate.commit <= commit:  # an earlier release made none
-            self._start(candidate)
-        return True
-
-    def _start_brought(self) -> bool:
-        """Put what a person has brought on trial, once its commit is taken; return whether there was any."""
-        candidate = self._registry.record(CANDIDATES, self._candidate + 1)
-        if candidate is None or not candidate.by or candidate.commit > self._commit:
-            return False
-        self._start(candidate)
+        self._awaits.pop(0)
+        if made.commit == commit:  # else an earlier release made none
+            self._start(made)
         return True
 
     def _start(self, candidate: Candidate) -> None:
         """Put a candidate on trial, unless it was refused."""
-        self._candidate, self._doubt = candidate.number, self._evaluator.doubt or ""
+        self._made.remove(candidate)
+        self._candidate, self._doubt = max(self._candidate, candidate.number), self._evaluator.doubt or ""
         if candidate.refused is None:
             model = self._lineages.load(candidate)
             entry = Entry(candidate.number, candidate.artifact, candidate.kind, self._reach_ms(candidate))

@@ -160,6 +160,8 @@ class Session:
             return False
         metrics, learned = self.monitor.metrics(), now.learner.learned if now.learner else 0
         learned -= sum(s.counters["corrected"] for s in now.shards)  # which are measured in place of what they correct
+        if not (now.distiller and now.learner and now.distiller.commit >= now.learner.commit):
+            return False
         return now.settled(replay.ends["outcomes"]) and metrics is not None and metrics.total["served"].count == learned
 
     def look(self) -> View:
