@@ -146,6 +146,10 @@ class Monitor:
         self._last_notes, self._look_again_s = notes, end + min(LOOK_EVERY_S, (end - now) / LOOKING)
         return progress.settled(outcomes)
 
+    def rest(self, most_ms: float) -> None:
+        """Sleep until a role says something new, at most so long."""
+        self._store.doze(self._feed, [note.name for note in ROLES], most_ms)
+
     def _notes(self) -> list[bytes | None]:
         return self._store.get(self._feed, *(note.name for note in ROLES))
 

@@ -30,6 +30,9 @@ class NoBoard:
     def put(self, feed: str, notes: Mapping[str, bytes], /) -> None:
         """Drop them."""
 
+    def doze(self, feed: str, names: Sequence[str], block_ms: float, /) -> None:
+        """Wait for nothing."""
+
 
 class Again:
     """Decides again under `promotion`, commit by commit; `recorded` are the versions of the record `registry`."""

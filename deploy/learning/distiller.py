@@ -15,7 +15,7 @@ from deploy.pipeline import Pipeline
 from deploy.registry.candidates import add
 from deploy.registry.commits import backwards, newest, read
 from deploy.registry.follow import Follower
-from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, DISTILLER
+from deploy.registry.kinds import BLOCKS, CANDIDATES, CHAMPIONS, COMMITS, DISTILLER, LEARNER
 from deploy.registry.notes import DistillerNote
 from deploy.registry.rebuild import rebuild, turn
 from deploy.registry.records import By, Candidate
@@ -36,7 +36,7 @@ class DistillerRole(Follower):
 
     def __init__(self, pipeline: Pipeline, store: Store, registry: Registry, *, engines: bool = False) -> None:
         """With `engines`, each candidate gets an engine that is proven, or the reason why torch runs it."""
-        super().__init__(pipeline.name, store)
+        super().__init__(pipeline.name, store, (BLOCKS.name, LEARNER.name))
         self._pipeline, self._registry = pipeline, registry
         self._learner, self._lineages = make_learner(pipeline, registry), Lineages(pipeline, registry)
         self._replay: Newest[Sample] = Newest(pipeline.online.replay)

@@ -88,7 +88,7 @@ class LearnerRole:
         committed = committed or (not any_read and self._rules.at_rest(self._draft))
         if committed:
             self._commit(due)
-        if any_read or committed:
+        if committed or (any_read and not self._rules.at_rest(self._draft)):
             self._note()
         if not any_read:
             self._store.wait(self._feed, self._draft.positions, block_ms)

@@ -25,8 +25,7 @@ from deploy.processes.roles import JOINER_PREFIX, SERVER, Plan, build, names
 from deploy.registry.pulse import RolePulse
 from streams.errors import RayUnreachable, RoleDied, ShadowstreamError
 
-BLOCK_MS = {"distiller": 5, "evaluator": 5, "conductor": 5}  # between looks at the registry, whose files wake nobody
-BLOCK_OTHERS_MS = 20  # the broker or the store wakes these
+BLOCK_MS = 20  # the broker or the store wakes a role; a person's order in the registry wakes nobody
 GRACE_S = 0.5  # how long a step may take to end before its actor is ended without it
 CONTRADICTIONS = range(4, 9)  # exit codes of what a person must resolve
 ABSENT_S = 120.0  # how long Ray may take to start a process before it is ill itself; a busy machine takes 20 s
@@ -49,9 +48,8 @@ class Actor:
 
     def run(self) -> None:
         """Do the role's steps."""
-        block_ms = BLOCK_MS.get(self._role, BLOCK_OTHERS_MS)
         pipeline = self._pipeline or load(self._plan.pipeline)  # nobody waits until a new process is ready
-        self._loop.run(self._role, lambda stack: build(self._role, self._plan, pipeline, stack).step, block_ms)
+        self._loop.run(self._role, lambda stack: build(self._role, self._plan, pipeline, stack).step, BLOCK_MS)
 
     def health(self) -> tuple[Process, Health]:
         """Return which process this is, and how the role is."""

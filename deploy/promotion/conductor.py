@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from deploy.promotion.decisions import Decided, Rules, back, ordered, promoted, stepped
 from deploy.registry.follow import Board, Follower
-from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS, COMMITS, CONDUCTOR, ORDERS, STEPS, VERDICTS
+from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS, COMMITS, CONDUCTOR, EVALUATOR, ORDERS, STEPS, VERDICTS
 from deploy.registry.notes import ConductorNote
 from deploy.registry.records import Alarm, Candidate, Champion, Order
 from deploy.registry.registry import Registry
@@ -24,7 +24,7 @@ class ConductorRole(Follower):
 
     def __init__(self, feed: str, store: Board, registry: Registry, promotion: Promotion | None = None) -> None:
         """By default `promotion` is `Promotion()`."""
-        super().__init__(feed, store)
+        super().__init__(feed, store, (EVALUATOR.name,))
         self._promotion = promotion or Promotion()
         self._registry, self._rules = registry, Rules(self._promotion.policy)
         self._open: dict[int, Candidate] = {}  # those without a verdict

@@ -24,11 +24,14 @@ from deploy.registry.commits import taken_back
 from deploy.registry.follow import Board, Follower
 from deploy.registry.kinds import (
     ALARMS,
+    BLOCKS,
     CANDIDATES,
     CHAMPIONS,
     COMMITS,
+    DISTILLER,
     DRIFT,
     EVALUATOR,
+    LEARNER,
     METRICS,
     ORDERS,
     STEPS,
@@ -84,7 +87,7 @@ class EvaluatorRole(Follower):
         Raises:
             RegistryError: there is no version 0.
         """
-        super().__init__(pipeline.name, store)
+        super().__init__(pipeline.name, store, (BLOCKS.name, LEARNER.name, DISTILLER.name))
         self._pipeline, self._registry = pipeline, registry
         encoder, rate = pipeline.encoder(), pipeline.online.intercept_rate
         self._lineages = Lineages(pipeline, registry, engines=engines)

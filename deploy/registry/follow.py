@@ -3,9 +3,8 @@
 Owns these three steps. Does not know what a record is, or what is made of it.
 """
 
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 
@@ -15,18 +14,22 @@ class Board(Protocol):
     def put(self, feed: str, notes: Mapping[str, bytes], /) -> None:
         """Put notes there, by name."""
 
+    def doze(self, feed: str, names: Sequence[str], block_ms: float, /) -> None:
+        """Sleep until a note of these names is put there, at most `block_ms`."""
+
 
 class Follower(ABC):
     """A role that takes the registry's records one after the other; its notes on the feed's board say how far it is."""
 
-    def __init__(self, feed: str, store: Board) -> None:
-        self._feed, self._store = feed, store
+    def __init__(self, feed: str, store: Board, after: Sequence[str] = ()) -> None:
+        """A note of the names `after` wakes it."""
+        self._feed, self._store, self._after = feed, store, tuple(after)
         self._noted: dict[str, bytes] = {}
 
     def step(self, block_ms: int) -> bool:
-        """Take the next record, or wait `block_ms` if there is none; return whether there was one.
+        """Take the next record, or wait up to `block_ms` for a note if there is none; return whether there was one.
 
-        Waiting is sleeping: a new file in the registry wakes nobody.
+        What a person writes into the registry wakes nobody.
         """
         taken = self._take()
         notes = self._notes()
@@ -34,7 +37,7 @@ class Follower(ABC):
             self._store.put(self._feed, notes)
             self._noted = notes
         if not taken and block_ms:
-            time.sleep(block_ms / 1000)
+            self._store.doze(self._feed, self._after, block_ms)
         return taken
 
     @abstractmethod

@@ -7,7 +7,6 @@ So no answer knows an outcome of its own future, a slow machine comes to the sam
 order of arrival within a slice is left to chance.
 """
 
-import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
@@ -19,7 +18,7 @@ from deploy.run.stall import until
 from streams.kafka import Sink, Tp
 from streams.kafka.records import tp_name
 
-POLL_S = 0.001
+REST_MS = 10.0  # what is joined without a sample says nothing
 
 
 class Replay:
@@ -82,5 +81,5 @@ class Replay:
         for _ in until(
             done, monitor, f"the loop does not finish the slice at event time {self.at_ms} ms", self._stall_s
         ):
-            time.sleep(POLL_S)
+            monitor.rest(REST_MS)
             yield False

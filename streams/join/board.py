@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from streams.errors import ShadowstreamError, StoreRefused
+from streams.join.bell import Bell
 from streams.redis import ANSWER_S, Address, connect
 
 
@@ -26,6 +27,7 @@ class Board:
         """An answer may take `answer_s`."""
         self._client = connect(at, answer_s)
         self._redis, self._answering = self._client.redis, self._client.answering
+        self._bells = dict[tuple[str, ...], Bell]()
         self._claim, self._put = (self._client.script(lua(name)) for name in ("claim", "put"))
 
     def check(self) -> list[str]:
@@ -59,9 +61,16 @@ class Board:
         return seconds * 1_000 + micros // 1_000
 
     def put(self, feed: str, values: Mapping[str, bytes]) -> None:
-        """Write values to the board, which holds only what may be lost."""
+        """Write values to the board, which holds only what may be lost; wake who waits for them."""
         with self._answering():
             self._put(keys=[_board(feed)], args=flat(values))
+
+    def doze(self, feed: str, names: Sequence[str], block_ms: float) -> None:
+        """Sleep until one of these values was put since the last call, at most `block_ms`; the first returns at once."""
+        bell = self._bells.get((feed, *names))
+        if bell is None:
+            bell = self._bells[feed, *names] = Bell(self._client, _board(feed), names)
+        bell.wait(block_ms)
 
     def get(self, feed: str, *names: str) -> list[bytes | None]:
         """Read values from the board."""
