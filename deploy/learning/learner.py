@@ -16,7 +16,7 @@ from deploy.learning.rules import CommitRules, state_due
 from deploy.learning.withheld import Notices, rule
 from deploy.registry.commits import backwards, read
 from deploy.registry.held import distrusted, doubted, waiting
-from deploy.registry.kinds import COMMITS, LEARNER, RULINGS
+from deploy.registry.kinds import ASKED, COMMITS, LEARNER, RULINGS, TOLD
 from deploy.registry.notes import LearnerNote
 from deploy.registry.rebuild import rebuild, turn
 from deploy.registry.registry import Registry
@@ -28,6 +28,7 @@ from learners.commits.voids import ALL, Bounds, Slot, lowered
 from learners.online.learner import Learner
 from streams.errors import ConfigError, HistoryChanged, LostRace, RegistryError
 from streams.events import WAITING
+from streams.join.step import ShardState
 from streams.join.store import NOTHING, Store, StoredSample
 from streams.outputs.samples import number
 from streams.readers import read_sample
@@ -85,7 +86,7 @@ class LearnerRole:
             self._draft.heard_ms, self._heard = max(self._draft.heard_ms, self._heard.told_ms), None
         due = self._rules.due(self._draft, self._learner.gap)
         committed = self._rules.full(self._draft) or (due is not None and bool(self._draft.samples))
-        committed = committed or (not any_read and self._rules.at_rest(self._draft))
+        committed = committed or (not any_read and self._rules.at_rest(self._draft) and self._told(states))
         if committed:
             self._commit(due)
         if committed or (any_read and not self._rules.at_rest(self._draft)):
@@ -93,6 +94,15 @@ class LearnerRole:
         if not any_read:
             self._store.wait(self._feed, self._draft.positions, block_ms)
         return any_read
+
+    def _told(self, states: Sequence[ShardState]) -> bool:
+        """Return whether all outcomes of a replay's slice are joined: then one commit has all that it brings."""
+        asked, told = self._store.get(self._feed, ASKED.name, TOLD.name)
+        begun, ended = ASKED.read(asked), TOLD.read(told)
+        if begun is None or ended is None:
+            return True
+        joined = all(at.next >= ended.ends.get(tp, 0) for state in states for tp, at in state.partitions.items())
+        return ended.number >= begun.number and joined
 
     def _learn(self, shard: int, entries: Sequence[StoredSample]) -> bool:
         """Learn the entries; commit before a micro-batch where it is time: one may take long.

@@ -3,9 +3,10 @@
 Imports no model: the workers of a join without one use it, too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 
 from deploy.config import Settings
 from deploy.feed import Feed
@@ -19,12 +20,16 @@ from streams.redis import ANSWER_S
 class Clients:
     """Makes connections by `settings`, which hold every address; `stack` closes them."""
 
-    def __init__(self, settings: Settings, fetch_wait_ms: int, stack: ExitStack) -> None:
-        self._settings, self._fetch_wait_ms, self.stack = settings, fetch_wait_ms, stack
+    def __init__(self, settings: Settings, fetch_wait_ms: int, stack: ExitStack, *, rings: bool = False) -> None:
+        """`rings`: all who publish put a note on the board then, as in a replay."""
+        self._settings, self._fetch_wait_ms, self._rings, self.stack = settings, fetch_wait_ms, rings, stack
 
-    def source(self, tps: Sequence[Tp], group: str | None = None) -> Source:
-        """Return a source of these partitions."""
-        source = Source(self._settings.kafka, list(tps), group=group, fetch_wait_ms=self._fetch_wait_ms)
+    def source(
+        self, tps: Sequence[Tp], group: str | None = None, wait: Callable[[float], bool] | None = None
+    ) -> Source:
+        """Return a source of these partitions; in a replay, where all who publish ring, it fetches when `wait` says."""
+        wait, wait_ms = (wait, 1) if self._rings else (None, self._fetch_wait_ms)
+        source = Source(self._settings.kafka, list(tps), group=group, fetch_wait_ms=wait_ms, wait=wait)
         self.stack.callback(source.close)
         return source
 
@@ -40,13 +45,15 @@ class Clients:
         self.stack.callback(store.close)
         return store
 
-    def joiner(self, feed: Feed, tps: Sequence[Tp], store: Store, ages_ms: Ages | None = None) -> Joiner:
+    def joiner(
+        self, feed: Feed, tps: Sequence[Tp], store: Store, ages_ms: Ages | None = None, after: Sequence[str] = ()
+    ) -> Joiner:
         """Return a joiner of these partitions; with `ages_ms` its samples go to a learner, else to an output."""
         settings, sink = self._settings, self.sink()
         takes = Takes(content_bytes=_store_bytes(store)) if ages_ms else self._takes(feed.name, sink, store)
         readers = replace(feed.readers(settings.topics.named(feed.name)), takes=takes)
         most = max(1, settings.dead.most_per_minute // settings.join.joiners)
-        source = self.source(tps)
+        source = self.source(tps, wait=partial(store.doze, feed.name, after))
         joiner = Joiner(
             feed.name, settings.join, source, store, sink, readers, letters_per_minute=most, ages_ms=ages_ms
         )

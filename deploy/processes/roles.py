@@ -5,6 +5,7 @@ Owns the wiring. Does not know where a role runs: `deploy/processes/actors.py` s
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +21,8 @@ from deploy.pipeline import Pipeline
 from deploy.processes.clients import Clients
 from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.evaluator import EvaluatorRole
-from deploy.registry.kinds import LEARNER
+from deploy.registry.kinds import ASKED, LEARNER, TOLD
+from deploy.registry.kinds import SERVER as SERVER_NOTE
 from deploy.registry.opening import open_registry
 from deploy.registry.registry import Registry
 from deploy.serving.champion import Served
@@ -46,13 +48,14 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     `pipeline` is the path of the pipeline.py, `registry` the feed's folder. The settings have every address, also those
     of embedded services. A fetch that finds nothing waits at the broker for `fetch_wait_ms`
-    at most.
+    at most. In a `replay` all who publish ring on the board.
     """
 
     pipeline: Path
     settings: Settings
     registry: Path
     fetch_wait_ms: int
+    replay: bool = False
 
     @property
     def opened(self) -> Registry:
@@ -62,7 +65,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 def build(role: str, plan: Plan, pipeline: Pipeline, stack: ExitStack) -> Role:
     """Build a role, which goes on from what the store, the log and the registry hold; `stack` closes its clients."""
-    clients = Clients(plan.settings, plan.fetch_wait_ms, stack)
+    clients = Clients(plan.settings, plan.fetch_wait_ms, stack, rings=plan.replay)
     if role.startswith(JOINER_PREFIX):
         return _joiner(clients, plan, pipeline, int(role.removeprefix(JOINER_PREFIX)))
     return ROLES[role](clients, plan, pipeline)
@@ -78,7 +81,9 @@ def _server(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
     registry = plan.opened
     counts = partition_counts(plan.settings.kafka, (topics.requests, topics.predictions))
     requests = [Tp(topics.requests, partition) for partition in range(counts[topics.requests])]
-    source = clients.source(requests, f"{pipeline.name}.server")
+    store = clients.store(PATIENCE_S)  # a store that hangs must not hold an answer back
+    wait = partial(store.doze, pipeline.name, (ASKED.name,))
+    source = clients.source(requests, f"{pipeline.name}.server", wait)
     for tp, offset in source.committed().items():
         source.seek(tp, offset)
     to = Answers(topics.predictions, counts[topics.predictions], clients.sink())
@@ -86,7 +91,6 @@ def _server(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
     engines = plan.settings.serve.engines
     lineages = Lineages(pipeline, registry, engines=engines)
     champion = Served(registry, pipeline.model, engines=engines, lineages=lineages)
-    store = clients.store(PATIENCE_S)  # a store that hangs must not hold an answer back
     return ServerRole(pipeline, champion, source, to, dead, store, plan.settings.serve.max_batch)
 
 
@@ -99,7 +103,7 @@ def _joiner(clients: Clients, plan: Plan, pipeline: Pipeline, number: int) -> Ro
         note = LEARNER.read(*store.get(pipeline.name, LEARNER.name))
         return note.marks_ms if note else None
 
-    return clients.joiner(pipeline.as_feed(), mine, store, ages_ms)
+    return clients.joiner(pipeline.as_feed(), mine, store, ages_ms, (SERVER_NOTE.name, TOLD.name))
 
 
 def _learner(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:

@@ -14,7 +14,7 @@ class Board(Protocol):
     def put(self, feed: str, notes: Mapping[str, bytes], /) -> None:
         """Put notes there, by name."""
 
-    def doze(self, feed: str, names: Sequence[str], block_ms: float, /) -> None:
+    def doze(self, feed: str, names: Sequence[str], block_ms: float, /) -> object:
         """Sleep until a note of these names is put there, at most `block_ms`."""
 
 

@@ -25,6 +25,7 @@ from deploy.registry.notes import (
     LearnerNote,
     Metrics,
     ServerNote,
+    SliceNote,
     StartNote,
 )
 from deploy.registry.pulse import PulseNote
@@ -144,6 +145,8 @@ FOLDERS = {
 }
 
 START = Note("start", "what the run doubted at its start, such as settings of the topics", StartNote)
+ASKED = Note("asked", "the slice of a replay whose requests are published", SliceNote)
+TOLD = Note("told", "the slice of a replay whose outcomes are published", SliceNote)
 SERVER = Note("server", "how far serving is, and which version serves", ServerNote)
 LEARNER = Note("learner", "how far learning is, and the live intercept", LearnerNote)
 BLOCKS = Note("live", "the newest of the blocks by which servers follow the live experts", BlocksNote)
@@ -162,7 +165,7 @@ FRESHNESS = Note(
 )
 PULSE = Note("pulse", "how each role of the run is, what is unread, and how old the newest commit is", PulseNote)
 NOTES: tuple[Note[Any], ...] = (
-    START, SERVER, LEARNER, BLOCKS, DISTILLER, EVALUATOR, CONDUCTOR, METRICS, DRIFT, ARRIVALS, FRESHNESS,
+    START, ASKED, TOLD, SERVER, LEARNER, BLOCKS, DISTILLER, EVALUATOR, CONDUCTOR, METRICS, DRIFT, ARRIVALS, FRESHNESS,
     PULSE,
 )  # fmt: skip
 ATTEMPTS = "attempts"

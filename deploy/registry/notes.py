@@ -17,6 +17,15 @@ class StartNote(Struct, frozen=True):
     warnings: list[str]
 
 
+class SliceNote(Struct, frozen=True):
+    """A slice of a replay by its number, of which all requests, or all outcomes, are published, up to these `ends`:
+    next offsets by `topic:partition`.
+    """
+
+    number: int
+    ends: dict[str, int]
+
+
 class ServerNote(Struct, frozen=True):
     """How far serving is: next offsets by `topic:partition`, of requests read and predictions written.
 

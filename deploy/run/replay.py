@@ -14,6 +14,8 @@ from itertools import groupby
 from deploy.config import Replay as Settings
 from deploy.monitor import Monitor
 from deploy.pipeline import FeedEvent
+from deploy.registry.kinds import ASKED, TOLD
+from deploy.registry.notes import SliceNote
 from deploy.run.stall import until
 from streams.kafka import Sink, Tp
 from streams.kafka.records import tp_name
@@ -24,6 +26,7 @@ REST_MS = 10.0  # what is joined without a sample says nothing
 class Replay:
     """Publishes a feed's events in their order.
 
+    `note` puts on the feed's board which slice is asked, and which is told, and so wakes who waits for either.
     `topics` has the names of the topics `requests` and `outcomes`, `partitions` the number of partitions by name.
     `published` counts events by topic, `ends` has their next offsets by topic and partition, `at_ms` is the event time
     reached.
@@ -36,12 +39,14 @@ class Replay:
         partitions: Mapping[str, int],
         settings: Settings,
         sink: Sink,
+        note: Callable[[dict[str, bytes]], None],
     ) -> None:
         self._slices = groupby(feed, key=lambda event: event.t_ms // max(1, int(settings.lead_s * 1000)))
         self._topics, self._partitions, self._sink, self._stall_s = topics, partitions, sink, settings.stall_s
         self.ends: dict[str, dict[str, int]] = {"requests": {}, "outcomes": {}}
         self.published = {"requests": 0, "outcomes": 0}
-        self.at_ms = self._began_ms = 0
+        self.at_ms = self._began_ms = self._slice = 0
+        self._note = note
 
     def run(self, monitor: Monitor) -> Iterator[bool]:
         """Publish slice by slice; yield False while waiting, so that the caller can look around, True after each slice.
@@ -52,9 +57,14 @@ class Replay:
         for _, group in self._slices:
             events = list(group)
             self.at_ms, self._began_ms = events[-1].t_ms, self._began_ms or events[0].t_ms
-            if self._publish(events, "requests"):
+            self._slice += 1
+            published = self._publish(events, "requests")
+            yield from self._say(ASKED.entry(SliceNote(self._slice, self.ends["requests"])), monitor)
+            if published:
                 yield from self._wait(monitor, lambda: monitor.answered(self.ends["requests"]))
-            if self._publish(events, "outcomes"):
+            published = self._publish(events, "outcomes")
+            yield from self._say(TOLD.entry(SliceNote(self._slice, self.ends["outcomes"])), monitor)
+            if published:
                 yield from self._wait(monitor, lambda: monitor.settled(self.ends["outcomes"]))
             yield True
 
@@ -73,6 +83,15 @@ class Replay:
             self.ends[topic][tp_name(tp)] = end
         self.published[topic] += len(chosen)
         return bool(chosen)
+
+    def _say(self, entry: dict[str, bytes], monitor: Monitor) -> Iterator[bool]:
+        """Put a note on the board; yield False while the store does not answer."""
+
+        def said() -> bool:
+            self._note(entry)
+            return True
+
+        yield from self._wait(monitor, said)
 
     def _tp(self, topic: str, key: bytes) -> Tp:
         return Tp(topic, zlib.crc32(key) % self._partitions[topic])

@@ -87,6 +87,7 @@ def running(
             settings=_paced(settings) if replay else settings,
             registry=folder,
             fetch_wait_ms=services.fetch_wait_ms,
+            replay=replay,
         )
         if attached:
             _check_theirs(pipeline, settings)

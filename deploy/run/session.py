@@ -115,8 +115,9 @@ class Session:
         counts = self._partitions.counts
         yield self.look()
         began = looked = time.monotonic()
+        note = partial(self._store.put, self.pipeline.name)
         with closing(Sink(self.settings.kafka)) as sink:
-            self.replay = Replay(self.pipeline.feed(), names, counts, self.settings.replay, sink)
+            self.replay = Replay(self.pipeline.feed(), names, counts, self.settings.replay, sink, note)
             coming = deque(acts)
             for settled in self.replay.run(self.monitor):
                 while settled and coming and coming[0].at_ms <= self.replay.at_ms:

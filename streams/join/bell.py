@@ -21,20 +21,25 @@ class Bell:
         self._client, self._channel, self._names = client, channel, frozenset(names)
         self._heard: Any = None
 
-    def wait(self, block_ms: float) -> None:
-        """Sleep until a note has been put since the last call, at most `block_ms`; the first call returns at once."""
+    def wait(self, block_ms: float) -> bool:
+        """Sleep until a note has been put since the last call, at most `block_ms`; return whether one was.
+
+        The first call returns at once: one may have been.
+        """
         until_s = time.monotonic() + block_ms / 1_000
         try:
             with self._client.answering():
                 if self._heard is None:
                     self._heard = cast(Any, self._client.redis).pubsub(ignore_subscribe_messages=True)
                     self._heard.subscribe(self._channel)
-                    return
-                while not self._rung(until_s - time.monotonic()) and time.monotonic() < until_s:
+                    return True
+                while not (rung := self._rung(until_s - time.monotonic())) and time.monotonic() < until_s:
                     pass
+                return rung
         except ShadowstreamError:  # whoever needs the store finds that out by the next call
             self._heard = None
             time.sleep(max(0.0, min(DEAF_S, until_s - time.monotonic())))
+            return True
 
     def _rung(self, left_s: float) -> bool:
         """Hear what has come, or comes within a time; return whether one of the names was put."""

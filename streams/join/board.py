@@ -65,12 +65,15 @@ class Board:
         with self._answering():
             self._put(keys=[_board(feed)], args=flat(values))
 
-    def doze(self, feed: str, names: Sequence[str], block_ms: float) -> None:
-        """Sleep until one of these values was put since the last call, at most `block_ms`; the first returns at once."""
+    def doze(self, feed: str, names: Sequence[str], block_ms: float) -> bool:
+        """Sleep until one of these values was put since the last call, at most `block_ms`; return whether one may be.
+
+        The first call returns at once.
+        """
         bell = self._bells.get((feed, *names))
         if bell is None:
             bell = self._bells[feed, *names] = Bell(self._client, _board(feed), names)
-        bell.wait(block_ms)
+        return bell.wait(block_ms)
 
     def get(self, feed: str, *names: str) -> list[bytes | None]:
         """Read values from the board."""

@@ -5,7 +5,7 @@ that need a consumer of their own.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
@@ -26,6 +26,7 @@ LATELY_S = 1.0  # how old the answer may be that shows a partition was read to i
 QUIET_S = 0.25  # after this long without a record, fetches are REST_S apart: 4 % of a core instead of 20 %
 REST_S = 0.02
 LONGEST_WAIT_MS = 100
+RUNG_MS, LOOK_MS = 10, 2  # how long a fetch is tried when a bell has rung, and when none has
 STARVED_S = 0.25
 FETCH_BYTES = 1 << 20  # per partition and fetch; about what one step of the join takes
 
@@ -36,7 +37,8 @@ class Source:
     `commit` and `committed` keep the offsets of the consumer group `group`. `fetch_wait_ms` is how long a broker may
     keep a fetch open that has no records. Keep it short: the embedded broker does not wake on new data, and on any
     broker the client has one fetch in flight, so that a silent partition delays the busy ones (500 ms: a seventh of the
-    throughput).
+    throughput). `wait` sleeps for so many milliseconds, or until somebody has published, and returns whether somebody
+    has: where all who do ring, there is no need to fetch meanwhile.
 
     Raises:
         BrokerUnreachable: the broker does not answer; a retry may help. BrokerRefused: it refuses the login or the
@@ -44,7 +46,13 @@ class Source:
     """
 
     def __init__(
-        self, at: Broker | str, tps: Sequence[Tp], *, group: str | None = None, fetch_wait_ms: int = 5
+        self,
+        at: Broker | str,
+        tps: Sequence[Tp],
+        *,
+        group: str | None = None,
+        fetch_wait_ms: int = 5,
+        wait: Callable[[float], bool] | None = None,
     ) -> None:
         self._access = Access(broker(at), "Read", {tp.topic for tp in tps}, group=group)
         self._settings: dict[str, Any] = settings(broker(at)) | {
@@ -59,7 +67,7 @@ class Source:
             "metrics_enabled": False,  # 10 us a fetch
             "request_timeout_ms": ANSWER_MS,
         }
-        self.tps = tuple(tps)
+        self.tps, self._wait = tuple(tps), wait
         self._of = {tp: TopicPartition(*tp) for tp in self.tps}
         self._position: dict[Tp, int] = {}
         self._paused: set[Tp] = set()
@@ -167,6 +175,12 @@ class Source:
 
     def _fetch(self, timeout_ms: int, max_records: int) -> dict[Any, list[Any]]:
         """Poll; after a silence rest between fetches, each of which takes about 1 ms of processor time."""
+        if self._wait:
+            fetched = self._consumer.poll(timeout_ms=0, max_records=max_records)
+            if not fetched and timeout_ms:
+                timeout_ms = RUNG_MS if self._wait(timeout_ms) else LOOK_MS
+                fetched = self._consumer.poll(timeout_ms=timeout_ms, max_records=max_records)
+            return dict(fetched)
         deadline = time.monotonic() + timeout_ms / 1_000
         while (now := time.monotonic()) - self._taken > QUIET_S and now < deadline:
             if fetched := self._consumer.poll(timeout_ms=0, max_records=max_records):
