@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from deploy.embedded import keeper
-from deploy.embedded.programs import BROKER, HOST, STORE, Program, external
+from deploy.embedded.programs import BROKER, HOST, STORE, UNSYNCED, Program, external
 
 START_S = 300.0  # against a hang alone: Apache Kafka takes 4 s on idle cores, ours about a tenth of one
 ANSWER_S = 10.0  # to one request, before it is asked again
@@ -79,15 +79,17 @@ def start_broker(folder: Path, command: str | None = None, port: int | None = No
     return start(replace(BROKER, command=external(command)) if command else BROKER, folder, port)
 
 
-def start_store(folder: Path, command: str | None = None, port: int | None = None) -> Service:
+def start_store(folder: Path, command: str | None = None, port: int | None = None, *, synced: bool = True) -> Service:
     """Start the embedded store, which keeps its data in `folder/store`; its log is `folder/store.log`.
 
-    `command`, `port`: as in `start_broker`.
+    `command`, `port`: as in `start_broker`. Not `synced`, it outlives every end of its process, but not one of the whole
+    machine: enough beside a broker whose log is in memory.
 
     Raises:
         StoreUnreachable: it ended or did not answer; the text has the exit code and the log's path and last lines.
     """
-    return start(replace(STORE, command=external(command)) if command else STORE, folder, port)
+    program = STORE if synced else replace(STORE, command=UNSYNCED)
+    return start(replace(program, command=external(command)) if command else program, folder, port)
 
 
 def start(program: Program, folder: Path, port: int | None = None) -> Service:

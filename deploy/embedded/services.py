@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -68,7 +69,8 @@ def provided(
             say(f"embedded {service.log.stem} at {service.address}{'' if port is None else ' again'}")
             return service
 
-        store = serve(start_store) if settings.redis.embedded else None
+        keep: Start = partial(start_store, synced=settings.kafka.bootstrap is not None)
+        store = serve(keep) if settings.redis.embedded else None
         broker = serve(start_broker) if settings.kafka.bootstrap is None else None
         addresses = Addresses(broker.address if broker else None, store.address if store else None)
         services = Services(
@@ -76,7 +78,7 @@ def provided(
             fetch_wait_ms=KAFKA_FETCH_WAIT_MS if broker is None else EMBEDDED_FETCH_WAIT_MS,
             _broker=broker,
             _store=store,
-            _again=lambda port: serve(start_store, port),
+            _again=lambda port: serve(keep, port),
         )
         (folder / ADDRESSES).write_bytes(msgspec.json.encode(addresses))
         stack.callback(_forget, services, folder / ADDRESSES)

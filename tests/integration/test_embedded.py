@@ -162,9 +162,12 @@ def test_children_end_when_their_keepers_are_killed_too(run_parent: Run) -> None
     assert all_gone(children)
 
 
-def test_the_store_never_evicts_syncs_always_and_keeps_its_data_through_a_crash(tmp_path: Path) -> None:
-    with start_store(tmp_path) as store, Redis.from_url(store.address) as client:
-        wanted = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "save": ""}
+@pytest.mark.parametrize(("synced", "fsync"), [(True, "always"), (False, "no")])
+def test_the_store_never_evicts_syncs_and_keeps_its_data_through_a_crash(
+    tmp_path: Path, *, synced: bool, fsync: str
+) -> None:
+    with start_store(tmp_path, synced=synced) as store, Redis.from_url(store.address) as client:
+        wanted = {"appendonly": "yes", "appendfsync": fsync, "maxmemory-policy": "noeviction", "save": ""}
         assert client.config_get(*wanted) == wanted
         assert client.config_get("bind") == {"bind": "127.0.0.1"}
         for number in range(100):
