@@ -93,7 +93,7 @@ BROKER = Program(
     answer=b"shdw",
     error=BrokerUnreachable,
 )
-UNSYNCED = partial(_valkey, fsync="no")  # written before the answer all the same: of 200 keys in 50 kills none was lost
+UNSYNCED = partial(_valkey, fsync="no")  # written before the answer all the same: 50 kills lost nothing
 STORE = Program(
     name="store",
     command=_valkey,

@@ -82,7 +82,7 @@ def start_broker(folder: Path, command: str | None = None, port: int | None = No
 def start_store(folder: Path, command: str | None = None, port: int | None = None, *, synced: bool = True) -> Service:
     """Start the embedded store, which keeps its data in `folder/store`; its log is `folder/store.log`.
 
-    `command`, `port`: as in `start_broker`. Not `synced`, it outlives every end of its process, but not one of the whole
+    `command`, `port`: as in `start_broker`. Not `synced`, its data outlive every end of its process, but not one of the
     machine: enough beside a broker whose log is in memory.
 
     Raises:

@@ -10,6 +10,7 @@ add.lua        adds partitions to a shard
 claim.lua      notes which run has a feed
 trim.lua       drops samples that are no longer needed
 owner.py       whose log a feed joins
+bell.py        waking who waits for a note on the board
 board.py       what roles tell one another, and which run has a feed
 store.py       shards and sample streams, by commands
 dates.py       whether the first events' times can be right

@@ -110,7 +110,7 @@ def test_the_writes_that_are_checked_are_all_that_the_scripts_call() -> None:
     assert [path.stem for path in scripts] == ["add", "claim", "create", "join", "put", "trim"]
     called = {word.lower() for word in re.findall(r"(?:call|chunked)\('([A-Z]+)'", text)}
     reads = {*commands(cluster=False)} - {*WRITES}
-    assert called - reads == {*WRITES}
+    assert called - reads - {"publish"} == {*WRITES}  # put.lua asks itself whether it may publish
 
 
 @pytest.mark.parametrize("wrong", [{"password": f"not {SECRET}"}, {"username": "nobody"}])
