@@ -4,9 +4,9 @@ A test says by `@case("streams/01", "ksql#6332")` which case it is and which rep
 carry their case as well. `python -m tests.cases` runs them all and prints a table.
 
 join.py       `shadowstream join` in a folder of its own, and the means to fill it and to look at it
-written.py    one value in each format and type, and what it must be
-nets.py       networks, rows and recipes for the cases of compression
-learn.py      a learner, samples and losses for those of online learning
+feeds/        joins
+formats/      what events are written as
+models/       compression and online learning
 """
 
 import pytest

@@ -12,8 +12,8 @@ from threading import Timer
 
 from deploy.processes import crew
 from deploy.processes.worker import GRACE_S
-from tests.faults.brokers import Lasting
-from tests.faults.stores import One, Three, cut
+from tests.faults.parts.brokers import Lasting
+from tests.faults.parts.stores import One, Three, cut
 from tests.faults.world import NAME, SHARDS, World
 from tests.services.redis import until
 

@@ -19,9 +19,9 @@ from rich.table import Table
 
 from deploy.cli.signals import orderly
 from deploy.embedded.servers import free_port
-from tests.faults import chaos_loop
 from tests.faults.breaks import ONCE, Fault, possible
-from tests.faults.verdict import verdict
+from tests.faults.loop import chaos_loop
+from tests.faults.parts.verdict import verdict
 from tests.faults.world import World
 
 ENDS_S = 60.0  # for all that was started, at Ctrl-C

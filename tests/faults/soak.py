@@ -28,9 +28,9 @@ from streams.errors import StoreRefused
 from streams.join.step import ShardState
 from streams.join.store import Store
 from streams.outputs.samples import Samples
-from tests.faults import soak_loop
-from tests.faults.memory import FLAT_MB, Memory
-from tests.faults.steady import Steady, has_outcome, label_of
+from tests.faults.loop import soak_loop
+from tests.faults.parts.memory import FLAT_MB, Memory
+from tests.faults.parts.steady import Steady, has_outcome, label_of
 
 SHARDS = PARTITIONS = JOINERS = 2
 HANG_S = 300.0

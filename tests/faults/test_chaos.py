@@ -8,8 +8,8 @@ import pytest
 from tests.conftest import command
 from tests.faults.breaks import NODES, ONCE, flushed, possible, store_killed, store_went_back
 from tests.faults.chaos import chaos
-from tests.faults.publish import CODECS
-from tests.faults.verdict import verdict
+from tests.faults.parts.publish import CODECS
+from tests.faults.parts.verdict import verdict
 from tests.faults.world import World
 
 

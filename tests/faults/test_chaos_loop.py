@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.chaos_loop import chaos
-from tests.faults.loop_breaks import Fault, gcs_killed, raylet_killed, server_stopped, store_killed, two_killed
-from tests.faults.loop_world import LoopWorld
+from tests.faults.loop.chaos_loop import chaos
+from tests.faults.loop.loop_breaks import Fault, gcs_killed, raylet_killed, server_stopped, store_killed, two_killed
+from tests.faults.loop.loop_world import LoopWorld
 
 
 @pytest.mark.parametrize("faults", [(server_stopped, store_killed, raylet_killed), (two_killed, gcs_killed)])

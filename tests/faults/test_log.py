@@ -15,8 +15,8 @@ from streams.audit.equations import audit
 from streams.errors import LogReplaced, LostRange, PositionError
 from streams.join.store import Store
 from streams.kafka import Source, Tp, ensure_topics
-from tests.faults.brokers import Lasting
-from tests.faults.verdict import audited, samples, verdict
+from tests.faults.parts.brokers import Lasting
+from tests.faults.parts.verdict import audited, samples, verdict
 from tests.faults.world import NAME, PARTITIONS, SHARDS, TOPICS, World
 from tests.services.kafka import command
 from tests.services.redis import until

@@ -23,7 +23,7 @@ from streams.errors import Unreachable
 from streams.join.store import Store
 from streams.kafka import Source, Tp
 from tests.conftest import command
-from tests.faults.verdict import verdict
+from tests.faults.parts.verdict import verdict
 from tests.faults.world import SHARDS, TOPICS, WAIT_S, World
 from tests.services.redis import until as wait_for
 

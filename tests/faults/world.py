@@ -17,10 +17,10 @@ from deploy.run.join import joining
 from streams.errors import HistoryChanged, StoreRefused, Unreachable
 from streams.join.policy import JoinPolicy
 from streams.join.store import Store
-from tests.faults.brokers import Lasting, Passing
-from tests.faults.load import Load
-from tests.faults.publish import Publisher
-from tests.faults.stores import One, Stores, Three
+from tests.faults.parts.brokers import Lasting, Passing
+from tests.faults.parts.load import Load
+from tests.faults.parts.publish import Publisher
+from tests.faults.parts.stores import One, Stores, Three
 
 FEED = """
 from msgspec import Struct

@@ -10,7 +10,7 @@ import pytest
 from streams.events import Sample
 from streams.join.store import Store
 from tests.conftest import Running
-from tests.integration.operated import Make, World
+from tests.integration.join.operated import Make, World
 from tests.learned import Fed, Feed, begun
 
 

@@ -20,7 +20,7 @@ from streams.formats.fields import KEY, fields, header, key
 from streams.formats.parts import Serializer
 from streams.formats.protobuf import protobuf
 from streams.readers import Reader
-from tests.cases.written import avro_bytes
+from tests.cases.formats.written import avro_bytes
 from tests.clicks import CLICK, CLICKED, click_class, clicked, written
 from tests.hostile import BIG_BYTES, HUGE, KINDS, SEED_MS, hostile
 

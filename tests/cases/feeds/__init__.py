@@ -1,0 +1,1 @@
+"""Joins as a user runs them: what is held back, refused, late, cut off, or another's."""
