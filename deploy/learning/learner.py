@@ -218,6 +218,7 @@ class LearnerRole:
         data = commits.encode(self._draft.finish(self._learner, state, due, void or {}))
         if not self._registry.write(COMMITS, n, data):
             raise LostRace(f"commit {n} was made by another learner")
+        self._store.ring(self._feed, LEARNER.name)  # the evaluator reads the commit while servers are told of it
         if state is not None and packed is not None:
             self._registry.keep(state, packed)
         self._draft = after(data, self._shards, NOTHING)

@@ -65,6 +65,11 @@ class Board:
         with self._answering():
             self._put(keys=[_board(feed)], args=flat(values))
 
+    def ring(self, feed: str, name: str) -> None:
+        """Wake who waits for a value, ahead of the value; a user who may not publish wakes nobody."""
+        with suppress(ShadowstreamError), self._answering():
+            self._redis.publish(_board(feed), name)
+
     def doze(self, feed: str, names: Sequence[str], block_ms: float) -> bool:
         """Sleep until one of these values was put since the last call, at most `block_ms`; return whether one may be.
 
