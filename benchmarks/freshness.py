@@ -1,9 +1,10 @@
-"""How long after an outcome was sent the first prediction is made that knows it, at a steady pace.
+"""How long after an outcome was sent the first prediction knows it, and how long an answer takes, at a steady pace.
 
-`python -m benchmarks.freshness [--a-second N] [--seconds S]` starts `shadowstream run` with embedded services, sends as
-many requests and outcomes a second, and prints a table for people, then one JSON line for programs: what `status` says
-(since a joiner had read the outcome), and what a consumer of the predictions sees (since it was sent). The aim at 2,000
-a second on two cores: half within 1 s, 99 of 100 within 3 s. Owns the load and the table.
+`python -m benchmarks.freshness [--a-second N] [--told SHARE] [--seconds S]` starts `shadowstream run` with embedded
+services, sends so many requests a second and the outcomes of a share of them, and prints a table for people, then one
+JSON line for programs: what `status` says (since a joiner had read the outcome), and what a consumer of the predictions
+sees (since it was sent). The aim at 2,000 a second on two cores: half within 1 s, 99 of 100 within 3 s; and of answers
+at 1,000, half of them told, half within 40 ms. Owns the load and the table.
 """
 
 import argparse
@@ -61,13 +62,14 @@ class Learned(msgspec.Struct):
 
 
 class Load:
-    """Sends requests, and the outcome of each after `AGE_S`; keeps when each outcome was sent."""
+    """Sends requests, and the outcomes of a share of them after `AGE_S`; keeps when each was sent."""
 
-    def __init__(self, attached: Attached, a_second: int) -> None:
+    def __init__(self, attached: Attached, a_second: int, told: float) -> None:
         topics = attached.settings.topics.named(attached.feed.name)
         self._sink, self._a_second = Sink(attached.broker), a_second
         self._requests, self._outcomes = Tp(topics.requests, 0), Tp(topics.outcomes, 0)
-        self._draw, self.sent_s = np.random.default_rng(0), list[float]()
+        self._draw, self.sent_s, self.asked_s = np.random.default_rng(0), list[float](), list[float]()
+        self._every = round(1 / told)
         self._asked, self._told, self._began_s = 0, 0, time.monotonic()
 
     def until(self, end_s: float) -> None:
@@ -75,8 +77,10 @@ class Load:
         while (now_s := time.monotonic()) < end_s:
             for n in range(self._asked, int((now_s - self._began_s) * self._a_second)):
                 self._ask(n)
-            for n in range(len(self.sent_s), int((now_s - self._began_s - AGE_S) * self._a_second)):
+            told = (now_s - self._began_s - AGE_S) * self._a_second / self._every
+            for n in range(len(self.sent_s), int(told)):
                 self._tell(n)
+            self.asked_s += [time.monotonic()] * (self._asked - len(self.asked_s))
             self._sink.flush()
             self.sent_s += [time.monotonic()] * max(0, self._told - len(self.sent_s))
             time.sleep(TICK_S)
@@ -88,34 +92,51 @@ class Load:
         self._asked = n + 1
 
     def _tell(self, n: int) -> None:
-        self._sink.send(self._outcomes, key=b"id-%d" % n, value=b'{"label":%d}' % (n % 3 == 0), t_ms=_now_ms())
+        self._sink.send(
+            self._outcomes, key=b"id-%d" % (n * self._every), value=b'{"label":%d}' % (n % 3 == 0), t_ms=_now_ms()
+        )
         self._told = n + 1
 
 
 class Seen:
-    """Follows the predictions, and keeps when each number of learned outcomes was first seen."""
+    """Follows the predictions; keeps when each number of them, and of learned outcomes, was first seen."""
 
     def __init__(self, attached: Attached) -> None:
         tp = Tp(attached.settings.topics.named(attached.feed.name).predictions, 0)
-        self._source = Source(attached.broker, [tp], fetch_wait_ms=20)
+        self._source = Source(attached.broker, [tp], fetch_wait_ms=5)
         self._source.seek(tp, 0)
-        self._ends, self.at = False, list[tuple[float, int]]()
+        self._ends, self.at, self.answered = False, list[tuple[float, int]](), list[tuple[float, int]]()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
 
     def _follow(self) -> None:
         while not self._ends:
             for part in self._source.poll(100, 5_000):
+                self.answered.append((time.monotonic(), part.end))
                 learned = msgspec.json.decode(part.records[-1].value or b"", type=Learned).learned
                 if not self.at or learned > self.at[-1][1]:
                     self.at.append((time.monotonic(), learned))
 
     def ages_s(self, sent_s: list[float], since_s: float) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
         """Return the age of each outcome sent since a time, at the first prediction seen that knows it."""
+        return self._after(self.at, np.arange(1, len(sent_s) + 1), sent_s, since_s)
+
+    def answers_s(self, asked_s: list[float], since_s: float) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+        """Return how long after each request sent since a time its prediction was seen; one had come before them."""
+        return self._after(self.answered, np.arange(2, len(asked_s) + 2), asked_s, since_s)
+
+    def end(self) -> None:
+        """Follow no more."""
         self._ends = True
         self._thread.join()
-        times, learned = np.array(self.at).T
-        known = np.searchsorted(learned, np.arange(1, len(sent_s) + 1))
+
+    @staticmethod
+    def _after(
+        seen: list[tuple[float, int]], wanted: "np.ndarray[tuple[int], np.dtype[np.int_]]", sent_s: list[float],
+        since_s: float,
+    ) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":  # fmt: skip
+        times, counts = np.array(seen).T
+        known = np.searchsorted(counts, wanted)
         sent = np.array(sent_s)
         chosen = (sent >= since_s) & (known < len(times))
         return np.asarray(times[known[chosen]] - sent[chosen])
@@ -185,20 +206,23 @@ def main() -> None:
     """Measure; print a table for people, then one JSON line for programs."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.freshness")
     parser.add_argument("--a-second", type=int, default=2_000)
+    parser.add_argument("--told", type=float, default=1.0)
     parser.add_argument("--seconds", type=float, default=60.0)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, chdir(name), running(Path(name)) as attached:
         path = Path(name) / "pipeline.py"
-        seen, load = Seen(attached), Load(attached, asked.a_second)
+        seen, load = Seen(attached), Load(attached, asked.a_second, asked.told)
         load.until(time.monotonic() + WARM_S + AGE_S)
         before, since_s = _look(path), time.monotonic()
         load.until(since_s + asked.seconds)
         after = _look(path)
 
-        ages_s = seen.ages_s(load.sent_s, since_s)
+        seen.end()
+        ages_s, answers_s = seen.ages_s(load.sent_s, since_s), seen.answers_s(load.asked_s, since_s)
     found = {
         "status": between(before.freshness and before.freshness.live, after.freshness and after.freshness.live),
         "seen": quantiles(ages_s),
+        "answers": quantiles(answers_s),
         "outcomes_a_second": len([s for s in load.sent_s if s >= since_s]) / asked.seconds,
         "unread": after.unread,
         "load": os.getloadavg()[0],
@@ -214,11 +238,16 @@ def _look(path: Path) -> View:
 
 def show(found: dict[str, object]) -> None:
     """Print the table, and the line."""
-    table = Table("since the outcome", "outcomes", "half within, s", "99 % within, s")
-    for name, who in (("was read by a joiner (`status`)", "status"), ("was sent, as a consumer sees it", "seen")):
+    table = Table("since", "events", "half within, s", "99 % within, s")
+    names = {
+        "status": "an outcome was read by a joiner (`status`)",
+        "seen": "an outcome was sent, as a consumer sees it",
+        "answers": "a request was sent, as a consumer sees its answer",
+    }
+    for who, name in names.items():
         row = found[who]
         assert isinstance(row, dict)
-        table.add_row(name, f"{row['count']:,}", *(f"{row.get(key, float('nan')):.2f}" for key in ("p50_s", "p99_s")))
+        table.add_row(name, f"{row['count']:,}", *(f"{row.get(key, float('nan')):.3f}" for key in ("p50_s", "p99_s")))
     Console().print(table)
     print(json.dumps({"benchmark": "freshness", **found}))
 
