@@ -16,9 +16,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.feeds import DAY_MS, HOUR_MS, Missing, Stream, hotel
-from benchmarks.live import Constant, Events, Mixed, Table, Waiting
-from benchmarks.network import Deep
+from benchmarks.learners.feeds import DAY_MS, HOUR_MS, Missing, Stream, hotel
+from benchmarks.learners.live import Constant, Events, Mixed, Table, Waiting
+from benchmarks.learners.network import Deep
 from benchmarks.peers.replay import replay, scores
 from learners.live.news import AGES_MS
 from learners.live.pool import chain_ages

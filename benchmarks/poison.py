@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from msgspec import Raw
 
-from benchmarks.feeds import Stream, flights
+from benchmarks.learners.feeds import Stream, flights
 from benchmarks.peers.replay import replay, scores
 from deploy.learning.candidates import history, make_learner
 from deploy.pipeline import Pipeline

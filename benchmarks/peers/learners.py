@@ -1,4 +1,4 @@
-"""River, deep-river, Vowpal Wabbit and LightGBM on the streams of benchmarks/learners.py, each with the same fields."""
+"""River, deep-river, Vowpal Wabbit and LightGBM on the streams of benchmarks/learners/, each with the same fields."""
 
 import re
 import zlib

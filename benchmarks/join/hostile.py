@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from kafka import KafkaAdminClient
 
-from benchmarks.contenders import APART, Arena
-from benchmarks.events import Item, fill
-from benchmarks.ours import DEAD
+from benchmarks.join.contenders import APART, Arena
+from benchmarks.join.events import Item, fill
+from benchmarks.join.ours import DEAD
 from deploy.embedded.servers import Service
 from streams.kafka import ensure_topics
 from tests.hostile import mixed

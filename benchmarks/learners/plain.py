@@ -1,7 +1,7 @@
 """The pipeline that says nothing but its features, as the product learns and serves it, without history or settings.
 
 The learner is the product's own, live experts and all. What is served deep is the average of its shadow, copied a fixed
-number of times instead of distilled and judged. Owns this contender of benchmarks/learners.py. Does not know others.
+number of times instead of distilled and judged. Owns this contender of benchmarks/learners/. Does not know others.
 """
 
 import copy
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from msgspec import Raw
 
-from benchmarks.feeds import Stream
+from benchmarks.learners.feeds import Stream
 from benchmarks.peers.replay import NEVER_MS
 from deploy.learning.candidates import make_learner
 from deploy.pipeline import Pipeline

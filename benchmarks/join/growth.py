@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from redis import Redis
 
-from benchmarks.events import name
+from benchmarks.join.events import name
 from deploy.embedded.servers import Service, start_store
 from streams.join.step import RECENT, Move, Rules, Step, outcome_entry, prediction_entry
 from streams.join.store import Store

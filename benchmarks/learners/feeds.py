@@ -1,4 +1,4 @@
-"""The real streams of benchmarks/learners.py: what was asked, when, what came of it, and when that was known.
+"""The real streams of benchmarks/learners/: what was asked, when, what came of it, and when that was known.
 
 Owns their features, order and delays. Does not know who learns from them.
 

@@ -3,7 +3,7 @@
     python -m benchmarks.outcomes --data FOLDER
 
 All learn from the same events in the same order, and know only what had landed. FOLDER holds gitbugs-hadoop/ and
-hotel-bookings/ (benchmarks/feeds.py). Needs River and scikit-learn in this environment
+hotel-bookings/ (benchmarks/learners/feeds.py). Needs River and scikit-learn in this environment
 (`pip install 'shadowstream[experts]' scikit-learn`). Owns the contenders and the table.
 """
 
@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from benchmarks.feeds import Missing, Stream, kinds
-from benchmarks.network import WORD, Deep
-from benchmarks.outcome_feeds import STREAMS, Feed
+from benchmarks.learners.feeds import Missing, Stream, kinds
+from benchmarks.learners.network import WORD, Deep
+from benchmarks.outcomes.outcome_feeds import STREAMS, Feed
 from benchmarks.peers.replay import NEVER_MS, replay
 from compressors.scale import Scale
 from learners.live.held import Asked, Census, Told
@@ -41,7 +41,7 @@ RATE, SMALL = 0.01, 256  # of the intercept; a count below it is a category too
 
 
 class Network(Deep):
-    """The network of benchmarks/network.py, for a task; labels are measured by those of the history."""
+    """The network of benchmarks/learners/network.py, for a task; labels are measured by those of the history."""
 
     def __init__(self, of: Feed, seed: int) -> None:
         super().__init__(of.stream, seed, of.task.outputs)

@@ -17,14 +17,14 @@ from typing import Any, NamedTuple
 import psutil
 from redis import Redis
 
-from benchmarks import ours
+from benchmarks.join import ours
 from deploy.embedded.servers import Service, start_store
 from streams.join.store import Store
 from streams.redis import Address
 from tests.services.redis import Cluster
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent
+PEERS = Path(__file__).parents[1] / "peers"
+ROOT = PEERS.parents[1]
 LIMIT_S = 180.0
 SHARDS = 2  # of the feed `ours.FEED`; they lie on two nodes
 
@@ -155,7 +155,7 @@ class Arena:
 
     def _start(self, row: Row, task: dict[str, Any], number: int) -> subprocess.Popen[bytes]:
         if row.script:
-            return _process([str(self._python), str(HERE / "peers" / row.script)], task, self._cores[0])
+            return _process([str(self._python), str(PEERS / row.script)], task, self._cores[0])
         of = max(row.joiners, 1)
         own = list(range(number, task["partitions"], of))
         mine: dict[str, Any] = {"own": own, "part": "join" if row.joiners else "raw"}
@@ -164,7 +164,7 @@ class Arena:
         return self._ours(task | mine, self._cores[number % len(self._cores)])
 
     def _ours(self, task: dict[str, Any], core: int) -> subprocess.Popen[bytes]:
-        return _process([sys.executable, "-m", "benchmarks.ours"], task, core)
+        return _process([sys.executable, "-m", "benchmarks.join.ours"], task, core)
 
 
 def _confine(service: Service, cores: Sequence[int]) -> None:

@@ -1,7 +1,7 @@
-"""Our contenders of benchmarks/learners.py: a constant, a small network, each live expert alone, and all by the rule.
+"""Our contenders of benchmarks/learners/: a constant, a small network, each live expert alone, and all by the rule.
 
-`python -m benchmarks.live CONTENDER STREAM` prints one line of JSON. The network writes its logits to --logits, and the
-pool reads them: it is given a deep part, here as in the product. Owns these learners. Does not know peers.
+`python -m benchmarks.learners.live CONTENDER STREAM` prints one line of JSON. The network writes its logits to --logits,
+and the pool reads them: it is given a deep part, here as in the product. Owns these learners. Does not know peers.
 """
 
 import argparse
@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.feeds import STREAMS, Stream, after
-from benchmarks.network import Deep
+from benchmarks.learners.feeds import STREAMS, Stream, after
+from benchmarks.learners.network import Deep
+from benchmarks.learners.plain import Plain
 from benchmarks.peers.replay import Replayed, replay, scores
-from benchmarks.plain import Plain
 from learners.live.features.reader import Reader
 from learners.live.held import Asked, Census, Due, Held, Told, Waits, shared
 from learners.live.make import chain, linear, pool
@@ -140,7 +140,7 @@ class Waiting:
 
 def main() -> None:
     """Run one contender."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.live")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.learners.live")
     parser.add_argument("contender", choices=["constant", "deep", "nag", "w4", "chain", "live", "plain"])
     parser.add_argument("stream", choices=STREAMS)
     parser.add_argument("--data", type=Path)

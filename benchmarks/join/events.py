@@ -1,6 +1,7 @@
 """The benchmark's events: their bytes, their order, and publishing them at once or at a steady pace.
 
-Owns the load. Does not know who reads it. As a program (`python -m benchmarks.events JSON`) it publishes at a pace.
+Owns the load. Does not know who reads it. As a program (`python -m benchmarks.join.events JSON`) it publishes at
+a pace.
 """
 
 import itertools

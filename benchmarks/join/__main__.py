@@ -21,7 +21,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import growth, speed
+from benchmarks.join import growth, speed
 from deploy.embedded.servers import Service, start_broker
 
 NOTHING = "-"

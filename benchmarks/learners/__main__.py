@@ -4,8 +4,8 @@
 
 Each row of a table learns from the stream's events in their order, and knows only what had landed; all have the same
 fields. FOLDER holds what packages do not: hotel-bookings/, gitbugs-hadoop/, ulb-creditcard-sample/ and elec2/elec.csv
-(sources in benchmarks/feeds.py); a stream that is not there is named and left out. The peers live in an environment of
-their own (benchmarks/requirements.txt).
+(sources in benchmarks/learners/feeds.py); a stream that is not there is named and left out. The peers live in an
+environment of their own (benchmarks/requirements.txt).
 
 Owns the command line and the tables. Does not know how anybody learns.
 """
@@ -25,7 +25,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.feeds import STREAMS, Missing, Stream, after, kinds
+from benchmarks.learners.feeds import STREAMS, Missing, Stream, after, kinds
 from benchmarks.peers.replay import NEVER_MS
 
 OURS = {
@@ -93,12 +93,12 @@ def _measure(name: str, stream: Stream, asked: argparse.Namespace, folder: Path)
     ours += ["--after", str(asked.after)]
     chosen = [one for one in OURS if one in asked.only or (one == "deep" and "live" in asked.only)]
     for one in chosen:
-        found[one] = _run([sys.executable, "-m", "benchmarks.live", one, name, *ours])
+        found[one] = _run([sys.executable, "-m", "benchmarks.learners.live", one, name, *ours])
     peers = [one for one in PEERS if one in asked.only] if asked.peers_python else []
     if peers:
         (folder / "columns").write_bytes(pickle.dumps(_columns(stream)))
     for one in peers:
-        script = Path(__file__).parent / "peers" / "learners.py"
+        script = Path(__file__).parents[1] / "peers" / "learners.py"
         found[one] = _run([asked.peers_python, str(script), one, str(folder / "columns")])
     return found
 

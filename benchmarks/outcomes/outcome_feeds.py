@@ -1,4 +1,4 @@
-"""The real streams of benchmarks/outcomes.py: of several classes, of any of several, and of numbers.
+"""The real streams of benchmarks/outcomes/: of several classes, of any of several, and of numbers.
 
 Digits are scikit-learn's; segments, yeast's genes (Elisseeff & Weston 2001) and a president's approval River's. Owns
 their features, tasks, order and delays. Does not know who learns from them.
@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from benchmarks import feeds
-from benchmarks.feeds import DAY_MS, HOUR_MS, WINDOW_MS, Missing, Stream
+from benchmarks.learners import feeds
+from benchmarks.learners.feeds import DAY_MS, HOUR_MS, WINDOW_MS, Missing, Stream
 from learners.tasks.classes import Classes
 from learners.tasks.multilabel import MultiLabel
 from learners.tasks.regression import Regression

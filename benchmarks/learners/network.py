@@ -1,6 +1,6 @@
 """A small network that learns each outcome as it lands, in place of the product's compressed one.
 
-Owns it and its features, for benchmarks/learners.py. Does not know other learners.
+Owns it and its features, for benchmarks/learners/. Does not know other learners.
 """
 
 import copy
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from benchmarks.feeds import Stream, kinds
+from benchmarks.learners.feeds import Stream, kinds
 from benchmarks.peers.replay import NEVER_MS
 from learners.online.average import Memory
 from learners.online.settings import Online

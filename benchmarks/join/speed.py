@@ -14,9 +14,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import events
-from benchmarks.contenders import ONE, QUIX, RAW, ROOT, ROWS, Arena, Failed, Result, Row, why_not
-from benchmarks.ours import DEAD
+from benchmarks.join import events
+from benchmarks.join.contenders import ONE, QUIX, RAW, ROOT, ROWS, Arena, Failed, Result, Row, why_not
+from benchmarks.join.ours import DEAD
 from deploy.embedded.servers import Service
 from streams.kafka import ensure_topics
 
@@ -96,7 +96,7 @@ def _latencies(bench: Bench, row: Row, size_bytes: int) -> list[float]:
         with _arena(bench, task).running(row, watch=True) as crew:
             crew.go()
             time.sleep(SETTLE_S)
-            subprocess.run([sys.executable, "-m", "benchmarks.events", json.dumps(load)], check=True, cwd=ROOT)
+            subprocess.run([sys.executable, "-m", "benchmarks.join.events", json.dumps(load)], check=True, cwd=ROOT)
             return list(_delays_ms(crew.result(), json.loads(Path(file.name).read_text())))
 
 
