@@ -70,6 +70,20 @@ def of_another_place(registry: Registry) -> bytes:
     return registry.read(CHAMPIONS, 0) or b""
 
 
+def test_a_file_that_was_right_is_not_checked_again_but_another_in_its_place_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, read = filled(tmp_path / "ads"), list[str]()
+    monkeypatch.setattr(registry, "_at", lambda of, at=registry._at: (read.append(of), at(of))[1])
+    for _ in range(2):
+        assert registry.record(CHAMPIONS, 1) == champion(1, 0)
+    assert {*read} == {"champion/0", "candidates/0", "verdicts/0"}
+    assert len(read) == 3
+    CHAMPIONS.path(registry.folder, 1).write_bytes(other(registry))
+    with pytest.raises(Untrusted, match="is not as it was signed"):
+        registry.record(CHAMPIONS, 1)
+
+
 @pytest.mark.parametrize(
     ("forge", "why"),
     [
