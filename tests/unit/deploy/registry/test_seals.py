@@ -74,7 +74,13 @@ def test_a_file_that_was_right_is_not_checked_again_but_another_in_its_place_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry, read = filled(tmp_path / "ads"), list[str]()
-    monkeypatch.setattr(registry, "_at", lambda of, at=registry._at: (read.append(of), at(of))[1])
+    at = registry._at
+
+    def counted(of: str) -> bytes | None:
+        read.append(of)
+        return at(of)
+
+    monkeypatch.setattr(registry, "_at", counted)
     for _ in range(2):
         assert registry.record(CHAMPIONS, 1) == champion(1, 0)
     assert {*read} == {"champion/0", "candidates/0", "verdicts/0"}
