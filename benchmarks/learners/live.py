@@ -1,7 +1,8 @@
 """Our contenders of benchmarks/learners/: a constant, a small network, each live expert alone, and all by the rule.
 
-`python -m benchmarks.learners.live CONTENDER STREAM` prints one line of JSON. The network writes its logits to --logits,
-and the pool reads them: it is given a deep part, here as in the product. Owns these learners. Does not know peers.
+`python -m benchmarks.learners.live CONTENDER STREAM` prints one line of JSON. The network writes its logits to
+--logits, and the pool reads them: it is given a deep part, here as in the product. Owns these learners. Does not know
+peers.
 """
 
 import argparse

@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 
 from deploy.cli.options import AsJson, ConfigFile, PipelineFile, print_json, settings
-from deploy.console import backtest as view
-from deploy.operate import backtest as operate
+from deploy.console.versions import backtest as view
+from deploy.operate.versions import backtest as operate
 
 app = typer.Typer()
 

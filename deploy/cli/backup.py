@@ -8,7 +8,7 @@ from rich.console import Console
 
 from deploy.cli.options import AsJson, ConfigFile, plain, print_json
 from deploy.cli.options import settings as load
-from deploy.operate import backup as copy
+from deploy.operate.registry import backup as copy
 
 app = typer.Typer()
 

@@ -19,12 +19,12 @@ from deploy.cli import metrics as cli_metrics
 from deploy.cli import operate as cli_operate
 from deploy.cli.options import AsJson, ConfigFile, FeedFile, Picture, TakeOver, example, plain, print_json
 from deploy.cli.options import settings as load
-from deploy.console.counters import outstanding
-from deploy.console.ending import told
-from deploy.console.join import line, show_look, shown
+from deploy.console.join.counters import outstanding
+from deploy.console.join.join import line, show_look, shown
+from deploy.console.loop.ending import told
+from deploy.console.loop.picture import svg
+from deploy.console.loop.view import draw
 from deploy.console.metrics.latest import fetched
-from deploy.console.picture import svg
-from deploy.console.view import draw
 from deploy.monitor import View
 from deploy.operate.attach import addresses
 from deploy.operate.start import start

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from deploy.cli.options import AsJson, plain, print_json
-from deploy.console import compression
+from deploy.console.versions import compression
 from deploy.operate import compressing
 from deploy.operate.files import check_file
 

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from deploy.cli.options import AsJson, ConfigFile, PipelineFile, print_json, settings
-from deploy.operate import drill
+from deploy.operate.versions import drill
 
 app = typer.Typer()
 

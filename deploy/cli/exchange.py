@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from deploy.cli.options import AsJson, ConfigFile, PipelineFile, Who, Why, plain, print_json, settings
-from deploy.operate.exchange import exporting, importing
+from deploy.operate.versions.exchange import exporting, importing
 
 app = typer.Typer()
 

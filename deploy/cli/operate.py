@@ -10,13 +10,15 @@ import typer
 from rich.console import Console
 
 from deploy.cli.options import AsJson, ConfigFile, FeedFile, Who, Why, Yes, print_json, settings
-from deploy.console import audit as audit_view
-from deploy.console import dead as dead_view
 from deploy.console import gc as gc_view
-from deploy.console import held as held_view
-from deploy.console import receipts as receipts_view
-from deploy.operate import actions, audit, dead, gc, held, orders, receipts
-from deploy.operate import sign as signs
+from deploy.console.join import audit as audit_view
+from deploy.console.join import dead as dead_view
+from deploy.console.join import held as held_view
+from deploy.console.versions import receipts as receipts_view
+from deploy.operate.join import actions, audit, dead
+from deploy.operate.registry import gc, held
+from deploy.operate.registry import sign as signs
+from deploy.operate.versions import orders, receipts
 from deploy.registry.opening import sign as sign_all
 from deploy.registry.opening import unsigned
 from learners.labels.holds import Said

@@ -11,9 +11,9 @@ import typer
 from rich.console import Console
 
 from deploy.cli.options import AsJson, ConfigFile, PipelineFile, print_json, settings
-from deploy.console import rebuild as view
-from deploy.operate.forget import forget
-from deploy.operate.versions import remake
+from deploy.console.versions import rebuild as view
+from deploy.operate.versions.forget import forget
+from deploy.operate.versions.versions import remake
 from streams.errors import ConfigError
 
 app = typer.Typer()

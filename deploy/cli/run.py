@@ -12,13 +12,13 @@ from compressors.artifact import format as artifact
 from deploy import config
 from deploy.cli.options import AsJson, ConfigFile, Picture, PipelineFile, TakeOver, example, plain, print_json
 from deploy.cli.options import settings as load
-from deploy.console import report
-from deploy.console.ending import told
+from deploy.console.loop import report
+from deploy.console.loop.ending import told
+from deploy.console.loop.picture import Snapshot
+from deploy.console.loop.terminal import screen
 from deploy.console.metrics.latest import fetched
-from deploy.console.picture import Snapshot
-from deploy.console.terminal import screen
 from deploy.console.words import values
-from deploy.operate.drill import shuffle
+from deploy.operate.versions.drill import shuffle
 from deploy.registry.records import base
 from deploy.run.running import running
 from deploy.run.session import Act

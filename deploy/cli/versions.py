@@ -9,10 +9,10 @@ import typer
 from rich.console import Console
 
 from deploy.cli.options import AsJson, ConfigFile, PipelineFile, print_json, settings
-from deploy.console import changes
-from deploy.console import lineage as view
-from deploy.operate import lineage
+from deploy.console.versions import changes
+from deploy.console.versions import lineage as view
 from deploy.operate import plan as operate
+from deploy.operate.versions import lineage
 
 Number = Annotated[int, typer.Argument(help="A version, as `status` shows it: 3 is v3.", min=0)]
 app = typer.Typer()

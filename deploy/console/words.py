@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from deploy.console.canary import canary_line, was_canary
+from deploy.console.loop.canary import canary_line, was_canary
 from deploy.monitor import View
 from deploy.registry.notes import Distrusted, MetricName, Metrics, TrialNote
 from deploy.registry.records import Candidate, Privacy

@@ -7,7 +7,7 @@ import pytest
 
 from deploy.config import Registry as Folder
 from deploy.config import Settings
-from deploy.operate.drill import drill
+from deploy.operate.versions.drill import drill
 from deploy.promotion.decisions import barred
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, VERDICTS
 from deploy.registry.registry import Registry

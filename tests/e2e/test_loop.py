@@ -17,8 +17,8 @@ import pytest
 from deploy.config import Registry as Folder
 from deploy.config import Settings
 from deploy.config import load as load_settings
-from deploy.operate.backtest import backtest
-from deploy.operate.versions import remake
+from deploy.operate.versions.backtest import backtest
+from deploy.operate.versions.versions import remake
 from deploy.pipeline import load
 from deploy.processes.roles import ROLES
 from deploy.registry.kinds import CHAMPIONS, COMMITS

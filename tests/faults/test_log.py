@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
-from deploy.operate import actions as operate
+from deploy.operate.join import actions as operate
 from streams.audit.equations import audit
 from streams.errors import LogReplaced, LostRange, PositionError
 from streams.join.store import Store

@@ -16,8 +16,8 @@ import msgspec
 import pytest
 from kafka import KafkaAdminClient
 
-from deploy.operate import actions as operate
-from deploy.operate.audit import inspect
+from deploy.operate.join import actions as operate
+from deploy.operate.join.audit import inspect
 from streams.audit.verify import Verdict
 from streams.errors import Unreachable
 from streams.join.store import Store

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from deploy import config
 from deploy.learning.bootstrap import bootstrap
 from deploy.operate.attach import Attached, attach
-from deploy.operate.audit import inspect
+from deploy.operate.join.audit import inspect
 from deploy.pipeline import load
 from deploy.processes.roles import Plan
 from deploy.promotion.conductor import ConductorRole

@@ -15,7 +15,7 @@ from torch import nn
 
 import shadowstream
 from compressors.agreement import check_labels
-from deploy.console.compression import show
+from deploy.console.versions.compression import show
 from deploy.learning.bootstrap import bootstrap
 from deploy.learning.candidates import make_learner
 from deploy.operate.compressing import read

@@ -18,7 +18,7 @@ import msgspec
 import psutil
 
 from deploy import config
-from deploy.operate.audit import inspect
+from deploy.operate.join.audit import inspect
 from deploy.registry import learned
 from deploy.registry.commits import backwards
 from deploy.registry.kinds import CHAMPIONS, PULSE

@@ -8,8 +8,8 @@ from collections import Counter
 import pyarrow.parquet as pq
 
 from deploy.operate.attach import attach
-from deploy.operate.audit import inspect
-from deploy.operate.dead import letters
+from deploy.operate.join.audit import inspect
+from deploy.operate.join.dead import letters
 from streams import dead
 from tests.faults.world import World
 

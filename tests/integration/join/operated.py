@@ -11,7 +11,7 @@ import msgspec
 
 from deploy.config import Output, Registry, Settings
 from deploy.operate.attach import Attached, attach
-from deploy.operate.audit import inspect
+from deploy.operate.join.audit import inspect
 from streams.events import Prediction, Record, encode
 from streams.join.joiner import Joiner
 from streams.join.policy import JoinPolicy

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
-from deploy.operate import actions as operate
+from deploy.operate.join import actions as operate
 from deploy.run.partitions import catch_up
 from streams.errors import LostRange
 from streams.kafka import Sink, Tp

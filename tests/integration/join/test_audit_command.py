@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from deploy.cli.commands import app
-from deploy.operate.audit import inspect
+from deploy.operate.join.audit import inspect
 from deploy.processes.worker import outputs
 from deploy.registry import learned as audit
 from deploy.registry.registry import Registry as Commits

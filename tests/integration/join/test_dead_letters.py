@@ -10,8 +10,8 @@ from kafka import KafkaAdminClient, TopicPartition
 from rich.console import Console
 
 from deploy.cli.commands import app
-from deploy.console.dead import show_list, show_one
-from deploy.operate import dead as letters
+from deploy.console.join.dead import show_list, show_one
+from deploy.operate.join import dead as letters
 from streams.dead import DeadLetters, Letter
 from streams.errors import BrokerUnreachable, ConfigError
 from streams.events import Record

@@ -15,8 +15,8 @@ from deploy import config
 from deploy.config import Settings
 from deploy.learning.bootstrap import bootstrap
 from deploy.monitor import View
-from deploy.operate import actions as operate
-from deploy.operate import dead as letters
+from deploy.operate.join import actions as operate
+from deploy.operate.join import dead as letters
 from deploy.operate.status import status
 from deploy.registry.registry import Registry
 from deploy.run.view import JoinView

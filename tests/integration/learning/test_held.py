@@ -12,7 +12,7 @@ import torch
 from deploy.cli import main as cli
 from deploy.learning.candidates import make_learner
 from deploy.learning.rules import CommitRules
-from deploy.operate.held import ruled
+from deploy.operate.registry.held import ruled
 from deploy.registry import learned as audit
 from deploy.registry.commits import backwards, taken_back
 from deploy.registry.held import undecided

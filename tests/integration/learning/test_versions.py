@@ -19,11 +19,11 @@ from deploy.cli.commands import app
 from deploy.learning.bootstrap import bootstrap
 from deploy.learning.candidates import make_learner
 from deploy.learning.distiller import DistillerRole
-from deploy.operate import lineage
-from deploy.operate.forget import forget
-from deploy.operate.receipts import check
-from deploy.operate.sign import opened
-from deploy.operate.versions import remake
+from deploy.operate.registry.sign import opened
+from deploy.operate.versions import lineage
+from deploy.operate.versions.forget import forget
+from deploy.operate.versions.receipts import check
+from deploy.operate.versions.versions import remake
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS
 from deploy.registry.log import frames
 from deploy.registry.opening import sign

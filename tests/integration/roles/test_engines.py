@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from deploy import config
-from deploy.console.view import draw
+from deploy.console.loop.view import draw
 from deploy.engine import Running as Version
 from deploy.engine import load
 from deploy.learning.bootstrap import bootstrap

@@ -19,7 +19,7 @@ from compressors.artifact.head import BLANK, MOST_BYTES, members
 from compressors.errors import MOST_CHARACTERS, ArtifactError
 from compressors.form import training_form
 from compressors.recipe import Recipe
-from deploy.console import compression
+from deploy.console.versions import compression
 
 HUGE: tuple[Any, ...] = (10**9, 2**63, 10**30, -1, -(2**63), 0.5, True, None, "4", [], {})
 

@@ -5,9 +5,9 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from deploy.console.audit import show
+from deploy.console.join.audit import show
 from deploy.monitor import counted
-from deploy.operate.audit import Report
+from deploy.operate.join.audit import Report
 from streams.audit.equations import audit
 from streams.audit.verify import Difference, Verdict
 from streams.join.step import COUNTERS, PartitionState, ShardState

@@ -11,7 +11,7 @@ from rich.progress import Progress
 from typer.testing import CliRunner
 
 from deploy.cli.compress import app
-from deploy.console.compression import Bars, show, show_advice
+from deploy.console.versions.compression import Bars, show, show_advice
 from deploy.operate.compressing import advise_pipeline, compress_pipeline, read_budget
 from streams.errors import ConfigError
 

@@ -5,7 +5,7 @@ from io import StringIO
 import msgspec
 from rich.console import Console, RenderableType
 
-from deploy.console.counters import MEANINGS, OUTSTANDING, counters, outstanding
+from deploy.console.join.counters import MEANINGS, OUTSTANDING, counters, outstanding
 from deploy.monitor import counted
 from streams.join.step import COUNTERS
 from tests.unit.deploy.console.views import shard

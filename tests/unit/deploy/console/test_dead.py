@@ -5,8 +5,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from deploy.console.dead import show_list, show_one, show_replayed
-from deploy.operate.dead import Listing, Replayed, Row
+from deploy.console.join.dead import show_list, show_one, show_replayed
+from deploy.operate.join.dead import Listing, Replayed, Row
 from streams.dead import Refusal, StoredLetter
 from streams.events import Record
 from streams.kafka import Tp

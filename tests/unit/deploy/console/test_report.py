@@ -9,8 +9,8 @@ from rich.console import Console
 
 from compressors.artifact.format import Description
 from compressors.artifact.stored import Stored
-from deploy.console.report import figures, size
-from deploy.console.view import draw, versions
+from deploy.console.loop.report import figures, size
+from deploy.console.loop.view import draw, versions
 from deploy.registry.records import Privacy
 from tests.unit.deploy.console import views
 from tests.unit.deploy.console.test_counters import lines

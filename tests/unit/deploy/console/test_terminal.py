@@ -7,10 +7,10 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from deploy.console.counters import counters
-from deploy.console.picture import Snapshot, svg
-from deploy.console.terminal import Plain
-from deploy.console.view import draw, months, slices, versions
+from deploy.console.join.counters import counters
+from deploy.console.loop.picture import Snapshot, svg
+from deploy.console.loop.terminal import Plain
+from deploy.console.loop.view import draw, months, slices, versions
 from deploy.console.words import fate_line, values
 from deploy.monitor import View
 from deploy.registry.kinds import COUNTERS

@@ -20,11 +20,11 @@ from deploy import config
 from deploy.cli.commands import app
 from deploy.learning.bootstrap import bootstrap
 from deploy.learning.distiller import DistillerRole
-from deploy.operate import lineage
-from deploy.operate.exchange import passport as passports
-from deploy.operate.exchange.exporting import export
-from deploy.operate.exchange.importing import bring
-from deploy.operate.versions import remake
+from deploy.operate.versions import lineage
+from deploy.operate.versions.exchange import passport as passports
+from deploy.operate.versions.exchange.exporting import export
+from deploy.operate.versions.exchange.importing import bring
+from deploy.operate.versions.versions import remake
 from deploy.promotion.evaluator import EvaluatorRole
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, EVALUATOR
 from deploy.registry.opening import open_registry

@@ -16,7 +16,7 @@ from compressors.artifact import format as artifact
 from compressors.form import training_form
 from compressors.recipe import Recipe
 from deploy.backtest.again import Again
-from deploy.operate.orders import give
+from deploy.operate.versions.orders import give
 from deploy.pipeline import Pipeline
 from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.evaluator import EvaluatorRole

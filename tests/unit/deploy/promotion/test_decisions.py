@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deploy.operate.orders import give
+from deploy.operate.versions.orders import give
 from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.decisions import SETTLES_MS, US, barred
 from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS, STEPS, VERDICTS

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy.backtest.again import Again
-from deploy.operate.orders import give
+from deploy.operate.versions.orders import give
 from deploy.registry.kinds import COMMITS, VERDICTS
 from deploy.registry.records import Evidence
 from learners.evaluation.gate import Promotion

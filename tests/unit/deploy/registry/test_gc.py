@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy import config
-from deploy.operate.gc import collect
+from deploy.operate.registry.gc import collect
 from deploy.registry import gc
 from deploy.registry.commits import read
 from deploy.registry.gc import ASIDE, look, stays, sweep, sweeping

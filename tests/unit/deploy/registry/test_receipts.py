@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from deploy.operate.receipts import check
+from deploy.operate.versions.receipts import check
 from deploy.registry.receipts import Receipt, Trace, digests, read, sign
 from deploy.registry.signing import Key, own_key, private_key, public_key
 from streams.errors import ConfigError, Disagreement

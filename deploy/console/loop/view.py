@@ -12,10 +12,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from deploy.console.canary import shared
-from deploy.console.doubts import lines
 from deploy.console.fitted import Fitted
-from deploy.console.freshness import fresh_lines
+from deploy.console.join.doubts import lines
+from deploy.console.loop.canary import shared
+from deploy.console.loop.freshness import fresh_lines
 from deploy.console.words import (
     CHANGES,
     NO_YEAR,

@@ -5,10 +5,10 @@ Owns words and layout. Does not know how it is made.
 
 from rich.console import Console
 
-from deploy.console import receipts
 from deploy.console.fitted import line
-from deploy.operate.forget import Forgotten
-from deploy.operate.versions import Remade
+from deploy.console.versions import receipts
+from deploy.operate.versions.forget import Forgotten
+from deploy.operate.versions.versions import Remade
 
 
 def show(console: Console, remade: Remade) -> None:

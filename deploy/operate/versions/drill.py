@@ -17,8 +17,8 @@ from compressors.compress import compress
 from compressors.data import Data
 from deploy.config import Settings
 from deploy.learning.candidates import history
-from deploy.operate.orders import give
-from deploy.operate.sign import opened
+from deploy.operate.registry.sign import opened
+from deploy.operate.versions.orders import give
 from deploy.pipeline import Pipeline, load
 from deploy.processes.failures import brief
 from deploy.registry.candidates import add

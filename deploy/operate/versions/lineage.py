@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from compressors.artifact import format as artifact
 from deploy.config import Settings
-from deploy.operate.sign import opened
+from deploy.operate.registry.sign import opened
 from deploy.registry.commits import backwards
 from deploy.registry.commits import read as read_commit
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, STEPS, Kind

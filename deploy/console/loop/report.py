@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 from compressors.artifact.format import Description
-from deploy.console.counters import ENDED, table
 from deploy.console.fitted import Fitted
-from deploy.console.view import months, slices, versions
+from deploy.console.join.counters import ENDED, table
+from deploy.console.loop.view import months, slices, versions
 from deploy.console.words import beside, compared, distrust_line, drift_line, returns, worst_line
 from deploy.monitor import View
 from deploy.registry.kinds import COUNTERS, RUN_FIGURES

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from compressors.artifact.folder import ARTIFACT, pull
 from compressors.errors import ArtifactError
-from deploy.operate.exchange import mlmodel, passport
-from deploy.operate.exchange.passport import PASSPORT, Passport
+from deploy.operate.versions.exchange import mlmodel, passport
+from deploy.operate.versions.exchange.passport import PASSPORT, Passport
 from streams.errors import ConfigError
 
 

@@ -12,8 +12,8 @@ from msgspec import Struct
 from deploy.config import Settings
 from deploy.loading import users_code
 from deploy.operate.files import check_file
-from deploy.operate.traces import traces
-from deploy.operate.versions import Remade, learned_again, served
+from deploy.operate.versions.traces import traces
+from deploy.operate.versions.versions import Remade, learned_again, served
 from deploy.registry.commits import backwards
 from deploy.registry.receipts import Receipt, digests, sign
 from deploy.registry.signing import name_of, own_key, private_key

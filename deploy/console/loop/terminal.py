@@ -12,8 +12,8 @@ from datetime import datetime
 from rich.console import Console
 from rich.live import Live
 
-from deploy.console.doubts import Warned, vanished
-from deploy.console.view import draw
+from deploy.console.join.doubts import Warned, vanished
+from deploy.console.loop.view import draw
 from deploy.console.words import born, day, distrust_line, drift_line, fate_line, rate, values
 from deploy.monitor import NO_ROW, View
 from learners.evaluation.drift import Change

@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from deploy.console.canary import shared
 from deploy.console.fitted import Fitted, line
+from deploy.console.loop.canary import shared
 from deploy.console.words import compared, day, private
-from deploy.operate.lineage import Answered, Difference, Shown, Version
+from deploy.operate.versions.lineage import Answered, Difference, Shown, Version
 from learners.evaluation.canary import ALL
 
 SHOWN = 12  # tensors

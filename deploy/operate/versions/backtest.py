@@ -14,8 +14,8 @@ from deploy.backtest import shares
 from deploy.backtest.decided import Decided
 from deploy.backtest.policies import Policy, read
 from deploy.config import Settings
-from deploy.operate.lineage import time_ms
-from deploy.operate.sign import opened
+from deploy.operate.registry.sign import opened
+from deploy.operate.versions.lineage import time_ms
 from deploy.registry.kinds import ORDERS, VERDICTS
 from deploy.registry.registry import Registry
 from learners.evaluation.verdict import Verdict

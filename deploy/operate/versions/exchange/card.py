@@ -5,7 +5,7 @@ Owns the words. Does not know files.
 
 from collections.abc import Iterator
 
-from deploy.operate.lineage import Shown
+from deploy.operate.versions.lineage import Shown
 
 HEAD = """---
 library_name: shadowstream

@@ -7,7 +7,7 @@ import msgspec
 from rich.console import Console
 
 from deploy.console.fitted import line, show
-from deploy.operate.dead import Listing, Replayed, Row, row
+from deploy.operate.join.dead import Listing, Replayed, Row, row
 from streams.dead import Refusal
 
 ROW_BYTES = 16  # of a value shown in hex, a line

@@ -23,7 +23,7 @@ from deploy.config import Settings
 from deploy.engine import find
 from deploy.learning.bootstrap import Given, bootstrap
 from deploy.loading import users_code
-from deploy.operate.exchange.folder import Found, one_line, read
+from deploy.operate.versions.exchange.folder import Found, one_line, read
 from deploy.pipeline import Pipeline
 from deploy.registry.candidates import add
 from deploy.registry.commits import backwards, newest

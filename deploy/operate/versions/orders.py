@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from deploy.config import Settings
-from deploy.operate.sign import opened
+from deploy.operate.registry.sign import opened
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, ORDERS
 from deploy.registry.records import Order
 from deploy.registry.registry import Registry

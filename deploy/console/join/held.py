@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.table import Table
 
-from deploy.operate.held import Listing
+from deploy.operate.registry.held import Listing
 
 
 def show(console: Console, listing: Listing) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from deploy.console.view import draw
+from deploy.console.loop.view import draw
 from deploy.monitor import View
 
 WIDTH = 104  # columns

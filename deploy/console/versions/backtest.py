@@ -7,7 +7,7 @@ from rich.table import Table
 from deploy.backtest.decided import Decided
 from deploy.console.fitted import Fitted, line
 from deploy.console.words import cell, day
-from deploy.operate.backtest import Backtest
+from deploy.operate.versions.backtest import Backtest
 from learners.evaluation.verdict import Decision
 
 NONE = "-"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from compressors.artifact.folder import ARTIFACT
-from deploy.operate.exchange.passport import PASSPORT, Passport
+from deploy.operate.versions.exchange.passport import PASSPORT, Passport
 from streams.errors import ConfigError
 
 MLMODEL, FLAVOR = "MLmodel", "shadowstream"

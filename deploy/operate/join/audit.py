@@ -13,8 +13,8 @@ from msgspec import Struct
 from deploy.config import Settings
 from deploy.monitor import counted
 from deploy.operate.attach import Attached, attach
-from deploy.operate.dead import letters
-from deploy.operate.emitted import emitted
+from deploy.operate.join.dead import letters
+from deploy.operate.join.emitted import emitted
 from deploy.registry.commits import Rebuilt
 from deploy.registry.kinds import END_OF_FEED
 from deploy.registry.learned import Learned, count_learned, learned_equations
@@ -96,7 +96,7 @@ def inspect(
             verdict=_verdict(attached, states, refused) if compare else None,
             learning=equations,
             quarantined=commits.quarantined if commits else [],
-            rebuilt=import_module("deploy.operate.rebuilt").rebuilt(path, attached) if rebuild else None,
+            rebuilt=import_module("deploy.operate.join.rebuilt").rebuilt(path, attached) if rebuild else None,
         )
 
 

@@ -14,11 +14,11 @@ import msgspec
 from compressors.artifact.folder import ARTIFACT, CONFIG, push
 from deploy import pipeline as pipelines
 from deploy.config import Settings
-from deploy.operate import lineage
-from deploy.operate.exchange import mlmodel
-from deploy.operate.exchange.card import card
-from deploy.operate.exchange.passport import Passport, write
-from deploy.operate.sign import opened
+from deploy.operate.registry.sign import opened
+from deploy.operate.versions import lineage
+from deploy.operate.versions.exchange import mlmodel
+from deploy.operate.versions.exchange.card import card
+from deploy.operate.versions.exchange.passport import Passport, write
 from deploy.registry.kinds import CHAMPIONS
 from streams.errors import ConfigError
 

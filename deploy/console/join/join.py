@@ -11,7 +11,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from deploy.console.doubts import Warned, lines, vanished
+from deploy.console.join.doubts import Warned, lines, vanished
 from deploy.console.words import day
 from deploy.run.view import JoinView
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from deploy.console.counters import counters
 from deploy.console.fitted import line
 from deploy.console.fitted import show as show_rows
+from deploy.console.join.counters import counters
 from deploy.console.words import day
-from deploy.operate.audit import Report
+from deploy.operate.join.audit import Report
 from deploy.registry.commits import Rebuilt
 from deploy.registry.kinds import PARTITION_COUNTERS, TERMS
 from streams.audit.equations import Audit, Equation
