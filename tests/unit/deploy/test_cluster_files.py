@@ -107,8 +107,8 @@ def commands() -> Iterator[tuple[str, list[str]]]:
     for one in OBJECTS:
         if one["kind"] == "RayJob":
             yield "RayJob", shlex.split(one["spec"]["entrypoint"])
-        if one["kind"] == "Deployment":
-            yield from (("Deployment", ["shadowstream", *pod["containers"][0]["args"]]) for pod in pods(one))
+        if one["kind"] in ("Deployment", "CronJob"):
+            yield from ((one["kind"], ["shadowstream", *pod["containers"][0]["args"]]) for pod in pods(one))
     for line in re.findall(r"^    (?:\$ )?(shadowstream .*)$", PAGE, re.MULTILINE):
         yield "production.md", shlex.split(line, comments=True)
 
@@ -217,14 +217,14 @@ def test_every_variable_is_a_setting_and_no_secret_is_written_down() -> None:
     (settings,) = (one["data"] for one in OBJECTS if one["kind"] == "ConfigMap")
     secrets = {key: value for one in OBJECTS if one["kind"] == "Secret" for key, value in one["stringData"].items()}
     assert set(secrets.values()) == {"FILL-IN"}
-    ours = settings | {key: value for key, value in secrets.items() if key.startswith("SHADOWSTREAM_")}
     assert not [key for key in settings if SECRET.search(key) and key != "SHADOWSTREAM_REGISTRY_KEY"]
-    loaded = load(None, ours)
-    contradictions.check(loaded, "visits", learns=True)
-    mounts = [
-        mount["mountPath"] for one in OBJECTS for pod in pods(one) for mount in pod["containers"][0]["volumeMounts"]
-    ]
-    assert {str(Path(loaded.registry.key or "").parent), loaded.registry.path} == set(mounts)
+    sources = {one["metadata"]["name"]: one["stringData"] for one in OBJECTS if one["kind"] == "Secret"}
+    for container in (pod["containers"][0] for one in OBJECTS for pod in pods(one)):
+        named = [source["secretRef"]["name"] for source in container["envFrom"] if "secretRef" in source]
+        loaded = load(None, settings | {key: value for name in named for key, value in sources[name].items()})
+        contradictions.check(loaded, "visits", learns=True)
+        mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+        assert {str(Path(loaded.registry.key or "").parent), loaded.registry.path} <= mounts
     image = {key: value for key, value in DOCKERFILE.envs.items() if key.startswith("SHADOWSTREAM_")}
     assert load(None, image).metrics.listen == loaded.metrics.listen == "0.0.0.0:9464"
 
