@@ -18,7 +18,7 @@ feed.py        what a user's feed.py says
 monitor.py     how far everything is, as data
 contradictions.py  settings that cannot go together
 doubts.py      what a user must be told while a feed is joined
-checks.py      what the parts of a Pipeline must be
+checks/        what the parts of a Pipeline must be
 config.py      shadowstream.toml and the environment
 registry/      what lasts
 loading.py     a user's file, imported with the modules beside it

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from compressors.arguments import named
 from compressors.recipe import Distill, Prune, PruneStructured, Quantize, Recipe
-from deploy import checks, loading
 from deploy import feed as feeds
+from deploy import loading
+from deploy.checks import learning, parts, recorded, tasks
 from learners.evaluation.gate import Promotion
 from learners.labels.settings import Trust
 from learners.labels.sources import sources_of
@@ -164,40 +165,40 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         if (self.model is usual) != (self.encode is usual):
-            raise ConfigError(checks.HALF)
-        checks.check_model(self.model)
-        checks.check_takes("model", self.model)
+            raise ConfigError(parts.HALF)
+        parts.check_model(self.model)
+        parts.check_takes("model", self.model)
         feeds.check(self, "encode", "request", "outcome")
-        checks.check_takes("encode", self.encode, "a list of features")
+        parts.check_takes("encode", self.encode, "a list of features")
         for name in ("request", "outcome"):
-            checks.check_takes(name, getattr(self, name), "a Record")
-        checks.check_theirs(self.theirs)
-        checks.check_features(self.features)
-        checks.check_task(self.task)
+            parts.check_takes(name, getattr(self, name), "a Record")
+        parts.check_theirs(self.theirs)
+        parts.check_features(self.features)
+        tasks.check_task(self.task)
         by = [getattr(part, "__self__", part) for part in (self.model, self.encode)]
         if by[0] is by[1] and (by[0] is usual or isinstance(by[0], Tabular)):  # the latter after `replace`
-            tabular = checks.tabular_of(self.features, self.task)
+            tabular = tasks.tabular_of(self.features, self.task)
             object.__setattr__(self, "model", tabular.model)
             object.__setattr__(self, "encode", tabular.encode)
-        object.__setattr__(self, "recipe", checks.recipe_of(self.recipe))
-        checks.check_settings("online", self.online, Online)
+        object.__setattr__(self, "recipe", parts.recipe_of(self.recipe))
+        parts.check_settings("online", self.online, Online)
         if self.online.private:
-            checks.check_private(self.live, self.trust, self.history)
+            learning.check_private(self.live, self.trust, self.history)
             object.__setattr__(self, "live", Intercept())
-        object.__setattr__(self, "live", checks.live_of(self.live, self.task, self.features))
-        checks.check_trust(self.trust, self.task, self.features)
-        checks.check_settings("promotion", self.promotion, Promotion)
-        object.__setattr__(self, "slices", checks.slices_of(self.slices, self.features))
-        checks.check_rows("history", self.history, "labelled rows")
-        checks.check_rows("feed", self.feed, "events")
+        object.__setattr__(self, "live", learning.live_of(self.live, self.task, self.features))
+        learning.check_trust(self.trust, self.task, self.features)
+        parts.check_settings("promotion", self.promotion, Promotion)
+        object.__setattr__(self, "slices", learning.slices_of(self.slices, self.features))
+        recorded.check_rows("history", self.history, "labelled rows")
+        recorded.check_rows("feed", self.feed, "events")
         for name in ("history", "feed"):
             if getattr(self, name) is not None:
-                checks.check_takes(name, getattr(self, name))
-        checks.check_ends(self.feed_ends_ms)
-        checks.check_seed(self.seed)
+                parts.check_takes(name, getattr(self, name))
+        recorded.check_ends(self.feed_ends_ms)
+        parts.check_seed(self.seed)
         if self.migrate is not None:
             feeds.check(self, "migrate")
-            checks.check_takes("migrate", self.migrate, "a row's JSON")
+            parts.check_takes("migrate", self.migrate, "a row's JSON")
         if self.recipe.first(PruneStructured) and not self.history:
             raise ConfigError(NO_ROWS.format(self.name))
         if self.online.refresh_every and not (self.recipe.first(Prune) and self.history):

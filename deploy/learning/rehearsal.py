@@ -15,7 +15,7 @@ from compressors.answers import checked
 from compressors.arguments import shown
 from compressors.checks import check_learning, check_model
 from compressors.wrappers import unwrapped
-from deploy.checks import check_events
+from deploy.checks.recorded import check_events
 from deploy.learning.candidates import target_of, times_of
 from deploy.loading import users_code
 from deploy.pipeline import Pipeline

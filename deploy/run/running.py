@@ -18,7 +18,7 @@ from compressors.artifact import format as artifact
 from compressors.weight_reads import is_read_past
 from deploy import contradictions
 from deploy.changes import plan as changes
-from deploy.checks import check_negative
+from deploy.checks.tasks import check_negative
 from deploy.config import Settings, have_ray_say_lines, set_ray_aside
 from deploy.doubts import Judge
 from deploy.embedded.services import provided

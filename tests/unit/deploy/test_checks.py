@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from deploy.checks import check_negative
+from deploy.checks.tasks import check_negative
 from deploy.learning.rehearsal import rehearse
 from deploy.pipeline import FeedEvent, Labelled, Pipeline
 from learners.tasks.task import Task
