@@ -37,6 +37,8 @@ Seconds = Annotated[float, Meta(ge=0)]
 MOST_TEXT = 4_096  # characters
 MOST = 2**31 - 1  # of a count: what Kafka's and Redis' own counts can hold
 MOST_S = 100 * 366 * 86_400  # a century, so that sums of times in milliseconds stay exact
+PLACES = "a folder of this machine, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX"
+ADDRESS, LIKE_ADDRESS = re.compile(r"(s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]+(/[^/?#@]+)*/?"), re.compile(r"~|\w+:/")
 RAY_ADDRESSES = "host:port of a running cluster's head, or 'auto' for one that runs on this machine"
 
 
@@ -56,7 +58,8 @@ class Ray(Struct, frozen=True, kw_only=True):
 
 
 class Registry(Struct, frozen=True, kw_only=True):
-    """`path` is the folder of commits, artifacts and champions; a relative one starts at the current directory.
+    """`path` is where commits, artifacts and champions are: a folder, a relative one from the current directory on, or
+    a bucket: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX.
 
     `key` is the file of the private key (PEM, Ed25519) that signs candidates, verdicts and versions, or its text; by
     default the first run makes one, in the folder itself. `trusted` are the files of the public keys whose records are
@@ -285,7 +288,7 @@ def _typed(where: str, section: str, key: str, value: object, *, strict: bool) -
     """Return the value in the key's type; `strict` is off for the environment, where numbers are text."""
     name = f"{section}.{key}"
     try:
-        if isinstance(value, str) and (fault := _text_fault(value) or _path_fault(key, value)):
+        if isinstance(value, str) and (fault := _text_fault(value) or _path_fault(name, value)):
             raise msgspec.ValidationError(fault)
         typed = msgspec.convert(value, KEYS[section][key], strict=strict)
         if fault := _number_fault(key, typed):
@@ -306,11 +309,13 @@ def _text_fault(text: str) -> str | None:
     return None if len(text) <= MOST_TEXT else f"Expected at most {MOST_TEXT:,} characters"
 
 
-def _path_fault(key: str, text: str) -> str | None:
+def _path_fault(name: str, text: str) -> str | None:
     """Return what is wrong with a folder's path that would be taken for a strange name of one."""
-    if key != "path":
+    if not name.endswith(".path") or (name == "registry.path" and ADDRESS.fullmatch(text)):
         return None
-    if text != text.strip() or re.match(r"~|\w+://", text):
+    if name == "registry.path" and (text != text.strip() or LIKE_ADDRESS.match(text)):
+        return f"Expected {PLACES}, without '~', credentials or blanks at its ends"
+    if text != text.strip() or LIKE_ADDRESS.match(text):
         return "Expected a folder of this machine, without '~', 's3://' and the like, or blanks at its ends"
     return None
 
@@ -332,7 +337,7 @@ def _choices(kind: Any) -> list[object]:
 
 
 def _shown(name: str, value: object) -> str:
-    secret = name.startswith("redis") or name.endswith("password")
+    secret = name.startswith("redis") or name.endswith("password") or (name == "registry.path" and "@" in str(value))
     return f"a {type(value).__name__} that is not shown" if secret else hosts.shown(value)
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from deploy.config import Settings
+from deploy.registry.storage.home import home
 from streams.dead.letters import LEAST_TOPIC_BYTES
 from streams.errors import ConfigError
 from streams.join.fits import ID_BYTES
@@ -45,8 +46,8 @@ class Case(NamedTuple):
 
     @property
     def folder(self) -> Path:
-        """The feed's folder in the registry."""
-        return Path(self.settings.registry.path).resolve() / self.feed
+        """The feed's folder on this machine, which `--fresh` empties."""
+        return home(self.settings.registry.path, self.feed).folder
 
 
 class Rule(NamedTuple):

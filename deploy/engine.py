@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 import msgspec
 import torch
@@ -23,7 +22,6 @@ from compressors.engines.choose import choose, prepared
 from compressors.engines.engine import Session
 from compressors.engines.template import Template, export, key, read, runtime_errors
 from compressors.errors import EngineError, Unexportable
-from deploy.registry import storage
 from deploy.registry.kinds import ALARMS, ENGINES
 from deploy.registry.records import By, Engine, Proof
 from deploy.registry.registry import Registry
@@ -72,35 +70,34 @@ def _template(
     registry: Registry, model: nn.Module, inputs: Sequence[Tensor], arithmetic: Arithmetic, signed: bool
 ) -> Template:
     """Return the template of an architecture: it is exported once, and then kept."""
-    path = registry.folder / ENGINES / f"{key(model, inputs, arithmetic, signed=signed)}.json"
-    if (known := _kept(registry, path)) is not None:
+    name = f"{ENGINES}/{key(model, inputs, arithmetic, signed=signed)}.json"
+    if (known := _kept(registry, name)) is not None:
         return known
     try:
         made = export(model, inputs, arithmetic, signed=signed)
     except Unexportable as wrong:  # so will be every later version
-        _keep(path, Kept(arithmetic, None, str(wrong)))
+        _keep(registry, name, Kept(arithmetic, None, str(wrong)))
         raise
-    _keep(path, Kept(arithmetic, registry.put(made.pack())))
+    _keep(registry, name, Kept(arithmetic, registry.put(made.pack())))
     return made
 
 
-def _keep(path: Path, kept: Kept) -> None:
-    path.parent.mkdir(exist_ok=True)
-    storage.create(path, msgspec.json.encode(kept))
+def _keep(registry: Registry, name: str, kept: Kept) -> None:
+    registry.objects.create(name, msgspec.json.encode(kept))
 
 
-def _kept(registry: Registry, path: Path) -> Template | None:
-    """Return the template that a file names; None where the file or the template is missing or damaged.
+def _kept(registry: Registry, name: str) -> Template | None:
+    """Return the template that an object names; None where that or the template is missing or damaged.
 
     Raises:
         Unexportable: the model cannot be exported; says why, as the export did.
     """
-    data = storage.read(path)
+    data = registry.objects.get(name)
     try:
         kept = msgspec.json.decode(data or b"", type=Kept)
         known = None if kept.template is None else read(registry.get(kept.template))
     except (msgspec.DecodeError, RegistryError, EngineError):
-        path.unlink(missing_ok=True)  # so that the next export takes its place
+        registry.objects.delete(name)  # so that the next export takes its place
         return None
     if known is None:
         raise Unexportable(kept.refused)

@@ -72,7 +72,7 @@ def decide(
         for one in again:
             one.take(last, entries)
     if last is None or not last.learned:
-        raise ConfigError(f"{registry.folder} has nothing that was learned by then")
+        raise ConfigError(f"{registry.home} has nothing that was learned by then")
     made = sum(one.commit <= last.number for one in registry.records(CANDIDATES))
     return [_decided(policy, one, made, last) for policy, one in zip(policies, again, strict=True)]
 

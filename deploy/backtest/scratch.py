@@ -19,7 +19,7 @@ class Scratch(Registry):
     """Has version 0 and the candidates of `of`; all that is created is kept in memory."""
 
     def __init__(self, of: Registry) -> None:
-        super().__init__(of.folder)
+        super().__init__(of.home)
         self._of, self._now = of, cast(Commit | None, None)
         self._made = dict[tuple[str, int], Any]({(CHAMPIONS.name, 0): of.record(CHAMPIONS, 0)})
 

@@ -17,14 +17,15 @@ from deploy.backtest.policies import Policy
 from deploy.backtest.worker import MODULE, Work
 from deploy.config import Settings
 from deploy.embedded.child import Child
+from deploy.registry.storage.home import Home
 
 EVERY_S = 0.2  # how often it is looked whether they have ended
 
 
 def decide(
-    path: Path, settings: Settings, folder: Path, policies: Sequence[Policy], to_ms: int | None
+    path: Path, settings: Settings, home: Home, policies: Sequence[Policy], to_ms: int | None
 ) -> list[Decided]:  # fmt: skip
-    """Return what each policy decides on the record in a registry's folder, up to an event time.
+    """Return what each policy decides on the record of a feed, up to an event time.
 
     Raises:
         ShadowstreamError: that of a process.
@@ -34,7 +35,7 @@ def decide(
         children = list[Child[Work]]()
         for n in range(count):
             work = Work(
-                path=str(path), settings=settings, folder=str(folder), policies=list(policies[n::count]), to_ms=to_ms,
+                path=str(path), settings=settings, home=home, policies=list(policies[n::count]), to_ms=to_ms,
                 out=f"{place}/{n}.json",
             )  # fmt: skip
             children.append(Child(MODULE, "backtest", work, Path(place) / f"{n}.log"))

@@ -16,16 +16,17 @@ from deploy.config import Settings
 from deploy.embedded.child import serve
 from deploy.loading import users_code
 from deploy.registry.opening import open_registry
+from deploy.registry.storage.home import Home
 
 MODULE = "deploy.backtest.worker"
 
 
 class Work(Struct, frozen=True, kw_only=True):
-    """What a worker does: `path` is the pipeline.py, `folder` its registry's, and `to_ms` where it ends."""
+    """What a worker does: `path` is the pipeline.py, `home` where its registry is, and `to_ms` where it ends."""
 
     path: str
     settings: Settings
-    folder: str
+    home: Home
     policies: list[Policy]
     to_ms: int | None
     out: str
@@ -36,7 +37,7 @@ def do(work: Work) -> None:
     keys = work.settings.registry
     with users_code(work.path):
         pipeline = pipelines.load(Path(work.path))
-        registry = open_registry(Path(work.folder), keys.key, keys.trusted)
+        registry = open_registry(work.home, keys.key, keys.trusted)
         found = decide(pipeline, work.settings, registry, work.policies, work.to_ms)
     Path(work.out).write_bytes(msgspec.json.encode(found))
 

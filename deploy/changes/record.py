@@ -56,7 +56,7 @@ def unfit(pipeline: Pipeline, registry: Registry) -> str | None:
     """Return why the newest state that is kept cannot be gone on with; None if it can."""
     state = next((commit.state for commit, _ in walk(registry, None) if commit.state is not None), None)
     if state is None:
-        raise RegistryError(f"{registry.folder} holds no commit with a whole state, from which learning could go on")
+        raise RegistryError(f"{registry.home} holds no commit with a whole state, from which learning could go on")
     learner = make_learner(pipeline, registry)
     try:
         learner.load(unpack_state(registry.get(state)))

@@ -19,6 +19,7 @@ from msgspec import Struct
 from deploy.config import Settings
 from deploy.embedded.servers import Service, in_use, no_room, start_broker, start_store
 from deploy.registry.runs import RUNS
+from deploy.registry.storage.home import Home, Where, at
 from streams.errors import ConfigError, Unreachable
 
 EMBEDDED_FETCH_WAIT_MS = 5  # its long poll does not wake on new data
@@ -51,17 +52,19 @@ class Start(Protocol):
 
 @contextmanager
 def provided(
-    settings: Settings, folder: Path, say: Callable[[str], None], *, fresh: bool, mark: str = ADDRESSES
+    settings: Settings, where: Where, say: Callable[[str], None], *, fresh: bool, mark: str = ADDRESSES
 ) -> Iterator["Services"]:
     """Start the services that have no address in the settings; leaving the `with` ends them.
 
-    `fresh` first deletes the folder's contents; the file `mark` in it shows that it holds a feed.
+    `fresh` first deletes what is kept there; the object `mark` shows that it holds a feed.
 
     Raises:
         ConfigError: another run uses the folder, or it holds a feed whose log is gone.
         Unreachable: a service did not start, or one that was started here has ended.
     """
-    _prepare(settings, folder, fresh=fresh, mark=mark)
+    home = at(where)
+    folder = home.folder
+    _prepare(settings, home, fresh=fresh, mark=mark)
     with ExitStack() as stack:
 
         def serve(start: Start, port: int | None = None) -> Service:
@@ -132,24 +135,29 @@ def _forget(services: Services, addresses: Path) -> None:
         addresses.unlink(missing_ok=True)
 
 
-def _prepare(settings: Settings, folder: Path, *, fresh: bool, mark: str) -> None:
+def _prepare(settings: Settings, home: Home, *, fresh: bool, mark: str) -> None:
+    folder = home.folder
     used = f"another run uses {folder}; end it first"
     if fresh:
         if in_use(folder / "services", wait=True):
             raise ConfigError(used)
-        _empty(folder)
-    elif settings.kafka.bootstrap is None and (folder / mark).exists():
+        _empty(home)
+    elif settings.kafka.bootstrap is None and ((folder / mark).exists() or home.objects.get(mark) is not None):
         if in_use(folder / "services", wait=False):
             raise ConfigError(used)
         raise ConfigError(
-            f"{folder} holds a feed whose log is gone: an embedded broker keeps nothing. --fresh deletes the feed and "
+            f"{home} holds a feed whose log is gone: an embedded broker keeps nothing. --fresh deletes the feed and "
             "begins anew; a broker that lasts is named by kafka.bootstrap"
         )
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def _empty(folder: Path) -> None:
+def _empty(home: Home) -> None:
     """Delete all but who has run the feed, for one of them may still be alive."""
+    folder, objects = home.folder, home.objects
+    for name in () if home.local else objects.sizes():
+        if not name.startswith(f"{RUNS}/"):
+            objects.delete(name)
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.name == RUNS:
             continue

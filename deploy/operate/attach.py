@@ -16,6 +16,7 @@ from deploy.config import Settings
 from deploy.embedded.services import Addresses, embedded_addresses, with_embedded
 from deploy.feed import Feed, load
 from deploy.registry.registry import Registry, begun
+from deploy.registry.storage.home import Home, home
 from streams.errors import BrokerUnreachable, ConfigError, Unreachable
 from streams.join.batch import Readers
 from streams.join.step import Rules
@@ -30,8 +31,13 @@ class Attached:
 
     feed: Feed
     settings: Settings
-    folder: Path
+    home: Home
     store: Store
+
+    @property
+    def folder(self) -> Path:
+        """This machine's part of the feed."""
+        return self.home.folder
 
     @property
     def shards(self) -> int:
@@ -41,7 +47,7 @@ class Attached:
     @property
     def registry(self) -> Registry | None:
         """The feed's registry, None where nothing has been learned."""
-        return Registry(self.folder) if begun(self.folder) else None
+        return Registry(self.home) if begun(self.home) else None
 
     @property
     def broker(self) -> Broker:
@@ -79,7 +85,7 @@ class Attached:
 
 def addresses(path: Path, settings: Settings) -> str:
     """Return where a feed's broker and store are, without secrets, and whether its run has embedded them."""
-    found = embedded_addresses(Path(settings.registry.path).resolve() / load(path).name)
+    found = embedded_addresses(home(settings.registry.path, load(path).name).folder)
     whole = with_embedded(settings, found)
     broker, store = whole.kafka.bootstrap or "-", "-" if whole.redis.embedded else whole.redis.shown
     ours = {True: " (embedded)", False: ""}
@@ -98,17 +104,17 @@ def attach(path: Path, settings: Settings) -> Iterator[Attached]:
     """
     feed = load(path)
     contradictions.check(settings, feed.name)
-    folder = Path(settings.registry.path).resolve() / feed.name
-    embedded = embedded_addresses(folder)
+    at = home(settings.registry.path, feed.name)
+    embedded = embedded_addresses(at.folder)
     settings = with_embedded(settings, embedded)
     if settings.kafka.bootstrap is None or settings.redis.embedded:
         raise ConfigError(
-            f"{folder} holds no feed that runs on embedded services: use the working directory of the run, or set "
+            f"{at.folder} holds no feed that runs on embedded services: use the working directory of the run, or set "
             "kafka.bootstrap and redis.url as the run has them"
         )
     with closing(Store(settings.redis)) as store:
         try:
-            yield Attached(feed=feed, settings=settings, folder=folder, store=store)
+            yield Attached(feed=feed, settings=settings, home=at, store=store)
         except Unreachable as wrong:
             if not _was_embedded(wrong, embedded):
                 raise

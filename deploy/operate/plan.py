@@ -14,6 +14,7 @@ from deploy.config import Settings
 from deploy.learning.rehearsal import rehearse
 from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.opening import open_registry
+from deploy.registry.storage.home import home
 
 
 def planned(path: Path, settings: Settings) -> Plan:
@@ -26,8 +27,8 @@ def planned(path: Path, settings: Settings) -> Plan:
     contradictions.check(settings, pipeline.name, learns=True, private=pipeline.online.private is not None)
     rehearse(pipeline)
     torch.set_num_threads(1)  # as all roles do
-    folder = Path(settings.registry.path).resolve() / pipeline.name
-    if not CHAMPIONS.path(folder, 0).exists():
+    at = home(settings.registry.path, pipeline.name)
+    if at.objects.get(CHAMPIONS.object(0)) is None:
         return Plan(feed=pipeline.name, begins=True)
-    registry = open_registry(folder, settings.registry.key, settings.registry.trusted)
+    registry = open_registry(at, settings.registry.key, settings.registry.trusted)
     return plan(pipeline, settings.join, registry, engines=settings.serve.engines)

@@ -23,6 +23,7 @@ from deploy.processes.node import Node
 from deploy.processes.restarts import AT_ONCE_S, HELD_S, Restarts
 from deploy.processes.roles import JOINER_PREFIX, SERVER, Plan, build, names
 from deploy.registry.pulse import RolePulse
+from deploy.registry.storage.home import at
 from streams.errors import RayUnreachable, RoleDied, ShadowstreamError
 
 BLOCK_MS = 20  # the broker or the store wakes a role; a person's order in the registry wakes nobody
@@ -74,7 +75,7 @@ def started(plan: Plan, address: str | None) -> Iterator["System"]:
     Leaving the `with` ends them, and Ray where it was started here: `address` is that of a running cluster, and None
     starts a local one.
     """
-    node = Node(address, plan.registry / "services" / LOG)
+    node = Node(address, at(plan.registry).folder / "services" / LOG)
     node.begin()
     try:
         system = System(plan, node)
@@ -275,7 +276,7 @@ class System:
             if isinstance(wrong.cause, ShadowstreamError):
                 return wrong.cause
             cause, trace = wrong.cause or wrong, str(wrong)  # which is the traceback of that process
-            return failure(role, cause, trace, self._plan.pipeline, self._plan.registry / "services")
+            return failure(role, cause, trace, self._plan.pipeline, at(self._plan.registry).folder / "services")
         except RayError:
             return RoleDied("its process has died: killed, out of memory, or a crash in native code")
         return None

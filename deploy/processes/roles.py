@@ -25,6 +25,7 @@ from deploy.registry.kinds import ASKED, LEARNER, TOLD
 from deploy.registry.kinds import SERVER as SERVER_NOTE
 from deploy.registry.opening import open_registry
 from deploy.registry.registry import Registry
+from deploy.registry.storage.home import Where
 from deploy.serving.champion import Served
 from deploy.serving.server import Answers, ServerRole
 from learners.evaluation.trials.timing import Timing
@@ -46,14 +47,14 @@ class Role(Protocol):
 class Plan(Struct, frozen=True, kw_only=True):
     """What a role's process needs to know.
 
-    `pipeline` is the path of the pipeline.py, `registry` the feed's folder. The settings have every address, also those
-    of embedded services. A fetch that finds nothing waits at the broker for `fetch_wait_ms`
-    at most. In a `replay` all who publish ring on the board.
+    `pipeline` is the path of the pipeline.py, `registry` where the feed is kept. The settings have every address, also
+    those of embedded services. A fetch that finds nothing waits at the broker for `fetch_wait_ms` at most. In a
+    `replay` all who publish ring on the board.
     """
 
     pipeline: Path
     settings: Settings
-    registry: Path
+    registry: Where
     fetch_wait_ms: int
     replay: bool = False
 

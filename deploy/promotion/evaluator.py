@@ -293,7 +293,7 @@ def first_version(lineages: Lineages, registry: Registry) -> Reign:
     """
     first = registry.record(CHAMPIONS, 0)
     if first is None:
-        raise RegistryError(f"{registry.folder} holds no champion: the feed was not created")
+        raise RegistryError(f"{registry.home} holds no champion: the feed was not created")
     running = lineages.load(first)
     return Reign(0, first.artifact, First(running, torch.tensor(first.offset, dtype=torch.float64)), -1)
 

@@ -6,7 +6,7 @@ notes.py       what roles put on the feed's board, which may be lost
 beside.py      work in a thread beside a run
 runs.py        who has run the feed
 registry.py    records that are created once, blobs by digest
-storage.py     bytes that are created once, durably
+storage/       bytes that are created once, on a disk or in a bucket
 log/           the commits: new ones by themselves, then many to a segment
 follow.py      a role that takes record after record, and notes how far it is
 commits.py     the commits read newest first

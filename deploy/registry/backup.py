@@ -15,13 +15,17 @@ from deploy.registry import storage
 from deploy.registry.kinds import COMMITS, KINDS, SUFFIX, Kind
 from deploy.registry.log.log import Log
 from deploy.registry.log.segments import LOG, OLD, TAIL
+from deploy.registry.registry import SECRET
 from deploy.registry.seals import opened
+from deploy.registry.signing import PRIVATE
+from deploy.registry.storage.home import Where, at
+from deploy.registry.storage.objects import Place
 from streams.errors import RegistryError
 
 RECORDS: tuple[Kind[Any], ...] = tuple(kind for kind in KINDS if kind is not COMMITS)
 COMMITTED = (OLD, TAIL, LOG)  # in the order in which a commit moves
 LEFT = ("services", "embedded.json")  # of the run's own machine
-BEFORE = 0o600  # what others may not read stays so
+OTHERS, OURS_ALONE = 0o644, 0o600  # what others may not read stays so
 Places = dict[tuple[str, int], bytes]  # records' files by kind and number
 
 
@@ -34,22 +38,23 @@ class Copied(Struct, frozen=True, kw_only=True):
     bytes: int
 
 
-def back_up(source: Path, to: Path) -> Copied:
+def back_up(source: Where, to: Path) -> Copied:
     """Copy a feed's registry into a folder; what is there already is not copied again. Then every commit is read.
 
     Raises:
         RegistryError: the folder holds another feed's, or another history of this feed; or a commit is damaged.
         RegistryUnwritable: the folder takes nothing.
     """
+    objects = at(source).objects
     before = _size(to)
-    records = whole(_records(source))
+    records = whole(_records(objects))
     for (kind, number), data in records.items():
         _copy(to / kind / f"{number:08}{SUFFIX}", data, signed=True)
     for folder in COMMITTED:
-        _copy_all(source / folder, to / folder)
-    for path in _others(source):
-        if (other := storage.read(path)) is not None:
-            _copy(to / path.relative_to(source), other, path.stat().st_mode & 0o777 if path.exists() else BEFORE)
+        _copy_all(objects, folder, to)
+    for name in _others(objects):
+        if (other := objects.get(name)) is not None:
+            _copy(to / name, other, OURS_ALONE if name in (SECRET, PRIVATE) else OTHERS)
     after, commit = _size(to), _read(to)
     return Copied(commit=commit, records=len(records), files=after[0] - before[0], bytes=after[1] - before[1])
 
@@ -77,24 +82,24 @@ def _follows(kind: str, number: int, data: bytes) -> Iterator[tuple[str, int]]:
             yield name, int(other)
 
 
-def _records(source: Path) -> Places:
+def _records(objects: Place) -> Places:
     found: Places = {}
     for kind in RECORDS:
-        for name in storage.names(source / kind.name):
-            if name.endswith(SUFFIX) and (data := storage.read(source / kind.name / name)) is not None:
-                found[kind.name, int(name.removesuffix(SUFFIX))] = data
+        for name in objects.list(kind.name):
+            if name.endswith(SUFFIX) and (data := objects.get(name)) is not None:
+                found[kind.name, kind.number(name)] = data
     return found
 
 
-def _copy_all(source: Path, to: Path) -> None:
+def _copy_all(objects: Place, folder: str, to: Path) -> None:
     """Copy a folder's files, again until none has vanished: what was merged meanwhile is in another one."""
     vanished = True
     while vanished:
         vanished = False
-        for name in storage.names(source):
+        for name in objects.list(folder):
             if (to / name).exists():
                 continue
-            if (data := storage.read(source / name)) is None:
+            if (data := objects.get(name)) is None:
                 vanished = True
             else:
                 _copy(to / name, data)
@@ -109,12 +114,11 @@ def _copy(to: Path, data: bytes, mode: int = 0o644, *, signed: bool = False) -> 
     storage.replace(to, data)
 
 
-def _others(source: Path) -> Iterator[Path]:
+def _others(objects: Place) -> Iterator[str]:
     apart = {*(kind.name for kind in RECORDS), *COMMITTED, *LEFT}
-    for path in sorted(source.rglob("*")):
-        top, *_ = path.relative_to(source).parts
-        if top not in apart and not path.name.startswith(".") and path.is_file():
-            yield path
+    for name in objects.sizes():
+        if name.partition("/")[0] not in apart and not name.rpartition("/")[2].startswith("."):
+            yield name
 
 
 def _size(folder: Path) -> tuple[int, int]:

@@ -48,7 +48,7 @@ def read(registry: Registry, n: int) -> Commit:
     """
     commit = registry.record(COMMITS, n)
     if commit is None:
-        raise RegistryError(f"there is no commit {n} in {registry.folder}")
+        raise RegistryError(f"there is no commit {n} in {registry.home}")
     return commit
 
 

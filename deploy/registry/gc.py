@@ -10,7 +10,6 @@ commit is there, and writes it again where it is gone: either it sees that, or t
 import logging
 import re
 from contextlib import AbstractContextManager
-from pathlib import Path
 from threading import Event
 
 import msgspec
@@ -21,10 +20,11 @@ from deploy.registry.beside import beside
 from deploy.registry.kinds import BLOBS, CANDIDATES, COMMITS, KINDS
 from deploy.registry.log.segments import INDEX, LOG, OLD, TAIL
 from deploy.registry.registry import Registry
+from deploy.registry.storage.home import Where
 from streams.errors import ShadowstreamError
 
 NEAR = 4  # so many of the newest states stay; a state twice as far back is one of half as many
-ASIDE = ".gone-"
+ASIDE = ".gone-"  # before the name of a state that is about to go
 FIRST_S, EVERY_S = 3_600.0, 86_400.0
 DIGEST = re.compile(rb"[0-9a-f]{64}")
 
@@ -96,8 +96,8 @@ def look(registry: Registry) -> Kept:
     Raises:
         RegistryError, CommitError: a commit is damaged or missing.
     """
-    blobs = registry.folder / BLOBS
-    sizes = {path.name.removeprefix(ASIDE): _size(path) for path in _files(blobs)}
+    folders = _folders(registry)
+    sizes = {name.removeprefix(ASIDE): size for name, size in folders.pop(BLOBS, {}).items()}
     states, named = States(registry).read(), _named(registry)
     found = []
     for digest, size in sorted(sizes.items()):
@@ -106,7 +106,7 @@ def look(registry: Registry) -> Kept:
             kept_for = ["no record names it yet: an engine, or one that is to come"]
         what = "state" if digest in states else "artifact or another"
         found.append(Object(name=f"{BLOBS}/{digest}", what=what, size=size, kept_for=kept_for))
-    others = [_all_of(registry, name, _files(registry.folder / name)) for name in _folders(registry)]
+    others = [_all_of(name, files) for name, files in folders.items()]
     return Kept(
         stays=others + [o for o in found if o.kept_for], goes=[o for o in found if not o.kept_for], applied=False
     )
@@ -117,37 +117,37 @@ def sweep(registry: Registry) -> Kept:
 
     Raises:
         RegistryError, CommitError: a commit is damaged or missing.
-        OSError: something cannot be deleted.
+        RegistryUnwritable: something cannot be deleted now.
     """
-    blobs = registry.folder / BLOBS
-    left = [path.name.removeprefix(ASIDE) for path in _files(blobs) if path.name.startswith(ASIDE)]
+    objects, aside = registry.objects, f"{BLOBS}/{ASIDE}"
+    left = [name.removeprefix(aside) for name in objects.sizes() if name.startswith(aside)]
     found = look(registry)  # the commits are read after what an earlier sweep left was listed
     states, stays, gone = States(registry), found.stays, list[Object]()
     states.read()
     going = {one.name.removeprefix(f"{BLOBS}/"): one for one in found.goes}
     for digest in going:
-        _move(blobs / digest, blobs / f"{ASIDE}{digest}")
+        objects.move(f"{BLOBS}/{digest}", aside + digest)
     kept, named = states.read(), _named(registry)
     for digest in sorted({*going, *left}):
-        aside, kept_for = blobs / f"{ASIDE}{digest}", kept.get(digest, []) + named.get(digest, [])
+        kept_for = kept.get(digest, []) + named.get(digest, [])
         if kept_for or digest not in kept:
-            _move(aside, blobs / digest)
+            objects.move(aside + digest, f"{BLOBS}/{digest}")
             stays += [replace(going[digest], kept_for=kept_for)] if digest in going else []
         else:
-            aside.unlink(missing_ok=True)
+            objects.delete(aside + digest)
             gone += [going[digest]] if digest in going else []
     return Kept(stays=stays, goes=gone, applied=True)
 
 
-def sweeping(folder: Path, first_s: float = FIRST_S, every_s: float = EVERY_S) -> AbstractContextManager[None]:
-    """Sweep a registry's folder for the `with`, in a thread, after so long and then every so often."""
+def sweeping(where: Where, first_s: float = FIRST_S, every_s: float = EVERY_S) -> AbstractContextManager[None]:
+    """Sweep a registry for the `with`, in a thread, after so long and then every so often."""
 
     def work(ended: Event) -> None:
         wait_s = first_s
         while not ended.wait(wait_s):
             wait_s = every_s
             try:
-                sweep(Registry(folder))
+                sweep(Registry(where))
             except (ShadowstreamError, OSError) as wrong:
                 logging.getLogger("shadowstream").warning("gc: %s; older states stay until it is tried again", wrong)
 
@@ -160,47 +160,28 @@ def _named(registry: Registry) -> dict[str, list[str]]:
     for kind in KINDS:
         if kind is COMMITS:
             continue
-        for path in _files(registry.folder / kind.name):
-            for digest in {one.decode() for one in DIGEST.findall(path.read_bytes())}:
-                found.setdefault(digest, []).append(f"{kind.name}/{path.stem.lstrip('0') or 0}")
+        for name in registry.objects.list(kind.name):
+            for digest in {one.decode() for one in DIGEST.findall(registry.objects.get(name) or b"")}:
+                found.setdefault(digest, []).append(f"{kind.name}/{kind.number(name)}")
     return found
 
 
-def _folders(registry: Registry) -> list[str]:
-    here = (path.name for path in registry.folder.iterdir() if path.is_dir())
-    return sorted(name for name in here if name != BLOBS)
+def _folders(registry: Registry) -> dict[str, dict[str, int]]:
+    """Return the bytes of all that is there, by folder and name."""
+    found: dict[str, dict[str, int]] = {}
+    for path, size in registry.objects.sizes().items():
+        folder, _, name = path.partition("/")
+        if name:
+            found.setdefault(folder, {})[name] = size
+    return found
 
 
-def _all_of(registry: Registry, name: str, files: list[Path]) -> Object:
+def _all_of(name: str, files: dict[str, int]) -> Object:
     """Return a folder of which everything stays."""
     for_what = "the feed: never swept"
     if name in (TAIL, LOG, OLD):
         for_what = "every rebuild, audit and verdict: it is what was learned"
     if name == INDEX:
         for_what = "finding an id; each goes with its segment"
-    size = sum(map(_size, files))
-    return Object(name=f"{name}/", what=f"{len(files)} files", size=size, kept_for=[for_what])
-
-
-def _files(folder: Path) -> list[Path]:
-    """Return the files in a folder, without drafts; those that were set aside count."""
-    if not folder.is_dir():
-        return []
-    shown = (path for path in folder.iterdir() if path.name.startswith(ASIDE) or not path.name.startswith("."))
-    return sorted(path for path in shown if path.is_file())
-
-
-def _size(path: Path) -> int:
-    """Return a file's bytes; 0 where another sweep, or the sealer, has just moved it."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _move(path: Path, to: Path) -> None:
-    """Rename a file, which another sweep may have renamed already."""
-    try:
-        path.replace(to)
-    except FileNotFoundError:
-        return
+    what, size = f"{len(files)} files", sum(files.values())
+    return Object(name=f"{name}/", what=what, size=size, kept_for=[for_what])

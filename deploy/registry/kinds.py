@@ -56,7 +56,15 @@ class Kind(Generic[T]):
 
     def path(self, folder: Path, number: int) -> Path:
         """Return the file of a record in a registry's folder."""
-        return folder / self.name / f"{number:08}{SUFFIX}"
+        return folder / self.object(number)
+
+    def object(self, number: int) -> str:
+        """Return the name of a record's object."""
+        return f"{self.name}/{number:08}{SUFFIX}"
+
+    def number(self, name: str) -> int:
+        """Return the number of a record by its object's name."""
+        return int(name.rpartition("/")[2].removesuffix(SUFFIX))
 
 
 @dataclass(frozen=True)

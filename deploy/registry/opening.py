@@ -9,22 +9,23 @@ from deploy.registry.kinds import KINDS
 from deploy.registry.registry import Registry
 from deploy.registry.seals import Seals
 from deploy.registry.signing import key_of, own_key, public_key
+from deploy.registry.storage.home import Where, at
 from streams.errors import Untrusted
 
 
-def open_registry(folder: Path, key: str | None = None, trusted: str | None = None) -> Registry:
-    """Open the registry in a feed's folder; records are signed by a key, a file or its text, and checked.
+def open_registry(where: Where, key: str | None = None, trusted: str | None = None) -> Registry:
+    """Open a feed's registry; records are signed by a key, a file or its text, and checked.
 
     The files `trusted`, with commas between them, have the public keys that are taken, by default the key's own. The
-    default key is in the folder.
+    default key is in the registry.
 
     Raises:
         ConfigError: a key cannot be read.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    signs = key_of(key) if key else own_key(folder)
+    home = at(where)
+    signs = key_of(key) if key else own_key(home.objects)
     taken = [public_key(Path(path.strip())) for path in trusted.split(",")] if trusted else [signs.public]
-    return Registry(folder, Seals(folder.name, signs, frozenset(taken)))
+    return Registry(home, Seals(home.name, signs, frozenset(taken)))
 
 
 def unsigned(registry: Registry) -> list[str]:

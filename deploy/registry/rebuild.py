@@ -47,7 +47,7 @@ def rebuild(
             break
         after.append((commit.number, bounds))
     else:
-        raise RegistryError(f"{registry.folder} holds no commit with a whole state, from which learning could go on")
+        raise RegistryError(f"{registry.home} holds no commit with a whole state, from which learning could go on")
     learner.load(unpack_state(kept))
     left = (remaining(read(registry, n), bounds) for n, bounds in reversed(after))
     fold(learner, (without(commit, forget) for commit in left))

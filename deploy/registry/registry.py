@@ -1,4 +1,4 @@
-"""The registry: a folder of things that are created once and never changed.
+"""The registry: things that are created once and never changed, in a folder or a bucket.
 
     tail/n, log/last-first                              the learner's commits (`log/`)
     candidates/n, verdicts/n, champion/n, rulings/n     numbered records, created only if absent
@@ -12,37 +12,39 @@ import hashlib
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from deploy.registry import storage
 from deploy.registry.kinds import BLOBS, COMMITS, KINDS, SUFFIX, Kind
 from deploy.registry.log import index
 from deploy.registry.log.log import Log
 from deploy.registry.seals import Seals, broken, digest, opened
+from deploy.registry.storage.home import Where, at
 from streams.errors import RegistryError, Untrusted
 
 T = TypeVar("T", bound=Struct)
-SECRET, OURS_ALONE = "secret", 0o600
+SECRET = "secret"
 BY_NAME = {kind.name: kind for kind in KINDS}
 
 
-def begun(folder: Path) -> bool:
-    """Return whether the feed of a registry's folder has a commit; nothing is made there."""
-    return Log(storage.Disk(folder)).newest() >= 0
+def begun(where: Where) -> bool:
+    """Return whether a feed has a commit; nothing is made there."""
+    return Log(at(where).objects).newest() >= 0
 
 
 class Registry:
-    """One feed's registry on a disk. With `seals`, records are signed when they are created, and checked when read."""
+    """One feed's registry. With `seals`, records are signed when they are created, and checked when they are read.
 
-    def __init__(self, folder: Path, seals: Seals | None = None) -> None:
-        self.folder, self._seals, self._log = folder, seals, Log(storage.Disk(folder))
+    `home` is where it is, `folder` this machine's part of that.
+    """
+
+    def __init__(self, where: Where, seals: Seals | None = None) -> None:
+        self.home, self._seals = at(where), seals
+        self.folder, self.objects = self.home.folder, self.home.objects
+        self._log = Log(self.objects)
         self._checked = dict[str, bytes]()  # the files of records, by place, that were found to be right
-        for name in (*(kind.name for kind in KINDS if kind is not COMMITS), BLOBS):
-            (folder / name).mkdir(parents=True, exist_ok=True)
 
     def create(self, kind: Kind[T], number: int, record: T) -> bool:
         """Create a record durably, or return False because that number is taken."""
@@ -52,7 +54,7 @@ class Registry:
         """Sign a record as it is, whoever made it: only on a person's word."""
         data = self.read(kind, number)
         if data is not None:
-            storage.replace(self._path(kind, number), self._sealed(kind, number, opened(data)[0]))
+            self.objects.replace(kind.object(number), self._sealed(kind, number, opened(data)[0]))
 
     def record(self, kind: Kind[T], number: int) -> T | None:
         """Return a record, or None if there is none of that number.
@@ -67,7 +69,7 @@ class Registry:
         try:
             return None if data is None else kind.decode(data)
         except msgspec.DecodeError as wrong:
-            raise RegistryError(f"{self._path(kind, number)}: {wrong}") from None
+            raise RegistryError(f"{self.home.of(kind.object(number))}: {wrong}") from None
 
     def records(self, kind: Kind[T]) -> Iterator[T]:
         """Yield all records of a kind in their order."""
@@ -81,7 +83,7 @@ class Registry:
         if kind is COMMITS:
             with self._named():
                 return self._log.create(number, data)
-        return storage.create(self._path(kind, number), data)
+        return self.objects.create(kind.object(number), data)
 
     def read(self, kind: Kind[T], number: int) -> bytes | None:
         """Return a record's bytes, or None if there is none of that number.
@@ -92,11 +94,11 @@ class Registry:
         if kind is COMMITS:
             with self._named():
                 return self._log.read(number)
-        return storage.read(self._path(kind, number))
+        return self.objects.get(kind.object(number))
 
     def place(self, kind: Kind[Any], number: int) -> str:
-        """Return where a record is, below the folder."""
-        return self._log.place(number) if kind is COMMITS else str(kind.path(Path(), number))
+        """Return the name of the object that holds a record."""
+        return self._log.place(number) if kind is COMMITS else kind.object(number)
 
     def last(self, kind: Kind[T], start: int = -1) -> int:
         """Return the highest number of a kind, or `start` if there is none above it.
@@ -106,10 +108,10 @@ class Registry:
         if kind is COMMITS:
             with self._named():
                 return max(start, self._log.newest())
-        if start >= 0 and not self._path(kind, start + 1).exists():
+        if start >= 0 and self.objects.get(kind.object(start + 1)) is None:
             return start
-        found = [name for name in storage.names(self.folder / kind.name) if name.endswith(SUFFIX)]
-        return max(start, int(found[-1].removesuffix(SUFFIX))) if found else start
+        found = [name for name in self.objects.list(kind.name) if name.endswith(SUFFIX)]
+        return max(start, kind.number(found[-1])) if found else start
 
     def mentioning(self, key: str) -> Iterator[int]:
         """Yield the numbers of commits that may hold a sample of an id, newest first.
@@ -118,17 +120,17 @@ class Registry:
             RegistryError: an index is damaged.
         """
         with self._named():
-            yield from index.numbers(storage.Disk(self.folder), key)
+            yield from index.numbers(self.objects, key)
 
     def put(self, data: bytes) -> str:
         """Keep a blob and return its digest."""
         digest = hashlib.sha256(data).hexdigest()
-        storage.create(self.folder / BLOBS / digest, data)
+        self.objects.create(f"{BLOBS}/{digest}", data)
         return digest
 
     def keep(self, digest: str, data: bytes) -> None:
         """Keep a blob again that was put, where it has been swept since; to be called once a record names it."""
-        storage.create(self.folder / BLOBS / digest, data)
+        self.objects.create(f"{BLOBS}/{digest}", data)
 
     def get(self, digest: str) -> bytes:
         """Return a blob.
@@ -138,7 +140,7 @@ class Registry:
         """
         data = self.find(digest)
         if data is None:
-            raise RegistryError(f"{self.folder / BLOBS / digest} is missing")
+            raise RegistryError(f"{self.home.of(BLOBS)}/{digest} is missing")
         return data
 
     def find(self, digest: str) -> bytes | None:
@@ -147,16 +149,17 @@ class Registry:
         Raises:
             RegistryError: its bytes do not have that digest.
         """
-        path = self.folder / BLOBS / digest
-        data = storage.read(path)
+        data = self.objects.get(f"{BLOBS}/{digest}")
         if data is not None and hashlib.sha256(data).hexdigest() != digest:
-            raise RegistryError(f"{path} is damaged: its bytes do not match its name")
+            raise RegistryError(f"{self.home.of(BLOBS)}/{digest} is damaged: its bytes do not match its name")
         return data
 
     def secret(self) -> bytes:
         """Return 32 random bytes that nobody but this registry's owner can read; the first call makes them."""
-        storage.create(self.folder / SECRET, secrets.token_bytes(32), OURS_ALONE)
-        return (self.folder / SECRET).read_bytes()
+        self.objects.create(SECRET, secrets.token_bytes(32), private=True)
+        if (secret := self.objects.get(SECRET)) is None:
+            raise RegistryError(f"{self.home.of(SECRET)} is missing")
+        return secret
 
     def _sealed(self, kind: Kind[Any], number: int, record: bytes) -> bytes:
         """Return the file of a record."""
@@ -185,18 +188,15 @@ class Registry:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Have an error of the log, whose message begins with an object's name, name the folder too."""
+        """Have an error of the log, whose message begins with an object's name, say where that is too."""
         try:
             yield
         except RegistryError as wrong:
-            raise RegistryError(f"{self.folder}/{wrong}") from None
+            raise RegistryError(self.home.of(str(wrong))) from None
 
     def _at(self, place: str) -> bytes | None:
         name, _, number = place.partition("/")
         return self.read(BY_NAME[name], int(number))
-
-    def _path(self, kind: Kind[T], number: int) -> Path:
-        return kind.path(self.folder, number)
 
 
 def _place(kind: Kind[Any], number: int) -> str:

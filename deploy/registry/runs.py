@@ -3,12 +3,10 @@
 Owns their names and fields. Does not know whether a run is alive: `deploy/run/claim.py` does.
 """
 
-from pathlib import Path
-
 import msgspec
 from msgspec import Struct
 
-from deploy.registry import storage
+from deploy.registry.storage.objects import Objects
 
 RUNS = "runs"
 
@@ -27,23 +25,27 @@ encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Run).decode
 
 
-def path(folder: Path, number: int) -> Path:
-    """Return the file of a record in a feed's folder."""
-    return folder / RUNS / f"{number:08}.json"
+def name_of(number: int) -> str:
+    """Return the name of a record.
+
+    >>> name_of(3)
+    'runs/00000003.json'
+    """
+    return f"{RUNS}/{number:08}.json"
 
 
-def newest(folder: Path) -> int:
+def newest(objects: Objects) -> int:
     """Return the number of the newest run, -1 if there was none."""
-    return max((int(path.stem) for path in (folder / RUNS).glob("[0-9]*.json")), default=-1)
+    found = (name.removeprefix(f"{RUNS}/").removesuffix(".json") for name in objects.list(RUNS))
+    return max((int(number) for number in found if number.isdecimal()), default=-1)
 
 
-def read(folder: Path, number: int) -> Run | None:
+def read(objects: Objects, number: int) -> Run | None:
     """Return a run, None if there is none of that number."""
-    data = storage.read(path(folder, number))
+    data = objects.get(name_of(number))
     return None if data is None else decode(data)
 
 
-def create(folder: Path, number: int, run: Run) -> bool:
+def create(objects: Objects, number: int, run: Run) -> bool:
     """Create a record durably, or return False because that number is taken."""
-    (folder / RUNS).mkdir(parents=True, exist_ok=True)
-    return storage.create(path(folder, number), encode(run))
+    return objects.create(name_of(number), encode(run))

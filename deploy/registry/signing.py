@@ -18,11 +18,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from deploy.registry import storage
+from deploy.registry.storage.objects import Place
 from streams.errors import ConfigError
 
 PRIVATE, PUBLIC = "receipts.pem", "receipts.pub"
-OURS_ALONE = 0o600
 PEM = "-----BEGIN"
 
 
@@ -38,18 +37,18 @@ class Key:
         return self._private.sign(data)
 
 
-def own_key(folder: Path) -> Key:
-    """Return the key of a registry's folder; the first call makes it, and writes its public half beside it.
+def own_key(objects: Place) -> Key:
+    """Return the key that is kept in a registry; the first call makes it, and keeps its public half beside it.
 
     Raises:
-        ConfigError: the file holds no such key.
+        ConfigError: what is kept is no such key.
     """
     made = Ed25519PrivateKey.generate()
     pem = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    storage.create(folder / PRIVATE, pem, OURS_ALONE)
-    key = private_key(folder / PRIVATE)
+    objects.create(PRIVATE, pem, private=True)
+    key = _private(objects.get(PRIVATE) or b"", f"the registry's {PRIVATE}")
     public = Ed25519PublicKey.from_public_bytes(key.public)
-    storage.create(folder / PUBLIC, public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    objects.create(PUBLIC, public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     return key
 
 

@@ -1,9 +1,9 @@
 """One run of a feed at a time: who has it, and how the next one takes it.
 
-Owns the records `runs/k` in the feed's folder and the note on the feed's board. A run is alive while it holds the lock
-of its record, which ends with its process; on another machine, or from another folder, while its note on the board is
-younger than `COUNTS_S` by the store's clock. Does not know what a run does. Only double answers rest on this: commits,
-versions and positions guard themselves.
+Owns the records `runs/k` in the feed's registry, their locks on this machine, and the note on the feed's board. A run
+is alive while it holds the lock of its record, which ends with its process; on another machine, or from another folder,
+while its note on the board is younger than `COUNTS_S` by the store's clock. Does not know what a run does. Only double
+answers rest on this: commits, versions and positions guard themselves.
 """
 
 import fcntl
@@ -21,6 +21,7 @@ from typing import IO
 from deploy.config import Settings
 from deploy.registry import runs
 from deploy.registry.runs import Run
+from deploy.registry.storage.home import Home, Where, at
 from streams.errors import ConfigError, InUse, RegistryUnwritable, ShadowstreamError, Unreachable
 from streams.join.board import Rival
 from streams.join.store import Store
@@ -37,8 +38,8 @@ Say = Callable[[str], None]
 class Claim:
     """A claim on a feed; `claimed` makes it. A thread renews it until the `with` is left."""
 
-    def __init__(self, feed: str, folder: Path, number: int, run: Run, last: Run | None, *, take_over: bool) -> None:
-        self._feed, self._folder, self._number, self._run, self._last = feed, folder, number, run, last
+    def __init__(self, feed: str, home: Home, number: int, run: Run, last: Run | None, *, take_over: bool) -> None:
+        self._feed, self._objects, self._number, self._run, self._last = feed, home.objects, number, run, last
         self._take_over = take_over
         self._store: Store | None = None
         self._wrong: ShadowstreamError | None = None
@@ -115,32 +116,34 @@ class Claim:
                         self._lost(holder)
                 if time.monotonic() - listed_s >= LIST_S:
                     listed_s = time.monotonic()
-                    if (newest := runs.newest(self._folder)) > self._number:
-                        self._lost(runs.read(self._folder, newest))
+                    if (newest := runs.newest(self._objects)) > self._number:
+                        self._lost(runs.read(self._objects, newest))
             except Unreachable:
                 continue  # whoever needs the store says so
             except ShadowstreamError as wrong:
                 self._wrong = wrong
 
     def _before(self, run: Run) -> bool:
-        """Return whether a run had this folder before us."""
-        return any(runs.read(self._folder, number) == run for number in range(self._number))
+        """Return whether a run had this registry before us."""
+        return any(runs.read(self._objects, number) == run for number in range(self._number))
 
     def _lost(self, to: Run | None) -> None:
         self._wrong = InUse(f"feed {self._feed!r} was taken over by {_who(to)}; this run has ended")
 
 
 @contextmanager
-def claimed(feed: str, folder: Path, settings: Settings, say: Say, *, take_over: bool = False) -> Iterator[Claim]:
-    """Claim a feed's folder for the `with`, before anything in it is touched.
+def claimed(feed: str, where: Where, settings: Settings, say: Say, *, take_over: bool = False) -> Iterator[Claim]:
+    """Claim a feed's registry for the `with`, before anything in it is touched.
 
     `take_over` takes it from a run that is alive. The store is claimed by `Claim.held`, once it is known.
 
     Raises:
         InUse: another run has it.
-        ConfigError: the folder cannot be written, or what there is to take over ends with the run that has it.
+        ConfigError: it cannot be written, or what there is to take over ends with the run that has it.
     """
-    before, holder = runs.newest(folder), _holder(folder)
+    home = at(where)
+    home.check()
+    before, holder = runs.newest(home.objects), _holder(home)
     if holder and not take_over:
         raise _refusal(feed, holder)
     if holder and settings.kafka.bootstrap is None:
@@ -149,35 +152,41 @@ def claimed(feed: str, folder: Path, settings: Settings, say: Say, *, take_over:
             "ones that would end with it. End that run first"
         )
     run = Run(socket.gethostname(), os.getpid(), str(Path.cwd()), secrets.token_hex(8), time.time_ns() // 1_000_000)
-    with _recorded(feed, folder, run, before + 1):
+    with _recorded(feed, home, run, before + 1):
         if holder:
             say(f"taking over from {_who(holder)}")
-            _await_end(runs.path(folder, before), holder)
-        last = runs.read(folder, before) if before >= 0 else None
-        claim = Claim(feed, folder, before + 1, run, last, take_over=take_over)
+            _await_end(_lock_of(home, before), holder)
+        last = runs.read(home.objects, before) if before >= 0 else None
+        claim = Claim(feed, home, before + 1, run, last, take_over=take_over)
         try:
             yield claim
         finally:
             claim.end()
 
 
-def _holder(folder: Path) -> Run | None:
+def _holder(home: Home) -> Run | None:
     """Return the newest run, if it is alive on this machine."""
-    number = runs.newest(folder)
-    run = runs.read(folder, number) if number >= 0 else None
-    return run if run and _alive(runs.path(folder, number), run) else None
+    number = runs.newest(home.objects)
+    run = runs.read(home.objects, number) if number >= 0 else None
+    return run if run and _alive(_lock_of(home, number), run) else None
+
+
+def _lock_of(home: Home, number: int) -> Path:
+    """Return the file that a run locks: its record, or for one in a bucket an empty file on the run's machine."""
+    return home.folder / runs.name_of(number)
 
 
 @contextmanager
-def _recorded(feed: str, folder: Path, run: Run, number: int) -> Iterator[None]:
+def _recorded(feed: str, home: Home, run: Run, number: int) -> Iterator[None]:
     """Write the record of a run, and hold its lock for the `with`."""
-    path = runs.path(folder, number)
+    path = _lock_of(home, number)
     try:
-        if not runs.create(folder, number, run):
-            raise _refusal(feed, runs.read(folder, number))
-        file = path.open("rb")
+        if not runs.create(home.objects, number, run):
+            raise _refusal(feed, runs.read(home.objects, number))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
     except RegistryUnwritable as wrong:
-        raise ConfigError(f"registry.path must be a folder that can be written: {wrong}") from None
+        raise ConfigError(f"registry.path must be a place that can be written: {wrong}") from None
     except OSError as wrong:
         at = f"{wrong.filename}: {wrong.strerror}"
         raise ConfigError(f"registry.path must be a folder that can be written: {at}") from None
@@ -199,8 +208,11 @@ def _lock(file: IO[bytes]) -> bool | None:
 
 def _alive(path: Path, run: Run | None) -> bool:
     """Return whether a run's process is alive on this machine."""
-    with path.open("rb") as file:
-        locked = _lock(file)
+    try:
+        with path.open("rb") as file:
+            locked = _lock(file)
+    except FileNotFoundError:  # of a run on another machine
+        locked = None
     if locked is not None or run is None:
         return locked is False
     with suppress(PermissionError):  # it exists, and is another user's

@@ -17,6 +17,7 @@ from deploy.embedded.services import Services, provided
 from deploy.feed import Feed, load
 from deploy.processes.crew import Crew
 from deploy.processes.worker import JOINER, WRITER, Work, outputs
+from deploy.registry.storage.home import home
 from deploy.run.claim import Claim, claimed
 from deploy.run.left import Left, left
 from deploy.run.partitions import Partitions, Say, begin
@@ -51,10 +52,10 @@ def joining(
     began_s, loaded = time.monotonic(), load(path)
     feed = loaded.name
     contradictions.check(settings, feed)
-    folder = Path(settings.registry.path).resolve() / feed
+    at = home(settings.registry.path, feed)
     with (
-        claimed(feed, folder, settings, say, take_over=take_over) as claim,
-        provided(settings, folder, say, fresh=fresh) as services,
+        claimed(feed, at, settings, say, take_over=take_over) as claim,
+        provided(settings, at, say, fresh=fresh) as services,
         claim.held(services.settings, say),
         closing(Store(services.settings.redis)) as store,
         _partitions(loaded, services.settings, store, say) as partitions,
@@ -62,7 +63,7 @@ def joining(
         settings = services.settings
         _check_outputs(feed, settings, store, say, back=back)
         works = partial(_works, path.resolve(), settings, partitions, services.fetch_wait_ms)
-        with Crew(works(), folder / "services", say) as crew:
+        with Crew(works(), at.folder / "services", say) as crew:
             topics = settings.topics.named(feed)
             say(f"joining {feed} from {topics.predictions} and {topics.outcomes}")
             join = Join(

@@ -34,6 +34,7 @@ from deploy.registry.kinds import BLOCKS, CHAMPIONS, block_name
 from deploy.registry.log.sealing import sealing
 from deploy.registry.opening import open_registry
 from deploy.registry.registry import Registry
+from deploy.registry.storage.home import home
 from deploy.run.claim import claimed
 from deploy.run.partitions import Partitions, Say, begin
 from deploy.run.restore import restore
@@ -46,7 +47,7 @@ from streams.outputs.samples import number
 if TYPE_CHECKING:
     from deploy.processes.actors import System
 
-FIRST_VERSION = str(CHAMPIONS.path(Path(), 0))  # in a feed's folder: without it nothing was ever served
+FIRST_VERSION = CHAMPIONS.object(0)  # without it nothing was ever served
 
 
 @contextmanager
@@ -72,20 +73,20 @@ def running(
     check_negative(pipeline.task, settings.join)
     rehearse(pipeline)
     torch.set_num_threads(1)  # the networks are small, and the actors take the cores
-    folder = Path(settings.registry.path).resolve() / pipeline.name
+    at = home(settings.registry.path, pipeline.name)
     attached = pipeline.theirs is not None and settings.kafka.bootstrap is not None and not replay
     say("starting broker, store and actors")
     with (
-        claimed(pipeline.name, folder, settings, say, take_over=take_over) as claim,
-        provided(settings, folder, say, fresh=fresh, mark=FIRST_VERSION) as services,
+        claimed(pipeline.name, at, settings, say, take_over=take_over) as claim,
+        provided(settings, at, say, fresh=fresh, mark=FIRST_VERSION) as services,
         claim.held(services.settings, say),
         closing(Store(services.settings.redis)) as store,
     ):
-        settings, registry = services.settings, open_registry(folder, settings.registry.key, settings.registry.trusted)
+        settings, registry = services.settings, open_registry(at, settings.registry.key, settings.registry.trusted)
         plan = Plan(
             pipeline=path.resolve(),
             settings=_paced(settings) if replay else settings,
-            registry=folder,
+            registry=at,
             fetch_wait_ms=services.fetch_wait_ms,
             replay=replay,
         )
@@ -97,7 +98,7 @@ def running(
         for line in changed.lines:
             say(line)
         made = _partitions(pipeline, settings, store, registry, say)
-        with made as partitions, sealing(folder), sweeping(folder), _started(plan) as system:
+        with made as partitions, sealing(at), sweeping(at), _started(plan) as system:
             with users_code("the first version"):
                 first_version(pipeline, registry, say, engines=settings.serve.engines)
             if changed.again:  # what servers would follow is of other experts
@@ -109,7 +110,7 @@ def running(
                 pipeline=pipeline,
                 settings=settings,
                 registry=registry,
-                monitor=Monitor(_judge(pipeline, settings), store, Registry(folder)),
+                monitor=Monitor(_judge(pipeline, settings), store, Registry(at)),
                 _claim=claim,
                 _services=services,
                 _store=store,

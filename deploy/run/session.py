@@ -91,7 +91,7 @@ class Session:
         seen = self.monitor.last
         if seen is None:
             return None
-        samples = f"the commits in {self.registry.folder}; what was not learned yet is in the store"
+        samples = f"the commits in {self.registry.home}; what was not learned yet is in the store"
         return left(seen.shards, samples, lasting=self._services.lasting)
 
     def live(self) -> Iterator[View]:

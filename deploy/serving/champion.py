@@ -212,7 +212,7 @@ class Served:
     def _record(self, number: int) -> Champion:
         record = self._registry.record(CHAMPIONS, number)
         if record is None:
-            raise RegistryError(f"{self._registry.folder} holds no champion: the feed was not created")
+            raise RegistryError(f"{self._registry.home} holds no champion: the feed was not created")
         return record
 
     def _version(self, record: Champion, there: Sequence[Version]) -> Version:

@@ -9,6 +9,7 @@ from deploy.config import Settings
 from deploy.feed import load
 from deploy.registry.backup import Copied, back_up
 from deploy.registry.registry import begun
+from deploy.registry.storage.home import home
 from streams.errors import ConfigError
 
 
@@ -20,11 +21,9 @@ def backup(path: Path, settings: Settings, to: Path) -> Copied:
         RegistryError: the folder holds another feed's copy, or a commit is damaged.
         RegistryUnwritable: the folder takes nothing.
     """
-    name, registry = load(path).name, Path(settings.registry.path).resolve()
-    if not begun(registry / name):
-        raise ConfigError(
-            f"{registry / name} has no commit: use the working directory of the run, or its registry.path"
-        )
-    if to.resolve() == registry or to.resolve().is_relative_to(registry / name):
+    at = home(settings.registry.path, load(path).name)
+    if not begun(at):
+        raise ConfigError(f"{at} has no commit: use the working directory of the run, or its registry.path")
+    if at.local and (to.resolve() == at.folder.parent or to.resolve().is_relative_to(at.folder)):
         raise ConfigError(f"--to {to} is in the registry itself; name another folder, best on another disk")
-    return back_up(registry / name, to.resolve() / name)
+    return back_up(at, to.resolve() / at.name)

@@ -10,6 +10,7 @@ from deploy.feed import load
 from deploy.registry import gc
 from deploy.registry.gc import Kept
 from deploy.registry.registry import Registry, begun
+from deploy.registry.storage.home import home
 from streams.errors import ConfigError
 
 
@@ -20,7 +21,7 @@ def collect(path: Path, settings: Settings, *, apply: bool = False) -> Kept:
         ConfigError: nothing was learned here.
         RegistryError, CommitError: a commit is damaged or missing.
     """
-    folder = Path(settings.registry.path).resolve() / load(path).name
-    if not begun(folder):
-        raise ConfigError(f"{folder} has no commit: use the working directory of the run, or its registry.path")
-    return (gc.sweep if apply else gc.look)(Registry(folder))
+    at = home(settings.registry.path, load(path).name)
+    if not begun(at):
+        raise ConfigError(f"{at} has no commit: use the working directory of the run, or its registry.path")
+    return (gc.sweep if apply else gc.look)(Registry(at))

@@ -15,6 +15,7 @@ from deploy.feed import load
 from deploy.registry.held import undecided
 from deploy.registry.kinds import RULINGS
 from deploy.registry.registry import Registry, begun
+from deploy.registry.storage.home import home
 from learners.commits.commit import Ruling
 from learners.labels.holds import Said
 from streams.errors import ConfigError
@@ -89,7 +90,7 @@ def ruled(registry: Registry, source: str, said: Said, *, why: str, who: str) ->
 
 
 def _registry(path: Path, settings: Settings) -> Registry:
-    folder = Path(settings.registry.path).resolve() / load(path).name
-    if not begun(folder):
-        raise ConfigError(f"{folder} has no commit: use the working directory of the run, or its registry.path")
-    return Registry(folder)
+    at = home(settings.registry.path, load(path).name)
+    if not begun(at):
+        raise ConfigError(f"{at} has no commit: use the working directory of the run, or its registry.path")
+    return Registry(at)

@@ -9,6 +9,7 @@ from deploy import feed
 from deploy.config import Settings
 from deploy.registry import opening
 from deploy.registry.registry import Registry, begun
+from deploy.registry.storage.home import home
 from streams.errors import ConfigError
 
 
@@ -18,7 +19,7 @@ def opened(path: Path, settings: Settings) -> Registry:
     Raises:
         ConfigError: it has none here, or a key cannot be read.
     """
-    folder = Path(settings.registry.path).resolve() / feed.load(path).name
-    if not begun(folder):
-        raise ConfigError(f"{folder} has no version: use the working directory of the run, or its registry.path")
-    return opening.open_registry(folder, settings.registry.key, settings.registry.trusted)
+    at = home(settings.registry.path, feed.load(path).name)
+    if not begun(at):
+        raise ConfigError(f"{at} has no version: use the working directory of the run, or its registry.path")
+    return opening.open_registry(at, settings.registry.key, settings.registry.trusted)

@@ -59,7 +59,7 @@ def backtest(path: Path, settings: Settings, files: Sequence[Path], to: str | No
     pipeline = pipelines.load(path)
     policies = [Policy(OURS, {}), *read(files, pipeline.promotion)]
     registry = opened(path, settings)
-    found = shares.decide(path, settings, registry.folder, policies, to_ms)
+    found = shares.decide(path, settings, registry.home, policies, to_ms)
     same, otherwise = _compared(found[0], registry)
     return Backtest(
         feed=pipeline.name,

@@ -17,6 +17,7 @@ from deploy.operate.versions.versions import Remade, learned_again, served
 from deploy.registry.commits import backwards
 from deploy.registry.receipts import Receipt, digests, sign
 from deploy.registry.signing import name_of, own_key, private_key
+from deploy.registry.storage.home import root
 from learners.commits.forget import learned
 from learners.commits.state import fingerprint
 from streams.errors import ConfigError
@@ -55,7 +56,7 @@ def forget(
     of = served(path, settings, version)
     if of.commit is None:
         raise ConfigError(NO_HISTORY.format(version))
-    signer = private_key(key) if key else own_key(Path(settings.registry.path))
+    signer = private_key(key) if key else own_key(root(settings.registry.path))
     samples = learned(backwards(of.registry, of.commit), ids)
     with users_code(str(path)):
         made, remade = learned_again(of, min(samples, default=of.commit + 1) - 1, ids)

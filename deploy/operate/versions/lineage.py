@@ -251,7 +251,7 @@ def _record(registry: Registry, number: int) -> Champion:
 
 def _unchecked(registry: Registry, kind: Kind[T], number: int) -> T | None:
     """Return a record, signed or not: who looks wants to see what is there."""
-    return Registry(registry.folder).record(kind, number)
+    return Registry(registry.home).record(kind, number)
 
 
 def _signed(registry: Registry, number: int) -> str:

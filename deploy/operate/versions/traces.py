@@ -59,17 +59,22 @@ def _looked(what: str, where: str, look: Callable[[], Iterable[Trace]]) -> list[
 def _in_registry(registry: Registry, ids: Ids) -> Iterator[Trace]:
     """Yield files of commits that hold the ids, and what was made of these: states, artifacts, ranges of engines."""
     files, states, first = list[str](), list[str](), registry.last(COMMITS) + 1
+    kept = {*registry.objects.list(BLOBS)}
     for n in range(first):
         commit = read(registry, n)
         holds = bool(learned([commit], ids))
         if holds or any(id_of(one.sample) in ids for one in commit.quarantined):
             files.append(registry.place(COMMITS, n))
         first = min(first, n) if holds else first
-        if n >= first and commit.state and (registry.folder / BLOBS / commit.state).exists():
+        if n >= first and commit.state and f"{BLOBS}/{commit.state}" in kept:
             states.append(commit.state)
     made = [blob for one in registry.records(CANDIDATES) if one.commit >= first for blob in _blobs(one)]
-    folder, blobs = registry.folder, registry.folder / BLOBS
-    found_in = (("commits", folder, [*dict.fromkeys(files)]), ("states", blobs, states), ("artifacts", blobs, made))
+    blobs = registry.home.of(BLOBS)
+    found_in = (
+        ("commits", registry.home, [*dict.fromkeys(files)]),
+        ("states", blobs, states),
+        ("artifacts", blobs, made),
+    )
     for what, where, found in found_in:
         if found:
             yield Trace(what=what, where=str(where), found=found)

@@ -31,6 +31,7 @@ from deploy.registry.kinds import CANDIDATES, CHAMPIONS
 from deploy.registry.rebuild import rebuild
 from deploy.registry.records import Champion
 from deploy.registry.registry import Registry
+from deploy.registry.storage.home import home
 from learners.commits.forget import without
 from learners.commits.state import fingerprint
 from streams.errors import ConfigError, Disagreement, RegistryError
@@ -100,10 +101,10 @@ def served(path: Path, settings: Settings, version: int) -> Served:
         RegistryError: its candidate is missing.
     """
     pipeline = pipelines.load(path)
-    folder = Path(settings.registry.path).resolve() / pipeline.name
-    if not CHAMPIONS.path(folder, 0).exists():
-        raise ConfigError(f"{folder} has no version: use the working directory of the run, or its registry.path")
-    registry = Registry(folder)
+    at = home(settings.registry.path, pipeline.name)
+    registry = Registry(at)
+    if registry.last(CHAMPIONS) < 0:
+        raise ConfigError(f"{at} has no version: use the working directory of the run, or its registry.path")
     champion = registry.record(CHAMPIONS, version)
     if champion is None:
         raise ConfigError(f"there is no version {version}; the newest is {registry.last(CHAMPIONS)}")
@@ -116,7 +117,7 @@ def served(path: Path, settings: Settings, version: int) -> Served:
         return Served(pipeline, registry, champion, None)
     candidate = registry.record(CANDIDATES, champion.candidate)
     if candidate is None:
-        raise RegistryError(f"{CANDIDATES.path(folder, champion.candidate)} is missing, of which version {version} is")
+        raise RegistryError(f"{at.of(CANDIDATES.object(champion.candidate))} is missing, of which version {version} is")
     if candidate.by:
         raise ConfigError(
             f"version {version} was made elsewhere, and nothing here can make it again: {candidate.reason}"

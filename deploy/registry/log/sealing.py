@@ -6,20 +6,19 @@ Owns when the sealer looks, and what is said of its errors. Does not know what i
 import logging
 from contextlib import AbstractContextManager
 from functools import partial
-from pathlib import Path
 from threading import Event
 
 from deploy.registry.beside import beside
 from deploy.registry.log.sealer import Sealer
-from deploy.registry.storage import Disk
+from deploy.registry.storage.home import Where, at
 from streams.errors import ShadowstreamError
 
 EVERY_S = 5.0
 
 
-def sealing(folder: Path) -> AbstractContextManager[None]:
-    """Seal the commits of a registry's folder for the `with`."""
-    return beside("sealer", partial(seal, Sealer(Disk(folder))))
+def sealing(where: Where) -> AbstractContextManager[None]:
+    """Seal the commits of a registry for the `with`."""
+    return beside("sealer", partial(seal, Sealer(at(where).objects)))
 
 
 def seal(sealer: Sealer, ended: Event, every_s: float = EVERY_S) -> None:

@@ -12,6 +12,7 @@ import pytest
 from deploy.config import Settings
 from deploy.registry import runs
 from deploy.registry.runs import Run
+from deploy.registry.storage import Disk
 from deploy.run import claim as claims
 from deploy.run.claim import Claim, claimed
 from streams.errors import ConfigError, InUse
@@ -58,9 +59,9 @@ def test_a_folder_in_use_is_refused_by_name_and_free_when_its_process_has_died(t
     process.kill()
     process.communicate()
     with claimed("ads", tmp_path, LASTING, print):
-        assert runs.newest(tmp_path) == 1
+        assert runs.newest(Disk(tmp_path)) == 1
     with claimed("ads", tmp_path, LASTING, print):
-        assert runs.newest(tmp_path) == 2
+        assert runs.newest(Disk(tmp_path)) == 2
 
 
 def lost(claim: Claim) -> str:
@@ -120,7 +121,7 @@ def test_a_run_that_died_elsewhere_is_waited_for_and_one_that_died_here_is_not(
 ) -> None:
     settings, said = at(embedded_store_url), list[str]()
     with claimed("died", tmp_path, settings, print):
-        last = runs.read(tmp_path, 0)
+        last = runs.read(Disk(tmp_path), 0)
     assert last is not None
     embedded_store.claim("died", last.token, runs.encode(last), 60_000)
     with claimed("died", tmp_path, settings, print) as claim, claim.held(settings, said.append):
@@ -139,11 +140,11 @@ def test_the_note_of_an_earlier_run_which_a_store_that_went_back_brings_again_en
     monkeypatch.setattr(claims, "BEAT_S", 0.01)
     settings = at(embedded_store_url)
     with claimed("back", tmp_path, settings, print):
-        first = runs.read(tmp_path, 0)
+        first = runs.read(Disk(tmp_path), 0)
     assert first is not None
     with claimed("back", tmp_path, settings, print) as claim, claim.held(settings, print):
         embedded_store.claim("back", first.token, runs.encode(first), 60_000, take=True)
-        own = runs.read(tmp_path, 1)
+        own = runs.read(Disk(tmp_path), 1)
         assert own is not None
         until(lambda: embedded_store.claim("back", own.token, runs.encode(own), 60_000) is None)
         claim.check()

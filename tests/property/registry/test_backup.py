@@ -83,19 +83,17 @@ def attacked(seed: int, order: Callable[[Path, Path], Copied] = back_up) -> None
             for _ in range(random.choice((0, 0, 0, 1, 1, 5))):
                 next(life)
 
-        def names(of: Path) -> list[str]:
-            turn()
-            return storage.names(of)
+        class Hooked(storage.Disk):
+            def list(self, folder: str, after: str = "") -> list[str]:
+                turn()
+                return super().list(folder, after)
 
-        def read(of: Path) -> bytes | None:
-            turn() if of.is_relative_to(registry.folder) else None
-            return storage.read(of)
+            def get(self, name: str) -> bytes | None:
+                turn()
+                return super().get(name)
 
-        hooked = SimpleNamespace(
-            names=names, read=read, create=storage.create, replace=storage.replace, Disk=storage.Disk
-        )
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "storage", hooked)
+            patch.setattr(module, "at", lambda where: SimpleNamespace(objects=Hooked(where)))
             for _ in range(2):
                 newest, to = registry.last(COMMITS), folder / "copy" / "ads"
                 assert order(registry.folder, to).commit >= newest
@@ -118,7 +116,7 @@ def test_records_that_are_copied_after_commits_are_missed() -> None:
     def late(source: Path, to: Path) -> Copied:
         """Copy commits first, as one would who does not know that records name them."""
         for folder in module.COMMITTED:
-            module._copy_all(source / folder, to / folder)
+            module._copy_all(storage.Disk(source), folder, to)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "COMMITTED", ())
             return back_up(source, to)

@@ -91,12 +91,39 @@ def test_a_file_that_is_wrong_is_an_error_of_ours_in_one_line(text: str, tmp_pat
     assert SECRET not in str(raised.value)
 
 
-@pytest.mark.parametrize("path", ["~/.shadowstream", "s3://bucket/x", "file:///tmp/x", " ", " samples", "samples\t"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "~/.shadowstream",
+        "s3:/bucket/x",
+        "s3://",
+        "s3:///x",
+        "s3://b/x?a=b",
+        "http://h/b",
+        "file:///tmp/x",
+        " ",
+        " samples",
+        "samples\t",
+    ],
+)
 @pytest.mark.parametrize("section", ["registry", "output"])
 def test_a_path_that_would_be_a_strange_folder_is_refused(section: str, path: str) -> None:
     said = refusal(None, {f"{PREFIX}_{section}_PATH".upper(): path})
     assert said is not None
     assert f"{section}.path" in said
+
+
+@pytest.mark.parametrize("path", ["s3://bucket", "s3://bucket/x/", "gs://models/live", "az://models/live", "/var/x"])
+def test_a_registry_is_a_folder_or_in_a_bucket(path: str) -> None:
+    assert load(None, {f"{PREFIX}_REGISTRY_PATH": path}).registry.path == path
+    if "//" in path:
+        assert refusal(None, {f"{PREFIX}_OUTPUT_PATH": path})
+
+
+def test_credentials_in_an_address_are_refused_and_not_shown() -> None:
+    said = refusal(None, {f"{PREFIX}_REGISTRY_PATH": f"s3://key:{SECRET}@bucket/x"})
+    assert said is not None
+    assert SECRET not in said
 
 
 @pytest.mark.parametrize("mark", ["", "\ufeff"])

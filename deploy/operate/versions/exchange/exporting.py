@@ -40,7 +40,7 @@ def export(path: Path, settings: Settings, version: int, to: Path, layout: Forma
     registry, shown = opened(path, settings), lineage.show(path, settings, version)
     registry.record(CHAMPIONS, version)  # raises where nobody has signed it
     passport = Passport(
-        feed=registry.folder.name,
+        feed=registry.home.name,
         version=version,
         artifact=shown.version.artifact,
         record=(registry.read(CHAMPIONS, version) or b"").decode(),

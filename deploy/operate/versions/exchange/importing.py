@@ -31,6 +31,7 @@ from deploy.registry.kinds import CANDIDATES, CHAMPIONS, PIPELINES
 from deploy.registry.opening import open_registry
 from deploy.registry.records import Candidate, Figures
 from deploy.registry.registry import Registry
+from deploy.registry.storage.home import home
 from learners.commits.commit import Commit
 from learners.evaluation.verdict import Kind
 from learners.tasks.task import Task
@@ -73,8 +74,9 @@ def bring(
         except ArtifactError as wrong:
             why_not = one_line(wrong)
             raise ConfigError(f"{folder} holds another model than pipeline {pipeline.name!r}: {why_not}") from None
-    place = Path(settings.registry.path).resolve() / pipeline.name
-    registry = open_registry(place, settings.registry.key, settings.registry.trusted)
+    registry = open_registry(
+        home(settings.registry.path, pipeline.name), settings.registry.key, settings.registry.trusted
+    )
     source = _source(found, folder)
     if registry.last(CHAMPIONS) < 0:
         return _first(pipeline, settings, registry, found, Given(found.packed, source, by, why))

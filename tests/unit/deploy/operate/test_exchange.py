@@ -30,6 +30,7 @@ from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, EVALUATOR
 from deploy.registry.opening import open_registry
 from deploy.registry.registry import Registry
 from deploy.registry.signing import own_key
+from deploy.registry.storage import Disk
 from learners.commits.commit import Due, Run
 from learners.evaluation.verdict import Kind
 from streams.errors import ConfigError, Untrusted
@@ -254,7 +255,7 @@ def test_what_cannot_be_imported_is_one_clear_line(home: Home, out: Path, tmp_pa
     ):
         (changed := copied(name) / "shadowstream.json").write_text(text)
         assert why in refused(changed.parent)
-    strange = own_key(tmp_path)
+    strange = own_key(Disk(tmp_path))
     assert strange.public
     assert "was signed by the key" in refused(out, key=tmp_path / "receipts.pub")
     (unsaid := copied("unsaid") / "shadowstream.json").unlink()

@@ -14,6 +14,7 @@ from deploy.registry.commits import read
 from deploy.registry.gc import ASIDE, look, stays, sweep, sweeping
 from deploy.registry.kinds import BLOBS, COMMITS
 from deploy.registry.registry import Registry
+from deploy.registry.storage import Disk
 from learners.commits.commit import Due
 from streams.errors import ConfigError
 from tests.committed import append, empty
@@ -74,7 +75,7 @@ def test_a_commit_that_names_a_state_while_it_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks_again: str
 ) -> None:
     """The learner puts the state of commit 7 again, and finds it there, as a sweep has chosen it."""
-    registry, move, done = filled(tmp_path, 20), gc._move, list[str]()
+    registry, move, done = filled(tmp_path, 20), Disk.move, list[str]()
     state = str(read(registry, 7).state)
 
     def commit() -> None:
@@ -82,15 +83,15 @@ def test_a_commit_that_names_a_state_while_it_goes(
         append(registry, empty(20, state=state))
         registry.keep(state, b"state 7")
 
-    def moved(path: Path, to: Path) -> None:
-        here = path.name == state and not done
+    def moved(objects: Disk, name: str, to: str) -> None:
+        here = name == f"{BLOBS}/{state}" and not done
         if here and looks_again == "sweep":
             commit()  # before it is set aside: the learner still finds it
-        move(path, to)
+        move(objects, name, to)
         if here and looks_again == "learner":
             commit()
 
-    monkeypatch.setattr(gc, "_move", moved)
+    monkeypatch.setattr(Disk, "move", moved)
     gone = sweep(registry).goes
     assert done == [state]
     assert registry.find(state) == b"state 7"
@@ -126,15 +127,15 @@ def test_a_run_sweeps_by_itself_and_an_error_ends_nothing(tmp_path: Path, monkey
 
 def test_two_sweeps_at_once_come_to_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another sweep runs to its end between any two steps of one."""
-    registry, move, found = filled(tmp_path, 20), gc._move, list[int]()
+    registry, move, found = filled(tmp_path, 20), Disk.move, list[int]()
 
-    def moved(path: Path, to: Path) -> None:
-        move(path, to)
+    def moved(objects: Disk, name: str, to: str) -> None:
+        move(objects, name, to)
         if len(found) < 3:
             found.append(1)
             sweep(Registry(tmp_path))
 
-    monkeypatch.setattr(gc, "_move", moved)
+    monkeypatch.setattr(Disk, "move", moved)
     sweep(registry)
     assert found
     assert there(registry) == [i for i in range(20) if stays(i, 19)]

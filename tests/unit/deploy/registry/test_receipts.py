@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 from deploy.operate.versions.receipts import check
 from deploy.registry.receipts import Receipt, Trace, digests, read, sign
 from deploy.registry.signing import Key, own_key, private_key, public_key
+from deploy.registry.storage import Disk
 from streams.errors import ConfigError, Disagreement
 
 RECEIPT = Receipt(
@@ -83,14 +84,14 @@ def test_any_program_can_check_it(key: Key) -> None:
 
 
 def test_a_registry_s_key_is_made_once_and_is_its_owner_s_alone(tmp_path: Path) -> None:
-    made = own_key(tmp_path)
-    assert own_key(tmp_path).public == made.public == public_key(tmp_path / "receipts.pub")
+    made = own_key(Disk(tmp_path))
+    assert own_key(Disk(tmp_path)).public == made.public == public_key(tmp_path / "receipts.pub")
     assert private_key(tmp_path / "receipts.pem").public == made.public
     assert stat.S_IMODE((tmp_path / "receipts.pem").stat().st_mode) == 0o600
 
 
 def test_a_file_is_checked_by_the_key_of_another_file(tmp_path: Path) -> None:
-    (tmp_path / "receipt.json").write_bytes(sign(RECEIPT, own_key(tmp_path)))
+    (tmp_path / "receipt.json").write_bytes(sign(RECEIPT, own_key(Disk(tmp_path))))
     assert check(tmp_path / "receipt.json", tmp_path / "receipts.pub").receipt == RECEIPT
     with pytest.raises(ConfigError, match=r"receipts\.pem must be a public Ed25519 key"):
         check(tmp_path / "receipt.json", tmp_path / "receipts.pem")

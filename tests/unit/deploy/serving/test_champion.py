@@ -91,10 +91,9 @@ def test_the_server_answers_as_the_evaluator_does_bit_for_bit(registry: Registry
 
 def test_a_second_version_exports_nothing(made: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = Registry(tmp_path)
-    (own.folder / ENGINES).mkdir()
     for folder in ("blobs", ENGINES):
-        for file in (made.folder / folder).iterdir():
-            (own.folder / folder / file.name).write_bytes(file.read_bytes())
+        for name in made.objects.list(folder):
+            own.objects.create(name, made.objects.get(name) or b"")
     monkeypatch.setattr(choosing, "near", lambda difference: None)  # both take the first that there is
     monkeypatch.setattr(engines, "export", lambda *_, **__: pytest.fail("it was exported again"))
     assert bootstrap(replace(small.pipeline, seed=1), own, engines=True)

@@ -1,33 +1,19 @@
-"""Bytes that are created once and, but for new signatures, never changed, in a folder on a disk.
+"""Objects that are files below a folder of this machine.
 
-Owns durability: write, fsync, link, fsync of the folder; and the four calls that the record of a feed is kept with, so
-that it could be kept elsewhere. Does not know what the bytes mean.
+Owns durability: write, fsync, link, fsync of the folder. Does not know what the bytes mean.
 """
 
 import os
+import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
 
 from streams.errors import RegistryUnwritable
 
-
-class Objects(Protocol):
-    """Objects by name, `FOLDER/NAME`, each created once and never changed. Text order is their order."""
-
-    def create(self, name: str, data: bytes) -> bool:
-        """Create an object durably and whole, or return False because it is there, or may be: read it back."""
-
-    def get(self, name: str) -> bytes | None:
-        """Return an object, None if there is none."""
-
-    def list(self, folder: str, after: str = "") -> list[str]:
-        """Return the names in a folder that come after a name, in their order."""
-
-    def delete(self, name: str) -> None:
-        """Delete an object; it may be gone already."""
+OURS_ALONE = 0o600
+DRAFT = re.compile(r"\.[0-9a-f]{32}")
 
 
 class Disk:
@@ -36,7 +22,7 @@ class Disk:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def create(self, name: str, data: bytes) -> bool:
+    def create(self, name: str, data: bytes, *, private: bool = False) -> bool:
         """Create a file, as `create`; one that is there already is made to last as well.
 
         Raises:
@@ -45,7 +31,7 @@ class Disk:
         path = self._folder / name
         if not path.parent.is_dir():
             _make(path.parent)
-        if create(path, data):
+        if create(path, data, OURS_ALONE if private else 0o666):
             return True
         with _said(path):
             _sync(path.parent)
@@ -65,6 +51,27 @@ class Disk:
         path = self._folder / name
         with _said(path):
             path.unlink(missing_ok=True)
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Put a file in the place of one, as `replace`."""
+        replace(self._folder / name, data)
+
+    def move(self, name: str, to: str) -> None:
+        """Rename a file, which may be gone already."""
+        path = self._folder / name
+        with _said(path), suppress(FileNotFoundError):
+            path.replace(self._folder / to)
+
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of every file, by name, without drafts."""
+        found = {}
+        for folder, _, files in os.walk(self._folder):
+            below = Path(folder).relative_to(self._folder)
+            for file in files:
+                with suppress(FileNotFoundError):  # another sweep, or the sealer, has just moved it
+                    if not DRAFT.fullmatch(file):
+                        found[(below / file).as_posix()] = (Path(folder) / file).stat().st_size
+        return dict(sorted(found.items()))
 
 
 def create(path: Path, data: bytes, mode: int = 0o666) -> bool:
