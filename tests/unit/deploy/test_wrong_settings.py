@@ -91,21 +91,21 @@ def test_a_file_that_is_wrong_is_an_error_of_ours_in_one_line(text: str, tmp_pat
     assert SECRET not in str(raised.value)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "~/.shadowstream",
-        "s3:/bucket/x",
-        "s3://",
-        "s3:///x",
-        "s3://b/x?a=b",
-        "http://h/b",
-        "file:///tmp/x",
-        " ",
-        " samples",
-        "samples\t",
-    ],
-)
+STRANGE = [
+    "~/.shadowstream",
+    "s3:/b/x",
+    "s3://",
+    "s3:///x",
+    "s3://b/x?a=b",
+    "http://h/b",
+    "file:///tmp/x",
+    " ",
+    " s",
+    "s\t",
+]
+
+
+@pytest.mark.parametrize("path", STRANGE)
 @pytest.mark.parametrize("section", ["registry", "output"])
 def test_a_path_that_would_be_a_strange_folder_is_refused(section: str, path: str) -> None:
     said = refusal(None, {f"{PREFIX}_{section}_PATH".upper(): path})
