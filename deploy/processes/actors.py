@@ -4,6 +4,7 @@ No actor owns unique state, so one that was killed goes on from the store, the l
 """
 
 import logging
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from deploy.registry.storage.home import at
 from streams.errors import RayUnreachable, RoleDied, ShadowstreamError
 
 BLOCK_MS = 20  # the broker or the store wakes a role; a person's order in the registry wakes nobody
+YIELDS, NICE = "distiller", 5  # works beside the loop; what waits for it is an evaluator, after a day of event time
 GRACE_S = 0.5  # how long a step may take to end before its actor is ended without it
 CONTRADICTIONS = range(4, 9)  # exit codes of what a person must resolve
 ABSENT_S = 120.0  # how long Ray may take to start a process before it is ill itself; a busy machine takes 20 s
@@ -49,6 +51,8 @@ class Actor:
 
     def run(self) -> None:
         """Do the role's steps."""
+        if self._role == YIELDS:
+            os.nice(NICE)
         pipeline = self._pipeline or load(self._plan.pipeline)  # nobody waits until a new process is ready
         self._loop.run(self._role, lambda stack: build(self._role, self._plan, pipeline, stack).step, BLOCK_MS)
 
