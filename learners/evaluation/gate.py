@@ -18,7 +18,7 @@ Policy = Literal["automatic", "canary", "approval"]
 YEAR_DAYS = 364  # 52 whole weeks
 CENTURY_DAYS = 36_600
 DAY_MS = 86_400_000
-REST = 1 / 7  # of the time between two candidates: two days of seven lost promotions, one cost nothing (docs/log)
+REST = 1 / 7  # of the time between two candidates, but a day at most: two of seven lost promotions, one cost nothing
 RANGES = {
     **dict.fromkeys(("alpha", "futility"), Range(0, 1, open=True)),
     **dict.fromkeys(("candidates_a_year", "other_a_year", "horizon", "trials"), COUNT),
@@ -33,8 +33,8 @@ RANGES = {
 class Promotion:
     """When candidates are made, and what each must prove before it serves.
 
-    `every_days`: the event time between two candidates, in days. Each goes on trial a seventh of it after it was due,
-        so that it can be made meanwhile.
+    `every_days`: the event time between two candidates, in days. Each goes on trial a seventh of it, but a day at
+        most, after it was due, so that it can be made meanwhile.
     `alpha`: at most so many false promotions are expected in a year; its `candidates_a_year` share it, and more are
         refused.
     `margin`: by which share of the champion's mean loss a candidate must be better. Negative: it may be worse by less
@@ -102,7 +102,7 @@ class Promotion:
         >>> Promotion().rest_ms / 86_400_000  # a day of a week
         1.0
         """
-        return int(self.every_days * DAY_MS * REST)
+        return min(DAY_MS, int(self.every_days * DAY_MS * REST))
 
     def next_share(self, share: float = 0.0) -> float:
         """Return the share of requests that a version answers after this one; 0: when it is proven.
