@@ -205,10 +205,10 @@ class Cloud:
 
 
 def line(wrong: Exception) -> str:
-    """Return an error's text in a line, without the client's own inner workings.
+    """Return an error's text in a line, without addresses, which may hold secrets, and the client's inner workings.
 
     >>> line(ValueError("Generic S3 error: Error performing PUT http://h/b in 6.1s\\n\\nDebug source:\\nGeneric { … }"))
-    'Generic S3 error: Error performing PUT http://h/b in 6.1s'
+    'Generic S3 error: Error performing PUT in 6.1s'
     """
-    text = re.split(r"\n\s*\n?Debug source|\nDebug", str(wrong))[0]
-    return re.sub(r"\s+", " ", re.sub(r"\?\S+", "", text)).strip()[:LINE]
+    text = re.sub(r" \w+://\S+", "", re.split(r"\n\s*\n?Debug source|\nDebug", str(wrong))[0])
+    return re.sub(r"\s+", " ", text).strip()[:LINE]
