@@ -15,7 +15,14 @@ import pytest
 
 BUCKET = "models"
 START_S = 120.0  # against a hang alone
-PORTS = ("s3.port", "s3.port.grpc", "s3.port.iceberg", "s3.port.lance", "master.port", "master.port.grpc")
+PORTS: tuple[str, ...] = (
+    "s3.port",
+    "s3.port.grpc",
+    "s3.port.iceberg",
+    "s3.port.lance",
+    "master.port",
+    "master.port.grpc",
+)
 PORTS += ("filer.port", "filer.port.grpc", "volume.port", "volume.port.grpc", "admin.port", "admin.port.grpc")
 
 
@@ -43,7 +50,7 @@ class Weed:
         """Start it, and wait until it answers."""
         flags = [f"-{name}={port}" for name, port in zip(PORTS, self._ports, strict=True)]
         flags += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={self._folder}", "-webdav=false", "-s3.iam=false"]
-        command, log = [self._program, "mini", *flags], self._folder / "weed.log"
+        command, log = [str(self._program), "mini", *flags], self._folder / "weed.log"
         alone = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}  # with keys it asks
         with log.open("ab") as out:
             self.process = subprocess.Popen(command, stdout=out, stderr=out, cwd=self._folder, env=alone)
