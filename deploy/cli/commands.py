@@ -108,7 +108,7 @@ def join(
         return line(begun.last) if begun.last else "", begun.left
 
     joins = joining(feed, settings, say, fresh=fresh, back=rewind, take_over=take_over)
-    with fetched(settings.metrics.listen) as latest, told(say, "the join"), joins as begun:
+    with told(say, "the join"), joins as begun, fetched(settings.metrics.listen) as latest:
         with told(say, "the join", seen), shown(console) as show:
             for view in begun.live():
                 show(view)

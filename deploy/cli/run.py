@@ -69,10 +69,10 @@ def run(
     say = plain(console)
     begun = running(pipeline, settings, say, fresh=fresh, take_over=take_over)
     with (
-        fetched(settings.metrics.listen) as latest,
         told(say, "the run"),
         begun as session,
         told(say, "the run", lambda: (session.line, session.left)),
+        fetched(settings.metrics.listen) as latest,  # a run of which this one takes over has ended by now
         screen(console) as shown,
     ):
         for view in session.live():
