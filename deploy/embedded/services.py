@@ -17,14 +17,21 @@ import msgspec
 from msgspec import Struct
 
 from deploy.config import Settings
-from deploy.embedded.servers import Service, in_use, no_room, start_broker, start_store
+from deploy.embedded.bucket import Bucket, kept
+from deploy.embedded.programs import BROKER, STORE
+from deploy.embedded.servers import BUCKET, Service, in_use, no_room, start_broker, start_store
 from deploy.registry.runs import RUNS
 from deploy.registry.storage.home import Home, Where, at
 from streams.errors import ConfigError, Unreachable
 
+DURABLE_FETCH_WAIT_MS = 50  # a fetch lists objects: at 5 ms it found none of 500 batches, at 20 ms all
 EMBEDDED_FETCH_WAIT_MS = 5  # its long poll does not wake on new data
 KAFKA_FETCH_WAIT_MS = 20  # one fetch is in flight at a time: a silent partition's long wait delays the busy ones
 ADDRESSES = "embedded.json"
+MEMORY = (
+    "the broker's log is in memory and goes when the run ends; to keep it, set kafka.embedded = 'durable' "
+    "(pip install 'shadowstream[durable]')"
+)
 
 
 class Addresses(Struct, frozen=True):
@@ -72,16 +79,22 @@ def provided(
             say(f"embedded {service.log.stem} at {service.address}{'' if port is None else ' again'}")
             return service
 
-        keep: Start = partial(start_store, synced=settings.kafka.bootstrap is not None)
-        store = serve(keep) if settings.redis.embedded else None
-        broker = serve(start_broker) if settings.kafka.bootstrap is None else None
-        addresses = Addresses(broker.address if broker else None, store.address if store else None)
+        starts = _starts(settings)
+        running = {name: serve(one) for name, one in starts.items()}
+        in_memory = BROKER.name in running and settings.kafka.embedded == "memory"
+        if in_memory:
+            say(MEMORY)
+        addresses = Addresses(
+            *(running[name].address if name in running else None for name in (BROKER.name, STORE.name))
+        )
         services = Services(
             settings=with_embedded(settings, addresses),
-            fetch_wait_ms=KAFKA_FETCH_WAIT_MS if broker is None else EMBEDDED_FETCH_WAIT_MS,
-            _broker=broker,
-            _store=store,
-            _again=lambda port: serve(keep, port),
+            fetch_wait_ms=_fetch_wait_ms(settings),
+            lasting=not in_memory,
+            _running=running,
+            _again={
+                name: partial(serve, one) for name, one in starts.items() if not (in_memory and name == BROKER.name)
+            },
         )
         (folder / ADDRESSES).write_bytes(msgspec.json.encode(addresses))
         stack.callback(_forget, services, folder / ADDRESSES)
@@ -97,32 +110,49 @@ class Services:
     """Broker and store of a run; `provided` makes it. `settings` have every address.
 
     A fetch that finds nothing waits at the broker for `fetch_wait_ms` at most. `holds` says that something was read
-    from them: the file by which others find them then stays when they end, and says what they held.
+    from them: the file by which others find them then stays when they end, and says what they held. `lasting` says that
+    what they hold outlives this process, so that the feed can be continued.
     """
 
     settings: Settings
     fetch_wait_ms: int
+    lasting: bool
     holds: bool = False
-    _broker: Service | None
-    _store: Service | None
-    _again: Callable[[int], Service]
-
-    @property
-    def lasting(self) -> bool:
-        """Whether broker and store outlive this process, so that the feed can be continued."""
-        return not (self._broker or self._store)
+    _running: dict[str, Service]
+    _again: dict[str, Callable[[int], Service]]
 
     def check(self) -> None:
-        """Check that the services started here are running; start the store again, which has all on its disk.
+        """Check that the services started here are running; start those again that have all on their disk.
 
         Raises:
-            Unreachable: the broker has ended, whose log was in memory, or the store cannot be started again.
+            Unreachable: the broker has ended, whose log was in memory, or a service cannot be started again.
         """
-        if self._broker and self._broker.exit_code is not None:
-            raise Unreachable(_ended(self._broker))
-        if self._store and self._store.exit_code is not None:
-            logging.getLogger("shadowstream").warning("%s; starting it again", _ended(self._store))
-            self._store = self._again(self._store.port)
+        for name, service in self._running.items():
+            if service.exit_code is None:
+                continue
+            if name not in self._again:
+                raise Unreachable(_ended(service))
+            logging.getLogger("shadowstream").warning("%s; starting it again", _ended(service))
+            self._running[name] = self._again[name](service.port)
+
+
+def _starts(settings: Settings) -> dict[str, Start]:
+    """Return what starts each service that has no address, in order."""
+    broker = settings.kafka.bootstrap is None
+    durable = broker and settings.kafka.embedded == "durable"
+    starts: dict[str, Start] = {}
+    if settings.redis.embedded:
+        starts[STORE.name] = partial(start_store, synced=durable or not broker)
+    if durable:
+        below = Bucket()
+        return {**starts, BUCKET: below.start, BROKER.name: below.start_broker}
+    return {**starts, BROKER.name: start_broker} if broker else starts
+
+
+def _fetch_wait_ms(settings: Settings) -> int:
+    if settings.kafka.bootstrap is not None:
+        return KAFKA_FETCH_WAIT_MS
+    return DURABLE_FETCH_WAIT_MS if settings.kafka.embedded == "durable" else EMBEDDED_FETCH_WAIT_MS
 
 
 def _ended(service: Service) -> str:
@@ -143,13 +173,27 @@ def _prepare(settings: Settings, home: Home, *, fresh: bool, mark: str) -> None:
             raise ConfigError(used)
         _empty(home)
     elif settings.kafka.bootstrap is None and ((folder / mark).exists() or home.objects.get(mark) is not None):
-        if in_use(folder / "services", wait=False):
-            raise ConfigError(used)
-        raise ConfigError(
-            f"{home} holds a feed whose log is gone: an embedded broker keeps nothing. --fresh deletes the feed and "
-            "begins anew; a broker that lasts is named by kafka.bootstrap"
-        )
+        _check_log(settings, home, used)
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def _check_log(settings: Settings, home: Home, used: str) -> None:
+    """Check that the embedded broker that begins has the log of the feed that is there."""
+    folder = home.folder / "services"
+    durable, there = settings.kafka.embedded == "durable", kept(folder)
+    if durable and there:
+        return
+    if in_use(folder, wait=False):
+        raise ConfigError(used)
+    if there:
+        raise ConfigError(
+            f"{home} holds a feed whose log is kept: set kafka.embedded = 'durable' to go on with it. --fresh deletes "
+            "the feed and begins anew"
+        )
+    raise ConfigError(
+        f"{home} holds a feed whose log is gone: an embedded broker keeps nothing, unless kafka.embedded = 'durable' "
+        "when the feed begins. --fresh deletes it and begins anew; a broker that lasts is named by kafka.bootstrap"
+    )
 
 
 def _empty(home: Home) -> None:

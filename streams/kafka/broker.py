@@ -25,6 +25,8 @@ SASL = ("sasl_mechanism", "sasl_username", "sasl_password")
 class Broker(Struct, frozen=True, kw_only=True):
     """`bootstrap`: host:port of a broker, or several with commas; None starts the embedded broker.
 
+    `embedded` says where the embedded broker keeps its log: in memory, or on disk, so that the next run goes on.
+
     `security_protocol` is the listener's: SSL and SASL_SSL encrypt, SASL_PLAINTEXT and SASL_SSL ask for a user. With
     TLS, `ssl_cafile` is a PEM file of the authorities to trust (None: the system's); `ssl_certfile`, `ssl_keyfile` and
     `ssl_password` are our own certificate, its key and the key's password, for a broker that asks for a certificate.
@@ -35,6 +37,7 @@ class Broker(Struct, frozen=True, kw_only=True):
     """
 
     bootstrap: Text | None = None
+    embedded: Literal["memory", "durable"] = "memory"
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     ssl_cafile: Text | None = None
     ssl_certfile: Text | None = None

@@ -239,8 +239,7 @@ def test_a_server_that_has_no_room_on_its_disk_says_so(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     with provided(Settings(), tmp_path / "feed", print, fresh=False) as services:
         services.check()
-        assert services._broker is not None
-        services._broker.kill()
+        services._running["broker"].kill()
         with pytest.raises(
             Unreachable, match=r"the embedded broker ended with exit code .*, and the disk of .* free; its"
         ):
@@ -249,14 +248,15 @@ def test_a_server_that_has_no_room_on_its_disk_says_so(tmp_path: Path, monkeypat
 
 def test_a_store_that_ends_is_started_again_with_all_that_it_had(tmp_path: Path) -> None:
     said: list[str] = []
-    with provided(Settings(), tmp_path / "feed", said.append, fresh=False) as services:
-        assert services._store is not None
-        with closing(Store(services.settings.redis)) as store:
-            store.put("ads", {"server": b"7 answered"})
-            services._store.kill()
-            services.check()
-            assert store.get("ads", "server") == [b"7 answered"]
-    assert said[-1] == f"embedded store at {services._store.address} again"
+    with (
+        provided(Settings(), tmp_path / "feed", said.append, fresh=False) as services,
+        closing(Store(services.settings.redis)) as store,
+    ):
+        store.put("ads", {"server": b"7 answered"})
+        services._running["store"].kill()
+        services.check()
+        assert store.get("ads", "server") == [b"7 answered"]
+    assert said[-1] == f"embedded store at {services.settings.redis.shown} again"
 
 
 def test_a_real_failure_of_the_store_is_shown(tmp_path: Path) -> None:

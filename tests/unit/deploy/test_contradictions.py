@@ -58,6 +58,9 @@ EXAMPLES: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, Any]]] = {  # ke
     ("kafka.security_protocol", "kafka.bootstrap"): (
         {"kafka.security_protocol": "SSL"}, {"kafka.bootstrap": "a:1"}
     ),
+    ("kafka.embedded", "kafka.bootstrap"): (
+        {"kafka.embedded": "durable", "kafka.bootstrap": "a:1"}, {"kafka.embedded": "memory"}
+    ),
 }  # fmt: skip
 
 
