@@ -51,7 +51,7 @@ class Child(Generic[W]):
                 start_new_session=True,  # Ctrl-C in a terminal is the parent's to handle
             )
         if self._process.stdin:
-            self._process.stdin.write(msgspec.json.encode(work) + b"\n")
+            self._process.stdin.write(msgspec.json.encode(work, enc_hook=str) + b"\n")
             self._process.stdin.flush()
 
     @property
@@ -106,7 +106,7 @@ def serve(kind: type[W], do: Callable[[W], None], ending: Callable[[W], None], g
     os.dup2(2, 1)  # the parent reads no prints: 64 kB of them would fill the pipe and stop us
     if not (line := sys.stdin.buffer.readline()):
         return 1  # the parent has ended already
-    work = msgspec.json.decode(line, type=kind)
+    work = msgspec.json.decode(line, type=kind, dec_hook=lambda of, text: of(text))  # a path
     threading.Thread(target=_end_with_parent, args=(parent, lambda: ending(work), grace_s), daemon=True).start()
     try:
         do(work)
