@@ -5,7 +5,7 @@
     ├── Unreachable              3   the broker, the store, Ray or the registry's disk does not serve; retried
     │   ├── BrokerUnreachable
     │   ├── RayUnreachable           Ray does not answer, or does not start here
-    │   ├── RegistryUnwritable       the registry's disk is full, or nothing may be written to it
+    │   ├── RegistryUnwritable       the registry's disk is full, or its bucket does not answer
     │   └── StoreUnreachable
     │       ├── StoreFull            it answers, but its memory is full
     │       └── StoreWentBack        it went back to before a partition was added; the feed's run adds it again
@@ -79,7 +79,7 @@ class RayUnreachable(Unreachable):
 
 
 class RegistryUnwritable(Unreachable):
-    """Nothing can be written to the registry's folder now; the message says what, and why."""
+    """Nothing can be written to the registry now, or its bucket does not answer; the message says what, and why."""
 
 
 class StoreUnreachable(Unreachable):

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import NamedTuple
 
 import torch
@@ -25,11 +26,12 @@ from deploy.registry.records import Champion
 from deploy.registry.registry import Registry
 from learners.evaluation.canary import ALL, chosen
 from learners.online.batches import Encoder
-from streams.errors import ConfigError, RegistryError
+from streams.errors import ConfigError, RegistryError, RegistryUnwritable
 
 AGAIN_S = 5.0  # between two tries of a version that cannot be served
 TURNS_S = 0.0005  # between threads: a thread that loads may keep the interpreter from the one that serves for so long
-REFUSED = (RegistryError, ArtifactError, ConfigError, OSError)
+FAR_S = 0.2  # between two looks into a bucket, beside serving: an answer takes milliseconds, or never comes
+REFUSED = (RegistryError, RegistryUnwritable, ArtifactError, ConfigError, OSError)
 
 
 class Version(NamedTuple):
@@ -92,26 +94,44 @@ class Served:
         self._registry, self._factory, self._engines, self._lineages = registry, factory, engines, lineages
         self._thread = ThreadPoolExecutor(1)
         self._coming: Future[Serving] | None = None
-        self._refused, self._why, self._again_s = -1, "", 0.0
+        self._refused, self._wanted, self._why, self._again_s = -1, -1, "", 0.0
         self._said: set[str] = set()
+        self._looking: Future[tuple[int, int]] | None = None
+        self._look_s = 0.0
         self._alarm = registry.last(ALARMS)
         self._serving = self._first()
+        self._known = self.newest, self._alarm
         self._tell()
 
     def refresh(self) -> bool:
         """Swap to a newer champion if one is loaded, and return whether it is; to be called between two batches."""
         if self._coming is not None:
             return self._coming.done() and self._swap(self._coming)
-        newest = self._registry.last(CHAMPIONS, self.newest)
+        newest, alarm = self._look() if self._registry.home.local else self._known_now()
         if newest != self.newest and not (newest == self._refused and time.monotonic() < self._again_s):
+            self._wanted = newest
             self._coming = self._thread.submit(self._load, newest, self._serving.both)
-        elif self._alarmed():
+        elif self._alarmed(alarm):
+            self._wanted = self.newest
             self._coming = self._thread.submit(self._load, self.newest)
         return False
 
-    def _alarmed(self) -> bool:
+    def _look(self) -> tuple[int, int]:
+        """Return the numbers of the newest version and alarm."""
+        return self._registry.last(CHAMPIONS, self.newest), self._registry.last(ALARMS, self._alarm)
+
+    def _known_now(self) -> tuple[int, int]:
+        """Return the same as a thread has last seen it; serving does not wait for a bucket."""
+        if self._looking is not None and self._looking.done():
+            with suppress(RegistryUnwritable):  # the others wait for it, and say so
+                self._known = self._looking.result()
+            self._looking, self._look_s = None, time.monotonic() + FAR_S
+        if self._looking is None and time.monotonic() >= self._look_s:
+            self._looking = self._thread.submit(self._look)
+        return max(self._known[0], self.newest), max(self._known[1], self._alarm)
+
+    def _alarmed(self, newest: int) -> bool:
         """Return whether an alarm has come by which torch runs what serves from now on."""
-        newest = self._registry.last(ALARMS, self._alarm)
         if newest == self._alarm:
             return False
         self._alarm = newest
@@ -177,11 +197,10 @@ class Served:
     def _swap(self, coming: Future[Serving]) -> bool:
         """Take what was loaded, or say why it does not serve."""
         self._coming = None
-        newest = self._registry.last(CHAMPIONS, self.newest)
         try:
             self._serving = coming.result()
         except REFUSED as wrong:
-            self._refuse(newest, wrong)
+            self._refuse(self._wanted, wrong)
             return False
         self._why = ""
         self._tell()

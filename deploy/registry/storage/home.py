@@ -52,7 +52,8 @@ class Home(Struct, frozen=True):
         """Check that a bucket keeps what is created there; a folder is not asked.
 
         Raises:
-            ConfigError: it does not, or does not answer.
+            ConfigError: it does not.
+            RegistryUnwritable: it does not answer, or refuses.
         """
         if isinstance(objects := self.objects, Cloud):
             objects.probe()
