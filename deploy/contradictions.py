@@ -151,7 +151,7 @@ RULES = [
     Rule(
         ("kafka.embedded", "kafka.bootstrap"),
         lambda c: c.settings.kafka.bootstrap is not None and c.changed("kafka.embedded"),
-        "no broker is embedded where kafka.bootstrap names one, which keeps its log itself: remove one of the two",
+        "no broker is embedded where kafka.bootstrap names one, which keeps its log itself: set only one of the two",
     ),
 ]
 
