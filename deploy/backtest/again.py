@@ -54,7 +54,7 @@ class Again:
             lambda one: load(registry, one.artifact, one.engine, pipeline.model, engines=engines),
         )  # fmt: skip
         board = NoBoard()
-        self._evaluator = EvaluatorRole(pipeline, timing, board, self._registry, engines=engines)
+        self._evaluator = EvaluatorRole(pipeline, timing, board, self._registry, engines=engines, summaries=False)
         self._conductor = ConductorRole(pipeline.name, board, self._registry, promotion)
 
     def take(self, commit: Commit, entries: Sequence[Sample]) -> None:

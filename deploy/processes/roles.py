@@ -69,7 +69,10 @@ def build(role: str, plan: Plan, pipeline: Pipeline, stack: ExitStack) -> Role:
     clients = Clients(plan.settings, plan.fetch_wait_ms, stack, rings=plan.replay)
     if role.startswith(JOINER_PREFIX):
         return _joiner(clients, plan, pipeline, int(role.removeprefix(JOINER_PREFIX)))
-    return ROLES[role](clients, plan, pipeline)
+    made = ROLES[role](clients, plan, pipeline)
+    if isinstance(made, EvaluatorRole):
+        stack.callback(made.keep)
+    return made
 
 
 def names(plan: Plan) -> list[str]:

@@ -5,11 +5,10 @@ evaluator waits for it there: so it is made beside the loop, and verdicts follow
 Owns reading and writing. Does not know how a candidate is judged (learners/evaluation/), or what becomes of a verdict.
 """
 
-import math
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
 import torch
 from msgspec.structs import replace
@@ -20,6 +19,8 @@ from deploy.lineages import Lineages
 from deploy.pipeline import Pipeline
 from deploy.promotion.decisions import Rules
 from deploy.promotion.recomputed import Recomputed, alarm_of
+from deploy.promotion.resuming import Awaited, Held, Summaries, model_of
+from deploy.promotion.said import beside, canary, metrics, noted
 from deploy.registry.commits import taken_back
 from deploy.registry.follow import Board, Follower
 from deploy.registry.kinds import (
@@ -38,51 +39,42 @@ from deploy.registry.kinds import (
     VERDICTS,
 )
 from deploy.registry.notes import (
-    BesideNote,
-    CanaryNote,
     DriftNote,
     EvaluatorNote,
-    MetricName,
     Metrics,
-    Row,
-    TrialNote,
-    Worst,
 )
 from deploy.registry.records import Alarm, CanaryStep, Candidate, Champion
 from deploy.registry.registry import Registry
-from learners.evaluation.beside import Beside
 from learners.evaluation.canary import ALL
 from learners.evaluation.evaluate import Evaluator
-from learners.evaluation.scores import Scores
-from learners.evaluation.slices import worst
 from learners.evaluation.trials.timing import Timing
-from learners.evaluation.trials.trial import Entry, Trial
+from learners.evaluation.trials.trial import Entry
 from learners.evaluation.trials.trials import Reign
 from learners.evaluation.verdict import Verdict
 from learners.live.features.fields import NONE, Fields
 from learners.live.settings import Live
+from learners.resumed import NotResumable
 from streams.errors import ConfigError, RegistryError
 
-DAY_MS = 86_400_000
-
-
-class Awaited(NamedTuple):
-    """A commit of which a candidate is made, which goes on trial before the watermark passes `until_ms`."""
-
-    commit: int
-    until_ms: int
-
-
+FOLDED_S = 5.0  # of work, after which a summary is written
 METRICS_EVERY_S = 0.5  # metrics are for people, who need them no more often
 
 
 class EvaluatorRole(Follower):
-    """Takes one feed's commits, from the first one on: a new evaluator comes to the same state, so none is kept."""
+    """Takes one feed's commits: all, or those after a summary, with which it comes to the same, bit for bit."""
 
     def __init__(
-        self, pipeline: Pipeline, timing: Timing, store: Board, registry: Registry, *, engines: bool = True
+        self,
+        pipeline: Pipeline,
+        timing: Timing,
+        store: Board,
+        registry: Registry,
+        *,
+        engines: bool = True,
+        summaries: bool = True,
     ) -> None:
-        """With `engines`, a candidate is run as it will be served; without, by torch.
+        """With `engines`, a candidate is run as it will be served; without, by torch. With `summaries`, it goes
+        on from the newest of its summaries, and writes others.
 
         Raises:
             RegistryError: there is no version 0.
@@ -107,6 +99,9 @@ class EvaluatorRole(Follower):
         self._made = list[Candidate]()  # candidates that are not on trial yet
         self._metrics: dict[str, bytes] = {}
         self._measured, self._measured_at_s = -1, 0.0
+        self._folded_s, self._kept, self._whole = 0.0, (-1, 0), True  # since the newest summary; its commit, verdicts
+        self._summaries = Summaries(pipeline, timing, registry, first.key, engines=engines) if summaries else None
+        self._resume()
 
     def _take(self) -> bool:
         """Put the next candidate whose moment has come on trial, else take the next commit, if there is one."""
@@ -121,6 +116,7 @@ class EvaluatorRole(Follower):
             return False
         if self._awaits and commit.watermark_ms >= self._awaits[0].until_ms:
             return self._start_due(self._awaits[0].commit)
+        began_s, self._whole = time.monotonic(), False
         if commit.void or commit.doubted:
             self._evaluator.expect(taken_back(self._registry, commit))
         self._write(self._evaluator.take(commit))
@@ -132,7 +128,49 @@ class EvaluatorRole(Follower):
             self._raise(mismatch)
         if commit.due:
             self._awaits.append(Awaited(commit.number, commit.watermark_ms + self._pipeline.promotion.rest_ms))
+        self._whole, self._folded_s = True, self._folded_s + time.monotonic() - began_s
+        if self._folded_s >= FOLDED_S or self._verdicts > self._kept[1]:
+            self.keep()
         return True
+
+    def _resume(self) -> None:
+        """Go on from the newest summary, if there is one."""
+        found = self._summaries.newest() if self._summaries else None
+        if found is None:
+            return
+        summary, commit = found
+        models = dict[str, Running]()
+
+        def model(key: str) -> Running:
+            if key not in models:
+                models[key] = model_of(self._registry, self._lineages, key)
+            return models[key]
+
+        held = summary.held
+        self._evaluator.restore(summary.evaluator, commit, model, lambda n: self._registry.record(VERDICTS, n))
+        self._recomputed.restore(held.recomputed)
+        self._version, self._alarms, self._candidate = held.version, held.alarms, held.candidate
+        self._verdicts, self._read, self._doubt, self._awaits = held.verdicts, held.read, held.doubt, held.awaits
+        self._made = [made for number in held.made if (made := self._registry.record(CANDIDATES, number))]
+        self._commit, self._kept = commit.number, (commit.number, held.verdicts)
+
+    def keep(self) -> None:
+        """Write a summary, unless the newest one is of this commit or a commit was taken in part."""
+        if self._summaries is None or not self._whole or self._commit <= self._kept[0]:
+            return
+        self._folded_s, self._kept = 0.0, (self._commit, self._verdicts)
+        try:
+            state = self._evaluator.state()
+        except NotResumable as wrong:
+            logging.getLogger("shadowstream").warning("evaluator: no summary is written: %s", wrong)
+            self._summaries = None
+            return
+        held = Held(
+            version=self._version, alarms=self._alarms, candidate=self._candidate, verdicts=self._verdicts,
+            read=self._read, doubt=self._doubt, awaits=self._awaits, made=[one.number for one in self._made],
+            recomputed=self._recomputed.state(),
+        )  # fmt: skip
+        self._summaries.keep(self._commit, held, state)
 
     def _start_due(self, commit: int) -> bool:
         """Put the candidate that was made of a commit on trial; return False if there is none yet."""
@@ -146,6 +184,7 @@ class EvaluatorRole(Follower):
 
     def _start(self, candidate: Candidate) -> None:
         """Put a candidate on trial, unless it was refused."""
+        self._whole = False
         self._made.remove(candidate)
         self._candidate, self._doubt = max(self._candidate, candidate.number), self._evaluator.doubt or ""
         if candidate.refused is None:
@@ -153,6 +192,7 @@ class EvaluatorRole(Follower):
             entry = Entry(candidate.number, candidate.artifact, candidate.kind, self._reach_ms(candidate))
             known = self._registry.record(VERDICTS, candidate.number)
             self._write(self._evaluator.start(entry, model, known))
+        self._whole = True
 
     def _reach_ms(self, candidate: Candidate) -> int:
         """Return the newest prediction of which a candidate's maker may have known anything.
@@ -304,55 +344,3 @@ def watched(pipeline: Pipeline) -> Fields:
     with suppress(ConfigError):
         return live.wide.fields(pipeline.features)
     return NONE
-
-
-def noted(trial: Trial, now_ms: int) -> TrialNote:
-    """Return what the board says of a candidate under test."""
-    least = trial.least
-    return TrialNote(
-        candidate=trial.entry.number,
-        samples=least.sums.samples,
-        log_wealth=least.log_wealth,
-        log_needed=trial.log_needed,
-        against=least.version,
-        gain=least.sums.mean,
-        waiting=least.waiting,
-        days=trial.days_left(now_ms),
-    )
-
-
-def beside(ours: Beside | None) -> BesideNote | None:
-    """Return what the board says of what we serve beside what another system answered."""
-    if ours is None or ours.against is None:
-        return None
-    since_ms = None if ours.proven_day is None else (ours.proven_day + 1) * DAY_MS
-    return BesideNote(ours.against, ours.log_needed, since_ms)
-
-
-def canary(evaluator: Evaluator) -> CanaryNote | None:
-    """Return what the board says of a canary."""
-    if (gained := evaluator.gained) is None:
-        return None
-    version, steps = evaluator.watch.version, evaluator.steps
-    own, asked = steps.own(version), steps.canary
-    return CanaryNote(version, own.samples, asked.samples, own.days, asked.days, gained.samples, gained.gain)
-
-
-def metrics(evaluator: Evaluator) -> Metrics:
-    """Return the metrics of every model so far."""
-    total, slices = evaluator.totals(), {one.field: one.scores for one in evaluator.slices}
-    return Metrics(
-        tuple(MetricName(metric.name, metric.unit) for metric in total["served"].metrics),
-        rows(total),
-        {name: rows(month) for name, month in evaluator.months.items()},
-        {field: rows(scores) for field, scores in slices.items()},
-        Worst(*found) if (found := worst(slices, total["served"])) else None,
-    )
-
-
-def rows(models: dict[str, Scores]) -> dict[str, Row]:
-    """Return metrics as they are written down; None stands for NaN, which JSON does not have."""
-    return {
-        who: Row(scores.count, {name: None if math.isnan(value) else value for name, value in scores.values.items()})
-        for who, scores in models.items()
-    }

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from msgspec import Struct
 from torch import Tensor
 
 from compressors import scale
@@ -23,11 +24,22 @@ from learners.commits.commit import Commit
 from learners.evaluation.canary import ALL
 from learners.evaluation.verdict import Guard
 from learners.evaluation.watch.watch import Sighting
+from learners.packing import pack_samples, unpack_samples
 from streams.events import Sample
 
 EACH, BLOCK = 8, 64  # of so many predictions one is computed again; these are compared, so many at once
 EXACT = 1e-4  # mean difference of the same arithmetic in other batches: a thousand times less
 MUCH = 10  # times the mean difference of an engine's proof
+
+
+class RecomputedState(Struct):
+    """Of which versions predictions wait, how many were seen of each, and which artifacts were found to be wrong."""
+
+    newest: int
+    base: int
+    found: list[str]
+    seen: dict[int, int]
+    waiting: dict[int, bytes]
 
 
 class Recomputed:
@@ -41,6 +53,17 @@ class Recomputed:
         self._lineages = Lineages(pipeline, registry, engines=False)
         self._newest, self._base, self._found = -1, -1, set[str]()
         self._seen, self._waiting = Counter[int](), dict[int, list[Sample]]()
+
+    def state(self) -> RecomputedState:
+        """Return what it holds."""
+        waiting = {version: pack_samples(samples) for version, samples in self._waiting.items()}
+        return RecomputedState(self._newest, self._base, sorted(self._found), dict(self._seen), waiting)
+
+    def restore(self, state: RecomputedState) -> None:
+        """Go on from what another one has held."""
+        self._newest, self._base, self._found = state.newest, state.base, set(state.found)
+        self._seen = Counter(state.seen)
+        self._waiting = {version: unpack_samples(samples) for version, samples in state.waiting.items()}
 
     def take(self, entries: Sequence[Sample], commit: Commit) -> Alarm | None:
         """Take the next commit with its entries; return the alarm that follows, once an artifact."""

@@ -17,6 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from deploy.registry.beside import beside
+from deploy.registry.folds import FOLDS
 from deploy.registry.kinds import BLOBS, CANDIDATES, COMMITS, KINDS
 from deploy.registry.log.segments import INDEX, LOG, OLD, TAIL
 from deploy.registry.registry import Registry
@@ -181,6 +182,8 @@ def _all_of(name: str, files: dict[str, int]) -> Object:
     for_what = "the feed: never swept"
     if name in (TAIL, LOG, OLD):
         for_what = "every rebuild, audit and verdict: it is what was learned"
+    if name == FOLDS:
+        for_what = "the evaluator's start: it goes on from the newest"
     if name == INDEX:
         for_what = "finding an id; each goes with its segment"
     what, size = f"{len(files)} files", sum(files.values())

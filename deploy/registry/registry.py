@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
+from deploy.registry.folds import Folds
 from deploy.registry.kinds import BLOBS, COMMITS, KINDS, SUFFIX, Kind
 from deploy.registry.log import index
 from deploy.registry.log.log import Log
@@ -121,6 +122,10 @@ class Registry:
         """
         with self._named():
             yield from index.numbers(self.objects, key)
+
+    def folds(self, role: str) -> Folds:
+        """Return the summaries of a role."""
+        return Folds(self.objects, role, self._seals)
 
     def put(self, data: bytes) -> str:
         """Keep a blob and return its digest."""

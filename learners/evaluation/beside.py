@@ -7,17 +7,27 @@ at ends of days. Owns which predictions count. Does not know who answered, or wh
 from collections.abc import Sequence
 
 import numpy as np
+from msgspec import Struct
 
 from learners.commits.commit import Commit
 from learners.evaluation.gate import Promotion
-from learners.evaluation.trials.asked import DAY_MS, Asked
+from learners.evaluation.trials.asked import DAY_MS, Asked, AskedState
 from learners.evaluation.trials.timing import Timing
-from learners.evaluation.trials.trial import Entry, Trial
+from learners.evaluation.trials.trial import Entry, Trial, TrialState
 from learners.evaluation.verdict import THEIRS, Against, Kind
 from learners.tasks.task import Task
 from streams.events import Sample
 
 OURS = "ours"
+
+
+class BesideState(Struct):
+    """What was shown so far."""
+
+    asked: AskedState
+    day: int
+    proven_day: int | None
+    trial: TrialState | None
 
 
 class Beside:
@@ -29,6 +39,17 @@ class Beside:
         self._asked, self._day = Asked(timing.final), 0
         self._trial: Trial | None = None
         self.proven_day: int | None = None
+
+    def state(self) -> BesideState:
+        """Return what was shown so far."""
+        trial = self._trial.state() if self._trial else None
+        return BesideState(self._asked.state(), self._day, self.proven_day, trial)
+
+    def restore(self, state: BesideState) -> None:
+        """Go on from a state."""
+        self._asked.restore(state.asked)
+        self._day, self.proven_day = state.day, state.proven_day
+        self._trial = Trial.of(state.trial, self._task, self._policy) if state.trial else None
 
     @property
     def against(self) -> Against | None:

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from compressors.arguments import COUNT, Range, named, shown
 from learners.evaluation.trials.asked import DAY_MS
+from learners.resumed import Resumed
 from streams.errors import ConfigError
 from streams.events import CORRECTION, WAITING, Sample
 
@@ -96,8 +99,16 @@ class Gained(NamedTuple):
     gain: float
 
 
-class Steps:
+class StepsState(Struct):
+    """What is known of each version's predictions."""
+
+    _own: dict[int, Own]
+
+
+class Steps(Resumed):
     """Takes samples; `shared` returns whether a version answers a share alone. What it knows follows from the log."""
+
+    State = StepsState
 
     def __init__(self, canary: Canary, shared: Callable[[int], bool]) -> None:
         self.canary, self._shared = canary, shared

@@ -23,6 +23,7 @@ from msgspec import Struct
 from learners.live.features.fields import Fields
 from learners.live.features.reader import Reader
 from learners.live.features.rows import Doubles, Ints, UInts
+from learners.resumed import Resumed
 
 BLOCK = 5_000  # samples; of 2,000 on flights, a block holds two days, and the weather is another one in each
 WINDOW, THINNED = 20, 10  # blocks that are compared with, and every how many of their values are kept
@@ -64,8 +65,21 @@ class Block(NamedTuple):
         return Block(self.t_ms, np.sort(self.numbers), np.sort(self.tokens))
 
 
-class Drift:
+class DriftState(Struct):
+    """The blocks that are compared with, and what was found."""
+
+    _waiting: list[Block]
+    _blocks: list[Block]
+    _window: list[Block]
+    _past: list[Doubles]
+    _changed: dict[int, tuple[int, Change]]
+    _taken: int
+
+
+class Drift(Resumed):
     """Takes samples in the order of commits, however they are cut; keeps two blocks, and every tenth value of 20."""
+
+    State = DriftState
 
     def __init__(self, fields: Fields) -> None:
         """`fields` are those that are watched, beside what was answered."""

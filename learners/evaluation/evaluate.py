@@ -10,30 +10,31 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from msgspec import Struct
 from torch import Tensor
 
 from compressors.answers import Run
 from compressors.data import Scaled
 from compressors.scale import Scale
 from learners.commits.commit import Commit
-from learners.evaluation.beside import Beside
-from learners.evaluation.canary import ALL, Gained, Steps
-from learners.evaluation.drift import Drift
+from learners.evaluation.beside import Beside, BesideState
+from learners.evaluation.canary import ALL, Gained, Steps, StepsState
+from learners.evaluation.drift import Drift, DriftState
 from learners.evaluation.earlier import answer_entries
 from learners.evaluation.gate import Promotion
 from learners.evaluation.guards.judge import Judged, judge
 from learners.evaluation.guards.outputs import constant, finite
-from learners.evaluation.provisional import Answers, Provisional
-from learners.evaluation.scores import Scores
-from learners.evaluation.slices import Slices, value_of
+from learners.evaluation.provisional import Answers, Provisional, ProvisionalState
+from learners.evaluation.scores import Scores, ScoresState
+from learners.evaluation.slices import Slices, SlicesState, value_of
 from learners.evaluation.trials.admission import doubt
 from learners.evaluation.trials.asked import RECENT
-from learners.evaluation.trials.contestant import Contestant
+from learners.evaluation.trials.contestant import Contestant, ContestantState
 from learners.evaluation.trials.timing import Timing
 from learners.evaluation.trials.trial import Entry, Trial, refusal
-from learners.evaluation.trials.trials import Reign, Trials
+from learners.evaluation.trials.trials import Reign, Trials, TrialsState
 from learners.evaluation.verdict import MODELS, THEIRS, Against, Decision, Guard, Verdict
-from learners.evaluation.watch.watch import Reference, Sighting, Watch
+from learners.evaluation.watch.watch import Reference, Sighting, Watch, WatchState
 from learners.labels.holds import left
 from learners.live.features.fields import NONE, Fields
 from learners.online.absent import Absent
@@ -47,6 +48,7 @@ from learners.online.batches import (
     served,
 )
 from learners.online.intercept import Intercept
+from learners.packing import pack_samples, scale_of, scaled, unpack_samples
 from learners.tasks.task import Task
 from streams.events import WAITING, Sample
 
@@ -54,6 +56,26 @@ FEW = 200  # samples that say too little of a feed's pace
 AGO = (1, 2, 4, 8)  # reigns: the versions that are watched beside the champion
 KEPT = 1_000_000  # samples: no prediction waits for its outcome while more are learned, or it has the oldest intercept
 WARM_UP = 2_000  # samples from which a candidate's intercept starts; it remembers about the last 600
+
+
+class EvaluatorState(Struct):
+    """All that an evaluator holds after a commit but models, and that commit; samples are as in commits."""
+
+    scale: Scale | None
+    absent: list[float]
+    provisional: ProvisionalState
+    newest: list[bytes]
+    returning: list[tuple[str, int]]
+    trials: TrialsState
+    watch: WatchState
+    steps: StepsState
+    barred: list[str]
+    beside: BesideState | None
+    final: dict[str, dict[str, ScoresState]]
+    drift: DriftState
+    slices: list[SlicesState]
+    alone: ContestantState
+    offsets: list[tuple[float, ...]]
 
 
 class Evaluator:
@@ -107,6 +129,63 @@ class Evaluator:
         self._alone = Contestant(first.model, Intercept(task, rate), 0)
         # the offset of what answers most, () for version 0, of whose outputs it is a part; then those of canaries
         self._offsets: list[tuple[float, ...]] = [()]
+
+    def state(self) -> EvaluatorState:
+        """Return what the evaluator holds between two commits.
+
+        Raises:
+            NotResumable: a metric cannot say what it holds.
+        """
+        final = {name: {who: one.state() for who, one in month.items()} for name, month in self._final.items()}
+        return EvaluatorState(
+            scale=scale_of(self._task),
+            absent=self._absent.counts,
+            provisional=self._provisional.state(),
+            newest=[pack_samples(batch) for batch in self._newest.batches],
+            returning=sorted(self._returning),
+            trials=self.trials.state(),
+            watch=self.watch.whole(self._first.model),
+            steps=self.steps.state(),
+            barred=sorted(self._barred),
+            beside=self.beside.state() if self.beside else None,
+            final=final,
+            drift=self.drift.state(),
+            slices=[one.state() for one in self.slices],
+            alone=self._alone.state(self._first.model),
+            offsets=self._offsets,
+        )
+
+    def restore(
+        self,
+        state: EvaluatorState,
+        last: Commit,
+        model_of: Callable[[str], Run],
+        known: Callable[[int], Verdict | None],
+    ) -> None:
+        """Go on after the commit `last` from what an evaluator of the same feed and settings held there.
+
+        `model_of` returns an artifact's model, and `known` the verdict on a candidate, where there is one.
+        """
+        task, rate, fields = self._task, self._rate, [one.field for one in self.slices]
+        self._last, self._absent.counts = last, state.absent
+        self._provisional.restore(state.provisional)
+        for batch in state.newest:
+            self._newest.add(unpack_samples(batch))
+        self._returning, self._barred = set(state.returning), set(state.barred)
+        self.trials.restore(state.trials, model_of, known, task, rate, fields)
+        self.watch.go_on(state.watch, self._first.model, model_of, rate, fields)
+        self.steps.restore(state.steps)
+        if self.beside and state.beside:
+            self.beside.restore(state.beside)
+        self._final = {
+            name: {who: Scores.of(task.metrics(), one) for who, one in month.items()}
+            for name, month in state.final.items()
+        }
+        self.drift.restore(state.drift)
+        for ours, told in zip(self.slices, state.slices, strict=True):
+            ours.restore(told)
+        self._alone = Contestant.of(state.alone, self._first.model, task, rate)
+        self._offsets, self._task = state.offsets, scaled(task, state.scale)
 
     def expect(self, void: Iterable[Sample]) -> None:
         """Do not count these samples again: they were counted, then taken back, and will be learned again."""
@@ -362,15 +441,15 @@ class Evaluator:
         outputs = torch.stack([one.to(target) for one in all_])
         times = [sample.prediction.t for sample in samples]
         self.drift.add(rows, times, answered.double().numpy())
-        self._count(self._provisional.sift(samples, Answers(times, list(rows), outputs, target)))
+        self._count(self._provisional.sift(samples, Answers(times, self._values(rows), outputs, target)))
 
     def _count(self, answers: Answers) -> None:
         """Score what counts for good."""
         for name, month in self._scored(answers).items():
             before = self._final.get(name)
             self._final[name] = {who: before[who] + scores for who, scores in month.items()} if before else month
-        for one in self.slices:
-            one.add(answers.rows, answers.outputs[MODELS.index("served")], answers.target)
+        for n, one in enumerate(self.slices):
+            one.count([of[n] for of in answers.values], answers.outputs[MODELS.index("served")], answers.target)
 
     def _scored(self, answers: Answers) -> dict[str, dict[str, Scores]]:
         """Return each model's scores by month."""

@@ -4,30 +4,40 @@ Owns which answers count for good. Does not know how they are scored.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
+from msgspec import Struct
 from torch import Tensor
 
+from learners.resumed import Resumed
 from streams.events import CORRECTION, NEGATIVE, Sample
 
 
 class Answers(NamedTuple):
-    """N predictions: their times, rows of features, what M models answered (M, N, K), and their targets."""
+    """N predictions: their times, the slices that they are in, what M models answered (M, N, K), and their targets."""
 
     t_ms: list[int]
-    rows: list[Any]
+    values: list[tuple[str, ...]]
     outputs: Tensor
     target: Tensor
 
     def at(self, chosen: Sequence[int]) -> "Answers":
         """Return those at these places."""
         at = list(chosen)
-        return Answers([self.t_ms[n] for n in at], [self.rows[n] for n in at], self.outputs[:, at], self.target[at])
+        return Answers([self.t_ms[n] for n in at], [self.values[n] for n in at], self.outputs[:, at], self.target[at])
 
 
-class Provisional:
+class ProvisionalState(Struct):
+    """The negatives, by id."""
+
+    _kept: dict[str, Answers]
+
+
+class Provisional(Resumed):
     """The negatives, by id, each as an `Answers` of one."""
+
+    State = ProvisionalState
 
     def __init__(self) -> None:
         self._kept: dict[str, Answers] = {}
@@ -58,5 +68,7 @@ class Provisional:
 def _together(parts: Sequence[Answers]) -> Answers | None:
     if not parts:
         return None
-    times, rows = [one.t_ms[0] for one in parts], [one.rows[0] for one in parts]
-    return Answers(times, rows, torch.cat([one.outputs for one in parts], 1), torch.cat([one.target for one in parts]))
+    times, values = [one.t_ms[0] for one in parts], [one.values[0] for one in parts]
+    return Answers(
+        times, values, torch.cat([one.outputs for one in parts], 1), torch.cat([one.target for one in parts])
+    )

@@ -3,9 +3,21 @@
 Does not know whose answers they are, or what a metric means.
 """
 
+from collections.abc import Sequence
+
+from msgspec import Struct
 from torch import Tensor
 
+from learners.packing import pack, unpack
+from learners.resumed import NotResumable, Resumed
 from learners.tasks.metrics import Metric
+
+
+class ScoresState(Struct):
+    """How many answers were counted, and the state of each metric, packed."""
+
+    count: int
+    metrics: list[bytes]
 
 
 class Scores:
@@ -24,6 +36,22 @@ class Scores:
         both = tuple(ours + theirs for ours, theirs in zip(self.metrics, other.metrics, strict=True))
         return Scores(both, self.count + other.count)
 
+    def state(self) -> ScoresState:
+        """Return what was counted.
+
+        Raises:
+            NotResumable: a metric cannot say what it holds.
+        """
+        return ScoresState(self.count, [pack(_resumed(metric).state()) for metric in self.metrics])
+
+    @classmethod
+    def of(cls, metrics: Sequence[Metric], state: ScoresState) -> "Scores":
+        """Return scores that go on from a state; `metrics` are those of the task, anew."""
+        for metric, told in zip(metrics, state.metrics, strict=True):
+            one = _resumed(metric)
+            one.restore(unpack(told, one.State))
+        return cls(tuple(metrics), state.count)
+
     @property
     def loss(self) -> float:
         """Mean loss; NaN before the first answer."""
@@ -33,3 +61,9 @@ class Scores:
     def values(self) -> dict[str, float]:
         """The value of each metric, by its name."""
         return {metric.name: metric.value for metric in self.metrics}
+
+
+def _resumed(metric: Metric) -> Resumed:
+    if not isinstance(metric, Resumed):
+        raise NotResumable(f"the metric {metric.name!r} is no learners.resumed.Resumed, and cannot say what it holds")
+    return metric

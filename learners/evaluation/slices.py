@@ -9,9 +9,10 @@ from enum import Enum
 from typing import Any
 
 import torch
+from msgspec import Struct
 from torch import Tensor
 
-from learners.evaluation.scores import Scores
+from learners.evaluation.scores import Scores, ScoresState
 from learners.labels.sources import value_at
 from learners.tasks.task import Task
 
@@ -20,6 +21,14 @@ AT_ONCE = 2_000  # samples; measuring each value of each small commit would cost
 LEAST = 200  # samples of a slice that may be the worst: of fewer, chance decides
 LONGEST = 80  # characters of a value
 MISSING, OTHERS = "(missing)", "(others)"
+
+
+class SlicesState(Struct):
+    """The scores by value, and what waits to be measured."""
+
+    scores: dict[str, ScoresState]
+    others: ScoresState
+    waiting: list[tuple[list[str], Tensor, Tensor]]
 
 
 class Slices:
@@ -31,36 +40,57 @@ class Slices:
         self._others = Scores(task.metrics())
         self._waiting: list[tuple[list[str], Tensor, Tensor]] = []
 
+    def state(self) -> SlicesState:
+        """Return what was scored, and what waits."""
+        scores = {value: one.state() for value, one in self._scores.items()}
+        return SlicesState(scores, self._others.state(), self._waiting)
+
+    def restore(self, state: SlicesState) -> None:
+        """Go on from a state."""
+        self._scores = {value: Scores.of(self._task.metrics(), one) for value, one in state.scores.items()}
+        self._others, self._waiting = Scores.of(self._task.metrics(), state.others), state.waiting
+
     def add(self, rows: Sequence[Any], answers: Tensor, target: Tensor) -> None:
         """Take N samples' features, what was answered (N, K), and their targets, (N,) or (N, T)."""
-        self._waiting.append(([value_of(row, self.field) for row in rows], answers, target))
+        self.count([value_of(row, self.field) for row in rows], answers, target)
+
+    def count(self, values: Sequence[str], answers: Tensor, target: Tensor) -> None:
+        """Take N samples' values of the field, and the rest as `add` does."""
+        self._waiting.append((list(values), answers, target))
         if sum(len(values) for values, *_ in self._waiting) >= AT_ONCE:
             self._measure()
 
     @property
     def scores(self) -> dict[str, Scores]:
-        """The scores of the most frequent values, and of all others together."""
-        self._measure()
-        ranked = sorted(self._scores.items(), key=lambda one: (-one[1].count, one[0]))
+        """The scores of the most frequent values, and of all others together; looking changes nothing."""
+        ranked = sorted(self._with(self._waits()).items(), key=lambda one: (-one[1].count, one[0]))
         others = sum((scores for _, scores in ranked[SHOWN:]), self._others)
         return dict(ranked[:SHOWN]) | ({OTHERS: others} if others.count else {})
 
     def _measure(self) -> None:
         """Score what waits, and add the least frequent values to the others."""
-        values = [value for part, *_ in self._waiting for value in part]
-        if not values:
-            return
-        answers = torch.cat([part for _, part, _ in self._waiting])
-        target = torch.cat([part for *_, part in self._waiting])
-        self._waiting = []
-        numbers = {value: number for number, value in enumerate(Counter(values))}
-        order = torch.tensor([numbers[value] for value in values])
-        for value, number in numbers.items():
-            chosen = (order == number).nonzero()[:, 0]
-            scores = self._scores.setdefault(value, Scores(self._task.metrics()))
-            scores.add(answers[chosen], target[chosen])
+        self._scores, self._waiting = self._with(self._waits()), []
         for value in sorted(self._scores, key=lambda one: self._scores[one].count)[:-KEPT]:
             self._others += self._scores.pop(value)
+
+    def _with(self, more: Mapping[str, Scores]) -> dict[str, Scores]:
+        before = self._scores
+        return before | {value: before[value] + one if value in before else one for value, one in more.items()}
+
+    def _waits(self) -> dict[str, Scores]:
+        """Return the scores of what waits."""
+        values = [value for part, *_ in self._waiting for value in part]
+        if not values:
+            return {}
+        answers = torch.cat([part for _, part, _ in self._waiting])
+        target = torch.cat([part for *_, part in self._waiting])
+        numbers = {value: number for number, value in enumerate(Counter(values))}
+        order, found = torch.tensor([numbers[value] for value in values]), dict[str, Scores]()
+        for value, number in numbers.items():
+            chosen = (order == number).nonzero()[:, 0]
+            found[value] = Scores(self._task.metrics())
+            found[value].add(answers[chosen], target[chosen])
+        return found
 
 
 def value_of(row: Any, field: str) -> str:

@@ -105,6 +105,11 @@ class Newest(Generic[Row]):
         while self._count - len(self._batches[0]) >= self._most:
             self._count -= len(self._batches.popleft())
 
+    @property
+    def batches(self) -> Sequence[Sequence[Row]]:
+        """The batches, the oldest first."""
+        return list(self._batches)
+
     def __len__(self) -> int:
         return self._count
 

@@ -9,9 +9,11 @@ from typing import Protocol, Self, TypeAlias
 
 import numpy as np
 import torch
+from msgspec import Struct
 from numpy.typing import NDArray
 from torch import Tensor
 
+from learners.resumed import Resumed
 from learners.tasks.names import AUC
 
 BINS = 8_192  # over logits of ±9.21: the AUC is within about 1e-4 of the exact one
@@ -41,8 +43,15 @@ class Metric(Protocol):
 Values: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # outputs (N, K) and targets, (N,) or (N, T), to (N,)
 
 
-class Mean:
+class _MeanState(Struct):
+    _weight: float
+    _sum: float
+
+
+class Mean(Resumed):
     """The mean over the answers of a value of each, which `values` computes; by `weights` if they are given."""
+
+    State = _MeanState
 
     def __init__(self, name: str, unit: str, values: Values, weights: Values | None = None) -> None:
         self.name, self.unit, self._values, self._weights = name, unit, values, weights
@@ -75,8 +84,14 @@ class MeanExp(Mean):
         return math.exp(super().value)
 
 
-class Auc:
+class _AucState(Struct):
+    _bins: NDArray[np.int64]
+
+
+class Auc(Resumed):
     """The area under the ROC curve, from counts in bins (Mann & Whitney 1947); K logits are K answers."""
+
+    State = _AucState
 
     def __init__(self) -> None:
         self.name, self.unit = AUC, ""

@@ -19,7 +19,7 @@ from deploy.console.versions.compression import show
 from deploy.learning.bootstrap import bootstrap
 from deploy.learning.candidates import make_learner
 from deploy.operate.compressing import read
-from deploy.promotion.evaluator import metrics
+from deploy.promotion.said import metrics
 from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.notes import Metrics
 from deploy.registry.registry import Registry

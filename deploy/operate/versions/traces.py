@@ -15,7 +15,7 @@ from deploy.config import Settings
 from deploy.operate.attach import Attached, attach
 from deploy.pipeline import Pipeline
 from deploy.registry.commits import read
-from deploy.registry.kinds import BLOBS, CANDIDATES, COMMITS
+from deploy.registry.kinds import BLOBS, CANDIDATES, COMMITS, EVALUATOR
 from deploy.registry.receipts import Trace, digests
 from deploy.registry.records import Candidate, Engine
 from deploy.registry.registry import Registry
@@ -57,7 +57,9 @@ def _looked(what: str, where: str, look: Callable[[], Iterable[Trace]]) -> list[
 
 
 def _in_registry(registry: Registry, ids: Ids) -> Iterator[Trace]:
-    """Yield files of commits that hold the ids, and what was made of these: states, artifacts, ranges of engines."""
+    """Yield files of commits that hold the ids, and what was made of these: states, artifacts, ranges of
+    engines, summaries.
+    """
     files, states, first = list[str](), list[str](), registry.last(COMMITS) + 1
     kept = {*registry.objects.list(BLOBS)}
     for n in range(first):
@@ -70,10 +72,12 @@ def _in_registry(registry: Registry, ids: Ids) -> Iterator[Trace]:
             states.append(commit.state)
     made = [blob for one in registry.records(CANDIDATES) if one.commit >= first for blob in _blobs(one)]
     blobs = registry.home.of(BLOBS)
+    summaries = [name for number, name in registry.folds(EVALUATOR.name).names() if number >= first]
     found_in = (
         ("commits", registry.home, [*dict.fromkeys(files)]),
         ("states", blobs, states),
         ("artifacts", blobs, made),
+        ("summaries", registry.home, summaries),
     )
     for what, where, found in found_in:
         if found:

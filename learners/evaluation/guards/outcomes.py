@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from msgspec import Struct
 from msgspec.structs import replace
+from numpy.typing import NDArray
 from torch import Tensor
 
 from learners.evaluation.guards.guard import GuardRails, at_most
@@ -18,6 +20,7 @@ from learners.evaluation.slices import OTHERS
 from learners.evaluation.trials.interval import Sums
 from learners.evaluation.trials.wealth import Floats
 from learners.evaluation.verdict import Guard
+from learners.resumed import Resumed
 from learners.tasks.binary import Binary
 from learners.tasks.task import Task
 
@@ -37,8 +40,21 @@ class Part(NamedTuple):
         return Part(self.gains.plus(more), self.loss + float(losses.sum()))
 
 
-class Outcomes:
+class OutcomesState(Struct):
+    """The sums."""
+
+    against: str
+    _all: Part
+    _parts: list[dict[str, Part]]
+    _yes: float
+    _p: NDArray[np.float64]
+    _noise: float
+
+
+class Outcomes(Resumed):
     """Takes predictions with their labels; `fields` are the names of the slices' fields."""
+
+    State = OutcomesState
 
     def __init__(self, task: Task, fields: Sequence[str]) -> None:
         self._task, self._fields = task, fields

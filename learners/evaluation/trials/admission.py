@@ -8,12 +8,14 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from msgspec import Struct
 
 from learners.evaluation.gate import YEAR_DAYS, Promotion
 from learners.evaluation.trials.asked import DAY_MS
 from learners.evaluation.trials.timing import Timing
 from learners.evaluation.trials.trial import MOST_DAYS, Trial
 from learners.evaluation.verdict import Kind
+from learners.resumed import Resumed
 from streams.events import Sample
 
 YEAR_MS = YEAR_DAYS * DAY_MS
@@ -22,8 +24,16 @@ TESTED_DAYS = 2  # that a test takes once outcomes are there
 KNOWN = 0.98  # share of outcomes that have come when they are called there
 
 
-class Budget:
+class BudgetState(Struct):
+    """When the candidates of each kind went on trial."""
+
+    _begun_ms: dict[Kind, list[int]]
+
+
+class Budget(Resumed):
     """How many candidates of each kind went on trial in the last year of event time."""
+
+    State = BudgetState
 
     def __init__(self, policy: Promotion) -> None:
         self._policy = policy

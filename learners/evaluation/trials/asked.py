@@ -9,9 +9,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from learners.evaluation.trials.wealth import Floats
+from learners.resumed import Resumed
 from streams.events import CORRECTION, NEGATIVE, WAITING, Sample, Target
 
 Ints: TypeAlias = NDArray[np.int64]
@@ -69,8 +71,26 @@ class Look(NamedTuple):
         return ours[there], theirs[there]
 
 
-class Asked:
+class AskedState(Struct):
+    """The predictions, and what is known of them."""
+
+    _ids: list[str]
+    _t_ms: list[int]
+    _slices: list[tuple[str, ...]]
+    _labels: list[Target | None]
+    _known_ms: list[int]
+    _gone_ms: list[int]
+    _said: list[tuple[int, dict[str, Floats]]]
+    _recent: dict[str, Floats]
+    _recents: int
+    _open: dict[str, int]
+    _done_ms: int
+
+
+class Asked(Resumed):
     """Takes entries of the log with the contestants' answers to them."""
+
+    State = AskedState
 
     def __init__(self, final: Final) -> None:
         self._final = final

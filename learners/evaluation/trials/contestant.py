@@ -8,11 +8,26 @@ from array import array
 from collections.abc import Sequence
 
 import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
 
 from compressors.answers import Run
+from compressors.scale import Scale
 from learners.evaluation.trials.wealth import Floats
 from learners.online.intercept import Intercept
+from learners.packing import scale_of, scaled
+from learners.tasks.task import Task
 from streams.events import Target
+
+
+class ContestantState(Struct):
+    """A contestant's intercept and its path. `first`: its model is version 0's, as that was when the feed began."""
+
+    value: tuple[float, ...]
+    path: NDArray[np.float64]
+    since: int
+    scale: Scale | None
+    first: bool
 
 
 class Contestant:
@@ -40,3 +55,16 @@ class Contestant:
         if gone > 0:
             del self._path[: gone * width]
             self._first += gone
+
+    def state(self, first: Run) -> ContestantState:
+        """Return what it holds; `first` is the model of version 0."""
+        path = np.frombuffer(self._path).copy()
+        scale = scale_of(self.intercept.task)
+        return ContestantState(self.intercept.value, path, self._first, scale, self.model is first)
+
+    @classmethod
+    def of(cls, state: ContestantState, model: Run, task: Task, rate: float) -> "Contestant":
+        """Return a contestant that goes on from a state."""
+        made = cls(model, Intercept(scaled(task, state.scale), rate, state.value), state.since)
+        made._path = array("d", state.path.tobytes())
+        return made

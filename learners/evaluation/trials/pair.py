@@ -9,11 +9,13 @@ but its bound, which was known before, stays. Owns both tests. Does not know mod
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
 from learners.evaluation.trials.asked import DAY_MS, Bools, Ints
 from learners.evaluation.trials.interval import Sums
 from learners.evaluation.trials.lasting import lasting
-from learners.evaluation.trials.wealth import Floats, Wealth
+from learners.evaluation.trials.wealth import Floats, Wealth, WealthState
+from learners.resumed import Resumed
 
 
 class Compared(NamedTuple):
@@ -34,13 +36,37 @@ class Compared(NamedTuple):
     ends: Ints
 
 
-class Pair:
+class PairState(Struct):
+    """What a pair has come to."""
+
+    against: str
+    version: int
+    from_ms: int
+    margin: float
+    _for: WealthState
+    _against: WealthState
+    _sums: Sums
+    _day: tuple[int, Sums]
+    _days: list[float]
+    sums: Sums
+    waiting: int
+    settled_ms: int
+    log_wealth: float
+    log_against: float
+    log_lasting: float
+    proven_day: int | None
+    lasting_day: int | None
+
+
+class Pair(Resumed):
     """The test against the champion `against`, the version `version`, with predictions from a time on.
 
     `log_wealth` is the most log W at the end of a day, by what is known, and `log_against` that of the opposite claim;
     `waiting` of the predictions have no label yet. `proven_day` is the day since 1970 at whose end W has reached what
     proves, None before; `lasting_day` the same of L.
     """
+
+    State = PairState
 
     def __init__(self, against: str, version: int, from_ms: int, margin: float, bound: float, reverse: float) -> None:
         """`bound` is the largest that is expected before any label is known, `reverse` with the roles swapped."""
@@ -51,6 +77,13 @@ class Pair:
         self.log_wealth = self.log_against = self.log_lasting = 0.0
         self.proven_day: int | None = None
         self.lasting_day: int | None = None
+
+    @classmethod
+    def of(cls, state: PairState) -> "Pair":
+        """Return a pair that goes on from a state."""
+        made = cls(state.against, state.version, state.from_ms, state.margin, 0.0, 0.0)
+        made.restore(state)
+        return made
 
     def look(self, seen: Compared, log_needed: float) -> None:
         """Take what is known by now; the predictions that are settled are given no second time."""

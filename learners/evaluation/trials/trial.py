@@ -10,14 +10,17 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from msgspec import Struct
 
+from compressors.scale import Scale
 from learners.commits.commit import Commit
 from learners.evaluation.gate import Promotion
-from learners.evaluation.guards.outcomes import Outcomes
+from learners.evaluation.guards.outcomes import Outcomes, OutcomesState
 from learners.evaluation.trials.asked import DAY_MS, Look
-from learners.evaluation.trials.pair import Compared, Pair
+from learners.evaluation.trials.pair import Compared, Pair, PairState
 from learners.evaluation.trials.wealth import Floats
 from learners.evaluation.verdict import Against, Decision, Guard, Kind, Verdict
+from learners.packing import scale_of, scaled
 from learners.tasks.task import Task
 
 MOST_DAYS = {Kind.REFRESH: 60, Kind.OTHER: 180}  # of samples
@@ -35,6 +38,17 @@ class Entry(NamedTuple):
     reach_ms: int
 
 
+class TrialState(Struct):
+    """What a trial has come to."""
+
+    entry: Entry
+    began_ms: int
+    margin: float
+    scale: Scale | None
+    pairs: list[PairState]
+    outcomes: OutcomesState
+
+
 class Trial:
     """`margin` is what the candidate's gain must exceed against an older champion, in the unit of the task's loss.
 
@@ -48,6 +62,19 @@ class Trial:
         self._task, self._policy, self._margin = task, policy, margin
         self.pairs = list[Pair]()
         self.outcomes = Outcomes(task, fields)
+
+    def state(self) -> TrialState:
+        """Return what the trial has come to."""
+        pairs, scale = [pair.state() for pair in self.pairs], scale_of(self._task)
+        return TrialState(self.entry, self.began_ms, self._margin, scale, pairs, self.outcomes.state())
+
+    @classmethod
+    def of(cls, state: TrialState, task: Task, policy: Promotion, fields: Sequence[str] = ()) -> "Trial":
+        """Return a trial that goes on from a state."""
+        made = cls(state.entry, scaled(task, state.scale), policy, state.margin, state.began_ms, fields)
+        made.pairs = list(map(Pair.of, state.pairs))
+        made.outcomes.restore(state.outcomes)
+        return made
 
     @property
     def log_needed(self) -> float:

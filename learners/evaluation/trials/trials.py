@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
+from msgspec import Struct
 from torch import Tensor
 
 from compressors.answers import Run
@@ -18,13 +19,14 @@ from learners.commits.commit import Commit
 from learners.evaluation.canary import ALL
 from learners.evaluation.gate import Promotion
 from learners.evaluation.guards.outputs import finite
-from learners.evaluation.trials.admission import Budget, crowded_out
-from learners.evaluation.trials.asked import DAY_MS, Asked, Look
-from learners.evaluation.trials.contestant import Contestant
+from learners.evaluation.trials.admission import Budget, BudgetState, crowded_out
+from learners.evaluation.trials.asked import DAY_MS, Asked, AskedState, Look
+from learners.evaluation.trials.contestant import Contestant, ContestantState
 from learners.evaluation.trials.timing import Timing
-from learners.evaluation.trials.trial import Entry, Trial
+from learners.evaluation.trials.trial import Entry, Trial, TrialState
 from learners.evaluation.trials.wealth import Floats
 from learners.evaluation.verdict import Decision, Guard, Verdict, vetoed
+from learners.tasks.task import Task
 from streams.events import WAITING, Sample
 
 HOUR_MS = 3_600_000
@@ -38,6 +40,30 @@ class Reign(NamedTuple):
     key: str
     model: Run
     reach_ms: int
+
+
+class ReignState(Struct):
+    """A reign without its model; `first`: that is version 0's, as it was when the feed began."""
+
+    version: int
+    key: str
+    reach_ms: int
+    first: bool
+
+
+class TrialsState(Struct):
+    """All that trials hold."""
+
+    champion: ReignState
+    base: ReignState | None
+    begun: list[TrialState]
+    contestants: dict[str, ContestantState]
+    budget: BudgetState
+    asked: AskedState
+    broken: dict[str, Guard]
+    learned: list[tuple[int, int]]
+    day: int
+    marked_ms: int
 
 
 class Begun(NamedTuple):
@@ -69,7 +95,7 @@ class Trials:
         exact: bool = False,
     ) -> None:
         """Answers that are `exact` are float64 (`learners.online.batches.kind`)."""
-        self.champion, self._policy, self._timing = first, policy, timing
+        self.champion, self._first, self._policy, self._timing = first, first.model, policy, timing
         self.base: Reign | None = None  # of a canary, which is the champion here: what answers the rest
         self._artifact_of, self._examine, self._budget = artifact_of, examine, Budget(policy)
         self._waits = waits
@@ -81,6 +107,50 @@ class Trials:
         self._learned: deque[tuple[int, int]] = deque()  # by the hour, and how much was learned by then
         self._day = 0  # the next one to look at
         self.marked_ms = -1  # the newest prediction that is known to wait
+
+    def state(self) -> TrialsState:
+        """Return what the trials hold."""
+        return TrialsState(
+            champion=self._reign(self.champion),
+            base=self._reign(self.base) if self.base else None,
+            begun=[one.trial.state() for one in self._begun],
+            contestants={key: one.state(self._first) for key, one in self._contestants.items()},
+            budget=self._budget.state(),
+            asked=self._asked.state(),
+            broken=self._broken,
+            learned=list(self._learned),
+            day=self._day,
+            marked_ms=self.marked_ms,
+        )
+
+    def restore(
+        self,
+        state: TrialsState,
+        model_of: Callable[[str], Run],
+        known: Callable[[int], Verdict | None],
+        task: Task,
+        rate: float,
+        fields: Sequence[str],
+    ) -> None:
+        """Go on from a state; `model_of` returns an artifact's model, `known` the verdict on a candidate, if any."""
+
+        def reign(one: ReignState) -> Reign:
+            return Reign(one.version, one.key, self._first if one.first else model_of(one.key), one.reach_ms)
+
+        self.champion, self.base = reign(state.champion), reign(state.base) if state.base else None
+        trials = [Trial.of(one, task, self._policy, fields) for one in state.begun]
+        self._begun = [Begun(trial, known(trial.entry.number)) for trial in trials]
+        self._contestants = {
+            key: Contestant.of(one, self._first if one.first else model_of(key), task, rate)
+            for key, one in state.contestants.items()
+        }
+        self._budget.restore(state.budget)
+        self._asked.restore(state.asked)
+        self._broken, self._learned = state.broken, deque(state.learned)
+        self._day, self.marked_ms = state.day, state.marked_ms
+
+    def _reign(self, one: Reign) -> ReignState:
+        return ReignState(one.version, one.key, one.reach_ms, one.model is self._first)
 
     @property
     def all(self) -> list[Trial]:

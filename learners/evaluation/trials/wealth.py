@@ -8,19 +8,31 @@ import copy
 from typing import TypeAlias
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
+
+from learners.resumed import Resumed
 
 Floats: TypeAlias = NDArray[np.float64]
 BETS = 0.9 * 2.0 ** -np.arange(10)  # shares that are staked; they never rise, and so the test holds under drift
 
 
-class Wealth:
+class WealthState(Struct):
+    """What the players own, by the largest bound so far."""
+
+    _bound: float
+    _logs: NDArray[np.float64]
+
+
+class Wealth(Resumed):
     """What ten players own on average, each of whom began with 1 and always bets.
 
     A sample gains g = d − m: its difference of losses d less the margin m. Player j stakes the share λ_j = 0.9 · 2^−j
     of what it owns: log G_j ← log G_j + log(1 + λ_j g / B), where B is the largest bound so far. W is the mean of the
     G_j. If the mean of the expected gains is never above 0, W ever reaches 1/α with a chance of at most α (Ville 1939).
     """
+
+    State = WealthState
 
     def __init__(self, bound: float) -> None:
         self._bound = max(bound, 1e-6)

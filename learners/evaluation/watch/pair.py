@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
 from learners.evaluation.trials.asked import DAY_MS, Ints
 from learners.evaluation.trials.interval import Sums
 from learners.evaluation.trials.wealth import Floats
 from learners.evaluation.watch.detector import EVERY, Detector
+from learners.resumed import Resumed
 
 YEAR_DAYS = 365.25
 ALPHA = 0.1  # alarms a year of each detector, of all reigns together
@@ -35,8 +37,22 @@ class Seen(NamedTuple):
     since_ms: int
 
 
-class Pair:
+class PairState(Struct):
+    """What was seen beside a reference."""
+
+    version: int
+    _detectors: list[Detector]
+    _days: list[Sums]
+    _all: Sums
+    _today: Sums
+    _day: int
+    _since_ms: int
+
+
+class Pair(Resumed):
     """What serves beside the reference `key`, the version `version`."""
+
+    State = PairState
 
     def __init__(self, key: str, version: int, detectors: Sequence[Detector]) -> None:
         self.key, self.version, self._days = key, version, list[Sums]()

@@ -13,19 +13,21 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from msgspec import Struct
 from torch import Tensor
 
 from compressors.answers import Run
 from learners.commits.commit import Commit
-from learners.evaluation.guards.outcomes import Outcomes
+from learners.evaluation.guards.outcomes import Outcomes, OutcomesState
 from learners.evaluation.guards.outputs import finite
-from learners.evaluation.trials.asked import Asked, Look
-from learners.evaluation.trials.contestant import Contestant
+from learners.evaluation.trials.asked import Asked, AskedState, Look
+from learners.evaluation.trials.contestant import Contestant, ContestantState
 from learners.evaluation.trials.interval import Sums
 from learners.evaluation.trials.timing import Timing
 from learners.evaluation.trials.wealth import Floats
 from learners.evaluation.verdict import Guard
-from learners.evaluation.watch.pair import Pair, Seen, before, older, spread
+from learners.evaluation.watch.pair import Pair, PairState, Seen, before, older, spread
+from learners.resumed import Resumed
 from learners.tasks.task import Task
 from streams.events import Sample
 
@@ -60,8 +62,46 @@ class Sighting(NamedTuple):
     offset: tuple[float, ...]
 
 
-class Watch:
+class ReferenceState(Struct):
+    """A reference without its model."""
+
+    version: int
+    old: bool
+    contestant: ContestantState
+
+
+class Counts(Struct):
+    """What of a watch is plain numbers."""
+
+    _delays: list[tuple[int, int]]
+    _days: list[float]
+    _count: int
+    _first_ms: int
+    _last_ms: int
+    champion: str
+    version: int
+    _broken: Guard | None
+    _asked: AskedState
+    _until_ms: int
+    _from_ms: int
+    _day: int
+    _aged: tuple[int, int]
+
+
+class WatchState(Struct):
+    """All that a watch holds; `own` is the champion while it is a canary."""
+
+    counts: Counts
+    references: dict[str, ReferenceState]
+    own: ContestantState | None
+    outcomes: OutcomesState
+    pairs: dict[str, PairState]
+
+
+class Watch(Resumed):
     """Watches one reign after the other: `champion` is the artifact of the version `version`; `begin` one."""
+
+    State = Counts
 
     def __init__(self, task: Task, timing: Timing, *, exact: bool = False) -> None:
         self.task, self._timing = task, timing
@@ -78,6 +118,38 @@ class Watch:
         self._asked, self._until_ms, self._from_ms = Asked(timing.final), 0, 0
         self._day, self._aged = 0, (-1, 0)  # the day of the last look; a day, and the age on it
         self._window_ms = max(timing.age_ms, timing.final.without_ms or timing.final.negative_ms)
+
+    def whole(self, first: Run) -> WatchState:
+        """Return what the watch holds; `first` is the model of version 0."""
+        references = {
+            key: ReferenceState(one.version, one.old, one.contestant.state(first))
+            for key, one in self._references.items()
+        }
+        own, pairs = (
+            self._own.state(first) if self._own else None,
+            {key: one.state() for key, one in self._pairs.items()},
+        )
+        return WatchState(self.state(), references, own, self.outcomes.state(), pairs)
+
+    def go_on(
+        self, state: WatchState, first: Run, model_of: Callable[[str], Run], rate: float, fields: Sequence[str]
+    ) -> None:
+        """Go on from a state; `model_of` returns an artifact's model."""
+
+        def contestant(key: str, one: ContestantState) -> Contestant:
+            return Contestant.of(one, first if one.first else model_of(key), self.task, rate)
+
+        self.restore(state.counts)
+        self._references = {
+            key: Reference(one.version, key, contestant(key, one.contestant), old=one.old)
+            for key, one in state.references.items()
+        }
+        self._own = contestant(self.champion, state.own) if state.own else None
+        self.outcomes = Outcomes(self.task, fields if self._own else ())
+        self.outcomes.restore(state.outcomes)
+        self._pairs = {key: Pair(key, one.version, one._detectors) for key, one in state.pairs.items()}
+        for key, one in state.pairs.items():
+            self._pairs[key].restore(one)
 
     @property
     def models(self) -> dict[str, Run]:

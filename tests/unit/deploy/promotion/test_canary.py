@@ -1,6 +1,6 @@
 """A canary from its proof to its end, by real servers, evaluator and conductor: the registry says how far it is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -62,8 +62,8 @@ class Board:
 class World:
     """A feed whose requests are answered as they come, and whose outcomes come two hours later."""
 
-    def __init__(self, folder: Path, policy: Promotion = POLICY) -> None:
-        self.registry, self.pipeline = open_registry(folder), replace(small.pipeline, model=linear, promotion=policy)
+    def __init__(self, folder: Path, policy: Promotion = POLICY, pipeline: Pipeline = small.pipeline) -> None:
+        self.registry, self.pipeline = open_registry(folder), replace(pipeline, model=linear, promotion=policy)
         first = Champion(
             number=0, artifact=self.put(knows(0.2)), candidate=None, offset=(0.0,), at_ms=0, learned=0, evidence="",
             engine="a test",
@@ -85,7 +85,7 @@ class World:
     def put(self, model: nn.Module) -> str:
         return self.registry.put(artifact.pack(training_form(model, Recipe.parse("quantize(int8)")).eval(), {}))
 
-    def commit(self, samples: Sequence[Sample]) -> None:
+    def commit(self, samples: Sequence[Sample], void: Mapping[str, str] | None = None) -> None:
         number = self.registry.last(COMMITS) + 1
         learned = self.asked
         newest = max((one.label_t for one in samples), default=0)
@@ -94,6 +94,7 @@ class World:
             runs=[Run(0, learned - len(samples) + 1, len(samples))], batches=[len(samples)],
             shadow=[[0.0]] * len(samples), intercept=(0.0,), positions={}, watermark_ms=newest, heard_ms=newest,
             latest_ms=max((one.t for one in samples), default=0), fingerprint="",
+            void=dict(void or {}),
         )  # fmt: skip
         append(self.registry, made)
 

@@ -11,7 +11,7 @@ from tests import small
 def answers(samples: list[Sample], said: float) -> Answers:
     """Return answers of two models, both of which said so to all."""
     target = torch.tensor([float(str(sample.label)) for sample in samples])
-    return Answers([s.t for s in samples], list(samples), torch.full((2, len(samples), 1), said), target)
+    return Answers([s.t for s in samples], [(s.id,) for s in samples], torch.full((2, len(samples), 1), said), target)
 
 
 def test_a_correction_counts_with_the_answers_to_what_it_corrects() -> None:

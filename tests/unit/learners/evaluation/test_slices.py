@@ -70,7 +70,7 @@ def test_the_most_frequent_are_shown_and_no_sample_is_lost() -> None:
         part = values[start : start + 50]
         slices.add(visits(part), *answers(len(part)))
     found = slices.scores
-    assert len(slices._scores) == KEPT
+    assert len(slices._scores) <= KEPT
     assert set(found) == {f"frequent {n}" for n in range(SHOWN)} | {OTHERS}
     assert {scores.count for value, scores in found.items() if value != OTHERS} == {50}
     assert found[OTHERS].count == 3 * KEPT
