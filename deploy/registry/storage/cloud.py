@@ -25,6 +25,7 @@ PART = 4 << 20  # bytes that are sent or read within ANSWER_S; for more there is
 EXTRA = "needs obstore: pip install 'shadowstream[object]'"
 PROBE = "probe"
 LINE = 160  # characters of a client's message
+TOOK = re.compile(r" in [\d.]+[mµ]?s(, after \d+ retries, max_retries: \d+, retry_timeout: \w+)?( -)?")
 
 
 class Cloud:
@@ -203,10 +204,10 @@ class Cloud:
 
 
 def line(wrong: Exception) -> str:
-    """Return an error's text in a line, without addresses, which may hold secrets, and the client's inner workings.
+    """Return an error's text in a line, without addresses, which may hold secrets, times, and the client's workings.
 
     >>> line(ValueError("Generic S3 error: Error performing PUT http://h/b in 6.1s\\n\\nDebug source:\\nGeneric { … }"))
-    'Generic S3 error: Error performing PUT in 6.1s'
+    'Generic S3 error: Error performing PUT'
     """
     text = re.sub(r" \w+://\S+", "", re.split(r"\n\s*\n?Debug source|\nDebug", str(wrong))[0])
-    return re.sub(r"\s+", " ", text).strip()[:LINE]
+    return TOOK.sub(":", re.sub(r"\s+", " ", text)).strip()[:LINE].rstrip(" :")
