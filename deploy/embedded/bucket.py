@@ -55,10 +55,10 @@ class Bucket:
         command = partial(tansu, storage=f"s3://{NAME}/")
         return start(replace(BROKER, command=command, environment=self._environment()), folder, port)
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self) -> dict[str, str | None]:
         """Return what both need, in place of what the user may have set for a real S3."""
         return {
-            **{name: "" for name in os.environ if name.startswith(("AWS_", "WEED_", "S3_"))},
+            **{name: None for name in os.environ if name.startswith(("AWS_", "WEED_", "S3_"))},
             "AWS_ACCESS_KEY_ID": NAME,
             "AWS_SECRET_ACCESS_KEY": self._secret,
             "AWS_ENDPOINT": self._endpoint,

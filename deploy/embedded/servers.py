@@ -166,7 +166,7 @@ def _launch(program: Program, log: IO[bytes], port: int | None) -> Service:
         stdout=log,
         stderr=log,
         start_new_session=True,
-        env={**os.environ, **program.environment} if program.environment else None,
+        env={name: value for name, value in {**os.environ, **program.environment}.items() if value is not None},
     )
     return Service(program, port, path, process)
 

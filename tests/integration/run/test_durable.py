@@ -36,7 +36,11 @@ def log(services: Services) -> list[tuple[int, bytes | None]]:
 
 @linux
 @pytest.mark.parametrize("killed", [("bucket",), ("broker",), ("bucket", "broker")], ids="+".join)
-def test_what_was_acknowledged_outlives_its_processes_and_the_run(tmp_path: Path, killed: tuple[str, ...]) -> None:
+def test_what_was_acknowledged_outlives_its_processes_and_the_run(
+    tmp_path: Path, killed: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")  # of the user's own S3
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "theirs")
     said: list[str] = []
     with provided(DURABLE, tmp_path, said.append, fresh=False) as services:
         services.holds = True
