@@ -28,6 +28,7 @@ from deploy.pipeline import Labelled, Pipeline, load
 from deploy.registry.registry import Registry
 from deploy.serving.champion import Served
 from deploy.serving.server import Answers, ServerRole
+from deploy.serving.share import Order, Requests, Share
 from learners.live.held import Asked, Census, Told
 from learners.live.settings import Intercept
 from learners.online.learner import Learner
@@ -59,6 +60,13 @@ class World:
     def flush(self) -> dict[Tp, int]:
         """Say that all is written."""
         return {}
+
+    def assign(self, tps: Any) -> None:
+        """Read the only partition."""
+
+    def committed(self, tps: Any) -> dict[Tp, int]:
+        """Return where the only partition begins."""
+        return {TP: 0}
 
     def commit(self, ends: Any) -> None:
         """Forget the positions."""
@@ -121,9 +129,20 @@ def server(pipeline: Pipeline, registry: Registry, learner: Learner) -> tuple[Se
     dead = DeadLetters(world, "flights.dead")
     Blocks(world, pipeline.name, learner)
     made = ServerRole(
-        pipeline, Served(registry, pipeline.model), world, Answers("flights.predictions", 1, world), dead, world, 512
+        pipeline,
+        Served(registry, pipeline.model),
+        alone(world),
+        Answers("flights.predictions", 1, world),
+        dead,
+        world,
+        512,
     )
     return made, world
+
+
+def alone(world: Any) -> Requests:
+    """Return the only partition, as the only server has it."""
+    return Requests(TP.topic, world, world, Share(Order(0, frozenset({0}))))
 
 
 def batches(records: list[Record], size: int) -> list[list[Polled]]:

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from benchmarks.serving import TP, World
+from benchmarks.serving import TP, World, alone
 from compressors.recipe import Distill, Quantize, Recipe
 from deploy.learning.bootstrap import bootstrap
 from deploy.pipeline import Labelled, Pipeline
@@ -144,7 +144,7 @@ class Swaps:
         self.served = Served(self._registry, pipeline.model)
         self.world: Any = Arriving(a_second)
         dead, answers = DeadLetters(self.world, "swap.dead"), Answers("swap.predictions", 1, self.world)
-        self._role = ServerRole(pipeline, self.served, self.world, answers, dead, self.world, 512)
+        self._role = ServerRole(pipeline, self.served, alone(self.world), answers, dead, self.world, 512)
 
     def turn(self, how: str, swaps: int) -> list[float]:
         """Serve for a while, with so many swaps; return how long each request took, in seconds."""

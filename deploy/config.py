@@ -96,13 +96,14 @@ class Dead(Struct, frozen=True, kw_only=True):
 
 
 class Serve(Struct, frozen=True, kw_only=True):
-    """At most `max_batch` requests are scored in one micro-batch.
+    """At most `max_batch` requests are scored in one micro-batch, by `servers` processes that share the partitions.
 
     `engines`: onnxruntime runs a version where it was proven to answer as the artifact does; false: torch runs all.
     `on_contradiction`: where another role has ended with an error that a person must resolve, a run goes on serving, or
     it stops. A replay always stops.
     """
 
+    servers: Count = 1
     max_batch: Count = 512
     engines: bool = True
     on_contradiction: Literal["serve", "stop"] = "serve"

@@ -210,6 +210,19 @@ def check_joiners(settings: Settings, joined: int) -> None:
         )
 
 
+def check_servers(settings: Settings, requests: int) -> None:
+    """Compare the servers with how many partitions the topic of requests has, or will have.
+
+    Raises:
+        ConfigError: some would have none; the text has both keys.
+    """
+    if settings.serve.servers > requests:
+        raise ConfigError(
+            f"serve.servers = {settings.serve.servers}, but the topic of requests has {requests} partitions, and each "
+            "has one server; topics.partitions sets the number for a new topic"
+        )
+
+
 def topics(case: Case) -> dict[str, str]:
     """Return the topics that a feed reads or writes, by the key that names them."""
     settings = case.settings

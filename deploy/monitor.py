@@ -29,6 +29,7 @@ from deploy.registry.kinds import (
     SERVER,
     VERDICTS,
     Kind,
+    server_names,
 )
 from deploy.registry.notes import (
     BesideNote,
@@ -56,7 +57,7 @@ from streams.join.store import Store
 
 T = TypeVar("T", bound=Struct)
 LOOK_EVERY_S, LOOKING = 0.02, 0.1  # between looks at the shards: at most so long, and so that they take this share
-ROLES = (SERVER, LEARNER, DISTILLER, EVALUATOR, CONDUCTOR)  # whose notes say how far the loop is
+ROLES = (LEARNER, DISTILLER, EVALUATOR, CONDUCTOR)  # whose notes, and the servers', say how far the loop is
 NO_ROW = Row(0, {})
 
 
@@ -64,11 +65,12 @@ class Progress(Struct, frozen=True):
     """How far the shards and the roles are. The notes were read after the shards, so they are at least as new."""
 
     shards: list[ShardState]
-    server: ServerNote | None
+    server: ServerNote | None  # all of them together
     learner: LearnerNote | None
     distiller: DistillerNote | None
     evaluator: EvaluatorNote | None
     conductor: ConductorNote | None
+    servers: dict[str, ServerNote] = {}
 
     def reached(self) -> object:
         """Return what is equal in two looks between which nothing was read, joined, learned or decided."""
@@ -102,7 +104,9 @@ class Progress(Struct, frozen=True):
 class Monitor:
     """Looks at one feed's store and registry."""
 
-    def __init__(self, judge: Judge, store: Store, registry: Registry) -> None:
+    def __init__(self, judge: Judge, store: Store, registry: Registry, servers: int = 1) -> None:
+        self._servers = server_names(servers)
+        self._names = [*(note.name for note in ROLES), *self._servers]
         self._feed, self._shards, self._judge = judge.feed, judge.policy.shards, judge
         self._store, self._registry = store, registry
         self._read: dict[str, dict[int, Any]] = {}
@@ -113,14 +117,16 @@ class Monitor:
     def progress(self) -> Progress:
         """Look at the shards and the notes."""
         shards = [self._store.shard(self._feed, shard) for shard in range(self._shards)]
-        server, learner, distiller, evaluator, conductor = self._notes()
+        learner, distiller, evaluator, conductor, *servers = self._notes()
+        read = {name: note for name, data in zip(self._servers, servers, strict=True) if (note := SERVER.read(data))}
         self.last = Progress(
             shards,
-            SERVER.read(server),
+            ServerNote.of(read.values()),
             LEARNER.read(learner),
             DISTILLER.read(distiller),
             EVALUATOR.read(evaluator),
             CONDUCTOR.read(conductor),
+            read,
         )
         return self.last
 
@@ -130,7 +136,8 @@ class Monitor:
 
     def answered(self, requests: dict[str, int]) -> bool:
         """Return whether every request before these offsets, by `topic:partition`, has been answered."""
-        server = SERVER.read(*self._store.get(self._feed, SERVER.name))
+        notes = map(SERVER.read, self._store.get(self._feed, *self._servers))
+        server = ServerNote.of(filter(None, notes))
         return server is not None and all(server.requests.get(tp, 0) >= end for tp, end in requests.items())
 
     def settled(self, outcomes: dict[str, int]) -> bool:
@@ -148,10 +155,10 @@ class Monitor:
 
     def rest(self, most_ms: float) -> None:
         """Sleep until a role says something new, at most so long."""
-        self._store.doze(self._feed, [note.name for note in ROLES], most_ms)
+        self._store.doze(self._feed, self._names, most_ms)
 
     def _notes(self) -> list[bytes | None]:
-        return self._store.get(self._feed, *(note.name for note in ROLES))
+        return self._store.get(self._feed, *self._names)
 
     def metrics(self) -> Metrics | None:
         """Return the evaluator's last metrics."""
@@ -210,7 +217,8 @@ class View(Struct, frozen=True, kw_only=True):
     wrong with its events, and what to change; `held` has a line for each partition that an open transaction holds. The
     outcomes of `distrusted` sources are held. `trouble` has a line for each service or role that is waited for, and
     `waits` says why versions wait for a person, and `canary` how far the step of one is. `alarms` is what was seen of
-    versions that served. `freshness` is how long after their arrival outcomes were known to a first prediction.
+    versions that served. `servers` has each server's note by its name. `freshness` is how long after their
+    arrival outcomes were known to a first prediction.
     `pulse` is the run's own look at its roles and at what is unread, `pulse_s` seconds old.
     """
 
@@ -234,6 +242,7 @@ class View(Struct, frozen=True, kw_only=True):
     trials: tuple[TrialNote, ...]
     champions: list[Champion]
     engines: tuple[str, ...] = ()
+    servers: dict[str, ServerNote] = {}
     live: str = ""
     distrusted: tuple[Distrusted, ...] = ()
     candidates: list[Candidate]
@@ -307,6 +316,7 @@ def look(feed: str, monitor: Monitor) -> View:
         canary=now.evaluator.canary if now.evaluator else None,
         freshness=monitor.freshness(),
         engines=now.server.engines if now.server else (),
+        servers=now.servers,
         live=now.learner.live if now.learner else "",
         distrusted=now.learner.distrusted if now.learner else (),
         candidates=candidates,

@@ -44,7 +44,7 @@ def looking(path: Path, settings: Settings) -> Iterator[Callable[[], View | view
         def looks() -> View | view.JoinView:
             nonlocal monitor
             if monitor is None and (registry := attached.registry) is not None:
-                monitor = Monitor(judge, attached.store, registry)
+                monitor = Monitor(judge, attached.store, registry, settings.serve.servers)
             return _joined(path, attached, judge) if monitor is None else _run(attached, monitor)
 
         yield looks

@@ -22,9 +22,12 @@ from deploy.processes.health import LookedAfter, Process
 from deploy.processes.loop import Health, Loop
 from deploy.processes.node import Node
 from deploy.processes.restarts import AT_ONCE_S, HELD_S, Restarts
-from deploy.processes.roles import JOINER_PREFIX, SERVER, Plan, build, names
+from deploy.processes.roles import JOINER_PREFIX, Plan, build, names
+from deploy.registry.kinds import is_server
 from deploy.registry.pulse import RolePulse
 from deploy.registry.storage.home import at
+from deploy.serving.assignment import Assignment
+from deploy.serving.share import Order, Share
 from streams.errors import RayUnreachable, RoleDied, ShadowstreamError
 
 BLOCK_MS = 20  # the broker or the store wakes a role; a person's order in the registry wakes nobody
@@ -32,7 +35,8 @@ YIELDS, NICE = "distiller", 5  # works beside the loop; what waits for it is an 
 GRACE_S = 0.5  # how long a step may take to end before its actor is ended without it
 CONTRADICTIONS = range(4, 9)  # exit codes of what a person must resolve
 ABSENT_S = 120.0  # how long Ray may take to start a process before it is ill itself; a busy machine takes 20 s
-ALONE_S = 15.0  # how long the server may take to begin before the others begin beside it
+ALONE_S = 15.0  # how long the first server may take to begin before the others begin beside it
+AWAY_S = 5.0  # how long a server may wait for a service, or begin, before others have its partitions
 LONGEST_S = 30.0  # the longest pause between two tries to begin Ray anew
 LOG = "ray.log"  # in the feed's folder of services: what Ray says while it is begun anew
 
@@ -42,23 +46,30 @@ class Actor:
 
     def __init__(self, role: str, plan: Plan) -> None:
         torch.set_num_threads(1)
-        self._role, self._plan, self._loop = role, plan, Loop()
+        self._role, self._plan, self._loop, self._share = role, plan, Loop(), Share()
         self._pipeline: Pipeline | None = None
 
     def ready(self) -> None:
         """Import the pipeline: a call of it returns once the process has imported everything."""
         self._pipeline = self._pipeline or load(self._plan.pipeline)
 
-    def run(self) -> None:
-        """Do the role's steps."""
+    def run(self, order: Order | None) -> None:
+        """Do the role's steps; a server begins by an order."""
+        self._hear(order)
         if self._role == YIELDS:
             os.nice(NICE)
         pipeline = self._pipeline or load(self._plan.pipeline)  # nobody waits until a new process is ready
-        self._loop.run(self._role, lambda stack: build(self._role, self._plan, pipeline, stack).step, BLOCK_MS)
+        self._loop.run(
+            self._role, lambda stack: build(self._role, self._plan, pipeline, stack, self._share).step, BLOCK_MS
+        )
 
-    def health(self) -> tuple[Process, Health]:
-        """Return which process this is, and how the role is."""
-        return Process.own(), self._loop.health
+    def health(self, order: Order | None) -> tuple[Process, Health, Order, int]:
+        """Return which process this is, how the role is, and which order it has followed and which it has heard.
+
+        A server takes the `order`.
+        """
+        self._hear(order)
+        return Process.own(), self._loop.health, self._share.followed, self._share.ordered.generation
 
     def begin_anew(self) -> None:
         """Have the role built again after its current step."""
@@ -67,6 +78,10 @@ class Actor:
     def stop(self) -> None:
         """End `run` after the current step."""
         self._loop.stop()
+
+    def _hear(self, order: Order | None) -> None:
+        if order:
+            self._share.hear(order)
 
 
 _Remote: Any = ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0, max_concurrency=3)(Actor)
@@ -107,12 +122,12 @@ class Member:
         self.actor = _Remote.options(name=f"{self.role}-{time.time_ns()}").remote(self.role, plan)
         self.run = self.asked = None
 
-    def begin_again(self, plan: Plan) -> None:
-        """Start it once more, in another process."""
+    def begin_again(self, plan: Plan, order: Order | None) -> None:
+        """Start it once more, in another process; a server with an order."""
         self.make(plan)
         self.looked_after.begun_again()
         self.restarts.begun()
-        self.run = self.actor.run.remote()
+        self.run = self.actor.run.remote(order)
 
     @property
     def line(self) -> str:
@@ -147,12 +162,13 @@ class System:
         self._plan, self._node = plan, node
         self._members = {role: Member(role) for role in names(plan)}
         self._trouble, self._next_s, self._pause_s = "", 0.0, 1.0  # why Ray is not there, when it is tried again
-        self._later: list[Member] = []  # who begins once the server answers
+        self._later: list[Member] = []  # who begins once the first server answers
+        self._shared = Assignment([role for role in self._members if is_server(role)], 0)
         for member in self._members.values():
             member.make(plan)
 
-    def run(self) -> None:
-        """Wait until every process is ready, and let the roles begin.
+    def run(self, partitions: int) -> None:
+        """Wait until every process is ready, and let the roles begin; servers share so many partitions of requests.
 
         Raises:
             ShadowstreamError: one cannot begin.
@@ -164,13 +180,15 @@ class System:
                     raise RayUnreachable(f"Ray's {gone} has ended; start the run again")
             if wrong := self._error(member.role, ready):
                 raise wrong
+        self._shared.grow(partitions)
         for member in self._members.values():
-            member.run = member.actor.run.remote()
+            member.run = member.actor.run.remote(self._order(member))
 
-    def reassign(self) -> None:
-        """Have the roles that read Kafka built again, so that they take up new partitions."""
+    def reassign(self, partitions: int) -> None:
+        """Have the roles that read Kafka built again, so that they take up new partitions, so many of requests."""
+        self._shared.grow(partitions)
         for role, member in self._members.items() if not self._trouble else ():
-            if member.run is not None and (role == SERVER or role.startswith(JOINER_PREFIX)):
+            if member.run is not None and (is_server(role) or role.startswith(JOINER_PREFIX)):
                 member.actor.begin_anew.remote()
 
     def check(self, *, serves_on: bool = False) -> None:
@@ -189,7 +207,7 @@ class System:
                 self._ended(running[run], wrong, serves_on=serves_on)
         for member in self._members.values():
             if member.restarts.due and not member.over and member not in self._later:
-                member.begin_again(self._plan)
+                self._begin(member)
         self._begin_later()
         self._look_after()
 
@@ -205,9 +223,11 @@ class System:
         return (*filter(None, (self._trouble,)), *lines)
 
     def _ended(self, member: Member, wrong: ShadowstreamError, *, serves_on: bool) -> None:
-        first = member.role == SERVER and not member.looked_after.starts
+        if is_server(member.role):
+            self._shared.gone(member.role)
+        first = is_server(member.role) and not member.looked_after.starts
         contradiction = wrong.exit_code in CONTRADICTIONS
-        if not wrong.retry_helps and (not serves_on or (member.role == SERVER and (first or contradiction))):
+        if not wrong.retry_helps and (not serves_on or (is_server(member.role) and (first or contradiction))):
             raise wrong
         member.run = None
         if contradiction:
@@ -236,6 +256,8 @@ class System:
             self._node.end_broken([at.pid for at in (one.looked_after.process for one in members) if at.host == here])
             for member in members:
                 member.run = member.asked = None
+                if is_server(member.role):
+                    self._shared.gone(member.role)
         try:
             self._node.begin()
         except RayUnreachable as wrong:
@@ -247,15 +269,30 @@ class System:
         self._begin_later()
 
     def _begin_later(self) -> None:
-        """Begin the roles of a Ray begun anew: the server first, alone, for each loads much before it works."""
-        serving = self._members[SERVER]
+        """Begin the roles of a Ray begun anew: a server first, alone, for each loads much before it works."""
+        serving = next(member for role, member in self._members.items() if is_server(role))
         if serving in self._later:
             self._later.remove(serving)
-            serving.begin_again(self._plan)
+            self._begin(serving)
         elif serving.over or serving.looked_after.process.pid or serving.looked_after.absent_s > ALONE_S:
             for member in self._later:
-                member.begin_again(self._plan)
+                self._begin(member)
             self._later = []
+
+    def _begin(self, member: Member) -> None:
+        if is_server(member.role):
+            self._shared.begun(member.role)
+        member.begin_again(self._plan, self._order(member))
+
+    def _order(self, member: Member) -> Order | None:
+        return self._shared.order(member.role) if is_server(member.role) else None
+
+    def _share(self, server: Member, followed: Order, newest: int) -> None:
+        """Have others take over what a server cannot answer for the moment, and give it its part where it can."""
+        if server.looked_after.health.waits_s > AWAY_S:
+            self._shared.away(server.role)
+        else:
+            self._shared.heard(server.role, followed, newest)
 
     def _look_after(self) -> None:
         """Ask each role how it is; end the process of one that hangs, which is then started again."""
@@ -264,13 +301,20 @@ class System:
         for call in ray.wait(list(asked), num_returns=len(asked), timeout=0)[0] if asked else ():
             asked[call].asked = None
             with suppress(RayError):  # it has died
-                asked[call].looked_after.answered(*ray.get(call))
+                process, health, followed, newest = ray.get(call)
+                asked[call].looked_after.answered(process, health)
+                if is_server(asked[call].role):
+                    self._share(asked[call], followed, newest)
         for member in members:
             if member.asked is None:
-                member.asked = member.actor.health.remote()
+                member.asked = member.actor.health.remote(self._order(member))
+            if is_server(member.role) and member.looked_after.absent_s > AWAY_S:
+                self._shared.away(member.role)
             if member.looked_after.hangs():
                 logging.getLogger("shadowstream").warning("the %s", member.looked_after.line)
                 member.looked_after.end(partial(ray.kill, member.actor))
+                if is_server(member.role):
+                    self._shared.gone(member.role)
 
     def _error(self, role: str, call: Any) -> ShadowstreamError | None:
         """Wait for a call's end, and return its error as ours."""

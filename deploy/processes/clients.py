@@ -14,6 +14,7 @@ from streams.join.fits import MOST_BYTES, Takes
 from streams.join.joiner import Ages, Joiner
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp
+from streams.kafka.positions import Positions
 from streams.redis import ANSWER_S
 
 
@@ -24,14 +25,18 @@ class Clients:
         """`rings`: all who publish put a note on the board then, as in a replay."""
         self._settings, self._fetch_wait_ms, self._rings, self.stack = settings, fetch_wait_ms, rings, stack
 
-    def source(
-        self, tps: Sequence[Tp], group: str | None = None, wait: Callable[[float], bool] | None = None
-    ) -> Source:
+    def source(self, tps: Sequence[Tp], wait: Callable[[float], bool] | None = None) -> Source:
         """Return a source of these partitions; in a replay, where all who publish ring, it fetches when `wait` says."""
         wait, wait_ms = (wait, 1) if self._rings else (None, self._fetch_wait_ms)
-        source = Source(self._settings.kafka, list(tps), group=group, fetch_wait_ms=wait_ms, wait=wait)
+        source = Source(self._settings.kafka, list(tps), fetch_wait_ms=wait_ms, wait=wait)
         self.stack.callback(source.close)
         return source
+
+    def positions(self, group: str, topic: str) -> Positions:
+        """Return what keeps a group's positions in a topic."""
+        positions = Positions(self._settings.kafka, group, [topic])
+        self.stack.callback(positions.close)
+        return positions
 
     def sink(self) -> Sink:
         """Return a sink."""

@@ -42,7 +42,7 @@ class LookedAfter:
     """
 
     def __init__(self, role: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._role, self._clock = role, clock
+        self._role, self._kind, self._clock = role, role.partition("-")[0], clock
         self.process, self.health = Process("", 0), Health()
         self._silent_s = 0.0
         self._looked_s = self._began_s = clock()
@@ -104,8 +104,8 @@ class LookedAfter:
         return f" (started again {self.starts}×)" if self.starts else ""
 
     def _why(self) -> str:
-        if self._silent_s > SILENT_S.get(self._role, SILENT_OTHERS_S):
+        if self._silent_s > SILENT_S.get(self._kind, SILENT_OTHERS_S):
             return f"it has not answered for {self._silent_s:.0f} s"
-        if self.health.step_s > STEP_S.get(self._role, STEP_OTHERS_S):
+        if self.health.step_s > STEP_S.get(self._kind, STEP_OTHERS_S):
             return f"one step of it takes {self.health.step_s:.0f} s"
         return ""

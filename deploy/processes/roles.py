@@ -21,18 +21,18 @@ from deploy.pipeline import Pipeline
 from deploy.processes.clients import Clients
 from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.evaluator import EvaluatorRole
-from deploy.registry.kinds import ASKED, LEARNER, TOLD
-from deploy.registry.kinds import SERVER as SERVER_NOTE
+from deploy.registry.kinds import ASKED, LEARNER, TOLD, is_server, server_names
 from deploy.registry.opening import open_registry
 from deploy.registry.registry import Registry
 from deploy.registry.storage.home import Where
 from deploy.serving.champion import Served
 from deploy.serving.server import Answers, ServerRole
+from deploy.serving.share import Order, Requests, Share
 from learners.evaluation.trials.timing import Timing
 from streams.dead import DeadLetters
 from streams.kafka import Tp, partition_counts
 
-JOINER_PREFIX, SERVER = "joiner-", "server"
+JOINER_PREFIX = "joiner-"
 PATIENCE_S = 0.25
 
 
@@ -64,12 +64,15 @@ class Plan(Struct, frozen=True, kw_only=True):
         return open_registry(self.registry, self.settings.registry.key, self.settings.registry.trusted)
 
 
-def build(role: str, plan: Plan, pipeline: Pipeline, stack: ExitStack) -> Role:
-    """Build a role, which goes on from what the store, the log and the registry hold; `stack` closes its clients."""
+def build(role: str, plan: Plan, pipeline: Pipeline, stack: ExitStack, share: Share | None = None) -> Role:
+    """Build a role, which goes on from what the store, the log and the registry hold; `stack` closes its clients.
+
+    A server has the request partitions of its `share`, by default all.
+    """
     clients = Clients(plan.settings, plan.fetch_wait_ms, stack, rings=plan.replay)
     if role.startswith(JOINER_PREFIX):
         return _joiner(clients, plan, pipeline, int(role.removeprefix(JOINER_PREFIX)))
-    made = ROLES[role](clients, plan, pipeline)
+    made = _server(clients, plan, pipeline, role, share) if is_server(role) else ROLES[role](clients, plan, pipeline)
     if isinstance(made, EvaluatorRole):
         stack.callback(made.keep)
     return made
@@ -77,25 +80,24 @@ def build(role: str, plan: Plan, pipeline: Pipeline, stack: ExitStack) -> Role:
 
 def names(plan: Plan) -> list[str]:
     """Return the names of a feed's roles, each of which gets a process: the joiners by number, then the others."""
-    return [f"{JOINER_PREFIX}{n}" for n in range(plan.settings.join.joiners)] + list(ROLES)
+    joiners = [f"{JOINER_PREFIX}{n}" for n in range(plan.settings.join.joiners)]
+    return [*joiners, *server_names(plan.settings.serve.servers), *ROLES]
 
 
-def _server(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
-    topics = plan.settings.topics.named(pipeline.name)
+def _server(clients: Clients, plan: Plan, pipeline: Pipeline, name: str, share: Share | None) -> Role:
+    serve, topics = plan.settings.serve, plan.settings.topics.named(pipeline.name)
     registry = plan.opened
     counts = partition_counts(plan.settings.kafka, (topics.requests, topics.predictions))
     requests = [Tp(topics.requests, partition) for partition in range(counts[topics.requests])]
     store = clients.store(PATIENCE_S)  # a store that hangs must not hold an answer back
     wait = partial(store.doze, pipeline.name, (ASKED.name,))
-    source = clients.source(requests, f"{pipeline.name}.server", wait)
-    for tp, offset in source.committed().items():
-        source.seek(tp, offset)
+    source, positions = clients.source(requests, wait), clients.positions(f"{pipeline.name}.server", topics.requests)
+    mine = Requests(topics.requests, source, positions, share or Share(Order(0, frozenset(range(len(requests))))))
     to = Answers(topics.predictions, counts[topics.predictions], clients.sink())
-    dead = DeadLetters(clients.sink(), topics.dead, plan.settings.dead.most_per_minute)
-    engines = plan.settings.serve.engines
-    lineages = Lineages(pipeline, registry, engines=engines)
-    champion = Served(registry, pipeline.model, engines=engines, lineages=lineages)
-    return ServerRole(pipeline, champion, source, to, dead, store, plan.settings.serve.max_batch)
+    dead = DeadLetters(clients.sink(), topics.dead, max(1, plan.settings.dead.most_per_minute // serve.servers))
+    lineages = Lineages(pipeline, registry, engines=serve.engines)
+    champion = Served(registry, pipeline.model, engines=serve.engines, lineages=lineages)
+    return ServerRole(pipeline, champion, mine, to, dead, store, serve.max_batch, name)
 
 
 def _joiner(clients: Clients, plan: Plan, pipeline: Pipeline, number: int) -> Role:
@@ -107,7 +109,8 @@ def _joiner(clients: Clients, plan: Plan, pipeline: Pipeline, number: int) -> Ro
         note = LEARNER.read(*store.get(pipeline.name, LEARNER.name))
         return note.marks_ms if note else None
 
-    return clients.joiner(pipeline.as_feed(), mine, store, ages_ms, (SERVER_NOTE.name, TOLD.name))
+    after = (*server_names(plan.settings.serve.servers), TOLD.name)
+    return clients.joiner(pipeline.as_feed(), mine, store, ages_ms, after)
 
 
 def _learner(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
@@ -135,7 +138,6 @@ def _conductor(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
 
 
 ROLES: dict[str, Callable[[Clients, Plan, Pipeline], Role]] = {
-    SERVER: _server,
     "learner": _learner,
     "distiller": _distiller,
     "evaluator": _evaluator,

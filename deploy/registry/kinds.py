@@ -76,9 +76,9 @@ class Note(Generic[N]):
     means: str
     of: type[N]
 
-    def entry(self, note: N) -> dict[str, bytes]:
-        """Return what the store puts on the board."""
-        return {self.name: records.encode(note)}
+    def entry(self, note: N, name: str = "") -> dict[str, bytes]:
+        """Return what the store puts on the board; one of several roles has a name of its own."""
+        return {name or self.name: records.encode(note)}
 
     def read(self, data: bytes | None) -> N | None:
         """Return the note that the store has returned; None without one, or if another version wrote it otherwise."""
@@ -179,6 +179,20 @@ NOTES: tuple[Note[Any], ...] = (
     PULSE,
 )  # fmt: skip
 ATTEMPTS = "attempts"
+
+
+def server_names(count: int) -> list[str]:
+    """Return the names of a feed's servers, which are those of their processes and of their notes.
+
+    >>> server_names(1), server_names(2)
+    (['server'], ['server-0', 'server-1'])
+    """
+    return [SERVER.name] if count == 1 else [f"{SERVER.name}-{n}" for n in range(count)]
+
+
+def is_server(role: str) -> bool:
+    """Return whether a role is a server."""
+    return role.partition("-")[0] == SERVER.name
 
 
 def block_name(of: int | None = None) -> str:

@@ -3,6 +3,7 @@
 Owns fields. Does not know who reads them.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -27,9 +28,10 @@ class SliceNote(Struct, frozen=True):
 
 
 class ServerNote(Struct, frozen=True):
-    """How far serving is: next offsets by `topic:partition`, of requests read and predictions written.
+    """How far a server is: next offsets by `topic:partition`, of requests read and predictions written.
 
-    `served` requests were answered since the server began. `engines` has a line for people on what runs the version,
+    `served` requests were answered since the server began, and it has the `partitions` now. `engines` has a line for
+    people on what runs the version,
     none where engines are off.
     """
 
@@ -38,6 +40,31 @@ class ServerNote(Struct, frozen=True):
     version: int
     served: int
     engines: tuple[str, ...] = ()
+    partitions: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, notes: "Iterable[ServerNote]") -> "ServerNote | None":
+        """Return how far serving is where several serve: a partition is as far as any has been in it, the version is
+        the one that all have at least; None without any.
+        """
+        every = list(notes)
+        if len(every) < 2:
+            return every[0] if every else None
+        return cls(
+            requests=_furthest(one.requests for one in every),
+            predictions=_furthest(one.predictions for one in every),
+            version=min(one.version for one in every),
+            served=sum(one.served for one in every),
+            engines=next((one.engines for one in every if one.engines), ()),
+            partitions=tuple(sorted({n for one in every for n in one.partitions})),
+        )
+
+
+def _furthest(offsets: Iterable[dict[str, int]]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for one in offsets:
+        found |= {tp: max(offset, found.get(tp, 0)) for tp, offset in one.items()}
+    return found
 
 
 class Distrusted(Struct, frozen=True):

@@ -174,6 +174,9 @@ def begin(
     if join.joiners > 1:  # known before topics are created, which would then have too few partitions for good
         there = look(settings.kafka, joined).values()
         contradictions.check_joiners(settings, max(one.partitions if one else topics.partitions for one in there))
+    if topics.requests in others and settings.serve.servers > 1:
+        asked = look(settings.kafka, [topics.requests])[topics.requests]
+        contradictions.check_servers(settings, asked.partitions if asked else topics.partitions)
     counts = ensure_topics(settings.kafka, dict.fromkeys((*joined, topics.dead), topics.partitions) | dict(others))
     policies = topic_settings(settings.kafka, counts)
     ours = (*others, topics.dead, *(joined[:1] if topics.requests in others else ()))

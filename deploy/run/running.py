@@ -105,12 +105,12 @@ def running(
                 store.drop(pipeline.name, [BLOCKS.name, block_name()])
             changes.describe(pipeline, join, registry, path=path, again=changed.again, lineage=changed.lineage)
             services.holds = True
-            system.run()
+            system.run(partitions.counts[settings.topics.named(pipeline.name).requests])
             yield Session(
                 pipeline=pipeline,
                 settings=settings,
                 registry=registry,
-                monitor=Monitor(_judge(pipeline, settings), store, Registry(at)),
+                monitor=Monitor(_judge(pipeline, settings), store, Registry(at), settings.serve.servers),
                 _claim=claim,
                 _services=services,
                 _store=store,

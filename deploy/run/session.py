@@ -71,9 +71,11 @@ class Session:
     _silent_s: float = 0.0
     _contradiction: str = ""
     _pulse: Pulse = field(init=False)
+    _requests: str = field(init=False)
 
     def __post_init__(self) -> None:
         topics = self.settings.topics.named(self.pipeline.name)
+        self._requests = topics.requests
         self._pulse = Pulse(self.pipeline.name, self._store, topics.requests, topics.outcomes)
 
     @property
@@ -218,7 +220,7 @@ class Session:
         """Have new partitions read, as soon as the store answers."""
         with suppress(Unreachable):
             if self._partitions.follow():
-                self._system.reassign()
+                self._system.reassign(self._partitions.counts[self._requests])
 
     def speeds(self) -> Speeds:
         """Time the version that serves beside its model in float, on the newest samples, else the first of history."""

@@ -4,10 +4,11 @@ Owns that order: both are acknowledged by the broker before the requests' positi
 without the store it goes on. Does not know how a request is answered.
 """
 
-import time
 from collections.abc import Iterator
 from itertools import chain
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from deploy.pipeline import Pipeline
 from deploy.registry.kinds import SERVER
@@ -17,19 +18,19 @@ from deploy.serving.answering import Answerer, Asked, most_bytes
 from deploy.serving.champion import Served
 from deploy.serving.fresh import Fresh
 from deploy.serving.live import Followed
+from deploy.serving.share import Requests
 from deploy.serving.spared import Spared
 from streams.dead import DeadLetters, Letter, reason_of
 from streams.errors import MalformedEvent, Skipped
 from streams.events import Record, Request
 from streams.join.fits import ID_BYTES, ID_COST, id_fault
 from streams.join.store import Store
-from streams.kafka import Polled, Sink, Source, Tp
+from streams.kafka import Polled, Sink, Tp
 from streams.kafka.records import tp_name
 from streams.readers import why_no_time
 from streams.returned import as_request, raised
 
 HOLD_S = 1.0  # how long the positions of refused requests may wait for the letter that sums them up
-COMMIT_EVERY_S = 1.0  # offsets may lag: a request that is served twice has the same id, and the join drops the second
 
 
 class Answers(NamedTuple):
@@ -44,10 +45,11 @@ class ServerRole:
     """Serves one feed's requests. A prediction goes to the partition with its request's number, modulo their count."""
 
     def __init__(
-        self, pipeline: Pipeline, champion: Served, source: Source, to: Answers, dead: DeadLetters, store: Store,
-        max_batch: int,
+        self, pipeline: Pipeline, champion: Served, requests: Requests, to: Answers, dead: DeadLetters, store: Store,
+        max_batch: int, name: str = SERVER.name,
     ) -> None:  # fmt: skip
-        self._pipeline, self._champion, self._source, self._to = pipeline, champion, source, to
+        """`name` is that of the server among the feed's."""
+        self._pipeline, self._champion, self._requests, self._to, self._name = pipeline, champion, requests, to, name
         self._dead, self._store, self._max_batch = dead, store, max_batch
         self._encoder, self._live = pipeline.encoder(), Followed(pipeline, store)
         self._board = Spared("the store", "serving goes on with the live experts and the intercept as they were")
@@ -55,16 +57,15 @@ class ServerRole:
         self._noted = True
         self._theirs = theirs.reader(pipeline)
         self._note = ServerNote({}, {}, champion.newest, 0)
-        self._committed_at = time.monotonic()
         self._held: dict[Tp, str] = {}
-        self._ends: dict[Tp, int] = {}
         limit = to.sink.limit_bytes(to.topic)
         self._most_bytes = most_bytes(to.topic, limit, pipeline.task, self._live.columns)
         self._answerer = Answerer(pipeline, champion, self._live, limit)
 
     def step(self, block_ms: int) -> bool:
         """Serve the requests that have come; return whether there were any."""
-        polled = self._source.poll(block_ms, self._max_batch)
+        self._follow()
+        polled = self._requests.poll(block_ms, self._max_batch)
         swapped = self._champion.refresh()
         if not (polled or swapped or self._held):
             self._tell()
@@ -81,20 +82,28 @@ class ServerRole:
             self._champion.newest,
             note.served + served,
             self._champion.engines,
+            note.partitions,
         )
-        self._ends |= {p.tp: p.end for p in polled}
+        self._requests.answered(polled)
         if not self._held:
             self._remember()
         return bool(polled)
+
+    def _follow(self) -> None:
+        """Take up the partitions that this server shall have now; all before where it begins one is answered."""
+        at = self._requests.follow(self._held)
+        if at is None:
+            return
+        self._held = {tp: text for tp, text in self._held.items() if tp in at}
+        requests = self._note.requests | {tp_name(tp): offset for tp, offset in at.items()}
+        self._note = replace(self._note, requests=requests, partitions=tuple(sorted(tp.partition for tp in at)))
+        self._noted = bool(self._held)
 
     def _remember(self) -> None:
         """Note what was served, and commit the requests' positions: every one is answered or has a letter."""
         self._noted = False
         self._tell()
-        if self._ends and time.monotonic() - self._committed_at > COMMIT_EVERY_S:
-            self._source.commit(self._ends)
-            self._ends = {}
-            self._committed_at = time.monotonic()
+        self._requests.commit()
 
     def _tell(self) -> None:
         """Note on the board what was served; while the store does not answer, that waits."""
@@ -102,13 +111,14 @@ class ServerRole:
             self._noted = bool(self._board.call(self._put))
 
     def _put(self) -> bool:
-        self._store.put(self._pipeline.name, SERVER.entry(self._note) | self._freshness)
+        self._store.put(self._pipeline.name, SERVER.entry(self._note, self._name) | self._freshness)
         self._freshness = {}
         return True
 
     def _count_fresh(self) -> None:
         """Count what the predictions just written are the first to know."""
-        self._freshness |= self._fresh.written(self._live.arrived, self._champion.commit)
+        if self._name in (SERVER.name, f"{SERVER.name}-0"):  # of several, one measures for all
+            self._freshness |= self._fresh.written(self._live.arrived, self._champion.commit)
         self._live.arrived.clear()
 
     def _serve(self, polled: list[Polled]) -> int:

@@ -1,6 +1,7 @@
 """Kafka: a source of records by offset, an acknowledged sink, and the topics' settings.
 
     source.py      reads partitions from given offsets
+    positions.py   what is committed for a group that nobody joins
     probe.py       questions answered by a client of their own
     scan.py        reads a log from one offset to another
     decoding.py    fetched bytes into records

@@ -10,7 +10,6 @@ from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as client
-from kafka.structs import OffsetAndMetadata
 
 from streams.errors import LogReplaced, LostRange, PositionError
 from streams.events import Record
@@ -34,7 +33,7 @@ FETCH_BYTES = 1 << 20  # per partition and fetch; about what one step of the joi
 class Source:
     """Reads partitions from given offsets; after any failure of its client it opens a new one.
 
-    `commit` and `committed` keep the offsets of the consumer group `group`. `fetch_wait_ms` is how long a broker may
+    It is of no consumer group: `Positions` keeps what is committed. `fetch_wait_ms` is how long a broker may
     keep a fetch open that has no records. Keep it short: the embedded broker does not wake on new data, and on any
     broker the client has one fetch in flight, so that a silent partition delays the busy ones (500 ms: a seventh of the
     throughput). `wait` sleeps for so many milliseconds, or until somebody has published, and returns whether somebody
@@ -50,13 +49,12 @@ class Source:
         at: Broker | str,
         tps: Sequence[Tp],
         *,
-        group: str | None = None,
         fetch_wait_ms: int = 5,
         wait: Callable[[float], bool] | None = None,
     ) -> None:
-        self._access = Access(broker(at), "Read", {tp.topic for tp in tps}, group=group)
+        self._access = Access(broker(at), "Read", {tp.topic for tp in tps})
         self._settings: dict[str, Any] = settings(broker(at)) | {
-            "group_id": group,
+            "group_id": None,
             "enable_auto_commit": False,
             "auto_offset_reset": "none",
             "isolation_level": "read_committed",
@@ -75,6 +73,15 @@ class Source:
         self._ends: tuple[float, dict[Tp, int]] = (float("-inf"), {})
         self._probe = Probe(self._connect)
         self._consumer = self._connect(self.tps)
+
+    def assign(self, tps: Mapping[Tp, int]) -> None:
+        """Read these partitions from now on, each from its offset, and no others; none is paused."""
+        self.tps, self._of = tuple(tps), {tp: TopicPartition(*tp) for tp in tps}
+        self._position, self._paused = {}, set()
+        self._ends = (float("-inf"), {})
+        self._consumer.assign(list(self._of.values()))
+        for tp, offset in tps.items():
+            self.seek(tp, offset)
 
     def seek(self, tp: Tp, offset: int) -> None:
         """Read on from `offset`."""
@@ -144,16 +151,6 @@ class Source:
         """Read from these partitions again."""
         self._paused.difference_update(tps)
         self._consumer.resume(*(self._of[tp] for tp in tps))
-
-    def committed(self) -> dict[Tp, int]:
-        """Ask for the group's committed offsets; partitions without one are absent."""
-        with mapped(self._access):
-            committed = {tp: self._consumer.committed(t, timeout_ms=ANSWER_MS) for tp, t in self._of.items()}
-        return {tp: offset for tp, offset in committed.items() if offset is not None}
-
-    def commit(self, offsets: Mapping[Tp, int]) -> None:
-        """Send the group's offsets without waiting; if they are lost, their requests are read and served again."""
-        self._consumer.commit_async({self._of[tp]: OffsetAndMetadata(n, "", -1) for tp, n in offsets.items()})
 
     def close(self) -> None:
         """Close the client."""

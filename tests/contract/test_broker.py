@@ -10,6 +10,7 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 from streams.errors import BrokerUnreachable, LogReplaced, LostRange
 from streams.kafka import Sink, Source, Tp, crc, ensure_topics, partition_counts, topic_settings
+from streams.kafka.positions import Positions
 from tests.conftest import Running
 from tests.contract.brokers import T, drain, fresh, needs, values, write
 
@@ -65,14 +66,28 @@ def test_a_source_seeks_pauses_and_knows_its_end(broker: Running, sink: Sink) ->
 
 def test_offsets_are_committed_for_a_group_without_joining_it(broker: Running, sink: Sink) -> None:
     tps = fresh(broker)
-    with closing(Source(broker.address, tps, group=tps[0].topic)) as source:
-        write(sink, tps[0], 4)
-        assert source.committed() == {}
-        drain(source, 4)
-        source.commit({tps[0]: 4})
+    group = tps[0].topic
+    with closing(Positions(broker.address, group, [group])) as positions:
+        assert positions.committed(tps) == {}
+        positions.commit_now({tps[0]: 3})
+        assert positions.committed(tps) == {tps[0]: 3}
+        positions.commit({tps[0]: 4})
         deadline = time.monotonic() + HANG_S
-        while source.committed() != {tps[0]: 4}:
+        while positions.committed(tps) != {tps[0]: 4}:
             assert time.monotonic() < deadline
+
+
+def test_a_source_reads_other_partitions_each_from_its_offset(broker: Running, sink: Sink) -> None:
+    tps = fresh(broker, 3)
+    for tp in tps:
+        write(sink, tp, 5)
+    with closing(Source(broker.address, tps[:2])) as source:
+        drain(source, 10)
+        source.assign({})
+        assert source.poll(0, 10) == []
+        source.assign({tps[0]: 3, tps[2]: 1})
+        assert sorted((p.tp, p.end) for p in drain(source, 6)) == [(tps[0], 5), (tps[2], 5)]
+        assert source.at_end(tps[2])
 
 
 @pytest.mark.parametrize("codec", [None, "gzip", "snappy", "lz4", "zstd"])

@@ -13,7 +13,7 @@ import torch
 
 from deploy.pipeline import load
 from deploy.processes.roles import Plan, build
-from deploy.serving import server
+from deploy.serving import share
 
 
 def start(role: str, plan: Plan, log: Path, commit_s: float) -> "subprocess.Popen[bytes]":
@@ -27,7 +27,7 @@ def start(role: str, plan: Plan, log: Path, commit_s: float) -> "subprocess.Pope
 def main() -> None:
     """Run a role until killed."""
     torch.set_num_threads(1)
-    server.COMMIT_EVERY_S = float(sys.argv[3])
+    share.COMMIT_EVERY_S = float(sys.argv[3])
     plan = msgspec.json.decode(sys.argv[2], type=Plan, dec_hook=lambda _, text: Path(text))
     with ExitStack() as stack:
         role = build(sys.argv[1], plan, load(plan.pipeline), stack)

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from deploy.config import KEYS, SECTIONS, Settings
-from deploy.contradictions import RULES, Rule, check, check_joiners, check_limits
+from deploy.contradictions import RULES, Rule, check, check_joiners, check_limits, check_servers
 from deploy.feed import Feed
 from streams.errors import ConfigError
 from streams.readers import read_prediction
@@ -181,6 +181,13 @@ def test_more_joiners_than_partitions_are_refused_with_both_keys() -> None:
     check_joiners(msgspec.structs.replace(Settings(), join=join), 3)
     with pytest.raises(ConfigError, match=r"join\.joiners = 3, .* have 2 partitions at most.*topics\.partitions"):
         check_joiners(msgspec.structs.replace(Settings(), join=join), 2)
+
+
+def test_more_servers_than_partitions_of_requests_are_refused_with_both_keys() -> None:
+    settings = msgspec.structs.replace(Settings(), serve=SECTIONS["serve"](servers=3))
+    check_servers(settings, 3)
+    with pytest.raises(ConfigError, match=r"serve\.servers = 3, .* requests has 2 partitions.*topics\.partitions"):
+        check_servers(settings, 2)
 
 
 def test_the_folder_of_the_feed_may_lie_beside_the_samples(tmp_path: Path) -> None:
