@@ -10,7 +10,7 @@ import pytest
 
 from deploy import config
 from deploy.monitor import View
-from deploy.operate.audit import inspect
+from deploy.operate.join.audit import inspect
 from deploy.run.running import running
 from deploy.run.session import Session
 from streams.kafka import ensure_topics
