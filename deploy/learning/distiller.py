@@ -36,7 +36,7 @@ class DistillerRole(Follower):
 
     def __init__(self, pipeline: Pipeline, store: Store, registry: Registry, *, engines: bool = False) -> None:
         """With `engines`, each candidate gets an engine that is proven, or the reason why torch runs it."""
-        super().__init__(pipeline.name, store, (BLOCKS.name, LEARNER.name))
+        super().__init__(pipeline.name, store, (BLOCKS.name, LEARNER.name), far=not registry.home.local)
         self._pipeline, self._registry = pipeline, registry
         self._learner, self._lineages = make_learner(pipeline, registry), Lineages(pipeline, registry)
         self._replay: Newest[Sample] = Newest(pipeline.online.replay)

@@ -5,6 +5,7 @@ not know how a model learns (learners), how failures are counted (attempts.py) o
 """
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -33,6 +34,7 @@ from streams.join.store import NOTHING, Store, StoredSample
 from streams.outputs.samples import number
 from streams.readers import read_sample
 
+ASK_EVERY_S = 1.0  # for a person's word, where the registry is a bucket
 READ_AT_ONCE = 2_048  # samples of one shard
 DIED = "the process died of it"
 
@@ -52,7 +54,7 @@ class LearnerRole:
         self._learner, self._rules, self._window_ms, self._marks_ms = learner, rules, window_ms, tuple(marks_ms)
         self._coming: Opened | None = None
         self._heard: Heard | None = None
-        self._notices = Notices()
+        self._notices, self._ask_at_s = Notices(), 0.0
         self._arrived = Arrived(store, feed)
         self._kept: Commit
         self._blocks: Blocks | None = None
@@ -162,6 +164,10 @@ class LearnerRole:
 
     def _rule(self) -> bool:
         """Take what a person has said next of a held source, in a commit of its own; return whether there was any."""
+        if time.monotonic() < self._ask_at_s:
+            return False
+        if not self._registry.home.local:
+            self._ask_at_s = time.monotonic() + ASK_EVERY_S
         ruling = self._registry.record(RULINGS, self._draft.ruled)
         if ruling is None:
             return False

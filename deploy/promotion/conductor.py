@@ -24,7 +24,7 @@ class ConductorRole(Follower):
 
     def __init__(self, feed: str, store: Board, registry: Registry, promotion: Promotion | None = None) -> None:
         """By default `promotion` is `Promotion()`."""
-        super().__init__(feed, store, (EVALUATOR.name,))
+        super().__init__(feed, store, (EVALUATOR.name,), far=not registry.home.local)
         self._promotion = promotion or Promotion()
         self._registry, self._rules = registry, Rules(self._promotion.policy)
         self._open: dict[int, Candidate] = {}  # those without a verdict

@@ -79,7 +79,7 @@ class EvaluatorRole(Follower):
         Raises:
             RegistryError: there is no version 0.
         """
-        super().__init__(pipeline.name, store, (BLOCKS.name, LEARNER.name, DISTILLER.name))
+        super().__init__(pipeline.name, store, (BLOCKS.name, LEARNER.name, DISTILLER.name), far=not registry.home.local)
         self._pipeline, self._registry = pipeline, registry
         encoder, rate = pipeline.encoder(), pipeline.online.intercept_rate
         self._lineages = Lineages(pipeline, registry, engines=engines)

@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+FAR_MS = 1_000.0  # a look at a bucket is paid for
+
 
 class Board(Protocol):
     """Where notes are put: the feed's board in the store."""
@@ -21,10 +23,11 @@ class Board(Protocol):
 class Follower(ABC):
     """A role that takes the registry's records one after the other; its notes on the feed's board say how far it is."""
 
-    def __init__(self, feed: str, store: Board, after: Sequence[str] = ()) -> None:
-        """A note of the names `after` wakes it."""
+    def __init__(self, feed: str, store: Board, after: Sequence[str] = (), *, far: bool = False) -> None:
+        """A note of the names `after` wakes it. A registry that is `far` is asked less often where none comes."""
         self._feed, self._store, self._after = feed, store, tuple(after)
         self._noted: dict[str, bytes] = {}
+        self._least_ms = FAR_MS if far else 0.0
 
     def step(self, block_ms: int) -> bool:
         """Take the next record, or wait up to `block_ms` for a note if there is none; return whether there was one.
@@ -37,7 +40,7 @@ class Follower(ABC):
             self._store.put(self._feed, notes)
             self._noted = notes
         if not taken and block_ms:
-            self._store.doze(self._feed, self._after, block_ms)
+            self._store.doze(self._feed, self._after, max(block_ms, self._least_ms))
         return taken
 
     @abstractmethod

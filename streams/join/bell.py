@@ -11,7 +11,7 @@ from typing import Any, cast
 from streams.errors import ShadowstreamError
 from streams.redis.client import Client
 
-DEAF_S = 0.005  # between two looks where nothing is heard
+DEAF = 1 / 4  # of the time between two looks, where nothing is heard
 
 
 class Bell:
@@ -38,7 +38,7 @@ class Bell:
                 return rung
         except ShadowstreamError:  # whoever needs the store finds that out by the next call
             self._heard = None
-            time.sleep(max(0.0, min(DEAF_S, until_s - time.monotonic())))
+            time.sleep(max(0.0, min(DEAF * block_ms / 1_000, until_s - time.monotonic())))
             return True
 
     def _rung(self, left_s: float) -> bool:
