@@ -1,7 +1,7 @@
 """Objects in a bucket: S3 and what speaks its protocol, Google Cloud Storage, Azure; by obstore.
 
 Owns how long is waited for an answer, and what is said of a place that gives none. Credentials are obstore's affair: it
-has them from the environment, and no message of ours names them. The only file that imports obstore.
+has them from the environment, and no message of ours names them. The only file that opens obstore.
 
 A create is a PUT with `If-None-Match: *`, of which the place lets one win. A refusal may be its own doing (the first
 answer was lost, and the request was sent again), so it is read back: equal bytes have won. Where nothing is there, as
