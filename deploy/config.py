@@ -221,6 +221,13 @@ def have_ray_say_lines(environment: MutableMapping[str, str] = os.environ) -> No
     environment.update({"RAY_DISABLE_WORKER_LOG_PREFIX": "1", "RAY_COLOR_PREFIX": "0", "RAY_DEDUP_LOGS": "0"})
 
 
+def child_environment(
+    more: Mapping[str, str], without: tuple[str, ...], environment: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """Return the environment of a child: ours, but for variables that begin with one of `without`, and `more`."""
+    return {name: value for name, value in environment.items() if not name.startswith(without)} | dict(more)
+
+
 def set_ray_aside(environment: MutableMapping[str, str] = os.environ) -> None:
     """Remove Ray's own variables, for a Ray that is ours alone; all but the folder of its files.
 

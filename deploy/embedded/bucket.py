@@ -19,6 +19,7 @@ from streams.errors import BrokerUnreachable, ConfigError
 
 NAME = "shadowstream"  # of the bucket, in the object store
 SOCKETS = "/tmp"  # where SeaweedFS has its sockets, whatever TMPDIR says
+OF_A_REAL_S3 = ("AWS_", "WEED_", "S3_")
 
 
 class Bucket:
@@ -44,6 +45,7 @@ class Bucket:
             answer=b"HTTP/1.1 403",  # it asks who we are
             error=BrokerUnreachable,
             environment=self._environment(),
+            without=OF_A_REAL_S3,
             abrupt=True,  # asked to end, it waits 10 s for its own parts
         )
         service = start(program, folder, port)
@@ -53,12 +55,12 @@ class Bucket:
     def start_broker(self, folder: Path, *, port: int | None = None) -> Service:
         """Start a broker whose log is in the object store, which runs; its own log is `folder/broker.log`."""
         command = partial(tansu, storage=f"s3://{NAME}/")
-        return start(replace(BROKER, command=command, environment=self._environment()), folder, port)
+        program = replace(BROKER, command=command, environment=self._environment(), without=OF_A_REAL_S3)
+        return start(program, folder, port)
 
-    def _environment(self) -> dict[str, str | None]:
-        """Return what both need, in place of what the user may have set for a real S3."""
+    def _environment(self) -> dict[str, str]:
+        """Return what both need; what the user may have set for a real S3 is not theirs (`OF_A_REAL_S3`)."""
         return {
-            **{name: None for name in os.environ if name.startswith(("AWS_", "WEED_", "S3_"))},
             "AWS_ACCESS_KEY_ID": NAME,
             "AWS_SECRET_ACCESS_KEY": self._secret,
             "AWS_ENDPOINT": self._endpoint,

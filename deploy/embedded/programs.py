@@ -25,8 +25,8 @@ class Program:
     """A server to start, by `command(data folder, port)`; it is ready when its reply to `request` contains `answer`.
 
     `address` is a template of `{host}` and `{port}`; `error` is raised where the server does not start. `environment`
-    are variables of its own, None removes one. `abrupt` says that it keeps what it acknowledged however it ends, and
-    takes long to end.
+    are variables of its own; ours that begin with one of `without` are kept from it. `abrupt` says that it keeps what
+    it acknowledged however it ends, and takes long to end.
     """
 
     name: str
@@ -35,7 +35,8 @@ class Program:
     request: bytes
     answer: bytes
     error: type[Unreachable]
-    environment: Mapping[str, str | None] = field(default_factory=dict, repr=False)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    without: tuple[str, ...] = ()
     abrupt: bool = False
 
 

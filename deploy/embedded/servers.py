@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from deploy.config import child_environment
 from deploy.embedded import keeper
 from deploy.embedded.programs import BROKER, HOST, STORE, UNSYNCED, Program, external
 
@@ -166,7 +167,7 @@ def _launch(program: Program, log: IO[bytes], port: int | None) -> Service:
         stdout=log,
         stderr=log,
         start_new_session=True,
-        env={name: value for name, value in {**os.environ, **program.environment}.items() if value is not None},
+        env=child_environment(program.environment, program.without),
     )
     return Service(program, port, path, process)
 
