@@ -434,7 +434,8 @@ class Evaluator:
         deep, answered = (of(samples, exact=self._exact) for of in (bare, served))
         self._alone.follow(np.nan_to_num(raw, posinf=0.0, neginf=0.0), [sample.label for sample in samples], weights)
         live = torch.from_numpy(self._alone.answers(raw, [sample.prediction.learned for sample in samples]))
-        self._alone.forget((self._last.learned if self._last else 0) - KEPT)
+        for one in (self._alone, self.watch):
+            one.forget((self._last.learned if self._last else 0) - KEPT)
         all_ = [frozen, live, deep, answered, shadow]
         if self.beside:
             all_.append(torch.tensor([sample.prediction.theirs for sample in samples], dtype=target.dtype))

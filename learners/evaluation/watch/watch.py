@@ -206,6 +206,11 @@ class Watch(Resumed):
         """Have the champion answer all requests from now on."""
         self._own, self.outcomes = None, Outcomes(self.task, ())
 
+    def forget(self, learned: int) -> None:
+        """Forget the intercepts of before so many samples were learned, as `Contestant.forget`."""
+        for one in self._contestants.values():
+            one.forget(learned)
+
     def take(
         self,
         entries: Sequence[Sample],

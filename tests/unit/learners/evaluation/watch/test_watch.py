@@ -178,3 +178,12 @@ def test_a_version_that_breaks_a_guard_rail_is_seen_at_once(key: str, rail: str)
     for one in world.judge.sightings:
         assert (one.champion, one.reference, one.old) == (2, 1, False)
         assert msgspec.json.decode(msgspec.json.encode(one.seen), type=Guard) == one.seen
+
+
+def test_what_is_watched_forgets_the_intercepts_that_no_prediction_carries_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("learners.evaluation.evaluate.KEPT", 500)
+    watched = play({2: "good", 4: "as good"}, 12, EARLY).judge.watch._contestants
+    assert watched
+    assert all(A_DAY < len(one._path) <= 500 + A_DAY for one in watched.values()), "a day is a commit"
