@@ -9,12 +9,6 @@ from typing import Any, ClassVar
 
 from msgspec import Struct
 
-from streams.errors import ShadowstreamError
-
-
-class NotResumable(ShadowstreamError):
-    """Something that is folded cannot say what it holds, such as a metric of the user's own."""
-
 
 class Resumed:
     """A part of a fold. One that holds others in a list or a dict has a `state` and a `restore` of its own.

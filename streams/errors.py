@@ -28,6 +28,7 @@
     │   └── Untrusted                no trusted key has signed a record, or not as and where it is
     ├── CommitError                  a commit cannot be read, or does not follow the one before it
     ├── LostRace                     another learner wrote the next commit; retried
+    ├── NotResumable                 a user's metric cannot say what it holds; its role starts from the first commit
     ├── NotFinite                    a loss or gradient is not finite; the sample is quarantined
     ├── RoleDied                     the process of a role has died; retried
     └── Stalled                      the loop does not process what was published
@@ -194,6 +195,10 @@ class LostRace(ShadowstreamError):
     """Another learner wrote the next commit; this one must start again from it."""
 
     retry_helps = True
+
+
+class NotResumable(ShadowstreamError):
+    """Something that is folded cannot say what it holds, such as a metric of the user's own."""
 
 
 class NotFinite(ShadowstreamError):

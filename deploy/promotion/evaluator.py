@@ -53,8 +53,7 @@ from learners.evaluation.trials.trials import Reign
 from learners.evaluation.verdict import Verdict
 from learners.live.features.fields import NONE, Fields
 from learners.live.settings import Live
-from learners.resumed import NotResumable
-from streams.errors import ConfigError, RegistryError
+from streams.errors import ConfigError, NotResumable, RegistryError
 
 FOLDED_S = 5.0  # of work, after which a summary is written
 METRICS_EVERY_S = 0.5  # metrics are for people, who need them no more often

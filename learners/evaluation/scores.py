@@ -9,8 +9,9 @@ from msgspec import Struct
 from torch import Tensor
 
 from learners.packing import pack, unpack
-from learners.resumed import NotResumable, Resumed
+from learners.resumed import Resumed
 from learners.tasks.metrics import Metric
+from streams.errors import NotResumable
 
 
 class ScoresState(Struct):

@@ -160,13 +160,17 @@ def _cuts(part: Sequence[OutcomeArrival], deadline: int, orphans: bool) -> Itera
 
 
 def _present(partitions: Sequence[Sequence[OutcomeArrival]], rules: Rules) -> Iterator[list[list[OutcomeArrival]]]:
-    """Yield the outcomes that the join may have taken: with and without each that may be too late or refused."""
+    """Yield the outcomes that the join may have taken: with and without each that may be too late or refused.
+
+    Of many, without the first ones, however many.
+    """
     span = rules.window_ms + rules.keep_ms
     flat = [(i, one) for i, part in enumerate(partitions) for one in part]
     optional = [n for n, (_, one) in enumerate(flat) if one.optional or one.bound_ms > one.t_ms + span]
     count = len(optional)
-    some = product((True, False), repeat=count) if count <= MOST_OPTIONAL else [(True,) * count, (False,) * count]
-    for choice in some:
+    each = product((True, False), repeat=count)
+    ends = ((False,) * gone + (True,) * (count - gone) for gone in range(count + 1))
+    for choice in each if count <= MOST_OPTIONAL else ends:
         gone = {n for n, taken in zip(optional, choice, strict=True) if not taken}
         yield [
             [one for n, (i, one) in enumerate(flat) if i == part and n not in gone] for part in range(len(partitions))

@@ -187,11 +187,13 @@ class _Case:
     def _other_reason(self) -> str | None:
         """Explain what no order of arrival explains."""
         outcomes = {(one.t_ms, one.label) for part in self._outcomes.values() for one in part}
-        if len(outcomes) > self._rules.most and self._rules.reduce != "first":
+        counters = self._shard.counters
+        some = counters["capped"] or not counters["early_refused"]  # of those refused early none is counted as capped
+        if some and len(outcomes) > self._rules.most and self._rules.reduce != "first":
             return "capped"
         if self._reused():
             return "reused"
-        if self._shard.counters["early_refused"] and self._unheard():
+        if counters["early_refused"] and self._unheard():
             return "early"
         labelled = any(one.kind != "negative" for one in self._there)
         return "removed" if self._history.joined.removed and (labelled or not self._predictions) else None
