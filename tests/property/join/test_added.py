@@ -3,7 +3,7 @@
 from random import Random
 from typing import NamedTuple
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -95,7 +95,15 @@ turns = st.lists(
 )
 
 
+TAKEN = (Turn(2, [(0, 0, 0), *[(1, 0, 0)] * 3], False, False), False)  # id 0 has the one place of early outcomes
+ASKED = (Turn(0, [(1, 0, 0)], False, False), False)
+LATER = (Turn(2, [(1, 0, 1), *[(1, 0, 0)] * 3], False, False), False)
+
+
 @settings(max_examples=300)
+@example(
+    Rules(WINDOW, 50, 0, 10**13, most=2, most_early=1), [TAKEN, (Turn(0, [(1, 0, 0)], False, False), False), LATER]
+)
 @given(rules=verifies.policies, turns=turns)
 def test_no_order_of_events_makes_a_difference_without_an_explanation(
     rules: Rules, turns: list[tuple[Turn, bool]]
