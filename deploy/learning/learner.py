@@ -102,7 +102,7 @@ class LearnerRole:
         asked, told = self._store.get(self._feed, ASKED.name, TOLD.name)
         begun, ended = ASKED.read(asked), TOLD.read(told)
         if begun is None or ended is None:
-            return True
+            return begun is None
         joined = all(at.next >= ended.ends.get(tp, 0) for state in states for tp, at in state.partitions.items())
         return ended.number >= begun.number and joined
 

@@ -20,7 +20,8 @@ from deploy.promotion.evaluator import EvaluatorRole
 from deploy.registry import learned as audit
 from deploy.registry.commits import backwards
 from deploy.registry.commits import read as read_commit
-from deploy.registry.kinds import COMMITS
+from deploy.registry.kinds import ASKED, COMMITS, TOLD
+from deploy.registry.notes import SliceNote
 from deploy.registry.rebuild import check as check_rebuild
 from streams.errors import HistoryChanged, LostRace, StoreRefused
 from streams.events import WAITING, Sample
@@ -356,3 +357,38 @@ def test_killed_at_any_moment(fed: Fed, embedded_store_url: str) -> None:
     feed.finish(role)
     feed.check(role)
     feed.check_refreshed(role)
+
+
+def minutes_apart(samples: list[Sample]) -> list[Sample]:
+    """Let all be of one day: a commit ends with its day."""
+    moved = [(one, small.START_MS + n * 60_000) for n, one in enumerate(samples)]
+    replace = msgspec.structs.replace
+    return [replace(one, t=t_ms, label_t=t_ms + 1, prediction=replace(one.prediction, t=t_ms)) for one, t_ms in moved]
+
+
+def test_in_a_replay_a_commit_waits_until_all_outcomes_of_its_slice_are_joined(fed: Fed) -> None:
+    feed = fed(minutes_apart(small.samples(40)))
+    role = feed.learner(1_000)
+    role._rules = CommitRules(1_000, 0.0, every_days=1e9)
+
+    def learned() -> int:
+        while role.step(1):
+            pass
+        for _ in range(3):
+            role.step(1)
+        return commits(feed.registry)[-1].learned
+
+    feed.join(most=10)
+    assert learned() == 10, "no replay says anything"
+    feed.store.put(feed.name, ASKED.entry(SliceNote(1, {})))
+    feed.join(most=10)
+    assert learned() == 10, "the slice is asked, and not told"
+    feed.store.put(feed.name, TOLD.entry(SliceNote(1, {"o:0": 30})))
+    assert learned() == 10, "ten of its outcomes are not joined"
+    feed.join(most=10)
+    assert learned() == 30
+    feed.store.put(feed.name, ASKED.entry(SliceNote(2, {})))
+    feed.join(most=10)
+    assert learned() == 30, "what was told is of the slice before"
+    feed.store.put(feed.name, TOLD.entry(SliceNote(2, {"o:0": 40})))
+    assert learned() == 40
