@@ -20,6 +20,7 @@ from learners.live.softmax import Softmax
 from learners.live.tables.adaptive import Adaptive
 from learners.live.tables.gaussian import Gaussian
 from learners.live.tables.number import Number as NumberTable
+from learners.live.tables.several import SeveralAdaptive, SeveralGaussian
 from learners.live.tables.softmax import SoftmaxAdaptive, SoftmaxGaussian
 from learners.live.wide import Linear, Table
 from learners.tasks.classes import Classes
@@ -78,9 +79,12 @@ def linear_of_classes(wide: Wide, reader: Reader, classes: int) -> Linear:
 
 
 def linear_of_labels(wide: Wide, reader: Reader, classes: int) -> Linear:
-    """Return an expert of the tables of `linear`, one of each for every class, which may apply or not."""
-    made = {f"{name}.{k}": table(wide.bits) for name, table in TABLES.items() for k in range(classes)}
-    return Linear(Features(reader, wide.crosses, wide.bits), made, wide.bits, names=tuple(TABLES))
+    """Return an expert of tables of classes, any of which may apply, so many columns each."""
+    tables: dict[str, Table] = {
+        "nag": SeveralAdaptive(wide.bits, classes),
+        "w4": SeveralGaussian(wide.bits, classes),
+    }
+    return Linear(Features(reader, wide.crosses, wide.bits), tables, wide.bits, classes)
 
 
 def linear_of_numbers(wide: Wide, reader: Reader, delta: float, level: float) -> Linear:

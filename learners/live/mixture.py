@@ -70,7 +70,7 @@ class Mixture:
     def answer(self, logits: Doubles) -> Doubles:
         """Return p (N,) of logits (N, K)."""
         logits = np.ascontiguousarray(logits)
-        return _mixed(logits, self._shares, self._alone, self.theta, self.variance, self.weights)
+        return mixed(logits, self._shares, self._alone, self.theta, self.variance, self.weights)
 
     def learn(self, logits: Doubles, labels: Doubles, weights: Doubles) -> None:
         """Follow labels (N,) of 0 and 1 in their order, but none that is not finite, or whose weight is not above 0.
@@ -79,7 +79,7 @@ class Mixture:
         """
         own = self._shares, self._alone, self._eta, self._switch, self._first
         logits, weights = np.ascontiguousarray(logits), usable(weights, labels)
-        _follow(logits, labels, weights, *own, self.theta, self.variance, self.weights)
+        follow(logits, labels, weights, *own, self.theta, self.variance, self.weights)
 
     def state(self) -> dict[str, Tensor]:
         """Return copies of all that changes."""
@@ -141,7 +141,7 @@ def _answers(said: Doubles, shares: Doubles, alone: int, theta: Doubles, varianc
 
 
 @compiled
-def _mixed(
+def mixed(
     logits: Doubles, shares: Doubles, alone: int, theta: Doubles, variance: Doubles, omega: Doubles
 ) -> Doubles:  # fmt: skip
     """Return p (N,)."""
@@ -154,7 +154,7 @@ def _mixed(
 
 
 @compiled
-def _follow(
+def follow(
     logits: Doubles, labels: Doubles, weights: Doubles, shares: Doubles, alone: int, eta: float, switch: float,
     first: Doubles, theta: Doubles, variance: Doubles, omega: Doubles,
 ) -> None:  # fmt: skip

@@ -13,22 +13,20 @@ from learners.live.tables.adaptive import Adaptive
 from learners.live.tables.arrays import Arrays, Touched, joined, restore, state_of, usable
 from learners.live.tables.gaussian import Gaussian
 from learners.live.tables.number import Number
+from learners.live.tables.several import SeveralAdaptive, SeveralGaussian
 from learners.live.tables.softmax import SoftmaxAdaptive, SoftmaxGaussian
 
-Table = Adaptive | Gaussian | SoftmaxAdaptive | SoftmaxGaussian | Number
+Table = Adaptive | Gaussian | SoftmaxAdaptive | SoftmaxGaussian | SeveralAdaptive | SeveralGaussian | Number
 
 
 class Linear:
     """Tables over one set of features; `outputs` columns of answers for each.
 
-    Where a label is K numbers, every K tables learn one each; `names` are then those of K columns each.
     One that follows another keeps only its means, all columns' of a slot beside each other.
     """
 
-    def __init__(
-        self, features: Features, tables: Mapping[str, Table], bits: int, outputs: int = 1, names: Sequence[str] = ()
-    ) -> None:
-        self.names = tuple(names or tables)
+    def __init__(self, features: Features, tables: Mapping[str, Table], bits: int, outputs: int = 1) -> None:
+        self.names = tuple(tables)
         self._features, self._tables, self._outputs = features, tables, outputs
         self._touched = Touched(1 << bits)
         self._means: Floats | None = None  # (slots, tables · outputs)
@@ -48,11 +46,11 @@ class Linear:
 
     def learn(self, rows: Sequence[Any], labels: Doubles, weights: Doubles) -> None:
         """Learn rows in their order; a label or weight that is not finite, or no weight, moves no table."""
-        use, columns = usable(weights, labels), np.ascontiguousarray(np.atleast_2d(labels.T))
+        use = usable(weights, labels)
         for part, hashed in self._features.hashed(rows, use > 0):
             self._touched.add(hashed.used)
-            for k, table in enumerate(self._tables.values()):
-                table.learn(hashed, columns[k % len(columns)][part], use[part])
+            for table in self._tables.values():
+                table.learn(hashed, labels[part], use[part])
                 if isinstance(table, Number):
                     self._touched.add(table.given_up)
 
@@ -87,8 +85,9 @@ class Linear:
         if self._means is None or changes["whole"]:
             self._means = np.zeros((self._touched.slots, width), np.float32)
         self._means[changes["slots"].numpy()] = changes["means"].numpy().reshape(-1, width)
-        for table, constants in zip(self._tables.values(), changes["constants"].numpy(), strict=True):
-            table.constants[:] = constants
+        constants = changes["constants"].numpy().reshape(len(self._tables), -1)
+        for table, of in zip(self._tables.values(), constants, strict=True):
+            table.constants[:] = of
         self._features.follow(changes)
 
     def _arrays(self) -> Arrays:

@@ -2,7 +2,8 @@
 
 gaussian.py    Gaussian weights
 adaptive.py    normalized adaptive steps
-softmax.py     both, of several classes
+softmax.py     both, of classes of which one applies
+several.py     both, of labels of which any apply
 number.py      Gaussian weights of a number
 arrays.py      what an expert holds, as state
 """

@@ -13,10 +13,12 @@ from learners.live.compiled import Doubles
 from learners.live.features.reader import Reader
 from learners.live.held import Asked, Census, Told
 from learners.live.make import linear, linear_of_labels, pool
+from learners.live.mixture import Mixture
 from learners.live.news import AGES_MS, DAY_MS
 from learners.live.past import Past, replay
 from learners.live.pool import Pool
 from learners.live.settings import Live, Wide
+from learners.live.several import Several
 from learners.tasks.multilabel import MultiLabel
 
 HOUR_MS = DAY_MS // 24
@@ -59,6 +61,31 @@ def test_each_class_has_the_tables_of_a_binary_task_to_the_bit() -> None:
         alone = linear(WIDE, Reader(WIDE.fields(Row)))
         alone.learn(rows, labels[:, k], np.ones(300))
         np.testing.assert_array_equal(said[:, k::K], alone.answer(rows))
+        assert same(of_class(expert.state(), k), alone.state()), (
+            "a state is kept as if each class had tables of its own"
+        )
+
+
+def of_class(state: dict[str, Tensor], k: int) -> dict[str, Tensor]:
+    """Return the part of a state that is class k's, as a state of one class."""
+    classes = {name: value for name, value in state.items() if f".{k}." in name}
+    shared = {name: value for name, value in state.items() if name.startswith("features.")}
+    return shared | {name.replace(f".{k}.", "."): value for name, value in classes.items()}
+
+
+def test_each_class_has_the_mixture_of_a_binary_task_to_the_bit() -> None:
+    (_, labels), draw = rows_and_labels(200), np.random.default_rng(1)
+    said = np.where(draw.random((200, 4 * K)) < 0.1, np.nan, draw.normal(0, 2, (200, 4 * K)))
+    several = Several(K, 4)
+    for start, stop in ((0, 1), (1, 200)):
+        several.learn(said[start:stop], labels[start:stop], np.ones(stop - start))
+    for k in range(K):
+        alone = Mixture([1.0] * 4)
+        alone.learn(said[:, k::K], labels[:, k].copy(), np.ones(200))
+        p = alone.answer(said[:, k::K])
+        np.testing.assert_array_equal(several.answer(said)[:, k], np.log(p / (1 - p)))
+        own = {name.removeprefix(f"{k}."): of for name, of in several.state().items() if name.startswith(f"{k}.")}
+        assert same(own, alone.state())
 
 
 def test_no_label_or_weight_reaches_tables_that_is_not_finite() -> None:
