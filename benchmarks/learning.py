@@ -119,7 +119,7 @@ def _step(model: nn.Module, task: Task, learner: Learner) -> Callable[[Inputs, T
 
 def _learn(learner: Learner, entries: Sequence[bytes], size: int) -> None:
     for at in range(0, len(entries), size):
-        learner.learn([read_sample(one) for one in entries[at : at + size]])
+        learner.learn(read_sample.each(entries[at : at + size]))
 
 
 if __name__ == "__main__":

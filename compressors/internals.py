@@ -106,9 +106,12 @@ def adamw_(
     values: list[Tensor], slopes: list[Tensor], moments: tuple[list[Tensor], list[Tensor], list[Tensor]], *,
     rate: float, decay: float, betas: tuple[float, float], eps: float,
 ) -> None:  # fmt: skip
-    """Take a step of AdamW with values of one type, in place; `moments` are the first, the second, and the steps."""
+    """Take a step of AdamW with values of one type, in place; `moments` are the first, the second, and the steps.
+
+    Of values that took as many steps, one tensor may count them.
+    """
     firsts, seconds, steps = moments
-    torch._foreach_add_(steps, 1)
+    torch._foreach_add_(list({id(step): step for step in steps}.values()), 1)
     torch._fused_adamw_(
         values, slopes, firsts, seconds, [], steps, lr=rate, beta1=betas[0], beta2=betas[1], weight_decay=decay,
         eps=eps, amsgrad=False, maximize=False,

@@ -147,7 +147,7 @@ class LearnerRole:
         before = pack_state(self._learner.state()) if alone else None
         self._attempts.announce(batch)
         try:
-            samples = [read_sample(entry.sample) for entry in part]
+            samples = read_sample.each([entry.sample for entry in part])
             held = self._learner.sift(samples)
             shadow = self._learner.learn(samples, held).tolist()
         except ConfigError:

@@ -19,7 +19,7 @@ def rule(learner: Learner, draft: Draft, ruling: Ruling, released: Sequence[With
     learner.rule(ruling.source, ruling.said)
     draft.rulings, draft.ruled = [ruling], draft.ruled + 1
     for part in learner.batches(released):
-        samples = [read_sample(one.sample) for one in part]
+        samples = read_sample.each([one.sample for one in part])
         shadow = learner.learn(samples).tolist()
         latest_ms = max(sample.prediction.t for sample in samples)
         draft.add([one.slot for one in part], [bytes(one.sample) for one in part], shadow, latest_ms)

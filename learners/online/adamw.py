@@ -6,6 +6,7 @@ as much again as the step itself, and a batch has 32 samples.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,29 +17,50 @@ from learners.online.settings import EPS
 KINDS = ("exp_avg", "exp_avg_sq", "step")  # as in torch's optimizer: the moments, and how many steps they are of
 
 
+class _Alike(NamedTuple):
+    """Parameters of one type that have a slope: their places, and for each in turn its value and its moments."""
+
+    places: list[int]
+    values: list[Tensor]
+    moments: tuple[list[Tensor], list[Tensor], list[Tensor]]
+
+
 class AdamW:
     """Moves the parameters that have a slope; `decay` is the weight decay."""
 
     def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
         self._parameters, self._decay = list(parameters), decay
         self._moments: dict[int, tuple[Tensor, ...]] = {}  # of the parameter at this place, in the order of KINDS
+        self._places: list[int] | None = None  # which had a slope in the step before
+        self._alike: list[_Alike] = []  # these
 
     @torch.no_grad()
     def step(self, rate: float, betas: tuple[float, float]) -> None:
         """Take a step with the slopes."""
-        alike: defaultdict[object, list[int]] = defaultdict(list)
-        for i, parameter in enumerate(self._parameters):
-            if parameter.grad is not None:
-                alike[parameter.device, parameter.dtype].append(i)
-                if i not in self._moments:
-                    self._moments[i] = *(torch.zeros_like(parameter) for _ in range(2)), torch.zeros(())
-        for places in alike.values():
-            values = [self._parameters[i] for i in places]
-            firsts, seconds, steps = map(list, zip(*[self._moments[i] for i in places], strict=True))
-            slopes = [value.grad for value in values if value.grad is not None]
-            adamw_(
-                list(values), slopes, (firsts, seconds, steps), rate=rate, decay=self._decay, betas=betas, eps=EPS
-            )  # fmt: skip
+        slopes = [parameter.grad for parameter in self._parameters]
+        places = [i for i, slope in enumerate(slopes) if slope is not None]
+        if places != self._places:
+            self._places, self._alike = places, self._gather(places)
+        for alike in self._alike:
+            own = [slope for i in alike.places if (slope := slopes[i]) is not None]
+            adamw_(alike.values, own, alike.moments, rate=rate, decay=self._decay, betas=betas, eps=EPS)
+
+    def _gather(self, places: Sequence[int]) -> list[_Alike]:
+        """Gather the parameters at these places by type. Those that took as many steps share the tensor that counts."""
+        found: defaultdict[object, _Alike] = defaultdict(lambda: _Alike([], [], ([], [], [])))
+        steps = dict[tuple[object, float], Tensor]()
+        for i, (first, second, step) in self._moments.items():
+            self._moments[i] = first, second, step.clone()  # one that has no slope now counts by itself
+        for i in places:
+            value = self._parameters[i]
+            kind = value.device, value.dtype
+            begun = self._moments.get(i) or (torch.zeros_like(value), torch.zeros_like(value), torch.zeros(()))
+            self._moments[i] = *begun[:2], steps.setdefault((kind, float(begun[2])), begun[2])
+            found[kind].places.append(i)
+            found[kind].values.append(value)
+            for one, moment in zip(found[kind].moments, self._moments[i], strict=True):
+                one.append(moment)
+        return list(found.values())
 
     def clear(self, parameter: nn.Parameter, grown: Tensor) -> None:
         """Let the moments of a parameter begin at zero, where `grown`."""
@@ -55,3 +77,4 @@ class AdamW:
         """Go on from what `state` returned."""
         places = sorted({int(name.split(".")[0]) for name in state})
         self._moments = {i: tuple(state[f"{i}.{kind}"].clone() for kind in KINDS) for i in places}
+        self._places = None

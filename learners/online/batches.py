@@ -9,6 +9,7 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
 from msgspec import Raw
 from msgspec.structs import replace
@@ -41,7 +42,8 @@ class Encoder:
         migrate: Migrate | None = None,
     ) -> None:
         """`migrate` makes of a row's JSON, old or new, what `features` is decoded from."""
-        self.decode: Callable[[bytes | Raw], Any] = Migrated(features, migrate) if migrate else Json(features)
+        self._json: Migrated[Any] | Json[Any] = Migrated(features, migrate) if migrate else Json(features)
+        self.decode: Callable[[bytes | Raw], Any] = self._json
         self._encode, self._model, self._parameters = encode, model, tuple[str, ...]()
 
     def encode(self, rows: Sequence[Any]) -> Inputs:
@@ -78,7 +80,7 @@ class Encoder:
 
     def decoded(self, samples: Sequence[Sample]) -> list[Any]:
         """Return the samples' features, decoded."""
-        return [self.decode(s.prediction.features) for s in samples]
+        return self._json.each([s.prediction.features for s in samples])
 
 
 def readable(encoder: Encoder, samples: Sequence[Sample]) -> tuple[list[int], Collated]:
@@ -131,7 +133,7 @@ def completed(samples: Sequence[Sample], task: Task) -> Sequence[Sample]:
 
 def labels(samples: Sequence[Sample], *, exact: bool = False) -> Tensor:
     """Return the labels, (N,), or (N, T) where a target has T numbers, as float32; exact as float64."""
-    return torch.tensor([s.label for s in samples], dtype=kind(exact=exact))
+    return _tensor([s.label for s in samples], exact=exact)
 
 
 def served(samples: Sequence[Sample], *, exact: bool = False) -> Tensor:
@@ -143,9 +145,14 @@ def served(samples: Sequence[Sample], *, exact: bool = False) -> Tensor:
 
 def bare(samples: Sequence[Sample], *, exact: bool = False) -> Tensor:
     """Return what the version that served said by itself, under the live intercept, shape (N, K)."""
-    output = torch.tensor([s.prediction.output for s in samples], dtype=torch.float64)
-    intercept = torch.tensor([s.prediction.intercept for s in samples], dtype=torch.float64)
+    output = _tensor([s.prediction.output for s in samples], exact=True)
+    intercept = _tensor([s.prediction.intercept for s in samples], exact=True)
     return (output + intercept).to(kind(exact=exact))
+
+
+def _tensor(rows: Sequence[Any], *, exact: bool) -> Tensor:
+    """Return numbers as a tensor; numpy makes one of floats in a quarter of torch's time."""
+    return torch.from_numpy(np.array(rows, np.float64)).to(kind(exact=exact))
 
 
 def kind(*, exact: bool) -> torch.dtype:

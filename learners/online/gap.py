@@ -89,10 +89,16 @@ class Gap:
         now, gaps = self._now, served - shadow
         if now.first_ms < 0 and len(told_ms):
             now.first_ms = min(told_ms)
-        for t_ms, at_ms, loss, gap in zip(asked_ms, told_ms, served.tolist(), gaps.tolist(), strict=True):
-            now.taken, now.now_ms = now.taken + 1, max(now.now_ms, at_ms)
-            now.fresh += now.alarm_ms >= 0 and t_ms > now.since_ms
-            now.part.append((gap, loss, t_ms) if math.isfinite(gap) else (0.0, 0.0, t_ms))
+        known = gaps.isfinite()
+        numbers = (one.where(known, 0.0).tolist() for one in (gaps, served))
+        samples, start = list(zip(*numbers, asked_ms, strict=True)), 0
+        while start < len(samples):
+            end = min(len(samples), start + BLOCK - len(now.part))
+            now.taken, now.now_ms = now.taken + end - start, max(now.now_ms, max(told_ms[start:end]))
+            if now.alarm_ms >= 0:
+                now.fresh += sum(t_ms > now.since_ms for t_ms in asked_ms[start:end])
+            now.part += samples[start:end]
+            start = end
             if len(now.part) == BLOCK:
                 self._judge()
         if now.alarm_ms >= 0 and now.now_ms > now.alarm_ms + LAPSES_MS:

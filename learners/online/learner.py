@@ -70,6 +70,7 @@ class Learner:
         self._pattern = pattern(recipe)
         self._measured, self.intercept = Measure(task), Intercept(task, spec.intercept_rate)
         self.learned = self.gathered = self._began_ms = 0
+        self._late_ms = spec.batch_s * 1000  # after a batch's first outcome
         self._absent, self._changes = Absent(), 0
         self.live, self.trust = live, trust
         self.gap = None if spec.private else Gap()  # when a candidate is made would tell of samples
@@ -204,19 +205,19 @@ class Learner:
             means = [weight.mean for weight in weights[first:done]]
             tell(at[done - 1] + 1)
             known = at[done - 1] + 1
-            answers.append(self._learn(part, [decoded[n] for n in at[first:done]], weights[first:done]))
-            self._compare(part, answers[-1], means)
+            rows, target = [decoded[n] for n in at[first:done]], labels(part, exact=self._measured.exact)
+            answers.append(self._learn(part, rows, target, weights[first:done], means))
+            self._compare(part, answers[-1], target, means)
         means = []
         tell(len(entries))
         return torch.cat(answers) if answers else torch.empty(0, self.task.outputs)
 
-    def _compare(self, samples: Sequence[Sample], shadow: Tensor, weights: Sequence[float]) -> None:
+    def _compare(self, samples: Sequence[Sample], shadow: Tensor, target: Tensor, weights: Sequence[float]) -> None:
         """Tell the gap how the version that served and the shadow did, and whether live experts have seen a change."""
         if self.gap is None:
             return
-        exact, of = self._measured.exact, torch.tensor(weights)
-        target = labels(samples, exact=exact)
-        served, ours = (self.task.losses(one, target) * of for one in (bare(samples, exact=exact), shadow))
+        of, version = torch.tensor(weights), bare(samples, exact=self._measured.exact)
+        served, ours = (self.task.losses(one, target) * of for one in (version, shadow))
         self.gap.follow([one.t for one in samples], [one.label_t for one in samples], served, ours)
         self.gap.hear(self._changes, self.live.changed_ms if self.live else -1)
 
@@ -252,34 +253,35 @@ class Learner:
                 self._step()
             if not self.gathered:
                 self._began_ms = samples[start].label_t
-            room = samples[start : start + self._spec.batch - self.gathered]
-            part = list(takewhile(lambda sample: not self._late(sample), room))
+            part = samples[start : start + self._spec.batch - self.gathered]
+            if max(sample.label_t for sample in part) - self._began_ms > self._late_ms:
+                part = list(takewhile(lambda sample: not self._late(sample), part))
             yield part
             start += len(part)
 
     def _late(self, sample: Sample) -> bool:
-        return sample.label_t - self._began_ms > self._spec.batch_s * 1000
+        return sample.label_t - self._began_ms > self._late_ms
 
-    def _learn(self, samples: Sequence[Sample], rows: Sequence[Any], weights: Sequence[Weight]) -> Tensor:
-        """Learn samples of one batch, whose features were decoded to these rows."""
+    def _learn(
+        self, samples: Sequence[Sample], rows: Sequence[Any], target: Tensor, weights: Sequence[Weight],
+        means: Sequence[float],
+    ) -> Tensor:  # fmt: skip
+        """Learn samples of one batch, whose features were decoded to these rows; `means` are of the weights."""
         torch.default_generator.manual_seed(self._seed + self.learned)  # so that dropout draws the same again
-        inputs, target = self._encoder.encode(rows), labels(samples, exact=self._measured.exact)
-        of = self._spec.batch
+        inputs, of = self._encoder.encode(rows), self._spec.batch
         if not self.learned:
             self._first(inputs)
         hidden = self._spec.private is not None  # no count of others' outcomes, no statistic without noise
         weighted = not hidden and any(weight.negative for weight in weights)
         task = Weighted(self.task, weights) if weighted else self.task
-        with nullcontext() if hidden else self._transforms.rows(target, [weight.mean for weight in weights]):
+        with nullcontext() if hidden else self._transforms.rows(target, means):
             self.teacher.gather(inputs, target, task, of)
         served = self.shadow.answer(inputs) if self._two_modes else None
         if self._refresh_due(of):
             self.shadow.explore(inputs, target, task, of)
         trained = self.shadow.gather(inputs, target, task, of)
         given = [sample.label for sample in samples]
-        self.intercept.follow(
-            [sample.prediction.output for sample in samples], given, [weight.mean for weight in weights]
-        )
+        self.intercept.follow([sample.prediction.output for sample in samples], given, means)
         if not hidden:
             self._measured.add(given)
         if not all(map(math.isfinite, self.intercept.value)):

@@ -27,7 +27,8 @@ def divergence(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
 
 def residual(logit: float, target: float) -> float:
     """Return y − p, the slope of the log loss with its sign changed."""
-    return target - 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, logit))))
+    z = logit if -30.0 < logit < 30.0 else max(-30.0, min(30.0, logit))
+    return target - 1.0 / (1.0 + math.exp(-z))
 
 
 def worst_gap(candidate: Tensor, champion: Tensor) -> Tensor:
