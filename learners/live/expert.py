@@ -25,9 +25,10 @@ class Expert(Stateful, Protocol):
     """Answers, and learns outcomes; `names` are those of its columns, which for K classes are K columns each.
 
     A row is one of the pipeline's features, any that their type lets in. A label is 0 or 1, or the index of a class, or
-    K of 0 and 1, or a number, which is then what is answered, too; its weight is positive. Equal rows in an equal order
-    make equal states: the learner goes back to an earlier one, and learns again. An expert that raises, or says what is
-    not finite, ends the run with an error that names it. The state of a model of another package can be `pickled`.
+    K of 0 and 1, or a bandit's reward, action and propensity, or a number, which is then what is answered, too; its
+    weight is positive. Equal rows in an equal order make equal states: the learner goes back to an earlier one, and
+    learns again. An expert that raises, or says what is not finite, ends the run with an error that names it. The state
+    of a model of another package can be `pickled`.
 
     >>> import numpy as np, torch
     >>> class Rate:

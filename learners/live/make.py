@@ -7,11 +7,13 @@ from math import inf
 from learners.live.chain import Chain
 from learners.live.change import Change
 from learners.live.checked import Checked
+from learners.live.estimated import Estimated
 from learners.live.expert import Combining, Pooled
 from learners.live.features.features import Features
 from learners.live.features.reader import Reader
 from learners.live.news import AGES_MS
 from learners.live.number import Number
+from learners.live.policies import Policies
 from learners.live.pool import Pool, chain_ages
 from learners.live.recent import Recent
 from learners.live.settings import Live, Wide
@@ -20,9 +22,11 @@ from learners.live.softmax import Softmax
 from learners.live.tables.adaptive import Adaptive
 from learners.live.tables.gaussian import Gaussian
 from learners.live.tables.number import Number as NumberTable
+from learners.live.tables.rewards import Rewards
 from learners.live.tables.several import SeveralAdaptive, SeveralGaussian
 from learners.live.tables.softmax import SoftmaxAdaptive, SoftmaxGaussian
 from learners.live.wide import Linear, Table
+from learners.tasks.bandit import Bandit
 from learners.tasks.classes import Classes
 from learners.tasks.multilabel import MultiLabel
 from learners.tasks.regression import Quantile, Regression
@@ -41,7 +45,8 @@ def pool(live: Live, features: type, task: Task | None = None) -> Pool:
             have one name.
     """
     reader, width, numbers = Reader(live.wide.fields(features)), 1, isinstance(task, Regression | Quantile)
-    ours, labels = linear(live.wide, reader), (0.0, 1.0)
+    ours: Pooled = linear(live.wide, reader)
+    labels = 0.0, 1.0
     mixing: Callable[[int, float, float], Combining] | None = None
     if isinstance(task, Classes):
         width, mixing = task.outputs, partial(Softmax, task.outputs)
@@ -49,6 +54,10 @@ def pool(live: Live, features: type, task: Task | None = None) -> Pool:
     elif isinstance(task, MultiLabel):
         width, mixing = task.outputs, partial(Several, task.outputs)
         ours = linear_of_labels(live.wide, reader, width)
+    elif isinstance(task, Bandit):
+        width, mixing, labels = task.outputs, partial(Policies, task), (-inf, inf)
+        reader = Reader(live.wide.fields(features, task.told))
+        ours = linear_of_actions(live.wide, reader, task)
     elif isinstance(task, Regression | Quantile):
         shape = shape_of(task)
         ours, labels, mixing = linear_of_numbers(live.wide, reader, *shape), (-inf, inf), partial(Number, *shape)
@@ -91,6 +100,13 @@ def linear_of_numbers(wide: Wide, reader: Reader, delta: float, level: float) ->
     """Return an expert of one table of numbers."""
     tables: dict[str, Table] = {"w4": NumberTable(wide.bits, delta, level)}
     return Linear(Features(reader, wide.crosses, wide.bits), tables, wide.bits)
+
+
+def linear_of_actions(wide: Wide, reader: Reader, task: Bandit) -> Linear | Estimated:
+    """Return an expert of one table of what each action brings."""
+    tables: dict[str, Table] = {"w4": Rewards(wide.bits, task)}
+    made = Linear(Features(reader, wide.crosses, wide.bits), tables, wide.bits, task.count)
+    return Estimated(made) if task.doubly_robust else made
 
 
 def shape_of(task: Regression | Quantile) -> tuple[float, float]:

@@ -6,7 +6,7 @@ k80 says which experts answer and when they learn (`news`):
     ≤ 1 day       deep + intercept, all but chain    at once           equal            1
     > 1 day       deep, all but intercept            at k80            19/20 the chain's  0.05
 
-Where all learn at once, `recent` says how wrong one of them was lately. Of numbers, and of classes, one or
+Where all learn at once, `recent` says how wrong one of them was lately. Of numbers, actions, and classes, one or
 any, there is neither chain nor recent: where k80 is more than a day all but the intercept learn at k80, have equal
 shares, and η is 0.05.
 

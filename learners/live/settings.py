@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from compressors.arguments import named
-from learners.live.features.fields import Fields, fields_of
+from learners.live.features.fields import Fields, fields_of, without
 from streams.errors import ConfigError
 
 MOST_WEIGHTS = 1 << 23  # of a table: 32 classes at 2^18 slots; the learner and each server hold some 20 bytes a weight
@@ -46,13 +46,13 @@ class Wide:
         if not 8 <= self.bits <= 26 or not 0 <= self.crosses <= 65_536:
             raise ConfigError(f"Wide: bits must be 8 to 26 and crosses 0 to 65,536, got {self.bits} and {self.crosses}")
 
-    def fields(self, kind: type) -> Fields:
-        """Return what is read of rows of a features type.
+    def fields(self, kind: type, hidden: Collection[str] = ()) -> Fields:
+        """Return what is read of rows of a features type, without those that are hidden.
 
         Raises:
             ConfigError: a name is none of its fields, or no field is left.
         """
-        return fields_of(kind, self.categories, self.numbers, self.text)
+        return without(fields_of(kind, self.categories, self.numbers, self.text), hidden)
 
 
 @named(ConfigError)

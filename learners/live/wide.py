@@ -13,10 +13,11 @@ from learners.live.tables.adaptive import Adaptive
 from learners.live.tables.arrays import Arrays, Touched, joined, restore, state_of, usable
 from learners.live.tables.gaussian import Gaussian
 from learners.live.tables.number import Number
+from learners.live.tables.rewards import Rewards
 from learners.live.tables.several import SeveralAdaptive, SeveralGaussian
 from learners.live.tables.softmax import SoftmaxAdaptive, SoftmaxGaussian
 
-Table = Adaptive | Gaussian | SoftmaxAdaptive | SoftmaxGaussian | SeveralAdaptive | SeveralGaussian | Number
+Table = Adaptive | Gaussian | SoftmaxAdaptive | SoftmaxGaussian | SeveralAdaptive | SeveralGaussian | Number | Rewards
 
 
 class Linear:

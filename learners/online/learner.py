@@ -189,7 +189,9 @@ class Learner:
             raise ConfigError(f"the recipe '{self._recipe}' removes units: shrink the shadow first, or load a state")
         decoded, silent = self.rows(entries), {hold.at for hold in held}
         at = [n for n, entry in enumerate(entries) if entry.kind != WAITING and n not in silent]
-        samples, means = [entries[n] for n in at], list[float]()
+        samples, means, whole = completed([entries[n] for n in at], self.task), list[float](), list(entries)
+        for n, sample in zip(at, samples, strict=True):
+            whole[n] = sample
         weights = self._absent.follow(samples)
         answers, done, known = list[Tensor](), 0, 0
 
@@ -198,9 +200,9 @@ class Learner:
             if self.live and until > known:
                 holds = [hold.moved(-known) for hold in held if known <= hold.at < until]
                 rows = decoded[known:until]
-                self.live.learn(told(entries[known:until], rows, means, holds, self.live.columns))
+                self.live.learn(told(whole[known:until], rows, means, holds, self.live.columns))
 
-        for part in self._parts(completed(samples, self.task)):
+        for part in self._parts(samples):
             first, done = done, done + len(part)
             means = [weight.mean for weight in weights[first:done]]
             tell(at[done - 1] + 1)

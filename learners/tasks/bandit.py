@@ -69,6 +69,11 @@ class Bandit(Feedback):
         return sum(self.rewards) / 2 if self.baseline is None else float(self.baseline)
 
     @property
+    def count(self) -> int:
+        """K, the number of actions."""
+        return size(self.actions)
+
+    @property
     def outputs(self) -> int:
         """K logits; with `doubly_robust` K estimates as well."""
         return size(self.actions) * (2 if self.doubly_robust else 1)

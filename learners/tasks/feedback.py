@@ -53,6 +53,11 @@ class Feedback:
             )
         object.__setattr__(self, "rewards", tuple(map(float, ends)))
 
+    @property
+    def told(self) -> frozenset[str]:
+        """The fields of a request that tell what was done: no model may see them."""
+        return frozenset(Taken.__struct_fields__ if self.logged else ())
+
     def heard(self, label: Label) -> tuple[float, float, float]:
         """Return reward, action and propensity as a label has them.
 

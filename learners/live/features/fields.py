@@ -88,6 +88,18 @@ def fields_of(
     return Fields(only, found["number"], found["text"], frozenset(counts), frozenset(strings), items)
 
 
+def without(fields: Fields, hidden: Collection[str]) -> Fields:
+    """Return the fields without some.
+
+    Raises:
+        ConfigError: no other is left.
+    """
+    categories, numbers, texts = (tuple(name for name in names if name not in hidden) for names in fields[:3])
+    if hidden and not (categories or numbers or texts):
+        raise ConfigError(f"Wide: the features have {', '.join(sorted(hidden))}, and no other field to read")
+    return fields._replace(categories=categories, numbers=numbers, texts=texts)
+
+
 def paths_of(kind: type) -> tuple[str, ...]:
     """Return the paths of all fields of a type; none where its values are mappings of any keys."""
     return tuple(dict(_sorts(inspect.type_info(kind), "", DEPTH)))

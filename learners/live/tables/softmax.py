@@ -129,8 +129,8 @@ def _size(square: float, most: float) -> float:
     return float(np.sqrt(np.float64(square) + FIRST * m * m) * m)
 
 
-class _Table:
-    """What both tables share: K weights a slot, and K constants with what each was learned by."""
+class Columns:
+    """What such tables share: K weights a slot, and K constants with what each was learned by."""
 
     def __init__(self, bits: int, classes: int) -> None:
         self.means = np.zeros((1 << bits, classes), np.float32)
@@ -159,7 +159,7 @@ class _Table:
         raise NotImplementedError
 
 
-class SoftmaxGaussian(_Table):
+class SoftmaxGaussian(Columns):
     """2^`bits` slots of K Gaussian weights, which forget: `w4`."""
 
     def __init__(self, bits: int, classes: int) -> None:
@@ -175,7 +175,7 @@ class SoftmaxGaussian(_Table):
         return {"mean": self.means, "precision": self._precision, "constant": self._constant}
 
 
-class SoftmaxAdaptive(_Table):
+class SoftmaxAdaptive(Columns):
     """2^`bits` slots of K weights, learned by adaptive steps: `nag`."""
 
     def __init__(self, bits: int, classes: int) -> None:
