@@ -7,8 +7,11 @@ decided.
 from typing import Any, TypeVar, cast
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from deploy.registry.candidates import GONE, gone
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, Kind
+from deploy.registry.records import Candidate
 from deploy.registry.registry import Registry
 from learners.commits.commit import Commit
 
@@ -16,11 +19,14 @@ T = TypeVar("T", bound=Struct)
 
 
 class Scratch(Registry):
-    """Has version 0 and the candidates of `of`; all that is created is kept in memory."""
+    """Has version 0 and the candidates of `of`; all that is created is kept in memory.
+
+    A candidate that has no artifact any more is one that was refused.
+    """
 
     def __init__(self, of: Registry) -> None:
         super().__init__(of.home)
-        self._of, self._now = of, cast(Commit | None, None)
+        self._of, self._now, self._gone = of, cast(Commit | None, None), gone(of)
         self._made = dict[tuple[str, int], Any]({(CHAMPIONS.name, 0): of.record(CHAMPIONS, 0)})
 
     def show(self, commit: Commit) -> None:
@@ -36,7 +42,7 @@ class Scratch(Registry):
         if kind.name == COMMITS.name:
             return cast(T | None, self._commit(number))
         if kind.name == CANDIDATES.name:
-            return self._of.record(kind, number)
+            return cast(T | None, self._candidate(number))
         return cast(T | None, self._made.get((kind.name, number)))
 
     def made(self, kind: Kind[T]) -> dict[int, T]:
@@ -50,6 +56,10 @@ class Scratch(Registry):
         while self.record(kind, start + 1) is not None:
             start += 1
         return start
+
+    def _candidate(self, number: int) -> Candidate | None:
+        found = self._of.record(CANDIDATES, number)
+        return replace(found, refused=GONE) if found and number in self._gone else found
 
     def _commit(self, number: int) -> Commit | None:
         if self._now is None or number > self._now.number:

@@ -1,9 +1,11 @@
 """What a registry keeps and for what, as a table."""
 
+from collections import Counter
+
 from rich.console import Console
 from rich.table import Table
 
-from deploy.registry.gc import Kept, Object
+from deploy.registry.gc.sweep import Kept, Object
 
 MEGABYTE = 1_000_000
 
@@ -17,7 +19,8 @@ def show(console: Console, kept: Kept) -> None:
         table.add_row(_short(one), one.what, _size(one), "nothing: it went" if kept.applied else "nothing: it goes")
     console.print(table)
     size = sum(one.size for one in kept.goes) / MEGABYTE
-    count = f"{len(kept.goes)} states, {size:,.1f} MB"
+    what = ", ".join(f"{count} × {what}" for what, count in Counter(one.what for one in kept.goes).items())
+    count = f"{len(kept.goes)} objects, {size:,.1f} MB" + (f" ({what})" if what else "")
     console.print(f"{count}, deleted" if kept.applied else f"{count}, would go: shadowstream gc PIPELINE --apply")
 
 

@@ -109,7 +109,7 @@ class DistillerRole(Follower):
             kind=self._kind(),
             pipeline=max(0, self._lineages.newest),
         )
-        self._candidate = add(self._registry, candidate)
+        self._candidate = add(self._registry, candidate, made.artifact)
 
     def _kind(self) -> Kind:
         """Return what a candidate is to what serves: a refresh of the same model by the same recipe, or another."""

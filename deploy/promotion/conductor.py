@@ -120,4 +120,6 @@ class ConductorRole(Follower):
         return self._registry.create(CHAMPIONS, made.number, made)
 
     def _candidate_of(self, order: Order) -> Candidate | None:
-        return None if order.candidate is None else self._registry.record(CANDIDATES, order.candidate)
+        """Return the candidate of an order; None for one of a version, and where the artifact has gone."""
+        found = None if order.candidate is None else self._registry.record(CANDIDATES, order.candidate)
+        return found if found and self._registry.has(found.artifact) else None

@@ -50,7 +50,7 @@ from learners.evaluation.evaluate import Evaluator
 from learners.evaluation.trials.timing import Timing
 from learners.evaluation.trials.trial import Entry
 from learners.evaluation.trials.trials import Reign
-from learners.evaluation.verdict import Verdict
+from learners.evaluation.verdict import Decision, Verdict
 from learners.live.features.fields import NONE, Fields
 from learners.live.settings import Live
 from streams.errors import ConfigError, NotResumable, RegistryError
@@ -187,10 +187,17 @@ class EvaluatorRole(Follower):
         self._made.remove(candidate)
         self._candidate, self._doubt = max(self._candidate, candidate.number), self._evaluator.doubt or ""
         if candidate.refused is None:
-            model = self._lineages.load(candidate)
             entry = Entry(candidate.number, candidate.artifact, candidate.kind, self._reach_ms(candidate))
             known = self._registry.record(VERDICTS, candidate.number)
-            self._write(self._evaluator.start(entry, model, known))
+            try:
+                model = self._lineages.load(candidate)
+            except RegistryError:
+                if known is None or (known.decision is Decision.PROVEN and not known.waits):
+                    raise
+                self._verdicts += 1  # it stands, though the artifact has gone, as gc takes old ones
+                self._evaluator.pass_over(entry, known)
+            else:
+                self._write(self._evaluator.start(entry, model, known))
         self._whole = True
 
     def _reach_ms(self, candidate: Candidate) -> int:

@@ -11,7 +11,7 @@ log/           the commits: new ones by themselves, then many to a segment
 follow.py      a role that takes record after record, and notes how far it is
 commits.py     the commits read newest first
 rebuild.py     a state rebuilt from them
-gc.py          what is kept, and for what
+gc/            what is kept, and for what
 backup.py      a copy made while the feed goes on
 pulse.py       how a run is
 signing.py     keys and signatures

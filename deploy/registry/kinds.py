@@ -143,6 +143,7 @@ PIPELINES = Kind(
 )
 KINDS: tuple[Kind[Any], ...] = (COMMITS, CANDIDATES, VERDICTS, CHAMPIONS, STEPS, ALARMS, ORDERS, RULINGS, PIPELINES)
 BLOBS = "blobs"
+ASIDE = ".gone-"  # before the name of a blob that is about to go
 ENGINES = "engines"
 FOLDERS = {
     BLOBS: "artifacts, the learner's states, engines' templates and ranges, each under its SHA-256",

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from deploy.registry.folds import Folds
-from deploy.registry.kinds import BLOBS, COMMITS, KINDS, SUFFIX, Kind
+from deploy.registry.kinds import ASIDE, BLOBS, COMMITS, KINDS, SUFFIX, Kind
 from deploy.registry.log import index
 from deploy.registry.log.log import Log
 from deploy.registry.seals import Seals, broken, digest, opened
@@ -148,16 +148,24 @@ class Registry:
             raise RegistryError(f"{self.home.of(BLOBS)}/{digest} is missing")
         return data
 
+    def has(self, digest: str) -> bool:
+        """Return whether a blob is there."""
+        return self._blob(digest) is not None
+
     def find(self, digest: str) -> bytes | None:
         """Return a blob, None if it is not there.
 
         Raises:
             RegistryError: its bytes do not have that digest.
         """
-        data = self.objects.get(f"{BLOBS}/{digest}")
+        data = self._blob(digest)
         if data is not None and hashlib.sha256(data).hexdigest() != digest:
             raise RegistryError(f"{self.home.of(BLOBS)}/{digest} is damaged: its bytes do not match its name")
         return data
+
+    def _blob(self, digest: str) -> bytes | None:
+        names = (f"{BLOBS}/{digest}", f"{BLOBS}/{ASIDE}{digest}", f"{BLOBS}/{digest}")  # a sweep may move it, and back
+        return next((data for name in names if (data := self.objects.get(name)) is not None), None)
 
     def secret(self) -> bytes:
         """Return 32 random bytes that nobody but this registry's owner can read; the first call makes them."""

@@ -29,7 +29,7 @@ from deploy.monitor import Monitor
 from deploy.pipeline import Pipeline, load
 from deploy.processes.failures import brief
 from deploy.processes.roles import Plan
-from deploy.registry.gc import sweeping
+from deploy.registry.gc.sweep import sweeping
 from deploy.registry.kinds import BLOCKS, CHAMPIONS, block_name
 from deploy.registry.log.sealing import sealing
 from deploy.registry.opening import open_registry

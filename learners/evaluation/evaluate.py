@@ -373,6 +373,11 @@ class Evaluator:
         contestants = {entry.key: ours} | {one.key: self._contestant(one.model, samples)[0] for one in serves}
         return self.trials.begin(trial, contestants, (answered.numpy(), recent.numpy()), self._last, known)
 
+    def pass_over(self, entry: Entry, known: Verdict) -> None:
+        """Take note of a candidate whose verdict is known, and which cannot be tested again: it had a year's share."""
+        if self._last is not None and (known.against or known.decision is not Decision.VETOED):
+            self.trials.refused(entry, self._last.settled_ms)
+
     def _contestant(self, model: Run, samples: Sequence[Sample]) -> tuple[Contestant, Tensor]:
         """Return a model with an intercept where the newest samples bring it, and its raw outputs to them.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.registry.gc import sweep
+from deploy.registry.gc.sweep import sweep
 from deploy.registry.kinds import BLOBS, COMMITS
 from deploy.registry.log.log import Log
 from deploy.registry.log.sealer import Sealer

@@ -30,6 +30,9 @@ def show(console: Console, found: Backtest) -> None:
         line(console, f"the pipeline's own policy decides otherwise than the run did on candidates {numbers}")
     else:
         line(console, f"the pipeline's own policy: all {found.same} verdicts are those of the run, bit for bit")
+    if found.gone:
+        numbers = ", ".join(map(str, found.gone))
+        line(console, f"not judged by any policy: candidates {numbers}, whose artifacts have gone (shadowstream gc)")
     if found.orders:
         line(console, f"left out: {found.orders} orders of people that are on record")
 

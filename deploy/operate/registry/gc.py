@@ -7,15 +7,14 @@ from pathlib import Path
 
 from deploy.config import Settings
 from deploy.feed import load
-from deploy.registry import gc
-from deploy.registry.gc import Kept
+from deploy.registry.gc.sweep import Kept, look, sweep
 from deploy.registry.registry import Registry, begun
 from deploy.registry.storage.home import home
 from streams.errors import ConfigError
 
 
 def collect(path: Path, settings: Settings, *, apply: bool = False) -> Kept:
-    """Return what a pipeline's registry keeps and which states go; with `apply` they are deleted.
+    """Return what a pipeline's registry keeps and what goes; with `apply` they are deleted.
 
     Raises:
         ConfigError: nothing was learned here.
@@ -24,4 +23,4 @@ def collect(path: Path, settings: Settings, *, apply: bool = False) -> Kept:
     at = home(settings.registry.path, load(path).name)
     if not begun(at):
         raise ConfigError(f"{at} has no commit: use the working directory of the run, or its registry.path")
-    return (gc.sweep if apply else gc.look)(Registry(at))
+    return (sweep if apply else look)(Registry(at))

@@ -3,7 +3,7 @@
 Owns finding the record, and comparing what follows from it with what the run decided. Does not know tables.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 from msgspec import Struct
@@ -16,6 +16,7 @@ from deploy.backtest.policies import Policy, read
 from deploy.config import Settings
 from deploy.operate.registry.sign import opened
 from deploy.operate.versions.lineage import time_ms
+from deploy.registry.candidates import gone
 from deploy.registry.kinds import ORDERS, VERDICTS
 from deploy.registry.registry import Registry
 from learners.evaluation.verdict import Verdict
@@ -31,6 +32,7 @@ class Backtest(Struct, frozen=True, kw_only=True):
 
     `commits` of the record were taken, up to the event time `until_ms`. `loss` names the task's loss. `otherwise`: the
     candidates on which the pipeline's own policy decides otherwise than the record has it, `same`: on how many not.
+    `gone`: those that no policy can judge, as they have no artifact any more.
     `orders` of people are on record, and are left out.
     """
 
@@ -40,6 +42,7 @@ class Backtest(Struct, frozen=True, kw_only=True):
     loss: str
     same: int
     otherwise: list[int]
+    gone: list[int]
     orders: int
     policies: list[Decided]
 
@@ -60,7 +63,8 @@ def backtest(path: Path, settings: Settings, files: Sequence[Path], to: str | No
     policies = [Policy(OURS, {}), *read(files, pipeline.promotion)]
     registry = opened(path, settings)
     found = shares.decide(path, settings, registry.home, policies, to_ms)
-    same, otherwise = _compared(found[0], registry)
+    without = gone(registry)
+    same, otherwise = _compared(found[0], registry, without)
     return Backtest(
         feed=pipeline.name,
         commits=found[0].commit + 1,
@@ -68,15 +72,16 @@ def backtest(path: Path, settings: Settings, files: Sequence[Path], to: str | No
         loss=found[0].loss,
         same=same,
         otherwise=otherwise,
+        gone=sorted(number for number in without if number < found[0].candidates),
         orders=registry.last(ORDERS) + 1,
         policies=found,
     )
 
 
-def _compared(ours: Decided, registry: Registry) -> tuple[int, list[int]]:
-    """Return on how many candidates the verdict is the record's, and on which it is not."""
+def _compared(ours: Decided, registry: Registry, without: Set[int]) -> tuple[int, list[int]]:
+    """Return on how many candidates the verdict is the record's, and on which it is not, but for those `without`."""
     made = {verdict.candidate: _lasting(verdict) for verdict in ours.verdicts}
-    kept = (registry.record(VERDICTS, number) for number in range(ours.candidates))
+    kept = (registry.record(VERDICTS, number) for number in range(ours.candidates) if number not in without)
     there = {verdict.candidate: _lasting(verdict) for verdict in kept if verdict and verdict.commit <= ours.commit}
     otherwise = sorted(number for number in made.keys() | there.keys() if made.get(number) != there.get(number))
     return len(there.keys() - set(otherwise)), otherwise

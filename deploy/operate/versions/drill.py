@@ -86,7 +86,7 @@ def shuffle(registry: Registry, pipeline: Pipeline, *, serve: bool, seed: int = 
         by=WHO,
         pipeline=max(0, registry.last(PIPELINES)),
     )
-    candidate = replace(candidate, number=add(registry, candidate))
+    candidate = replace(candidate, number=add(registry, candidate, bad.artifact))
     if serve:
         give(registry, "promote", WHY, WHO, candidate=candidate.number)
     return candidate

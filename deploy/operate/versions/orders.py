@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 from deploy.config import Settings
 from deploy.operate.registry.sign import opened
+from deploy.registry.candidates import GONE
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, ORDERS
 from deploy.registry.records import Order
 from deploy.registry.registry import Registry
@@ -61,6 +62,8 @@ def give(
     )
     if not registry.create(ORDERS, number, made):
         raise ConfigError("somebody else has just given an order: look at `shadowstream status` again")
+    if candidate is not None:
+        _check_candidate(registry, candidate)  # that a sweep has not just taken it
     return made
 
 
@@ -70,3 +73,5 @@ def _check_candidate(registry: Registry, number: int) -> None:
         raise ConfigError(f"there is no candidate {number}; the newest is {registry.last(CANDIDATES)}")
     if found.refused:
         raise ConfigError(f"candidate {number} must not serve: {found.refused}")
+    if not registry.has(found.artifact):
+        raise ConfigError(f"candidate {number} {GONE}")

@@ -70,7 +70,13 @@ def _in_registry(registry: Registry, ids: Ids) -> Iterator[Trace]:
         first = min(first, n) if holds else first
         if n >= first and commit.state and f"{BLOBS}/{commit.state}" in kept:
             states.append(commit.state)
-    made = [blob for one in registry.records(CANDIDATES) if one.commit >= first for blob in _blobs(one)]
+    made = [
+        blob
+        for one in registry.records(CANDIDATES)
+        if one.commit >= first
+        for blob in _blobs(one)
+        if f"{BLOBS}/{blob}" in kept
+    ]
     blobs = registry.home.of(BLOBS)
     summaries = [name for number, name in registry.folds(EVALUATOR.name).names() if number >= first]
     found_in = (

@@ -5,6 +5,7 @@ Owns durability: write, fsync, link, fsync of the folder. Does not know what the
 
 import os
 import re
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from streams.errors import RegistryUnwritable
 
 OURS_ALONE = 0o600
 DRAFT = re.compile(r"\.[0-9a-f]{32}")
+OLD_S = 3_600.0  # a draft is a file in a moment: one so old is nobody's
 
 
 class Disk:
@@ -136,6 +138,14 @@ def names(folder: Path) -> list[str]:
     except FileNotFoundError:
         return []
     return sorted(name for name in found if not name.startswith("."))
+
+
+def tidy(folder: Path) -> None:
+    """Delete drafts of processes that were killed while they wrote one."""
+    for path in folder.rglob(".*"):
+        with suppress(OSError):
+            if DRAFT.fullmatch(path.name) and path.stat().st_mtime < time.time() - OLD_S:
+                path.unlink()
 
 
 def _make(folder: Path) -> None:

@@ -12,7 +12,7 @@ from deploy.learning.candidates import make_learner
 from deploy.learning.distiller import DistillerRole
 from deploy.registry.candidates import add
 from deploy.registry.commits import read
-from deploy.registry.gc import sweep
+from deploy.registry.gc.sweep import sweep
 from deploy.registry.kinds import BLOBS, CANDIDATES, COMMITS, Kind
 from deploy.registry.rebuild import rebuild
 from deploy.registry.records import Candidate, Figures

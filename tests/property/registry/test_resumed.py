@@ -11,14 +11,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
+from deploy.backtest.scratch import Scratch
 from deploy.operate.versions.orders import give
 from deploy.pipeline import Pipeline
 from deploy.promotion.evaluator import EvaluatorRole
-from deploy.registry.kinds import ALARMS, COMMITS, STEPS, VERDICTS, Kind
+from deploy.registry.candidates import GONE, gone
+from deploy.registry.kinds import ALARMS, BLOBS, CANDIDATES, CHAMPIONS, COMMITS, STEPS, VERDICTS, Kind
 from deploy.registry.registry import Registry
 from learners.evaluation.canary import Canary
 from learners.evaluation.gate import Promotion
 from learners.packing import pack
+from streams.errors import ConfigError
 from streams.join.store import Store
 from tests import small
 from tests.unit.deploy.promotion.test_canary import PART, POLICY, Board, World, knows
@@ -101,11 +104,12 @@ def lived(folder: Path, policy: Promotion) -> Run:
     world.bring(knows(0.5))
     world.ask(4 * PART)
     world.bring(knows(1.0))
+    world.bring(knows(-0.5))
     world.ask(600)
     void(world)
     world.ask(1_400)
     world.bring(knows(-1.0))
-    give(world.registry, "promote", "a hunch", "eva", candidate=2)
+    give(world.registry, "promote", "a hunch", "eva", candidate=3)
     world.ask(1_000)
     void(world)
     give(world.registry, "rollback", "no", "eva")
@@ -149,3 +153,33 @@ def test_what_cannot_be_gone_on_from_is_said_and_left(run: Run, caplog: pytest.L
     assert "is of another pipeline" in caplog.text
     assert made == run.whole[1]
     assert held != run.whole[0]
+
+
+def test_from_the_first_commit_without_the_artifacts_of_old_candidates(run: Run, tmp_path: Path) -> None:
+    """Their verdicts stand; versions, metrics and what is still tested are as if nothing had gone."""
+    shutil.copytree(run.folder, tmp_path / "ads")
+    registry = Registry(tmp_path / "ads")
+    shutil.rmtree(registry.folder / "folds", ignore_errors=True)
+    whole = run.begun(registry)
+    while whole.step(0):
+        pass
+    served = {one.artifact for one in registry.records(CHAMPIONS)}
+    verdicts = {one.number: registry.read(VERDICTS, one.number) for one in registry.records(CANDIDATES)}
+    old = [one for one in registry.records(CANDIDATES) if one.artifact not in served and verdicts[one.number]]
+    assert old, "every candidate has served: the test tests nothing"
+    for one in old:
+        registry.objects.delete(f"{BLOBS}/{one.artifact}")
+    assert gone(registry) == {one.number for one in old}
+    shutil.rmtree(registry.folder / "folds", ignore_errors=True)
+    again = run.begun(registry)
+    while again.step(0):
+        pass
+    assert (again._commit, again._version, again._verdicts) == (whole._commit, whole._version, whole._verdicts)
+    assert again.metrics == whole.metrics
+    assert again._evaluator.trials.champion.key == whole._evaluator.trials.champion.key
+    assert {one.number: registry.read(VERDICTS, one.number) for one in registry.records(CANDIDATES)} == verdicts
+    with pytest.raises(ConfigError, match="has no artifact any more"):
+        give(registry, "promote", "a hunch", "eva", candidate=old[0].number)
+    seen = Scratch(registry).record(CANDIDATES, old[0].number)
+    assert seen
+    assert seen.refused == GONE

@@ -96,7 +96,7 @@ def bring(
         by=by,
         pipeline=max(0, registry.last(PIPELINES)),
     )
-    number = add(registry, candidate)
+    number = add(registry, candidate, found.packed)
     return Imported(feed=pipeline.name, artifact=found.digest, source=source, candidate=number, loss=figures.loss)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from deploy.operate.versions.orders import give
 from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.decisions import SETTLES_MS, US, barred
-from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS, STEPS, VERDICTS
+from deploy.registry.kinds import ALARMS, BLOBS, CANDIDATES, CHAMPIONS, STEPS, VERDICTS
 from deploy.registry.opening import open_registry
 from deploy.registry.records import Alarm, CanaryStep, Candidate, Champion, Evidence, Figures, base
 from deploy.registry.registry import Registry
@@ -66,6 +66,7 @@ def decide(registry: Registry, number: int, commit: int, artifact: str | None = 
         artifact=artifact or f"{number + 1}" * 8,
         figures=FIGURES,
     )
+    registry.objects.create(f"{BLOBS}/{made.artifact}", b"an artifact")
     registry.create(CANDIDATES, number, made)
     verdict = Verdict(
         candidate=number, decision=Decision.PROVEN, samples=1, log_wealth=9.0, log_needed=1.0, gain=0.0, margin=0.0,

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from deploy import config
 from deploy.operate.registry.gc import collect
-from deploy.registry import gc
 from deploy.registry.commits import read
-from deploy.registry.gc import ASIDE, look, stays, sweep, sweeping
-from deploy.registry.kinds import BLOBS, COMMITS
+from deploy.registry.gc import sweep as sweeps_of
+from deploy.registry.gc.needs import stays
+from deploy.registry.gc.sweep import NOBODY, look, sweep, sweeping
+from deploy.registry.kinds import ASIDE, BLOBS, COMMITS
 from deploy.registry.registry import Registry
 from deploy.registry.storage import Disk
 from learners.commits.commit import Due
@@ -51,7 +52,7 @@ def test_each_object_says_what_it_is_kept_for_and_a_look_deletes_nothing(tmp_pat
     artifact = registry.put(b"an artifact, whose candidate is to come")
     found = look(registry)
     kept_for = {one.name: one.kept_for for one in found.stays}
-    assert kept_for[f"{BLOBS}/{artifact}"] == ["no record names it yet: an engine, or one that is to come"]
+    assert kept_for[f"{BLOBS}/{artifact}"] == [NOBODY]
     assert kept_for[f"{BLOBS}/{read(registry, 5).state}"] == ["the candidate of commit 5, which is due"]
     assert kept_for[f"{BLOBS}/{read(registry, 19).state}"] == ["a rebuild from commit 19 on"]
     assert all(kept_for.values())
@@ -112,14 +113,14 @@ def test_what_a_sweep_that_died_has_set_aside_goes_or_comes_back(tmp_path: Path)
 def test_a_run_sweeps_by_itself_and_an_error_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry, swept, tries = filled(tmp_path, 20), Event(), list[int]()
 
-    def sweeps(of: Registry) -> None:
+    def sweeps(of: Registry, before: frozenset[str]) -> None:
         tries.append(1)
         if len(tries) == 1:
             raise OSError("the disk is away")
-        sweep(of)
+        sweep(of, before)
         swept.set()
 
-    monkeypatch.setattr(gc, "sweep", sweeps)
+    monkeypatch.setattr(sweeps_of, "sweep", sweeps)
     with sweeping(tmp_path, 0.001, 0.001):
         assert swept.wait(WAIT_S)
     assert there(registry) == [i for i in range(20) if stays(i, 19)]

@@ -1,0 +1,145 @@
+"""What of a registry stays and what goes; the sweep of what goes, once, or now and then beside a run.
+
+Owns that nothing goes that a record names while it goes. What a record names has an owner, never an age: what none
+names stays at first, since its record may still come, and goes where two sweeps of a run, an hour apart at least, have
+seen it so. Does not know what things are kept for (`needs.py`), or tables.
+
+What goes is first set aside under another name, by which it is still read; then the records are read on. Who names a
+blob looks for it once the record is there, and writes it again where it is gone: either they see that, or this sees the
+record and puts it back.
+"""
+
+import logging
+from collections.abc import Set
+from contextlib import AbstractContextManager, suppress
+from threading import Event
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from deploy.registry.beside import beside
+from deploy.registry.folds import FOLDS
+from deploy.registry.gc.needs import Need, Needs
+from deploy.registry.kinds import ASIDE, BLOBS
+from deploy.registry.log.segments import INDEX, LOG, OLD, TAIL
+from deploy.registry.registry import Registry
+from deploy.registry.storage.disk import tidy
+from deploy.registry.storage.home import Where
+from streams.errors import ShadowstreamError
+
+FIRST_S, EVERY_S = 3_600.0, 86_400.0
+NOBODY = "no record names it yet: it goes where a run's next sweep finds it so again"
+
+
+class Object(Struct, frozen=True, kw_only=True):
+    """Something in a registry, below its folder, its bytes, and what it is kept for; it goes where that is nothing."""
+
+    name: str
+    what: str
+    size: int
+    kept_for: list[str]
+
+
+class Kept(Struct, frozen=True, kw_only=True):
+    """What `gc --json` prints: what stays, what goes, and whether it has gone."""
+
+    stays: list[Object]
+    goes: list[Object]
+    applied: bool
+
+
+def look(registry: Registry, before: Set[str] = frozenset()) -> Kept:
+    """Return what stays in a registry and for what, and what would go.
+
+    A blob that no record names goes if it is one of those that were there `before`, by digest.
+
+    Raises:
+        RegistryError, CommitError: a commit is damaged or missing.
+    """
+    return _looked(registry, before)[0]
+
+
+def _looked(registry: Registry, before: Set[str]) -> tuple[Kept, Needs]:
+    folders = _folders(registry)
+    sizes = {name.removeprefix(ASIDE): size for name, size in folders.pop(BLOBS, {}).items()}
+    needs, found = Needs(registry, sizes), list[Object]()
+    read = needs.read()
+    for digest, size in sorted(sizes.items()):
+        need = read.get(digest) or Need("of nobody", [] if digest in before else [NOBODY])
+        found.append(Object(name=f"{BLOBS}/{digest}", what=need.what, size=size, kept_for=need.kept_for))
+    others = [_all_of(name, files) for name, files in folders.items()]
+    kept, goes = [o for o in found if o.kept_for], [o for o in found if not o.kept_for]
+    return Kept(stays=others + kept, goes=goes, applied=False), needs
+
+
+def sweep(registry: Registry, before: Set[str] = frozenset()) -> Kept:
+    """Delete what nothing needs; return what stays, and what went. `before` as in `look`.
+
+    Raises:
+        RegistryError, CommitError: a commit is damaged or missing.
+        RegistryUnwritable: something cannot be deleted now.
+    """
+    objects, aside = registry.objects, f"{BLOBS}/{ASIDE}"
+    left = [name.removeprefix(aside) for name in objects.sizes() if name.startswith(aside)]
+    found, needs = _looked(registry, before)  # the records are read after what an earlier sweep left was listed
+    stays, gone = found.stays, list[Object]()
+    going = {one.name.removeprefix(f"{BLOBS}/"): one for one in found.goes}
+    for digest in going:
+        objects.move(f"{BLOBS}/{digest}", aside + digest)
+    read = needs.read()
+    for digest in sorted({*going, *left}):
+        need = read.get(digest) or Need("", [] if digest in going else [NOBODY])
+        if need.kept_for:
+            objects.move(aside + digest, f"{BLOBS}/{digest}")
+            stays += [replace(going[digest], kept_for=need.kept_for)] if digest in going else []
+        else:
+            objects.delete(aside + digest)
+            gone += [going[digest]] if digest in going else []
+    tidy(registry.folder)
+    return Kept(stays=stays, goes=gone, applied=True)
+
+
+def sweeping(where: Where, first_s: float = FIRST_S, every_s: float = EVERY_S) -> AbstractContextManager[None]:
+    """Sweep a registry for the `with`, in a thread, after so long and then every so often."""
+
+    def work(ended: Event) -> None:
+        wait_s, before = first_s, _blobs(where)
+        while not ended.wait(wait_s):
+            wait_s, there = every_s, _blobs(where)
+            try:
+                sweep(Registry(where), before)
+                before = there
+            except (ShadowstreamError, OSError) as wrong:
+                logging.getLogger("shadowstream").warning("gc: %s; what is old stays until it is tried again", wrong)
+
+    return beside("gc", work)
+
+
+def _blobs(where: Where) -> frozenset[str]:
+    """Return the digests of the blobs that are there; none where they cannot be listed now."""
+    with suppress(ShadowstreamError, OSError):
+        return frozenset(name.rpartition("/")[2] for name in Registry(where).objects.list(BLOBS))
+    return frozenset()
+
+
+def _folders(registry: Registry) -> dict[str, dict[str, int]]:
+    """Return the bytes of all that is there, by folder and name."""
+    found: dict[str, dict[str, int]] = {}
+    for path, size in registry.objects.sizes().items():
+        folder, _, name = path.partition("/")
+        if name:
+            found.setdefault(folder, {})[name] = size
+    return found
+
+
+def _all_of(name: str, files: dict[str, int]) -> Object:
+    """Return a folder of which everything stays."""
+    for_what = "the feed: never swept"
+    if name in (TAIL, LOG, OLD):
+        for_what = "every rebuild, audit and verdict: it is what was learned"
+    if name == FOLDS:
+        for_what = "the evaluator's start: it goes on from the newest"
+    if name == INDEX:
+        for_what = "finding an id; each goes with its segment"
+    what, size = f"{len(files)} files", sum(files.values())
+    return Object(name=f"{name}/", what=what, size=size, kept_for=[for_what])
