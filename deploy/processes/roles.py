@@ -21,7 +21,8 @@ from deploy.pipeline import Pipeline
 from deploy.processes.clients import Clients
 from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.evaluator import EvaluatorRole
-from deploy.registry.kinds import ASKED, LEARNER, TOLD, is_server, server_names
+from deploy.registry.kinds import ASKED, BROKEN, LEARNER, TOLD, is_server, server_names
+from deploy.registry.notes import BrokenNote
 from deploy.registry.opening import open_registry
 from deploy.registry.registry import Registry
 from deploy.registry.storage.home import Where
@@ -134,7 +135,12 @@ def _evaluator(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
 
 
 def _conductor(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
-    return ConductorRole(pipeline.name, clients.store(), plan.opened, pipeline.promotion)
+    store = clients.store()
+
+    def broken() -> BrokenNote | None:
+        return BROKEN.read(*store.get(pipeline.name, BROKEN.name))
+
+    return ConductorRole(pipeline.name, store, plan.opened, pipeline.promotion, broken)
 
 
 ROLES: dict[str, Callable[[Clients, Plan, Pipeline], Role]] = {

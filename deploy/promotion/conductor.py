@@ -8,28 +8,47 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from deploy.promotion.decisions import Decided, Rules, back, ordered, promoted, stepped
+from deploy.promotion.decisions import Decided, Rules, back, ordered, promoted, sighted, stepped
 from deploy.registry.follow import Board, Follower
-from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS, COMMITS, CONDUCTOR, EVALUATOR, ORDERS, STEPS, VERDICTS
-from deploy.registry.notes import ConductorNote
+from deploy.registry.kinds import (
+    ALARMS,
+    BROKEN,
+    CANDIDATES,
+    CHAMPIONS,
+    COMMITS,
+    CONDUCTOR,
+    EVALUATOR,
+    ORDERS,
+    STEPS,
+    VERDICTS,
+)
+from deploy.registry.notes import BrokenNote, ConductorNote
 from deploy.registry.records import Alarm, Candidate, Champion, Order
 from deploy.registry.registry import Registry
 from learners.evaluation.canary import ALL
 from learners.evaluation.gate import Promotion
-from learners.evaluation.verdict import Decision, Verdict
+from learners.evaluation.verdict import Decision, Guard, Verdict
 
 
 class ConductorRole(Follower):
     """Takes orders in theirs, and alarms and verdicts in the order of the commits that decided."""
 
-    def __init__(self, feed: str, store: Board, registry: Registry, promotion: Promotion | None = None) -> None:
-        """By default `promotion` is `Promotion()`."""
-        super().__init__(feed, store, (EVALUATOR.name,), far=not registry.home.local)
+    def __init__(
+        self,
+        feed: str,
+        store: Board,
+        registry: Registry,
+        promotion: Promotion | None = None,
+        broken: Callable[[], BrokenNote | None] = lambda: None,
+    ) -> None:
+        """By default `promotion` is `Promotion()`; `broken` returns what a server has seen of the version it serves."""
+        super().__init__(feed, store, (EVALUATOR.name, BROKEN.name), far=not registry.home.local)
         self._promotion = promotion or Promotion()
         self._registry, self._rules = registry, Rules(self._promotion.policy)
         self._open: dict[int, Candidate] = {}  # those without a verdict
         self._candidate, self._verdicts, self._alarms, self._orders = -1, 0, 0, 0
         self._champions = list[Champion]()
+        self._broken, self._seen = broken, BrokenNote(-1, "", -1, 0, Guard("", None, None, passed=True, said=""))
 
     def _take(self) -> bool:
         """Take the next order, alarm or verdict, if there is one; look again where another conductor was faster."""
@@ -37,6 +56,7 @@ class ConductorRole(Follower):
             if self._obey(order):
                 self._orders += 1
             return True
+        self._hear()
         alarm, verdict = self._registry.record(ALARMS, self._alarms), self._verdict()
         if alarm and (verdict is None or (alarm.commit, 0) <= (verdict.commit, 1)):
             if self._heed(alarm):
@@ -48,6 +68,19 @@ class ConductorRole(Follower):
             del self._open[verdict.candidate]
             self._verdicts += 1
         return True
+
+    def _hear(self) -> None:
+        """Write down as an alarm what a server has seen of the version that serves, once."""
+        note = self._broken()
+        if note is None or note == self._seen:
+            return
+        champions, alarms = self._versions(), list(self._registry.records(ALARMS))
+        now = self._registry.last(COMMITS)
+        commit = self._registry.record(COMMITS, now)
+        at_ms = max(commit.watermark_ms if commit else 0, champions[-1].at_ms if champions else 0)
+        alarm = sighted(note, champions, alarms, at_ms, max(now, 0))
+        if alarm is None or self._registry.create(ALARMS, alarm.number, alarm):
+            self._seen = note  # else the evaluator has raised one meanwhile
 
     def _verdict(self) -> Verdict | None:
         while candidate := self._registry.record(CANDIDATES, self._candidate + 1):

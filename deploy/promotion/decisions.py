@@ -9,7 +9,19 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
-from deploy.registry.records import Alarm, CanaryStep, Candidate, Champion, Evidence, Order, base, reigning
+from deploy.registry.notes import BrokenNote
+from deploy.registry.records import (
+    Alarm,
+    CanaryStep,
+    Candidate,
+    Champion,
+    Evidence,
+    Order,
+    barred,
+    base,
+    before,
+    reigning,
+)
 from learners.evaluation.canary import ALL
 from learners.evaluation.gate import Policy
 from learners.evaluation.verdict import Decision, Verdict
@@ -58,6 +70,22 @@ def back(alarm: Alarm, champions: Sequence[Champion]) -> Decided:
     return replace(_returned(champions[alarm.back_to], alarm), offset=alarm.offset)
 
 
+def sighted(
+    note: BrokenNote, champions: Sequence[Champion], alarms: Sequence[Alarm], at_ms: int, commit: int
+) -> Alarm | None:
+    """Return the alarm of what a server has seen; None if that version does not serve, or there is one of it."""
+    to = champions[note.before] if 0 <= note.before < note.version < len(champions) else None
+    if to is None or champions[-1].artifact != note.artifact or not reigning(champions, note.version):
+        return None
+    if any(one.kind == "guard" and reigning(champions, one.champion) for one in alarms):
+        return None
+    return Alarm(
+        number=len(alarms), champion=note.version, back_to=to.number, old=False, detector=note.guard.name, log_r=0.0,
+        log_needed=0.0, samples=note.rows, gain=0.0, since_ms=at_ms, offset=to.offset, at_ms=at_ms, commit=commit,
+        kind="guard", guard=note.guard,
+    )  # fmt: skip
+
+
 def stepped(step: CanaryStep, champions: Sequence[Champion], share: float) -> Decided:
     """Return the canary with its next share, or its base where it has broken a guard rail; None if it is gone."""
     now = champions[-1]
@@ -98,7 +126,7 @@ def ordered(
         if verdict and verdict.decision is Decision.PROVEN:
             evidence, offset = _proof(verdict), verdict.offset
         return replace(_version(candidate, offset, evidence, now_ms), **words) if candidate else None
-    number = _before(champions) if order.version is None else order.version
+    number = before(champions) if order.version is None else order.version
     if number is None or not 0 <= number < len(champions):
         return None
     to, back_to = champions[number], number if order.what == "rollback" else None
@@ -117,21 +145,6 @@ def _version(candidate: Candidate, offset: tuple[float, ...], evidence: Evidence
         privacy=candidate.privacy,
         evidence=evidence,
     )
-
-
-def _before(champions: Sequence[Champion]) -> int | None:
-    """Return the newest version whose artifact is not the one that serves, nor one that a rollback has left.
-
-    A canary never was what served before.
-    """
-    left = {champions[-1].artifact, *barred(champions)}
-    others = (one.number for one in reversed(champions) if one.share == ALL and one.artifact not in left)
-    return next(others, None)
-
-
-def barred(champions: Sequence[Champion]) -> set[str]:
-    """Return the artifacts that a rollback has left: none of them serves again by itself."""
-    return {champions[one.number - 1].artifact for one in champions if one.back_to is not None and one.number}
 
 
 @dataclass

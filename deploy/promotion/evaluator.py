@@ -215,8 +215,14 @@ class EvaluatorRole(Follower):
         self._evaluator.sightings = []
 
     def _raise(self, alarm: Alarm) -> None:
-        self._registry.create(ALARMS, self._alarms, replace(alarm, number=self._alarms))
-        self._alarms += 1
+        """Write an alarm, unless an evaluator before has; what servers saw has numbers in between."""
+        while True:
+            number, self._alarms = self._alarms, self._alarms + 1
+            if self._registry.create(ALARMS, number, replace(alarm, number=number)):
+                return
+            there = self._registry.record(ALARMS, number)
+            if there and _sight(there) == _sight(alarm):
+                return
 
     def _follow_champions(self) -> None:
         """Take note of versions that serve by other than a verdict, each once the commit is taken at which it began."""
@@ -316,6 +322,11 @@ class EvaluatorRole(Follower):
             canary(self._evaluator),
         )
         return EVALUATOR.entry(note) | self._metrics
+
+
+def _sight(alarm: Alarm) -> tuple[object, ...]:
+    """Return what tells an alarm from others."""
+    return alarm.kind, alarm.champion, alarm.back_to, alarm.detector, alarm.artifact, alarm.commit
 
 
 class First:

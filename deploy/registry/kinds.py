@@ -19,6 +19,7 @@ from deploy.registry.freshness import ArrivalsNote, FreshNote
 from deploy.registry.log.segments import INDEX, LOG, TAIL
 from deploy.registry.notes import (
     BlocksNote,
+    BrokenNote,
     ConductorNote,
     DistillerNote,
     DriftNote,
@@ -159,6 +160,7 @@ START = Note("start", "what the run doubted at its start, such as settings of th
 ASKED = Note("asked", "the slice of a replay whose requests are published", SliceNote)
 TOLD = Note("told", "the slice of a replay whose outcomes are published", SliceNote)
 SERVER = Note("server", "how far serving is, and which version serves", ServerNote)
+BROKEN = Note("broken", "a guard rail that what serves has broken, as a server has seen", BrokenNote)
 LEARNER = Note("learner", "how far learning is, and the live intercept", LearnerNote)
 BLOCKS = Note("live", "the newest of the blocks by which servers follow the live experts", BlocksNote)
 DISTILLER = Note("distiller", "the last commit taken, and the last candidate made", DistillerNote)
@@ -176,8 +178,8 @@ FRESHNESS = Note(
 )
 PULSE = Note("pulse", "how each role of the run is, what is unread, and how old the newest commit is", PulseNote)
 NOTES: tuple[Note[Any], ...] = (
-    START, ASKED, TOLD, SERVER, LEARNER, BLOCKS, DISTILLER, EVALUATOR, CONDUCTOR, METRICS, DRIFT, ARRIVALS, FRESHNESS,
-    PULSE,
+    START, ASKED, TOLD, SERVER, BROKEN, LEARNER, BLOCKS, DISTILLER, EVALUATOR, CONDUCTOR, METRICS, DRIFT, ARRIVALS,
+    FRESHNESS, PULSE,
 )  # fmt: skip
 ATTEMPTS = "attempts"
 

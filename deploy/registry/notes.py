@@ -9,7 +9,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from learners.evaluation.drift import Change
-from learners.evaluation.verdict import Against
+from learners.evaluation.verdict import Against, Guard
 
 
 class StartNote(Struct, frozen=True):
@@ -77,6 +77,19 @@ class Distrusted(Struct, frozen=True):
     since_ms: int
     until_ms: int | None
     excess: float
+
+
+class BrokenNote(Struct, frozen=True):
+    """What a server has found: `version`, which serves, breaks a guard rail on the newest `rows` requests.
+
+    `artifact` is that version's. The version `before` was asked the same, and would come back.
+    """
+
+    version: int
+    artifact: str
+    before: int
+    rows: int
+    guard: Guard
 
 
 class LearnerNote(Struct, frozen=True):

@@ -165,6 +165,21 @@ def reigning(champions: Sequence[Champion], number: int) -> bool:
     return all(one.artifact == champions[-1].artifact for one in champions[number:])
 
 
+def barred(champions: Sequence[Champion]) -> set[str]:
+    """Return the artifacts that a rollback has left: none of them serves again by itself."""
+    return {champions[one.number - 1].artifact for one in champions if one.back_to is not None and one.number}
+
+
+def before(champions: Sequence[Champion]) -> int | None:
+    """Return the newest version whose artifact is not the one that serves, nor one that a rollback has left.
+
+    A canary never was what served before.
+    """
+    left = {champions[-1].artifact, *barred(champions)}
+    others = (one.number for one in reversed(champions) if one.share == ALL and one.artifact not in left)
+    return next(others, None)
+
+
 class CanaryStep(Struct, frozen=True, kw_only=True):
     """How a step of a canary ended, the version `version`, which answered a `share` of the requests.
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +22,13 @@ from compressors.rows import Rows
 from deploy.engine import Running, load, mismatch
 from deploy.lineages import Lineages
 from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS
-from deploy.registry.records import Champion
+from deploy.registry.records import Champion, before
 from deploy.registry.registry import Registry
 from learners.evaluation.canary import ALL, chosen
 from learners.online.batches import Encoder
 from streams.errors import ConfigError, RegistryError, RegistryUnwritable
 
+T = TypeVar("T")
 AGAIN_S = 5.0  # between two tries of a version that cannot be served
 TURNS_S = 0.0005  # between threads: a thread that loads may keep the interpreter from the one that serves for so long
 FAR_S = 0.2  # between two looks into a bucket, beside serving: an answer takes milliseconds, or never comes
@@ -152,6 +153,20 @@ class Served:
     def champion(self) -> Version:
         """The version that answers all requests, or those that a canary leaves."""
         return self._serving.champion
+
+    def beside(self, do: Callable[[], T]) -> Future[T]:
+        """Have something done in the thread that loads versions."""
+        return self._thread.submit(do)
+
+    def load_before(self) -> Version | None:
+        """Load the version that would come back, if there is one; to be called `beside` serving.
+
+        Raises:
+            RegistryError, ArtifactError, ConfigError: as `Lineages.load`.
+        """
+        champions = [one for one in self._registry.records(CHAMPIONS) if one.number <= self.newest]
+        number = before(champions)
+        return None if number is None else self._version(champions[number], self._serving.both)
 
     def answer(self, rows: Rows | Sequence[Tensor]) -> Tensor:
         """Return the champion's raw outputs plus its offset, shape (N, K); the live intercept is not in it."""

@@ -11,12 +11,13 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from deploy.pipeline import Pipeline
-from deploy.registry.kinds import SERVER
+from deploy.registry.kinds import BROKEN, SERVER
 from deploy.registry.notes import ServerNote
 from deploy.serving import theirs
 from deploy.serving.answering import Answerer, Asked, most_bytes
 from deploy.serving.champion import Served
 from deploy.serving.fresh import Fresh
+from deploy.serving.guarded import Guarded
 from deploy.serving.live import Followed
 from deploy.serving.share import Requests
 from deploy.serving.spared import Spared
@@ -54,6 +55,7 @@ class ServerRole:
         self._encoder, self._live = pipeline.encoder(), Followed(pipeline, store)
         self._board = Spared("the store", "serving goes on with the live experts and the intercept as they were")
         self._fresh, self._freshness = Fresh(pipeline.name, store, champion.commit), dict[str, bytes]()
+        self._guarded, self._broken = Guarded(pipeline, champion), dict[str, bytes]()
         self._noted = True
         self._theirs = theirs.reader(pipeline)
         self._note = ServerNote({}, {}, champion.newest, 0)
@@ -111,8 +113,8 @@ class ServerRole:
             self._noted = bool(self._board.call(self._put))
 
     def _put(self) -> bool:
-        self._store.put(self._pipeline.name, SERVER.entry(self._note, self._name) | self._freshness)
-        self._freshness = {}
+        self._store.put(self._pipeline.name, SERVER.entry(self._note, self._name) | self._freshness | self._broken)
+        self._freshness, self._broken = {}, {}
         return True
 
     def _count_fresh(self) -> None:
@@ -136,6 +138,8 @@ class ServerRole:
         for record, why in self._answer(asked):
             letters[_tp(record)].append(_letter(record, why))
             refused += 1
+        if broken := self._guarded.take(asked):
+            self._broken = BROKEN.entry(broken)
         self._write({tp: sorted(of, key=lambda letter: letter.start) for tp, of in letters.items()})
         return len(asked) - refused
 

@@ -34,18 +34,19 @@ def constant(task: Task, ours: Tensor, theirs: Tensor, target: Tensor, limit: fl
     >>> constant(Binary(), 0.01 * rows, rows, rows[:, 0], 0.1).said
     'outputs spread 0.017 times as far as they should, at least 0.1'
     """
-    spread, usual = _spread(ours), _spread(theirs)
+    own, usual = spread(ours), spread(theirs)
     if isinstance(task, Scaled):
-        usual = min(usual, _spread(target))
+        usual = min(usual, spread(target))
     elif isinstance(task, Binary | MultiLabel | Classes):
         usual = min(usual, 1.0)
-    share = spread / usual if usual > 0 else 1.0
+    share = own / usual if usual > 0 else 1.0
     least = "" if limit is None else f", at least {limit:g}"
     said = f"outputs spread {share:.2g} times as far as they should{least}"
     return Guard("constant", share, limit, limit is None or share >= limit, said)
 
 
-def _spread(outputs: Tensor) -> float:
+def spread(outputs: Tensor) -> float:
+    """Return how far outputs (N, K) spread: the length of their standard deviations."""
     return float(outputs.double().std(dim=0, correction=0).norm())
 
 

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from deploy.operate.versions.orders import give
 from deploy.promotion.conductor import ConductorRole
-from deploy.promotion.decisions import SETTLES_MS, US, barred
+from deploy.promotion.decisions import SETTLES_MS, US
 from deploy.registry.kinds import ALARMS, BLOBS, CANDIDATES, CHAMPIONS, STEPS, VERDICTS
+from deploy.registry.notes import BrokenNote
 from deploy.registry.opening import open_registry
-from deploy.registry.records import Alarm, CanaryStep, Candidate, Champion, Evidence, Figures, base
+from deploy.registry.records import Alarm, CanaryStep, Candidate, Champion, Evidence, Figures, barred, base
 from deploy.registry.registry import Registry
 from learners.evaluation.gate import Policy, Promotion
 from learners.evaluation.verdict import Decision, Guard, Verdict
@@ -207,6 +208,52 @@ def test_a_person_s_word_ends_a_canary(tmp_path: Path) -> None:
         step(registry, 2, 0.1)  # it came too late
         run(registry, "canary")
         assert registry.last(CHAMPIONS) == 3
+
+
+NAN = Guard("finite", 64.0, 7.0, False, "64 of the newest 256 requests get no finite answer, and v2 answers them")
+
+
+def told(registry: Registry, note: BrokenNote, policy: Policy = "automatic") -> None:
+    """Have a conductor act while a server says so."""
+    board = Board()
+    conductor = ConductorRole("ads", cast(Store, board), registry, Promotion(policy=policy), lambda: note)
+    while conductor.step(0):
+        pass
+
+
+def test_what_a_server_sees_of_a_broken_version_is_an_alarm_and_brings_the_one_before_back(tmp_path: Path) -> None:
+    registry = filled(tmp_path / "ads")
+    told(registry, BrokenNote(3, "3" * 8, 2, 256, NAN))
+    (raised,) = registry.records(ALARMS)
+    assert (raised.kind, raised.champion, raised.back_to, raised.commit) == ("guard", 3, 2, 19)
+    assert versions(registry)[-1] == ("2", 2)
+    last = registry.record(CHAMPIONS, 4)
+    assert last is not None
+    assert (last.because, last.offset, last.by) == (f"v3: {NAN.said}", (0.5,), US)
+    told(registry, BrokenNote(3, "3" * 8, 2, 256, NAN))  # it is on the board for long
+    assert (registry.last(ALARMS), registry.last(CHAMPIONS)) == (0, 4)
+
+
+def test_under_approval_a_broken_version_is_an_alarm_once_and_waits_for_a_person(tmp_path: Path) -> None:
+    registry = filled(tmp_path / "ads")
+    for rows in (128, 256):
+        told(registry, BrokenNote(3, "3" * 8, 2, rows, NAN), "approval")
+    assert (registry.last(ALARMS), registry.last(CHAMPIONS)) == (0, 3)
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        BrokenNote(2, "2" * 8, 1, 256, NAN),  # which serves no more
+        BrokenNote(3, "f" * 8, 2, 256, NAN),  # of another feed of this name
+        BrokenNote(9, "3" * 8, 2, 256, NAN),
+        BrokenNote(3, "3" * 8, 3, 256, NAN),
+    ],
+)
+def test_what_was_said_of_another_version_changes_nothing(note: BrokenNote, tmp_path: Path) -> None:
+    registry = filled(tmp_path / "ads")
+    told(registry, note)
+    assert (registry.last(ALARMS), registry.last(CHAMPIONS)) == (-1, 3)
 
 
 def test_an_alarm_about_a_version_that_serves_no_more_changes_nothing(tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ from msgspec import Raw
 
 from deploy.learning.bootstrap import bootstrap
 from deploy.promotion.evaluator import METRICS_EVERY_S, EvaluatorRole, watched
-from deploy.registry.kinds import DRIFT, EVALUATOR, METRICS
+from deploy.registry.kinds import ALARMS, DRIFT, EVALUATOR, METRICS
 from deploy.registry.notes import DriftNote
+from deploy.registry.records import Alarm
 from deploy.registry.registry import Registry
 from learners.commits.commit import Commit, Run
+from learners.evaluation.verdict import Guard
 from learners.live.features.fields import NONE
 from streams.join.store import Store
 from tests import small
@@ -76,6 +78,26 @@ def test_the_last_metrics_are_noted_though_no_commit_follows(tmp_path: Path, mon
     assert (role.step(0), board.puts) == (False, 4)
     assert board.shown == (2, 20)
     assert (role.step(0), board.puts) == (False, 4)
+
+
+def test_an_alarm_is_raised_once_and_what_servers_saw_keeps_its_number(tmp_path: Path) -> None:
+    """One that begins again at the first commit raises the same alarms, among others that are not its own."""
+    registry = Registry(tmp_path)
+    assert bootstrap(PIPELINE, registry)
+    guard = Guard("finite", 64.0, 7.0, False, "no answers")
+    theirs, ours, later = (
+        Alarm(
+            number=-1, champion=champion, back_to=0, old=False, detector="finite", log_r=0.0, log_needed=0.0, samples=0,
+            gain=0.0, since_ms=0, offset=(0.0,), at_ms=0, commit=0, kind="guard", guard=guard,
+        )
+        for champion in (1, 3, 5)
+    )  # fmt: skip
+    registry.create(ALARMS, 0, msgspec.structs.replace(theirs, number=0))
+    for alarms in ([ours], [ours, later]):
+        role = EvaluatorRole(PIPELINE, small.timing(1), cast(Store, Board()), registry)
+        for one in alarms:
+            role._raise(one)
+    assert [(one.number, one.champion) for one in registry.records(ALARMS)] == [(0, 1), (1, 3), (2, 5)]
 
 
 def test_slices_and_drift_are_noted(tmp_path: Path) -> None:
