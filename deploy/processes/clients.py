@@ -11,7 +11,7 @@ from functools import partial
 from deploy.config import Settings
 from deploy.feed import Feed
 from streams.join.fits import MOST_BYTES, Takes
-from streams.join.joiner import Ages, Joiner
+from streams.join.joiner import Ages, Joiner, Quiet
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp
 from streams.kafka.positions import Positions
@@ -51,7 +51,13 @@ class Clients:
         return store
 
     def joiner(
-        self, feed: Feed, tps: Sequence[Tp], store: Store, ages_ms: Ages | None = None, after: Sequence[str] = ()
+        self,
+        feed: Feed,
+        tps: Sequence[Tp],
+        store: Store,
+        ages_ms: Ages | None = None,
+        after: Sequence[str] = (),
+        quiet: Quiet = lambda tp: 0.0,
     ) -> Joiner:
         """Return a joiner of these partitions; with `ages_ms` its samples go to a learner, else to an output."""
         settings, sink = self._settings, self.sink()
@@ -60,8 +66,9 @@ class Clients:
         most = max(1, settings.dead.most_per_minute // settings.join.joiners)
         source = self.source(tps, wait=partial(store.doze, feed.name, after))
         joiner = Joiner(
-            feed.name, settings.join, source, store, sink, readers, letters_per_minute=most, ages_ms=ages_ms
-        )
+            feed.name, settings.join, source, store, sink, readers,
+            letters_per_minute=most, ages_ms=ages_ms, quiet=quiet,
+        )  # fmt: skip
         self.stack.callback(joiner.close)
         return joiner
 

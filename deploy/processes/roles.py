@@ -3,7 +3,7 @@
 Owns the wiring. Does not know where a role runs: `deploy/processes/actors.py` starts a process for each.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -27,8 +27,9 @@ from deploy.registry.opening import open_registry
 from deploy.registry.registry import Registry
 from deploy.registry.storage.home import Where
 from deploy.serving.champion import Served
+from deploy.serving.owed import Owed
 from deploy.serving.server import Answers, ServerRole
-from deploy.serving.share import Order, Requests, Share
+from deploy.serving.share import Order, Requests, Share, servers_group
 from learners.evaluation.trials.timing import Timing
 from streams.dead import DeadLetters
 from streams.kafka import Tp, partition_counts
@@ -89,10 +90,10 @@ def _server(clients: Clients, plan: Plan, pipeline: Pipeline, name: str, share: 
     serve, topics = plan.settings.serve, plan.settings.topics.named(pipeline.name)
     registry = plan.opened
     counts = partition_counts(plan.settings.kafka, (topics.requests, topics.predictions))
-    requests = [Tp(topics.requests, partition) for partition in range(counts[topics.requests])]
+    requests = _partitions(topics.requests, counts)
     store = clients.store(PATIENCE_S)  # a store that hangs must not hold an answer back
     wait = partial(store.doze, pipeline.name, (ASKED.name,))
-    source, positions = clients.source(requests, wait), clients.positions(f"{pipeline.name}.server", topics.requests)
+    source, positions = clients.source(requests, wait), clients.positions(servers_group(pipeline.name), topics.requests)
     mine = Requests(topics.requests, source, positions, share or Share(Order(0, frozenset(range(len(requests))))))
     to = Answers(topics.predictions, counts[topics.predictions], clients.sink())
     dead = DeadLetters(clients.sink(), topics.dead, max(1, plan.settings.dead.most_per_minute // serve.servers))
@@ -102,7 +103,7 @@ def _server(clients: Clients, plan: Plan, pipeline: Pipeline, name: str, share: 
 
 
 def _joiner(clients: Clients, plan: Plan, pipeline: Pipeline, number: int) -> Role:
-    store = clients.store()
+    store, topics = clients.store(), plan.settings.topics.named(pipeline.name)
     tps = [Tp(*tp) for tp in store.partitions(pipeline.name)]
     mine = [tp for tp in tps if tp.partition % plan.settings.join.joiners == number]
 
@@ -111,7 +112,15 @@ def _joiner(clients: Clients, plan: Plan, pipeline: Pipeline, number: int) -> Ro
         return note.marks_ms if note else None
 
     after = (*server_names(plan.settings.serve.servers), TOLD.name)
-    return clients.joiner(pipeline.as_feed(), mine, store, ages_ms, after)
+    counts = partition_counts(plan.settings.kafka, (topics.requests, topics.predictions))
+    positions = clients.positions(servers_group(pipeline.name), topics.requests)
+    requests = clients.source(_partitions(topics.requests, counts))
+    owed = Owed(requests, positions, topics.predictions, counts[topics.predictions])
+    return clients.joiner(pipeline.as_feed(), mine, store, ages_ms, after, owed)
+
+
+def _partitions(topic: str, counts: Mapping[str, int]) -> list[Tp]:
+    return [Tp(topic, partition) for partition in range(counts[topic])]
 
 
 def _learner(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:

@@ -71,6 +71,7 @@ class ServerRole:
         swapped = self._champion.refresh()
         if not (polled or swapped or self._held):
             self._tell()
+            self._requests.commit()
             return False
         served = self._serve(polled)
         ends = {tp_name(tp): end for tp, end in self._to.sink.flush().items() if tp.topic == self._to.topic}

@@ -16,6 +16,11 @@ from streams.kafka import Polled, Tp
 COMMIT_EVERY_S = 1.0  # offsets may lag: a request that is served twice has the same id, and the join drops the second
 
 
+def servers_group(feed: str) -> str:
+    """Return the name of the consumer group that keeps the positions of a feed's servers; nobody joins it."""
+    return f"{feed}.server"
+
+
 class Order(NamedTuple):
     """Which partitions of the requests a server shall have; the highest generation counts."""
 

@@ -24,6 +24,7 @@ from streams.kafka.records import tp_name
 MOST_THREADS = 16  # steps of different shards in flight at the same time
 ASK_EVERY_S = 1.0  # for the ages at which predictions are marked
 Ages = Callable[[], Sequence[int] | None]
+Quiet = Callable[[Tp], float | None]
 
 
 class Joiner:
@@ -31,7 +32,8 @@ class Joiner:
 
     After any exception discard it and its source; a new one goes on from the store. `ages_ms` returns the ages, in
     milliseconds, at which a prediction that still waits is marked, or None for the same as before; without it there are
-    no marks.
+    no marks. `quiet` returns when, by `time.monotonic`, it was seen that no record of a partition was still owed by who
+    writes it, or None while one is: such a silence is not idleness.
 
     Raises, from the constructor and from `step`:
         LogReplaced, LostRange: log and store disagree; an operator must look.
@@ -49,9 +51,10 @@ class Joiner:
         clock: Callable[[], float] = time.monotonic,
         letters_per_minute: int = UNLIMITED,
         ages_ms: Ages | None = None,
+        quiet: Quiet = lambda tp: 0.0,
     ) -> None:
         self._feed, self._policy, self._readers, self._clock = feed, policy, readers, clock
-        self._source, self._store = source, store
+        self._source, self._store, self._quiet = source, store, quiet
         self._dead = DeadLetters(sink, readers.dead_letters, letters_per_minute, clock=clock)
         self._rules, self._ages_ms, self._ask_at_s = Rules.of(policy), ages_ms, clock()
         self._heard = dict.fromkeys(source.tps, clock())
@@ -163,10 +166,11 @@ class Joiner:
         claims = []
         for tp in self._source.tps:
             at = self._partition(shard, tp)
-            idle = tp not in self._paused and self._heard[tp] <= since
-            ended = self._shards[shard].ending and not at.ended
+            silent = tp not in self._paused and self._heard[tp] <= since
+            quiet_s = self._quiet(tp) if silent else None
+            idle, ended = quiet_s is not None, self._shards[shard].ending and not at.ended
             here = tp not in moved and at.next == self._source.position(tp)
-            if here and (idle or ended) and self._source.at_end(tp):
+            if here and (idle or ended) and self._source.at_end(tp, quiet_s or 0.0):
                 claims.append(Move(tp_name(tp), at.next, at.next, idle=int(idle), ended=int(ended)))
         return claims
 

@@ -129,14 +129,16 @@ class Source:
         with mapped(self._access):
             return self._probe.read(tp, offset)
 
-    def at_end(self, tp: Tp) -> bool:
+    def at_end(self, tp: Tp, since_s: float = 0.0) -> bool:
         """Return whether the partition was read to its end, by a fetch answered within the last second.
+
+        The fetch was made after `since_s`, by `time.monotonic`.
 
         Raises:
             LogReplaced: the log ends before the offset that was read.
         """
         asked, ends = self._ends
-        if time.monotonic() - asked > LATELY_S:
+        if asked < max(since_s, time.monotonic() - LATELY_S):
             asked, ends = self._ends = time.monotonic(), self.ends()
         if ends[tp] < self.position(tp) and asked > self._taken:
             raise LogReplaced(f"{tp.topic}/{tp.partition}: read up to {self.position(tp)}, but it ends at {ends[tp]}")

@@ -77,6 +77,14 @@ def test_offsets_are_committed_for_a_group_without_joining_it(broker: Running, s
             assert time.monotonic() < deadline
 
 
+def test_the_end_is_asked_for_again_after_a_moment(broker: Running, sink: Sink) -> None:
+    (tp,) = fresh(broker)
+    with closing(Source(broker.address, [tp])) as source:
+        assert source.at_end(tp)
+        write(sink, tp, 1)
+        assert not source.at_end(tp, time.monotonic())
+
+
 def test_a_source_reads_other_partitions_each_from_its_offset(broker: Running, sink: Sink) -> None:
     tps = fresh(broker, 3)
     for tp in tps:

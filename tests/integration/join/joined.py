@@ -13,7 +13,7 @@ from msgspec import Raw
 from learners.tasks.task import Task
 from streams.events import Prediction, Record, Target, encode
 from streams.join.batch import Readers
-from streams.join.joiner import Ages, Joiner
+from streams.join.joiner import Ages, Joiner, Quiet
 from streams.join.policy import JoinPolicy
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, ensure_topics
@@ -43,7 +43,10 @@ class Feed:
         self.sink = self.undo.enter_context(closing(Sink(self.broker)))
         self.now = 0.0
 
-    def joiner(self, sink: Sink | None = None, partition: int | None = None, ages_ms: Ages | None = None) -> Joiner:
+    def joiner(
+        self, sink: Sink | None = None, partition: int | None = None, ages_ms: Ages | None = None,
+        quiet: Quiet = lambda tp: 0.0,
+    ) -> Joiner:  # fmt: skip
         predictions, outcomes, dead_letters = self.topics
         readers = Readers(
             predictions=predictions,
@@ -55,7 +58,7 @@ class Feed:
         tps = [tp for tp in self.tps if partition in (None, tp.partition)]
         source = self.undo.enter_context(closing(Source(self.broker, tps)))
         sink, clock = sink or self.sink, lambda: self.now
-        return Joiner(self.name, self.policy, source, self.store, sink, readers, clock, ages_ms=ages_ms)
+        return Joiner(self.name, self.policy, source, self.store, sink, readers, clock, ages_ms=ages_ms, quiet=quiet)
 
     def predict(self, *numbers: int) -> None:
         for n in numbers:

@@ -95,6 +95,27 @@ def test_pairs_become_samples_in_any_order_and_once(
         balanced(feed)
 
 
+def test_a_partition_that_is_owed_predictions_is_not_idle(broker: Running, store_server: Running) -> None:
+    """Outcomes that are read before their predictions are made wait for them, however long the servers are away."""
+    feed, owed = Feed(broker, store_server, window_s=1.0, keep_s=1.0, slack_s=0.0, idle_s=5.0), [True]
+    with feed.undo:
+        joiner = feed.joiner(quiet=lambda tp: None if owed[0] and tp == feed.tps[0] else time.monotonic())
+        feed.report(*range(0, 40_000, 1_000))
+        run(joiner, 40)
+        for _ in range(3):
+            feed.now += 60.0
+            joiner.step(10)
+        assert joiner.shards[0].watermark_ms == 0
+        assert joiner.shards[0].counters["orphan"] == 0
+        owed[0] = False
+        feed.predict(*range(0, 40_000, 1_000))
+        joiner.step(10)  # whatever it has read yet, the end that it knew of is no longer taken
+        while len(feed.labels()) < 40:
+            joiner.step(50)
+        assert joiner.shards[0].counters["orphan"] == 0
+        balanced(feed)
+
+
 def test_it_asks_for_the_ages_of_marks_once_a_second(feed: Feed) -> None:
     answers: list[tuple[int, ...] | None] = [(5,), None, (), (10,)]
     joiner = feed.joiner(ages_ms=lambda: answers.pop(0))

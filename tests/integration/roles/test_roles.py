@@ -152,7 +152,7 @@ def test_the_joiner_marks_at_the_ages_that_the_learner_s_note_has(
     broker: Running, store_server: Running, registry: Registry, feed: Pipeline
 ) -> None:
     topics = config.Topics().named(feed.name)
-    ensure_topics(broker.address, dict.fromkeys((topics.predictions, topics.outcomes, topics.dead), 1))
+    ensure_topics(broker.address, dict.fromkeys((topics.requests, topics.predictions, topics.outcomes, topics.dead), 1))
     settings = config.Settings(
         kafka=config.Kafka(bootstrap=broker.address), redis=config.Redis(url=store_server.address)
     )
