@@ -22,4 +22,5 @@ checks/        what the parts of a Pipeline must be
 config.py      shadowstream.toml and the environment
 registry/      what lasts
 loading.py     a user's file, imported with the modules beside it
+placement.py   where roles run, and what they need there
 """

@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 from msgspec import Meta, Struct
 
+from deploy.placement import Needs, Ray, roles_of
 from streams import hosts
 from streams.errors import ConfigError
 from streams.join.policy import JoinPolicy
@@ -39,22 +40,10 @@ MOST = 2**31 - 1  # of a count: what Kafka's and Redis' own counts can hold
 MOST_S = 100 * 366 * 86_400  # a century, so that sums of times in milliseconds stay exact
 PLACES = "a folder of this machine, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX"
 ADDRESS, LIKE_ADDRESS = re.compile(r"(s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]+(/[^/?#@]+)*/?"), re.compile(r"~|\w+:/")
-RAY_ADDRESSES = "host:port of a running cluster's head, or 'auto' for one that runs on this machine"
 
 
 Kafka = Broker  # the section [kafka]
 Redis = Address  # the section [redis]
-
-
-class Ray(Struct, frozen=True, kw_only=True):
-    """`address` is host:port of a running Ray cluster, or "auto" for one on this machine; None starts a local one."""
-
-    address: Text | None = None
-
-    def __post_init__(self) -> None:
-        at = None if self.address in (None, "auto") else hosts.parse(str(self.address))
-        if self.address not in (None, "auto") and not (at and at.port):
-            raise ConfigError(f"ray.address must be {RAY_ADDRESSES}; found {hosts.shown(self.address)}")
 
 
 class Registry(Struct, frozen=True, kw_only=True):
@@ -63,10 +52,12 @@ class Registry(Struct, frozen=True, kw_only=True):
 
     `key` is the file of the private key (PEM, Ed25519) that signs candidates, verdicts and versions, or its text; by
     default the first run makes one, in the folder itself. `trusted` are the files of the public keys whose records are
-    taken, with commas between them, by default that of `key`.
+    taken, with commas between them, by default that of `key`. `shared` says that a folder is the same one on all nodes
+    of a cluster.
     """
 
     path: Text = ".shadowstream"
+    shared: bool = False
     key: Text | None = None
     trusted: Text | None = None
 
@@ -213,7 +204,18 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) 
             sections[section] = kind(**values)
         except ConfigError as wrong:
             raise ConfigError(f"{path or 'environment'}: {wrong}") from None
+    sections["ray"] = _with_address(sections["ray"], environment)
     return msgspec.structs.replace(Settings(), **sections)
+
+
+def _with_address(ray: Any, environment: Mapping[str, str]) -> Any:
+    """Return the section [ray] with the address that Ray's own variable has, where it names none."""
+    if ray.address is not None or not (address := environment.get("RAY_ADDRESS")):
+        return ray
+    try:
+        return msgspec.structs.replace(ray, address=address)
+    except ConfigError as wrong:
+        raise ConfigError(f"environment: RAY_ADDRESS: {wrong}") from None
 
 
 def have_ray_say_lines(environment: MutableMapping[str, str] = os.environ) -> None:
@@ -295,6 +297,8 @@ def _check_variables(environment: Mapping[str, str]) -> None:
 def _typed(where: str, section: str, key: str, value: object, *, strict: bool) -> Any:
     """Return the value in the key's type; `strict` is off for the environment, where numbers are text."""
     name = f"{section}.{key}"
+    if name == "ray.roles":
+        return _roles(where, value)
     try:
         if isinstance(value, str) and (fault := _text_fault(value) or _path_fault(name, value)):
             raise msgspec.ValidationError(fault)
@@ -306,6 +310,13 @@ def _typed(where: str, section: str, key: str, value: object, *, strict: bool) -
         expected = f"must be one of {choices}" if choices else str(wrong)
         raise ConfigError(f"{where}{name}: {expected}; found {_shown(name, value)}") from None
     return typed
+
+
+def _roles(where: str, value: object) -> dict[str, Needs]:
+    try:
+        return roles_of(value)
+    except ValueError as wrong:
+        raise ConfigError(f"{where}{wrong}") from None
 
 
 def _text_fault(text: str) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from deploy.config import Settings
-from deploy.registry.storage.home import home
+from deploy.registry.storage.home import home, is_address
 from streams.dead.letters import LEAST_TOPIC_BYTES
 from streams.errors import ConfigError
 from streams.join.fits import ID_BYTES
@@ -152,6 +152,17 @@ RULES = [
         ("kafka.embedded", "kafka.bootstrap"),
         lambda c: c.settings.kafka.bootstrap is not None and c.changed("kafka.embedded"),
         "no broker is embedded where kafka.bootstrap names one, which keeps its log itself: set only one of the two",
+    ),
+    Rule(
+        ("ray.insecure", "ray.address"),
+        lambda c: c.settings.ray.insecure and c.settings.ray.cluster is None,
+        "it is about a cluster that is given; a Ray of our own is on this machine alone: set ray.address, or take "
+        "ray.insecure out",
+    ),
+    Rule(
+        ("registry.shared", "registry.path"),
+        lambda c: c.settings.registry.shared and is_address(c.settings.registry.path),
+        "a bucket is the same for all nodes as it is: set registry.shared for a folder alone",
     ),
 ]
 

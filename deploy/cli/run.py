@@ -19,6 +19,7 @@ from deploy.console.loop.terminal import screen
 from deploy.console.metrics.latest import fetched
 from deploy.console.words import values
 from deploy.operate.versions.drill import shuffle
+from deploy.placement import Ray
 from deploy.registry.records import base
 from deploy.run.running import running
 from deploy.run.session import Act
@@ -41,7 +42,7 @@ def demo(picture: Picture = None, as_json: AsJson = False) -> None:
     must be taken back.
     """
     path = example("flights")
-    embedded = {"kafka": config.Kafka(), "redis": config.Redis(), "ray": config.Ray()}
+    embedded = {"kafka": config.Kafka(), "redis": config.Redis(), "ray": Ray(address="local")}
     settings = msgspec.structs.replace(config.load(path.with_name("shadowstream.toml")), **embedded)
     drills = _drill(MAY_MS, serve=False), _drill(AUGUST_MS, serve=True)
     _replay(path, settings, fresh=True, as_json=as_json, picture=picture, acts=drills)

@@ -17,10 +17,12 @@ import torch
 from ray.exceptions import RayError, RayTaskError
 
 from deploy.pipeline import Pipeline, load
+from deploy.placement import GB
+from deploy.processes.code import here
 from deploy.processes.failures import failure
 from deploy.processes.health import LookedAfter, Process
 from deploy.processes.loop import Health, Loop
-from deploy.processes.node import Node
+from deploy.processes.node import LOG, Node
 from deploy.processes.restarts import AT_ONCE_S, HELD_S, Restarts
 from deploy.processes.roles import JOINER_PREFIX, Plan, build, names
 from deploy.registry.kinds import is_server
@@ -38,7 +40,7 @@ ABSENT_S = 120.0  # how long Ray may take to start a process before it is ill it
 ALONE_S = 15.0  # how long the first server may take to begin before the others begin beside it
 AWAY_S = 5.0  # how long a server may wait for a service, or begin, before others have its partitions
 LONGEST_S = 30.0  # the longest pause between two tries to begin Ray anew
-LOG = "ray.log"  # in the feed's folder of services: what Ray says while it is begun anew
+UNPLACED_S = 15.0  # how long a cluster may take to begin a role before it is said what the role needs
 
 
 class Actor:
@@ -46,7 +48,7 @@ class Actor:
 
     def __init__(self, role: str, plan: Plan) -> None:
         torch.set_num_threads(1)
-        self._role, self._plan, self._loop, self._share = role, plan, Loop(), Share()
+        self._role, self._plan, self._loop, self._share = role, plan.on_node(), Loop(), Share()
         self._pipeline: Pipeline | None = None
 
     def ready(self) -> None:
@@ -88,14 +90,15 @@ _Remote: Any = ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0, max_co
 
 
 @contextmanager
-def started(plan: Plan, address: str | None) -> Iterator["System"]:
+def started(plan: Plan, cluster: Node | None) -> Iterator["System"]:
     """Start a process for every role; they import what they need while the caller goes on.
 
-    Leaving the `with` ends them, and Ray where it was started here: `address` is that of a running cluster, and None
-    starts a local one.
+    Leaving the `with` ends them. They are on the nodes of a `cluster` that was joined; None starts a local Ray, which
+    ends with them.
     """
-    node = Node(address, at(plan.registry).folder / "services" / LOG)
-    node.begin()
+    node = cluster or Node(None, at(plan.registry).folder / "services" / LOG)
+    if cluster is None:
+        node.begin()
     try:
         system = System(plan, node)
         try:
@@ -103,7 +106,8 @@ def started(plan: Plan, address: str | None) -> Iterator["System"]:
         finally:
             system.stop()
     finally:
-        node.end()
+        if cluster is None:
+            node.end()
 
 
 class Member:
@@ -119,7 +123,15 @@ class Member:
 
     def make(self, plan: Plan) -> None:
         """Start its process, which imports what it needs."""
-        self.actor = _Remote.options(name=f"{self.role}-{time.time_ns()}").remote(self.role, plan)
+        needs = plan.settings.ray.needs(self.role)
+        self.actor = _Remote.options(
+            name=f"{self.role}-{time.time_ns()}",
+            num_cpus=needs.cpus,
+            num_gpus=needs.gpus,
+            memory=int(needs.memory_gb * GB) or None,
+            label_selector=needs.labels or None,
+            scheduling_strategy="SPREAD" if plan.carried else None,
+        ).remote(self.role, plan)
         self.run = self.asked = None
 
     def begin_again(self, plan: Plan, order: Order | None) -> None:
@@ -160,7 +172,7 @@ class System:
 
     def __init__(self, plan: Plan, node: Node) -> None:
         self._plan, self._node = plan, node
-        self._members = {role: Member(role) for role in names(plan)}
+        self._members = {role: Member(role) for role in names(plan.settings)}
         self._trouble, self._next_s, self._pause_s = "", 0.0, 1.0  # why Ray is not there, when it is tried again
         self._later: list[Member] = []  # who begins once the first server answers
         self._shared = Assignment([role for role in self._members if is_server(role)], 0)
@@ -175,9 +187,12 @@ class System:
         """
         calls = {member: member.actor.ready.remote() for member in self._members.values()}
         for member, ready in calls.items():
+            told = ""
             while not ray.wait([ready], timeout=1.0)[0]:
                 if gone := self._node.gone:
                     raise RayUnreachable(f"Ray's {gone} has ended; start the run again")
+                if not told and (told := self._unplaced(member)):
+                    logging.getLogger("shadowstream").warning("%s", told)
             if wrong := self._error(member.role, ready):
                 raise wrong
         self._shared.grow(partitions)
@@ -219,8 +234,16 @@ class System:
     @property
     def lines(self) -> tuple[str, ...]:
         """What people must know of the roles now."""
-        lines = (line for member in self._members.values() if (line := member.line))
+        lines = (line for member in self._members.values() if (line := member.line or self._unplaced(member)))
         return (*filter(None, (self._trouble,)), *lines)
+
+    def _unplaced(self, member: Member) -> str:
+        """Return what a role needs that no node of a cluster has begun, "" if one has."""
+        since_s = member.looked_after.absent_s
+        if self._node.ours or since_s < UNPLACED_S:
+            return ""
+        needs = self._plan.settings.ray.needs(member.role)
+        return f"no node of the cluster has begun the {member.role} for {since_s:.0f} s; it needs {needs}"
 
     def _ended(self, member: Member, wrong: ShadowstreamError, *, serves_on: bool) -> None:
         if is_server(member.role):
@@ -323,8 +346,9 @@ class System:
         except RayTaskError as wrong:
             if isinstance(wrong.cause, ShadowstreamError):
                 return wrong.cause
-            cause, trace = wrong.cause or wrong, str(wrong)  # which is the traceback of that process
-            return failure(role, cause, trace, self._plan.pipeline, at(self._plan.registry).folder / "services")
+            pipeline, trace = self._plan.pipeline, str(wrong)  # which is the traceback of that process
+            folder = at(self._plan.registry).folder / "services"
+            return failure(role, wrong.cause or wrong, here(trace, pipeline.parent), pipeline, folder)
         except RayError:
             return RoleDied("its process has died: killed, out of memory, or a crash in native code")
         return None

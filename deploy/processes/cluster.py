@@ -1,9 +1,11 @@
-"""Whether a Ray cluster answers at an address: asked by hand, because Ray's own client tries for minutes.
+"""Whether a Ray cluster answers at an address, and whether it answers anybody: asked by hand.
 
-Owns one exchange of HTTP/2, which is what a cluster's head speaks. Does not know Ray.
+Ray's own client tries for minutes, and does not say whether a token was needed. Owns two exchanges of HTTP/2 (RFC
+9113), which is what a cluster's head speaks. Does not know Ray.
 """
 
 import socket
+from typing import BinaryIO
 
 from streams import hosts
 from streams.errors import RayUnreachable
@@ -11,6 +13,15 @@ from streams.errors import RayUnreachable
 ANSWER_S = 5.0
 HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # and an empty frame of settings
 FRAME, SETTINGS = 9, 4  # bytes of a frame's head, and what its fourth byte is where the server speaks HTTP/2
+DATA, HEADERS, END_STREAM, END_HEADERS = 0, 1, 1, 4
+ASKED = {  # of gRPC: whether nodes are alive, which no one may ask where there is a token
+    ":method": "POST",
+    ":scheme": "http",
+    ":path": "/ray.rpc.NodeInfoGcsService/CheckAlive",
+    ":authority": "head",
+    "content-type": "application/grpc",
+    "te": "trailers",
+}
 
 
 def check(address: str) -> None:
@@ -32,3 +43,38 @@ def check(address: str) -> None:
         raise RayUnreachable(f"no Ray cluster answers at {address} (ray.address): {wrong.strerror or wrong}") from None
     if len(answer) < FRAME or answer[3] != SETTINGS:
         raise RayUnreachable(f"what answers at {address} (ray.address) is not the head of a Ray cluster")
+
+
+def open_to_all(address: str) -> bool:
+    """Return whether the cluster's head at host:port answers a call that shows no token.
+
+    Raises:
+        RayUnreachable: it does not answer.
+    """
+    name, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((name.strip("[]"), int(port)), ANSWER_S) as head, head.makefile("rb") as answers:
+            head.sendall(HELLO + _frame(HEADERS, END_HEADERS, _headers()) + _frame(DATA, END_STREAM, bytes(5)))
+            return _answered(answers)
+    except OSError as wrong:
+        raise RayUnreachable(f"the Ray cluster at {address} does not answer: {wrong.strerror or wrong}") from None
+
+
+def _headers() -> bytes:
+    """Return the headers as HPACK (RFC 7541) has them that are in no table."""
+    texts = [(name.encode(), value.encode()) for name, value in ASKED.items()]
+    return b"".join(bytes((0, len(name))) + name + bytes((len(value),)) + value for name, value in texts)
+
+
+def _frame(kind: int, flags: int, body: bytes) -> bytes:
+    return len(body).to_bytes(3, "big") + bytes((kind, flags)) + (1).to_bytes(4, "big") + body
+
+
+def _answered(answers: BinaryIO) -> bool:
+    """Return whether our call gets data; a refusal is headers that end it."""
+    while len(head := answers.read(FRAME)) == FRAME:
+        size, kind, flags, stream = int.from_bytes(head[:3], "big"), head[3], head[4], int.from_bytes(head[5:], "big")
+        answers.read(size)
+        if stream == 1 and (kind == DATA or flags & END_STREAM):
+            return kind == DATA
+    return False

@@ -1,29 +1,38 @@
 """Ray's own processes: starts them on this machine or joins a cluster, sees whether ours are alive, and ends them.
 
-Owns Ray's start and end. Does not know roles.
+Owns Ray's start and end, and what a cluster must be to be joined. Does not know what roles do.
 """
 
 import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import ray
 from ray._private import worker
+from ray.exceptions import AuthenticationError
 
+from deploy.config import Settings
 from deploy.processes import cluster
+from deploy.processes.code import pack
 from deploy.processes.failures import brief
+from deploy.processes.nodes import Offered, check
 from streams.errors import ConfigError, RayUnreachable, ShadowstreamError
 
 ENDING = "ray.dag.compiled_dag_node"  # ray.shutdown imports it, for a second, in which a user would wait
 START_TRIES, TIMED_OUT = 5, "timed out during startup"
 NEEDED = ("gcs_server", "raylet")  # Ray's others only show and log
 STDERR = 2
+LOG = "ray.log"  # in the feed's folder of services: what Ray says while it is begun anew
+NAMESPACE = "shadowstream"  # of the names of actors
+Say = Callable[[str], None]
 LOCAL: dict[str, Any] = {
     "include_dashboard": False,
     "object_store_memory": 100 << 20,  # bytes; no event or model goes through Ray
@@ -32,10 +41,13 @@ LOCAL: dict[str, Any] = {
 
 
 class Node:
-    """Ray, at `address` or, where it is None, on this machine; `log` is a file for what Ray says while it is ended."""
+    """Ray, at `address` or, where it is None, on this machine; `log` is a file for what Ray says while it is ended.
 
-    def __init__(self, address: str | None, log: Path) -> None:
-        self._address, self._log = address, log
+    `code` is a zip file, which processes on a cluster's nodes have in their working directories.
+    """
+
+    def __init__(self, address: str | None, log: Path, code: Path | None = None) -> None:
+        self._address, self._log, self._code = address, log, code
 
     @property
     def ours(self) -> bool:
@@ -48,7 +60,7 @@ class Node:
         Raises:
             RayUnreachable, ConfigError: it does not work; the text has Ray's reason and what to do.
         """
-        start(self._address)
+        start(self._address, self._code)
         threading.Thread(target=import_module, args=(ENDING,), daemon=True).start()
 
     @property
@@ -75,7 +87,40 @@ class Node:
             ray.shutdown()
 
 
-def start(address: str | None) -> None:
+@contextmanager
+def joined(settings: Settings, pipeline: Path, roles: Sequence[str], folder: Path, say: Say) -> Iterator[Node]:
+    """Join the cluster that the settings name, with the code of a pipeline, for the `with`.
+
+    `folder` is this machine's part of the feed.
+
+    Raises:
+        RayUnreachable: it does not answer.
+        ConfigError: it asks nobody for a token, or roles could not work on its nodes.
+    """
+    with TemporaryDirectory(prefix="shadowstream-") as temporary:
+        zipped = Path(temporary) / "pipeline.zip"
+        large = pack(pipeline, zipped, (folder, folder.parent, Path(settings.output.path)))
+        node = Node(settings.ray.cluster, folder / "services" / LOG, zipped)
+        node.begin()
+    try:
+        if not settings.ray.insecure and cluster.open_to_all(ray.get_runtime_context().gcs_address):
+            raise ConfigError(
+                f"the Ray cluster at {settings.ray.cluster} asks nobody for a token, so whoever reaches its ports can "
+                "run code on it: start all its nodes with RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or set ray.insecure "
+                "= true where nobody else reaches them"
+            )
+        nodes = [Offered.of(one) for one in ray.nodes() if one["Alive"]]
+        check(settings, roles, nodes)
+        at = ", ".join(f"{host} ({count})" for host, count in Counter(node.host for node in nodes).items())
+        say(f"joined the Ray cluster at {settings.ray.cluster}; its nodes: {at}")
+        if large:
+            say(f"not sent to its nodes, because it is large: {', '.join(large)}")
+        yield node
+    finally:
+        node.end()
+
+
+def start(address: str | None, code: Path | None = None) -> None:
     """Connect to the cluster at `address`, or start a local one; Ray gives that 30 s, which a busy machine may pass.
 
     Raises:
@@ -83,11 +128,11 @@ def start(address: str | None) -> None:
     """
     if address is not None:
         cluster.check(address)
-    local = LOCAL if address is None else {}
+    more: dict[str, Any] = LOCAL if address is None else {"runtime_env": {"working_dir": str(code)}} if code else {}
     for left in reversed(range(START_TRIES)):
         try:
             with _own_signals():
-                ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=True, **local)
+                ray.init(address=address or "local", namespace=NAMESPACE, logging_level=logging.ERROR, **more)
             return
         except (Exception, SystemExit) as wrong:  # Ray raises the bare class here
             if not left or TIMED_OUT not in str(wrong):
@@ -110,11 +155,20 @@ def _not_started(wrong: BaseException, address: str | None) -> ShadowstreamError
         return ConfigError(
             "Ray's folder has too long a path for its sockets; set the variable RAY_TMPDIR to a short one, such as /tmp"
         )
+    if address is not None and (_asks_for_token(wrong) or _asks_for_token(wrong.__cause__)):
+        return ConfigError(
+            f"the Ray cluster at {address} (ray.address) asks for a token, and ours is another or none: set the "
+            "variables RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH, a file) as its nodes have them"
+        )
     if address is not None:
         return RayUnreachable(f"no Ray cluster can be joined at {address} (ray.address): {brief(wrong)}")
     return RayUnreachable(
         f"Ray does not start on this machine: {brief(wrong)}; its logs are in /tmp/ray/session_latest"
     )
+
+
+def _asks_for_token(wrong: BaseException | None) -> bool:
+    return isinstance(wrong, AuthenticationError) or "InvalidAuthToken" in str(wrong)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 from msgspec import Struct
 
 from deploy.config import Settings
@@ -19,13 +20,14 @@ from deploy.learning.rules import CommitRules
 from deploy.lineages import Lineages
 from deploy.pipeline import Pipeline
 from deploy.processes.clients import Clients
+from deploy.processes.code import FOLDER
 from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.evaluator import EvaluatorRole
 from deploy.registry.kinds import ASKED, BROKEN, LEARNER, TOLD, is_server, server_names
 from deploy.registry.notes import BrokenNote
 from deploy.registry.opening import open_registry
 from deploy.registry.registry import Registry
-from deploy.registry.storage.home import Where
+from deploy.registry.storage.home import Where, at, home
 from deploy.serving.champion import Served
 from deploy.serving.owed import Owed
 from deploy.serving.server import Answers, ServerRole
@@ -51,7 +53,8 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     `pipeline` is the path of the pipeline.py, `registry` where the feed is kept. The settings have every address, also
     those of embedded services. A fetch that finds nothing waits at the broker for `fetch_wait_ms` at most. In a
-    `replay` all who publish ring on the board.
+    `replay` all who publish ring on the board. `carried` says that a role may be on a cluster's node, which has
+    the code in its working directory.
     """
 
     pipeline: Path
@@ -59,6 +62,15 @@ class Plan(Struct, frozen=True, kw_only=True):
     registry: Where
     fetch_wait_ms: int
     replay: bool = False
+    carried: bool = False
+
+    def on_node(self) -> "Plan":
+        """Return the plan as the process of a role takes it, by its working directory."""
+        if not self.carried:
+            return self
+        where = at(self.registry)
+        mine = where if where.local else home(self.settings.registry.path, where.name)
+        return msgspec.structs.replace(self, pipeline=Path(FOLDER) / self.pipeline.name, registry=mine)
 
     @property
     def opened(self) -> Registry:
@@ -80,10 +92,10 @@ def build(role: str, plan: Plan, pipeline: Pipeline, stack: ExitStack, share: Sh
     return made
 
 
-def names(plan: Plan) -> list[str]:
+def names(settings: Settings) -> list[str]:
     """Return the names of a feed's roles, each of which gets a process: the joiners by number, then the others."""
-    joiners = [f"{JOINER_PREFIX}{n}" for n in range(plan.settings.join.joiners)]
-    return [*joiners, *server_names(plan.settings.serve.servers), *ROLES]
+    joiners = [f"{JOINER_PREFIX}{n}" for n in range(settings.join.joiners)]
+    return [*joiners, *server_names(settings.serve.servers), *ROLES]
 
 
 def _server(clients: Clients, plan: Plan, pipeline: Pipeline, name: str, share: Share | None) -> Role:

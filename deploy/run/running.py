@@ -6,8 +6,7 @@ Owns the order in which these are started and ended. Does not know what the run 
 import math
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
-from importlib import import_module
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ from compressors.weight_reads import is_read_past
 from deploy import contradictions
 from deploy.changes import plan as changes
 from deploy.checks.tasks import check_negative
-from deploy.config import Settings, have_ray_say_lines, set_ray_aside
+from deploy.config import Settings
 from deploy.doubts import Judge
 from deploy.embedded.services import provided
 from deploy.learning.bootstrap import bootstrap
@@ -27,7 +26,6 @@ from deploy.learning.rehearsal import rehearse
 from deploy.loading import users_code
 from deploy.monitor import Monitor
 from deploy.pipeline import Pipeline, load
-from deploy.processes.failures import brief
 from deploy.processes.roles import Plan
 from deploy.registry.gc.sweep import sweeping
 from deploy.registry.kinds import BLOCKS, CHAMPIONS, block_name
@@ -36,6 +34,7 @@ from deploy.registry.opening import open_registry
 from deploy.registry.registry import Registry
 from deploy.registry.storage.home import home
 from deploy.run.claim import claimed
+from deploy.run.nodes import everywhere, on_cluster, started
 from deploy.run.partitions import Partitions, Say, begin
 from deploy.run.restore import restore
 from deploy.run.session import Session
@@ -45,7 +44,7 @@ from streams.kafka import topics
 from streams.outputs.samples import number
 
 if TYPE_CHECKING:
-    from deploy.processes.actors import System
+    pass
 
 FIRST_VERSION = CHAMPIONS.object(0)  # without it nothing was ever served
 
@@ -73,10 +72,12 @@ def running(
     check_negative(pipeline.task, settings.join)
     rehearse(pipeline)
     torch.set_num_threads(1)  # the networks are small, and the actors take the cores
+    if settings.ray.cluster is not None:
+        settings = everywhere(settings)
     at = home(settings.registry.path, pipeline.name)
     attached = pipeline.theirs is not None and settings.kafka.bootstrap is not None and not replay
-    say("starting broker, store and actors")
     with (
+        on_cluster(path, settings, at, say) as cluster,
         claimed(pipeline.name, at, settings, say, take_over=take_over) as claim,
         provided(settings, at, say, fresh=fresh, mark=FIRST_VERSION) as services,
         claim.held(services.settings, say),
@@ -89,6 +90,7 @@ def running(
             registry=at,
             fetch_wait_ms=services.fetch_wait_ms,
             replay=replay,
+            carried=cluster is not None,
         )
         if attached:
             _check_theirs(pipeline, settings)
@@ -98,7 +100,7 @@ def running(
         for line in changed.lines:
             say(line)
         made = _partitions(pipeline, settings, store, registry, say)
-        with made as partitions, sealing(at), sweeping(at), _started(plan) as system:
+        with made as partitions, sealing(at), sweeping(at), started(plan, cluster) as system:
             with users_code("the first version"):
                 first_version(pipeline, registry, say, engines=settings.serve.engines)
             if changed.again:  # what servers would follow is of other experts
@@ -143,19 +145,6 @@ def _paced(settings: Settings) -> Settings:
     """
     join = msgspec.structs.replace(settings.join, align_s=math.inf)
     return msgspec.structs.replace(settings, join=join, learn=msgspec.structs.replace(settings.learn, commit_s=0.0))
-
-
-def _started(plan: Plan) -> "AbstractContextManager[System]":
-    """Start the actors. Ray is imported only now: one of a cluster's variables could end the process as it is."""
-    if plan.settings.ray.address is None:
-        set_ray_aside()
-    have_ray_say_lines()
-    try:
-        actors = import_module("deploy.processes.actors")
-    except (ImportError, ValueError) as wrong:
-        raise ConfigError(f"Ray cannot be imported: {brief(wrong)}; check the variables RAY_...") from wrong
-    system: AbstractContextManager[System] = actors.started(plan, plan.settings.ray.address)
-    return system
 
 
 def first_version(pipeline: Pipeline, registry: Registry, say: Say, *, engines: bool = False) -> None:

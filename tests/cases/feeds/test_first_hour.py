@@ -20,7 +20,8 @@ from tests.cases import case
 from tests.cases.join import until
 
 ROOT = Path(__file__).parents[3]
-CLUSTER = {  # what a pod of KubeRay has, and what Ray cannot read: each ended the process
+CLUSTER = {  # a Ray of our own, whatever a pod of KubeRay has, and what Ray cannot read: each ended the process
+    "SHADOWSTREAM_RAY_ADDRESS": "local",
     "RAY_ADDRESS": "auto",
     "RAY_worker_niceness": "abc",
     "RAY_LOG_MONITOR_MAX_OPEN_FILES": "abc",

@@ -75,7 +75,7 @@ WORDS = {
     "labels": "json",
 }
 WORDS |= {"engines": "false", "on_contradiction": "stop"}
-WORDS |= {"embedded": "durable"}
+WORDS |= {"embedded": "durable", "insecure": "true", "shared": "true", "roles": "{}"}
 WORDS |= {"bootstrap": "host:4096", "address": "host:4096", "listen": "host:4096"}
 SASL = {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_username": "joiner", "sasl_password": SECRET}
 SECURITY = SASL | {"ssl_cafile": __file__, "ssl_certfile": __file__, "ssl_keyfile": __file__, "ssl_password": SECRET}

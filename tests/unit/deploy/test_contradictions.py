@@ -61,6 +61,10 @@ EXAMPLES: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, Any]]] = {  # ke
     ("kafka.embedded", "kafka.bootstrap"): (
         {"kafka.embedded": "durable", "kafka.bootstrap": "a:1"}, {"kafka.embedded": "memory"}
     ),
+    ("ray.insecure", "ray.address"): ({"ray.insecure": True}, {"ray.address": "a:1"}),
+    ("registry.shared", "registry.path"): (
+        {"registry.shared": True, "registry.path": "s3://bucket/a"}, {"registry.path": "r"}
+    ),
 }  # fmt: skip
 
 

@@ -1,0 +1,78 @@
+"""Where the roles of a run begin: on the nodes of a cluster that the settings name, or under a Ray of this run's own.
+
+Owns when Ray is imported, and which settings are the same on another node. Does not know what roles do.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from deploy.config import Settings, have_ray_say_lines, set_ray_aside
+from deploy.processes.failures import brief
+from deploy.processes.roles import Plan, names
+from deploy.registry.storage.home import Home
+from deploy.run.partitions import Say
+from streams.errors import ConfigError
+
+if TYPE_CHECKING:
+    from deploy.processes.actors import System
+    from deploy.processes.node import Node
+
+FILES = {  # settings that name files, several with commas between them
+    "kafka": ("ssl_cafile", "ssl_certfile", "ssl_keyfile"),
+    "redis": ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"),
+    "registry": ("key", "trusted"),
+}
+
+
+@contextmanager
+def on_cluster(path: Path, settings: Settings, at: Home, say: Say) -> Iterator["Node | None"]:
+    """Join the cluster that is given, for the `with`; yield None where there is none.
+
+    Raises:
+        RayUnreachable: it does not answer.
+        ConfigError: roles could not work there.
+    """
+    if settings.ray.cluster is None:
+        say("starting broker, store and actors")
+        yield None
+        return
+    with _ray("node", settings).joined(settings, path, names(settings), at.folder, say) as node:
+        say("starting actors")
+        yield node
+
+
+def started(plan: Plan, cluster: "Node | None") -> "AbstractContextManager[System]":
+    """Start the actors, on a cluster that was joined or under a Ray of our own."""
+    system: AbstractContextManager[System] = _ray("actors", plan.settings).started(plan, cluster)
+    return system
+
+
+def everywhere(settings: Settings) -> Settings:
+    """Return the settings as they are in any working directory: files by their whole paths."""
+    for name, keys in FILES.items():
+        section = getattr(settings, name)
+        whole = {key: _whole(getattr(section, key)) for key in keys}
+        settings = msgspec.structs.replace(settings, **{name: msgspec.structs.replace(section, **whole)})
+    return settings
+
+
+def _whole(files: str | None) -> str | None:
+    if files is None or "\n" in files:  # a key's text
+        return files
+    return ",".join(str(Path(file.strip()).resolve()) for file in files.split(","))
+
+
+def _ray(module: str, settings: Settings) -> Any:
+    """Import what imports Ray, and only now: one of a cluster's variables could end the process as it is."""
+    if settings.ray.cluster is None:
+        set_ray_aside()
+    have_ray_say_lines()
+    try:
+        return import_module(f"deploy.processes.{module}")
+    except (ImportError, ValueError) as wrong:
+        raise ConfigError(f"Ray cannot be imported: {brief(wrong)}; check the variables RAY_...") from wrong
