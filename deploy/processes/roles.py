@@ -111,7 +111,8 @@ def _server(clients: Clients, plan: Plan, pipeline: Pipeline, name: str, share: 
     dead = DeadLetters(clients.sink(), topics.dead, max(1, plan.settings.dead.most_per_minute // serve.servers))
     lineages = Lineages(pipeline, registry, engines=serve.engines)
     champion = Served(registry, pipeline.model, engines=serve.engines, lineages=lineages)
-    return ServerRole(pipeline, champion, mine, to, dead, store, serve.max_batch, name)
+    guarded = not plan.replay  # by the clock, so that what a replay makes would depend on the machine
+    return ServerRole(pipeline, champion, mine, to, dead, store, serve.max_batch, name, guarded=guarded)
 
 
 def _joiner(clients: Clients, plan: Plan, pipeline: Pipeline, number: int) -> Role:

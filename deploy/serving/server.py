@@ -47,15 +47,15 @@ class ServerRole:
 
     def __init__(
         self, pipeline: Pipeline, champion: Served, requests: Requests, to: Answers, dead: DeadLetters, store: Store,
-        max_batch: int, name: str = SERVER.name,
+        max_batch: int, name: str = SERVER.name, *, guarded: bool = True,
     ) -> None:  # fmt: skip
-        """`name` is that of the server among the feed's."""
+        """`name` is that of the server among the feed's; what serves is looked at all the time if it is `guarded`."""
         self._pipeline, self._champion, self._requests, self._to, self._name = pipeline, champion, requests, to, name
         self._dead, self._store, self._max_batch = dead, store, max_batch
         self._encoder, self._live = pipeline.encoder(), Followed(pipeline, store)
         self._board = Spared("the store", "serving goes on with the live experts and the intercept as they were")
         self._fresh, self._freshness = Fresh(pipeline.name, store, champion.commit), dict[str, bytes]()
-        self._guarded, self._broken = Guarded(pipeline, champion), dict[str, bytes]()
+        self._guarded, self._broken = Guarded(pipeline, champion) if guarded else None, dict[str, bytes]()
         self._noted = True
         self._theirs = theirs.reader(pipeline)
         self._note = ServerNote({}, {}, champion.newest, 0)
@@ -139,7 +139,7 @@ class ServerRole:
         for record, why in self._answer(asked):
             letters[_tp(record)].append(_letter(record, why))
             refused += 1
-        if broken := self._guarded.take(asked):
+        if self._guarded and (broken := self._guarded.take(asked)):
             self._broken = BROKEN.entry(broken)
         self._write({tp: sorted(of, key=lambda letter: letter.start) for tp, of in letters.items()})
         return len(asked) - refused
