@@ -17,9 +17,9 @@ from deploy import feed as feeds
 from deploy import loading
 from deploy.checks import learning, parts, recorded, tasks
 from learners.evaluation.gate import Promotion
+from learners.labels.make import running_trust
+from learners.labels.running import RunningTrust
 from learners.labels.settings import Trust
-from learners.labels.sources import sources_of
-from learners.labels.trust import RunningTrust
 from learners.live.settings import Intercept, Live
 from learners.online.batches import Encoder
 from learners.online.settings import Online
@@ -224,7 +224,7 @@ class Pipeline:
         """Return the trust in its sources, which has seen nothing yet; None where nothing is ever held."""
         if self.trust is None:
             return None
-        return RunningTrust(self.trust, self.task, sources_of(self.trust.source, self.features))
+        return running_trust(self.trust, self.task, self.features)
 
     def as_feed(self) -> feeds.Feed:
         """Return what the join reads: the server's predictions, and outcomes with the task's targets as labels."""

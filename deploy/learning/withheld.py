@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from deploy.registry.held import Withheld
 from learners.commits.commit import Ruling
 from learners.commits.draft import Draft
-from learners.labels.trust import RunningTrust
+from learners.labels.running import RunningTrust
 from learners.online.learner import Learner
 from streams.readers import read_sample
 

@@ -17,7 +17,7 @@ from learners.labels.holds import FOR_EVER_MS, Hold
 from streams.events import WAITING
 
 if TYPE_CHECKING:
-    from learners.labels.trust import RunningTrust  # these import torch, which commands do without
+    from learners.labels.running import RunningTrust  # these import torch, which commands do without
     from learners.online.learner import Learner
 
 

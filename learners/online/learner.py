@@ -22,7 +22,7 @@ from compressors.pruning.refresh import pattern
 from compressors.recipe import PruneStructured, Recipe
 from compressors.scale import Scale
 from learners.labels.holds import Hold, Said
-from learners.labels.trust import RunningTrust
+from learners.labels.running import RunningTrust
 from learners.live.held import Census, Heard
 from learners.online import models, past, units
 from learners.online.absent import Absent, Weight, Weighted

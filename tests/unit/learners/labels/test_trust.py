@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from msgspec import Raw
 
+from learners.labels.make import running_trust
+from learners.labels.running import RunningTrust, excess
 from learners.labels.settings import Trust
-from learners.labels.sources import Named, Ranges
-from learners.labels.trust import RATE, RunningTrust, excess
-from learners.live.features.fields import fields_of
+from learners.labels.trust import RATE, USUAL
 from learners.tasks.binary import Binary
 from learners.tasks.classes import Classes
 from streams.errors import ConfigError
@@ -48,12 +48,15 @@ class World:
 
 
 def trust(spec: Trust = SPEC) -> RunningTrust:
-    sources = Named(spec.source) if spec.source else Ranges(fields_of(Row))
-    return RunningTrust(spec, Binary(), sources)
+    return running_trust(spec, Binary(), Row)
 
 
 def forging(at: int, row: Row) -> bool:
     return at >= 4_000 and row.partner == "b"
+
+
+def bits(one: RunningTrust) -> dict[str, Any]:
+    return {name: tensor.tolist() for name, tensor in one.state().items()}
 
 
 def holds(one: RunningTrust, samples: list[Sample], rows: list[Any]) -> dict[int, str]:
@@ -82,11 +85,11 @@ def test_what_lasts_less_than_the_days_of_doubt_is_no_forgery() -> None:
 
 def test_a_range_that_is_forged_is_found_where_no_source_is_named() -> None:
     spec = Trust(hold_days=1_000)
-    samples, rows = World(lambda at, row: at >= 9_000 and 1.15 < row.x < 1.9).samples(30_000)
+    samples, rows = World(lambda at, row: at >= 9_000 and row.x > 1.2).samples(30_000)
     held = holds(trust(spec), samples, rows)
     assert held
     assert all(source.startswith("x from 1.") for source in held.values())
-    forged = [at for at in range(24_000, 30_000) if 1.15 < rows[at].x < 1.9]
+    forged = [at for at in range(24_000, 30_000) if rows[at].x > 1.2]
     assert sum(at in held for at in forged) > 0.7 * len(forged)
 
 
@@ -119,9 +122,32 @@ def test_marks_of_a_held_source_are_held_and_count_for_nothing() -> None:
     one, (samples, rows) = trust(), World(forging).samples(6_000)
     one.follow(samples, rows)
     mark = msgspec.structs.replace(samples[0], kind=WAITING)
-    before = one.state()["trust"].tolist()
+    before = bits(one)
     assert [hold.source for hold in one.follow([mark, mark], [Row("a", 0.0), Row("b", 0.0)])] == ["b"]
-    assert one.state()["trust"].tolist() == before
+    assert bits(one) == before
+
+
+def test_more_than_ten_times_a_sources_usual_number_is_held_however_it_comes() -> None:
+    spec = Trust(source="partner", most_usual=10)
+    samples, rows = World().samples(20 * 24 * 6)
+    last = samples[-1]
+    burst = [msgspec.structs.replace(last, id=f"burst {at}") for at in range(2_000)]
+    one = trust(spec)
+    assert not one.follow(samples, rows)
+    held = one.follow(burst, [Row("b", 0.0)] * 1_000 + [Row("new", 0.0)] * 1_000)
+    assert {(hold.source, hold.why) for hold in held} == {("b", USUAL)}  # of a new one nobody knows what is usual
+    assert 1_000 - len(held) <= 10 * 40
+    assert 1_000 - len(held) >= 10 * 30
+    assert not one.held
+    one.rule("b", "release")
+    assert not one.follow(burst[:100], [Row("b", 0.0)] * 100)
+
+
+def test_a_source_that_reports_once_a_week_keeps_within_ten_times_its_usual_number() -> None:
+    one = trust(Trust(source="partner", most_usual=10))
+    samples, _ = World().samples(20 * 7 * 24 * 6)
+    weekly = [sample for at, sample in enumerate(samples) if at // (24 * 6) % 7 == 3 for _ in range(4)]
+    assert not one.follow(weekly, [Row("b", 0.0)] * len(weekly))
 
 
 def test_a_rate_holds_what_is_more_in_an_hour() -> None:
@@ -146,7 +172,7 @@ def test_equal_events_make_equal_states_however_they_are_cut_and_through_a_load(
         found += [start + hold.at for hold in after.follow(samples[start : start + 700], rows[start : start + 700])]
         parts = after
     assert found == held
-    assert whole.state()["trust"].tolist() == parts.state()["trust"].tolist()
+    assert bits(whole) == bits(parts)
 
 
 def test_what_was_learned_since_a_held_source_last_agreed_is_in_doubt_until_it_is_settled() -> None:

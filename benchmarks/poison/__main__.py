@@ -9,6 +9,7 @@ Attacks begin when a quarter of the live rows are over:
     source    all labels of one carrier, 10 % of the flights; trust is told that the carrier is the source
     slice     all labels of a tenth of the flights, by distance; trust is told nothing
     honest    the carrier's flights are late twice as often from then on, in truth
+    turned    what turns labels in `slice` happens in truth: nobody forges; trust is told nothing
 
 What trust doubts is taken back here as the learner role does it, in memory: it goes back to an earlier state, and
 learns the log again. Owns the attacks and the table. Does not know how trust works.
@@ -34,8 +35,8 @@ from deploy.pipeline import Pipeline
 from examples.flights.pipeline import pipeline
 from learners.commits.state import pack_state, unpack_state
 from learners.labels.holds import Hold
+from learners.labels.running import RunningTrust
 from learners.labels.settings import Trust
-from learners.labels.trust import RunningTrust
 from streams.events import Prediction, Sample
 
 CARRIER, MILES = "AA", (1_010, 1_080)  # each a tenth of the flights
@@ -154,6 +155,7 @@ def cases(stream: Stream, seed: int) -> dict[str, Case]:
         return Case(replace(stream, labels=np.where(turned, 1 - y, y).tolist()), stream, trust)
 
     changed = replace(stream, labels=late.tolist())
+    changed_miles = replace(stream, labels=np.where(miles, 1 - y, y).tolist())
     return {
         "none, ranges": told(np.zeros(n, bool), Trust()),
         "none, source": told(np.zeros(n, bool), BY_CARRIER),
@@ -162,6 +164,7 @@ def cases(stream: Stream, seed: int) -> dict[str, Case]:
         "source": told(carrier, BY_CARRIER),
         "slice": told(miles, Trust()),
         "honest": Case(changed, changed, BY_CARRIER),
+        "turned": Case(changed_miles, changed_miles, Trust()),
     }
 
 
