@@ -15,6 +15,7 @@ from msgspec import inspect
 from compressors.wrappers import unwrapped
 from deploy.changes.code import code_of
 from deploy.pipeline import Pipeline
+from learners.live.reading import read
 from learners.live.settings import Live
 from learners.online.transforms.tabular import Tabular
 from streams.join.policy import JoinPolicy
@@ -88,11 +89,11 @@ def _live(pipeline: Pipeline) -> dict[str, str]:
     live = pipeline.live
     if not isinstance(live, Live):
         return {"experts": "(the intercept alone)"}
-    reads = live.wide.fields(pipeline.features)
+    reads = read(live.wide, pipeline.features, pipeline.task)
     names = {"categories": reads.categories, "numbers": reads.numbers, "texts": reads.texts}
     own = ", ".join(code_of(one) for one in live.experts)
-    read = {f"reads {what}": ", ".join(found) or "(none)" for what, found in names.items()}
-    return {"experts": f"tables, {own}" if own else "tables", **read} | {
+    each = {f"reads {what}": ", ".join(found) or "(none)" for what, found in names.items()}
+    return {"experts": f"tables, {own}" if own else "tables", **each} | {
         name: str(getattr(live.wide, name)) for name in ("crosses", "bits")
     }
 

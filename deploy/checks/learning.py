@@ -6,17 +6,19 @@ Owns these messages. Does not know what the parts do.
 from compressors.arguments import shown
 from learners.labels.settings import Trust
 from learners.live.features.fields import fields_of, paths_of
+from learners.live.reading import columns, read
 from learners.live.settings import MOST_WEIGHTS, Intercept, Live
 from learners.tasks.bandit import Bandit
 from learners.tasks.binary import Binary
 from learners.tasks.classes import Classes
 from learners.tasks.multilabel import MultiLabel
+from learners.tasks.ranking import Ranking
 from learners.tasks.regression import Quantile, Regression
 from learners.tasks.task import Task
 from streams.errors import ConfigError
 
 JUDGED = (Binary, Classes)
-LEARNED = (Binary, Classes, MultiLabel, Regression, Quantile, Bandit)  # by live experts
+LEARNED = (Binary, Classes, MultiLabel, Regression, Quantile, Bandit, Ranking)  # by live experts
 
 
 def live_of(live: object, task: Task, features: type) -> Live | Intercept:
@@ -34,14 +36,14 @@ def live_of(live: object, task: Task, features: type) -> Live | Intercept:
         if not isinstance(task, LEARNED):
             raise ConfigError(
                 "Pipeline.live: live experts learn Binary(), Classes(...), MultiLabel(...), Regression(), "
-                f"Quantile(...) and Bandit(...), not {shown(task)}; set live=Intercept()"
+                f"Quantile(...), Bandit(...) and Ranking(...), not {shown(task)}; set live=Intercept()"
             )
-        if (weights := task.outputs << live.wide.bits) > MOST_WEIGHTS:
+        if (weights := columns(task) << live.wide.bits) > MOST_WEIGHTS:
             raise ConfigError(
-                f"Pipeline.live: {task.outputs} classes in tables of 2^{live.wide.bits} slots are {weights:,} weights "
+                f"Pipeline.live: {columns(task)} classes in tables of 2^{live.wide.bits} slots are {weights:,} weights "
                 f"each; at most {MOST_WEIGHTS:,} are kept: set Wide(bits=...) lower, or live=Intercept()"
             )
-        live.wide.fields(features, task.told if isinstance(task, Bandit) else ())
+        read(live.wide, features, task)
     elif not isinstance(live, Intercept):
         raise ConfigError(f"Pipeline.live must be Live(...) or Intercept(), got {shown(live)}")
     return live

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
+from typing import NamedTuple
 
 from learners.live.chain import Chain
 from learners.live.change import Change
@@ -10,11 +11,15 @@ from learners.live.checked import Checked
 from learners.live.estimated import Estimated
 from learners.live.expert import Combining, Pooled
 from learners.live.features.features import Features
+from learners.live.features.items import Items
 from learners.live.features.reader import Reader
 from learners.live.news import AGES_MS
 from learners.live.number import Number
+from learners.live.order import Order
+from learners.live.orders import Orders
 from learners.live.policies import Policies
 from learners.live.pool import Pool, chain_ages
+from learners.live.reading import read
 from learners.live.recent import Recent
 from learners.live.settings import Live, Wide
 from learners.live.several import Several
@@ -22,6 +27,7 @@ from learners.live.softmax import Softmax
 from learners.live.tables.adaptive import Adaptive
 from learners.live.tables.gaussian import Gaussian
 from learners.live.tables.number import Number as NumberTable
+from learners.live.tables.pairs import Pairs
 from learners.live.tables.rewards import Rewards
 from learners.live.tables.several import SeveralAdaptive, SeveralGaussian
 from learners.live.tables.softmax import SoftmaxAdaptive, SoftmaxGaussian
@@ -29,6 +35,7 @@ from learners.live.wide import Linear, Table
 from learners.tasks.bandit import Bandit
 from learners.tasks.classes import Classes
 from learners.tasks.multilabel import MultiLabel
+from learners.tasks.ranking import Ranking
 from learners.tasks.regression import Quantile, Regression
 from learners.tasks.task import Task
 from streams.errors import ConfigError
@@ -44,32 +51,50 @@ def pool(live: Live, features: type, task: Task | None = None) -> Pool:
         ConfigError: no field of the type can be read, a name is none of its fields, an expert is none, or two experts
             have one name.
     """
-    reader, width, numbers = Reader(live.wide.fields(features)), 1, isinstance(task, Regression | Quantile)
-    ours: Pooled = linear(live.wide, reader)
-    labels = 0.0, 1.0
-    mixing: Callable[[int, float, float], Combining] | None = None
-    if isinstance(task, Classes):
-        width, mixing = task.outputs, partial(Softmax, task.outputs)
-        ours, labels = linear_of_classes(live.wide, reader, width), (0.0, width - 1.0)
-    elif isinstance(task, MultiLabel):
-        width, mixing = task.outputs, partial(Several, task.outputs)
-        ours = linear_of_labels(live.wide, reader, width)
-    elif isinstance(task, Bandit):
-        width, mixing, labels = task.outputs, partial(Policies, task), (-inf, inf)
-        reader = Reader(live.wide.fields(features, task.told))
-        ours = linear_of_actions(live.wide, reader, task)
-    elif isinstance(task, Regression | Quantile):
-        shape = shape_of(task)
-        ours, labels, mixing = linear_of_numbers(live.wide, reader, *shape), (-inf, inf), partial(Number, *shape)
-    theirs = [Checked(make, at, width, labels) for at, make in enumerate(live.experts)]
-    experts: list[Pooled] = [ours, *theirs]
-    names = [*OURS, *Recent(reader).names, *(name for expert in experts for name in expert.names)]
+    made = parts(live.wide, Reader(read(live.wide, features, task)), features, task)
+    theirs = [Checked(make, at, made.width, made.labels) for at, make in enumerate(live.experts)]
+    experts: list[Pooled] = [made.ours, *theirs]
+    names = [*OURS, *Recent(made.reader).names, *(name for expert in experts for name in expert.names)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"Live.experts: two experts are called {twice[0]!r}; give each a name of its own")
-    if mixing:
-        return Pool(features, experts, None, None, outputs=width, mixing=mixing, exact=numbers)
-    late = chain(live.wide, reader, len(chain_ages(AGES_MS)))
-    return Pool(features, experts, late, Recent(reader), change=Change(features, reader))
+    if made.mixing:
+        exact = isinstance(task, Regression | Quantile)
+        return Pool(features, experts, None, None, outputs=made.width, mixing=made.mixing, exact=exact)
+    late = chain(live.wide, made.reader, len(chain_ages(AGES_MS)))
+    return Pool(features, experts, late, Recent(made.reader), change=Change(features, made.reader))
+
+
+class Parts(NamedTuple):
+    """What a task has: our expert, the least and the largest label, the columns of a name, and what makes its mixture.
+
+    Without `mixing` the experts say yes or no.
+    """
+
+    reader: Reader
+    ours: Pooled
+    labels: tuple[float, float] = (0.0, 1.0)
+    width: int = 1
+    mixing: Callable[[int, float, float], Combining] | None = None
+
+
+def parts(wide: Wide, reader: Reader, features: type, task: Task | None) -> Parts:
+    """Return what a task has, over all that is read."""
+    any_, width = (-inf, inf), task.outputs if task else 1
+    match task:
+        case Classes():
+            ours: Pooled = linear_of_classes(wide, reader, width)
+            return Parts(reader, ours, (0.0, width - 1.0), width, partial(Softmax, width))
+        case MultiLabel():
+            return Parts(reader, linear_of_labels(wide, reader, width), width=width, mixing=partial(Several, width))
+        case Bandit():
+            return Parts(reader, linear_of_actions(wide, reader, task), any_, width, partial(Policies, task))
+        case Ranking():
+            ours = Order(linear_of_items(wide, reader), Items(features), width)
+            return Parts(reader, ours, any_, width, partial(Orders, width))
+        case Regression() | Quantile():
+            shape = shape_of(task)
+            return Parts(reader, linear_of_numbers(wide, reader, *shape), any_, 1, partial(Number, *shape))
+    return Parts(reader, linear(wide, reader))
 
 
 def linear(wide: Wide, reader: Reader, tables: Sequence[str] = ("nag", "w4")) -> Linear:
@@ -107,6 +132,12 @@ def linear_of_actions(wide: Wide, reader: Reader, task: Bandit) -> Linear | Esti
     tables: dict[str, Table] = {"w4": Rewards(wide.bits, task)}
     made = Linear(Features(reader, wide.crosses, wide.bits), tables, wide.bits, task.count)
     return Estimated(made) if task.doubly_robust else made
+
+
+def linear_of_items(wide: Wide, reader: Reader) -> Linear:
+    """Return an expert of one table that scores items."""
+    tables: dict[str, Table] = {"w4": Pairs(wide.bits)}
+    return Linear(Features(reader, wide.crosses, wide.bits), tables, wide.bits)
 
 
 def shape_of(task: Regression | Quantile) -> tuple[float, float]:

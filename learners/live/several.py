@@ -19,7 +19,7 @@ class Several:
 
     >>> even = Several(2, 2)
     >>> said = np.array([[0.0, 3.0, 2.0, 3.0]])  # of one sample: two experts, two classes
-    >>> even.answer(said)
+    >>> even.answer(said).round()
     array([[1., 3.]])
     >>> even.learn(np.repeat(said, 100, 0), np.repeat([[0.0, 1.0]], 100, 0), np.ones(100))
     >>> (even.answer(said) > 0).tolist()

@@ -27,7 +27,7 @@ class Softmax:
     >>> even = Softmax(3, 2)
     >>> said = np.array([[0.0, 1.0, 2.0, 0.0, 3.0, 2.0]])  # of one sample: two experts, three classes
     >>> np.exp(even.answer(said)).round(2)
-    array([[0.11, 0.44, 0.44]])
+    array([[0.06, 0.47, 0.47]])
     >>> even.learn(np.repeat(said, 100, 0), np.ones(100), np.ones(100))
     >>> np.exp(even.answer(said)).round(1)
     array([[0. , 0.8, 0.2]])
