@@ -4,12 +4,13 @@ Owns these bytes, and the scale by which a task of a state measures. Does not kn
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 import numpy as np
 import torch
 from msgspec import Struct
+from torch import Tensor
 
 from compressors.data import Scaled
 from compressors.scale import Scale
@@ -39,6 +40,19 @@ def pack_samples(samples: Sequence[Sample]) -> bytes:
 
 
 _samples = msgspec.json.Decoder(list[Sample])
+
+
+def shortest(answers: Tensor) -> list[list[float]]:
+    """Return answers (N, K) as numbers of no more digits than tell each from its neighbours in their own precision.
+
+    Made a tensor of that again, they are the same bits; of float32 they take half as much text.
+
+    >>> shortest(torch.tensor([[2.7108864784240723], [0.1]]))
+    [[2.7108865], [0.1]]
+    """
+    if answers.dtype != torch.float32:
+        return cast(list[list[float]], answers.tolist())
+    return [[float(str(one)) for one in row] for row in answers.detach().numpy()]
 
 
 def unpack_samples(data: bytes) -> list[Sample]:

@@ -27,6 +27,7 @@ from learners.commits.draft import Draft, after
 from learners.commits.state import pack_state, unpack_state
 from learners.commits.voids import ALL, Bounds, Slot, lowered
 from learners.online.learner import Learner
+from learners.packing import shortest
 from streams.errors import ConfigError, HistoryChanged, LostRace, RegistryError
 from streams.events import WAITING
 from streams.join.step import ShardState
@@ -149,7 +150,7 @@ class LearnerRole:
         try:
             samples = read_sample.each([entry.sample for entry in part])
             held = self._learner.sift(samples)
-            shadow = self._learner.learn(samples, held).tolist()
+            shadow = shortest(self._learner.learn(samples, held))
         except ConfigError:
             raise  # no sample is at fault
         except Exception as wrong:  # noqa: BLE001 a user's model may raise anything; at last the sample is quarantined

@@ -19,6 +19,7 @@ from deploy.loading import users_code
 from deploy.pipeline import Pipeline
 from deploy.serving.champion import Served, Version
 from deploy.serving.live import Followed
+from learners.packing import shortest
 from learners.tasks.task import Answering, Task
 from streams.errors import ConfigError, MalformedEvent
 from streams.events import Prediction, Record, Request, answered, encode
@@ -78,7 +79,7 @@ class Answerer:
                 raise MalformedEvent(f"v{number} answers a number that is not finite")
             answer = self._live.answer(rows, outputs)
             meanings = self._meanings(answer.of(outputs))
-        said = zip(outputs.tolist(), answer.experts, answer.served, strict=True)
+        said = zip(shortest(outputs), answer.experts, answer.served, strict=True)
         made = []
         for (_, request, _, theirs), (output, experts, served), meaning in zip(asked, said, meanings, strict=True):
             numbers = (number, tuple(output), answer.intercept, answer.learned)

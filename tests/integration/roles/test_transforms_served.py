@@ -85,7 +85,7 @@ def test_served_and_replayed_answers_are_equal_bit_for_bit(
         assert record is not None
         running = load(registry, record.artifact, record.engine, feed.model)
         again = running(*encoder.encode([encoder.decode(bytes(p.features))])) + torch.tensor(record.offset)
-        assert again.flatten().tolist() == list(p.output)
+        assert again.flatten().tolist() == torch.tensor(p.output).tolist()
     assert len({p.output for p in found}) > EACH  # they differ at all
     assert check_rebuild(make_learner(feed), registry).equal
 
