@@ -57,7 +57,8 @@ class Several:
 
     def _each(self, said: Doubles) -> Doubles:
         """Return what the experts said of each class, (K, N, E)."""
-        return np.ascontiguousarray(said.reshape(len(said), -1, self._classes).transpose(2, 0, 1))
+        each = said.reshape(len(said), said.shape[1] // self._classes, self._classes)
+        return np.ascontiguousarray(each.transpose(2, 0, 1))
 
 
 @compiled
