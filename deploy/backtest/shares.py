@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from deploy.backtest.decided import Decided
+from deploy.backtest.decided import Decided, Span
 from deploy.backtest.policies import Policy
 from deploy.backtest.worker import MODULE, Work
 from deploy.config import Settings
@@ -23,9 +23,9 @@ EVERY_S = 0.2  # how often it is looked whether they have ended
 
 
 def decide(
-    path: Path, settings: Settings, home: Home, policies: Sequence[Policy], to_ms: int | None
+    path: Path, settings: Settings, home: Home, policies: Sequence[Policy], span: Span
 ) -> list[Decided]:  # fmt: skip
-    """Return what each policy decides on the record of a feed, up to an event time.
+    """Return what each policy decides on the record of a feed, told of a span.
 
     Raises:
         ShadowstreamError: that of a process.
@@ -35,7 +35,7 @@ def decide(
         children = list[Child[Work]]()
         for n in range(count):
             work = Work(
-                path=str(path), settings=settings, home=home, policies=list(policies[n::count]), to_ms=to_ms,
+                path=str(path), settings=settings, home=home, policies=list(policies[n::count]), span=span,
                 out=f"{place}/{n}.json",
             )  # fmt: skip
             children.append(Child(MODULE, "backtest", work, Path(place) / f"{n}.log"))

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from deploy import pipeline as pipelines
-from deploy.backtest.decided import decide
+from deploy.backtest.decided import Span, decide
 from deploy.backtest.policies import Policy
 from deploy.config import Settings
 from deploy.embedded.child import serve
@@ -22,13 +22,13 @@ MODULE = "deploy.backtest.worker"
 
 
 class Work(Struct, frozen=True, kw_only=True):
-    """What a worker does: `path` is the pipeline.py, `home` where its registry is, and `to_ms` where it ends."""
+    """What a worker does: `path` is the pipeline.py, `home` where its registry is, and `span` what is told."""
 
     path: str
     settings: Settings
     home: Home
     policies: list[Policy]
-    to_ms: int | None
+    span: Span
     out: str
 
 
@@ -38,7 +38,7 @@ def do(work: Work) -> None:
     with users_code(work.path):
         pipeline = pipelines.load(Path(work.path))
         registry = open_registry(work.home, keys.key, keys.trusted)
-        found = decide(pipeline, work.settings, registry, work.policies, work.to_ms)
+        found = decide(pipeline, work.settings, registry, work.policies, work.span)
     Path(work.out).write_bytes(msgspec.json.encode(found))
 
 

@@ -23,12 +23,15 @@ def backtest(
         list[Path] | None,
         typer.Option(help="A TOML file of keys of Promotion(...) that are others; may be given several times."),
     ] = None,
+    since: Annotated[
+        str | None, typer.Option("--from", help="Count from then on: ISO 8601, or milliseconds since 1970.")
+    ] = None,
     to: Annotated[str | None, typer.Option(help="Until when: ISO 8601, or milliseconds since 1970.")] = None,
     config_file: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what other promotion policies would have decided on what a run has recorded, and how well that would do."""
-    found = operate.backtest(pipeline, settings(pipeline, config_file), policy or [], to)
+    found = operate.backtest(pipeline, settings(pipeline, config_file), policy or [], since, to)
     view.show(Console(stderr=as_json), found)
     if as_json:
         print_json(found)

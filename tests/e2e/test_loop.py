@@ -170,6 +170,12 @@ def check_that_a_backtest_decides_the_same(folder: Path) -> None:
     assert made == kept
     assert ours.promotions > stricter.promotions == 0
     assert ours.total.values[found.loss] != stricter.total.values[found.loss]
+    first = registry.record(COMMITS, ours.verdicts[0].commit)
+    assert first
+    (late,) = backtest(PIPELINE, settings, [], since=str(first.watermark_ms)).policies
+    assert [one.decision for one in late.verdicts] == [one.decision for one in ours.verdicts]
+    assert 0 < late.total.count < ours.total.count
+    assert 0 < sum(late.decisions.values()) < sum(ours.decisions.values())
 
 
 @pytest.mark.long

@@ -15,7 +15,9 @@ NONE = "-"
 
 def show(console: Console, found: Backtest) -> None:
     """Print what each policy comes to, in all and by month."""
-    table = Table(title=f"{found.feed}, {found.commits:,} commits up to {day(found.until_ms)}", title_justify="left")
+    since = "" if found.since_ms is None else f", counted since {day(found.since_ms)}"
+    title = f"{found.feed}, {found.commits:,} commits up to {day(found.until_ms)}{since}"
+    table = Table(title=title, title_justify="left")
     for title in ("policy", "promotions", "rollbacks", "of candidates", "not taken", found.loss):
         table.add_column(escape(title), justify="left" if title in ("policy", "not taken") else "right")
     for one in found.policies:

@@ -11,13 +11,13 @@ from msgspec.structs import replace
 
 from deploy import pipeline as pipelines
 from deploy.backtest import shares
-from deploy.backtest.decided import Decided
+from deploy.backtest.decided import Decided, Span
 from deploy.backtest.policies import Policy, read
 from deploy.config import Settings
 from deploy.operate.registry.sign import opened
 from deploy.operate.versions.lineage import time_ms
 from deploy.registry.candidates import gone
-from deploy.registry.kinds import ORDERS, VERDICTS
+from deploy.registry.kinds import CANDIDATES, ORDERS, VERDICTS
 from deploy.registry.registry import Registry
 from learners.evaluation.verdict import Verdict
 from streams.errors import ConfigError
@@ -30,7 +30,8 @@ OURS = "pipeline"  # the name of the pipeline's own policy
 class Backtest(Struct, frozen=True, kw_only=True):
     """What each policy comes to, the first of which is the pipeline's own.
 
-    `commits` of the record were taken, up to the event time `until_ms`. `loss` names the task's loss. `otherwise`: the
+    `commits` of the record were taken, up to the event time `until_ms`; what is counted came after `since_ms`, if that
+    was given. `loss` names the task's loss. `otherwise`: the
     candidates on which the pipeline's own policy decides otherwise than the record has it, `same`: on how many not.
     `gone`: those that no policy can judge, as they have no artifact any more.
     `orders` of people are on record, and are left out.
@@ -39,6 +40,7 @@ class Backtest(Struct, frozen=True, kw_only=True):
     feed: str
     commits: int
     until_ms: int
+    since_ms: int | None = None
     loss: str
     same: int
     otherwise: list[int]
@@ -47,41 +49,62 @@ class Backtest(Struct, frozen=True, kw_only=True):
     policies: list[Decided]
 
 
-def backtest(path: Path, settings: Settings, files: Sequence[Path], to: str | None = None) -> Backtest:
+def backtest(
+    path: Path, settings: Settings, files: Sequence[Path], since: str | None = None, to: str | None = None
+) -> Backtest:
     """Return what the policies of these files, and the pipeline's own, decide on the record, up to a time.
 
-    Nothing is written, and no service is asked.
+    They decide from its beginning on; what comes of that is counted `since` a time. Nothing is written, and no service
+    is asked.
 
     Raises:
-        ConfigError: nothing is on record, `to` is no time, a policy cannot be read or would need other candidates.
+        ConfigError: nothing is on record, a time is none, a policy cannot be read or would need other candidates.
         RegistryError: a record is missing, or no trusted key has signed it.
     """
-    to_ms = None if to is None else time_ms(to)
-    if to is not None and to_ms is None:
-        raise ConfigError(f"--to must be a time: ISO 8601, or ms since 1970; found {shown(to)}")
+    span = _span(since, to)
     pipeline = pipelines.load(path)
     policies = [Policy(OURS, {}), *read(files, pipeline.promotion)]
     registry = opened(path, settings)
-    found = shares.decide(path, settings, registry.home, policies, to_ms)
+    found = shares.decide(path, settings, registry.home, policies, span)
     without = gone(registry)
     same, otherwise = _compared(found[0], registry, without)
     return Backtest(
         feed=pipeline.name,
         commits=found[0].commit + 1,
         until_ms=found[0].until_ms,
+        since_ms=span.from_ms,
         loss=found[0].loss,
         same=same,
         otherwise=otherwise,
-        gone=sorted(number for number in without if number < found[0].candidates),
+        gone=sorted(without),
         orders=registry.last(ORDERS) + 1,
         policies=found,
     )
 
 
+def _span(since: str | None, to: str | None) -> Span:
+    """Return the span between two times as a user writes them.
+
+    Raises:
+        ConfigError: one is no time, or the first is not before the second.
+    """
+    span = Span(_time(since, "--from"), _time(to, "--to"))
+    if span.from_ms is not None and span.to_ms is not None and span.from_ms >= span.to_ms:
+        raise ConfigError(f"--from {shown(since)} is not before --to {shown(to)}")
+    return span
+
+
+def _time(given: str | None, option: str) -> int | None:
+    found = None if given is None else time_ms(given)
+    if given is not None and found is None:
+        raise ConfigError(f"{option} must be a time: ISO 8601, or ms since 1970; found {shown(given)}")
+    return found
+
+
 def _compared(ours: Decided, registry: Registry, without: Set[int]) -> tuple[int, list[int]]:
     """Return on how many candidates the verdict is the record's, and on which it is not, but for those `without`."""
     made = {verdict.candidate: _lasting(verdict) for verdict in ours.verdicts}
-    kept = (registry.record(VERDICTS, number) for number in range(ours.candidates) if number not in without)
+    kept = (registry.record(VERDICTS, number) for number in range(registry.last(CANDIDATES) + 1) if number not in without)
     there = {verdict.candidate: _lasting(verdict) for verdict in kept if verdict and verdict.commit <= ours.commit}
     otherwise = sorted(number for number in made.keys() | there.keys() if made.get(number) != there.get(number))
     return len(there.keys() - set(otherwise)), otherwise
