@@ -3,10 +3,10 @@
 cli/           the commands
 console/       every renderer: what one sees
 operate/       what is done from another process
+backtest/      what other promotion policies would decide, on a record or on events
 run/           one run: services, processes, the replay, the end
 processes/     each role in a process, under Ray or without
 changes/       a pipeline that is another than at its last start
-backtest/      a run's decisions made again under other policies
 serving/       requests to predictions
 learning/      samples to candidates
 promotion/     candidates to champions

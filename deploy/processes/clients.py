@@ -13,7 +13,7 @@ from deploy.feed import Feed
 from streams.join.fits import MOST_BYTES, Takes
 from streams.join.joiner import Ages, Joiner, Quiet
 from streams.join.store import Store
-from streams.kafka import Sink, Source, Tp
+from streams.kafka import Sink, Source, Tp, partition_counts
 from streams.kafka.positions import Positions
 from streams.redis import ANSWER_S
 
@@ -43,6 +43,10 @@ class Clients:
         sink = Sink(self._settings.kafka)
         self.stack.callback(sink.close)
         return sink
+
+    def partitions(self, topics: Sequence[str]) -> dict[str, int]:
+        """Return how many partitions topics have."""
+        return partition_counts(self._settings.kafka, topics)
 
     def store(self, answer_s: float = ANSWER_S) -> Store:
         """Return a client of the store, whose answers may take `answer_s`."""

@@ -34,7 +34,7 @@ from deploy.serving.server import Answers, ServerRole
 from deploy.serving.share import Order, Requests, Share, servers_group
 from learners.evaluation.trials.timing import Timing
 from streams.dead import DeadLetters
-from streams.kafka import Tp, partition_counts
+from streams.kafka import Tp
 
 JOINER_PREFIX = "joiner-"
 PATIENCE_S = 0.25
@@ -84,12 +84,17 @@ def build(role: str, plan: Plan, pipeline: Pipeline, stack: ExitStack, share: Sh
     A server has the request partitions of its `share`, by default all.
     """
     clients = Clients(plan.settings, plan.fetch_wait_ms, stack, rings=plan.replay)
-    if role.startswith(JOINER_PREFIX):
-        return _joiner(clients, plan, pipeline, int(role.removeprefix(JOINER_PREFIX)))
-    made = _server(clients, plan, pipeline, role, share) if is_server(role) else ROLES[role](clients, plan, pipeline)
+    made = build_on(clients, role, plan, pipeline, share)
     if isinstance(made, EvaluatorRole):
         stack.callback(made.keep)
     return made
+
+
+def build_on(clients: Clients, role: str, plan: Plan, pipeline: Pipeline, share: Share | None = None) -> Role:
+    """Build a role on these clients, as `build` does."""
+    if role.startswith(JOINER_PREFIX):
+        return _joiner(clients, plan, pipeline, int(role.removeprefix(JOINER_PREFIX)))
+    return _server(clients, plan, pipeline, role, share) if is_server(role) else ROLES[role](clients, plan, pipeline)
 
 
 def names(settings: Settings) -> list[str]:
@@ -101,7 +106,7 @@ def names(settings: Settings) -> list[str]:
 def _server(clients: Clients, plan: Plan, pipeline: Pipeline, name: str, share: Share | None) -> Role:
     serve, topics = plan.settings.serve, plan.settings.topics.named(pipeline.name)
     registry = plan.opened
-    counts = partition_counts(plan.settings.kafka, (topics.requests, topics.predictions))
+    counts = clients.partitions((topics.requests, topics.predictions))
     requests = _partitions(topics.requests, counts)
     store = clients.store(PATIENCE_S)  # a store that hangs must not hold an answer back
     wait = partial(store.doze, pipeline.name, (ASKED.name,))
@@ -125,7 +130,7 @@ def _joiner(clients: Clients, plan: Plan, pipeline: Pipeline, number: int) -> Ro
         return note.marks_ms if note else None
 
     after = (*server_names(plan.settings.serve.servers), TOLD.name)
-    counts = partition_counts(plan.settings.kafka, (topics.requests, topics.predictions))
+    counts = clients.partitions((topics.requests, topics.predictions))
     positions = clients.positions(servers_group(pipeline.name), topics.requests)
     requests = clients.source(_partitions(topics.requests, counts))
     owed = Owed(requests, positions, topics.predictions, counts[topics.predictions])

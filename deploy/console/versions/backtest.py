@@ -5,6 +5,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from deploy.backtest.decided import Decided
+from deploy.backtest.learned import Learned
 from deploy.console.fitted import Fitted, line
 from deploy.console.words import cell, day
 from deploy.operate.versions.backtest import Backtest
@@ -27,16 +28,26 @@ def show(console: Console, found: Backtest) -> None:
     for one in found.policies[1:]:
         line(console, f"{one.name}: {', '.join(f'{name} = {value}' for name, value in one.given.items()) or NONE}")
     line(console, "The loss is what the versions would have answered by themselves, under the live intercept.")
+    if found.events:
+        line(console, _events(found.events))
     if found.otherwise:
         numbers = ", ".join(map(str, found.otherwise))
         line(console, f"the pipeline's own policy decides otherwise than the run did on candidates {numbers}")
-    else:
+    elif not found.events:
         line(console, f"the pipeline's own policy: all {found.same} verdicts are those of the run, bit for bit")
     if found.gone:
         numbers = ", ".join(map(str, found.gone))
         line(console, f"not judged by any policy: candidates {numbers}, whose artifacts have gone (shadowstream gc)")
     if found.orders:
         line(console, f"left out: {found.orders} orders of people that are on record")
+
+
+def _events(of: Learned) -> str:
+    refused = "".join(f"; {count:,} refused: {why}" for why, count in of.why.items())
+    return (
+        f"learned in {of.seconds:.0f} s, in one process: {of.requests:,} requests and {of.outcomes:,} outcomes made "
+        f"{of.samples:,} samples; {of.unlabelled:,} requests have no outcome{refused}"
+    )
 
 
 def _months(found: Backtest) -> Fitted:

@@ -1,9 +1,9 @@
-"""What other policies would have decided on what a run has recorded.
+"""What other policies would have decided on what a run has recorded, or on events alone.
 
-Owns finding the record, and comparing what follows from it with what the run decided. Does not know tables.
+Owns finding the record or the events, and comparing what follows with what the run decided. Does not know tables.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 
 from msgspec import Struct
@@ -12,18 +12,26 @@ from msgspec.structs import replace
 from deploy import pipeline as pipelines
 from deploy.backtest import shares
 from deploy.backtest.decided import Decided, Span
+from deploy.backtest.events import between, of_files, of_topics
+from deploy.backtest.learned import Learned, learned
 from deploy.backtest.policies import Policy, read
 from deploy.config import Settings
+from deploy.embedded.services import embedded_addresses, with_embedded
+from deploy.loading import users_code
 from deploy.operate.registry.sign import opened
 from deploy.operate.versions.lineage import time_ms
+from deploy.pipeline import Pipeline
 from deploy.registry.candidates import gone
 from deploy.registry.kinds import CANDIDATES, ORDERS, VERDICTS
+from deploy.registry.opening import open_registry
 from deploy.registry.registry import Registry
+from deploy.registry.storage.home import home
 from learners.evaluation.verdict import Verdict
 from streams.errors import ConfigError
 from streams.hosts import shown
 
 LATENCY = "latency"  # a guard rail
+Say = Callable[[str], None]  # takes what happens, a line each
 OURS = "pipeline"  # the name of the pipeline's own policy
 
 
@@ -34,7 +42,7 @@ class Backtest(Struct, frozen=True, kw_only=True):
     was given. `loss` names the task's loss. `otherwise`: the
     candidates on which the pipeline's own policy decides otherwise than the record has it, `same`: on how many not.
     `gone`: those that no policy can judge, as they have no artifact any more.
-    `orders` of people are on record, and are left out.
+    `orders` of people are on record, and are left out. `events` says what became of events, where they were learned.
     """
 
     feed: str
@@ -47,6 +55,7 @@ class Backtest(Struct, frozen=True, kw_only=True):
     gone: list[int]
     orders: int
     policies: list[Decided]
+    events: Learned | None = None
 
 
 def backtest(
@@ -61,24 +70,63 @@ def backtest(
         ConfigError: nothing is on record, a time is none, a policy cannot be read or would need other candidates.
         RegistryError: a record is missing, or no trusted key has signed it.
     """
-    span = _span(since, to)
-    pipeline = pipelines.load(path)
+    span, pipeline = _span(since, to), pipelines.load(path)
     policies = [Policy(OURS, {}), *read(files, pipeline.promotion)]
     registry = opened(path, settings)
     found = shares.decide(path, settings, registry.home, policies, span)
+    return _told(pipeline.name, found, registry, span.from_ms)
+
+
+def on_events(
+    path: Path, settings: Settings, files: Sequence[Path], given: tuple[Path, Path] | None,
+    since: str | None = None, to: str | None = None, *, say: Say,
+) -> Backtest:  # fmt: skip
+    """Return the same of events: of the two files of requests and outcomes that are `given`, else of Kafka's topics.
+
+    Events between the two times are learned as in a replay, beginning with the history; topics are read from their
+    starts to where they end now. Broker, store and registry of the pipeline are left as they are. `say` takes lines.
+
+    Raises:
+        ConfigError: as `backtest`, or a file cannot be read, a topic is missing, or nothing could be learned.
+        Unreachable: the broker does not answer.
+    """
+    span, pipeline = _span(since, to), pipelines.load(path)
+    policies = [Policy(OURS, {}), *read(files, pipeline.promotion)]
+    with users_code(str(path)):
+        events = of_files(pipeline, settings, *given) if given else of_topics(pipeline, _addressed(pipeline, settings))
+    events = between(events, span.from_ms, span.to_ms)
+    say(f"{len(events.happened):,} events")
+    with learned(path, pipeline, settings, events, say) as (at, ours, counts):
+        found = shares.decide(path, ours, at, policies, Span())
+        return replace(_told(pipeline.name, found, open_registry(at), None), events=counts)
+
+
+def _addressed(pipeline: Pipeline, settings: Settings) -> Settings:
+    """Return the settings with the address of the broker, which a run may have embedded.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    found = with_embedded(settings, embedded_addresses(home(settings.registry.path, pipeline.name).folder))
+    if found.kafka.bootstrap is None:
+        raise ConfigError("--kafka needs a broker: set kafka.bootstrap, or give --events REQUESTS OUTCOMES, two files")
+    return found
+
+
+def _told(feed: str, found: Sequence[Decided], registry: Registry, since_ms: int | None) -> Backtest:
     without = gone(registry)
     same, otherwise = _compared(found[0], registry, without)
     return Backtest(
-        feed=pipeline.name,
+        feed=feed,
         commits=found[0].commit + 1,
         until_ms=found[0].until_ms,
-        since_ms=span.from_ms,
+        since_ms=since_ms,
         loss=found[0].loss,
         same=same,
         otherwise=otherwise,
         gone=sorted(without),
         orders=registry.last(ORDERS) + 1,
-        policies=found,
+        policies=list(found),
     )
 
 
