@@ -114,17 +114,17 @@ def _addressed(pipeline: Pipeline, settings: Settings) -> Settings:
 
 
 def _told(feed: str, found: Sequence[Decided], registry: Registry, since_ms: int | None) -> Backtest:
-    without = gone(registry)
+    without, last = gone(registry), found[0].commit
     same, otherwise = _compared(found[0], registry, without)
     return Backtest(
         feed=feed,
-        commits=found[0].commit + 1,
+        commits=last + 1,
         until_ms=found[0].until_ms,
         since_ms=since_ms,
         loss=found[0].loss,
         same=same,
         otherwise=otherwise,
-        gone=sorted(without),
+        gone=[one.number for one in registry.records(CANDIDATES) if one.number in without and one.commit <= last],
         orders=registry.last(ORDERS) + 1,
         policies=list(found),
     )
@@ -152,7 +152,9 @@ def _time(given: str | None, option: str) -> int | None:
 def _compared(ours: Decided, registry: Registry, without: Set[int]) -> tuple[int, list[int]]:
     """Return on how many candidates the verdict is the record's, and on which it is not, but for those `without`."""
     made = {verdict.candidate: _lasting(verdict) for verdict in ours.verdicts}
-    kept = (registry.record(VERDICTS, number) for number in range(registry.last(CANDIDATES) + 1) if number not in without)
+    kept = (
+        registry.record(VERDICTS, number) for number in range(registry.last(CANDIDATES) + 1) if number not in without
+    )
     there = {verdict.candidate: _lasting(verdict) for verdict in kept if verdict and verdict.commit <= ours.commit}
     otherwise = sorted(number for number in made.keys() | there.keys() if made.get(number) != there.get(number))
     return len(there.keys() - set(otherwise)), otherwise
