@@ -2,14 +2,18 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec import Raw
 
+from learners.labels.holds import Said
 from learners.labels.make import running_trust
 from learners.labels.running import RunningTrust
 from learners.labels.settings import Trust
@@ -43,6 +47,13 @@ def world(days: int, turned: Callable[[int, Visit], bool], classes: int = 2) -> 
     return samples, rows
 
 
+def forging(day: int, row: Visit) -> bool:
+    return day >= 30 and row.country == "b"
+
+
+WORLD = world(45, forging)
+
+
 def days_held(trust: RunningTrust, samples: list[Sample], rows: list[Any]) -> dict[str, list[int]]:
     """Return the days on which each range was held."""
     found = dict[str, set[int]]()
@@ -53,10 +64,6 @@ def days_held(trust: RunningTrust, samples: list[Sample], rows: list[Any]) -> di
 
 def trust(task: Task | None = None) -> RunningTrust:
     return running_trust(SPEC, task or Binary(), Visit)
-
-
-def forging(day: int, row: Visit) -> bool:
-    return day >= 30 and row.country == "b"
 
 
 @pytest.mark.parametrize("task", [Binary(), Classes(3)])
@@ -127,6 +134,34 @@ def test_marks_are_held_with_their_range_and_change_nothing() -> None:
     holds = one.follow([mark, mark, mark], [Visit("a", "x", 0.0), Visit("b", "x", 0.0), new])
     assert [(hold.at, hold.source) for hold in holds] == [(1, "country=b")]
     assert all(torch.equal(value, before[name]) for name, value in one.state().items())
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    cuts=st.lists(st.integers(0, 45 * A_DAY), max_size=6),
+    marks=st.sets(st.integers(0, 45 * A_DAY - 1), max_size=30),
+    said=st.sampled_from(["release", "drop"]),
+    when=st.integers(30 * A_DAY, 45 * A_DAY),
+)
+def test_the_state_is_the_same_however_the_log_is_cut_and_through_loads(
+    cuts: list[int], marks: set[int], said: Said, when: int
+) -> None:
+    whole, parts = trust(), trust()
+    log = [msgspec.structs.replace(one, kind=WAITING) if at in marks else one for at, one in enumerate(WORLD[0])]
+    rows, found = WORLD[1], dict[str, list[int]](whole=[], parts=[])
+    for name, ends in (("whole", []), ("parts", cuts)):
+        bounds = sorted({0, when, len(log), *ends})
+        for start, stop in pairwise(bounds):
+            one = whole if name == "whole" else parts
+            if start == when:
+                one.rule("country=b", said)
+            found[name] += [start + hold.at for hold in one.follow(log[start:stop], rows[start:stop])]
+            if name == "parts":
+                state, parts = parts.state(), trust()
+                parts.load(state)
+    assert found["whole"] == found["parts"]
+    ours = parts.state()
+    assert all(torch.equal(value, ours[key]) for key, value in whole.state().items())
 
 
 def test_a_state_of_the_rule_before_goes_on_with_what_it_held() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import torch
 from msgspec import Raw
 
 from learners.labels.make import running_trust
@@ -173,6 +174,15 @@ def test_equal_events_make_equal_states_however_they_are_cut_and_through_a_load(
         parts = after
     assert found == held
     assert bits(whole) == bits(parts)
+
+
+def test_a_state_that_an_earlier_release_wrote_goes_on_with_what_it_held() -> None:
+    source = {"excess": 0.4, "n": 700, "turns_n": 3, "since_ms": 5, "until_ms": 1 << 50, "holds": 1, "agreed": 20}
+    old = {"sources": {"b": source}, "seen": 900, "now_ms": 10, "of": {}, "doubts": {"b": 30}}
+    one, (samples, rows) = trust(), World().samples(400)
+    one.load({"trust": torch.frombuffer(bytearray(msgspec.msgpack.encode(old)), dtype=torch.uint8)})
+    assert (set(one.held), one.seen, one.doubts) == ({"b"}, 900, {"b": 30})
+    assert set(holds(one, samples[:30], rows[:30]).values()) == {"b"}
 
 
 def test_what_was_learned_since_a_held_source_last_agreed_is_in_doubt_until_it_is_settled() -> None:
