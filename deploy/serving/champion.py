@@ -100,6 +100,7 @@ class Served:
         self._looking: Future[tuple[int, int]] | None = None
         self._look_s = 0.0
         self._alarm = registry.last(ALARMS)
+        self._left: list[Version] = []  # what the newest swap has left, which is likely to come back
         self._serving = self._first()
         self._known = self.newest, self._alarm
         self._tell()
@@ -166,7 +167,7 @@ class Served:
         """
         champions = [one for one in self._registry.records(CHAMPIONS) if one.number <= self.newest]
         number = before(champions)
-        return None if number is None else self._version(champions[number], self._serving.both)
+        return None if number is None else self._version(champions[number], [*self._serving.both, *self._left])
 
     def answer(self, rows: Rows | Sequence[Tensor]) -> Tensor:
         """Return the champion's raw outputs plus its offset, shape (N, K); the live intercept is not in it."""
@@ -213,7 +214,7 @@ class Served:
         """Take what was loaded, or say why it does not serve."""
         self._coming = None
         try:
-            self._serving = coming.result()
+            self._left, self._serving = self._serving.both, coming.result()
         except REFUSED as wrong:
             self._refuse(self._wanted, wrong)
             return False

@@ -173,6 +173,18 @@ def test_a_version_that_a_rollback_has_left_is_not_what_comes_back(registry: Reg
     assert (found.version, found.artifact, found.before) == (3, now.artifact, 2)
 
 
+def test_the_version_that_a_swap_has_left_is_not_loaded_again(registry: Registry) -> None:
+    served = Served(registry, small.net, engines=False)
+    first = served.champion
+    promote(registry, unchanged)
+    while not served.refresh():
+        served.beside(int).result()
+    before = served.load_before()
+    assert served.newest == 1
+    assert before is not None
+    assert before.running is first.running
+
+
 def test_a_canary_is_not_looked_at_here(registry: Registry) -> None:
     promote(registry, zeroed, share=0.5)
     served = Served(registry, small.net, engines=False)
