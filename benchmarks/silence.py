@@ -5,7 +5,8 @@ after its prediction; outcomes that come later, within ten days, correct it. Rat
 a day, and of the outcomes a share comes late. Figures are millinats above the truth on days 20 to 60, and mean p over
 mean y. All ways have one linear learner (constant steps), so that only what it is told differs.
 
-Owns these feeds and ways: ω with F counted (the product's), ω with a head that learns what comes in the window, both
+Owns these feeds and ways: ω with F counted by the answer of now, as the product's network has it, and by the answer
+that was sent, as its live experts do; the mean ω̄ for all alike; ω with a head that learns what comes in the window, all
 of arXiv 2012.03245; corrections that cancel their negative; and DFM (Chapelle 2014). Does not know the product's loop.
 """
 
@@ -23,8 +24,8 @@ STEP = 0.02  # the best of 0.005 and 0.02 for each way but `cancel` where many a
 COUNTRIES = 12
 MEMORY = 20_000
 LATE = {"12 % late": 0.12, "58 % late": 0.58, "by a feature": 0.4, "long tails": 0.3}
-WAYS = ("naive", "ω, F counted", "ω, in-window head", "cancel", "DFM", "wait 10 d")
-NAIVE, COUNTED, HEAD, CANCEL, DFM, WAIT = range(len(WAYS))
+WAYS = ("naive", "ω, F counted", "ω, p as sent", "ω̄, for all alike", "ω, in-window head", "cancel", "DFM", "wait 10 d")
+NAIVE, COUNTED, SENT, MEAN, HEAD, CANCEL, DFM, WAIT = range(len(WAYS))
 ASKED, CLOSED, CORRECTED, AGED, KEPT = range(5)  # the events of a prediction
 
 Array = NDArray[np.float64]
@@ -73,7 +74,7 @@ def _sigmoid(z: float) -> float:
 def answers(way: int, x: Doubles, delay: Doubles, what: Ints, of: Ints, ages: Doubles) -> Doubles:
     """Return the chance (N,) that a way gives each prediction when it is asked."""
     heads = np.zeros((2, x.shape[1]))
-    joined = corrected = 0.0
+    joined = corrected = closed = 0.0
     found = np.zeros(len(x))
     for n in range(len(what)):
         row = x[of[n]]
@@ -92,9 +93,15 @@ def answers(way: int, x: Doubles, delay: Doubles, what: Ints, of: Ints, ages: Do
         elif what[n] == CLOSED:
             within = came <= WINDOW
             inside = _sigmoid((heads[1] * row).sum())
-            if way == COUNTED:
-                inside = p * (joined / (joined + corrected) if joined and corrected else 1.0)
-            weight = (1 - max(p, inside)) / (1 - inside) if way in (COUNTED, HEAD) else 1.0
+            share, believed = joined / (joined + corrected) if joined and corrected else 1.0, p
+            if way == SENT:
+                believed = found[of[n]]
+            if way in (COUNTED, SENT):
+                inside = believed * share
+            weight = (1 - max(believed, inside)) / (1 - inside) if way in (COUNTED, SENT, HEAD) else 1.0
+            if way == MEAN:
+                weight = 1 - corrected / closed if closed > corrected else 1.0
+            closed = closed * (1 - 1 / MEMORY) + (not within)
             joined, corrected = joined * (1 - 1 / MEMORY) + within, corrected * (1 - 1 / MEMORY)
             _moved(heads[0], row, p - 1 if within else weight * p)
             _moved(heads[1], row, inside - within)

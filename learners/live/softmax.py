@@ -30,7 +30,7 @@ class Softmax:
     array([[0.06, 0.47, 0.47]])
     >>> even.learn(np.repeat(said, 100, 0), np.ones(100), np.ones(100))
     >>> np.exp(even.answer(said)).round(1)
-    array([[0. , 0.8, 0.2]])
+    array([[0. , 0.6, 0.3]])
     """
 
     def __init__(self, classes: int, experts: int, eta: float = 1.0, switch: float = SWITCH) -> None:

@@ -4,7 +4,8 @@ Counted are the outcomes J that came in their windows, the windows N that closed
 came later, the newer the more. Of all outcomes F = J / (J + C) come in the window; of the negatives 1 − C/N stay such.
 A negative weighs
 
-    ω = (1 − p) / (1 − F p)        p: how likely an outcome is, by the answer itself; no slope goes through ω
+    ω = (1 − p) / (1 − F p)        p: how likely an outcome is, by the answer itself, or for live experts by what was
+                                   sent; no slope goes through ω
     ω̄ = 1 − C/N                   the same on the whole, for answers that are no such chance
 
 and a correction is one more sample of weight 1: the weights of ES-DFM (arXiv 2012.03245) without their common factor.
@@ -84,6 +85,14 @@ class Absent:
 _WHICH = {NEGATIVE: 1, CORRECTION: 2}
 
 
+def as_sent(weights: Sequence[Weight], output: Tensor, target: Tensor, task: Task) -> list[float]:
+    """Return weights by the answers (N, K) that were sent, for learners that give none when they learn."""
+    if not any(weight.negative for weight in weights):
+        return [weight.mean for weight in weights]
+    found: list[float] = Weighted(task, weights).of(output, target).tolist()
+    return found
+
+
 class Weighted:
     """A task's losses of N samples by their weights."""
 
@@ -94,9 +103,10 @@ class Weighted:
 
     def losses(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the loss of each row, shape (N,)."""
-        return self._weights(output.detach(), target) * self._task.losses(output, target)
+        return self.of(output.detach(), target) * self._task.losses(output, target)
 
-    def _weights(self, output: Tensor, target: Tensor) -> Tensor:
+    def of(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the weights (N,) of rows that were answered so."""
         if not isinstance(self._task, Binary) or target.dim() > 1:
             return self._means
         p = torch.sigmoid(output[:, 0] * (1 - 2 * target))

@@ -25,8 +25,8 @@ from learners.labels.holds import Hold, Said
 from learners.labels.running import RunningTrust
 from learners.live.held import Census, Heard
 from learners.online import models, past, units
-from learners.online.absent import Absent, Weight, Weighted
-from learners.online.batches import Encoder, Inputs, bare, completed, labels
+from learners.online.absent import Absent, Weight, Weighted, as_sent
+from learners.online.batches import Encoder, Inputs, bare, completed, labels, served
 from learners.online.gap import Gap
 from learners.online.intercept import Intercept
 from learners.online.log import told
@@ -189,7 +189,7 @@ class Learner:
             raise ConfigError(f"the recipe '{self._recipe}' removes units: shrink the shadow first, or load a state")
         decoded, silent = self.rows(entries), {hold.at for hold in held}
         at = [n for n, entry in enumerate(entries) if entry.kind != WAITING and n not in silent]
-        samples, means, whole = completed([entries[n] for n in at], self.task), list[float](), list(entries)
+        samples, sent, whole = completed([entries[n] for n in at], self.task), list[float](), list(entries)
         for n, sample in zip(at, samples, strict=True):
             whole[n] = sample
         weights = self._absent.follow(samples)
@@ -200,17 +200,18 @@ class Learner:
             if self.live and until > known:
                 holds = [hold.moved(-known) for hold in held if known <= hold.at < until]
                 rows = decoded[known:until]
-                self.live.learn(told(whole[known:until], rows, means, holds, self.live.columns))
+                self.live.learn(told(whole[known:until], rows, sent, holds, self.live.columns))
 
         for part in self._parts(samples):
             first, done = done, done + len(part)
             means = [weight.mean for weight in weights[first:done]]
+            target = labels(part, exact=self._measured.exact)
+            sent = as_sent(weights[first:done], served(part, exact=True), target, self.task) if self.live else []
             tell(at[done - 1] + 1)
-            known = at[done - 1] + 1
-            rows, target = [decoded[n] for n in at[first:done]], labels(part, exact=self._measured.exact)
+            known, rows = at[done - 1] + 1, [decoded[n] for n in at[first:done]]
             answers.append(self._learn(part, rows, target, weights[first:done], means))
             self._compare(part, answers[-1], target, means)
-        means = []
+        sent = []
         tell(len(entries))
         return torch.cat(answers) if answers else torch.empty(0, self.task.outputs)
 

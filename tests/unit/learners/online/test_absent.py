@@ -1,13 +1,19 @@
 """Negatives that a later outcome may correct: by their weights what is learned is the true chance."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace as replace_part
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from msgspec.structs import replace
+from numpy.typing import NDArray
+from torch import Tensor
 
-from learners.online.absent import Absent, Weighted
+from deploy.learning.candidates import make_learner
+from learners.live.settings import Live, Wide
+from learners.online.absent import Absent, Weighted, as_sent
 from learners.tasks.binary import Binary
 from learners.tasks.regression import Regression
 from streams.events import CORRECTION, NEGATIVE, Sample
@@ -29,12 +35,17 @@ def log(late: float) -> Iterator[Sample]:
             yield later.pop(n)
 
 
-def learned(late: float, *, by_weight: bool) -> float:
-    """Return the chance that one number learns of the log."""
+def learned(late: float, *, by_weight: bool, sent: bool = False) -> float:
+    """Return the chance that one number learns of the log, by its answer of now, or by the one that was `sent`."""
+    answers = dict[str, Tensor]()
     logit, absent, task, found = torch.zeros(1, 1, requires_grad=True), Absent(), Binary(), list[float]()
     for sample in log(late):
         (weight,), target = absent.follow([sample]), torch.tensor([sample.label])
-        loss = (Weighted(task, [weight]) if by_weight else task).losses(logit, target).sum()
+        of = task if sent or not by_weight else Weighted(task, [weight])
+        loss = of.losses(logit, target).sum()
+        if sent:
+            answer = answers.setdefault(sample.id, logit.detach().clone())
+            loss = as_sent([weight], answer, target, task)[0] * loss
         (slope,) = torch.autograd.grad(loss, logit)
         with torch.no_grad():
             logit -= 0.02 * slope
@@ -46,6 +57,10 @@ def learned(late: float, *, by_weight: bool) -> float:
 def test_the_true_chance_is_learned_however_many_outcomes_are_late(late: float, naive: float) -> None:
     assert learned(late, by_weight=True) / CHANCE == pytest.approx(1, abs=0.025)
     assert learned(late, by_weight=False) / CHANCE < naive
+
+
+def test_the_answer_that_was_sent_weighs_as_well() -> None:
+    assert learned(0.58, by_weight=True, sent=True) / CHANCE == pytest.approx(1, abs=0.025)
 
 
 def test_without_corrections_a_negative_is_a_sample_like_another() -> None:
@@ -62,6 +77,52 @@ def test_a_task_whose_answer_is_no_chance_weighs_negatives_on_the_whole() -> Non
     task, output = Regression(), torch.tensor([[2.0]])
     loss = Weighted(task, absent.follow([sample])).losses(output, torch.zeros(1))
     assert float(loss) == pytest.approx(0.9 * float(task.losses(output, torch.zeros(1))))
+
+
+class Weighed:
+    """A live expert that keeps the weights of what it is told."""
+
+    names = ("weighed",)
+
+    def __init__(self) -> None:
+        self.weights = list[float]()
+
+    def answer(self, rows: Sequence[Any]) -> NDArray[np.float64]:
+        return np.zeros((len(rows), 1))
+
+    def learn(self, rows: Sequence[Any], labels: NDArray[np.float64], weights: NDArray[np.float64]) -> None:
+        self.weights += weights.tolist()
+
+    def state(self) -> dict[str, Tensor]:
+        return {"weights": torch.tensor(self.weights)}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        self.weights = state["weights"].tolist()
+
+
+@pytest.mark.parametrize("parts", [[5], [1, 1, 1, 1, 1], [2, 3]])
+def test_live_experts_weigh_a_negative_by_what_was_sent(parts: list[int]) -> None:
+    expert = Weighed()
+    learner = make_learner(
+        replace_part(small.pipeline, live=Live(wide=Wide(bits=8, categories=["x"]), experts=[lambda: expert]))
+    )
+    learner._absent = Absent([80.0, 920.0, 40.0])
+    first, second, third, fourth, fifth = small.samples(5)
+    sent = replace(second.prediction, output=(1.0,), intercept=(0.5,))
+    mixed = replace(sent, answer=(-0.5,))
+    entries = [
+        first,
+        replace(second, kind=NEGATIVE, label=0.0, prediction=sent),
+        replace(third, kind=NEGATIVE, label=0.0, prediction=mixed),
+        replace(fourth, kind=CORRECTION, label=1.0),
+        fifth,
+    ]
+    for part in parts:
+        learner.learn(entries[:part])
+        entries = entries[part:]
+    p = 1 / (1 + np.exp([-1.5, 0.5]))
+    right = (1 - p) / (1 - p * 2 / 3)
+    assert expert.weights == pytest.approx([1.0, *right, 1.0, 1.0], abs=5e-3)  # ω̄ is .957
 
 
 def test_a_learner_goes_on_with_its_counts() -> None:
