@@ -33,7 +33,7 @@ from deploy.run.join import joining
 from deploy.run.left import Left
 
 MODELS = (
-    "deploy.cli.run", "deploy.cli.compress", "deploy.cli.rebuild",
+    "deploy.cli.run", "deploy.cli.detached", "deploy.cli.compress", "deploy.cli.rebuild",
     "deploy.cli.versions", "deploy.cli.exchange", "deploy.cli.drill", "deploy.cli.backtest",
 )  # fmt: skip
 

@@ -21,10 +21,11 @@ from deploy.console.words import values
 from deploy.operate.versions.drill import shuffle
 from deploy.placement import Ray
 from deploy.registry.records import base
+from deploy.run import detached
 from deploy.run.running import running
 from deploy.run.session import Act
 from deploy.run.summary import summarize
-from streams.errors import ShadowstreamError
+from streams.errors import ConfigError, ShadowstreamError
 
 app = typer.Typer()
 MAY_MS, AUGUST_MS = 1_367_366_400_000, 1_375_315_200_000  # the first, 2013, 00:00 UTC
@@ -59,10 +60,20 @@ def run(
         bool, typer.Option(help="First delete all that earlier runs of this pipeline have learned.")
     ] = False,
     take_over: TakeOver = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Leave it to the Ray cluster, and return; see stop and logs.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a pipeline until Ctrl-C. Kafka, Redis and Ray are embedded where its TOML file names none."""
     settings = load(pipeline, config_file)
+    if detach:
+        if replay or fresh or take_over or as_json:
+            raise ConfigError("--detach goes with none of --replay, --fresh, --take-over and --json")
+        say = plain(Console())
+        new = detached.begin(pipeline, settings, say)
+        say("the run goes on without this command" if new else "the run goes on already")
+        return
     if replay:
         _replay(pipeline, settings, fresh=fresh, as_json=as_json, take_over=take_over)
         return

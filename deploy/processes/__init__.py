@@ -10,6 +10,7 @@ restarts.py    when a role that has ended begins again
 cluster.py     whether a Ray cluster answers at an address, and anybody
 nodes.py       whether roles can work on a cluster's nodes
 code.py        a pipeline's folder, as it goes there
+detached.py    what outlives the command on a cluster, by its name
 failures.py    why a role ended, in a line
 crew.py        the processes of a join without a model
 worker.py      one of them

@@ -6,6 +6,7 @@ No actor owns unique state, so one that was killed goes on from the store, the l
 import logging
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ from ray.exceptions import RayError, RayTaskError
 from deploy.pipeline import Pipeline, load
 from deploy.placement import GB
 from deploy.processes.code import here
+from deploy.processes.detached import OUTLIVES, name_of, printed
 from deploy.processes.failures import failure
 from deploy.processes.health import LookedAfter, Process
 from deploy.processes.loop import Health, Loop
@@ -44,26 +46,46 @@ UNPLACED_S = 15.0  # how long a cluster may take to begin a role before it is sa
 
 
 class Actor:
-    """One role. `run` lasts until `stop`."""
+    """One role. `run` lasts until `stop`, or until another calls it: then that one waits for the end."""
 
     def __init__(self, role: str, plan: Plan) -> None:
         torch.set_num_threads(1)
         self._role, self._plan, self._loop, self._share = role, plan.on_node(), Loop(), Share()
         self._pipeline: Pipeline | None = None
+        self._ending = threading.Condition()
+        self._calls, self._ended = 0, False
+        self._error: BaseException | None = None
 
     def ready(self) -> None:
         """Import the pipeline: a call of it returns once the process has imported everything."""
         self._pipeline = self._pipeline or load(self._plan.pipeline)
 
     def run(self, order: Order | None) -> None:
-        """Do the role's steps; a server begins by an order."""
+        """Do the role's steps, or, where these are being done, wait for their end; a server begins by an order."""
         self._hear(order)
-        if self._role == YIELDS:
-            os.nice(NICE)
-        pipeline = self._pipeline or load(self._plan.pipeline)  # nobody waits until a new process is ready
-        self._loop.run(
-            self._role, lambda stack: build(self._role, self._plan, pipeline, stack, self._share).step, BLOCK_MS
-        )
+        with self._ending:
+            self._calls += 1
+            mine = self._calls
+            if mine == 1:
+                threading.Thread(target=self._work, daemon=True, name=self._role).start()
+            self._ending.notify_all()  # who called before has ended, or does so
+            self._ending.wait_for(lambda: self._ended or self._calls > mine)
+        if self._ended and self._error:
+            raise self._error
+
+    def _work(self) -> None:
+        try:
+            if self._role == YIELDS:
+                os.nice(NICE)
+            pipeline = self._pipeline or load(self._plan.pipeline)  # nobody waits until a new process is ready
+            self._loop.run(
+                self._role, lambda stack: build(self._role, self._plan, pipeline, stack, self._share).step, BLOCK_MS
+            )
+        except BaseException as wrong:  # noqa: BLE001 the caller raises it
+            self._error = wrong
+        with self._ending:
+            self._ended = True
+            self._ending.notify_all()
 
     def health(self, order: Order | None) -> tuple[Process, Health, Order, int]:
         """Return which process this is, how the role is, and which order it has followed and which it has heard.
@@ -81,12 +103,16 @@ class Actor:
         """End `run` after the current step."""
         self._loop.stop()
 
+    def log(self, after: tuple[int, ...]) -> tuple[tuple[int, ...], str]:
+        """Return what this process has printed after so many bytes of its outputs, and how many there are now."""
+        return printed(after)
+
     def _hear(self, order: Order | None) -> None:
         if order:
             self._share.hear(order)
 
 
-_Remote: Any = ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0, max_concurrency=3)(Actor)
+_Remote: Any = ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0, max_concurrency=5)(Actor)
 
 
 @contextmanager
@@ -124,8 +150,11 @@ class Member:
     def make(self, plan: Plan) -> None:
         """Start its process, which imports what it needs."""
         needs = plan.settings.ray.needs(self.role)
+        named = {"name": f"{self.role}-{time.time_ns()}"}
+        if plan.detached:
+            named = {"name": name_of(at(plan.registry).name, self.role)} | OUTLIVES
         self.actor = _Remote.options(
-            name=f"{self.role}-{time.time_ns()}",
+            **named,
             num_cpus=needs.cpus,
             num_gpus=needs.gpus,
             memory=int(needs.memory_gb * GB) or None,
@@ -175,7 +204,7 @@ class System:
         self._members = {role: Member(role) for role in names(plan.settings)}
         self._trouble, self._next_s, self._pause_s = "", 0.0, 1.0  # why Ray is not there, when it is tried again
         self._later: list[Member] = []  # who begins once the first server answers
-        self._shared = Assignment([role for role in self._members if is_server(role)], 0)
+        self._shared = Assignment([role for role in self._members if is_server(role)], 0, finds=plan.detached)
         for member in self._members.values():
             member.make(plan)
 
@@ -362,3 +391,5 @@ class System:
             member.actor.stop.remote()
         if runs:
             ray.wait(runs, num_returns=len(runs), timeout=GRACE_S)
+        for member in self._members.values() if self._plan.detached else ():
+            ray.kill(member.actor)

@@ -103,21 +103,50 @@ def joined(settings: Settings, pipeline: Path, roles: Sequence[str], folder: Pat
         node = Node(settings.ray.cluster, folder / "services" / LOG, zipped)
         node.begin()
     try:
-        if not settings.ray.insecure and cluster.open_to_all(ray.get_runtime_context().gcs_address):
-            raise ConfigError(
-                f"the Ray cluster at {settings.ray.cluster} asks nobody for a token, so whoever reaches its ports can "
-                "run code on it: start all its nodes with RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or set ray.insecure "
-                "= true where nobody else reaches them"
-            )
-        nodes = [Offered.of(one) for one in ray.nodes() if one["Alive"]]
-        check(settings, roles, nodes)
-        at = ", ".join(f"{host} ({count})" for host, count in Counter(node.host for node in nodes).items())
-        say(f"joined the Ray cluster at {settings.ray.cluster}; its nodes: {at}")
+        _check(settings, roles, say)
         if large:
             say(f"not sent to its nodes, because it is large: {', '.join(large)}")
         yield node
     finally:
         node.end()
+
+
+@contextmanager
+def visited(settings: Settings) -> Iterator[None]:
+    """Join the cluster that the settings name for the `with`, to look at what is there.
+
+    Raises:
+        RayUnreachable: it does not answer.
+    """
+    start(settings.ray.cluster)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def within(settings: Settings, roles: Sequence[str], folder: Path, say: Say) -> Node:
+    """Return the cluster of which this process is an actor.
+
+    Raises:
+        ConfigError: as in `joined`.
+    """
+    _check(settings, roles, say)
+    return Node(settings.ray.cluster, folder / "services" / LOG)
+
+
+def _check(settings: Settings, roles: Sequence[str], say: Say) -> None:
+    """Check that a cluster asks for a token, and that roles can work on its nodes."""
+    if not settings.ray.insecure and cluster.open_to_all(ray.get_runtime_context().gcs_address):
+        raise ConfigError(
+            f"the Ray cluster at {settings.ray.cluster} asks nobody for a token, so whoever reaches its ports can "
+            "run code on it: start all its nodes with RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or set ray.insecure "
+            "= true where nobody else reaches them"
+        )
+    nodes = [Offered.of(one) for one in ray.nodes() if one["Alive"]]
+    check(settings, roles, nodes)
+    at = ", ".join(f"{host} ({count})" for host, count in Counter(node.host for node in nodes).items())
+    say(f"joined the Ray cluster at {settings.ray.cluster}; its nodes: {at}")
 
 
 def start(address: str | None, code: Path | None = None) -> None:

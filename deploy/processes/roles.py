@@ -54,7 +54,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     `pipeline` is the path of the pipeline.py, `registry` where the feed is kept. The settings have every address, also
     those of embedded services. A fetch that finds nothing waits at the broker for `fetch_wait_ms` at most. In a
     `replay` all who publish ring on the board. `carried` says that a role may be on a cluster's node, which has
-    the code in its working directory.
+    the code in its working directory; `detached`, that roles outlive the process that starts them.
     """
 
     pipeline: Path
@@ -63,6 +63,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     fetch_wait_ms: int
     replay: bool = False
     carried: bool = False
+    detached: bool = False
 
     def on_node(self) -> "Plan":
         """Return the plan as the process of a role takes it, by its working directory."""

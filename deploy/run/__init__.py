@@ -1,6 +1,8 @@
 """One run.
 
 running.py     a pipeline's run begins: services, first version, actors
+nodes.py       and where its roles are: here, or on a cluster
+detached.py    a run that outlives its command, on a cluster
 session.py     and goes on: looks, replay, figures
 join.py        a feed joined without a model: services, workers, end
 view.py        one look at a join

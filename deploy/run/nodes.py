@@ -14,7 +14,7 @@ import msgspec
 from deploy.config import Settings, have_ray_say_lines, set_ray_aside
 from deploy.processes.failures import brief
 from deploy.processes.roles import Plan, names
-from deploy.registry.storage.home import Home
+from deploy.registry.storage.home import Home, is_address
 from deploy.run.partitions import Say
 from streams.errors import ConfigError
 
@@ -30,8 +30,12 @@ FILES = {  # settings that name files, several with commas between them
 
 
 @contextmanager
-def on_cluster(path: Path, settings: Settings, at: Home, say: Say) -> Iterator["Node | None"]:
+def on_cluster(
+    path: Path, settings: Settings, at: Home, say: Say, *, detached: bool = False
+) -> Iterator["Node | None"]:
     """Join the cluster that is given, for the `with`; yield None where there is none.
+
+    A `detached` run is on it already.
 
     Raises:
         RayUnreachable: it does not answer.
@@ -41,19 +45,25 @@ def on_cluster(path: Path, settings: Settings, at: Home, say: Say) -> Iterator["
         say("starting broker, store and actors")
         yield None
         return
-    with _ray("node", settings).joined(settings, path, names(settings), at.folder, say) as node:
+    if detached:
+        yield with_ray("node", settings).within(settings, names(settings), at.folder, say)
+        return
+    with with_ray("node", settings).joined(settings, path, names(settings), at.folder, say) as node:
         say("starting actors")
         yield node
 
 
 def started(plan: Plan, cluster: "Node | None") -> "AbstractContextManager[System]":
     """Start the actors, on a cluster that was joined or under a Ray of our own."""
-    system: AbstractContextManager[System] = _ray("actors", plan.settings).started(plan, cluster)
+    system: AbstractContextManager[System] = with_ray("actors", plan.settings).started(plan, cluster)
     return system
 
 
 def everywhere(settings: Settings) -> Settings:
-    """Return the settings as they are in any working directory: files by their whole paths."""
+    """Return the settings as they are in any working directory: files and the registry's folder by whole paths."""
+    if not is_address(settings.registry.path):
+        path = str(Path(settings.registry.path).resolve())
+        settings = msgspec.structs.replace(settings, registry=msgspec.structs.replace(settings.registry, path=path))
     for name, keys in FILES.items():
         section = getattr(settings, name)
         whole = {key: _whole(getattr(section, key)) for key in keys}
@@ -67,7 +77,7 @@ def _whole(files: str | None) -> str | None:
     return ",".join(str(Path(file.strip()).resolve()) for file in files.split(","))
 
 
-def _ray(module: str, settings: Settings) -> Any:
+def with_ray(module: str, settings: Settings) -> Any:
     """Import what imports Ray, and only now: one of a cluster's variables could end the process as it is."""
     if settings.ray.cluster is None:
         set_ray_aside()

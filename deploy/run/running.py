@@ -51,12 +51,20 @@ FIRST_VERSION = CHAMPIONS.object(0)  # without it nothing was ever served
 
 @contextmanager
 def running(
-    path: Path, settings: Settings, say: Say, *, fresh: bool, replay: bool = False, take_over: bool = False
+    path: Path,
+    settings: Settings,
+    say: Say,
+    *,
+    fresh: bool,
+    replay: bool = False,
+    take_over: bool = False,
+    detached: bool = False,
 ) -> Iterator[Session]:
     """Start everything that a pipeline needs; leaving the `with` ends what was started here.
 
     `fresh` first deletes all that the registry's folder holds of the pipeline; `replay` says that `play` will follow.
-    `take_over` takes the pipeline from another run.
+    `take_over` takes the pipeline from another run. `detached` says that this process is an actor, and that its roles
+    are to outlive it; those that another one has left are found.
 
     Raises:
         InUse: another run has the pipeline.
@@ -77,7 +85,7 @@ def running(
     at = home(settings.registry.path, pipeline.name)
     attached = pipeline.theirs is not None and settings.kafka.bootstrap is not None and not replay
     with (
-        on_cluster(path, settings, at, say) as cluster,
+        on_cluster(path, settings, at, say, detached=detached) as cluster,
         claimed(pipeline.name, at, settings, say, take_over=take_over) as claim,
         provided(settings, at, say, fresh=fresh, mark=FIRST_VERSION) as services,
         claim.held(services.settings, say),
@@ -91,6 +99,7 @@ def running(
             fetch_wait_ms=services.fetch_wait_ms,
             replay=replay,
             carried=cluster is not None,
+            detached=detached,
         )
         if attached:
             _check_theirs(pipeline, settings)
