@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,6 +17,10 @@ from torch import Tensor
 
 from compressors.data import Scaled
 from compressors.scale import Scale
+from deploy.checks.learning import live_of
+from learners.live.held import Asked, Told
+from learners.live.make import pool
+from learners.live.settings import Live, Wide
 from learners.tasks.bandit import Bandit
 from learners.tasks.binary import Binary
 from learners.tasks.classes import Classes
@@ -26,7 +31,7 @@ from learners.tasks.regression import Quantile, Regression
 from learners.tasks.sequence_score import SequenceScore
 from learners.tasks.task import Answering, Task
 from learners.tasks.theirs import Reading, output_of
-from streams.errors import MalformedEvent
+from streams.errors import ConfigError, MalformedEvent
 from streams.events import Prediction, Target
 
 PETS = ("cat", "dog", "bird")
@@ -339,3 +344,45 @@ def test_an_answer_that_is_none_is_refused(task: Task, answer: Any, why: str) ->
 def test_classes_by_name_may_leave_out_those_without_a_chance() -> None:
     (said,) = Classes(PETS).answers(torch.tensor([output_of(Classes(PETS), {"dog": 3, "bird": 1})]))
     assert said["probabilities"] == pytest.approx([0, 0.75, 0.25], abs=2e-4)
+
+
+class Item(msgspec.Struct):
+    """One of a list."""
+
+    price: float
+
+
+class Row(msgspec.Struct):
+    """What live experts read."""
+
+    place: str
+    items: list[Item]
+
+
+ROW = Row("a", [Item(1.0), Item(2.0), Item(3.0), Item(4.0)])
+WITHOUT = (NextToken, SequenceScore)
+
+
+@OURS
+def test_live_experts_learn_its_targets_or_are_refused_in_words(case: Case) -> None:
+    task, live, none = case.task, Live(wide=Wide(bits=8)), (0.0,) * case.task.outputs
+    if isinstance(task, WITHOUT):
+        with pytest.raises(ConfigError, match=f"live experts learn Binary.*, not {type(task).__name__}"):
+            live_of(live, task, Row)
+        return
+    assert live_of(None, task, Row) == Live()
+    made, rows = pool(live, Row, task), (ROW,) * len(case.labels)
+    said, served = made.answer(rows, outputs(case, len(rows)).numpy(), none)
+    assert said.shape == (len(rows), made.columns)
+    target = targets(case).numpy()
+    made.study(rows, target)
+    evidence = [
+        Told(Asked(str(n), n, ROW, tuple(one)), n, task.target(label))
+        for n, (one, label) in enumerate(zip(said.tolist(), case.labels, strict=True))
+    ]
+    made.learn(evidence)
+    again = pool(live, Row, task)
+    again.load(made.state())
+    _, answered = again.answer(rows, np.full((len(rows), task.outputs), np.nan), none)
+    assert answered.reshape(len(rows), task.outputs).shape == served.reshape(len(rows), task.outputs).shape
+    assert np.isfinite(answered).all()
