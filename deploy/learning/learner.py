@@ -12,7 +12,7 @@ from itertools import groupby
 from deploy.learning.arrived import Arrived
 from deploy.learning.attempts import Attempts, Span
 from deploy.learning.blocks import Blocks
-from deploy.learning.opened import Heard, Opened
+from deploy.learning.opened import Heard, Opened, offsets
 from deploy.learning.rules import CommitRules, state_due
 from deploy.learning.withheld import Notices, rule
 from deploy.registry.commits import backwards, read
@@ -222,7 +222,9 @@ class LearnerRole:
         keep_state = due is not None or whole or state_due(self._kept, n, self._learner.learned)
         packed = pack_state(self._learner.state()) if keep_state else None
         state = None if packed is None else self._registry.put(packed)
-        data = commits.encode(self._draft.finish(self._learner, state, due, void or {}))
+        states = [self._store.shard(self._feed, shard) for shard in self._shards]
+        read = offsets(states, self._draft.last.offsets)
+        data = commits.encode(self._draft.finish(self._learner, state, due, void or {}, read))
         if not self._registry.write(COMMITS, n, data):
             raise LostRace(f"commit {n} was made by another learner")
         self._store.ring(self._feed, LEARNER.name)  # the evaluator reads the commit while servers are told of it

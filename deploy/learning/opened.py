@@ -1,5 +1,5 @@
 """What the join had done at a look at it, which is of use once all that it had emitted by then is learned: how many
-predictions it had opened, which live experts are told, and up to when it had told all.
+predictions it had opened, which live experts are told, and up to when it had told all; and which offsets it had read.
 
 Owns when that is. Does not know what is made of it.
 """
@@ -54,3 +54,16 @@ class Heard(NamedTuple):
     def reached(self, positions: Mapping[int, str]) -> bool:
         """Return whether all of these entries were learned."""
         return all(number(positions[shard]) >= seq for shard, seq in enumerate(self.entries))
+
+
+def offsets(shards: Sequence[ShardState], before: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    """Return by "topic:partition" the first offset that was read, and the one after the last: of any shard, or before.
+
+    A store that went back has read less than what is learned of it.
+    """
+    read = dict(before)
+    for shard in shards:
+        for tp, at in shard.partitions.items():
+            start, end = read.get(tp, (at.start, at.next))
+            read[tp] = (min(start, at.start), max(end, at.next))
+    return read

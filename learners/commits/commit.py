@@ -75,6 +75,8 @@ class Commit(Struct, frozen=True, kw_only=True):
     `watermark_ms`, `latest_ms`: the join's watermark, and the newest prediction learned so far, both in event time.
     `heard_ms`: up to this event time the log has all that the join had to say, in this commit or an earlier one: each
         outcome, each window that closed, each mark; −1 in commits of older releases. `settled_ms` is it there, too.
+    `offsets`: by "topic:partition" of the join, where the feed began and how far it had read: what all samples so far
+        are made of is between them. Empty in commits of older releases.
     `void`: by shard, a position after which the samples of earlier commits are taken back: the store had lost them.
     `learned`: the number of samples of all commits so far, without those taken back.
     `state`: the digest of the whole state after this commit, where it is kept.
@@ -101,6 +103,7 @@ class Commit(Struct, frozen=True, kw_only=True):
     watermark_ms: int
     latest_ms: int
     heard_ms: int = -1
+    offsets: dict[str, tuple[int, int]] = {}
     due: Due | None = None
     quarantined: list[Quarantined] = []
     void: dict[str, str] = {}

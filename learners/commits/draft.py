@@ -71,8 +71,14 @@ class Draft:
         """Which samples were learned."""
         return runs(self._slots)
 
-    def finish(self, learner: Learner, state: str | None, due: Due | None, void: Mapping[str, str]) -> Commit:
-        """Return the commit; `learner` has learned its samples, and `state` is the digest of its state, where kept."""
+    def finish(
+        self, learner: Learner, state: str | None, due: Due | None, void: Mapping[str, str],
+        offsets: Mapping[str, tuple[int, int]],
+    ) -> Commit:  # fmt: skip
+        """Return the commit; `learner` has learned its samples, and `state` is the digest of its state, where kept.
+
+        `offsets` are as in a commit.
+        """
         return Commit(
             number=self.last.number + 1,
             parent=self.parent,
@@ -86,6 +92,7 @@ class Draft:
             watermark_ms=self.watermark_ms,
             latest_ms=max(self.last.latest_ms, self._latest_ms),
             heard_ms=self.heard_ms,
+            offsets=dict(offsets),
             due=due,
             quarantined=self.quarantined,
             void=dict(void),

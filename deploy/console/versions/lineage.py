@@ -58,6 +58,8 @@ def show_one(console: Console, shown: Shown) -> None:
         line(console, f"{name}: {value}")
     for shard, (first, last) in shown.log.items():
         line(console, f"learned from: samples {first:,} to {last:,} of shard {shard}")
+    for tp, (start, end) in shown.offsets.items():
+        line(console, f"made of: {tp}, offsets {start:,} to before {end:,}")
     line(console, f"the chain of digests is whole: {shown.chain:,} commits, from the first to that of its state")
     for place, digest in shown.follows.items():
         line(console, f"follows from {place}: {digest}")

@@ -63,9 +63,10 @@ class Shown(Struct, frozen=True, kw_only=True):
 
     `figures`, `privacy`: those of its candidate. `manifest` is what the artifact says of its making, with the recipe.
     `follows`: the digests of the records that it follows from. `log` says by shard which samples its state had read,
-    the numbers of the first and the last; `chain` how many commits, each naming the one before, lead to the first.
-    `proof` has the evidence as data, and `step` how the step of a canary ended. Of what one learned that was made
-    elsewhere nothing is known here.
+    the numbers of the first and the last, and `offsets` by "topic:partition" between which records all of these lie:
+    the first offset, and the one after the last; empty where an older release learned them. `chain` says how many
+    commits, each naming the one before, lead to the first. `proof` has the evidence as data, and `step` how the step of
+    a canary ended. Of what one learned that was made elsewhere nothing is known here.
     """
 
     version: Version
@@ -77,6 +78,7 @@ class Shown(Struct, frozen=True, kw_only=True):
     manifest: dict[str, Any]
     follows: dict[str, str]
     log: dict[str, tuple[int, int]]
+    offsets: dict[str, tuple[int, int]]
     chain: int
     proof: Any
     step: CanaryStep | None = None
@@ -140,6 +142,7 @@ def show(path: Path, settings: Settings, version: int) -> Shown:
         manifest=described.manifest,
         follows=seal.follows if seal else {},
         log={} if told.brought else _log(commit),
+        offsets={} if told.brought else dict(sorted(commit.offsets.items())),
         chain=_chain(registry, commit),
         proof=record.evidence,
         step=_unchecked(registry, STEPS, version),

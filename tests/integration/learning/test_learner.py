@@ -23,6 +23,7 @@ from deploy.registry.commits import read as read_commit
 from deploy.registry.kinds import ASKED, COMMITS, TOLD
 from deploy.registry.notes import SliceNote
 from deploy.registry.rebuild import check as check_rebuild
+from learners.commits.commit import decode, encode
 from streams.errors import HistoryChanged, LostRace, StoreRefused
 from streams.events import WAITING, Sample
 from streams.join.store import Store
@@ -392,3 +393,22 @@ def test_in_a_replay_a_commit_waits_until_all_outcomes_of_its_slice_are_joined(f
     assert learned() == 30, "what was told is of the slice before"
     feed.store.put(feed.name, TOLD.entry(SliceNote(2, {"o:0": 40})))
     assert learned() == 40
+
+
+def test_a_commit_says_between_which_offsets_all_lies_that_was_learned(fed: Fed) -> None:
+    feed = fed(small.samples(60), 2)
+    role = feed.learner(1_000)
+    role._rules = CommitRules(1, 1e9, every_days=1e9)
+    assert read_commit(feed.registry, 0).offsets == {}
+    feed.join(0, 30)
+    feed.join(1, 20)
+    assert role.step(1)
+    assert not role.step(1)
+    first = commits(feed.registry)[-1]
+    assert first.offsets == {"p:0": (0, 30), "o:0": (0, 30)}, "of the shard that has read the most"
+    assert {one.id for one in first.entries()} <= {one.id for one in feed.log[:30]}
+    feed.finish(role)
+    assert commits(feed.registry)[-1].offsets == {"p:0": (0, 60), "o:0": (0, 60)}
+    older = msgspec.json.decode(encode(first))
+    del older["offsets"]
+    assert decode(msgspec.json.encode(older)).offsets == {}

@@ -332,6 +332,8 @@ def test_versions_say_what_they_are_made_of_and_which_one_answered_what(grow: Gr
     shown = lineage.show(feed.path, feed.settings, 1)
     assert shown.version.learned == shown.log["0"][1] == feed.version(1).learned
     assert shown.chain == shown.version.commit
+    assert shown.offsets.keys() == {"p:0", "o:0"}
+    assert all(start == 0 < end for start, end in shown.offsets.values())
     assert shown.manifest["pipeline"] == "told"
     assert {*shown.follows} == {"champion/0", "candidates/0"}
     found = lineage.diff(feed.path, feed.settings, 0, 1)
