@@ -24,11 +24,11 @@ STARTED = "Ray runtime started"
 class Nodes:
     """The nodes; `nodes` makes the cluster. `address` is the head's."""
 
-    def __init__(self, folder: Path, sockets: str, *, token: bool = True) -> None:
+    def __init__(self, folder: Path, sockets: str) -> None:
         self._folder, self._sockets = folder, sockets
         ours = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "SHADOWSTREAM_"))}
         self.plain = ours | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
-        self.environment = self.plain | (TOKEN if token else {})
+        self.environment = self.plain | TOKEN
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         with closing(socket.create_server(("127.0.0.1", 0))) as free:
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -67,10 +67,10 @@ class Nodes:
 
 
 @contextmanager
-def nodes(folder: Path, *, token: bool = True) -> Iterator[Nodes]:
+def nodes(folder: Path) -> Iterator[Nodes]:
     """Yield a cluster without a node, in a folder; leaving the `with` ends its nodes."""
     with TemporaryDirectory(prefix="ray") as sockets:  # a short path: Ray's sockets are below it
-        cluster = Nodes(folder, sockets, token=token)
+        cluster = Nodes(folder, sockets)
         try:
             yield cluster
         finally:
