@@ -34,6 +34,7 @@ from deploy.learning.learner import LearnerRole
 from deploy.learning.rules import CommitRules
 from deploy.pipeline import Pipeline
 from deploy.registry import learned as audit
+from deploy.registry import states
 from deploy.registry.commits import backwards
 from deploy.registry.commits import read as read_commit
 from deploy.registry.kinds import COMMITS
@@ -43,7 +44,7 @@ from deploy.registry.registry import Registry
 from deploy.run.restore import restore
 from learners.commits import commit as encoded
 from learners.commits.commit import Commit
-from learners.commits.state import pack_state, unpack_state
+from learners.commits.state import pack_state
 from streams.audit.equations import audit as joined
 from streams.events import Sample
 from streams.join.policy import JoinPolicy
@@ -202,7 +203,7 @@ class Feed:
 
     def state(self, commit: int) -> dict[str, Tensor]:
         """Return the whole state that a commit keeps."""
-        return unpack_state(self.registry.get(str(read_commit(self.registry, commit).state)))
+        return states.get(self.registry, str(read_commit(self.registry, commit).state))
 
     def check_parents(self) -> None:
         """Check that each commit names the checksum of the one before it."""

@@ -16,11 +16,11 @@ from compressors.rows import Collated
 from deploy.learning.candidates import make_learner
 from deploy.lineages import Lineages
 from deploy.pipeline import Pipeline
+from deploy.registry import states
 from deploy.registry.commits import backwards, walk
 from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.records import Champion
 from deploy.registry.registry import Registry
-from learners.commits.state import unpack_state
 from streams.errors import ConfigError, MalformedEvent, RegistryError
 from streams.events import Sample
 
@@ -59,7 +59,7 @@ def unfit(pipeline: Pipeline, registry: Registry) -> str | None:
         raise RegistryError(f"{registry.home} holds no commit with a whole state, from which learning could go on")
     learner = make_learner(pipeline, registry)
     try:
-        learner.load(unpack_state(registry.get(state)))
+        learner.load(states.get(registry, state))
     except (ConfigError, ValueError, KeyError, RuntimeError) as wrong:
         return f"no {wrong} in it" if isinstance(wrong, KeyError) else str(wrong).partition(";")[0]
     return None

@@ -16,12 +16,13 @@ from compressors.recipe import PruneStructured
 from deploy.engine import find
 from deploy.learning.candidates import chunks, compress, history, make_learner, privacy, provenance, target_of, times_of
 from deploy.pipeline import NO_ROWS, Labelled, Pipeline
+from deploy.registry import states
 from deploy.registry.kinds import CHAMPIONS, COMMITS
 from deploy.registry.records import By, Champion
 from deploy.registry.registry import Registry
 from learners.commits.checks import check_state
 from learners.commits.commit import Commit
-from learners.commits.state import fingerprint, pack_state
+from learners.commits.state import fingerprint
 from learners.live.past import Past, replay
 from learners.online.learner import Learner
 from streams.errors import ConfigError
@@ -68,7 +69,7 @@ def bootstrap(pipeline: Pipeline, registry: Registry, *, engines: bool = False, 
         watermark_ms=0,
         latest_ms=0,
         fingerprint=fingerprint(),
-        state=registry.put(pack_state(learner.state())),
+        state=states.put(registry, learner)[0],
         scale=learner.scale,
     )
     registry.create(COMMITS, 0, first)

@@ -12,6 +12,7 @@ from deploy.engine import find
 from deploy.learning.candidates import distil, make_learner, privacy
 from deploy.lineages import Lineages
 from deploy.pipeline import Pipeline
+from deploy.registry import states
 from deploy.registry.candidates import add
 from deploy.registry.commits import backwards, newest, read
 from deploy.registry.follow import Follower
@@ -21,7 +22,6 @@ from deploy.registry.rebuild import rebuild, turn
 from deploy.registry.records import By, Candidate
 from deploy.registry.registry import Registry
 from learners.commits.commit import Commit
-from learners.commits.state import unpack_state
 from learners.evaluation.verdict import Kind
 from learners.online.batches import Newest
 from streams.events import Sample
@@ -86,11 +86,11 @@ class DistillerRole(Follower):
         if any(made.commit == commit.number and not made.by for made in self._registry.records(CANDIDATES)):
             return
         turned = turn(self._registry)
-        state = self._registry.find(commit.state) if commit.state else None
+        state = states.find(self._registry, commit.state) if commit.state else None
         if state is None or (turned and commit.number <= turned.commit):
             rebuild(self._learner, self._registry, commit.number)
         else:
-            self._learner.load(unpack_state(state))
+            self._learner.load(state)
         made, figures, data = distil(
             self._pipeline, self._learner, list({sample.id: sample for sample in self._replay}.values()), commit.due
         )

@@ -15,6 +15,7 @@ from deploy.learning.blocks import Blocks
 from deploy.learning.opened import Heard, Opened, offsets
 from deploy.learning.rules import CommitRules, state_due
 from deploy.learning.withheld import Notices, rule
+from deploy.registry import states
 from deploy.registry.commits import backwards, read
 from deploy.registry.held import distrusted, doubted, waiting
 from deploy.registry.kinds import ASKED, COMMITS, LEARNER, RULINGS, TOLD
@@ -220,15 +221,14 @@ class LearnerRole:
         if due and due.since_ms is not None:
             self._learner.drifted(due.since_ms)
         keep_state = due is not None or whole or state_due(self._kept, n, self._learner.learned)
-        packed = pack_state(self._learner.state()) if keep_state else None
-        state = None if packed is None else self._registry.put(packed)
-        states = [self._store.shard(self._feed, shard) for shard in self._shards]
-        read = offsets(states, self._draft.last.offsets)
+        state, packed = states.put(self._registry, self._learner) if keep_state else (None, b"")
+        shards = [self._store.shard(self._feed, shard) for shard in self._shards]
+        read = offsets(shards, self._draft.last.offsets)
         data = commits.encode(self._draft.finish(self._learner, state, due, void or {}, read))
         if not self._registry.write(COMMITS, n, data):
             raise LostRace(f"commit {n} was made by another learner")
         self._store.ring(self._feed, LEARNER.name)  # the evaluator reads the commit while servers are told of it
-        if state is not None and packed is not None:
+        if state is not None:
             self._registry.keep(state, packed)
         self._draft = after(data, self._shards, NOTHING)
         self._kept = self._draft.last if keep_state else self._kept

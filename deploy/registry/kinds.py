@@ -145,9 +145,11 @@ PIPELINES = Kind(
 KINDS: tuple[Kind[Any], ...] = (COMMITS, CANDIDATES, VERDICTS, CHAMPIONS, STEPS, ALARMS, ORDERS, RULINGS, PIPELINES)
 BLOBS = "blobs"
 ASIDE = ".gone-"  # before the name of a blob that is about to go
+FROZEN = "frozen"
 ENGINES = "engines"
 FOLDERS = {
     BLOBS: "artifacts, the learner's states, engines' templates and ranges, each under its SHA-256",
+    FROZEN: "parameters that do not learn, each once for all states (deploy/registry/states.py)",
     TAIL: "the newest commits, an object each: the learner's JSON, compressed (deploy/registry/log/)",
     LOG: "commits that were sealed, many to a segment, LAST-FIRST (deploy/registry/log/sealer.py)",
     INDEX: "which of these segments may hold a sample of an id (deploy/registry/log/index.py)",

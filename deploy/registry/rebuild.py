@@ -3,15 +3,15 @@
 Owns where a rebuild begins, and the comparison. Does not know how a model learns.
 """
 
-import hashlib
 from collections.abc import Collection
 
+from deploy.registry import states
 from deploy.registry.commits import Rebuilt, read, walk
 from deploy.registry.kinds import COMMITS, PIPELINES
 from deploy.registry.records import Described
 from deploy.registry.registry import Registry
 from learners.commits.forget import without
-from learners.commits.state import fingerprint, fold, pack_state, unpack_state
+from learners.commits.state import fingerprint, fold
 from learners.commits.voids import ALL, Bounds, remaining
 from learners.online.learner import Learner
 from streams.errors import CommitError, RegistryError
@@ -42,13 +42,13 @@ def rebuild(
         state = remaining(commit, bounds).state
         if turned and commit.number <= turned.commit:
             state = None if commit.number else turned.first
-        kept = registry.find(state) if state and commit.number <= (last if base is None else base) else None
+        kept = states.find(registry, state) if state and commit.number <= (last if base is None else base) else None
         if kept is not None:
             break
         after.append((commit.number, bounds))
     else:
         raise RegistryError(f"{registry.home} holds no commit with a whole state, from which learning could go on")
-    learner.load(unpack_state(kept))
+    learner.load(kept)
     left = (remaining(read(registry, n), bounds) for n, bounds in reversed(after))
     fold(learner, (without(commit, forget) for commit in left))
     expected = read(registry, last).learned
@@ -73,7 +73,7 @@ def check(learner: Learner, registry: Registry, first: int = 0, last: int | None
     if turned and whole.number <= turned.commit:
         raise RegistryError(f"{AGAIN}; look again once its state is committed")
     begun = rebuild(learner, registry, whole.number, base=min(first, max(0, whole.number - 1)))
-    digest = hashlib.sha256(pack_state(learner.state())).hexdigest()
+    digest = states.digest_of(registry, learner, str(whole.state))
     fingerprints = {read(registry, n).fingerprint for n in range(begun, whole.number + 1)}
     return Rebuilt(
         first=begun,

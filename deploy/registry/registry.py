@@ -3,6 +3,7 @@
     tail/n, log/last-first                              the learner's commits (`log/`)
     candidates/n, verdicts/n, champion/n, rulings/n     numbered records, created only if absent
     blobs/<sha256>                                      artifacts and states, by their digest
+    frozen/<sha256>                                     what of states does not learn, once (`states.py`)
     secret                                              what the noise of private updates is drawn by
 
 Owns their numbers and digests. How bytes last is `storage.py`'s, and what they mean `kinds.py`'s.
@@ -127,44 +128,45 @@ class Registry:
         """Return the summaries of a role."""
         return Folds(self.objects, role, self._seals)
 
-    def put(self, data: bytes) -> str:
+    def put(self, data: bytes, folder: str = BLOBS) -> str:
         """Keep a blob and return its digest."""
         digest = hashlib.sha256(data).hexdigest()
-        self.objects.create(f"{BLOBS}/{digest}", data)
+        self.objects.create(f"{folder}/{digest}", data)
         return digest
 
     def keep(self, digest: str, data: bytes) -> None:
         """Keep a blob again that was put, where it has been swept since; to be called once a record names it."""
         self.objects.create(f"{BLOBS}/{digest}", data)
 
-    def get(self, digest: str) -> bytes:
+    def get(self, digest: str, folder: str = BLOBS) -> bytes:
         """Return a blob.
 
         Raises:
             RegistryError: it is missing, or its bytes do not have that digest.
         """
-        data = self.find(digest)
+        data = self.find(digest, folder)
         if data is None:
-            raise RegistryError(f"{self.home.of(BLOBS)}/{digest} is missing")
+            raise RegistryError(f"{self.home.of(folder)}/{digest} is missing")
         return data
 
     def has(self, digest: str) -> bool:
         """Return whether a blob is there."""
         return self._blob(digest) is not None
 
-    def find(self, digest: str) -> bytes | None:
+    def find(self, digest: str, folder: str = BLOBS) -> bytes | None:
         """Return a blob, None if it is not there.
 
         Raises:
             RegistryError: its bytes do not have that digest.
         """
-        data = self._blob(digest)
+        data = self._blob(digest, folder)
         if data is not None and hashlib.sha256(data).hexdigest() != digest:
-            raise RegistryError(f"{self.home.of(BLOBS)}/{digest} is damaged: its bytes do not match its name")
+            raise RegistryError(f"{self.home.of(folder)}/{digest} is damaged: its bytes do not match its name")
         return data
 
-    def _blob(self, digest: str) -> bytes | None:
-        names = (f"{BLOBS}/{digest}", f"{BLOBS}/{ASIDE}{digest}", f"{BLOBS}/{digest}")  # a sweep may move it, and back
+    def _blob(self, digest: str, folder: str = BLOBS) -> bytes | None:
+        name = f"{folder}/{digest}"
+        names = (name, f"{folder}/{ASIDE}{digest}", name)  # a sweep may move it, and back
         return next((data for name in names if (data := self.objects.get(name)) is not None), None)
 
     def secret(self) -> bytes:

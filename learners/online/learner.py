@@ -90,6 +90,11 @@ class Learner:
         """The time of a prediction after which the world was another one; −1 for none."""
         return max(self.live.changed_ms if self.live else -1, self.gap.changed_ms if self.gap else -1)
 
+    @property
+    def frozen(self) -> set[str]:
+        """The names in a state of what does not learn: it is the same in all states."""
+        return {f"teacher.model.{name}" for name, p in self.teacher.model.named_parameters() if id(p) in self._frozen}
+
     def study(self, data: Data) -> None:
         """Train the teacher on history, in shuffled passes; its average and the shadow's weights start at the result.
 

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from deploy.registry.beside import beside
 from deploy.registry.folds import FOLDS
 from deploy.registry.gc.needs import Need, Needs
-from deploy.registry.kinds import ASIDE, BLOBS
+from deploy.registry.kinds import ASIDE, BLOBS, FROZEN
 from deploy.registry.log.segments import INDEX, LOG, OLD, TAIL
 from deploy.registry.registry import Registry
 from deploy.registry.storage.disk import tidy
@@ -139,6 +139,8 @@ def _all_of(name: str, files: dict[str, int]) -> Object:
         for_what = "every rebuild, audit and verdict: it is what was learned"
     if name == FOLDS:
         for_what = "the evaluator's start: it goes on from the newest"
+    if name == FROZEN:
+        for_what = "every state: it does not learn"
     if name == INDEX:
         for_what = "finding an id; each goes with its segment"
     what, size = f"{len(files)} files", sum(files.values())

@@ -3,6 +3,7 @@
 Owns these. Does not know what an array holds.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,10 +32,16 @@ def state_of(arrays: Arrays) -> dict[str, Tensor]:
         if len(array) < TABLE:
             found[name] = torch.from_numpy(array.copy())
             continue
-        rows = np.flatnonzero(array.reshape(len(array), -1).any(axis=1))
+        rows = _used(array)
         found[f"{name}.rows"] = torch.from_numpy(np.append(rows, len(array)))  # and how many there are in all
         found[name] = torch.from_numpy(array[rows])
     return found
+
+
+def _used(table: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the rows (n,) of a table that are not all zero; `any` along short rows takes ten times as long."""
+    at = np.flatnonzero(table.reshape(-1) != 0) // max(1, math.prod(table.shape[1:]))
+    return at[np.flatnonzero(np.diff(at, prepend=-1))]
 
 
 def restore(arrays: Arrays, state: Mapping[str, Tensor]) -> None:
@@ -81,12 +88,12 @@ class Touched:
 
     def add_all(self, table: NDArray[Any]) -> None:
         """Note all rows of a table that are not zero."""
-        self._touched |= table.reshape(len(table), -1).any(axis=1)
+        self._touched[_used(table)] = True
 
     def take(self, table: NDArray[Any], *, whole: bool) -> Tensor:
         """Return the slots (n,), or all of the table (slots, …) that are not zero."""
-        changed = table.reshape(len(table), -1).any(axis=1) if whole else self._touched
-        found = torch.from_numpy(np.flatnonzero(changed).astype(np.int32))
+        changed = _used(table) if whole else np.flatnonzero(self._touched)
+        found = torch.from_numpy(changed.astype(np.int32))
         self._touched[:] = False
         return found
 

@@ -26,6 +26,7 @@ from deploy.learning.candidates import compress as candidate
 from deploy.learning.candidates import make_learner
 from deploy.learning.rehearsal import rehearse
 from deploy.pipeline import Labelled, Pipeline
+from deploy.registry import states as kept
 from deploy.registry.kinds import CHAMPIONS, COMMITS
 from deploy.registry.registry import Registry
 from deploy.run.running import first_version
@@ -74,7 +75,7 @@ def test_a_pipeline_leaves_weights_in_float_that_are_read_past_their_layers(
     found = [line for line in said if line.startswith("h stays in float: its weight is read outside its forward")]
     assert len(found) == (history is not None), "without rows nobody has seen it yet"
     assert list(describe(registry.get(champion.artifact)).left) == ["h"] * (history is not None)
-    first = states.unpack_state(registry.get(str(commit.state)))
+    first = kept.get(registry, str(commit.state))
     one, other = restarted(pipeline, first), restarted(pipeline, first)
     for start in range(0, 111, 37):
         again = restarted(pipeline, other.state())

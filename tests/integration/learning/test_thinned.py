@@ -17,6 +17,7 @@ from deploy.registry.kinds import BLOBS, CANDIDATES, COMMITS, Kind
 from deploy.registry.rebuild import rebuild
 from deploy.registry.records import Candidate, Figures
 from learners.commits.commit import decode
+from learners.commits.compact import pack
 from learners.commits.state import pack_state
 from streams.events import Sample
 from streams.join.store import Store
@@ -67,7 +68,7 @@ def test_a_state_swept_between_its_writing_and_its_commit_is_written_again(
     feed.finish(role)
     last = read(feed.registry, feed.registry.last(COMMITS))
     assert last.state
-    assert feed.registry.find(last.state) == pack_state(role._learner.state())
+    assert feed.registry.find(last.state) == pack(role._learner.state())
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -24,6 +24,7 @@ from deploy.operate.versions import lineage
 from deploy.operate.versions.forget import forget
 from deploy.operate.versions.receipts import check
 from deploy.operate.versions.versions import remake
+from deploy.registry import states
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS
 from deploy.registry.log import frames
 from deploy.registry.opening import sign
@@ -31,7 +32,7 @@ from deploy.registry.rebuild import rebuild
 from deploy.registry.receipts import digests
 from deploy.registry.records import Champion
 from deploy.registry.registry import Registry
-from learners.commits.state import pack_state, unpack_state
+from learners.commits.state import pack_state
 from streams.dead import DeadLetters, Letter
 from streams.errors import ConfigError, Disagreement, RegistryError
 from streams.events import Record, Sample, encode
@@ -204,7 +205,7 @@ def test_without_events_the_state_is_that_of_learning_what_is_left(grown: Grown)
     """The same micro-batches without them, learned one after the other."""
     ids, last = {"id-8", "id-9", "id-60"} | {f"id-{n}" for n in range(21, 28)}, len(commits(grown.registry)) - 1
     learner = make_learner(grown.feed.pipeline)
-    learner.load(unpack_state(grown.registry.get(str(commits(grown.registry)[0].state))))
+    learner.load(states.get(grown.registry, str(commits(grown.registry)[0].state)))
     for commit in commits(grown.registry):
         samples = iter(commit.read())
         for size in commit.batches:
