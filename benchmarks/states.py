@@ -1,6 +1,6 @@
 """What keeping a whole state costs: its bytes, and how long learning stands still for it, before and now.
 
-Owns the table. `python -m benchmarks.states`. The learners are that of the flights, pruned, and one of 20 million
+Owns the table. `python -m benchmarks.states`. The learners are that of the flights, pruned, and one of 17 million
 parameters, a quarter of which learn: an adapter on a model that is frozen. `before` is safetensors, all of it each
 time; `now` each tensor as `learners/commits/compact.py` says, with what does not learn kept once. Neither is written
 to a disk here: both are packed, and hashed as the registry does. Time is the thread's own.
@@ -30,7 +30,7 @@ WIDTH, ROUNDS, LEARNED = 2_048, 5, 2_048
 
 
 class Wide(nn.Module):
-    """20 million parameters, of which the last layers learn, on the flights' inputs."""
+    """17 million parameters, of which the last layers learn, on the flights' inputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ def main() -> None:
     found = {}
     for name, pipeline, learned in (
         ("flights", flights, LEARNED),
-        ("20 M parameters", replace(flights, model=Wide, history=None), 64),
+        ("17 M parameters", replace(flights, model=Wide, history=None), 64),
     ):
         learner = make_learner(pipeline)
         entries = entries_of(flights)[:learned]
