@@ -37,6 +37,7 @@ from deploy.operate.versions.lineage import find
 from deploy.pipeline import Pipeline, load
 from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.evaluator import EvaluatorRole
+from deploy.registry import states
 from deploy.registry.commits import read
 from deploy.registry.gc.sweep import sweep
 from deploy.registry.kinds import BLOBS, CHAMPIONS, COMMITS
@@ -46,7 +47,6 @@ from deploy.registry.registry import Registry
 from deploy.registry.storage.home import home
 from learners.commits import commit as commits
 from learners.commits.draft import after
-from learners.commits.state import pack_state, unpack_state
 from learners.commits.voids import Slot
 from learners.evaluation.trials.timing import Timing
 from learners.packing import shortest
@@ -74,7 +74,7 @@ class Soak:
         bootstrap(pipeline, self.registry)
         self._learner = make_learner(pipeline)
         first = read(self.registry, 0)
-        self._learner.load(unpack_state(self.registry.get(str(first.state))))
+        self._learner.load(states.get(self.registry, str(first.state)))
         self._kept, self._sealer, board = first, Sealer(self.registry.objects), NoBoard()
         self._draft = after(self.registry.read(COMMITS, 0) or b"", [0], "0-0")
         self._rules = CommitRules(IN_COMMIT, 1e9, pipeline.promotion.every_days, pipeline.promotion.drift_a_year)
@@ -165,7 +165,7 @@ class Soak:
         if due and due.since_ms is not None:
             self._learner.drifted(due.since_ms)
         keeps = due is not None or state_due(self._kept, number, self._learner.learned)
-        state = self.registry.put(pack_state(self._learner.state())) if keeps else None
+        state = states.put(self.registry, self._learner)[0] if keeps else None
         data = commits.encode(draft.finish(self._learner, state, due, {}))
         self.registry.write(COMMITS, number, data)
         self._draft = after(data, [0], "0-0")

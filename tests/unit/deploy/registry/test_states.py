@@ -12,7 +12,7 @@ from deploy.pipeline import Pipeline
 from deploy.registry import states
 from deploy.registry.backup import back_up
 from deploy.registry.commits import read
-from deploy.registry.gc import look
+from deploy.registry.gc.sweep import look
 from deploy.registry.kinds import FROZEN
 from deploy.registry.rebuild import check, rebuild
 from deploy.registry.registry import Registry

@@ -83,7 +83,12 @@ def test_masks_and_zeros_take_little_and_what_does_not_learn_is_kept_once() -> N
     assert len(pack({"v": weight * mask})) < 0.5 * 40_000
     assert len(pack({"t": torch.zeros(1_000, 1_000)})) < 1_000
     kept = list[bytes]()
-    small = pack({"w": weight, "b": torch.ones(10)}, {"w", "b"}, lambda data: kept.append(data) or "digest")
+
+    def keep(data: bytes) -> str:
+        kept.append(data)
+        return "digest"
+
+    small = pack({"w": weight, "b": torch.ones(10)}, {"w", "b"}, keep)
     assert len(small) < 300
     assert kept == [weight.numpy().tobytes()], "a few numbers are not worth an object"
 
