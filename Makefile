@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-all short-whole short-parts short-cases short-factory short-pure \
-	long-whole long-parts long-cases long-factory long-pure long-faults unit lint chaos soak clean
+	long-whole long-loop long-parts long-cases long-factory long-pure long-faults unit lint chaos soak clean
 demo: $(VENV)/ready
 	$(BIN)/shadowstream demo
 
@@ -18,10 +18,15 @@ test: $(VENV)/ready
 	@$(MAKE) $(PARTS) short-whole short-parts short-cases short-factory short-pure; code=$$?; $(BIN)/python -m tests.slowest $(TIMES); exit $$code
 
 test-all: test
-	@$(MAKE) $(PARTS) long-whole long-parts long-cases long-factory long-pure long-faults; code=$$?; $(BIN)/python -m tests.slowest $(TIMES); exit $$code
+	@$(MAKE) $(PARTS) long-whole long-loop long-pure long-faults long-parts long-cases long-factory; code=$$?; $(BIN)/python -m tests.slowest $(TIMES); exit $$code
 
 short-whole long-whole: $(VENV)/ready
-	$(PYTEST) -m '$(MARK)' tests/e2e tests/contract
+	$(PYTEST) -m '$(MARK)' tests/e2e tests/contract $(WITHOUT)
+
+long-whole: WITHOUT = --ignore=tests/e2e/test_loop.py
+
+long-loop: $(VENV)/ready
+	$(PYTEST) -m '$(MARK)' tests/e2e/test_loop.py
 
 short-parts long-parts: $(VENV)/ready
 	$(PYTEST) -m '$(MARK)' tests/integration
