@@ -58,7 +58,8 @@ from streams.readers import read_sample
 FLIGHTS = Path(__file__).parents[1] / "examples" / "flights" / "pipeline.py"
 ROLES = ("learner", "distiller", "evaluator", "conductor", "server")
 START_MS, EACH_MS, LAG_MS = 1_359_676_800_000, 96_000, 10_800_000  # 900 a day; an outcome comes after three hours
-TIMING = Timing.of(JoinPolicy(window_s=21_600))
+WINDOW_MS = 21_600_000
+TIMING = Timing.of(JoinPolicy(window_s=WINDOW_MS / 1_000))
 BATCH, IN_COMMIT, SEALED, SWEPT = 32, 64, 64 * 64, 64 * 4_096  # samples
 
 
@@ -159,6 +160,8 @@ class Soak:
             slots = [Slot(0, first + at + n) for n in range(len(part))]
             draft.add(slots, part, shortest(self._learner.learn(samples)), samples[-1].t)
             draft.watermark_ms = draft.heard_ms = samples[-1].label_t
+        draft.asked = (draft.heard_ms, (draft.heard_ms - START_MS) // EACH_MS + 1, WINDOW_MS)
+        self._learner.count(*draft.asked)
         draft.positions[0] = f"{self._learner.learned}-0"
         number, due = draft.last.number + 1, self._rules.due(draft, self._learner.gap)
         self._learner.hear(draft.heard_ms)
