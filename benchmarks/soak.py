@@ -169,7 +169,7 @@ class Soak:
             self._learner.drifted(due.since_ms)
         keeps = due is not None or state_due(self._kept, number, self._learner.learned)
         state = states.put(self.registry, self._learner)[0] if keeps else None
-        data = commits.encode(draft.finish(self._learner, state, due, {}))
+        data = commits.encode(draft.finish(self._learner, state, due, {}, {}))
         self.registry.write(COMMITS, number, data)
         self._draft = after(data, [0], "0-0")
         self._kept = self._draft.last if keeps else self._kept

@@ -89,29 +89,6 @@ def test_what_was_answered_before_a_change_was_seen_makes_no_second_one() -> Non
     assert made.since_ms >= seen_ms
 
 
-def test_a_change_is_seen_where_who_served_was_half_wrong_before() -> None:
-    """Served answers cost .69, too little for the reactive table's margin; a young table soon has half of that."""
-    made, n = change(), AT + 900
-    given = [told._replace(asked=told.asked._replace(answer=0.0)) for told in evidence(n, np.ones(n))]
-    (seen, *_) = follow(made, iter(given))
-    assert seen <= YOUNG + 500
-    assert made.count >= 1
-
-
-def test_a_state_of_an_older_release_has_no_young_tables() -> None:
-    given = list(evidence(END, signs(END, AT, END)))
-    made = change()
-    follow(made, iter(given[:AT]))
-    state = {name: tensor for name, tensor in made.state().items() if not name.startswith("young.")}
-    own, learned, blocks, waiting, _ = msgspec.msgpack.decode(state["evidence"].numpy().tobytes())
-    packed = msgspec.msgpack.encode([own, learned, blocks, waiting])
-    state["evidence"] = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
-    again = change()
-    again.load(state)
-    (seen,) = follow(again, iter(given[AT:]))
-    assert 0 < seen <= 250
-
-
 def test_a_state_goes_on_with_the_same_bits() -> None:
     given = list(evidence(END, signs(END, AT, END)))
     whole, parts = change(), change()
