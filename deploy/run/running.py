@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import torch
@@ -42,9 +41,6 @@ from streams.errors import ConfigError
 from streams.join.store import Store
 from streams.kafka import topics
 from streams.outputs.samples import number
-
-if TYPE_CHECKING:
-    pass
 
 FIRST_VERSION = CHAMPIONS.object(0)  # without it nothing was ever served
 

@@ -3,22 +3,23 @@
 Owns which scores of a request are whose. Does not know how a table learns.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
+from learners.live.around import Around
 from learners.live.compiled import Doubles
 from learners.live.features.items import Items
 from learners.live.wide import Linear
 
 
-class Order:
+class Order(Around[Linear]):
     """An expert that says K scores of a row, 0 where it has fewer items."""
 
     def __init__(self, expert: Linear, items: Items, most: int) -> None:
-        self.names, self._expert, self._items, self._most = expert.names, expert, items, most
+        super().__init__(expert)
+        self._items, self._most = items, most
 
     def answer(self, rows: Sequence[Any]) -> Doubles:
         """Return scores (N, K)."""
@@ -39,19 +40,3 @@ class Order:
         """Begin anew in a changed world, of which these outcomes are known."""
         self._expert.renew((), np.empty(0), np.empty(0))
         self.learn(rows, labels, weights)
-
-    def state(self) -> dict[str, Tensor]:
-        """Return copies of all that changes."""
-        return self._expert.state()
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state."""
-        self._expert.load(state)
-
-    def changes(self, *, whole: bool) -> dict[str, Tensor]:
-        """Return all that answering needs and that changed since the last call, or all of it."""
-        return self._expert.changes(whole=whole)
-
-    def follow(self, changes: Mapping[str, Tensor]) -> None:
-        """Answer from now on as the one that changed."""
-        self._expert.follow(changes)

@@ -35,7 +35,7 @@ class Rewards(Columns):
     """2^`bits` slots of K Gaussian weights, which forget: `w4`. Answers are the log odds of the reward's share."""
 
     def __init__(self, bits: int, task: Bandit) -> None:
-        super().__init__(bits, task.count)  # of a constant: its mean and precision
+        super().__init__(np.zeros((1 << bits, task.count), np.float32), np.zeros((task.count, 2)))  # means, precisions
         self._task, self._precision = task, np.zeros((1 << bits, task.count), np.float32)
 
     def learn(self, hashed: Hashed, labels: Doubles, weights: Doubles) -> None:

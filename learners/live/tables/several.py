@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learners.live.compiled import Doubles, Floats, compiled
-from learners.live.features.hashing import Hashed, dots
+from learners.live.features.hashing import Hashed
 from learners.live.tables import adaptive, gaussian
 from learners.live.tables.adaptive import UNTOUCHED
 from learners.live.tables.arrays import Arrays
 from learners.live.tables.gaussian import FORGETTING, SOFTENS
+from learners.live.tables.softmax import Columns
 
 
 @compiled
@@ -51,31 +52,13 @@ def gaussian_rows(
         start = hashed.ends[row, 2]
 
 
-class SeveralAdaptive:
+class SeveralAdaptive(Columns):
     """2^`bits` slots of K weights, learned by adaptive steps: `nag`."""
 
     def __init__(self, bits: int, labels: int) -> None:
         self._table = np.zeros((1 << bits, labels, 3), np.float32)  # w, G and m
-        self._constant = np.tile(UNTOUCHED, (labels, 1))
+        super().__init__(self._table[..., 0], np.tile(UNTOUCHED, (labels, 1)))
         self._total = np.zeros((labels, 2))  # t and N
-
-    @property
-    def means(self) -> Floats:
-        """The weights that answer, (slots, K)."""
-        return self._table[..., 0]
-
-    @property
-    def constants(self) -> Doubles:
-        """What is added to every answer, (K,)."""
-        return self._constant[:, 0]
-
-    def answer(self, hashed: Hashed) -> Doubles:
-        """Return z (N, K)."""
-        return self.of(dots(hashed, self.means))
-
-    def of(self, sums: Doubles) -> Doubles:
-        """Return the answers of rows whose Σ w_i x_i are these, (N, K)."""
-        return sums + self.constants
 
     def learn(self, hashed: Hashed, labels: Doubles, weights: Doubles) -> None:
         """Learn rows and their labels (N, K) in their order; a weight of 0 skips a row."""
@@ -91,26 +74,13 @@ class SeveralAdaptive:
         return by_label({"table": self._table.swapaxes(0, 1), "constant": self._constant, "total": self._total})
 
 
-class SeveralGaussian:
+class SeveralGaussian(Columns):
     """2^`bits` slots of K Gaussian weights, which forget: `w4`."""
 
     def __init__(self, bits: int, labels: int) -> None:
         self._weights = np.zeros((1 << bits, labels, 2), np.float32)
-        self.means, self._precision = self._weights[..., 0], self._weights[..., 1]
-        self._constant = np.zeros((labels, 2))  # their means and precisions
-
-    @property
-    def constants(self) -> Doubles:
-        """What is added to every answer, (K,)."""
-        return self._constant[:, 0]
-
-    def answer(self, hashed: Hashed) -> Doubles:
-        """Return z (N, K)."""
-        return self.of(dots(hashed, self.means))
-
-    def of(self, sums: Doubles) -> Doubles:
-        """Return the answers of rows whose Σ w_i x_i are these, (N, K)."""
-        return sums + self.constants
+        super().__init__(self._weights[..., 0], np.zeros((labels, 2)))  # constants: their means and precisions
+        self._precision = self._weights[..., 1]
 
     def learn(self, hashed: Hashed, labels: Doubles, weights: Doubles) -> None:
         """Learn rows and their labels (N, K) in their order; a weight of 0 skips a row."""

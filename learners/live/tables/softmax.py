@@ -130,11 +130,10 @@ def _size(square: float, most: float) -> float:
 
 
 class Columns:
-    """What such tables share: K weights a slot, and K constants with what each was learned by."""
+    """What such tables share: weights that answer, `means` (slots, K), and K constants with what each is by."""
 
-    def __init__(self, bits: int, classes: int) -> None:
-        self.means = np.zeros((1 << bits, classes), np.float32)
-        self._constant = np.zeros((classes, 2))
+    def __init__(self, means: Floats, constant: Doubles) -> None:
+        self.means, self._constant = means, constant
 
     @property
     def constants(self) -> Doubles:
@@ -163,7 +162,9 @@ class SoftmaxGaussian(Columns):
     """2^`bits` slots of K Gaussian weights, which forget: `w4`."""
 
     def __init__(self, bits: int, classes: int) -> None:
-        super().__init__(bits, classes)  # of a constant: its mean and precision
+        super().__init__(
+            np.zeros((1 << bits, classes), np.float32), np.zeros((classes, 2))
+        )  # their means and precisions
         self._precision = np.zeros((1 << bits, classes), np.float32)
 
     def learn(self, hashed: Hashed, labels: Doubles, weights: Doubles) -> None:
@@ -179,7 +180,7 @@ class SoftmaxAdaptive(Columns):
     """2^`bits` slots of K weights, learned by adaptive steps: `nag`."""
 
     def __init__(self, bits: int, classes: int) -> None:
-        super().__init__(bits, classes)  # of a constant: w and G
+        super().__init__(np.zeros((1 << bits, classes), np.float32), np.zeros((classes, 2)))  # their w and G
         self._squares = np.zeros((1 << bits, classes), np.float32)  # G
         self._largest = np.zeros(1 << bits, np.float32)  # m
         self._total = np.zeros(2)  # t and N

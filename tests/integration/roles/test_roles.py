@@ -32,13 +32,16 @@ from deploy.registry.opening import open_registry, sign
 from deploy.registry.records import Evidence
 from deploy.registry.registry import Registry
 from deploy.run.summary import refused_requests
+from deploy.serving.share import servers_group
 from learners.commits import commit as commits
 from learners.evaluation.verdict import Decision
 from streams.errors import LostRace
 from streams.events import WAITING, Prediction, Record, Request, Sample
+from streams.join.policy import JoinPolicy
 from streams.join.step import Move, Rules, Step, outcome_entry, prediction_entry, recent
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, ensure_topics
+from streams.kafka.positions import Positions
 from streams.kafka.scan import records
 from streams.readers import json_request, read_sample
 from tests import small
@@ -146,6 +149,33 @@ def test_a_flood_of_malformed_requests_is_summed_up_before_its_position_is_noted
         until(noted)
     assert refused_requests(config.Kafka(bootstrap=broker.address), topics) == 1_000
     assert 5 < len(in_log(broker.address, topics.dead)) < 30
+
+
+def test_the_joiner_waits_for_predictions_that_the_servers_owe(
+    broker: Running, store_server: Running, registry: Registry, feed: Pipeline
+) -> None:
+    topics, group = config.Topics().named(feed.name), servers_group(feed.name)
+    ensure_topics(broker.address, dict.fromkeys((topics.requests, topics.predictions, topics.outcomes, topics.dead), 1))
+    settings = config.Settings(
+        kafka=config.Kafka(bootstrap=broker.address),
+        redis=config.Redis(url=store_server.address),
+        join=JoinPolicy(idle_s=0.001),
+    )
+    plan = Plan(pipeline=Path(), settings=settings, registry=registry.folder, fetch_wait_ms=10)
+    with ExitStack() as stack:
+        store = stack.enter_context(closing(Store(store_server.address)))
+        store.create(feed.name, 1, [(topics.predictions, 0), (topics.outcomes, 0)])
+        sink = stack.enter_context(closing(Sink(broker.address)))
+        sink.send(Tp(topics.requests, 0), key=b"one", value=b"{}", t_ms=small.START_MS)
+        sink.send(Tp(topics.outcomes, 0), key=b"one", value=b'{"label": 1}', t_ms=small.START_MS)
+        sink.flush()
+        joiner = build("joiner-0", plan, feed, stack)
+        for _ in range(20):
+            joiner.step(20)
+        assert store.shard(feed.name, 0).watermark_ms == 0
+        positions = stack.enter_context(closing(Positions(broker.address, group, [topics.requests])))
+        positions.commit_now({Tp(topics.requests, 0): 1})
+        until(lambda: bool(joiner.step(20) or store.shard(feed.name, 0).watermark_ms))
 
 
 def test_the_joiner_marks_at_the_ages_that_the_learner_s_note_has(
