@@ -20,10 +20,12 @@ test: $(VENV)/ready
 test-all: test
 	@$(MAKE) $(PARTS) long-whole long-loop long-pure long-faults long-parts long-cases long-factory; code=$$?; $(BIN)/python -m tests.slowest $(TIMES); exit $$code
 
-short-whole long-whole: $(VENV)/ready
-	$(PYTEST) -m '$(MARK)' tests/e2e tests/contract $(WITHOUT)
+short-whole: $(VENV)/ready
+	$(PYTEST) -m '$(MARK)' tests/e2e tests/contract
 
-long-whole: WITHOUT = --ignore=tests/e2e/test_loop.py
+# The loop's slices of the year take minutes: beside the rest.
+long-whole: $(VENV)/ready
+	$(PYTEST) -m '$(MARK)' tests/e2e tests/contract --ignore=tests/e2e/test_loop.py
 
 long-loop: $(VENV)/ready
 	$(PYTEST) -m '$(MARK)' tests/e2e/test_loop.py
