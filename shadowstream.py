@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from learners.evaluation.gate import Promotion
     from learners.evaluation.guards.guard import GuardRails, TrialReport
     from learners.labels.settings import Trust
-    from learners.live.expert import Expert
-    from learners.live.pickled import pickled, unpickled
+    from learners.live.experts.expert import Expert
+    from learners.live.experts.pickled import pickled, unpickled
     from learners.live.settings import Intercept, Live, Wide
     from learners.online.private import Private
     from learners.online.settings import Online
@@ -145,8 +145,8 @@ _LATER = {
     "learners.evaluation.canary": ("Canary",),
     "learners.evaluation.guards.guard": ("GuardRails", "TrialReport"),
     "learners.labels.settings": ("Trust",),
-    "learners.live.expert": ("Expert",),
-    "learners.live.pickled": ("pickled", "unpickled"),
+    "learners.live.experts.expert": ("Expert",),
+    "learners.live.experts.pickled": ("pickled", "unpickled"),
     "learners.live.settings": ("Intercept", "Live", "Wide"),
     "learners.online.private": ("Private",),
     "learners.online.settings": ("Online",),

@@ -5,25 +5,26 @@ from functools import partial
 from math import inf
 from typing import NamedTuple
 
-from learners.live.chain import Chain
 from learners.live.change import Change
-from learners.live.checked import Checked
-from learners.live.estimated import Estimated
-from learners.live.expert import Combining, Pooled
+from learners.live.experts.chain import Chain
+from learners.live.experts.checked import Checked
+from learners.live.experts.estimated import Estimated
+from learners.live.experts.expert import Combining, Pooled
+from learners.live.experts.order import Order
+from learners.live.experts.wide import Linear, Table
 from learners.live.features.features import Features
 from learners.live.features.items import Items
 from learners.live.features.reader import Reader
+from learners.live.mixtures.number import Number
+from learners.live.mixtures.orders import Orders
+from learners.live.mixtures.policies import Policies
+from learners.live.mixtures.several import Several
+from learners.live.mixtures.softmax import Softmax
 from learners.live.news import AGES_MS
-from learners.live.number import Number
-from learners.live.order import Order
-from learners.live.orders import Orders
-from learners.live.policies import Policies
 from learners.live.pool import Pool, chain_ages
 from learners.live.reading import read
 from learners.live.recent import Recent
 from learners.live.settings import Live, Wide
-from learners.live.several import Several
-from learners.live.softmax import Softmax
 from learners.live.tables.adaptive import Adaptive
 from learners.live.tables.gaussian import Gaussian
 from learners.live.tables.number import Number as NumberTable
@@ -31,7 +32,6 @@ from learners.live.tables.pairs import Pairs
 from learners.live.tables.rewards import Rewards
 from learners.live.tables.several import SeveralAdaptive, SeveralGaussian
 from learners.live.tables.softmax import SoftmaxAdaptive, SoftmaxGaussian
-from learners.live.wide import Linear, Table
 from learners.tasks.bandit import Bandit
 from learners.tasks.classes import Classes
 from learners.tasks.multilabel import MultiLabel

@@ -31,9 +31,9 @@ from torch import Tensor
 
 from learners.live.change import Change
 from learners.live.compiled import Doubles
-from learners.live.expert import Combining, Followed, Pooled, Waiting
+from learners.live.experts.expert import Combining, Followed, Pooled, Waiting
 from learners.live.held import Census, Due, Entry, Heard, Held, Told, Unsaid, Waits, shared
-from learners.live.mixture import LOGIT, SWITCH, Mixture
+from learners.live.mixtures.mixture import LOGIT, SWITCH, Mixture
 from learners.live.news import AGES_MS, DAY_MS, News
 from learners.live.recent import Recent
 

@@ -14,7 +14,7 @@ from streams.errors import ConfigError
 MOST_WEIGHTS = 1 << 23  # of a table: 32 classes at 2^18 slots; the learner and each server hold some 20 bytes a weight
 
 if TYPE_CHECKING:
-    from learners.live.expert import Expert
+    from learners.live.experts.expert import Expert
 
 
 @named(ConfigError)

@@ -11,13 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learners.live.chain import Chain
 from learners.live.compiled import Doubles
+from learners.live.experts.chain import Chain
+from learners.live.experts.wide import Linear
 from learners.live.features.reader import Reader
 from learners.live.make import chain as chain_of
 from learners.live.make import linear as linear_of
 from learners.live.settings import Wide
-from learners.live.wide import Linear
 
 WIDE = Wide(bits=10)
 HOSTILE = [math.nan, math.inf, -math.inf, 1e300, -1e300, 1.8e308, 5e-324, -0.0, 1e150, 1e-160]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learners.live.held import Told
-from learners.live.mixture import Mixture
+from learners.live.mixtures.mixture import Mixture
 from learners.live.news import AGES_MS, DAY_MS
 from tests.unit.learners.live.test_pool import HOUR_MS, assert_same, feed, log, pool
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from learners.live.change import Change
-from learners.live.checked import Checked
 from learners.live.compiled import Doubles
+from learners.live.experts.checked import Checked
 from learners.live.features.fields import fields_of
 from learners.live.features.reader import Reader
 from learners.live.held import Asked, Census, Heard, Told, Unsaid, Waits

@@ -10,7 +10,7 @@ import pytest
 from learners.live.compiled import Doubles
 from learners.live.features.fields import fields_of
 from learners.live.features.reader import Reader
-from learners.live.mixture import Mixture
+from learners.live.mixtures.mixture import Mixture
 from learners.live.recent import FIELDS, GAMMA, Recent
 
 

@@ -2,10 +2,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from learners.live.experts.wide import Linear
 from learners.live.features.reader import Reader
 from learners.live.make import linear as linear_of
 from learners.live.settings import Wide
-from learners.live.wide import Linear
 from streams.errors import ConfigError
 
 

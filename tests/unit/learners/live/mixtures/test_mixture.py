@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from learners.live.compiled import Doubles
-from learners.live.mixture import SWITCH, Mixture
+from learners.live.mixtures.mixture import SWITCH, Mixture
 from streams.errors import ConfigError
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from learners.live.around import Around
 from learners.live.compiled import Doubles
-from learners.live.expert import Pooled
+from learners.live.experts.around import Around
+from learners.live.experts.expert import Pooled
 
 
 class Estimated(Around[Pooled]):

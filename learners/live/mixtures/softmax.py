@@ -17,7 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from learners.live.compiled import Doubles, compiled
-from learners.live.mixture import CURVATURE, FLOOR, LOGIT, SCALE, SPEED, STACKS, SWITCH, choose, times
+from learners.live.mixtures.mixture import CURVATURE, FLOOR, LOGIT, SCALE, SPEED, STACKS, SWITCH, choose, times
 from learners.live.tables.arrays import Arrays, restore, state_of, usable
 
 

@@ -18,12 +18,12 @@ from deploy.learning.candidates import make_learner
 from deploy.pipeline import Pipeline
 from learners.commits.state import pack_state, unpack_state
 from learners.live.compiled import Doubles
-from learners.live.expert import Pooled
+from learners.live.experts.expert import Pooled
 from learners.live.features.reader import Reader
 from learners.live.held import Asked, Census, Told
 from learners.live.make import linear_of_actions, pool
+from learners.live.mixtures.policies import Policies
 from learners.live.news import AGES_MS, DAY_MS
-from learners.live.policies import Policies
 from learners.live.pool import Pool
 from learners.live.settings import Intercept, Live, Wide
 from learners.tasks.bandit import Bandit

@@ -18,7 +18,7 @@ import numpy as np
 from torch import Tensor
 
 from learners.live.compiled import Doubles, compiled
-from learners.live.mixture import SPEED, STACKS, SWITCH, choose, times
+from learners.live.mixtures.mixture import SPEED, STACKS, SWITCH, choose, times
 from learners.live.tables.arrays import Arrays, restore, state_of, usable
 from learners.live.tables.number import FAR, FIRST, LARGEST, LEAST, MEMORY, WILD, loss, pull
 

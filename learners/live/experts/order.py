@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from learners.live.around import Around
 from learners.live.compiled import Doubles
+from learners.live.experts.around import Around
+from learners.live.experts.wide import Linear
 from learners.live.features.items import Items
-from learners.live.wide import Linear
 
 
 class Order(Around[Linear]):

@@ -2,7 +2,7 @@
 
 Ages e_1 < … < e_J part the wait. A prediction that waited at e_{j−1} passes mark j at e_j; then each label's hazard of
 j learns whether that label came in between. With the segment g(j) of ages, and two constants and tables of Gaussian
-weights (`gaussian.py`) for each label c:
+weights (`tables/gaussian.py`) for each label c:
 
     h_{j,c} = σ(β_{j,c} + w_{g(j),c} · x), over their sum if that is > 1        S_j = Π_{i≤j} (1 − h_{i,0} − h_{i,1})
     I_c = Σ_j S_{j−1} h_{j,c}        p = (I_1 + ε)/(I_0 + I_1 + 2ε)

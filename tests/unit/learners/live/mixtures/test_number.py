@@ -13,15 +13,15 @@ from torch import Tensor
 
 from learners.commits.state import pack_state, unpack_state
 from learners.live.compiled import Doubles
+from learners.live.experts.wide import Linear
 from learners.live.features.reader import Reader
 from learners.live.held import Asked, Census, Told
 from learners.live.make import linear_of_numbers, pool
+from learners.live.mixtures.number import Number
 from learners.live.news import AGES_MS, DAY_MS
-from learners.live.number import Number
 from learners.live.pool import Pool
 from learners.live.settings import Live, Wide
 from learners.live.tables.number import FIRST
-from learners.live.wide import Linear
 from learners.tasks.regression import Quantile, Regression
 
 HOUR_MS = DAY_MS // 24

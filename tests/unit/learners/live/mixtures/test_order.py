@@ -15,12 +15,12 @@ from torch import Tensor
 from deploy.checks.learning import live_of
 from learners.commits.state import pack_state, unpack_state
 from learners.live.compiled import Doubles
-from learners.live.expert import Pooled
+from learners.live.experts.expert import Pooled
 from learners.live.features.reader import Reader
 from learners.live.held import Asked, Census, Told
 from learners.live.make import parts, pool
+from learners.live.mixtures.orders import Orders
 from learners.live.news import AGES_MS, DAY_MS
-from learners.live.orders import Orders
 from learners.live.pool import Pool
 from learners.live.reading import read
 from learners.live.settings import Intercept, Live, Wide

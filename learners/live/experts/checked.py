@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from learners.live.compiled import Doubles
-from learners.live.expert import Expert, Followed
+from learners.live.experts.expert import Expert, Followed
 from learners.live.tables.arrays import usable
 from streams.errors import ConfigError
 

@@ -15,14 +15,14 @@ import pytest
 
 from deploy.pipeline import Pipeline, load
 from learners.commits.state import pack_state, unpack_state
-from learners.live.checked import Checked
 from learners.live.compiled import Doubles
-from learners.live.expert import Expert, Pooled
+from learners.live.experts.checked import Checked
+from learners.live.experts.expert import Expert, Pooled
 from learners.live.features.reader import Reader
 from learners.live.make import linear
 from learners.live.settings import Live, Wide
 
-EXAMPLE = Path(__file__).parents[4] / "examples" / "expert" / "pipeline.py"
+EXAMPLE = Path(__file__).parents[5] / "examples" / "expert" / "pipeline.py"
 WILD = (0.0, -1.0, 1e300, -1e300, np.inf, -np.inf, np.nan)
 
 

@@ -13,12 +13,12 @@ from learners.live.compiled import Doubles
 from learners.live.features.reader import Reader
 from learners.live.held import Asked, Census, Told
 from learners.live.make import linear, linear_of_labels, pool
-from learners.live.mixture import Mixture
+from learners.live.mixtures.mixture import Mixture
+from learners.live.mixtures.several import Several
 from learners.live.news import AGES_MS, DAY_MS
 from learners.live.past import Past, replay
 from learners.live.pool import Pool
 from learners.live.settings import Live, Wide
-from learners.live.several import Several
 from learners.tasks.multilabel import MultiLabel
 
 HOUR_MS = DAY_MS // 24

@@ -5,8 +5,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from learners.live.chain import FADING, SEGMENTS, START, Chain, resolve
 from learners.live.compiled import Ints
+from learners.live.experts.chain import FADING, SEGMENTS, START, Chain, resolve
 from learners.live.features.reader import Reader
 from learners.live.make import chain as chain_of
 from learners.live.settings import Wide

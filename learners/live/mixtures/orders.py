@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from learners.live.compiled import Doubles
-from learners.live.mixture import AVERAGE, SWITCH, Mixture
+from learners.live.mixtures.mixture import AVERAGE, SWITCH, Mixture
 from learners.live.tables.arrays import usable
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from learners.live.compiled import Doubles, compiled
-from learners.live.mixture import SWITCH, Mixture, follow, mixed
+from learners.live.mixtures.mixture import SWITCH, Mixture, follow, mixed
 from learners.live.tables.arrays import Arrays, restore, state_of, usable
 from learners.live.tables.several import by_label
 

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from learners.commits.state import pack_state, unpack_state
 from learners.live.compiled import Doubles
+from learners.live.experts.wide import Linear
 from learners.live.features.reader import Reader
 from learners.live.held import Asked, Census, Told
 from learners.live.make import linear_of_classes, pool
+from learners.live.mixtures.softmax import Softmax, log_softmax
 from learners.live.news import AGES_MS, DAY_MS
 from learners.live.pool import Pool
 from learners.live.settings import Live, Wide
-from learners.live.softmax import Softmax, log_softmax
-from learners.live.wide import Linear
 from learners.tasks.classes import Classes
 from streams.errors import ConfigError
 
@@ -154,7 +154,7 @@ def test_two_classes_are_mixed_as_yes_and_no_are() -> None:
     z = draw.normal(0, 2, 2_000)
     labels = (draw.random(2_000) < 1 / (1 + np.exp(-z / 2))).astype(float)
     said = np.stack([np.zeros(2_000), z, np.zeros(2_000), z], 1)
-    from learners.live.mixture import Mixture  # noqa: PLC0415 for this comparison alone
+    from learners.live.mixtures.mixture import Mixture  # noqa: PLC0415 for this comparison alone
 
     ours, theirs = Softmax(2, 2), Mixture([1, 1])
     ours.learn(said, labels, np.ones(2_000))

@@ -19,8 +19,8 @@ import numpy as np
 from torch import Tensor
 
 from learners.live.compiled import Doubles, Ints, compiled
-from learners.live.mixture import LOGIT, SWITCH, choose
-from learners.live.softmax import softmax
+from learners.live.mixtures.mixture import LOGIT, SWITCH, choose
+from learners.live.mixtures.softmax import softmax
 from learners.live.tables.arrays import Arrays, restore, state_of, usable
 from learners.live.tables.rewards import Brought
 from learners.tasks.bandit import Bandit

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from learners.live import checked
-from learners.live.checked import Checked
 from learners.live.compiled import Doubles
+from learners.live.experts import checked
+from learners.live.experts.checked import Checked
+from learners.live.experts.pickled import pickled, unpickled
 from learners.live.make import pool
-from learners.live.pickled import pickled, unpickled
 from learners.live.settings import Live
 from streams.errors import ConfigError
 

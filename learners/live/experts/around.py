@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 from torch import Tensor
 
-from learners.live.expert import Pooled
+from learners.live.experts.expert import Pooled
 
 E = TypeVar("E", bound=Pooled)
 
