@@ -64,6 +64,12 @@ class Child(Generic[W]):
         """None while it runs, negative if a signal ended it."""
         return self._process.poll()
 
+    @property
+    def death(self) -> str:
+        """How a signal ended it, "" if none did."""
+        code = self.exit_code
+        return f"signal {-code} ended the {self.name}, process {self.pid}" if code is not None and code < 0 else ""
+
     def error(self) -> ShadowstreamError:
         """Return the error that it ended with; without one, say its exit code and the last line of its log."""
         reported = self._process.stdout.read() if self._process.stdout else b""

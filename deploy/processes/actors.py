@@ -6,33 +6,28 @@ No actor owns unique state, so one that was killed goes on from the store, the l
 import logging
 import os
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import ray
 import torch
-from ray.exceptions import RayError, RayTaskError
 
-from deploy.pipeline import Pipeline, load
-from deploy.placement import GB
-from deploy.processes.code import here
-from deploy.processes.detached import OUTLIVES, name_of, printed
-from deploy.processes.failures import failure
-from deploy.processes.health import LookedAfter, Process
-from deploy.processes.loop import Health, Loop
+from deploy.pipeline import load
+from deploy.processes.actor import error_of, placed
+from deploy.processes.detached import OUTLIVES, name_of
+from deploy.processes.loop import Builder, Loop
+from deploy.processes.member import Member
 from deploy.processes.node import LOG, Node
-from deploy.processes.restarts import AT_ONCE_S, HELD_S, Restarts
 from deploy.processes.roles import JOINER_PREFIX, Plan, build, names
 from deploy.registry.kinds import is_server
 from deploy.registry.pulse import RolePulse
 from deploy.registry.storage.home import at
 from deploy.serving.assignment import Assignment
 from deploy.serving.share import Order, Share
-from streams.errors import RayUnreachable, RoleDied, ShadowstreamError
+from streams.errors import RayUnreachable, ShadowstreamError
 
 BLOCK_MS = 20  # the broker or the store wakes a role; a person's order in the registry wakes nobody
 YIELDS, NICE = "distiller", 5  # works beside the loop; what waits for it is an evaluator, after a day of event time
@@ -42,77 +37,16 @@ ABSENT_S = 120.0  # how long Ray may take to start a process before it is ill it
 ALONE_S = 15.0  # how long the first server may take to begin before the others begin beside it
 AWAY_S = 5.0  # how long a server may wait for a service, or begin, before others have its partitions
 LONGEST_S = 30.0  # the longest pause between two tries to begin Ray anew
-UNPLACED_S = 15.0  # how long a cluster may take to begin a role before it is said what the role needs
 
 
-class Actor:
-    """One role. `run` lasts until `stop`, or until another calls it: then that one waits for the end."""
-
-    def __init__(self, role: str, plan: Plan) -> None:
-        torch.set_num_threads(1)
-        self._role, self._plan, self._loop, self._share = role, plan.on_node(), Loop(), Share()
-        self._pipeline: Pipeline | None = None
-        self._ending = threading.Condition()
-        self._calls, self._ended = 0, False
-        self._error: BaseException | None = None
-
-    def ready(self) -> None:
-        """Import the pipeline: a call of it returns once the process has imported everything."""
-        self._pipeline = self._pipeline or load(self._plan.pipeline)
-
-    def run(self, order: Order | None) -> None:
-        """Do the role's steps, or, where these are being done, wait for their end; a server begins by an order."""
-        self._hear(order)
-        with self._ending:
-            self._calls += 1
-            mine = self._calls
-            if mine == 1:
-                threading.Thread(target=self._work, daemon=True, name=self._role).start()
-            self._ending.notify_all()  # who called before has ended, or does so
-            self._ending.wait_for(lambda: self._ended or self._calls > mine)
-        if self._ended and self._error:
-            raise self._error
-
-    def _work(self) -> None:
-        try:
-            if self._role == YIELDS:
-                os.nice(NICE)
-            pipeline = self._pipeline or load(self._plan.pipeline)  # nobody waits until a new process is ready
-            self._loop.run(
-                self._role, lambda stack: build(self._role, self._plan, pipeline, stack, self._share).step, BLOCK_MS
-            )
-        except BaseException as wrong:  # noqa: BLE001 the caller raises it
-            self._error = wrong
-        with self._ending:
-            self._ended = True
-            self._ending.notify_all()
-
-    def health(self, order: Order | None) -> tuple[Process, Health, Order, int]:
-        """Return which process this is, how the role is, and which order it has followed and which it has heard.
-
-        A server takes the `order`.
-        """
-        self._hear(order)
-        return Process.own(), self._loop.health, self._share.followed, self._share.ordered.generation
-
-    def begin_anew(self) -> None:
-        """Have the role built again after its current step."""
-        self._loop.begin_anew()
-
-    def stop(self) -> None:
-        """End `run` after the current step."""
-        self._loop.stop()
-
-    def log(self, after: tuple[int, ...]) -> tuple[tuple[int, ...], str]:
-        """Return what this process has printed after so many bytes of its outputs, and how many there are now."""
-        return printed(after)
-
-    def _hear(self, order: Order | None) -> None:
-        if order:
-            self._share.hear(order)
-
-
-_Remote: Any = ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0, max_concurrency=5)(Actor)
+def job(role: str, plan: Plan, loop: Loop, share: Share) -> Builder:
+    """Import what a role of a plan needs, and return what builds it."""
+    torch.set_num_threads(1)
+    plan = plan.on_node()
+    pipeline = load(plan.pipeline)
+    if role == YIELDS:
+        os.nice(NICE)
+    return lambda stack: build(role, plan, pipeline, stack, share).step
 
 
 @contextmanager
@@ -136,77 +70,26 @@ def started(plan: Plan, cluster: Node | None) -> Iterator["System"]:
             node.end()
 
 
-class Member:
-    """A role of a system: its actor, the call of its `run`, and how it has fared."""
-
-    def __init__(self, role: str) -> None:
-        self.role = role
-        self.actor: Any = None
-        self.run: Any = None  # None while it does not run
-        self.asked: Any = None  # how it is, if that was not answered yet
-        self.looked_after, self.restarts = LookedAfter(role), Restarts()
-        self.over = ""  # why it has ended for as long as this run lasts
-
-    def make(self, plan: Plan) -> None:
-        """Start its process, which imports what it needs."""
-        needs = plan.settings.ray.needs(self.role)
-        named = {"name": f"{self.role}-{time.time_ns()}"}
-        if plan.detached:
-            named = {"name": name_of(at(plan.registry).name, self.role)} | OUTLIVES
-        self.actor = _Remote.options(
-            **named,
-            num_cpus=needs.cpus,
-            num_gpus=needs.gpus,
-            memory=int(needs.memory_gb * GB) or None,
-            label_selector=needs.labels or None,
-            scheduling_strategy="SPREAD" if plan.carried else None,
-        ).remote(self.role, plan)
-        self.run = self.asked = None
-
-    def begin_again(self, plan: Plan, order: Order | None) -> None:
-        """Start it once more, in another process; a server with an order."""
-        self.make(plan)
-        self.looked_after.begun_again()
-        self.restarts.begun()
-        self.run = self.actor.run.remote(order)
-
-    @property
-    def line(self) -> str:
-        """What people must know of it now, "" where it is well."""
-        if self.over:
-            return f"{self.role} has ended: {self.over}"
-        if self.restarts.held and (self.restarts.why or self.looked_after.lived_s < AT_ONCE_S):
-            return f"{self.role} is held, tried every {HELD_S:.0f} s: {self.restarts.last}"
-        if self.restarts.why:
-            return f"{self.role} begins again: {self.restarts.why}"
-        return self.looked_after.line
-
-    @property
-    def pulse(self) -> RolePulse:
-        """How it is, for those who look from elsewhere."""
-        (host, pid), health = self.looked_after.process, self.looked_after.health
-        return RolePulse(
-            role=self.role,
-            host=host,
-            pid=pid if self.run is not None else 0,
-            starts=self.looked_after.starts,
-            waits_for=health.waits_for,
-            waits_s=health.waits_s,
-            trouble=self.line,
-        )
-
-
 class System:
     """The actors of one feed; `started` makes it."""
 
     def __init__(self, plan: Plan, node: Node) -> None:
         self._plan, self._node = plan, node
-        self._members = {role: Member(role) for role in names(plan.settings)}
+        needs = {role: "" if node.ours else str(plan.settings.ray.needs(role)) for role in names(plan.settings)}
+        self._members = {role: Member(role, partial(self._place, role), needs[role]) for role in needs}
         self._trouble, self._next_s, self._pause_s = "", 0.0, 1.0  # why Ray is not there, when it is tried again
         self._later: list[Member] = []  # who begins once the first server answers
         self._shared = Assignment([role for role in self._members if is_server(role)], 0, finds=plan.detached)
         for member in self._members.values():
-            member.make(plan)
+            member.make()
+
+    def _place(self, role: str) -> Any:
+        plan, feed = self._plan, at(self._plan.registry).name
+        named: dict[str, Any] = {"name": f"{feed}:{role}-{time.time_ns()}"}
+        if plan.detached:
+            named = {"name": name_of(feed, role)} | OUTLIVES
+        needs = plan.settings.ray.needs(role)
+        return placed(role, partial(job, role, plan), BLOCK_MS, needs, spread=plan.carried, **named)
 
     def run(self, partitions: int) -> None:
         """Wait until every process is ready, and let the roles begin; servers share so many partitions of requests.
@@ -220,13 +103,13 @@ class System:
             while not ray.wait([ready], timeout=1.0)[0]:
                 if gone := self._node.gone:
                     raise RayUnreachable(f"Ray's {gone} has ended; start the run again")
-                if not told and (told := self._unplaced(member)):
+                if not told and (told := member.unplaced):
                     logging.getLogger("shadowstream").warning("%s", told)
             if wrong := self._error(member.role, ready):
                 raise wrong
         self._shared.grow(partitions)
         for member in self._members.values():
-            member.run = member.actor.run.remote(self._order(member))
+            member.begin(self._order(member))
 
     def reassign(self, partitions: int) -> None:
         """Have the roles that read Kafka built again, so that they take up new partitions, so many of requests."""
@@ -263,16 +146,8 @@ class System:
     @property
     def lines(self) -> tuple[str, ...]:
         """What people must know of the roles now."""
-        lines = (line for member in self._members.values() if (line := member.line or self._unplaced(member)))
+        lines = (line for member in self._members.values() if (line := member.line or member.unplaced))
         return (*filter(None, (self._trouble,)), *lines)
-
-    def _unplaced(self, member: Member) -> str:
-        """Return what a role needs that no node of a cluster has begun, "" if one has."""
-        since_s = member.looked_after.absent_s
-        if self._node.ours or since_s < UNPLACED_S:
-            return ""
-        needs = self._plan.settings.ray.needs(member.role)
-        return f"no node of the cluster has begun the {member.role} for {since_s:.0f} s; it needs {needs}"
 
     def _ended(self, member: Member, wrong: ShadowstreamError, *, serves_on: bool) -> None:
         if is_server(member.role):
@@ -334,7 +209,7 @@ class System:
     def _begin(self, member: Member) -> None:
         if is_server(member.role):
             self._shared.begun(member.role)
-        member.begin_again(self._plan, self._order(member))
+        member.begin_again(self._order(member))
 
     def _order(self, member: Member) -> Order | None:
         return self._shared.order(member.role) if is_server(member.role) else None
@@ -348,39 +223,18 @@ class System:
 
     def _look_after(self) -> None:
         """Ask each role how it is; end the process of one that hangs, which is then started again."""
-        members = [member for member in self._members.values() if member.run is not None]
-        asked = {member.asked: member for member in members if member.asked is not None}
-        for call in ray.wait(list(asked), num_returns=len(asked), timeout=0)[0] if asked else ():
-            asked[call].asked = None
-            with suppress(RayError):  # it has died
-                process, health, followed, newest = ray.get(call)
-                asked[call].looked_after.answered(process, health)
-                if is_server(asked[call].role):
-                    self._share(asked[call], followed, newest)
-        for member in members:
-            if member.asked is None:
-                member.asked = member.actor.health.remote(self._order(member))
-            if is_server(member.role) and member.looked_after.absent_s > AWAY_S:
-                self._shared.away(member.role)
-            if member.looked_after.hangs():
-                logging.getLogger("shadowstream").warning("the %s", member.looked_after.line)
-                member.looked_after.end(partial(ray.kill, member.actor))
-                if is_server(member.role):
-                    self._shared.gone(member.role)
+        for member in [member for member in self._members.values() if member.run is not None]:
+            heard = member.look(self._order(member))
+            if is_server(member.role):
+                if heard:
+                    self._share(member, *heard)
+                if member.looked_after.absent_s > AWAY_S:
+                    self._shared.away(member.role)
+            if member.end_hanging() and is_server(member.role):
+                self._shared.gone(member.role)
 
     def _error(self, role: str, call: Any) -> ShadowstreamError | None:
-        """Wait for a call's end, and return its error as ours."""
-        try:
-            ray.get(call)
-        except RayTaskError as wrong:
-            if isinstance(wrong.cause, ShadowstreamError):
-                return wrong.cause
-            pipeline, trace = self._plan.pipeline, str(wrong)  # which is the traceback of that process
-            folder = at(self._plan.registry).folder / "services"
-            return failure(role, wrong.cause or wrong, here(trace, pipeline.parent), pipeline, folder)
-        except RayError:
-            return RoleDied("its process has died: killed, out of memory, or a crash in native code")
-        return None
+        return error_of(role, call, self._plan.pipeline, at(self._plan.registry).folder / "services")
 
     def stop(self) -> None:
         """Let every role finish its step and end."""

@@ -1,34 +1,68 @@
-"""The worker processes of one join: started, watched, started again where they died, ended with the join.
+"""The workers of one join: started, watched, started again where their process died, ended with the join.
 
-No worker owns unique state, so the next one goes on from the store, the log and the output.
+No worker owns unique state, so the next one goes on from the store, the log and the output. Does not know where a
+worker runs: here in a child process, or in an actor of a cluster (`far.py`).
 """
 
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from deploy.embedded.child import Child
 from deploy.processes.worker import GRACE_S, WRITER, Work
+from streams.errors import ShadowstreamError
 
-Worker = Child[Work]
 MODULE = "deploy.processes.worker"
 
 
-def start(work: Work, log: Path) -> Worker:
-    """Start one worker."""
+class Worker(Protocol):
+    """A worker that was started."""
+
+    @property
+    def work(self) -> Work:
+        """What it does."""
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs, 0 if it has finished, negative if its process died, else that of its error."""
+
+    @property
+    def death(self) -> str:
+        """How its process died, "" if it did not."""
+
+    def error(self) -> ShadowstreamError:
+        """Return the error that it ended with."""
+
+    def leave(self) -> None:
+        """Ask it to finish its step and end."""
+
+    def wait(self, grace_s: float) -> None:
+        """Wait until it has ended, and end it if it has not within `grace_s` and a little."""
+
+
+Start = Callable[[Work, int], Worker]  # of a worker, by its number among its like
+
+
+def start(work: Work, log: Path) -> Child[Work]:
+    """Start a worker in a process of this machine."""
     return Child(MODULE, work.role, work, log)
 
 
-class Crew:
-    """Workers, one for each of `works`. A context manager: leaving it ends them all.
+def in_child(folder: Path) -> Start:
+    """Return what starts workers in processes of this machine, with their logs in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return lambda work, n: start(work, folder / f"{work.role}-{n}.log")
 
-    Their logs are in `folder`; `say` takes a line for each worker that a signal has ended.
+
+class Crew:
+    """Workers, one for each of `works`, which `start` starts. A context manager: leaving it ends them all.
+
+    `say` takes a line for each worker whose process died.
     """
 
-    def __init__(self, works: list[Work], folder: Path, say: Callable[[str], None]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._works, self._folder, self._say = works, folder, say
+    def __init__(self, works: list[Work], start: Start, say: Callable[[str], None]) -> None:
+        self._works, self._begin, self._say = works, start, say
         self.workers: list[Worker] = []
 
     def __enter__(self) -> Self:
@@ -36,18 +70,17 @@ class Crew:
         return self
 
     def check(self) -> None:
-        """Start again the workers that a signal has ended.
+        """Start again the workers whose process died.
 
         Raises:
             ShadowstreamError: a worker ended with an error; that error.
         """
         for n, worker in enumerate(self.workers):
-            code = worker.exit_code
-            if code is not None and code < 0:
-                self._say(f"signal {-code} ended the {worker.name}, process {worker.pid}; starting it again")
+            if death := worker.death:
+                self._say(f"{death}; starting it again")
                 worker.wait(GRACE_S)
                 self.workers[n] = self._start(n)
-            elif code:
+            elif worker.exit_code:
                 raise worker.error()
 
     def change(self, works: list[Work]) -> None:
@@ -70,4 +103,4 @@ class Crew:
             worker.wait(GRACE_S)
 
     def _start(self, n: int) -> Worker:
-        return start(self._works[n], self._folder / f"{self._works[n].role}-{n}.log")
+        return self._begin(self._works[n], n)

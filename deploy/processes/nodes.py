@@ -45,9 +45,10 @@ def check(settings: Settings, roles: Iterable[str], nodes: Sequence[Offered]) ->
     Raises:
         ConfigError: one does not; the text has what is needed, what there is, and what would be right.
     """
+    kinds = sorted({role.partition("-")[0] for role in roles})
     if len(nodes) > 1 or any(node.host != socket.gethostname() for node in nodes):
-        _check_reached(settings, len(nodes))
-    for role in sorted({role.partition("-")[0] for role in roles}):
+        _check_reached(settings, len(nodes), registry=kinds != ["joiner"])  # which does not read it
+    for role in kinds:
         needs = settings.ray.needs(role)
         if not any(node.fits(needs) for node in nodes):
             there = "; ".join(f"{node.host} has {node.has}" for node in nodes)
@@ -56,7 +57,7 @@ def check(settings: Settings, roles: Iterable[str], nodes: Sequence[Offered]) ->
             )
 
 
-def _check_reached(settings: Settings, count: int) -> None:
+def _check_reached(settings: Settings, count: int, *, registry: bool) -> None:
     where = f"roles may be on other machines ({count} node{'s' * (count != 1)} of the cluster)"
     alone = "or ray.address = 'local' to run on this machine alone"
     if settings.kafka.bootstrap is None or settings.redis.embedded or settings.redis.local:
@@ -64,7 +65,7 @@ def _check_reached(settings: Settings, count: int) -> None:
             f"{where}, and an embedded broker or store, or a Unix socket, is of this one only: set "
             f"kafka.bootstrap and redis.url, {alone}"
         )
-    if not is_address(settings.registry.path) and not settings.registry.shared:
+    if registry and not is_address(settings.registry.path) and not settings.registry.shared:
         raise ConfigError(
             f"{where}, and registry.path = {settings.registry.path!r} is a folder of this one: set registry.path to a "
             "bucket, such as s3://BUCKET/PREFIX; or registry.shared = true if all nodes see the same folder there; "

@@ -1,7 +1,7 @@
-"""One process of a join without a model: a joiner of some partitions, or the writer.
+"""One worker of a join without a model: a joiner of some partitions, or the writer.
 
-It ends when its parent does (`deploy/embedded/child.py`), when a writer has written everything, or with an error that
-no retry helps. Imports no model.
+As a process of this machine it ends when its parent does (`deploy/embedded/child.py`), when a writer has written
+everything, or with an error that no retry helps; `far.py` has it in an actor. Imports no model.
 """
 
 import gc
@@ -19,7 +19,7 @@ from deploy import feed
 from deploy.config import Settings
 from deploy.embedded.child import serve
 from deploy.processes.clients import Clients
-from deploy.processes.loop import Loop, Step
+from deploy.processes.loop import Builder, Loop, Step
 from streams.join.store import Store
 from streams.kafka import Tp
 from streams.kafka.broker import Broker
@@ -42,6 +42,12 @@ class Work(Struct, frozen=True, kw_only=True):
     settings: Settings
     tps: list[tuple[str, int]]
     fetch_wait_ms: int
+
+
+def job(work: Work, loop: Loop, _: object = None) -> Builder:
+    """Prepare this process for a worker's load, and return what builds the worker."""
+    tune()
+    return partial(build, work, loop)
 
 
 def build(work: Work, loop: Loop, stack: ExitStack) -> Step:
@@ -87,11 +93,10 @@ def outputs(name: str, settings: Settings, stack: ExitStack) -> list[Output]:
 def main() -> int:
     """Do the work that the parent sends, and return the exit code."""
     logging.basicConfig(format="%(asctime)s %(message)s")
-    tune()
     loop = Loop()
 
     def do(work: Work) -> None:
-        loop.run(work.role, partial(build, work, loop), BLOCK_MS)
+        loop.run(work.role, job(work, loop), BLOCK_MS)
 
     return serve(Work, do, lambda _: loop.stop(), GRACE_S)
 

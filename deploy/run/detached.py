@@ -11,6 +11,7 @@ from pathlib import Path
 from deploy import feed
 from deploy.config import Settings
 from deploy.pipeline import load
+from deploy.processes.roles import names
 from deploy.registry.storage.home import home
 from deploy.run.nodes import everywhere, on_cluster, with_ray
 from deploy.run.partitions import Say
@@ -52,7 +53,7 @@ def begin(path: Path, settings: Settings, say: Say) -> bool:
     """
     check(settings)
     settings, name = everywhere(settings), load(path).name
-    with on_cluster(path, settings, home(settings.registry.path, name), say):
+    with on_cluster(path, settings, names(settings), home(settings.registry.path, name), say):
         return bool(with_ray("detached", settings).begin(name, WORK, path.name, settings))
 
 

@@ -15,11 +15,12 @@ from deploy.config import Settings
 from deploy.doubts import Judge
 from deploy.embedded.services import Services, provided
 from deploy.feed import Feed, load
-from deploy.processes.crew import Crew
+from deploy.processes.crew import Crew, Start, in_child
 from deploy.processes.worker import JOINER, WRITER, Work, outputs
 from deploy.registry.storage.home import home
 from deploy.run.claim import Claim, claimed
 from deploy.run.left import Left, left
+from deploy.run.nodes import everywhere, on_cluster, with_ray
 from deploy.run.partitions import Partitions, Say, begin
 from deploy.run.view import JoinView, look, states
 from streams.errors import ConfigError, PositionError, StoreRefused, Unreachable
@@ -52,8 +53,11 @@ def joining(
     began_s, loaded = time.monotonic(), load(path)
     feed = loaded.name
     contradictions.check(settings, feed)
+    if settings.ray.cluster is not None:
+        settings = everywhere(settings)
     at = home(settings.registry.path, feed)
     with (
+        on_cluster(path, settings, _joiners(settings), at, say) as cluster,
         claimed(feed, at, settings, say, take_over=take_over) as claim,
         provided(settings, at, say, fresh=fresh) as services,
         claim.held(services.settings, say),
@@ -63,7 +67,8 @@ def joining(
         settings = services.settings
         _check_outputs(feed, settings, store, say, back=back)
         works = partial(_works, path.resolve(), settings, partitions, services.fetch_wait_ms)
-        with Crew(works(), at.folder / "services", say) as crew:
+        start = _start(feed, settings, at.folder / "services", far=cluster is not None)
+        with Crew(works(), start, say) as crew:
             topics = settings.topics.named(feed)
             say(f"joining {feed} from {topics.predictions} and {topics.outcomes}")
             join = Join(
@@ -106,6 +111,22 @@ def _check_outputs(feed: str, settings: Settings, store: Store, say: Say, *, bac
         opened = outputs(feed, settings, stack)
         for place in rewind(store, feed, opened) if back else ():
             say(f"went back: {place} what the store no longer holds is marked outdated")
+
+
+def _joiners(settings: Settings) -> list[str]:
+    return [f"{JOINER}-{n}" for n in range(settings.join.joiners)]
+
+
+def _start(feed: str, settings: Settings, folder: Path, *, far: bool) -> Start:
+    """Return what starts a worker: on this machine, or, where it is a joiner and there are others, in an actor.
+
+    The writer is here always: so is the folder that it writes to.
+    """
+    here = in_child(folder)
+    if not far:
+        return here
+    there: Start = with_ray("far", settings).in_actors(feed, folder)
+    return lambda work, n: there(work, n) if work.role == JOINER else here(work, n)
 
 
 def _works(path: Path, settings: Settings, partitions: Partitions, fetch_wait_ms: int) -> list[Work]:

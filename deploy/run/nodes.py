@@ -1,10 +1,11 @@
-"""Where the roles of a run begin: on the nodes of a cluster that the settings name, or under a Ray of this run's own.
+"""Where the roles of a run or a join begin: on the nodes of a cluster that the settings name, or on this machine.
 
-Owns when Ray is imported, and which settings are the same on another node. Does not know what roles do.
+Owns when Ray is imported, and which settings are the same on another node. Does not know what roles do. Imports no
+model.
 """
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,11 @@ import msgspec
 
 from deploy.config import Settings, have_ray_say_lines, set_ray_aside
 from deploy.processes.failures import brief
-from deploy.processes.roles import Plan, names
 from deploy.registry.storage.home import Home, is_address
 from deploy.run.partitions import Say
 from streams.errors import ConfigError
 
 if TYPE_CHECKING:
-    from deploy.processes.actors import System
     from deploy.processes.node import Node
 
 FILES = {  # settings that name files, several with commas between them
@@ -31,9 +30,9 @@ FILES = {  # settings that name files, several with commas between them
 
 @contextmanager
 def on_cluster(
-    path: Path, settings: Settings, at: Home, say: Say, *, detached: bool = False
+    path: Path, settings: Settings, roles: Sequence[str], at: Home, say: Say, *, detached: bool = False
 ) -> Iterator["Node | None"]:
-    """Join the cluster that is given, for the `with`; yield None where there is none.
+    """Join the cluster that is given, for the `with`, where these roles will be; yield None where there is none.
 
     A `detached` run is on it already.
 
@@ -42,21 +41,13 @@ def on_cluster(
         ConfigError: roles could not work there.
     """
     if settings.ray.cluster is None:
-        say("starting broker, store and actors")
         yield None
         return
     if detached:
-        yield with_ray("node", settings).within(settings, names(settings), at.folder, say)
+        yield with_ray("node", settings).within(settings, roles, at.folder, say)
         return
-    with with_ray("node", settings).joined(settings, path, names(settings), at.folder, say) as node:
-        say("starting actors")
+    with with_ray("node", settings).joined(settings, path, roles, at.folder, say) as node:
         yield node
-
-
-def started(plan: Plan, cluster: "Node | None") -> "AbstractContextManager[System]":
-    """Start the actors, on a cluster that was joined or under a Ray of our own."""
-    system: AbstractContextManager[System] = with_ray("actors", plan.settings).started(plan, cluster)
-    return system
 
 
 def everywhere(settings: Settings) -> Settings:

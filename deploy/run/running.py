@@ -6,8 +6,9 @@ Owns the order in which these are started and ended. Does not know what the run 
 import math
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import torch
@@ -25,7 +26,7 @@ from deploy.learning.rehearsal import rehearse
 from deploy.loading import users_code
 from deploy.monitor import Monitor
 from deploy.pipeline import Pipeline, load
-from deploy.processes.roles import Plan
+from deploy.processes.roles import Plan, names
 from deploy.registry.gc.sweep import sweeping
 from deploy.registry.kinds import BLOCKS, CHAMPIONS, block_name
 from deploy.registry.log.sealing import sealing
@@ -33,7 +34,7 @@ from deploy.registry.opening import open_registry
 from deploy.registry.registry import Registry
 from deploy.registry.storage.home import home
 from deploy.run.claim import claimed
-from deploy.run.nodes import everywhere, on_cluster, started
+from deploy.run.nodes import everywhere, on_cluster, with_ray
 from deploy.run.partitions import Partitions, Say, begin
 from deploy.run.restore import restore
 from deploy.run.session import Session
@@ -41,6 +42,10 @@ from streams.errors import ConfigError
 from streams.join.store import Store
 from streams.kafka import topics
 from streams.outputs.samples import number
+
+if TYPE_CHECKING:
+    from deploy.processes.actors import System
+    from deploy.processes.node import Node
 
 FIRST_VERSION = CHAMPIONS.object(0)  # without it nothing was ever served
 
@@ -79,14 +84,18 @@ def running(
     if settings.ray.cluster is not None:
         settings = everywhere(settings)
     at = home(settings.registry.path, pipeline.name)
+    if settings.ray.cluster is None:
+        say("starting broker, store and actors")
     attached = pipeline.theirs is not None and settings.kafka.bootstrap is not None and not replay
     with (
-        on_cluster(path, settings, at, say, detached=detached) as cluster,
+        on_cluster(path, settings, names(settings), at, say, detached=detached) as cluster,
         claimed(pipeline.name, at, settings, say, take_over=take_over) as claim,
         provided(settings, at, say, fresh=fresh, mark=FIRST_VERSION) as services,
         claim.held(services.settings, say),
         closing(Store(services.settings.redis)) as store,
     ):
+        if cluster:
+            say("starting actors")
         settings, registry = services.settings, open_registry(at, settings.registry.key, settings.registry.trusted)
         plan = Plan(
             pipeline=path.resolve(),
@@ -105,7 +114,7 @@ def running(
         for line in changed.lines:
             say(line)
         made = _partitions(pipeline, settings, store, registry, say)
-        with made as partitions, sealing(at), sweeping(at), started(plan, cluster) as system:
+        with made as partitions, sealing(at), sweeping(at), _started(plan, cluster) as system:
             with users_code("the first version"):
                 first_version(pipeline, registry, say, engines=settings.serve.engines)
             if changed.again:  # what servers would follow is of other experts
@@ -125,6 +134,12 @@ def running(
                 _system=system,
                 _began_s=began_s,
             )
+
+
+def _started(plan: Plan, cluster: "Node | None") -> "AbstractContextManager[System]":
+    """Start the actors, on a cluster that was joined or under a Ray of our own."""
+    system: AbstractContextManager[System] = with_ray("actors", plan.settings).started(plan, cluster)
+    return system
 
 
 def _check_theirs(pipeline: Pipeline, settings: Settings) -> None:

@@ -12,7 +12,8 @@ from random import Random
 from typing import Any
 
 from deploy import config
-from deploy.processes.crew import Worker
+from deploy.embedded.child import Child
+from deploy.processes.worker import Work
 from deploy.run.join import joining
 from streams.errors import HistoryChanged, StoreRefused, Unreachable
 from streams.join.policy import JoinPolicy
@@ -127,9 +128,9 @@ class World:
         return self.folder / "samples"
 
     @property
-    def workers(self) -> list[Worker]:
+    def workers(self) -> list[Child[Work]]:
         """The joiners, then the writer."""
-        return self.join.crew.workers
+        return [worker for worker in self.join.crew.workers if isinstance(worker, Child)]
 
     def run(self, seconds: float) -> None:
         """Let it run, and do what an operator would: take the outputs back after a store went back."""

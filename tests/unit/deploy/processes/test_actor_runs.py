@@ -2,40 +2,29 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from deploy.config import Settings
-from deploy.processes import actors
-from deploy.processes.actors import Actor
-from deploy.processes.roles import Plan
+from deploy.processes.actor import Actor
+from deploy.processes.loop import Builder
 from streams.errors import StoreRefused
-from tests import small
 
 
 @pytest.mark.parametrize("wrong", [None, StoreRefused("look")])
-def test_the_steps_are_done_once_and_only_the_last_caller_waits(
-    wrong: Exception | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_steps_are_done_once_and_only_the_last_caller_waits(wrong: Exception | None) -> None:
     begun, end, built = threading.Event(), threading.Event(), list[str]()
 
-    class Role:
-        def step(self, _: int) -> None:
-            begun.set()
-            assert end.wait(60)
-            if wrong:
-                raise wrong
+    def step(_: int) -> None:
+        begun.set()
+        assert end.wait(60)
+        if wrong:
+            raise wrong
 
-    def build(role: str, *_: Any) -> Role:
-        built.append(role)
-        return Role()
+    def job(*_: object) -> Builder:
+        built.append("learner")
+        return lambda stack: step
 
-    monkeypatch.setattr(actors, "build", build)
-    monkeypatch.setattr(actors, "load", lambda _: small.pipeline)
-    plan = Plan(pipeline=tmp_path / "pipeline.py", settings=Settings(), registry=tmp_path, fetch_wait_ms=1)
-    actor = Actor("learner", plan)
+    actor = Actor("learner", job, block_ms=1)
     with ThreadPoolExecutor(3) as callers:
         first = callers.submit(actor.run, None)
         assert begun.wait(60)

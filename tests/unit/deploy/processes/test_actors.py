@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
-from deploy.config import Settings
-from deploy.processes import actors, node
+from deploy.processes import node
+from deploy.processes.actor import error_of
 from deploy.processes.failures import failure
-from deploy.processes.roles import Plan
 from streams.errors import ConfigError, LostRace, RayUnreachable, RoleDied
 
 
@@ -110,11 +109,8 @@ def test_an_actor_s_error_is_one_of_ours(
         raise RayTaskError("Actor.run", trace, cause).as_instanceof_cause()
 
     monkeypatch.setattr("ray.get", get)
-    monkeypatch.setattr(actors.Member, "make", lambda *_: None)
-    plan = Plan(pipeline=pipeline, settings=Settings(), registry=tmp_path, fetch_wait_ms=1)
-    system = actors.System(plan, node.Node(None, tmp_path / "ray.log"))
-    wrong = system._error("server", object())
+    wrong = error_of("server", object(), pipeline, tmp_path)
     assert str(wrong).startswith(said)
     assert str(wrong).isprintable()
     monkeypatch.setattr("ray.get", lambda _: (_ for _ in ()).throw(ActorDiedError()))
-    assert isinstance(system._error("server", object()), RoleDied)
+    assert isinstance(error_of("server", object(), pipeline, tmp_path), RoleDied)

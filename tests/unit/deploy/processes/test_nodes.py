@@ -68,6 +68,13 @@ def test_a_folder_that_all_nodes_see_is_said_to_be_one() -> None:
     assert not refusal(msgspec.structs.replace(REACHED, registry=Registry(path="/mnt/kept", shared=True)), SMALL, LARGE)
 
 
+def test_joiners_alone_read_no_registry_and_it_may_be_of_this_machine() -> None:
+    settings = msgspec.structs.replace(REACHED, registry=Registry(path="kept"))
+    check(settings, ["joiner-0", "joiner-1"], (SMALL, LARGE))
+    with pytest.raises(ConfigError, match="set registry"):
+        check(settings, ["joiner-0", "learner"], (SMALL, LARGE))
+
+
 def test_what_ray_says_of_a_node_is_read() -> None:
     told = {
         "NodeManagerHostname": "b",

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from deploy.config import Settings
-from deploy.processes import actors, node
+from deploy.processes import node
 from deploy.processes.actors import System
+from deploy.processes.member import Member
 from deploy.processes.restarts import HELD_AFTER
 from deploy.processes.roles import Plan
 from streams.errors import (
@@ -25,7 +26,7 @@ A_PERSON_S = [HistoryChanged, StoreRefused, BrokerRefused, Unbalanced, Disagreem
 
 @pytest.fixture
 def system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> System:
-    monkeypatch.setattr(actors.Member, "make", lambda *_: None)
+    monkeypatch.setattr(Member, "make", lambda *_: None)
     plan = Plan(pipeline=tmp_path / "pipeline.py", settings=Settings(), registry=tmp_path, fetch_wait_ms=1)
     return System(plan, node.Node(None, tmp_path / "ray.log"))
 
