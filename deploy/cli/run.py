@@ -60,6 +60,14 @@ def run(
         bool, typer.Option(help="First delete all that earlier runs of this pipeline have learned.")
     ] = False,
     take_over: TakeOver = False,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="REGISTRY",
+            help="Begin a new feed with the champion and the learner of another registry: a folder or an address.",
+        ),
+    ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Leave it to the Ray cluster, and return; see stop and logs.")
     ] = False,
@@ -71,15 +79,15 @@ def run(
         if replay or fresh or take_over or as_json:
             raise ConfigError("--detach goes with none of --replay, --fresh, --take-over and --json")
         say = plain(Console())
-        new = detached.begin(pipeline, settings, say)
+        new = detached.begin(pipeline, settings, say, source)
         say("the run goes on without this command" if new else "the run goes on already")
         return
     if replay:
-        _replay(pipeline, settings, fresh=fresh, as_json=as_json, take_over=take_over)
+        _replay(pipeline, settings, fresh=fresh, as_json=as_json, take_over=take_over, source=source)
         return
     console = Console(stderr=as_json)
     say = plain(console)
-    begun = running(pipeline, settings, say, fresh=fresh, take_over=take_over)
+    begun = running(pipeline, settings, say, fresh=fresh, take_over=take_over, source=source)
     with (
         told(say, "the run"),
         begun as session,
@@ -100,11 +108,12 @@ def _replay(
     as_json: bool,
     picture: Path | None = None,
     take_over: bool = False,
+    source: str | None = None,
     acts: Sequence[Act] = (),
 ) -> None:
     console, snapshot = Console(stderr=as_json), Snapshot()
     say = plain(console)
-    begun = running(path, settings, say, fresh=fresh, replay=True, take_over=take_over)
+    begun = running(path, settings, say, fresh=fresh, replay=True, take_over=take_over, source=source)
     with told(say, "the replay"), begun as session:
         with told(say, "the replay", lambda: (session.line, session.left)), screen(console) as shown:
             for view in session.play(acts):

@@ -192,7 +192,8 @@ def _check_log(settings: Settings, home: Home, used: str) -> None:
         )
     raise ConfigError(
         f"{home} holds a feed whose log is gone: an embedded broker keeps nothing, unless kafka.embedded = 'durable' "
-        "when the feed begins. --fresh deletes it and begins anew; a broker that lasts is named by kafka.bootstrap"
+        "when the feed begins. --fresh deletes it and begins anew; --from begins another with what it has learned; "
+        "a broker that lasts is named by kafka.bootstrap"
     )
 
 

@@ -11,13 +11,20 @@ from collections.abc import Sequence
 
 import torch
 
-from deploy.registry.kinds import BLOCKS, block_name
-from deploy.registry.notes import BlocksNote
+from deploy.registry.kinds import BLOCKS, LEARNER, block_name
+from deploy.registry.notes import BlocksNote, LearnerNote
 from learners.commits.state import pack_state
 from learners.online.learner import Learner
 from streams.join.store import Store
 
 MOST, MOST_BYTES = 64, 8 << 20  # blocks after one base: what a server reads that comes late
+
+
+def tell(store: Store, feed: str, learner: Learner) -> None:
+    """Say what a learner knows that has not begun yet: servers answer before it does."""
+    if learner.live:
+        Blocks(store, feed, learner)
+    store.put(feed, LEARNER.entry(LearnerNote(learner.learned, learner.intercept.value, {}, 0, 0)))
 
 
 class Blocks:

@@ -55,7 +55,18 @@ def bootstrap(pipeline: Pipeline, registry: Registry, *, engines: bool = False, 
         return False
     learner, packed, data = begin(pipeline, registry)
     packed = given.artifact if given else packed
-    digest = registry.put(packed)
+    evidence = given.source if given else "history" if data is not None else "untrained"
+    champion = Champion(
+        number=0, artifact=registry.put(packed), candidate=None, offset=learner.intercept.value, at_ms=0, learned=0,
+        evidence=evidence, engine=_engine(pipeline, registry, packed, data) if engines else None,
+        privacy=None if given else privacy(pipeline, rounds=0), by=given.by if given else "",
+        because=given.because if given else "",
+    )  # fmt: skip
+    return create(registry, learner, champion)
+
+
+def create(registry: Registry, learner: Learner, champion: Champion) -> bool:
+    """Create commit 0 with a learner's state, and champion 0; return False if there is a champion already."""
     first = Commit(
         number=0,
         parent="",
@@ -73,13 +84,6 @@ def bootstrap(pipeline: Pipeline, registry: Registry, *, engines: bool = False, 
         scale=learner.scale,
     )
     registry.create(COMMITS, 0, first)
-    evidence = given.source if given else "history" if data is not None else "untrained"
-    champion = Champion(
-        number=0, artifact=digest, candidate=None, offset=learner.intercept.value, at_ms=0, learned=0,
-        evidence=evidence, engine=_engine(pipeline, registry, packed, data) if engines else None,
-        privacy=None if given else privacy(pipeline, rounds=0), by=given.by if given else "",
-        because=given.because if given else "",
-    )  # fmt: skip
     return registry.create(CHAMPIONS, 0, champion)
 
 

@@ -47,13 +47,15 @@ def printed(after: tuple[int, ...]) -> tuple[tuple[int, ...], str]:
 
 
 class Supervisor:
-    """Calls a function in a thread: `module:function`, of the pipeline's file, the settings, and what says to stop."""
+    """Calls a function in a thread: `module:function`, of the pipeline's file, the settings, what says to stop, and
+    another registry to begin from, if any.
+    """
 
-    def __init__(self, function: str, pipeline: str, settings: Settings) -> None:
+    def __init__(self, function: str, pipeline: str, settings: Settings, source: str | None) -> None:
         module, _, name = function.partition(":")
         self._stopped, self._state = threading.Event(), ""
         self._work = getattr(import_module(module), name)
-        self._arguments = (Path(FOLDER) / pipeline, settings, self._stopped)
+        self._arguments = (Path(FOLDER) / pipeline, settings, self._stopped, source)
         self._thread = threading.Thread(target=self._run, daemon=True, name=SUPERVISOR)
         self._thread.start()
 
@@ -83,7 +85,7 @@ class Supervisor:
 _Remote: Any = ray.remote(num_cpus=0, max_restarts=-1, max_concurrency=4)(Supervisor)
 
 
-def begin(feed: str, function: str, pipeline: str, settings: Settings) -> bool:
+def begin(feed: str, function: str, pipeline: str, settings: Settings, source: str | None = None) -> bool:
     """Start a feed's supervisor; return False where one works already. One that has ended makes place for another."""
     if (found := _found(feed, SUPERVISOR)) is not None:
         if _asked(found.ended.remote()) is None:
@@ -93,7 +95,7 @@ def begin(feed: str, function: str, pipeline: str, settings: Settings) -> bool:
         if _found(feed, SUPERVISOR) is None:
             break
         time.sleep(LOOK_S)
-    made = _Remote.options(name=name_of(feed, SUPERVISOR), **OUTLIVES).remote(function, pipeline, settings)
+    made = _Remote.options(name=name_of(feed, SUPERVISOR), **OUTLIVES).remote(function, pipeline, settings, source)
     _asked(made.ended.remote())
     return True
 

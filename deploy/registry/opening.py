@@ -5,10 +5,10 @@ Owns which keys these are. Does not know what is signed.
 
 from pathlib import Path
 
-from deploy.registry.kinds import KINDS
+from deploy.registry.kinds import CHAMPIONS, KINDS
 from deploy.registry.registry import Registry
-from deploy.registry.seals import Seals
-from deploy.registry.signing import key_of, own_key, public_key
+from deploy.registry.seals import Seals, opened
+from deploy.registry.signing import PUBLIC, key_of, own_key, public_half, public_key
 from deploy.registry.storage.home import Where, at
 from streams.errors import Untrusted
 
@@ -26,6 +26,26 @@ def open_registry(where: Where, key: str | None = None, trusted: str | None = No
     signs = key_of(key) if key else own_key(home.objects)
     taken = [public_key(Path(path.strip())) for path in trusted.split(",")] if trusted else [signs.public]
     return Registry(home, Seals(home.name, signs, frozenset(taken)))
+
+
+def open_other(where: Where, key: str | None = None, trusted: str | None = None) -> Registry:
+    """Open another feed's registry to read it: records are checked by the keys that are trusted, and none is made.
+
+    `key` and `trusted` are as of `open_registry`. The feed's name is that by which its newest version is signed: its
+    folder may have been given another one since, or be a backup.
+
+    Raises:
+        ConfigError: a key cannot be read.
+    """
+    home = at(where)
+    if trusted:
+        taken = [public_key(Path(path.strip())) for path in trusted.split(",")]
+    else:
+        own = home.objects.get(PUBLIC)
+        taken = [key_of(key).public] if key else [] if own is None else [public_half(own, home.of(PUBLIC))]
+    there = Registry(home)
+    seal = opened(there.read(CHAMPIONS, there.last(CHAMPIONS)) or b"")[1]
+    return Registry(home, Seals(seal.feed if seal else home.name, None, frozenset(taken)))
 
 
 def unsigned(registry: Registry) -> list[str]:

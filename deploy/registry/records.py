@@ -122,6 +122,25 @@ class Evidence(Struct, frozen=True, kw_only=True):
         return f"e^{least.log_wealth:.1f} of e^{self.log_needed:.1f} after {least.samples:,} samples"
 
 
+class Begun(Struct, frozen=True, kw_only=True):
+    """Where a feed's first version is from, if that is another feed's registry, at the address `home`.
+
+    It was that `feed`'s `version`; `record` is the SHA-256 of its record, as JSON, and `key` the name of the key that
+    has signed it. Learning went on from the state of that feed's `commit`, after `learned` samples.
+    """
+
+    home: str
+    feed: str
+    version: int
+    record: str
+    key: str
+    commit: int
+    learned: int
+
+    def __str__(self) -> str:
+        return f"v{self.version} of {self.feed!r} in {self.home}"
+
+
 class Champion(Struct, frozen=True, kw_only=True):
     """Version `number` of what is served: the highest one serves. `offset` is added to the artifact's raw output.
 
@@ -130,7 +149,8 @@ class Champion(Struct, frozen=True, kw_only=True):
     `because` why; `order` is that person's order.
 
     A canary answers a `share` of the requests (learners/evaluation/canary.py); the newest version before it that has
-    answered all, its `base`, answers the rest. With each step of its share it is another version.
+    answered all, its `base`, answers the rest. With each step of its share it is another version. The first version
+    of a feed that began with what another one has learned says where it is from, `begun`.
     """
 
     number: int
@@ -148,6 +168,7 @@ class Champion(Struct, frozen=True, kw_only=True):
     because: str = ""
     order: int | None = None
     share: float = ALL
+    begun: Begun | None = None
 
 
 def base(champions: Sequence[Champion]) -> Champion:

@@ -86,12 +86,21 @@ def public_key(path: Path) -> bytes:
     Raises:
         ConfigError: it is none, or cannot be read.
     """
+    return public_half(_read(path), str(path))
+
+
+def public_half(data: bytes, where: str) -> bytes:
+    """Return the 32 bytes of a public key, given as PEM; `where` it is from is for people.
+
+    Raises:
+        ConfigError: it is no such key.
+    """
     try:
-        key = load_pem_public_key(_read(path))
+        key = load_pem_public_key(data)
     except (ValueError, UnsupportedAlgorithm) as wrong:
-        raise ConfigError(f"{path} {WANTED['public']}: {wrong}") from None
+        raise ConfigError(f"{where} {WANTED['public']}: {wrong}") from None
     if not isinstance(key, Ed25519PublicKey):
-        raise ConfigError(f"{path} {WANTED['public']}; it has another kind of key")
+        raise ConfigError(f"{where} {WANTED['public']}; it has another kind of key")
     return key.public_bytes_raw()
 
 

@@ -13,6 +13,7 @@ from deploy.config import Settings
 from deploy.pipeline import load
 from deploy.processes.roles import names
 from deploy.registry.storage.home import home
+from deploy.run.begun import place
 from deploy.run.nodes import everywhere, on_cluster, with_ray
 from deploy.run.partitions import Say
 from deploy.run.running import running
@@ -44,17 +45,20 @@ def check(settings: Settings) -> None:
         )
 
 
-def begin(path: Path, settings: Settings, say: Say) -> bool:
+def begin(path: Path, settings: Settings, say: Say, source: str | None = None) -> bool:
     """Begin a run that outlives this process; return False where there is one already.
 
+    `source` is as of `running`; a folder must be there on all nodes.
+
     Raises:
-        ConfigError: the settings do not allow it.
+        ConfigError: the settings do not allow it, or nothing was learned at `source`.
         RayUnreachable: the cluster does not answer.
     """
     check(settings)
     settings, name = everywhere(settings), load(path).name
+    source = None if source is None else place(source).address
     with on_cluster(path, settings, names(settings), home(settings.registry.path, name), say):
-        return bool(with_ray("detached", settings).begin(name, WORK, path.name, settings))
+        return bool(with_ray("detached", settings).begin(name, WORK, path.name, settings, source))
 
 
 def end(path: Path, settings: Settings) -> bool:
@@ -81,7 +85,7 @@ def log(path: Path, settings: Settings, role: str, *, follow: bool) -> Iterator[
         yield from with_ray("detached", settings).log(name, role, follow=follow)
 
 
-def supervise(path: Path, settings: Settings, stopped: threading.Event) -> None:
+def supervise(path: Path, settings: Settings, stopped: threading.Event, source: str | None = None) -> None:
     """Run a pipeline until it is stopped; where a retry helps, it is tried again.
 
     Raises:
@@ -89,7 +93,7 @@ def supervise(path: Path, settings: Settings, stopped: threading.Event) -> None:
     """
     while not stopped.is_set():
         try:
-            with running(path, settings, _say, fresh=False, detached=True) as session:
+            with running(path, settings, _say, fresh=False, detached=True, source=source) as session:
                 for _ in session.live():
                     if stopped.is_set():
                         return

@@ -21,6 +21,7 @@ from deploy.checks.tasks import check_negative
 from deploy.config import Settings
 from deploy.doubts import Judge
 from deploy.embedded.services import provided
+from deploy.learning.blocks import tell
 from deploy.learning.bootstrap import bootstrap
 from deploy.learning.rehearsal import rehearse
 from deploy.loading import users_code
@@ -33,11 +34,14 @@ from deploy.registry.log.sealing import sealing
 from deploy.registry.opening import open_registry
 from deploy.registry.registry import Registry
 from deploy.registry.storage.home import home
+from deploy.run import begun
+from deploy.run.begun import Beginning
 from deploy.run.claim import claimed
 from deploy.run.nodes import everywhere, on_cluster, with_ray
 from deploy.run.partitions import Partitions, Say, begin
 from deploy.run.restore import restore
 from deploy.run.session import Session
+from learners.online.learner import Learner
 from streams.errors import ConfigError
 from streams.join.store import Store
 from streams.kafka import topics
@@ -60,15 +64,18 @@ def running(
     replay: bool = False,
     take_over: bool = False,
     detached: bool = False,
+    source: str | None = None,
 ) -> Iterator[Session]:
     """Start everything that a pipeline needs; leaving the `with` ends what was started here.
 
     `fresh` first deletes all that the registry's folder holds of the pipeline; `replay` says that `play` will follow.
     `take_over` takes the pipeline from another run. `detached` says that this process is an actor, and that its roles
-    are to outlive it; those that another one has left are found.
+    are to outlive it; those that another one has left are found. `source` is another registry, with whose champion and
+    learner a feed begins that has not begun yet.
 
     Raises:
         InUse: another run has the pipeline.
+        Untrusted: no trusted key has signed the version at `source`.
         ConfigError: the pipeline or its settings cannot work.
         Unreachable: a service does not answer.
         StoreRefused: the store holds another feed of this name, or must not be used.
@@ -84,6 +91,7 @@ def running(
     if settings.ray.cluster is not None:
         settings = everywhere(settings)
     at = home(settings.registry.path, pipeline.name)
+    other = None if source is None else begun.beginning(source, pipeline, settings, at, fresh=fresh)
     if settings.ray.cluster is None:
         say("starting broker, store and actors")
     attached = pipeline.theirs is not None and settings.kafka.bootstrap is not None and not replay
@@ -116,7 +124,9 @@ def running(
         made = _partitions(pipeline, settings, store, registry, say)
         with made as partitions, sealing(at), sweeping(at), _started(plan, cluster) as system:
             with users_code("the first version"):
-                first_version(pipeline, registry, say, engines=settings.serve.engines)
+                learner = first_version(pipeline, registry, say, engines=settings.serve.engines, other=other)
+            if learner is not None:  # servers answer before the learner begins
+                tell(store, pipeline.name, learner)
             if changed.again:  # what servers would follow is of other experts
                 store.drop(pipeline.name, [BLOCKS.name, block_name()])
             changes.describe(pipeline, join, registry, path=path, again=changed.again, lineage=changed.lineage)
@@ -167,18 +177,26 @@ def _paced(settings: Settings) -> Settings:
     return msgspec.structs.replace(settings, join=join, learn=msgspec.structs.replace(settings.learn, commit_s=0.0))
 
 
-def first_version(pipeline: Pipeline, registry: Registry, say: Say, *, engines: bool = False) -> None:
-    """Make the first version where there is no version yet, and say so; say which one serves otherwise."""
+def first_version(
+    pipeline: Pipeline, registry: Registry, say: Say, *, engines: bool = False, other: Beginning | None = None
+) -> Learner | None:
+    """Make the first version where there is no version yet, and say so; say which one serves otherwise.
+
+    Return the learner of one that is made of an `other` registry's.
+    """
     if (champion := registry.last(CHAMPIONS)) >= 0:
         registry.record(CHAMPIONS, champion)  # raises where nobody has signed it
         say(f"v{champion} serves, as before")
-        return
+        return None
+    if other is not None:
+        return other.make(pipeline, registry, say)
     say("training the first version on history" if pipeline.history else "making the first version")
     bootstrap(pipeline, registry, engines=engines)
     first = registry.record(CHAMPIONS, 0)
     for name, why in artifact.describe(registry.get(first.artifact)).left.items() if first else ():
         if is_read_past(why):
             say(f"{name} stays in float: {why}")
+    return None
 
 
 def _judge(pipeline: Pipeline, settings: Settings) -> Judge:

@@ -50,6 +50,10 @@ class Change:
         self.count, self.since_ms = 0, -1
         self._sum, self._zero_ms, self._quiet, self._until_ms = 0.0, -1, YOUNG, -1
 
+    def clear(self) -> None:
+        """Forget the newest evidence, as of another feed's times; what the table knows stays."""
+        self._waiting, self._blocks, self._learned = [], [], 0
+
     @property
     def since(self) -> list[Told]:
         """The newest evidence, as far as it is of the world since the newest change."""

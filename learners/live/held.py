@@ -130,6 +130,10 @@ class Held:
         """Take out what is due first, if it was due before now: all that comes at one time is held by then."""
         return heappop(self._heap) if self._heap and self._heap[0].due_ms < now_ms else None
 
+    def clear(self) -> None:
+        """Forget all that is kept."""
+        self._heap, self._order = [], 0
+
     def part(self, why: Due) -> list[Entry]:
         """Take out all that is due for this."""
         taken = [entry for entry in self._heap if entry.why is why]

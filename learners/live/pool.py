@@ -138,6 +138,13 @@ class Pool:
         if self._change:
             self._change.begin()
 
+    def clear(self) -> None:
+        """Forget the outcomes that are held, and who waits: they are another feed's. What was learned stays."""
+        self.held.clear()
+        self.waiting.clear()
+        if self._change:
+            self._change.clear()
+
     def study(self, rows: Sequence[Any], labels: Doubles) -> None:
         """Learn rows of history, whose outcomes are all known, in their order."""
         for expert in self._experts:

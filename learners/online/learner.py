@@ -366,6 +366,19 @@ class Learner:
         """Return the `id` of each tensor that the shadow's model has in common with the teacher's."""
         return {*self._frozen, *self._transforms.ids}
 
+    def begin(self) -> None:
+        """Begin another feed with what is known: its samples are counted anew, and no sample waits or is in doubt.
+
+        What was gathered of a batch is learned, as of one that ends early. Nothing is known of the trust in sources.
+        """
+        if self.gathered:
+            self._step()
+        self.learned = self._began_ms = self._changes = 0
+        self.gap = None if self._spec.private else Gap()
+        if self.live:
+            self.live.begin()
+            self.live.clear()
+
     def changes(self, *, whole: bool) -> dict[str, Tensor]:
         """Return what servers need of this state to answer: all of it, or what changed since the last call."""
         own = {

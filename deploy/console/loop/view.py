@@ -216,7 +216,14 @@ def versions(view: View) -> Fitted:
         candidate = None if c.candidate is None else made.get(c.candidate)
         source = f"{c.learned:,} samples{drifted(candidate)}"
         if c.candidate is None:
-            source = "elsewhere" if view.champions[0].by else "history"
+            first = view.champions[0]
+            source = (
+                f"v{first.begun.version} of {first.begun.feed}"
+                if first.begun
+                else "elsewhere"
+                if first.by
+                else "history"
+            )
         elif candidate and candidate.by:
             source = f"elsewhere; {candidate.reason}"
         told = [private(c.privacy)] if c.privacy else []

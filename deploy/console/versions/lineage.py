@@ -22,7 +22,8 @@ def show_versions(console: Console, versions: list[Version]) -> None:
     for title in ("version", "serves since", "made of", "samples", "engine", "why", "signed by"):
         table.add_column(title, justify="right" if title == "samples" else "left")
     for one in versions:
-        made = ("elsewhere" if one.brought else "history") if one.candidate is None else f"candidate {one.candidate}"
+        first = f"v{one.begun.version} of {one.begun.feed}" if one.begun else "elsewhere" if one.brought else "history"
+        made = first if one.candidate is None else f"candidate {one.candidate}"
         back = "" if one.back_to is None else f" (v{one.back_to} again)"
         why = f"{one.because} ({one.by})" if one.by else one.because or one.evidence
         share = "" if one.share == ALL else f", {shared(one.share)}"

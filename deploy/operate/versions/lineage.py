@@ -18,7 +18,7 @@ from deploy.operate.registry.sign import opened
 from deploy.registry.commits import backwards
 from deploy.registry.commits import read as read_commit
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, STEPS, Kind
-from deploy.registry.records import CanaryStep, Candidate, Champion, Engine, Figures, Privacy
+from deploy.registry.records import Begun, CanaryStep, Candidate, Champion, Engine, Figures, Privacy
 from deploy.registry.registry import Registry
 from deploy.registry.seals import opened as unsealed
 from deploy.registry.signing import name_of
@@ -38,7 +38,8 @@ class Version(Struct, frozen=True, kw_only=True):
     `reason` says why its candidate was made, "" for history, `evidence` in words why it took over, `by` and `because`
     whose word it was, where it was one. `signed` is the name of the key, or why the record is not taken. `commit` is
     the one of whose state it was made, which had learned `learned` samples; None: of history. `brought` says of one
-    that was made elsewhere where it is from, who took it, and why. A canary answered a `share` of the requests.
+    that was made elsewhere where it is from, who took it, and why. A canary answered a `share` of the requests. `begun`
+    says of one with which this feed began whose it was.
     """
 
     version: int
@@ -55,6 +56,7 @@ class Version(Struct, frozen=True, kw_only=True):
     back_to: int | None
     signed: str
     brought: str | None = None
+    begun: Begun | None = None
     share: float = ALL
 
 
@@ -227,6 +229,7 @@ def _version(registry: Registry, number: int) -> Version:
         back_to=record.back_to,
         signed=_signed(registry, number),
         brought=_brought(registry, record, candidate),
+        begun=_begun(registry, record),
         share=record.share,
     )
 
@@ -240,9 +243,20 @@ def _brought(registry: Registry, record: Champion, candidate: Candidate | None) 
     """Return where a version is from that was made elsewhere; None for one of ours."""
     if candidate is not None:
         return f"{candidate.reason} ({candidate.by})" if candidate.by else None
+    if (begun := _begun(registry, record)) is not None:
+        return (
+            f"begun from {begun}, signed by {begun.key}, SHA-256 of its record {begun.record}; learning went on from "
+            f"commit {begun.commit} there, after {begun.learned:,} samples"
+        )
     first = _record(registry, 0)
     same = first.by and first.artifact == record.artifact
     return f"{first.evidence}: {first.because} ({first.by})" if same else None
+
+
+def _begun(registry: Registry, record: Champion) -> Begun | None:
+    """Return whose a version was with which this feed began, also where it serves again; None for another one."""
+    first = _record(registry, 0)
+    return first.begun if first.artifact == record.artifact else None
 
 
 def _record(registry: Registry, number: int) -> Champion:

@@ -109,6 +109,11 @@ def served(path: Path, settings: Settings, version: int) -> Served:
     if champion is None:
         raise ConfigError(f"there is no version {version}; the newest is {registry.last(CHAMPIONS)}")
     first = registry.record(CHAMPIONS, 0)
+    if champion.candidate is None and first is not None and first.begun:
+        raise ConfigError(
+            f"version {version} is {first.begun}: this feed began with it, and `rebuild` there makes it again; what "
+            "was learned here is learned again by `rebuild` of a later version, and by `audit --rebuild`"
+        )
     if champion.candidate is None and first is not None and first.by:
         raise ConfigError(f"version {version} was made elsewhere, and nothing here can make it again: {first.evidence}")
     if not Lineages(pipeline, registry).today(champion):
