@@ -309,7 +309,7 @@ class EvaluatorRole(Follower):
         if self._measured < self._commit and time.monotonic() - self._measured_at_s > METRICS_EVERY_S:
             self._measured, self._measured_at_s = self._commit, time.monotonic()
             self._metrics = METRICS.entry(metrics(self._evaluator)) | DRIFT.entry(
-                DriftNote(self._evaluator.drift.changes)
+                DriftNote(self._evaluator.measured.drift.changes)
             )
         note = EvaluatorNote(
             self._commit,

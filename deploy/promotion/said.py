@@ -49,11 +49,11 @@ def canary(evaluator: Evaluator) -> CanaryNote | None:
 
 def metrics(evaluator: Evaluator) -> Metrics:
     """Return the metrics of every model so far."""
-    total, slices = evaluator.totals(), {one.field: one.scores for one in evaluator.slices}
+    total, slices = evaluator.measured.totals(), {one.field: one.scores for one in evaluator.measured.slices}
     return Metrics(
         tuple(MetricName(metric.name, metric.unit) for metric in total["served"].metrics),
         rows(total),
-        {name: rows(month) for name, month in evaluator.months.items()},
+        {name: rows(month) for name, month in evaluator.measured.months.items()},
         {field: rows(scores) for field, scores in slices.items()},
         Worst(*found) if (found := worst(slices, total["served"])) else None,
     )

@@ -1,6 +1,7 @@
 """A candidate against what was served, on the same fresh samples.
 
-evaluate.py    every model's metrics, and a candidate put under test
+evaluate.py    commits in, verdicts out
+measured.py    every model's metrics
 trials/        the tests of candidates, in prediction order
 watch/         what serves beside what served before it: the way back
 beside.py      what is served beside what another system answered

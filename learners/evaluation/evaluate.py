@@ -1,16 +1,14 @@
 """Evaluation: commits in, verdicts and metrics out.
 
-Owns the metrics of what was served and of what it is compared with (`MODELS`), and with what a candidate goes on trial
-(`trials/`). Does not know files or actors: it is given commits and models.
+Owns with what a candidate goes on trial (`trials/`). Does not know files or actors: it is given commits and models.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
-from typing import Any, cast
+from typing import cast
 
-import numpy as np
 import torch
-from msgspec import Struct
+from msgspec.structs import asdict
 from torch import Tensor
 
 from compressors.answers import Run
@@ -19,21 +17,18 @@ from compressors.scale import Scale
 from learners.commits.commit import Commit
 from learners.evaluation.beside import Beside, BesideState
 from learners.evaluation.canary import ALL, Gained, Steps, StepsState
-from learners.evaluation.drift import Drift, DriftState
 from learners.evaluation.earlier import answer_entries
 from learners.evaluation.gate import Promotion
 from learners.evaluation.guards.judge import Judged, judge
 from learners.evaluation.guards.outputs import constant, finite
-from learners.evaluation.provisional import Answers, Provisional, ProvisionalState
-from learners.evaluation.scores import Scores, ScoresState
-from learners.evaluation.slices import Slices, SlicesState, value_of
+from learners.evaluation.measured import Measured, MeasuredState
 from learners.evaluation.trials.admission import doubt
 from learners.evaluation.trials.asked import RECENT
-from learners.evaluation.trials.contestant import Contestant, ContestantState
+from learners.evaluation.trials.contestant import Contestant
 from learners.evaluation.trials.timing import Timing
 from learners.evaluation.trials.trial import Entry, Trial, refusal
 from learners.evaluation.trials.trials import Reign, Trials, TrialsState
-from learners.evaluation.verdict import MODELS, THEIRS, Against, Decision, Guard, Verdict
+from learners.evaluation.verdict import Against, Decision, Guard, Verdict
 from learners.evaluation.watch.watch import Reference, Sighting, Watch, WatchState
 from learners.labels.holds import left
 from learners.live.features.fields import NONE, Fields
@@ -45,7 +40,6 @@ from learners.online.batches import (
     completed,
     kind,
     labels,
-    served,
 )
 from learners.online.intercept import Intercept
 from learners.packing import pack_samples, scale_of, scaled, unpack_samples
@@ -58,12 +52,11 @@ KEPT = 1_000_000  # samples: no prediction waits for its outcome while more are 
 WARM_UP = 2_000  # samples from which a candidate's intercept starts; it remembers about the last 600
 
 
-class EvaluatorState(Struct):
+class EvaluatorState(MeasuredState):
     """All that an evaluator holds after a commit but models, and that commit; samples are as in commits."""
 
     scale: Scale | None
     absent: list[float]
-    provisional: ProvisionalState
     newest: list[bytes]
     returning: list[tuple[str, int]]
     trials: TrialsState
@@ -71,10 +64,6 @@ class EvaluatorState(Struct):
     steps: StepsState
     barred: list[str]
     beside: BesideState | None
-    final: dict[str, dict[str, ScoresState]]
-    drift: DriftState
-    slices: list[SlicesState]
-    alone: ContestantState
     offsets: list[tuple[float, ...]]
 
 
@@ -108,7 +97,7 @@ class Evaluator:
         """
         self._task, self._encoder, self._policy, self._rate = task, encoder, policy, rate
         self._timing, self._final_ms, self._first = timing, timing.final.negative_ms, first
-        self._absent, self._provisional = Absent(), Provisional()
+        self._absent = Absent()
         self._newest: Newest[Sample] = Newest(WARM_UP)
         self._last: Commit | None = None
         self._exact = isinstance(task, Scaled)
@@ -120,13 +109,9 @@ class Evaluator:
         self.steps = Steps(policy.canary, lambda version: share_of(version) < ALL)
         self._barred = set[str]()
         self.beside = Beside(task, policy, timing, exact=self._exact) if theirs else None
-        self._models = (*MODELS, THEIRS) if theirs else MODELS
-        self._final: dict[str, dict[str, Scores]] = {}
-        self.drift = Drift(watched)
-        self.slices = [Slices(name, task) for name in slices]
+        self.measured = Measured(task, first.model, rate, watched, slices, theirs=theirs)
         self.entries: Sequence[Sample] = ()  # of the commit that was taken last
         self.sightings = list[Sighting]()  # since the commit that was taken last
-        self._alone = Contestant(first.model, Intercept(task, rate), 0)
         # the offset of what answers most, () for version 0, of whose outputs it is a part; then those of canaries
         self._offsets: list[tuple[float, ...]] = [()]
 
@@ -136,11 +121,10 @@ class Evaluator:
         Raises:
             NotResumable: a metric cannot say what it holds.
         """
-        final = {name: {who: one.state() for who, one in month.items()} for name, month in self._final.items()}
         return EvaluatorState(
+            **asdict(self.measured.state()),
             scale=scale_of(self._task),
             absent=self._absent.counts,
-            provisional=self._provisional.state(),
             newest=[pack_samples(batch) for batch in self._newest.batches],
             returning=sorted(self._returning),
             trials=self.trials.state(),
@@ -148,10 +132,6 @@ class Evaluator:
             steps=self.steps.state(),
             barred=sorted(self._barred),
             beside=self.beside.state() if self.beside else None,
-            final=final,
-            drift=self.drift.state(),
-            slices=[one.state() for one in self.slices],
-            alone=self._alone.state(self._first.model),
             offsets=self._offsets,
         )
 
@@ -166,9 +146,8 @@ class Evaluator:
 
         `model_of` returns an artifact's model, and `known` the verdict on a candidate, where there is one.
         """
-        task, rate, fields = self._task, self._rate, [one.field for one in self.slices]
+        task, rate, fields = self._task, self._rate, self.measured.fields
         self._last, self._absent.counts = last, state.absent
-        self._provisional.restore(state.provisional)
         for batch in state.newest:
             self._newest.add(unpack_samples(batch))
         self._returning, self._barred = set(state.returning), set(state.barred)
@@ -177,14 +156,7 @@ class Evaluator:
         self.steps.restore(state.steps)
         if self.beside and state.beside:
             self.beside.restore(state.beside)
-        self._final = {
-            name: {who: Scores.of(task.metrics(), one) for who, one in month.items()}
-            for name, month in state.final.items()
-        }
-        self.drift.restore(state.drift)
-        for ours, told in zip(self.slices, state.slices, strict=True):
-            ours.restore(told)
-        self._alone = Contestant.of(state.alone, self._first.model, task, rate)
+        self.measured.restore(state)
         self._offsets, self._task = state.offsets, scaled(task, state.scale)
 
     def expect(self, void: Iterable[Sample]) -> None:
@@ -197,14 +169,14 @@ class Evaluator:
         samples, shadow = self._fresh(entries, commit.shadow)
         self._last = commit
         if commit.scale is not None and isinstance(self._task, Scaled):
-            self._task = self._alone.intercept.task = cast(Task, self._task.at(Scale(*commit.scale)))
+            self._task = self.measured.task = cast(Task, self._task.at(Scale(*commit.scale)))
         marks = self.trials.marks(entries, also=bool(self.watch.models or self.beside))
         if samples or marks:
             models = {self._first.key: self._first.model} | self.watch.models | self.trials.models
             rows = self._encoder.rows([*marks, *samples])
             outputs = answer_entries(models, rows, [*marks, *samples], self._no_answer)
             weights = [weight.mean for weight in self._absent.follow(samples)]
-            values = self._values(rows.rows) if self.trials.all or self.watch.canary else ()
+            values = self.measured.values(rows.rows) if self.trials.all or self.watch.canary else ()
             self.trials.take([*marks, *samples], outputs, weights, values)
             self.watch.take([*marks, *samples], outputs, weights, self._artifact_of, values)
             self.steps.take(samples)
@@ -213,10 +185,11 @@ class Evaluator:
             if samples:
                 start = len(marks)
                 told = torch.tensor(shadow, dtype=kind(exact=self._exact))
-                self._measure(outputs[self._first.key][start:], rows.rows[start:], samples, weights, told)
+                self.measured.take(rows.rows[start:], samples, weights, outputs[self._first.key][start:], told)
+                self.measured.forget(commit.learned - KEPT)
+                self.watch.forget(commit.learned - KEPT)
                 self._newest.add(samples)
-        if settled := self._provisional.settled(commit.watermark_ms - self._final_ms):
-            self._count(settled)
+        self.measured.settle(commit.watermark_ms - self._final_ms)
         self.sightings = self.watch.look(commit)
         if self.beside:
             self.beside.look(commit)
@@ -230,10 +203,6 @@ class Evaluator:
             self._offsets = self._offsets[0 if canary else -1 :]
             self._begin_watch(canary=canary)
         return verdicts
-
-    def _values(self, rows: Sequence[Any]) -> list[tuple[str, ...]]:
-        """Return the slices that rows are in."""
-        return [tuple(value_of(row, one.field) for one in self.slices) for row in rows]
 
     def _examine(self, trial: Trial, ours: Contestant, theirs: Contestant) -> tuple[Guard, ...]:
         """Return what the guard rails find of a candidate that is proven."""
@@ -327,9 +296,8 @@ class Evaluator:
             if model:
                 contestant, _ = self._contestant(model, samples)
                 found[key] = Reference(version, key, contestant, old=bool(found))
-        loss = self.totals()["deep"].loss
-        fields = [one.field for one in self.slices]
-        own = (self._contestant(champion.model, samples)[0], fields) if canary else None
+        loss = self.measured.totals()["deep"].loss
+        own = (self._contestant(champion.model, samples)[0], self.measured.fields) if canary else None
         self.watch.begin(champion.key, champion.version, list(found.values()), loss, self.reach_ms, own)
 
     @property
@@ -364,9 +332,8 @@ class Evaluator:
             return [refusal(entry, Decision.VETOED, None, self._policy, self._last, (found,))]
         if refused := self.trials.refused(entry, self._last.settled_ms):
             return [refusal(entry, *refused, self._policy, self._last)]
-        margin = self._policy.margin * self.totals()["deep"].loss
-        fields = [one.field for one in self.slices]
-        trial = Trial(entry, self._task, self._policy, margin, self._last.settled_ms, fields)
+        margin = self._policy.margin * self.measured.totals()["deep"].loss
+        trial = Trial(entry, self._task, self._policy, margin, self._last.settled_ms, self.measured.fields)
         serves = [champion, *([self.trials.base] if self.trials.base else [])]
         recent = bare(samples[-RECENT:], exact=self._exact)
         answered = outputs[-RECENT:].to(recent) + torch.tensor(ours.intercept.value).to(recent)
@@ -394,24 +361,6 @@ class Evaluator:
         intercept.follow(told, [sample.label for sample in samples], repeat(1.0, len(samples)))
         return Contestant(model, intercept, self._last.learned if self._last else 0), outputs
 
-    @property
-    def months(self) -> dict[str, dict[str, Scores]]:
-        """The metrics of each of `MODELS` by month of prediction; an id counts once, with its last label."""
-        provisional = self._provisional.all
-        if provisional is None:
-            return self._final
-        found = dict(self._final)
-        for name, month in self._scored(provisional).items():
-            found[name] = {who: found[name][who] + scores for who, scores in month.items()} if name in found else month
-        return found
-
-    def totals(self) -> dict[str, Scores]:
-        """Return the metrics of each of `MODELS` over all months."""
-        totals = {who: Scores(self._task.metrics()) for who in self._models}
-        for month in self.months.values():
-            totals = {name: scores + month[name] for name, scores in totals.items()}
-        return totals
-
     def _fresh(
         self, entries: Sequence[Sample], shadow: Sequence[list[float]]
     ) -> tuple[list[Sample], list[list[float]]]:
@@ -421,49 +370,3 @@ class Evaluator:
         self._returning -= again
         fresh = [(s, row) for s, row in zip(samples, shadow, strict=True) if (s.id, s.revision) not in again]
         return [s for s, _ in fresh], [row for _, row in fresh]
-
-    def _measure(
-        self,
-        frozen: Tensor,
-        rows: Sequence[Any],
-        samples: Sequence[Sample],
-        weights: Sequence[float],
-        shadow: Tensor,
-    ) -> None:
-        """Score every model on the samples; `frozen` and `shadow` (N, K) are two models' answers.
-
-        `deep` is what the version that served said by itself, under the intercept. `frozen_live` is version 0 under an
-        intercept of its own, as far as it was known at each prediction.
-        """
-        target, raw = labels(samples, exact=self._exact), frozen.double().numpy()
-        deep, answered = (of(samples, exact=self._exact) for of in (bare, served))
-        self._alone.follow(np.nan_to_num(raw, posinf=0.0, neginf=0.0), [sample.label for sample in samples], weights)
-        live = torch.from_numpy(self._alone.answers(raw, [sample.prediction.learned for sample in samples]))
-        for one in (self._alone, self.watch):
-            one.forget((self._last.learned if self._last else 0) - KEPT)
-        all_ = [frozen, live, deep, answered, shadow]
-        if self.beside:
-            all_.append(torch.tensor([sample.prediction.theirs for sample in samples], dtype=target.dtype))
-        outputs = torch.stack([one.to(target) for one in all_])
-        times = [sample.prediction.t for sample in samples]
-        self.drift.add(rows, times, answered.double().numpy())
-        self._count(self._provisional.sift(samples, Answers(times, self._values(rows), outputs, target)))
-
-    def _count(self, answers: Answers) -> None:
-        """Score what counts for good."""
-        for name, month in self._scored(answers).items():
-            before = self._final.get(name)
-            self._final[name] = {who: before[who] + scores for who, scores in month.items()} if before else month
-        for n, one in enumerate(self.slices):
-            one.count([of[n] for of in answers.values], answers.outputs[MODELS.index("served")], answers.target)
-
-    def _scored(self, answers: Answers) -> dict[str, dict[str, Scores]]:
-        """Return each model's scores by month."""
-        months, of = np.unique(np.array(answers.t_ms, "datetime64[ms]").astype("datetime64[M]"), return_inverse=True)
-        found = {}
-        for number, name in enumerate(map(str, months)):
-            chosen = answers.at(np.flatnonzero(of == number).tolist()) if len(months) > 1 else answers
-            found[name] = {who: Scores(self._task.metrics()) for who in self._models}
-            for scores, output in zip(found[name].values(), chosen.outputs, strict=True):
-                scores.add(output, chosen.target)
-        return found

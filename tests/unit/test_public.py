@@ -150,7 +150,7 @@ def test_a_pipeline_of_each_task(task: Task, measured: list[str], tmp_path: Path
     )
     assert evaluator.take(commit) == []
     assert evaluator.start(Entry(0, "other", Kind.REFRESH, commit.latest_ms), pipeline.model()) == []
-    scores = evaluator.totals()
+    scores = evaluator.measured.totals()
     assert scores["served"].count == 50
     assert scores["served"].loss < scores["shadow"].loss  # trained on history, against untrained
     note = msgspec.json.decode(msgspec.json.encode(metrics(evaluator)), type=Metrics)

@@ -114,7 +114,7 @@ class TestStoreThatWentBack:
         for other in (distiller, evaluator):
             while other.step(1):
                 pass
-        totals = evaluator._evaluator.totals()
+        totals = evaluator._evaluator.measured.totals()
         assert totals["served"].count == totals["shadow"].count == 200
         again = DistillerRole(feed.pipeline, embedded_store, feed.registry)
         again._remember_again(feed.registry.last(COMMITS))
@@ -173,7 +173,7 @@ class TestMarks:
         feed.check(role)
         while evaluator.step(1):
             pass
-        assert evaluator._evaluator.totals()["served"].count == 200
+        assert evaluator._evaluator.measured.totals()["served"].count == 200
         kinds = Counter(one.kind for commit in backwards(feed.registry) for one in commit.entries())
         assert kinds["joined"] == 200
         assert kinds[WAITING] == sum(state.counters["marked"] for state in feed.states)

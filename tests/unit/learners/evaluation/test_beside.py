@@ -38,7 +38,7 @@ def play(days: int, ours: float, theirs: float | None) -> Beside:
         if theirs is None:
             world.judge.beside.take(part)
             continue
-        world.judge._models = ("frozen", "frozen_live", "deep", "served", "shadow", "theirs")
+        world.judge.measured._models = ("frozen", "frozen_live", "deep", "served", "shadow", "theirs")
         world.take(part, part[-1].label_t)
     return world.judge.beside
 
@@ -81,6 +81,6 @@ def test_the_metrics_have_a_row_of_theirs_where_ours_are_its_shadow() -> None:
     world.judge = judge
     samples = told(2, 1.0, 0.2)
     world.take(samples, samples[-1].label_t)
-    totals = judge.totals()
+    totals = judge.measured.totals()
     assert totals["theirs"].count == totals["served"].count == len(samples)
     assert totals["served"].loss < totals["theirs"].loss

@@ -155,10 +155,10 @@ def test_metrics_are_by_month_of_prediction() -> None:
     judge = evaluator()
     chosen = small.samples(24 * 40)
     judge.take(commit(0, chosen, len(chosen), chosen[-1].prediction.t))
-    assert sorted(judge.months) == ["2013-01", "2013-02"]
-    assert judge.totals()["served"].count == len(chosen)
-    assert judge.totals()["frozen"].values["AUC"] > 0.8 > judge.totals()["shadow"].values["AUC"]
-    assert torch.isfinite(torch.tensor(judge.totals()["frozen"].loss))
+    assert sorted(judge.measured.months) == ["2013-01", "2013-02"]
+    assert judge.measured.totals()["served"].count == len(chosen)
+    assert judge.measured.totals()["frozen"].values["AUC"] > 0.8 > judge.measured.totals()["shadow"].values["AUC"]
+    assert torch.isfinite(torch.tensor(judge.measured.totals()["frozen"].loss))
 
 
 def test_the_frozen_model_is_also_measured_under_an_intercept_of_its_own() -> None:
@@ -175,10 +175,10 @@ def test_the_frozen_model_is_also_measured_under_an_intercept_of_its_own() -> No
             msgspec.structs.replace(s, prediction=msgspec.structs.replace(s.prediction, learned=known)) for s in part
         ]
         judge.take(commit(number, asked, known + 50, part[-1].prediction.t))
-    frozen, live = judge.totals()["frozen"], judge.totals()["frozen_live"]
-    assert live.count == judge.totals()["served"].count == 3_000
+    frozen, live = judge.measured.totals()["frozen"], judge.measured.totals()["frozen_live"]
+    assert live.count == judge.measured.totals()["served"].count == 3_000
     assert live.loss < frozen.loss - 0.1
-    assert live.loss == pytest.approx(run(cut(chosen, 50), Oracle())[0].totals()["frozen"].loss, abs=0.1)
+    assert live.loss == pytest.approx(run(cut(chosen, 50), Oracle())[0].measured.totals()["frozen"].loss, abs=0.1)
 
 
 def test_a_candidate_needs_samples_before_it() -> None:
@@ -193,8 +193,8 @@ def test_what_was_served_is_measured_by_slices_and_watched() -> None:
         Binary(), encoder, POLICY, 0.01, small.timing(), first, {0: "first"}.get, slices=["x"], watched=NONE
     )
     judge.take(commit(0, chosen, len(chosen), chosen[-1].prediction.t))
-    assert sum(scores.count for scores in judge.slices[0].scores.values()) == len(chosen)
-    assert judge.drift._taken == 2
+    assert sum(scores.count for scores in judge.measured.slices[0].scores.values()) == len(chosen)
+    assert judge.measured.drift._taken == 2
 
 
 def silent(chosen: list[Sample], late: int) -> list[Sample]:
@@ -216,7 +216,7 @@ def test_an_id_is_measured_once_with_its_last_label(late: int) -> None:
     parts = cut(silent(chosen, late), 100)
     corrected, _ = run(parts, Oracle(), ENDLESS, SILENCE)
     known, _ = run(cut(chosen, 100), Oracle(), ENDLESS)
-    ours, theirs = corrected.totals(), known.totals()
+    ours, theirs = corrected.measured.totals(), known.measured.totals()
     assert ours["served"].count == 900 < sum(map(len, parts))
     for who in theirs.keys() - {"frozen_live"}:  # whose intercept has followed the negatives
         assert ours[who].values == pytest.approx(theirs[who].values)

@@ -141,7 +141,7 @@ def test_one_that_is_barred_is_no_reference_any_more() -> None:
     assert {*world.judge.watch.models} == {"good", "first"}
     world.crown("good", bar=True)
     assert {*world.judge.watch.models} == {"first"}
-    assert np.isfinite(world.judge.totals()["deep"].loss)
+    assert np.isfinite(world.judge.measured.totals()["deep"].loss)
 
 
 def test_a_candidate_on_trial_is_compared_with_a_crowned_version_from_its_first_answers_on() -> None:
