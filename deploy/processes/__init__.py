@@ -7,6 +7,7 @@ actor.py       Ray: the loop of one role in an actor
 member.py      one role that is looked after
 actors.py      all roles of a pipeline, begun again where they end
 node.py        Ray's own processes
+remains.py     what a Ray of our own leaves behind, and its end
 health.py      whether a role's process is well
 restarts.py    when a role that has ended begins again
 cluster.py     whether a Ray cluster answers at an address, and anybody

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from deploy.processes.actor import error_of, placed
 from deploy.processes.detached import OUTLIVES, name_of
 from deploy.processes.loop import Builder, Loop
 from deploy.processes.member import Member
-from deploy.processes.node import LOG, Node
+from deploy.processes.node import Node
 from deploy.processes.roles import JOINER_PREFIX, Plan, build, names
 from deploy.registry.kinds import is_server
 from deploy.registry.pulse import RolePulse
@@ -50,17 +50,17 @@ def job(role: str, plan: Plan, loop: Loop, share: Share) -> Builder:
 
 
 @contextmanager
-def started(plan: Plan, cluster: Node | None) -> Iterator["System"]:
+def started(plan: Plan, cluster: Node | None, *, serves: bool = False) -> Iterator["System"]:
     """Start a process for every role; they import what they need while the caller goes on.
 
     Leaving the `with` ends them. They are on the nodes of a `cluster` that was joined; None starts a local Ray, which
-    ends with them.
+    ends with them. `serves` says that a version is there: then a local Ray's servers begin before the others.
     """
-    node = cluster or Node(None, at(plan.registry).folder / "services" / LOG)
+    node = cluster or Node(None, at(plan.registry).folder)
     if cluster is None:
         node.begin()
     try:
-        system = System(plan, node)
+        system = System(plan, node, serves=serves and node.ours)
         try:
             yield system
         finally:
@@ -73,15 +73,16 @@ def started(plan: Plan, cluster: Node | None) -> Iterator["System"]:
 class System:
     """The actors of one feed; `started` makes it."""
 
-    def __init__(self, plan: Plan, node: Node) -> None:
+    def __init__(self, plan: Plan, node: Node, *, serves: bool = False) -> None:
         self._plan, self._node = plan, node
         needs = {role: "" if node.ours else str(plan.settings.ray.needs(role)) for role in names(plan.settings)}
         self._members = {role: Member(role, partial(self._place, role), needs[role]) for role in needs}
         self._trouble, self._next_s, self._pause_s = "", 0.0, 1.0  # why Ray is not there, when it is tried again
         self._later: list[Member] = []  # who begins once the first server answers
         self._shared = Assignment([role for role in self._members if is_server(role)], 0, finds=plan.detached)
-        for member in self._members.values():
-            member.make()
+        for role, member in self._members.items():
+            if is_server(role) or not serves:  # each loads much before it works
+                member.make()
 
     def _place(self, role: str) -> Any:
         plan, feed = self._plan, at(self._plan.registry).name
@@ -91,13 +92,33 @@ class System:
         needs = plan.settings.ray.needs(role)
         return placed(role, partial(job, role, plan), BLOCK_MS, needs, spread=plan.carried, **named)
 
-    def run(self, partitions: int) -> None:
-        """Wait until every process is ready, and let the roles begin; servers share so many partitions of requests.
+    def ready(self) -> None:
+        """Wait until the servers' processes are ready.
 
         Raises:
             ShadowstreamError: one cannot begin.
         """
-        calls = {member: member.actor.ready.remote() for member in self._members.values()}
+        self._ready([member for role, member in self._members.items() if is_server(role)])
+
+    def run(self, partitions: int) -> None:
+        """Let every role begin once its process is ready, servers first; these share so many partitions of requests.
+
+        Raises:
+            ShadowstreamError: one cannot begin.
+        """
+        self._shared.grow(partitions)
+        for serves in (True, False):
+            members = [member for role, member in self._members.items() if is_server(role) is serves]
+            self._ready(members)
+            for member in members:
+                member.begin(self._order(member))
+
+    def _ready(self, members: Sequence[Member]) -> None:
+        """Wait until these processes are; those that were not made yet are made."""
+        for member in members:
+            if member.actor is None:
+                member.make()
+        calls = {member: member.actor.ready.remote() for member in members}
         for member, ready in calls.items():
             told = ""
             while not ray.wait([ready], timeout=1.0)[0]:
@@ -107,9 +128,6 @@ class System:
                     logging.getLogger("shadowstream").warning("%s", told)
             if wrong := self._error(member.role, ready):
                 raise wrong
-        self._shared.grow(partitions)
-        for member in self._members.values():
-            member.begin(self._order(member))
 
     def reassign(self, partitions: int) -> None:
         """Have the roles that read Kafka built again, so that they take up new partitions, so many of requests."""
@@ -241,9 +259,10 @@ class System:
         if self._trouble:
             return
         runs = [member.run for member in self._members.values() if member.run is not None]
-        for member in self._members.values():
-            member.actor.stop.remote()
+        actors = [member.actor for member in self._members.values() if member.actor is not None]
+        for actor in actors:
+            actor.stop.remote()
         if runs:
             ray.wait(runs, num_returns=len(runs), timeout=GRACE_S)
-        for member in self._members.values() if self._plan.detached else ():
-            ray.kill(member.actor)
+        for actor in actors if self._plan.detached else ():
+            ray.kill(actor)

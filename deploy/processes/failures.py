@@ -21,15 +21,19 @@ def brief(wrong: object) -> str:
 
 
 def failure(role: str, cause: BaseException, trace: str, pipeline: Path, folder: Path) -> ShadowstreamError:
-    """Return our error for a role that another error has ended; its traceback is kept in the folder.
+    """Return our error for a role that another error has ended; its traceback is kept in the folder, if it can be.
 
     The line at fault is the last in the pipeline's own folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{role}.error"
-    path.write_text(trace, encoding="utf-8", errors="replace")
+    kept = f"its traceback is in {path}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(trace, encoding="utf-8", errors="replace")
+    except OSError as wrong:  # a disk that is full ends no run
+        kept = f"its traceback cannot be written to {path}: {wrong.strerror}"
     frames = [(Path(found["file"]), found["line"]) for found in FRAME.finditer(trace)]
     mine = [(file, line) for file, line in frames if file.is_relative_to(pipeline.parent) and not installed(file)]
     where = f"{mine[-1][0].relative_to(pipeline.parent)}:{mine[-1][1]}: " if mine else ""
     said = f"{type(cause).__name__}: {brief(cause)}"
-    return ShadowstreamError(f"the {role} ended: {where}{said}; its traceback is in {path}")
+    return ShadowstreamError(f"the {role} ended: {where}{said}; {kept}")

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import IO, Any
 
 import ray
 from ray._private import worker
@@ -24,13 +24,14 @@ from deploy.processes import cluster
 from deploy.processes.code import pack
 from deploy.processes.failures import brief
 from deploy.processes.nodes import Offered, check
+from deploy.processes.remains import Remains
 from streams.errors import ConfigError, RayUnreachable, ShadowstreamError
 
 ENDING = "ray.dag.compiled_dag_node"  # ray.shutdown imports it, for a second, in which a user would wait
 START_TRIES, TIMED_OUT = 5, "timed out during startup"
 NEEDED = ("gcs_server", "raylet")  # Ray's others only show and log
 STDERR = 2
-LOG = "ray.log"  # in the feed's folder of services: what Ray says while it is begun anew
+LOG = "services/ray.log"  # in the feed's folder: what Ray says while it is begun anew
 NAMESPACE = "shadowstream"  # of the names of actors
 Say = Callable[[str], None]
 LOCAL: dict[str, Any] = {
@@ -41,13 +42,14 @@ LOCAL: dict[str, Any] = {
 
 
 class Node:
-    """Ray, at `address` or, where it is None, on this machine; `log` is a file for what Ray says while it is ended.
+    """Ray, at `address` or, where it is None, on this machine; `folder` is this machine's part of the feed.
 
     `code` is a zip file, which processes on a cluster's nodes have in their working directories.
     """
 
-    def __init__(self, address: str | None, log: Path, code: Path | None = None) -> None:
-        self._address, self._log, self._code = address, log, code
+    def __init__(self, address: str | None, folder: Path, code: Path | None = None) -> None:
+        self._address, self._log, self._code = address, folder / LOG, code
+        self._remains = Remains(folder)
 
     @property
     def ours(self) -> bool:
@@ -55,12 +57,17 @@ class Node:
         return self._address is None
 
     def begin(self) -> None:
-        """Start Ray, or join the cluster.
+        """Start Ray, or join the cluster; what an earlier driver of the feed has left of one on this machine is ended.
 
         Raises:
             RayUnreachable, ConfigError: it does not work; the text has Ray's reason and what to do.
         """
+        if self.ours:
+            self._remains.clear()
         start(self._address, self._code)
+        if self.ours and (node := worker._global_node):
+            pids = [one.process.pid for of in node.all_processes.values() for one in of]
+            self._remains.begun(node.get_session_dir_path(), pids)
         threading.Thread(target=import_module, args=(ENDING,), daemon=True).start()
 
     @property
@@ -71,8 +78,10 @@ class Node:
         return next((kind for kind in NEEDED if kind in dead), "")
 
     def end(self) -> None:
-        """End Ray, or leave the cluster."""
+        """End Ray, and take its files away, or leave the cluster."""
         ray.shutdown()
+        if self.ours:
+            self._remains.ended()
 
     def end_broken(self, pids: list[int]) -> None:
         """End a Ray of ours of which a part is gone, and these processes of its actors, none of which may go on."""
@@ -100,7 +109,7 @@ def joined(settings: Settings, pipeline: Path, roles: Sequence[str], folder: Pat
     with TemporaryDirectory(prefix="shadowstream-") as temporary:
         zipped = Path(temporary) / "pipeline.zip"
         large = pack(pipeline, zipped, (folder, folder.parent, Path(settings.output.path)))
-        node = Node(settings.ray.cluster, folder / "services" / LOG, zipped)
+        node = Node(settings.ray.cluster, folder, zipped)
         node.begin()
     try:
         _check(settings, roles, say)
@@ -132,7 +141,7 @@ def within(settings: Settings, roles: Sequence[str], folder: Path, say: Say) -> 
         ConfigError: as in `joined`.
     """
     _check(settings, roles, say)
-    return Node(settings.ray.cluster, folder / "services" / LOG)
+    return Node(settings.ray.cluster, folder)
 
 
 def _check(settings: Settings, roles: Sequence[str], say: Say) -> None:
@@ -203,12 +212,20 @@ def _asks_for_token(wrong: BaseException | None) -> bool:
 @contextmanager
 def _said_to(path: Path) -> Iterator[None]:
     """Have what Ray's C++ writes to our standard error go to a file: many lines, about calls that cannot end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     before = os.dup(STDERR)
-    with path.open("ab") as log:
+    with _appended(path) as log:
         os.dup2(log.fileno(), STDERR)
     try:
         yield
     finally:
         os.dup2(before, STDERR)
         os.close(before)
+
+
+def _appended(path: Path) -> IO[bytes]:
+    """Open a file to append to it, or what keeps nothing: a disk that is full ends no run."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("ab")
+    except OSError:
+        return Path(os.devnull).open("ab")

@@ -2,6 +2,7 @@
 
 running.py     a pipeline's run begins: services, first version, actors
 nodes.py       and where its roles are: here, or on a cluster
+ahead.py       when its actors begin: before the run that it takes over from ends
 detached.py    a run that outlives its command, on a cluster
 session.py     and goes on: looks, replay, figures
 join.py        a feed joined without a model: services, workers, end

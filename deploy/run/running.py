@@ -6,9 +6,9 @@ Owns the order in which these are started and ended. Does not know what the run 
 import math
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import torch
@@ -20,7 +20,7 @@ from deploy.changes import plan as changes
 from deploy.checks.tasks import check_negative
 from deploy.config import Settings
 from deploy.doubts import Judge
-from deploy.embedded.services import provided
+from deploy.embedded.services import KAFKA_FETCH_WAIT_MS, provided
 from deploy.learning.blocks import tell
 from deploy.learning.bootstrap import bootstrap
 from deploy.learning.rehearsal import rehearse
@@ -35,9 +35,10 @@ from deploy.registry.opening import open_registry
 from deploy.registry.registry import Registry
 from deploy.registry.storage.home import home
 from deploy.run import begun
+from deploy.run.ahead import ahead, may_be
 from deploy.run.begun import Beginning
 from deploy.run.claim import claimed
-from deploy.run.nodes import everywhere, on_cluster, with_ray
+from deploy.run.nodes import everywhere, on_cluster
 from deploy.run.partitions import Partitions, Say, begin
 from deploy.run.restore import restore
 from deploy.run.session import Session
@@ -46,10 +47,6 @@ from streams.errors import ConfigError
 from streams.join.store import Store
 from streams.kafka import topics
 from streams.outputs.samples import number
-
-if TYPE_CHECKING:
-    from deploy.processes.actors import System
-    from deploy.processes.node import Node
 
 FIRST_VERSION = CHAMPIONS.object(0)  # without it nothing was ever served
 
@@ -95,8 +92,11 @@ def running(
     if settings.ray.cluster is None:
         say("starting broker, store and actors")
     attached = pipeline.theirs is not None and settings.kafka.bootstrap is not None and not replay
+    planned = partial(Plan, pipeline=path.resolve(), registry=at, replay=replay, detached=detached)
+    early = take_over and not replay and may_be(settings)
     with (
         on_cluster(path, settings, names(settings), at, say, detached=detached) as cluster,
+        ahead(planned(settings=settings, fetch_wait_ms=KAFKA_FETCH_WAIT_MS) if early else None) as started,
         claimed(pipeline.name, at, settings, say, take_over=take_over) as claim,
         provided(settings, at, say, fresh=fresh, mark=FIRST_VERSION) as services,
         claim.held(services.settings, say),
@@ -105,14 +105,10 @@ def running(
         if cluster:
             say("starting actors")
         settings, registry = services.settings, open_registry(at, settings.registry.key, settings.registry.trusted)
-        plan = Plan(
-            pipeline=path.resolve(),
+        plan = planned(
             settings=_paced(settings) if replay else settings,
-            registry=at,
             fetch_wait_ms=services.fetch_wait_ms,
-            replay=replay,
             carried=cluster is not None,
-            detached=detached,
         )
         if attached:
             _check_theirs(pipeline, settings)
@@ -121,8 +117,8 @@ def running(
         changed.check()
         for line in changed.lines:
             say(line)
-        made = _partitions(pipeline, settings, store, registry, say)
-        with made as partitions, sealing(at), sweeping(at), _started(plan, cluster) as system:
+        made, serves = _partitions(pipeline, settings, store, registry, say), registry.last(CHAMPIONS) >= 0
+        with made as partitions, sealing(at), sweeping(at), started(plan, cluster, serves=serves) as system:
             with users_code("the first version"):
                 learner = first_version(pipeline, registry, say, engines=settings.serve.engines, other=other)
             if learner is not None:  # servers answer before the learner begins
@@ -144,12 +140,6 @@ def running(
                 _system=system,
                 _began_s=began_s,
             )
-
-
-def _started(plan: Plan, cluster: "Node | None") -> "AbstractContextManager[System]":
-    """Start the actors, on a cluster that was joined or under a Ray of our own."""
-    system: AbstractContextManager[System] = with_ray("actors", plan.settings).started(plan, cluster)
-    return system
 
 
 def _check_theirs(pipeline: Pipeline, settings: Settings) -> None:

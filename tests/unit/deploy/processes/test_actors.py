@@ -89,6 +89,13 @@ def test_an_error_of_a_user_s_function_is_one_line_and_a_file(tmp_path: Path) ->
     assert file.read_text() == trace
 
 
+def test_where_no_file_can_be_written_an_error_says_so_and_ends_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "services").touch()  # where a folder is wanted
+    wrong = failure("learner", ValueError("bad"), "Traceback", tmp_path / "pipeline.py", tmp_path / "services")
+    assert "ValueError: bad; its traceback cannot be written to " in str(wrong)
+    node.Node(None, tmp_path).end_broken([])
+
+
 @pytest.mark.parametrize(
     ("cause", "said"),
     [

@@ -28,7 +28,7 @@ A_PERSON_S = [HistoryChanged, StoreRefused, BrokerRefused, Unbalanced, Disagreem
 def system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> System:
     monkeypatch.setattr(Member, "make", lambda *_: None)
     plan = Plan(pipeline=tmp_path / "pipeline.py", settings=Settings(), registry=tmp_path, fetch_wait_ms=1)
-    return System(plan, node.Node(None, tmp_path / "ray.log"))
+    return System(plan, node.Node(None, tmp_path))
 
 
 def end(system: System, role: str, wrong: ShadowstreamError, *, serves_on: bool = True) -> str:
@@ -74,3 +74,46 @@ def test_where_nothing_serves_on_an_error_ends_the_run_and_a_process_that_died_o
         end(system, "learner", RoleDied("its process has died"), serves_on=False)
     with pytest.raises(RoleDied):
         end(system, "learner", RoleDied("its process has died"), serves_on=False)
+
+
+class Said:
+    """Stands for an actor: what it is asked to do is noted, and done at once."""
+
+    def __init__(self, role: str, noted: list[str]) -> None:
+        self._role, self._noted = role, noted
+        noted.append(f"made {role}")
+
+    def __getattr__(self, name: str) -> "Said":
+        self._noted.append(f"{name} {self._role}")
+        return self
+
+    def remote(self, *_: object) -> "Said":
+        return self
+
+
+@pytest.fixture
+def noted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    found: list[str] = []
+
+    def make(member: Member) -> None:
+        member.actor = Said(member.role, found)
+
+    monkeypatch.setattr(Member, "make", make)
+    monkeypatch.setattr("ray.wait", lambda calls, **_: (calls, []))
+    monkeypatch.setattr("ray.get", lambda _: None)
+    return found
+
+
+@pytest.mark.parametrize("serves", [True, False])
+def test_where_a_version_is_there_the_server_answers_before_other_processes_begin(
+    serves: bool, noted: list[str], tmp_path: Path
+) -> None:
+    plan = Plan(pipeline=tmp_path / "pipeline.py", settings=Settings(), registry=tmp_path, fetch_wait_ms=1)
+    system = System(plan, node.Node(None, tmp_path), serves=serves)
+    assert noted == ["made server"] or not serves
+    system.run(1)
+    assert noted.index("run server") < min(
+        noted.index(f"run {one.role}") for one in system.roles if one.role != "server"
+    )
+    assert (noted.index("run server") < noted.index("made learner")) is serves
+    assert sorted(one for one in noted if one.startswith("run")) == sorted(f"run {one.role}" for one in system.roles)
