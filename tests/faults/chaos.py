@@ -55,9 +55,10 @@ def main() -> int:
     options.add_argument("--down-s", type=float, default=2.0, help="for how long they are down")
     options.add_argument("--store", choices=["one", "cluster", "both"], default="both")
     options.add_argument("--loop", action="store_true", help="the whole loop (chaos_loop.py)")
+    options.add_argument("--registry", choices=["folder", "bucket", "both"], default="both", help="of the loop")
     arguments = options.parse_args()
     if arguments.loop:
-        return chaos_loop.main(arguments.minutes, arguments.seed)
+        return chaos_loop.main(arguments.minutes, arguments.seed, arguments.registry)
     kafka, redis = (os.environ.get(f"SHADOWSTREAM_TEST_{name}_CMD") is not None for name in ("KAFKA", "REDIS"))
     console, survived, counts = Console(), Counter[str](), Counter[str]()
     console.print(f"seed {arguments.seed}, {arguments.minutes:g} minutes, {'external' if kafka else 'embedded'} broker")

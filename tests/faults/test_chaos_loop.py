@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from tests.faults.loop.chaos_loop import chaos
-from tests.faults.loop.loop_breaks import Fault, gcs_killed, raylet_killed, server_stopped, store_killed, two_killed
+from tests.faults.loop.loop_breaks import Fault
 from tests.faults.loop.loop_world import LoopWorld
+from tests.faults.loop.of_processes import gcs_killed, raylet_killed, server_stopped, two_killed
+from tests.faults.loop.of_services import store_killed
 
 
 @pytest.mark.parametrize("faults", [(server_stopped, store_killed, raylet_killed), (two_killed, gcs_killed)])

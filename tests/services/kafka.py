@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from deploy.embedded import keeper
@@ -112,6 +113,11 @@ class Kafka:
         except OSError:
             return False
         return True
+
+    @property
+    def processes(self) -> list[psutil.Process]:
+        """The broker's."""
+        return psutil.Process(self._process.pid).children(recursive=True)
 
     def kill(self) -> None:
         """Kill it, as a crash would."""

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import psutil
 from redis import Redis
 from redis.crc import key_slot
 from redis.exceptions import RedisError
@@ -54,6 +55,10 @@ class Server:
     @property
     def address(self) -> Address:
         return Address(url=f"redis://127.0.0.1:{self.port}/0")
+
+    @property
+    def processes(self) -> list[psutil.Process]:
+        return psutil.Process(self._service.pid).children(recursive=True)
 
     @property
     def nodes(self) -> "list[Server]":

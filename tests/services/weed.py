@@ -40,9 +40,14 @@ class Weed:
         self.start()
 
     @property
+    def port(self) -> int:
+        """Where it speaks S3."""
+        return self._ports[0]
+
+    @property
     def settings(self) -> dict[str, str]:
         """The variables by which S3 clients find it."""
-        at = f"http://127.0.0.1:{self._ports[0]}"
+        at = f"http://127.0.0.1:{self.port}"
         return {
             "AWS_ENDPOINT_URL": at, "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "any",
             "AWS_SECRET_ACCESS_KEY": "not-shown",
@@ -78,7 +83,7 @@ class Weed:
 
     def _asked(self, path: str) -> bool:
         with suppress(OSError, http.client.HTTPException):
-            connection = http.client.HTTPConnection("127.0.0.1", self._ports[0], timeout=5)
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
             connection.request("PUT", path)
             return connection.getresponse().status in (200, 409)  # the bucket is there already
         return False

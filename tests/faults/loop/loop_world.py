@@ -1,16 +1,15 @@
 """The whole loop as a user runs it, under a steady load, with parts that can be broken; and what must hold at the end.
 
-Owns broker, store, load, the run's command, and a reader of the answers. The faults are in loop_breaks.py.
+Owns broker, store, registry, load, the run's command, and a reader of the answers. The faults are in loop_breaks.py.
 """
 
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from random import Random
 
@@ -19,16 +18,19 @@ import psutil
 
 from deploy import config
 from deploy.operate.join.audit import inspect
+from deploy.processes.remains import NOTE, Note
 from deploy.registry import learned
 from deploy.registry.commits import backwards
 from deploy.registry.kinds import CHAMPIONS, PULSE
 from deploy.registry.pulse import PulseNote
 from deploy.registry.registry import Registry
+from deploy.registry.storage.home import LOCAL, home
 from streams.errors import ShadowstreamError
-from streams.events import Prediction
 from streams.join.store import Store
-from streams.kafka import Source, Tp, ensure_topics
+from streams.kafka import ensure_topics
+from tests.faults.loop.answers import Answers
 from tests.faults.parts.brokers import Lasting, Passing
+from tests.faults.parts.registries import Bucket, Folder
 from tests.faults.parts.steady import Steady, has_outcome, label_of
 from tests.faults.parts.stores import One
 
@@ -43,53 +45,25 @@ WAIT_S = 300.0  # against a hang alone
 REQUESTS, OUTCOMES, PREDICTIONS = (f"{NAME}.{kind}" for kind in ("requests", "outcomes", "predictions"))
 
 
-class Answers:
-    """A thread that reads predictions: which requests were answered, and how long none was."""
-
-    def __init__(self, broker: str) -> None:
-        self._broker, self.answered = broker, Counter[str]()
-        self.at_s, self.gap_s = time.monotonic(), 0.0  # the last new answer; the longest pause since `mark`
-        self._marked_s, self._stop = self.at_s, threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def mark(self) -> float:
-        """Return the longest pause between answers since the last call, the one that lasts included."""
-        gap_s = max(self.gap_s, time.monotonic() - max(self.at_s, self._marked_s))
-        self.gap_s, self._marked_s = 0.0, time.monotonic()
-        return gap_s
-
-    def stop(self) -> None:
-        """End the thread."""
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        decode, position = msgspec.json.Decoder(Prediction).decode, 0
-        while not self._stop.is_set():
-            with suppress(ShadowstreamError), closing(Source(self._broker, [Tp(PREDICTIONS, 0)])) as source:
-                source.seek(source.tps[0], position)
-                while not self._stop.is_set():
-                    for polled in source.poll(100, 10_000):
-                        position = polled.end
-                        self._take([decode(record.value or b"").id for record in polled.records])
-
-    def _take(self, ids: list[str]) -> None:
-        if any(one not in self.answered for one in ids):
-            now_s = time.monotonic()
-            self.gap_s = max(self.gap_s, now_s - max(self.at_s, self._marked_s))
-            self.at_s = now_s
-        self.answered.update(ids)
-
-
 class LoopWorld:
-    """A context manager. `kafka`: Apache Kafka, not the embedded broker; `redis`: "valkey" (embedded) or "redis"."""
+    """A context manager. `kafka`: Apache Kafka, not the embedded broker; `redis`: "valkey" (embedded) or "redis".
 
-    def __init__(self, folder: Path, seed: int, rate: float, *, kafka: bool = False, redis: str = "valkey") -> None:
+    `bucket`: the registry is in an object store, not in a folder.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        rate: float,
+        *,
+        kafka: bool = False,
+        redis: str = "valkey",
+        bucket: bool = False,
+    ) -> None:
         self.folder, self.random, self.path = folder, Random(seed), folder / "pipeline.py"
-        self._rate, self._kafka, self._redis = rate, kafka, redis
-        self.registry = Registry(folder / "registry" / NAME)
-        self._pulse = PulseNote()
+        self._rate, self._kafka, self._redis, self._bucket = rate, kafka, redis, bucket
+        self._pulse, self._before = PulseNote(), set[int]()  # the roles of runs before this one
         self._stack = ExitStack()
 
     def __enter__(self) -> "LoopWorld":
@@ -98,21 +72,25 @@ class LoopWorld:
             stack.callback(self.broker.stop)
             self.store = One(self._redis, self.folder / "stores")
             stack.callback(self.store.stop)
+            self.place = (Bucket if self._bucket else Folder)(self.folder)
+            stack.callback(self.place.stop)
+            stack.enter_context(_environment(self.place.variables))
+            self.registry = Registry(home(self.place.path, NAME))
             self.path.write_text(PIPELINE)
             self.settings = config.Settings(
                 kafka=config.Kafka(bootstrap=self.broker.joined),
                 redis=self.store.address,
-                registry=config.Registry(path=str(self.registry.folder.parent)),
+                registry=config.Registry(path=self.place.path),
             )
             ensure_topics(self.broker.address, dict.fromkeys((REQUESTS, OUTCOMES, PREDICTIONS), 1))
             self.start()
-            stack.callback(self.kill)
+            stack.callback(self._end)
             self.until(lambda: self.registry.last(CHAMPIONS) >= 0 and self._complete())
             self.load = Steady(
                 self.broker.address, (REQUESTS, OUTCOMES), 1, self._rate, lambda n: (1.0, n % 5, 0.5, 1.0), patient=True
             )
             stack.callback(self.load.leave)
-            self.answers = Answers(self.broker.address)
+            self.answers = Answers(self.broker.address, PREDICTIONS)
             stack.callback(self.answers.stop)
             self._stack = stack.pop_all()
         return self
@@ -131,30 +109,37 @@ class LoopWorld:
         """Return the process of each role that has answered the run."""
         return {one.role: one.pid for one in self.pulse.roles if one.pid and psutil.pid_exists(one.pid)}
 
-    def ray(self, name: str) -> psutil.Process | None:
+    def ray(self, name: str) -> psutil.Process:
         """Return one of Ray's own processes."""
-        children = psutil.Process(self.run.pid).children()
-        return next((one for one in children if one.name() == name and one.status() != psutil.STATUS_ZOMBIE), None)
+        found = [one for one in psutil.Process(self.run.pid).children() if one.name() == name and lives(one)]
+        assert found, self.said()
+        return found[0]
+
+    def sessions(self) -> list[Path]:
+        """Return the folders of the run's Rays."""
+        folder = self.registry.folder if self.registry.home.local else self.folder / LOCAL / NAME
+        note = msgspec.json.decode((folder / NOTE).read_bytes(), type=Note)
+        return [*map(Path, note.sessions)]
 
     def start(self, *options: str) -> None:
-        """Start the run."""
+        """Start the run; one may be there whose roles live on for a moment."""
+        self._before |= set(self.pids().values())
         keys = {
             "KAFKA_BOOTSTRAP": self.broker.joined,
             "REDIS_URL": self.store.address.url,
-            "REGISTRY_PATH": str(self.registry.folder.parent),
+            "REGISTRY_PATH": self.place.path,
         }
         environment = os.environ | {f"SHADOWSTREAM_{name}": str(value) for name, value in keys.items()}
         command = [sys.executable, "-m", "deploy.cli.main", "run", str(self.path), *options]
         with (self.folder / "out").open("ab") as out:
-            self.run = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
+            self.run = subprocess.Popen(command, env=environment, stdout=out, stderr=out, cwd=self.folder)
 
-    def kill(self) -> None:
-        """Kill the run as a crash would (SIGKILL), and wait until its processes have ended."""
+    def kill(self) -> list[psutil.Process]:
+        """Kill the run as a crash would (SIGKILL); return the processes that it had, of which some live on."""
         family = psutil.Process(self.run.pid).children(recursive=True) if self.run.poll() is None else []
         self.run.kill()
         self.run.wait()
-        _, alive = psutil.wait_procs(family, timeout=WAIT_S)
-        assert not alive, alive
+        return family
 
     def said(self) -> str:
         """Return the end of what the run has said."""
@@ -184,7 +169,13 @@ class LoopWorld:
 
     def _complete(self) -> bool:
         pids = self.pids()
-        return len(pids) == len(self.pulse.roles) > 0
+        return len(pids) == len(self.pulse.roles) > 0 and not self._before & set(pids.values())
+
+    def _end(self) -> None:
+        """Kill the run and all that it has."""
+        for one in self.kill():
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
 
     def verdict(self) -> dict[str, int]:
         """Stop the load, wait until all is learned, and compare it with what was published; return the counts.
@@ -198,7 +189,7 @@ class LoopWorld:
         wanted = {str(n): float(label_of(n)) for n in range(published) if has_outcome(n)}
         self.until(lambda: learned.count_learned(self.registry).samples >= len(wanted))
         self.until(lambda: all(str(n) in self.answers.answered for n in range(published)))
-        self.kill()
+        self._end()
         seen = Counter[str]()
         wrong = 0
         for commit in backwards(self.registry):
@@ -210,3 +201,35 @@ class LoopWorld:
         inspect(self.path, self.settings, compare=True).check()
         again = self.answers.answered.total() - len(self.answers.answered)
         return {"requests": published, "samples": len(seen), "answered again": again, "lost": lost, "doubled": doubled}
+
+
+def lives(process: psutil.Process) -> bool:
+    """Return whether a process is there, and not merely its exit code."""
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
+@contextmanager
+def stopped(processes: Sequence[psutil.Process]) -> Iterator[None]:
+    """Let processes stand still (SIGSTOP) for the `with`; one may be killed meanwhile."""
+    for one in processes:
+        one.suspend()
+    try:
+        yield
+    finally:
+        for one in processes:
+            with suppress(psutil.NoSuchProcess):
+                one.resume()
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Have these variables set for the `with`, here and in processes that begin meanwhile."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})

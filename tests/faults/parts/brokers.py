@@ -5,6 +5,8 @@ Owns the broker, and the proxy between it and the join. `address` is for the loa
 
 from pathlib import Path
 
+import psutil
+
 from deploy.embedded.servers import free_port, start_broker
 from tests.faults.parts.proxy import KafkaProxy
 from tests.services.kafka import Kafka
@@ -34,6 +36,11 @@ class Lasting:
         """Kill it (SIGKILL), and start it again on the same port and files."""
         self._kafka.kill()
         self._kafka.start()
+
+    @property
+    def processes(self) -> list[psutil.Process]:
+        """The broker's."""
+        return self._kafka.processes
 
     def segments(self, topic: str, partition: int) -> list[Path]:
         """Return the files of a partition's log."""

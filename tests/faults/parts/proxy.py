@@ -1,7 +1,7 @@
 """TCP proxies that break: they drop connections, swallow replies, and lead elsewhere on command.
 
-Own sockets and threads. `Proxy` does not know the protocol that passes through it; `KafkaProxy` knows where a request
-begins and of what kind it is, so that it can let readers through and no writer.
+Own sockets and threads. `Proxy` does not know the protocol that passes through it; `KafkaProxy` and `WritersProxy` know
+where a request begins and of what kind it is, so that they can let readers through and no writer.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 
 CHUNK = 1 << 16
+WRITES = (b"PUT ", b"POST ", b"DELETE ")  # how HTTP requests begin that change something
 PRODUCE = 0  # a request's kind, in its first two bytes after its length
 Passes = Callable[[bytes], bool]
 
@@ -87,6 +88,18 @@ class Proxy:
         with self._lock:
             self._pairs.discard(pair)
         _break(pair)
+
+
+class WritersProxy(Proxy):
+    """An HTTP server's proxy. While `unwritable` is set, a connection breaks at a request that writes."""
+
+    def __init__(self, port: int) -> None:
+        self.unwritable = threading.Event()
+        super().__init__(port)
+
+    def requests(self) -> Passes:
+        """Judge each piece by its first bytes: a client begins a request once it has the last one's answer."""
+        return lambda data: not (self.unwritable.is_set() and data.startswith(WRITES))
 
 
 class KafkaProxy(Proxy):

@@ -8,7 +8,7 @@ import pytest
 
 from deploy.config import Settings
 from deploy.processes.roles import Plan
-from deploy.run import nodes
+from deploy.run import ahead
 
 
 class System:
@@ -29,7 +29,7 @@ def noted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         yield System(found)
         found.append("ended")
 
-    monkeypatch.setattr(nodes, "started", started)
+    monkeypatch.setattr(ahead, "started", started)
     return found
 
 
@@ -41,7 +41,7 @@ def plan(tmp_path: Path) -> Plan:
 def test_they_are_ready_before_they_are_asked_for_and_end_where_they_were_asked_for(
     noted: list[str], plan: Plan
 ) -> None:
-    with nodes.ahead(plan) as start:
+    with ahead.ahead(plan) as start:
         noted.append("the other run ends")
         with start(plan, None, serves=True):
             noted.append("run")
@@ -50,13 +50,13 @@ def test_they_are_ready_before_they_are_asked_for_and_end_where_they_were_asked_
 
 
 def test_where_the_feed_is_not_had_they_end_as_well(noted: list[str], plan: Plan) -> None:
-    with nodes.ahead(plan):
+    with ahead.ahead(plan):
         pass
     assert noted == ["begun, servers first", "ready", "ended"]
 
 
 def test_without_a_plan_they_begin_when_they_are_asked_for(noted: list[str], plan: Plan) -> None:
-    with nodes.ahead(None) as start:
+    with ahead.ahead(None) as start:
         noted.append("the feed is had")
         with start(plan, None, serves=False):
             noted.append("run")
