@@ -1,4 +1,4 @@
-"""A pipeline's functions called once, on the first row of its history, before any service starts.
+"""A pipeline's functions called once, on the first row of its history, or on its feed's first requests, before a start.
 
 Owns what their answers must be, in words. Does not know Kafka, Redis or Ray.
 """
@@ -14,16 +14,23 @@ from compressors.agreement import answer
 from compressors.answers import checked
 from compressors.arguments import shown
 from compressors.checks import check_learning, check_model
+from compressors.errors import Unsuited
 from compressors.wrappers import unwrapped
 from deploy.checks.recorded import check_events
 from deploy.learning.candidates import target_of, times_of
 from deploy.loading import users_code
 from deploy.pipeline import Pipeline
-from streams.errors import ConfigError
+from streams.errors import ConfigError, MalformedEvent, Skipped
+from streams.events import Record
+from streams.returned import as_request
+
+ASKED, LOOKED_AT = 8, 1_000  # the first requests of a recorded feed, among so many events
 
 
 def rehearse(pipeline: Pipeline) -> None:
-    """Make the model, and let it answer the first row of the history, if there is one; torch's chance stays as it was.
+    """Make the model, and let it answer the first row of the history; torch's chance stays as it was.
+
+    Without a history it answers the first requests of the recorded feed, if there is one.
 
     Raises:
         ConfigError: one of the pipeline's functions raises or returns what it must not; the message names it.
@@ -44,15 +51,47 @@ def _rehearse(pipeline: Pipeline) -> None:
     if pipeline.feed is not None:
         check_events(_iterable("feed", "events", pipeline.feed))
     if pipeline.history is None:
-        return
+        return _ask(pipeline, model.eval())
     for row in _iterable("history", "labelled rows", pipeline.history):
         target_of(pipeline, row)
         times_of(pipeline, row)
         _check_kind(pipeline.features, row.features)
-        with users_code("Pipeline.encode, called with one row"):
-            inputs = pipeline.encoder().encode([row.features])
-        with users_code("Pipeline.model, called with what Pipeline.encode returned of one row"):
-            checked(answer(model.eval(), inputs), 1, pipeline.task.outputs)
+        _answer(pipeline, model.eval(), row.features)
+
+
+def _answer(pipeline: Pipeline, model: nn.Module, features: Any) -> None:
+    with users_code("Pipeline.encode, called with one row"):
+        inputs = pipeline.encoder().encode([features])
+    with users_code("Pipeline.model, called with what Pipeline.encode returned of one row"):
+        checked(answer(model, inputs), 1, pipeline.task.outputs)
+
+
+def _ask(pipeline: Pipeline, model: nn.Module) -> None:
+    """Check that one of the feed's first requests is answered: one that is not may be bad itself.
+
+    Raises:
+        ConfigError: none is; the message says why the first one is not.
+    """
+    whys: list[str] = []
+    for record in _requests(pipeline):
+        try:
+            with users_code("Pipeline.request, called with the feed's first request"):
+                features = as_request(pipeline.request, pipeline.request(record)).features
+                row = pipeline.encoder().decode(features)
+            return _answer(pipeline, model, row)
+        except Skipped:
+            continue
+        except (ConfigError, MalformedEvent, Unsuited) as wrong:
+            whys.append(str(wrong))
+    if whys:
+        raise ConfigError(f"pipeline {pipeline.name!r}: none of the feed's first requests can be answered: {whys[0]}")
+
+
+def _requests(pipeline: Pipeline) -> list[Record]:
+    """Return the first requests of the recorded feed, as the server reads them in a replay."""
+    events = islice(pipeline.feed() if pipeline.feed else (), LOOKED_AT)
+    asked = (event for event in events if event.topic == "requests")
+    return [Record(e.topic, 0, n, e.t_ms, e.t_ms, e.key, e.value) for n, e in enumerate(islice(asked, ASKED))]
 
 
 def _iterable(name: str, what: str, make: Callable[[], Any]) -> list[Any]:

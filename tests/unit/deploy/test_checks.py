@@ -228,6 +228,43 @@ def test_what_a_function_returns_is_looked_at_before_anything_starts(parts: dict
     assert str(raised.value).isprintable()
 
 
+class Told(nn.Module):
+    """Answers in a dict, as many models of Hugging Face's do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = nn.Linear(4, 1)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"logits": self.line(x)}
+
+
+def asking(*values: bytes) -> Any:
+    return lambda: iter([FeedEvent(n, "requests", b"%d" % n, value) for n, value in enumerate(values)])
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"model": Told, "feed": asking(b'{"x": [1, 2, 3, 4]}')}, "return output['logits'] instead"),
+        ({"feed": asking(b"no JSON", b'{"y": 1}')}, "none of the feed's first requests can be answered: "),
+        ({"feed": asking(b'{"x": [1, 2, 3, 4]}'), "request": fails}, "KeyError: 'mine'"),
+        ({"feed": asking(b"no JSON", b'{"x": [1, 2, 3, 4]}')}, ""),
+        ({"feed": asking()}, ""),
+    ],
+)
+def test_without_a_history_the_feed_s_first_requests_are_answered_before_anything_starts(
+    parts: dict[str, Any], said: str
+) -> None:
+    pipeline = replace(small.pipeline, **{"history": None, **parts})
+    if not said:
+        return rehearse(pipeline)
+    with pytest.raises(ConfigError) as raised:
+        rehearse(pipeline)
+    assert said in str(raised.value)
+    assert str(raised.value).isprintable()
+
+
 def test_what_is_right_passes_and_changes_no_chance(tmp_path: Path) -> None:
     def none() -> Iterator[Labelled]:
         return iter(())
