@@ -150,10 +150,13 @@ class System:
         for run in ray.wait(list(running), num_returns=len(running), timeout=0)[0] if running else ():
             if wrong := self._error(running[run].role, run):
                 self._ended(running[run], wrong, serves_on=serves_on)
-        for member in self._members.values():
-            if member.restarts.due and not member.over and member not in self._later:
-                self._begin(member)
-        self._begin_later()
+        due = [one for one in self._members.values() if one.restarts.due and not one.over and one not in self._later]
+        if self._serving in due:
+            self._later += due
+            self._begin_later()
+        else:  # at the next look: what has ended them may have ended the server
+            self._begin_later()
+            self._later += due
         self._look_after()
 
     @property
@@ -213,9 +216,14 @@ class System:
         self._later = [member for member in self._members.values() if not member.over]
         self._begin_later()
 
+    @property
+    def _serving(self) -> Member:
+        """The first server."""
+        return next(member for role, member in self._members.items() if is_server(role))
+
     def _begin_later(self) -> None:
-        """Begin the roles of a Ray begun anew: a server first, alone, for each loads much before it works."""
-        serving = next(member for role, member in self._members.items() if is_server(role))
+        """Begin roles that have ended: a server first, alone, for each loads much before it works."""
+        serving = self._serving
         if serving in self._later:
             self._later.remove(serving)
             self._begin(serving)

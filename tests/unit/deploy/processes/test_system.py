@@ -7,6 +7,8 @@ import pytest
 from deploy.config import Settings
 from deploy.processes import node
 from deploy.processes.actors import System
+from deploy.processes.health import Process
+from deploy.processes.loop import Health
 from deploy.processes.member import Member
 from deploy.processes.restarts import HELD_AFTER
 from deploy.processes.roles import Plan
@@ -117,3 +119,30 @@ def test_where_a_version_is_there_the_server_answers_before_other_processes_begi
     )
     assert (noted.index("run server") < noted.index("made learner")) is serves
     assert sorted(one for one in noted if one.startswith("run")) == sorted(f"run {one.role}" for one in system.roles)
+
+
+def test_of_roles_that_die_together_the_server_begins_first_and_the_others_once_it_answers(
+    noted: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plan = Plan(pipeline=tmp_path / "pipeline.py", settings=Settings(), registry=tmp_path, fetch_wait_ms=1)
+    system = System(plan, node.Node(None, tmp_path))
+    system.run(1)
+    system._members["server"].looked_after.answered(Process("here", 1), Health())
+    monkeypatch.setattr("ray.wait", lambda calls, **_: ([], calls))
+    noted.clear()
+
+    def made() -> list[str]:
+        system.check(serves_on=True)
+        return [one for one in noted if one.startswith("made")]
+
+    others = [one.role for one in system.roles if one.role != "server"]
+    for role in others:
+        system._ended(system._members[role], RoleDied("its process has died"), serves_on=True)
+    assert made() == []  # the server's end is heard a look later
+    system._ended(system._members["server"], RoleDied("its process has died"), serves_on=True)
+    assert made() == ["made server"]
+    assert made() == ["made server"]
+    system._members["server"].looked_after.answered(Process("here", 2), Health())
+    assert made() == ["made server", *(f"made {role}" for role in others)]
+    system._ended(system._members["learner"], RoleDied("its process has died"), serves_on=True)
+    assert [made().count("made learner"), made().count("made learner")] == [1, 1]  # one that has lived no minute pauses
