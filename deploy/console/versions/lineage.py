@@ -92,3 +92,7 @@ def show_answer(console: Console, found: Answered) -> None:
             line(console, f"the other system: {asked.theirs}")
     for kind, label, t_ms, commit in found.outcomes:
         line(console, f"{kind}: {label}, {day(t_ms)}, learned in commit {commit}")
+    for read in found.read:
+        for tp, (start, end) in read.offsets.items():
+            before = f", to before {read.before[tp]:,} by the commit before" if tp in read.before else ""
+            line(console, f"commit {read.commit}: {tp} was read from offset {start:,} to before {end:,}{before}")

@@ -4,6 +4,7 @@ Owns what is told of a version, a difference of two, and an answer. All of it is
 log. Does not know tables.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,17 +99,32 @@ class Difference(Struct, frozen=True, kw_only=True):
     weights: dict[str, float | None]
 
 
+class Read(Struct, frozen=True, kw_only=True):
+    """How far the join had read when a commit was made.
+
+    `offsets`: by "topic:partition" the first offset that it ever read, and the one after the last; `before`: the one
+    after the last at the commit before. Both are empty where an older release has made the commit.
+    """
+
+    commit: int
+    offsets: dict[str, tuple[int, int]]
+    before: dict[str, int]
+
+
 class Answered(Struct, frozen=True, kw_only=True):
     """A prediction in the log, and what was heard of it.
 
     `version` is the one that answered, or served at the time, beside a `canary` if there was one. `outcomes` are kind,
-    label, event time and the commit that learned each, oldest first.
+    label, event time and the commit that learned each, oldest first. `read` is of these commits, each once: prediction
+    and outcome are within its `offsets`, and the later of them after `before` if the learner kept up with the join. Of
+    a time it is the newest commit whose watermark is not after it.
     """
 
     version: Version
     prediction: Prediction | None
     outcomes: list[tuple[str, Target, int, int]]
     canary: Version | None = None
+    read: list[Read] = []
 
 
 def versions(path: Path, settings: Settings) -> list[Version]:
@@ -183,17 +199,32 @@ def find(path: Path, settings: Settings, what: str) -> Answered:
         served = [one for one in versions(path, settings) if one.since_ms <= at_ms]
         whole = next(one for one in reversed(served) if one.share == ALL)
         canary = served[-1] if served[-1].share < ALL else None
-        return Answered(version=whole, prediction=None, outcomes=[], canary=canary)
+        read = [_read(registry, _commit_at(registry, at_ms))]
+        return Answered(version=whole, prediction=None, outcomes=[], canary=canary, read=read)
     found = list(_samples(registry, what))[::-1]
     if not found:
         raise ConfigError(
             f"no sample of {what!r} is in a commit: it has no outcome yet, was not learned, or never asked "
             "(topics.predictions has every answer)"
         )
-    prediction = found[0][0]
-    return Answered(
-        version=_version(registry, prediction.version), prediction=prediction, outcomes=[rest for _, rest in found]
-    )
+    prediction, outcomes = found[0][0], [rest for _, rest in found]
+    read = [
+        _read(registry, number) for number in sorted({number for *_, number in outcomes})
+    ]  # a segment that was read
+    version = _version(registry, prediction.version)
+    return Answered(version=version, prediction=prediction, outcomes=outcomes, read=read)
+
+
+def _read(registry: Registry, number: int) -> Read:
+    before = read_commit(registry, number - 1).offsets if number else {}
+    offsets = dict(sorted(read_commit(registry, number).offsets.items()))
+    return Read(commit=number, offsets=offsets, before={tp: before[tp][1] for tp in offsets if tp in before})
+
+
+def _commit_at(registry: Registry, at_ms: int) -> int:
+    """Return the newest commit whose watermark is not after a time; the first where there is none."""
+    numbers = range(1, registry.last(COMMITS) + 1)
+    return bisect_right(numbers, at_ms, key=lambda number: read_commit(registry, number).watermark_ms)
 
 
 def _samples(registry: Registry, key: str) -> Iterator[tuple[Prediction, tuple[str, Target, int, int]]]:

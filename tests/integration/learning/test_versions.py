@@ -346,7 +346,17 @@ def test_versions_say_what_they_are_made_of_and_which_one_answered_what(grow: Gr
     assert answered.prediction is not None
     assert (answered.prediction.id, answered.version.version) == (one.id, 0)
     assert [(kind, label, t_ms) for kind, label, t_ms, _ in answered.outcomes] == [("joined", one.label, one.label_t)]
-    assert lineage.find(feed.path, feed.settings, "2026-11-27T12:00:00+00:00").version.version == 1
+    (read,) = answered.read
+    assert read.commit == answered.outcomes[0][-1]
+    assert read.before.keys() == read.offsets.keys() == {"p:0", "o:0"}
+    assert all(start == 0 <= read.before[tp] <= 30 < end for tp, (start, end) in read.offsets.items())
+    later = lineage.find(feed.path, feed.settings, "2026-11-27T12:00:00+00:00")
+    assert later.version.version == 1
+    assert [one.commit for one in later.read] == [feed.registry.last(COMMITS)]
+    for commit in commits(feed.registry)[1:]:
+        then = lineage.find(feed.path, feed.settings, str(commit.watermark_ms)).read[0]
+        assert then.offsets == commit.offsets
+        assert lineage.find(feed.path, feed.settings, str(commit.watermark_ms - 1)).read[0].commit < commit.number
     with pytest.raises(ConfigError, match="no sample of 'nobody' is in a commit"):
         lineage.find(feed.path, feed.settings, "nobody")
     with pytest.raises(ConfigError, match="there is no version 7; the newest is 1"):
