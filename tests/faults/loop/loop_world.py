@@ -161,7 +161,12 @@ class LoopWorld:
     def serves(self) -> None:
         """Wait until what is asked from now on is answered."""
         asked = self.load.predictions
-        self.until(lambda: self.answers.answered[str(asked)] > 0)
+
+        def answered() -> bool:
+            self.load.check()
+            return self.answers.answered[str(asked)] > 0
+
+        self.until(answered)
 
     def whole(self) -> None:
         """Wait until all roles are there, and none waits for anything."""

@@ -32,7 +32,8 @@ class Steady:
         self._bootstrap, self._topics, self._partitions, self._x = bootstrap, topics, partitions, x
         self._patient, self._rate = patient, rate * 3 / EVENTS_OF_3
         self._began_ms, self.predictions = int(time.time() * 1_000), 0
-        self._sink, self._stop = Sink(bootstrap), threading.Event()
+        self._sink: Sink | None = Sink(bootstrap)
+        self._stop = threading.Event()
         self._failed: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -41,6 +42,10 @@ class Steady:
         """Publish the outcomes that are left, and end."""
         self._stop.set()
         self._thread.join()
+        self.check()
+
+    def check(self) -> None:
+        """Raise what has ended it before its time, if anything has."""
         if self._failed:
             raise self._failed
 
@@ -60,17 +65,22 @@ class Steady:
             self._failed = wrong
             raise
         finally:
-            self._sink.close()
+            self._close()
 
     def _publish(self, predictions: range, outcomes: range) -> None:
         while True:
             try:
+                self._sink = self._sink or Sink(self._bootstrap)
                 return self._send_all(self._sink, predictions, outcomes)
             except BrokerUnreachable:
                 if not self._patient:
                     raise
-                self._sink.close()
-                self._sink = Sink(self._bootstrap)
+                self._close()
+
+    def _close(self) -> None:
+        if self._sink:
+            self._sink.close()
+        self._sink = None
 
     def _send_all(self, sink: Sink, predictions: range, outcomes: range) -> None:
         for n in predictions:
