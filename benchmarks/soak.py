@@ -26,24 +26,26 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.backtest.again import NoBoard
+from deploy.config import Learn, Settings
 from deploy.config import Registry as Kept
-from deploy.config import Settings
 from deploy.engine import load as load_version
 from deploy.learning.bootstrap import bootstrap
 from deploy.learning.candidates import make_learner
 from deploy.learning.distiller import DistillerRole
-from deploy.learning.rules import CommitRules, state_due
+from deploy.learning.rules import CommitRules
 from deploy.operate.versions.lineage import find
 from deploy.pipeline import Pipeline, load
 from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.evaluator import EvaluatorRole
-from deploy.registry import states
 from deploy.registry.commits import read
 from deploy.registry.gc.sweep import sweep
 from deploy.registry.kinds import BLOBS, CHAMPIONS, COMMITS
 from deploy.registry.log.sealer import Sealer
 from deploy.registry.rebuild import rebuild
 from deploy.registry.registry import Registry
+from deploy.registry.states import kept
+from deploy.registry.states.beside import States
+from deploy.registry.states.names import STATES
 from deploy.registry.storage.home import home
 from learners.commits import commit as commits
 from learners.commits.draft import after
@@ -75,8 +77,9 @@ class Soak:
         bootstrap(pipeline, self.registry)
         self._learner = make_learner(pipeline)
         first = read(self.registry, 0)
-        self._learner.load(states.get(self.registry, str(first.state)))
-        self._kept, self._sealer, board = first, Sealer(self.registry.objects), NoBoard()
+        self._learner.load(kept.get(self.registry, str(first.state)))
+        self._states = States(self.registry, self._learner, Learn().relearn_s)
+        self._sealer, board = Sealer(self.registry.objects), NoBoard()
         self._draft = after(self.registry.read(COMMITS, 0) or b"", [0], "0-0")
         self._rules = CommitRules(IN_COMMIT, 1e9, pipeline.promotion.every_days, pipeline.promotion.drift_a_year)
         self._roles: dict[str, Any] = {
@@ -158,7 +161,9 @@ class Soak:
             part = entries[at : at + BATCH]
             samples = read_sample.each(part)
             slots = [Slot(0, first + at + n) for n in range(len(part))]
-            draft.add(slots, part, shortest(self._learner.learn(samples)), samples[-1].t)
+            with self._states.learning():
+                shadow = shortest(self._learner.learn(samples))
+            draft.add(slots, part, shadow, samples[-1].t)
             draft.watermark_ms = draft.heard_ms = samples[-1].label_t
         draft.asked = (draft.heard_ms, (draft.heard_ms - START_MS) // EACH_MS + 1, WINDOW_MS)
         self._learner.count(*draft.asked)
@@ -167,12 +172,11 @@ class Soak:
         self._learner.hear(draft.heard_ms)
         if due and due.since_ms is not None:
             self._learner.drifted(due.since_ms)
-        keeps = due is not None or state_due(self._kept, number, self._learner.learned)
-        state = states.put(self.registry, self._learner)[0] if keeps else None
-        data = commits.encode(draft.finish(self._learner, state, due, {}, {}))
+        data = commits.encode(draft.finish(self._learner, due, {}, {}))
         self.registry.write(COMMITS, number, data)
         self._draft = after(data, [0], "0-0")
-        self._kept = self._draft.last if keeps else self._kept
+        if due is not None or self._states.due:
+            self._states.take(number, self._draft.parent)
 
 
 def begin(role: str, folder: Path) -> None:
@@ -224,7 +228,7 @@ def look(soak: Soak, folder: Path, samples: int, since: int) -> dict[str, Any]:
     found = {
         "samples": samples,
         "bytes_a_sample": {name: size / samples for name, size in sorted(sizes.items())},
-        "beside_blobs": (sum(sizes.values()) - sizes[BLOBS]) / samples,
+        "beside_blobs": (sum(sizes.values()) - sizes[BLOBS] - sizes[STATES]) / samples,
         "us_a_sample": {role: 1e6 * took / (samples - since) for role, took in soak.took.items()},
         "find_s": time.perf_counter() - began,
         "starts": starts,

@@ -101,10 +101,15 @@ class Serve(Struct, frozen=True, kw_only=True):
 
 
 class Learn(Struct, frozen=True, kw_only=True):
-    """A commit is written after `commit_samples` samples or `commit_s` seconds, whichever comes first."""
+    """A commit is written after `commit_samples` samples or `commit_s` seconds, whichever comes first.
+
+    The learner's whole state is written after `relearn_s` processor seconds of learning, or 50 times what the last one
+    took to write, whichever is longer: a start learns as much again at most.
+    """
 
     commit_samples: Count = 1_024
     commit_s: PositiveSeconds = 1.0
+    relearn_s: PositiveSeconds = 5.0
 
 
 class Replay(Struct, frozen=True, kw_only=True):

@@ -34,13 +34,14 @@ from deploy.learning.learner import LearnerRole
 from deploy.learning.rules import CommitRules
 from deploy.pipeline import Pipeline
 from deploy.registry import learned as audit
-from deploy.registry import states
 from deploy.registry.commits import backwards
 from deploy.registry.commits import read as read_commit
 from deploy.registry.kinds import COMMITS
 from deploy.registry.rebuild import check as check_rebuild
 from deploy.registry.rebuild import rebuild
 from deploy.registry.registry import Registry
+from deploy.registry.states.kept import Kept
+from deploy.registry.states.names import listed
 from deploy.run.restore import restore
 from learners.commits import commit as encoded
 from learners.commits.commit import Commit
@@ -184,12 +185,12 @@ class Feed:
 
     def check_rebuilt(self, role: LearnerRole) -> None:
         """Check the live state against a rebuild from the first commit, and from each commit with a whole state."""
+        role._states.settle()
         last, live = self.registry.last(COMMITS), pack_state(role._learner.state())
-        for base in range(last + 1):
-            if read_commit(self.registry, base).state is not None:
-                learner = make_learner(self.pipeline)
-                rebuild(learner, self.registry, last, base=base)
-                assert pack_state(learner.state()) == live
+        for base in sorted({0, *(name.number for name in listed(self.registry.objects))}):
+            learner = make_learner(self.pipeline)
+            rebuild(learner, self.registry, last, base=base)
+            assert pack_state(learner.state()) == live
         assert check_rebuild(make_learner(self.pipeline), self.registry).equal
 
     def check_refreshed(self, role: LearnerRole) -> None:
@@ -202,8 +203,10 @@ class Feed:
             assert weight.mask.sum() == begun.sum()
 
     def state(self, commit: int) -> dict[str, Tensor]:
-        """Return the whole state that a commit keeps."""
-        return states.get(self.registry, str(read_commit(self.registry, commit).state))
+        """Return the whole state that is kept of a commit."""
+        state = Kept(self.registry).of(read_commit(self.registry, commit))
+        assert state is not None
+        return state
 
     def check_parents(self) -> None:
         """Check that each commit names the checksum of the one before it."""

@@ -15,10 +15,10 @@ from deploy.learning.bootstrap import begin
 from deploy.lineages import keep, kept
 from deploy.loading import sources, users_code
 from deploy.pipeline import Pipeline
-from deploy.registry import states
 from deploy.registry.kinds import CHAMPIONS, COMMITS, PIPELINES
 from deploy.registry.records import Described
 from deploy.registry.registry import Registry
+from deploy.registry.states import kept as states
 from streams.errors import ConfigError, RegistryError
 from streams.join.policy import JoinPolicy
 
@@ -114,7 +114,7 @@ def describe(
     code = keep(registry, sources(path)) if path else None
     if before is not None and (before.parts, before.code) == (parts, code or before.code):
         return
-    first = states.put(registry, begin(pipeline, registry)[0])[0] if again else None
+    first = states.put(registry, begin(pipeline, registry)[0]) if again else None
     made = Described(
         number=last + 1,
         commit=registry.last(COMMITS),

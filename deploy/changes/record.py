@@ -16,11 +16,12 @@ from compressors.rows import Collated
 from deploy.learning.candidates import make_learner
 from deploy.lineages import Lineages
 from deploy.pipeline import Pipeline
-from deploy.registry import states
 from deploy.registry.commits import backwards, walk
 from deploy.registry.kinds import CHAMPIONS
+from deploy.registry.rebuild import NONE
 from deploy.registry.records import Champion
 from deploy.registry.registry import Registry
+from deploy.registry.states.kept import Kept
 from streams.errors import ConfigError, MalformedEvent, RegistryError
 from streams.events import Sample
 
@@ -54,12 +55,13 @@ def unreadable(pipeline: Pipeline, registry: Registry) -> tuple[int, str | None]
 
 def unfit(pipeline: Pipeline, registry: Registry) -> str | None:
     """Return why the newest state that is kept cannot be gone on with; None if it can."""
-    state = next((commit.state for commit, _ in walk(registry, None) if commit.state is not None), None)
+    kept = Kept(registry)
+    state = next((found for commit, _ in walk(registry, None) if (found := kept.of(commit)) is not None), None)
     if state is None:
-        raise RegistryError(f"{registry.home} holds no commit with a whole state, from which learning could go on")
+        raise RegistryError(NONE.format(registry.home))
     learner = make_learner(pipeline, registry)
     try:
-        learner.load(states.get(registry, state))
+        learner.load(state)
     except (ConfigError, ValueError, KeyError, RuntimeError) as wrong:
         return f"no {wrong} in it" if isinstance(wrong, KeyError) else str(wrong).partition(";")[0]
     return None

@@ -16,10 +16,10 @@ from compressors.recipe import PruneStructured
 from deploy.engine import find
 from deploy.learning.candidates import chunks, compress, history, make_learner, privacy, provenance, target_of, times_of
 from deploy.pipeline import NO_ROWS, Labelled, Pipeline
-from deploy.registry import states
 from deploy.registry.kinds import CHAMPIONS, COMMITS
 from deploy.registry.records import By, Champion
 from deploy.registry.registry import Registry
+from deploy.registry.states import kept
 from learners.commits.checks import check_state
 from learners.commits.commit import Commit
 from learners.commits.state import fingerprint
@@ -80,7 +80,7 @@ def create(registry: Registry, learner: Learner, champion: Champion) -> bool:
         watermark_ms=0,
         latest_ms=0,
         fingerprint=fingerprint(),
-        state=states.put(registry, learner)[0],
+        state=kept.put(registry, learner),
         scale=learner.scale,
     )
     registry.create(COMMITS, 0, first)

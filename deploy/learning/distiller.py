@@ -4,6 +4,10 @@ Owns the replay, which holds the newest samples of the commits, and when a candi
 candidate is judged.
 """
 
+import time
+
+from torch import Tensor
+
 from compressors.artifact import format as artifact
 from compressors.artifact.make import Made
 from compressors.data import Data
@@ -12,20 +16,23 @@ from deploy.engine import find
 from deploy.learning.candidates import distil, make_learner, privacy
 from deploy.lineages import Lineages
 from deploy.pipeline import Pipeline
-from deploy.registry import states
 from deploy.registry.candidates import add
 from deploy.registry.commits import backwards, newest, read
 from deploy.registry.follow import Follower
 from deploy.registry.kinds import BLOCKS, CANDIDATES, CHAMPIONS, COMMITS, DISTILLER, LEARNER
 from deploy.registry.notes import DistillerNote
-from deploy.registry.rebuild import rebuild, turn
+from deploy.registry.rebuild import rebuild
 from deploy.registry.records import By, Candidate
 from deploy.registry.registry import Registry
+from deploy.registry.states.kept import Kept
 from learners.commits.commit import Commit
 from learners.evaluation.verdict import Kind
 from learners.online.batches import Newest
 from streams.events import Sample
 from streams.join.store import Store
+
+PATIENCE_S = 10.0  # for a state that is being written; it takes a second where there are 20 million parameters
+LOOK_S, FAR_S = 0.01, 0.5  # between two looks for it; those at a bucket are paid for
 
 
 class DistillerRole(Follower):
@@ -85,9 +92,8 @@ class DistillerRole(Follower):
     def _make(self, commit: Commit) -> None:
         if any(made.commit == commit.number and not made.by for made in self._registry.records(CANDIDATES)):
             return
-        turned = turn(self._registry)
-        state = states.find(self._registry, commit.state) if commit.state else None
-        if state is None or (turned and commit.number <= turned.commit):
+        state = self._awaited(commit)
+        if state is None:
             rebuild(self._learner, self._registry, commit.number)
         else:
             self._learner.load(state)
@@ -110,6 +116,15 @@ class DistillerRole(Follower):
             pipeline=max(0, self._lineages.newest),
         )
         self._candidate = add(self._registry, candidate, made.artifact)
+
+    def _awaited(self, commit: Commit) -> dict[str, Tensor] | None:
+        """Return the state after a commit, which the learner writes once it is made; None if that does not come."""
+        until_s, look_s = time.monotonic() + PATIENCE_S, LOOK_S if self._registry.home.local else FAR_S
+        kept = Kept(self._registry)
+        while (state := kept.of(commit)) is None and kept.may_come(commit) and time.monotonic() < until_s:
+            time.sleep(look_s)
+            kept = Kept(self._registry)
+        return state
 
     def _kind(self) -> Kind:
         """Return what a candidate is to what serves: a refresh of the same model by the same recipe, or another."""

@@ -13,17 +13,18 @@ from deploy.learning.arrived import Arrived
 from deploy.learning.attempts import Attempts, Span
 from deploy.learning.blocks import Blocks
 from deploy.learning.opened import Heard, Opened, offsets
-from deploy.learning.rules import CommitRules, state_due
+from deploy.learning.rules import CommitRules
 from deploy.learning.withheld import Notices, rule
-from deploy.registry import states
-from deploy.registry.commits import backwards, read
+from deploy.registry.commits import backwards
 from deploy.registry.held import distrusted, doubted, waiting
 from deploy.registry.kinds import ASKED, COMMITS, LEARNER, RULINGS, TOLD
 from deploy.registry.notes import LearnerNote
-from deploy.registry.rebuild import rebuild, turn
+from deploy.registry.rebuild import rebuild
 from deploy.registry.registry import Registry
+from deploy.registry.states.beside import States
+from deploy.registry.states.kept import turn
 from learners.commits import commit as commits
-from learners.commits.commit import Commit, Due, Quarantined
+from learners.commits.commit import Due, Quarantined
 from learners.commits.draft import Draft, after
 from learners.commits.state import pack_state, unpack_state
 from learners.commits.voids import ALL, Bounds, Slot, lowered
@@ -58,7 +59,7 @@ class LearnerRole:
         self._heard: Heard | None = None
         self._notices, self._ask_at_s = Notices(), 0.0
         self._arrived = Arrived(store, feed)
-        self._kept: Commit
+        self._states = States(registry, learner, rules.relearn_s)
         self._blocks: Blocks | None = None
         self._draft = self._recover()
         self._blocks = Blocks(store, feed, learner) if learner.live else None
@@ -149,9 +150,10 @@ class LearnerRole:
         before = pack_state(self._learner.state()) if alone else None
         self._attempts.announce(batch)
         try:
-            samples = read_sample.each([entry.sample for entry in part])
-            held = self._learner.sift(samples)
-            shadow = shortest(self._learner.learn(samples, held))
+            with self._states.learning():
+                samples = read_sample.each([entry.sample for entry in part])
+                held = self._learner.sift(samples)
+                shadow = shortest(self._learner.learn(samples, held))
         except ConfigError:
             raise  # no sample is at fault
         except Exception as wrong:  # noqa: BLE001 a user's model may raise anything; at last the sample is quarantined
@@ -220,23 +222,28 @@ class LearnerRole:
             self._learner.hear(self._draft.heard_ms)
         if due and due.since_ms is not None:
             self._learner.drifted(due.since_ms)
-        keep_state = due is not None or whole or state_due(self._kept, n, self._learner.learned)
-        state, packed = states.put(self._registry, self._learner) if keep_state else (None, b"")
         shards = [self._store.shard(self._feed, shard) for shard in self._shards]
         read = offsets(shards, self._draft.last.offsets)
-        data = commits.encode(self._draft.finish(self._learner, state, due, void or {}, read))
+        data = commits.encode(self._draft.finish(self._learner, due, void or {}, read))
         if not self._registry.write(COMMITS, n, data):
             raise LostRace(f"commit {n} was made by another learner")
         self._store.ring(self._feed, LEARNER.name)  # the evaluator reads the commit while servers are told of it
-        if state is not None:
-            self._registry.keep(state, packed)
         self._draft = after(data, self._shards, NOTHING)
-        self._kept = self._draft.last if keep_state else self._kept
+        if whole or due is not None or self._states.due:
+            self._states.take(n, self._draft.parent)
         self._attempts.begin(n)
         arrived = self._arrived.committed(n, due=due is not None)
         if self._blocks:
             self._blocks.publish(arrived)
         self._trim()
+
+    def keep(self) -> None:
+        """Commit what was learned, and keep that state: at an orderly stop. A start then learns nothing again."""
+        if self._draft.samples or self._draft.quarantined:
+            self._commit(None)
+        if self._draft.last.number > self._states.newest:
+            self._states.take(self._draft.last.number, self._draft.parent)
+        self._states.settle()
 
     def _count(self) -> None:
         """Tell the live experts how many predictions there were, once all outcomes up to then are learned."""
@@ -282,7 +289,7 @@ class LearnerRole:
         data = self._registry.read(COMMITS, last)
         if data is None:
             raise RegistryError("there is no commit 0: the feed was not created")
-        self._kept = read(self._registry, rebuild(self._learner, self._registry, last, but))
+        self._states.gone_on(lambda: rebuild(self._learner, self._registry, last, but))
         if self._blocks:
             self._blocks.begin()
         self._heard = None
@@ -292,7 +299,7 @@ class LearnerRole:
     def _keep_what_was_learned_again(self) -> None:
         """Commit the state of a log that another pipeline has just learned, and have a candidate made of it."""
         turned = turn(self._registry)
-        if turned and self._kept.number <= turned.commit:
+        if turned and self._draft.last.number <= turned.commit:
             reason = Due("pipeline", self._draft.watermark_ms) if self._learner.learned else None
             self._commit(reason, whole=True)
 

@@ -1,31 +1,16 @@
-"""When a draft is committed, when a commit keeps the whole state, and when it says that a candidate is due.
+"""When a draft is committed, and when a commit says that a candidate is due.
 
-Owns these three decisions. Does not know how a commit or a candidate is made.
+Owns these two decisions. Does not know how a commit or a candidate is made, or when its whole state is kept.
 """
 
 import time
 
-from learners.commits.commit import Commit, Due
+from learners.commits.commit import Due
 from learners.commits.draft import Draft
 from learners.online.gap import Gap
 
 DAY_MS = 86_400_000
 SCHEDULE, DRIFT = "schedule", "drift"
-
-# Between whole states: at least so many commits, and this share of all that was learned; at most so many of each. A
-# restart learns again what follows the last one, and a sample that is to be forgotten what follows the one before it.
-LEAST_COMMITS, SHARE, MOST_SAMPLES, MOST_COMMITS = 32, 1 / 20, 16_384, 1_024
-
-
-def state_due(kept: Commit, number: int, learned: int) -> bool:
-    """Return whether commit `number`, after `learned` samples, keeps its whole state; `kept` is the last that did.
-
-    >>> from types import SimpleNamespace
-    >>> [state_due(SimpleNamespace(number=10, learned=1_000), n, 2_000) for n in (41, 42)]
-    [False, True]
-    """
-    commits, samples = number - kept.number, learned - kept.learned
-    return (commits >= LEAST_COMMITS and samples >= min(MOST_SAMPLES, SHARE * learned)) or commits >= MOST_COMMITS
 
 
 class CommitRules:
@@ -34,12 +19,14 @@ class CommitRules:
     With 0 seconds it is committed as soon as nothing more is there to learn.
 
     A candidate is due every `every_days` days of the watermark, fractions of a day included, and after a drift, at most
-    `drift_a_year` times in a year of event time.
+    `drift_a_year` times in a year of event time. `relearn_s` is as in the settings.
     """
 
-    def __init__(self, samples: int, seconds: float, every_days: float, drift_a_year: int = 0) -> None:
+    def __init__(
+        self, samples: int, seconds: float, every_days: float, drift_a_year: int = 0, relearn_s: float = 5.0
+    ) -> None:
         self._samples, self._seconds, self._every_ms = samples, seconds, every_days * DAY_MS
-        self._drift_a_year = drift_a_year
+        self._drift_a_year, self.relearn_s = drift_a_year, relearn_s
 
     def full(self, draft: Draft) -> bool:
         """Return whether to commit now: at once where a sample is quarantined, and when a new day begins."""

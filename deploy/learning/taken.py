@@ -14,13 +14,13 @@ from deploy.engine import mismatch
 from deploy.learning.bootstrap import create, study
 from deploy.learning.candidates import make_learner
 from deploy.pipeline import Pipeline
-from deploy.registry import states
 from deploy.registry.kinds import CHAMPIONS, COMMITS
 from deploy.registry.rebuild import rebuild
 from deploy.registry.records import Begun, By, Champion, Engine
 from deploy.registry.registry import Registry
 from deploy.registry.seals import opened
 from deploy.registry.signing import name_of
+from deploy.registry.states import kept as states
 from learners.live.settings import Intercept
 from learners.online.learner import Learner
 from streams.errors import ConfigError
@@ -97,7 +97,7 @@ def _check_cut_off(registry: Registry, learner: Learner) -> None:
         ConfigError: there is another one.
     """
     there = registry.record(COMMITS, 0)
-    if there is not None and there.state != states.put(registry, learner)[0]:
+    if there is not None and there.state != states.put(registry, learner):
         raise ConfigError(
             f"{registry.home} has the first commit of a start that was cut off, and that had begun otherwise: --fresh "
             "deletes it"

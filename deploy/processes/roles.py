@@ -88,6 +88,8 @@ def build(role: str, plan: Plan, pipeline: Pipeline, stack: ExitStack, share: Sh
     made = build_on(clients, role, plan, pipeline, share)
     if isinstance(made, EvaluatorRole):
         stack.callback(made.keep)
+    if isinstance(made, LearnerRole):  # after an error it holds what no commit leads to
+        stack.push(lambda error, *_: made.keep() if error is None else None)
     return made
 
 
@@ -145,7 +147,9 @@ def _partitions(topic: str, counts: Mapping[str, int]) -> list[Tp]:
 def _learner(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
     learn = plan.settings.learn
     promotion = pipeline.promotion
-    rules = CommitRules(learn.commit_samples, learn.commit_s, promotion.every_days, promotion.drift_a_year)
+    rules = CommitRules(
+        learn.commit_samples, learn.commit_s, promotion.every_days, promotion.drift_a_year, learn.relearn_s
+    )
     registry, shards = plan.opened, plan.settings.join.shards
     learner, window_ms = make_learner(pipeline, registry), round(plan.settings.join.window_s * 1_000)
     marks_ms = Timing.of(plan.settings.join).marks_ms

@@ -23,8 +23,8 @@ AFTER_ALL = f"{1 << 62}-0"  # a position in a sample stream, after every sample
 class Rebuilt(Struct, frozen=True, kw_only=True):
     """The state of commit `last`, rebuilt from that of commit `first`: how many samples it learned, and both digests.
 
-    `kept` is the digest of the state in the registry. `environments` are those other than this one in which the commits
-    were made: equal bits are promised only if there are none.
+    `kept` is that of the state in the registry, in one form for both. `environments` are those other than this one in
+    which the commits were made: equal bits are promised only if there are none.
     """
 
     first: int

@@ -33,6 +33,7 @@ from deploy.registry.notes import (
 from deploy.registry.pulse import PulseNote
 from deploy.registry.records import Alarm, CanaryStep, Candidate, Champion, Described, Order
 from deploy.registry.runs import RUNS
+from deploy.registry.states.names import STATES
 from learners.commits import commit as commits
 from learners.commits.commit import Commit, Ruling
 from learners.evaluation.verdict import MODELS, Verdict
@@ -148,8 +149,9 @@ ASIDE = ".gone-"  # before the name of a blob that is about to go
 FROZEN = "frozen"
 ENGINES = "engines"
 FOLDERS = {
-    BLOBS: "artifacts, the learner's states, engines' templates and ranges, each under its SHA-256",
-    FROZEN: "parameters that do not learn, each once for all states (deploy/registry/states.py)",
+    BLOBS: "artifacts, the learner's first state, engines' templates and ranges, each under its SHA-256",
+    STATES: "the learner's whole states, each under its commit's number and SHA-256 (deploy/registry/states/)",
+    FROZEN: "parameters that do not learn, each once for all states (deploy/registry/states/kept.py)",
     TAIL: "the newest commits, an object each: the learner's JSON, compressed (deploy/registry/log/)",
     LOG: "commits that were sealed, many to a segment, LAST-FIRST (deploy/registry/log/sealer.py)",
     INDEX: "which of these segments may hold a sample of an id (deploy/registry/log/index.py)",

@@ -3,13 +3,14 @@
 Owns where a rebuild begins, and the comparison. Does not know how a model learns.
 """
 
+import hashlib
 from collections.abc import Collection
 
-from deploy.registry import states
 from deploy.registry.commits import Rebuilt, read, walk
-from deploy.registry.kinds import COMMITS, PIPELINES
-from deploy.registry.records import Described
+from deploy.registry.kinds import COMMITS
 from deploy.registry.registry import Registry
+from deploy.registry.states.kept import Kept, turn
+from learners.commits.compact import pack
 from learners.commits.forget import without
 from learners.commits.state import fingerprint, fold
 from learners.commits.voids import ALL, Bounds, remaining
@@ -17,6 +18,7 @@ from learners.online.learner import Learner
 from streams.errors import CommitError, RegistryError
 
 AGAIN = "the pipeline has changed, and the log is being learned again"
+NONE = "{} holds no commit with a whole state, from which learning could go on"
 
 
 def rebuild(
@@ -30,25 +32,21 @@ def rebuild(
     """Bring a learner to the state of commit `last`, `but` for what that takes back.
 
     Begin at the newest whole state that is still kept of commit `base` or an earlier one, and return that commit's
-    number. From there on the samples of the ids in `forget` are left out. States of before the log was learned again by
-    another pipeline are none: that one's state of before the first sample takes the place of commit 0's.
+    number. From there on the samples of the ids in `forget` are left out. A state that is damaged is passed over.
 
     Raises:
         RegistryError, CommitError: a commit or state is missing, or they do not belong together.
     """
     after: list[tuple[int, Bounds]] = []
-    turned = turn(registry)
+    kept = Kept(registry)
     for commit, bounds in walk(registry, last, but):
-        state = remaining(commit, bounds).state
-        if turned and commit.number <= turned.commit:
-            state = None if commit.number else turned.first
-        kept = states.find(registry, state) if state and commit.number <= (last if base is None else base) else None
-        if kept is not None:
+        state = kept.of(commit, bounds) if base is None or commit.number <= base else None
+        if state is not None:
             break
         after.append((commit.number, bounds))
     else:
-        raise RegistryError(f"{registry.home} holds no commit with a whole state, from which learning could go on")
-    learner.load(kept)
+        raise RegistryError(NONE.format(registry.home))
+    learner.load(state)
     left = (remaining(read(registry, n), bounds) for n, bounds in reversed(after))
     fold(learner, (without(commit, forget) for commit in left))
     expected = read(registry, last).learned
@@ -57,29 +55,24 @@ def rebuild(
     return commit.number
 
 
-def turn(registry: Registry) -> Described | None:
-    """Return the pipeline by which the log was learned again last; None if it never was."""
-    numbers = range(registry.last(PIPELINES), -1, -1)
-    found = (registry.record(PIPELINES, number) for number in numbers)
-    return next((one for one in found if one and one.first is not None), None)
-
-
 def check(learner: Learner, registry: Registry, first: int = 0, last: int | None = None) -> Rebuilt:
     """Rebuild the newest whole state (of commit `last` at most) from that of commit `first`, and compare the bits."""
-    numbers = range(registry.last(COMMITS) if last is None else last, -1, -1)
-    turned = turn(registry)
-    kept = (commit for commit in (read(registry, n) for n in numbers) if commit.state is not None)
-    whole = next(kept)
-    if turned and whole.number <= turned.commit:
-        raise RegistryError(f"{AGAIN}; look again once its state is committed")
-    begun = rebuild(learner, registry, whole.number, base=min(first, max(0, whole.number - 1)))
-    digest = states.digest_of(registry, learner, str(whole.state))
-    fingerprints = {read(registry, n).fingerprint for n in range(begun, whole.number + 1)}
+    kept, turned = Kept(registry), turn(registry)
+    for number in range(registry.last(COMMITS) if last is None else last, -1, -1):
+        state = kept.of(read(registry, number))
+        if state is not None:
+            break
+    else:
+        raise RegistryError(NONE.format(registry.home))
+    if turned and number <= turned.commit:
+        raise RegistryError(f"{AGAIN}; look again once its state is written")
+    begun = rebuild(learner, registry, number, base=min(first, max(0, number - 1)))
+    fingerprints = {read(registry, n).fingerprint for n in range(begun, number + 1)}
     return Rebuilt(
         first=begun,
-        last=whole.number,
+        last=number,
         learned=learner.learned,
-        kept=str(whole.state),
-        rebuilt=digest,
+        kept=hashlib.sha256(pack(state)).hexdigest(),
+        rebuilt=hashlib.sha256(pack(learner.state())).hexdigest(),
         environments=sorted(fingerprints - {fingerprint()}),
     )

@@ -2,8 +2,9 @@
 
     tail/n, log/last-first                              the learner's commits (`log/`)
     candidates/n, verdicts/n, champion/n, rulings/n     numbered records, created only if absent
-    blobs/<sha256>                                      artifacts and states, by their digest
-    frozen/<sha256>                                     what of states does not learn, once (`states.py`)
+    blobs/<sha256>                                      artifacts, and the first state, by their digest
+    states/n-o-<sha256 of commit n>                     whole states (`states/`)
+    frozen/<sha256>                                     what of states does not learn, once
     secret                                              what the noise of private updates is drawn by
 
 Owns their numbers and digests. How bytes last is `storage.py`'s, and what they mean `kinds.py`'s.
@@ -127,6 +128,20 @@ class Registry:
     def folds(self, role: str) -> Folds:
         """Return the summaries of a role."""
         return Folds(self.objects, role, self._seals)
+
+    def seal(self, place: str, record: bytes) -> bytes:
+        """Return what a place is to hold that nothing follows from; it is signed where records are."""
+        return self._seals.seal(place, record, {}) if self._seals else record
+
+    def unseal(self, place: str, data: bytes) -> bytes:
+        """Return the record that `seal` made the bytes of.
+
+        Raises:
+            Untrusted: nobody who is trusted has signed it.
+        """
+        if self._seals:
+            self._seals.check(place, data)
+        return opened(data)[0]
 
     def put(self, data: bytes, folder: str = BLOBS) -> str:
         """Keep a blob and return its digest."""

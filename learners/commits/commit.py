@@ -79,7 +79,7 @@ class Commit(Struct, frozen=True, kw_only=True):
         are made of is between them. Empty in commits of older releases.
     `void`: by shard, a position after which the samples of earlier commits are taken back: the store had lost them.
     `learned`: the number of samples of all commits so far, without those taken back.
-    `state`: the digest of the whole state after this commit, where it is kept.
+    `state`: the digest of the whole state after this commit, in commit 0 and in some of older releases; else None.
     `held`: which of the samples and marks are held, by index: nothing has learned them.
     `rulings`, `released`: what people have said of held sources, before anything here was learned; the first so many
         samples are those that were released, and are held in earlier commits.

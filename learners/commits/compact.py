@@ -59,6 +59,13 @@ def pack(
     >>> len(data), unpack(data)["weight"]
     (200, tensor([1., 1.]))
     """
+    return b"".join(pieces(state, frozen, keep))
+
+
+def pieces(
+    state: Mapping[str, Tensor], frozen: Collection[str] = (), keep: Callable[[bytes], str] | None = None
+) -> list[bytes | memoryview]:
+    """Return a state's bytes as `pack` does, in pieces, some of which are the tensors' own memory."""
     header, parts = list[_Kept](), list[bytes | memoryview]()
     for name in sorted(state):
         tensor = state[name].detach().contiguous()
@@ -73,7 +80,7 @@ def pack(
         header.append(_Kept(name, how, _name(tensor), tuple(tensor.shape), len(data), digest))
         parts.append(data)
     head = msgspec.json.encode(header)
-    return b"".join([MAGIC, len(head).to_bytes(8, "little"), head, *parts])
+    return [MAGIC, len(head).to_bytes(8, "little"), head, *parts]
 
 
 def unpack(data: bytes, find: Callable[[str], bytes] | None = None) -> dict[str, Tensor]:

@@ -72,13 +72,9 @@ class Draft:
         return runs(self._slots)
 
     def finish(
-        self, learner: Learner, state: str | None, due: Due | None, void: Mapping[str, str],
-        offsets: Mapping[str, tuple[int, int]],
-    ) -> Commit:  # fmt: skip
-        """Return the commit; `learner` has learned its samples, and `state` is the digest of its state, where kept.
-
-        `offsets` are as in a commit.
-        """
+        self, learner: Learner, due: Due | None, void: Mapping[str, str], offsets: Mapping[str, tuple[int, int]]
+    ) -> Commit:
+        """Return the commit; `learner` has learned its samples. `offsets` are as in a commit."""
         return Commit(
             number=self.last.number + 1,
             parent=self.parent,
@@ -97,7 +93,6 @@ class Draft:
             quarantined=self.quarantined,
             void=dict(void),
             fingerprint=fingerprint(),
-            state=state,
             scale=learner.scale,
             asked=self.asked,
             held=self._held,

@@ -19,6 +19,7 @@ from deploy.registry.kinds import BLOBS, CANDIDATES, COMMITS, EVALUATOR
 from deploy.registry.receipts import Trace, digests
 from deploy.registry.records import Candidate, Engine
 from deploy.registry.registry import Registry
+from deploy.registry.states.names import listed
 from learners.commits.forget import id_of, learned
 from streams.dead.letters import REPLAYED
 from streams.dead.letters import read as read_letter
@@ -82,6 +83,7 @@ def _in_registry(registry: Registry, ids: Ids) -> Iterator[Trace]:
     found_in = (
         ("commits", registry.home, [*dict.fromkeys(files)]),
         ("states", blobs, states),
+        ("states", registry.home, [name.object for name in listed(registry.objects) if name.number >= first]),
         ("artifacts", blobs, made),
         ("summaries", registry.home, summaries),
     )

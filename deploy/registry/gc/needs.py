@@ -1,11 +1,11 @@
-"""What each blob of a registry is kept for, by the records that there are.
+"""What each blob and state of a registry is kept for, by the records that there are.
 
 States go but for few, and artifacts of candidates that no longer can serve; what another record names stays. Owns these
 rules. Does not know how anything is deleted.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import msgspec
 from msgspec import Struct
@@ -13,10 +13,14 @@ from msgspec import Struct
 from deploy.registry.kinds import CANDIDATES, COMMITS, ENGINES, EVALUATOR, KINDS, ORDERS, SUFFIX, VERDICTS
 from deploy.registry.records import Candidate, Engine
 from deploy.registry.registry import Registry
+from deploy.registry.seals import digest as digest_of
+from deploy.registry.states.names import Name, of
 
+LEAST = 2  # of the newest states stay, whatever their ordinals: others may lie between that are of no commit
 NEAR = 4  # so many of the newest states stay; a state twice as far back is one of half as many
 NEWEST = 8  # candidates whose artifacts stay, however large they are
 ROOM_BYTES = 64_000_000  # as many of the newest candidates' artifacts stay as take no more
+NO_COMMIT = "commit {}, which may still come"
 DIGEST = re.compile(rb"[0-9a-f]{64}")
 OTHERS = (*(kind.name for kind in KINDS if kind not in (COMMITS, CANDIDATES)), ENGINES)
 
@@ -37,14 +41,18 @@ class _Head(Struct):
 
 
 class Needs:
-    """What blobs are kept for, whose `sizes` are given by digest; `read` goes on in the log where it ended."""
+    """What blobs are kept for, whose `sizes` are given by digest, and the objects `states`.
 
-    def __init__(self, registry: Registry, sizes: Mapping[str, int]) -> None:
-        self._registry, self._sizes, self._decoder = registry, sizes, msgspec.json.Decoder(_Head)
-        self._next, self._named = 0, list[_Head]()
+    `read` goes on in the log where it ended.
+    """
+
+    def __init__(self, registry: Registry, sizes: Mapping[str, int], states: Collection[str]) -> None:
+        self._registry, self._sizes, self._kept = registry, sizes, states
+        self._decoder = msgspec.json.Decoder(_Head)
+        self._next, self._named, self._due = 0, list[_Head](), set[int]()
 
     def read(self) -> dict[str, Need]:
-        """Return by digest what each blob is kept for that a record names.
+        """Return what each blob is kept for that a record names, by digest, and each state, by its object's name.
 
         Raises:
             RegistryError, CommitError: a commit is damaged or missing.
@@ -57,18 +65,32 @@ class Needs:
         return found
 
     def _states(self, candidates: list[Candidate]) -> Iterator[tuple[str, str, str]]:
-        """Yield the states that commits name."""
+        """Yield the states that commits name, those of older releases all, and then the others, in one order."""
         while data := self._registry.read(COMMITS, self._next):
             head = self._decoder.decode(data)
             self._next += 1
-            if head.state is not None:
-                self._named.append(head)
-        made = {one.commit for one in candidates if not one.by}
+            self._named += [head] if head.state is not None else []
+            self._due |= {head.number} if head.due is not None else set()
+        due = self._due - {one.commit for one in candidates if not one.by}
+        names = [name for name in map(of, self._kept) if name is not None]
+        begun, owned = max(0, len(self._named) - 1), [name for name in names if self._owned(name)]
+        newest = begun + max((name.ordinal for name in owned), default=0)
         for i, head in enumerate(self._named):
-            rebuilt = f"a rebuild from commit {head.number} on" if stays(i, len(self._named) - 1) else ""
-            due = head.due is not None and head.number not in made
-            yield str(head.state), "state", rebuilt
-            yield str(head.state), "state", f"the candidate of commit {head.number}, which is due" if due else ""
+            for kept_for in _state_for(head.number, stays(i, newest), due):
+                yield str(head.state), "state", kept_for
+        for name in names:
+            if name.number >= self._next:
+                yield name.object, "state", NO_COMMIT.format(name.number)
+            elif name not in owned:
+                yield name.object, "state of a commit that lost its race", ""
+            else:
+                near = name in owned[-LEAST:] or stays(begun + name.ordinal, newest)
+                for kept_for in _state_for(name.number, near, due):
+                    yield name.object, "state", kept_for
+
+    def _owned(self, name: Name) -> bool:
+        """Return whether a state is of the commit that there is."""
+        return digest_of(self._registry.read(COMMITS, name.number) or b"") == name.chain
 
     def _artifacts(self, candidates: list[Candidate]) -> Iterator[tuple[str, str, str]]:
         """Yield what candidates name: artifacts, with the ranges by which an engine runs one, and templates."""
@@ -100,6 +122,12 @@ class Needs:
             for digest in sorted({one.decode() for one in DIGEST.findall(objects.get(name) or b"")}):
                 if digest in self._sizes:
                     yield digest, "artifact or another", name.removesuffix(SUFFIX)
+
+
+def _state_for(number: int, stays: bool, due: Collection[int]) -> Iterator[str]:
+    """Yield what the state of a commit is kept for, "" besides."""
+    yield f"a rebuild from commit {number} on" if stays else ""
+    yield f"the candidate of commit {number}, which is due" if number in due else ""
 
 
 def stays(i: int, newest: int) -> bool:

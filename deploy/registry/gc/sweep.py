@@ -23,11 +23,13 @@ from deploy.registry.gc.needs import Need, Needs
 from deploy.registry.kinds import ASIDE, BLOBS, FROZEN
 from deploy.registry.log.segments import INDEX, LOG, OLD, TAIL
 from deploy.registry.registry import Registry
+from deploy.registry.states.names import STATES
 from deploy.registry.storage.disk import tidy
 from deploy.registry.storage.home import Where
 from streams.errors import ShadowstreamError
 
 FIRST_S, EVERY_S = 3_600.0, 86_400.0
+NOT_OURS = "nothing knows what it is"
 NOBODY = "no record names it yet: it goes where a run's next sweep finds it so again"
 
 
@@ -62,8 +64,12 @@ def look(registry: Registry, before: Set[str] = frozenset()) -> Kept:
 def _looked(registry: Registry, before: Set[str]) -> tuple[Kept, Needs]:
     folders = _folders(registry)
     sizes = {name.removeprefix(ASIDE): size for name, size in folders.pop(BLOBS, {}).items()}
-    needs, found = Needs(registry, sizes), list[Object]()
+    states = folders.pop(STATES, {})
+    needs, found = Needs(registry, sizes, [f"{STATES}/{name}" for name in states]), list[Object]()
     read = needs.read()
+    for name, size in states.items():
+        need = read.get(f"{STATES}/{name}") or Need("no state", [NOT_OURS])
+        found.append(Object(name=f"{STATES}/{name}", what=need.what, size=size, kept_for=need.kept_for))
     for digest, size in sorted(sizes.items()):
         need = read.get(digest) or Need("of nobody", [] if digest in before else [NOBODY])
         found.append(Object(name=f"{BLOBS}/{digest}", what=need.what, size=size, kept_for=need.kept_for))
@@ -83,7 +89,11 @@ def sweep(registry: Registry, before: Set[str] = frozenset()) -> Kept:
     left = [name.removeprefix(aside) for name in objects.sizes() if name.startswith(aside)]
     found, needs = _looked(registry, before)  # the records are read after what an earlier sweep left was listed
     stays, gone = found.stays, list[Object]()
-    going = {one.name.removeprefix(f"{BLOBS}/"): one for one in found.goes}
+    going = {one.name.removeprefix(f"{BLOBS}/"): one for one in found.goes if one.name.startswith(f"{BLOBS}/")}
+    for one in found.goes:
+        if one.name.startswith(f"{STATES}/"):  # no record names it, and none of what comes needs it again
+            objects.delete(one.name)
+            gone.append(one)
     for digest in going:
         objects.move(f"{BLOBS}/{digest}", aside + digest)
     read = needs.read()

@@ -26,9 +26,9 @@ from deploy.learning.candidates import compress as candidate
 from deploy.learning.candidates import make_learner
 from deploy.learning.rehearsal import rehearse
 from deploy.pipeline import Labelled, Pipeline
-from deploy.registry import states as kept
 from deploy.registry.kinds import CHAMPIONS, COMMITS
 from deploy.registry.registry import Registry
+from deploy.registry.states import kept
 from deploy.run.running import first_version
 from learners.commits import state as states
 from learners.online.learner import Learner

@@ -23,12 +23,14 @@ from deploy.registry.commits import read as read_commit
 from deploy.registry.kinds import ASKED, COMMITS, TOLD
 from deploy.registry.notes import SliceNote
 from deploy.registry.rebuild import check as check_rebuild
+from deploy.registry.states.kept import Kept, write
+from deploy.registry.states.names import listed
 from learners.commits.commit import decode, encode
 from streams.errors import HistoryChanged, LostRace, StoreRefused
 from streams.events import WAITING, Sample
 from streams.join.store import Store
 from tests import small
-from tests.committed import forge
+from tests.committed import digest, forge
 from tests.learned import BAD, Fed, Feed, commits, put_back, snapshot, spoilt, until
 from tests.services.redis import Server
 
@@ -108,7 +110,8 @@ class TestStoreThatWentBack:
         newest = commits(feed.registry)[-1]
         assert (newest.void, newest.samples) == ({"0": commits(feed.registry)[3].positions["0"]}, [])
         assert newest.learned == role._learner.learned == 75
-        assert newest.state is not None
+        role._states.settle()
+        assert Kept(feed.registry).of(newest) is not None
         feed.finish(role)
         feed.check(role)
         for other in (distiller, evaluator):
@@ -324,7 +327,7 @@ class TestRivals:
         feed.check(new)
 
 
-def test_a_history_that_does_not_make_its_state_is_found(fed: Fed) -> None:
+def test_a_history_that_does_not_make_its_state_is_found(fed: Fed, caplog: pytest.LogCaptureFixture) -> None:
     feed = fed(small.samples(60))
     role = LearnerRole(
         feed.name, 1, feed.store, feed.registry, make_learner(feed.pipeline), CommitRules(20, 1e9, every_days=1)
@@ -333,11 +336,17 @@ def test_a_history_that_does_not_make_its_state_is_found(fed: Fed) -> None:
     role.step(1)
     feed.join()
     role.step(1)
-    assert read_commit(feed.registry, 2).state is not None
+    role._states.settle()
+    (name,) = listed(feed.registry.objects)
+    assert name.number == 2
     assert check_rebuild(make_learner(feed.pipeline), feed.registry).equal
     first = read_commit(feed.registry, 1)
     other = msgspec.structs.replace(first, batches=[len(first.samples)])
-    rebuilt = check_rebuild(make_learner(feed.pipeline), forge(feed.registry, other))
+    state, forged = feed.state(2), forge(feed.registry, other)
+    assert Kept(forged).of(read_commit(forged, 2)) is None, "the state is of another commit 2"
+    assert "is of another commit 2 than the one that is there" in caplog.text
+    write(forged, name._replace(chain=digest(forged.read(COMMITS, 2))), state)
+    rebuilt = check_rebuild(make_learner(feed.pipeline), forged)
     assert (rebuilt.equal, rebuilt.first, rebuilt.last, rebuilt.learned) == (False, 0, 2, 60)
 
 

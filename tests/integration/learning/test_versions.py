@@ -24,7 +24,6 @@ from deploy.operate.versions import lineage
 from deploy.operate.versions.forget import forget
 from deploy.operate.versions.receipts import check
 from deploy.operate.versions.versions import remake
-from deploy.registry import states
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS
 from deploy.registry.log import frames
 from deploy.registry.opening import sign
@@ -32,6 +31,9 @@ from deploy.registry.rebuild import rebuild
 from deploy.registry.receipts import digests
 from deploy.registry.records import Champion
 from deploy.registry.registry import Registry
+from deploy.registry.states import kept as states
+from deploy.registry.states.beside import States
+from deploy.registry.states.names import listed
 from learners.commits.state import pack_state
 from streams.dead import DeadLetters, Letter
 from streams.errors import ConfigError, Disagreement, RegistryError
@@ -218,7 +220,10 @@ def test_without_events_the_state_is_that_of_learning_what_is_left(grown: Grown)
     assert again.learned == commits(grown.registry)[-1].learned - len(ids)
 
 
-def test_a_recent_event_costs_at_most_a_twentieth_of_all(grow: Grow, tmp_path: Path) -> None:
+def test_a_recent_event_costs_what_follows_the_state_before_it(
+    grow: Grow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(States, "due", True)
     long = grow(small.samples(1_340), part=20, every_days=DAY + 55)
     made = forget(long.path, long.settings, 1, frozenset({"id-1300"}), out=tmp_path / "made")
     assert made.receipt.samples == 1
@@ -283,7 +288,7 @@ def test_the_commands_leave_an_artifact_and_a_receipt_that_names_all_else(
     registry = {what: at for (what, _), at in found.items()}
     assert registry["commits"] == ["tail/000000000001"]
     assert registry["artifacts"] == [one.artifact for one in grown.registry.records(CANDIDATES)]
-    assert registry["states"] == [c.state for c in commits(grown.registry)[1:] if c.state]
+    assert registry["states"] == [name.object for name in listed(grown.registry.objects)]
     app(["check-receipt", told["receipt_file"], "--key", str(letters / "receipts.pub")], standalone_mode=False)
     assert "to be erased as well" in capsys.readouterr().out
     app(again, standalone_mode=False)

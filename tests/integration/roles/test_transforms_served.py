@@ -18,13 +18,13 @@ from deploy.learning.learner import LearnerRole
 from deploy.learning.rules import CommitRules
 from deploy.pipeline import Pipeline
 from deploy.processes.roles import Plan, build
-from deploy.registry import states
 from deploy.registry.commits import read
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, SERVER
 from deploy.registry.opening import open_registry
 from deploy.registry.rebuild import check as check_rebuild
 from deploy.registry.records import Champion
 from deploy.registry.registry import Registry
+from deploy.registry.states.kept import Kept
 from learners.online.network import under
 from streams.events import Prediction, Sample
 from streams.join.store import Store
@@ -103,7 +103,7 @@ def promote(feed: Pipeline, store: Store, registry: Registry) -> None:
     candidate = registry.record(CANDIDATES, registry.last(CANDIDATES))
     assert candidate is not None
     assert candidate.refused is None
-    state = states.get(registry, str(read(registry, candidate.commit).state))
+    state = Kept(registry).of(read(registry, candidate.commit)) or {}
     learned, first = under(state, "teacher.model"), under(first_state(registry), "teacher.model")
     served = load_artifact(registry.get(candidate.artifact), feed.model)
     kept = {name: tensor for name, tensor in served.named_buffers() if name in learned and name in served.state_dict()}
@@ -118,4 +118,4 @@ def promote(feed: Pipeline, store: Store, registry: Registry) -> None:
 
 
 def first_state(registry: Registry) -> dict[str, torch.Tensor]:
-    return states.get(registry, str(read(registry, 0).state))
+    return Kept(registry).of(read(registry, 0)) or {}

@@ -1,5 +1,5 @@
 """The learner under any course of events: shards that go back in time, poison, restarts; then everything was learned
-once, the equations hold, and the state is what its history makes."""
+once, the equations hold, and the state is what its history makes, whenever whole states are taken."""
 
 import tempfile
 from pathlib import Path
@@ -20,7 +20,11 @@ SHARDS = 2
 SHARD = st.integers(0, SHARDS - 1)
 LEARN = st.tuples(st.just("learn"), SHARD, st.integers(1, 40))
 BACK = st.tuples(st.just("back"), SHARD, st.integers(1, 6))  # before the last so many of its steps
-OPS = st.one_of(LEARN, LEARN, BACK, st.tuples(st.just("join"), SHARD, st.integers(1, 40)), st.just(("restart",)))
+OPS = st.one_of(
+    LEARN, LEARN, BACK, st.tuples(st.just("join"), SHARD, st.integers(1, 40)),
+    st.sampled_from([("restart",), ("stop",), ("state",)]),
+)  # fmt: skip
+LONG_S = 1e9  # of learning: a state is due at the next commit
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +58,14 @@ def test_whatever_happens_all_is_learned_once_and_the_state_is_a_fold(
         role = feed.learner(size)
         then = [[snapshot(embedded_redis, feed.name, shard)] for shard in range(SHARDS)]
         for op, *how in ops:
-            if op == "restart":
+            if op == "state":
+                role._states._learned_s = LONG_S
+                continue
+            if op in ("restart", "stop"):
+                if op == "stop":
+                    role.keep()
+                    assert role._states.newest == feed.registry.last(COMMITS)
+                role._states.settle()
                 role = feed.learner(size)
                 continue
             shard, count = how

@@ -43,7 +43,7 @@ def grown() -> tuple[Draft, Commit]:
     draft.quarantined.append(Quarantined(shard=0, position="5-e", reason="a test", sample="{}"))
     draft.positions |= {0: "5-e", 1: "1-a"}
     learner.learned = 5
-    return draft, draft.finish(learner, "another digest", None, {}, {})
+    return draft, draft.finish(learner, None, {}, {})
 
 
 def test_a_draft_becomes_the_commit_of_what_was_added_in_the_order_learned() -> None:
@@ -99,7 +99,7 @@ def test_a_mark_has_its_place_among_the_samples_and_no_answer() -> None:
     draft = after(commits.encode(FIRST), range(1), START)
     draft.add([Slot(0, n) for n in range(1, 5)], [SAMPLES[0], MARK, SAMPLES[1], MARK], [[0.1], [0.2]], latest_ms=9)
     draft.positions[0] = "4-d"
-    commit = draft.finish(small.learner(), "a digest", None, {}, {})
+    commit = draft.finish(small.learner(), None, {}, {})
     assert (draft.learned, commit.batches, commit.runs) == (2, [4], [Run(0, 1, 4)])
     assert [one.kind for one in commit.entries()] == ["joined", WAITING, "joined", WAITING]
     assert commit.read() == small.samples(2)
