@@ -211,15 +211,15 @@ class Monitor:
 class View(Struct, frozen=True, kw_only=True):
     """One look at the whole, for people. Times are milliseconds of event time.
 
-    The joiners have read `records`, and `served` requests were answered; `waiting` predictions have no outcome yet, and
-    `unread` samples are not learned yet. `lag_ms` is how far the join's watermark lags the newest event. `share` is the
-    part of the feed that was replayed. `counters` are the join's, over all shards; `warnings` and `advice` say what is
-    wrong with its events, and what to change; `held` has a line for each partition that an open transaction holds. The
-    outcomes of `distrusted` sources are held. `trouble` has a line for each service or role that is waited for, and
-    `waits` says why versions wait for a person, and `canary` how far the step of one is. `alarms` is what was seen of
-    versions that served. `servers` has each server's note by its name. `freshness` is how long after their
-    arrival outcomes were known to a first prediction.
-    `pulse` is the run's own look at its roles and at what is unread, `pulse_s` seconds old.
+    The joiners have read `records`; `served` requests were answered and `refused` were not, since the server began;
+    `waiting` predictions have no outcome yet, and `unread` samples are not learned yet. `lag_ms` is how far the join's
+    watermark lags the newest event. `share` is the part of the feed that was replayed. `counters` are the join's, over
+    all shards; `warnings` and `advice` say what is wrong with its events, and what to change; `held` has a line for
+    each partition that an open transaction holds. The outcomes of `distrusted` sources are held. `trouble` has a line
+    for each service or role that is waited for, and `waits` says why versions wait for a person, and `canary` how far
+    the step of one is. `alarms` is what was seen of versions that served. `servers` has each server's note by its name.
+    `freshness` is how long after their arrival outcomes were known to a first prediction. `pulse` is the run's own look
+    at its roles and at what is unread, `pulse_s` seconds old.
     """
 
     name: str
@@ -228,6 +228,7 @@ class View(Struct, frozen=True, kw_only=True):
     share: float | None = None
     records: int
     served: int
+    refused: int = 0
     events_per_second: float | None = None
     waiting: int
     unread: int
@@ -299,6 +300,7 @@ def look(feed: str, monitor: Monitor) -> View:
         at_ms=at_ms,
         records=counters["records"],
         served=now.server.served if now.server else 0,
+        refused=now.server.refused if now.server else 0,
         waiting=counters["waiting"],
         unread=sum(s.unread for s in now.shards),
         lag_ms=max(0, at_ms - watermark_ms) if watermark_ms > 0 else 0,

@@ -284,6 +284,8 @@ JOIN_FIGURES = {
 # What `demo --json` and `run --replay --json` report besides counters.
 RUN_FIGURES = {
     "requests": "requests that the replay published",
+    "refused": "requests that have a dead letter instead of an answer; `shadowstream dead list` shows why",
+    "rejected": "predictions and outcomes that could not be read: dead letters, too",
     "samples": "samples learned",
     "lost": "published events that appear in no other figure",
     "doubled": "samples learned twice",

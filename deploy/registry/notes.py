@@ -30,9 +30,8 @@ class SliceNote(Struct, frozen=True):
 class ServerNote(Struct, frozen=True):
     """How far a server is: next offsets by `topic:partition`, of requests read and predictions written.
 
-    `served` requests were answered since the server began, and it has the `partitions` now. `engines` has a line for
-    people on what runs the version,
-    none where engines are off.
+    `served` requests were answered since the server began and `refused` were not, and it has the `partitions` now.
+    `engines` has a line for people on what runs the version, none where engines are off.
     """
 
     requests: dict[str, int]
@@ -41,6 +40,7 @@ class ServerNote(Struct, frozen=True):
     served: int
     engines: tuple[str, ...] = ()
     partitions: tuple[int, ...] = ()
+    refused: int = 0
 
     @classmethod
     def of(cls, notes: "Iterable[ServerNote]") -> "ServerNote | None":
@@ -57,6 +57,7 @@ class ServerNote(Struct, frozen=True):
             served=sum(one.served for one in every),
             engines=next((one.engines for one in every if one.engines), ()),
             partitions=tuple(sorted({n for one in every for n in one.partitions})),
+            refused=sum(one.refused for one in every),
         )
 
 

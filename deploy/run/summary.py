@@ -90,8 +90,10 @@ class Summary(Struct, frozen=True, kw_only=True):
     """The last line of `demo --json`; `RUN_FIGURES` and `COUNTERS` in `deploy/registry/kinds.py` explain each field."""
 
     requests: int
+    refused: int
     predictions: int
     outcomes: int
+    rejected: int
     samples: int
     unlabelled: int
     lost: int
@@ -142,8 +144,10 @@ def summarize(
     rows = {who: total.get(who, NO_ROW) for who in MODELS}
     return Summary(
         requests=published.requests,
+        refused=published.refused,
         predictions=counts["predictions"],
         outcomes=counts["outcomes"],
+        rejected=counts["rejected"],
         samples=learned.samples,
         unlabelled=counts["unlabelled"],
         lost=abs(unanswered) + abs(unused),

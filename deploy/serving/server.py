@@ -73,7 +73,7 @@ class ServerRole:
             self._tell()
             self._requests.commit()
             return False
-        served = self._serve(polled)
+        served, refused = self._serve(polled)
         ends = {tp_name(tp): end for tp, end in self._to.sink.flush().items() if tp.topic == self._to.topic}
         if served:
             self._board.call(self._count_fresh)
@@ -86,6 +86,7 @@ class ServerRole:
             note.served + served,
             self._champion.engines,
             note.partitions,
+            note.refused + refused,
         )
         self._requests.answered(polled)
         if not self._held:
@@ -124,8 +125,8 @@ class ServerRole:
             self._freshness |= self._fresh.written(self._live.arrived, self._champion.commit)
         self._live.arrived.clear()
 
-    def _serve(self, polled: list[Polled]) -> int:
-        """Answer what can be answered, and write letters of the rest; return how many were answered."""
+    def _serve(self, polled: list[Polled]) -> tuple[int, int]:
+        """Answer what can be answered, and write letters of the rest; return how many were answered, and refused."""
         asked: list[Asked] = []
         letters = {p.tp: [Letter(p.tp, start, end, reason, None) for start, end, reason in p.rejected] for p in polled}
         for record in chain.from_iterable(part.records for part in polled):
@@ -135,14 +136,14 @@ class ServerRole:
                 continue
             except MalformedEvent as wrong:
                 letters[_tp(record)].append(_letter(record, wrong))
-        refused = 0
+        unanswered = 0
         for record, why in self._answer(asked):
             letters[_tp(record)].append(_letter(record, why))
-            refused += 1
+            unanswered += 1
         if self._guarded and (broken := self._guarded.take(asked)):
             self._broken = BROKEN.entry(broken)
         self._write({tp: sorted(of, key=lambda letter: letter.start) for tp, of in letters.items()})
-        return len(asked) - refused
+        return len(asked) - unanswered, sum(letter.end - letter.start for of in letters.values() for letter in of)
 
     def _read(self, record: Record) -> Asked:
         """Read a request.

@@ -17,8 +17,8 @@ OUTSTANDING = (  # what became no sample, or not yet
     "too_late_silent", "rejected", "ahead", "lost",
 )  # fmt: skip
 ENDED = (
-    "requests", "predictions", "outcomes", "samples", "unlabelled", "lost", "doubled", "candidates", "drifts",
-    "promotions", "rollbacks",
+    "requests", "refused", "predictions", "outcomes", "rejected", "samples", "unlabelled", "lost", "doubled",
+    "candidates", "drifts", "promotions", "rollbacks",
 )  # fmt: skip
 
 

@@ -38,6 +38,12 @@ def lines(warnings: Sequence[Doubt], advice: Sequence[str], held: Sequence[str] 
     return [*(Text(f"warning: {text}", "yellow") for text in wrong), *(Text(text) for text in advice)]
 
 
+def rejected(records: int, requests: int = 0) -> str:
+    """Return the counts of what is in the dead letters as a part of a line, empty without any."""
+    counts = [f"{records:,} rejected"] * bool(records) + [f"{requests:,} requests refused"] * bool(requests)
+    return f", {', '.join(counts)} (`shadowstream dead list` shows why)" if counts else ""
+
+
 def vanished(counters: Mapping[str, int]) -> str:
     """Return the counts of what became no sample as a part of a line, empty without any."""
     return "".join(f", {counters[name]:,} {said}" for name, said in VANISHED.items() if counters.get(name))

@@ -11,7 +11,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from deploy.console.join.doubts import Warned, lines, vanished
+from deploy.console.join.doubts import Warned, lines, rejected, vanished
 from deploy.console.words import day
 from deploy.run.view import JoinView
 
@@ -20,9 +20,8 @@ PLAIN_EVERY_S = 5.0
 
 def line(view: JoinView) -> str:
     """Return one line: how far the join is."""
-    rejected = f", {view.rejected:,} rejected (`shadowstream dead list` shows why)" if view.rejected else ""
     return (
-        f"{view.feed} at {day(view.at_ms)}: {view.events:,} events{rejected}{vanished(view.counters)}, "
+        f"{view.feed} at {day(view.at_ms)}: {view.events:,} events{rejected(view.rejected)}{vanished(view.counters)}, "
         f"{view.waiting:,} waiting, "
         f"{view.samples:,} samples, {view.unread:,} unread, lag {view.lag_ms / 1_000:,.0f} s"
         f"{f', {len(view.held)} partitions held by open transactions' if view.held else ''}"

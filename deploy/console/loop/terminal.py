@@ -12,7 +12,7 @@ from datetime import datetime
 from rich.console import Console
 from rich.live import Live
 
-from deploy.console.join.doubts import Warned, vanished
+from deploy.console.join.doubts import Warned, rejected, vanished
 from deploy.console.loop.view import draw
 from deploy.console.words import born, day, distrust_line, drift_line, fate_line, rate, values
 from deploy.monitor import NO_ROW, View
@@ -62,7 +62,7 @@ class Plain:
         served = view.metrics.total["served"] if view.metrics else NO_ROW
         self._say(
             f"{day(view.at_ms)}  {view.events:,} events, {rate(view)}/s, {view.waiting:,} waiting"
-            f"{vanished(view.counters)}, "
+            f"{rejected(view.counters.get('rejected', 0), view.refused)}{vanished(view.counters)}, "
             f"{view.learned:,} learned, champion v{view.champions[-1].number if view.champions else '-'}, "
             f"served: {values(served.values)}"
         )

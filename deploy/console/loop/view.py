@@ -96,6 +96,7 @@ def _facts(view: View) -> Fitted:
         ("outcomes awaited", f"{view.waiting:,}", "samples to learn", f"{view.unread:,}", "", ""),
         ("the join lags by", f"{view.lag_ms / 3_600_000:.1f} h", *_private(view), "", ""),
         *_lags(view.pulse),
+        *_refused(view),
     )
     for row in rows:
         facts.add_row(*(Text(text, "bold" if n % 2 else "dim") for n, text in enumerate(row)))
@@ -111,6 +112,15 @@ def _lags(pulse: PulseNote | None) -> list[tuple[str, ...]]:
     commit = "-" if pulse.commit_s is None else f"{pulse.commit_s:.0f} s ago"
     names = ("requests unread", "outcomes unread", "last commit")
     return [tuple(chain.from_iterable(zip(names, (*unread, commit), strict=True)))]
+
+
+def _refused(view: View) -> list[tuple[str, ...]]:
+    """Return how much is in the dead letters, as a row of facts; none without any."""
+    requests, records = view.refused, view.counters.get("rejected", 0)
+    if not (requests or records):
+        return []
+    why = ("why", "shadowstream dead list")
+    return [("requests refused", f"{requests:,}", "records rejected", f"{records:,}", *why)]
 
 
 def _serving(view: View) -> str:

@@ -99,6 +99,7 @@ RUN: tuple[Family[View], ...] = (
           lambda one: one.waits_s if one.waits_for else 0.0),
     _role("trouble", "gauge", "1 where `status` has a line about it", lambda one: float(bool(one.trouble))),
     _counter("answered", "requests that were answered since the server began", lambda o: o.served),
+    _counter("refused", "requests that became dead letters since the server began", lambda o: o.refused),
     _counter("learned", "samples in the learner's weights", lambda o: o.learned),
     _gauge("version", "the version that answers, but for a canary's share",
            lambda o: base(o.champions).number if o.champions else None),

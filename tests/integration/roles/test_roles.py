@@ -255,6 +255,8 @@ def serve_malformed_requests(
         return requests.get(f"{topics.requests}:0") == len(values)
 
     until(served)
+    note = msgspec.json.decode(store.get(feed.name, "server")[0] or b"", type=ServerNote)
+    assert (note.served, note.refused) == (2, 7)
     answers = [msgspec.json.decode(r.value or b"", type=Prediction) for r in in_log(broker.address, topics.predictions)]
     assert [(a.id, a.t, a.version) for a in answers] == [("id-0", 1_000, 0), ("id-3", 1_003, 0)]
     for answer, written in zip(answers, in_log(broker.address, topics.predictions), strict=True):

@@ -42,7 +42,7 @@ def test_what_became_of_it_all_is_shown_under_the_names_of_the_json() -> None:
     made = summary(refused=7)
     rows = lines(figures(made))
     assert {name: int(count) for name, count, _ in rows}.items() <= msgspec.to_builtins(made).items()
-    assert [name for name, _, _ in rows][:2] == ["requests", "predictions"]
+    assert [name for name, _, _ in rows][:3] == ["requests", "refused", "predictions"]
     assert all(meaning for _, _, meaning in rows)
 
 

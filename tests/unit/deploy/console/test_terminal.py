@@ -179,6 +179,15 @@ def test_a_source_that_is_held_takes_a_line_with_its_time() -> None:
     assert first in drawn(look, 140)
 
 
+def test_what_is_refused_is_said_with_the_command_that_shows_why() -> None:
+    look, out = view(refused=3_007, counters={"rejected": 12}), StringIO()
+    Plain(Console(file=out, width=300)).show(look)
+    assert ", 12 rejected, 3,007 requests refused (`shadowstream dead list` shows why), " in out.getvalue()
+    text = " ".join(drawn(look).split())
+    assert "requests refused 3,007 records rejected 12 why shadowstream dead list" in text
+    assert "refused 0" not in drawn(view())
+
+
 def test_what_is_unread_and_the_age_of_the_newest_commit_are_shown() -> None:
     text = " ".join(drawn(view(pulse=PulseNote(requests_unread=3_007, commit_s=12.4))).split())
     for fact in ("requests unread 3,007", "outcomes unread -", "last commit 12 s ago"):

@@ -36,6 +36,7 @@ def summary(*, refused: int, late: int = 3, **seen: object) -> Summary:
 def test_what_was_refused_is_not_lost() -> None:
     made = summary(refused=7)
     assert (made.lost, made.requests, made.predictions, made.events_per_second) == (0, 100, 93, 90.0)
+    assert (made.refused, made.rejected) == (7, 2)
 
 
 def test_what_is_found_nowhere_is_lost() -> None:
