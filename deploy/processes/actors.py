@@ -78,7 +78,8 @@ class System:
         needs = {role: "" if node.ours else str(plan.settings.ray.needs(role)) for role in names(plan.settings)}
         self._members = {role: Member(role, partial(self._place, role), needs[role]) for role in needs}
         self._trouble, self._next_s, self._pause_s = "", 0.0, 1.0  # why Ray is not there, when it is tried again
-        self._later: list[Member] = []  # who begins once the first server answers
+        self._later: list[Member] = []  # who begins once the first server reads requests
+        self._reading = set[str]()  # servers that do
         self._shared = Assignment([role for role in self._members if is_server(role)], 0, finds=plan.detached)
         for role, member in self._members.items():
             if is_server(role) or not serves:  # each loads much before it works
@@ -227,13 +228,14 @@ class System:
         if serving in self._later:
             self._later.remove(serving)
             self._begin(serving)
-        elif serving.over or serving.looked_after.process.pid or serving.looked_after.absent_s > ALONE_S:
+        elif serving.over or serving.role in self._reading or _waits(serving):
             for member in self._later:
                 self._begin(member)
             self._later = []
 
     def _begin(self, member: Member) -> None:
         if is_server(member.role):
+            self._reading.discard(member.role)
             self._shared.begun(member.role)
         member.begin_again(self._order(member))
 
@@ -254,6 +256,7 @@ class System:
             if is_server(member.role):
                 if heard:
                     self._share(member, *heard)
+                    self._reading |= {member.role} if heard.followed.generation >= 0 else set()
                 if member.looked_after.absent_s > AWAY_S:
                     self._shared.away(member.role)
             if member.end_hanging() and is_server(member.role):
@@ -274,3 +277,9 @@ class System:
             ray.wait(runs, num_returns=len(runs), timeout=GRACE_S)
         for actor in actors if self._plan.detached else ():
             ray.kill(actor)
+
+
+def _waits(server: Member) -> bool:
+    """Return whether a server that has begun waits for something that it needs, or takes long."""
+    at = server.looked_after
+    return bool(at.health.waits_for) or max(at.absent_s, at.lived_s) > ALONE_S

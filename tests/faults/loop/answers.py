@@ -11,6 +11,8 @@ from streams.errors import ShadowstreamError
 from streams.events import Prediction
 from streams.kafka import Source, Tp
 
+ANEW_S = 1.0  # without a record the reader connects anew: left to itself, it would wait ever longer for a broker
+
 
 class Answers:
     """A thread that reads predictions: which requests were answered, and how long none was."""
@@ -38,9 +40,10 @@ class Answers:
         while not self._stop.is_set():
             with suppress(ShadowstreamError), closing(Source(self._broker, [self._tp])) as source:
                 source.seek(self._tp, position)
-                while not self._stop.is_set():
+                heard_s = time.monotonic()
+                while not self._stop.is_set() and time.monotonic() - heard_s < ANEW_S:
                     for polled in source.poll(100, 10_000):
-                        position = polled.end
+                        position, heard_s = polled.end, time.monotonic()
                         self._take([decode(record.value or b"").id for record in polled.records])
 
     def _take(self, ids: list[str]) -> None:

@@ -9,9 +9,10 @@ from deploy.processes import node
 from deploy.processes.actors import System
 from deploy.processes.health import Process
 from deploy.processes.loop import Health
-from deploy.processes.member import Member
+from deploy.processes.member import Heard, Member
 from deploy.processes.restarts import HELD_AFTER
 from deploy.processes.roles import Plan
+from deploy.serving.share import NOTHING, Order
 from streams.errors import (
     BrokerRefused,
     Disagreement,
@@ -121,28 +122,61 @@ def test_where_a_version_is_there_the_server_answers_before_other_processes_begi
     assert sorted(one for one in noted if one.startswith("run")) == sorted(f"run {one.role}" for one in system.roles)
 
 
-def test_of_roles_that_die_together_the_server_begins_first_and_the_others_once_it_answers(
-    noted: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+class Dying:
+    """A system of which roles die, and how its server answers."""
+
+    def __init__(self, system: System, noted: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self._system, self._noted = system, noted
+        self.server = system._members["server"].looked_after
+        self.reads = True
+        system.run(1)
+        monkeypatch.setattr("ray.wait", lambda calls, **_: ([], calls))
+        monkeypatch.setattr(Member, "look", lambda *_: Heard(Order(0, frozenset({0})) if self.reads else NOTHING, 0))
+        self.answered()
+        noted.clear()
+
+    def answered(self, waits_for: str = "") -> None:
+        self.server.answered(Process("here", 1), Health(waits_for=waits_for))
+
+    def die(self, *roles: str) -> None:
+        for role in roles:
+            self._system._ended(self._system._members[role], RoleDied("its process has died"), serves_on=True)
+
+    def made(self) -> list[str]:
+        """Take a look; return whose process was started since the last one."""
+        self._noted.clear()
+        self._system.check(serves_on=True)
+        return [one.removeprefix("made ") for one in self._noted if one.startswith("made")]
+
+
+@pytest.fixture
+def dying(noted: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Dying:
     plan = Plan(pipeline=tmp_path / "pipeline.py", settings=Settings(), registry=tmp_path, fetch_wait_ms=1)
-    system = System(plan, node.Node(None, tmp_path))
-    system.run(1)
-    system._members["server"].looked_after.answered(Process("here", 1), Health())
-    monkeypatch.setattr("ray.wait", lambda calls, **_: ([], calls))
-    noted.clear()
+    dying = Dying(System(plan, node.Node(None, tmp_path)), noted, monkeypatch)
+    assert dying.made() == []
+    return dying
 
-    def made() -> list[str]:
-        system.check(serves_on=True)
-        return [one for one in noted if one.startswith("made")]
 
-    others = [one.role for one in system.roles if one.role != "server"]
-    for role in others:
-        system._ended(system._members[role], RoleDied("its process has died"), serves_on=True)
-    assert made() == []  # the server's end is heard a look later
-    system._ended(system._members["server"], RoleDied("its process has died"), serves_on=True)
-    assert made() == ["made server"]
-    assert made() == ["made server"]
-    system._members["server"].looked_after.answered(Process("here", 2), Health())
-    assert made() == ["made server", *(f"made {role}" for role in others)]
-    system._ended(system._members["learner"], RoleDied("its process has died"), serves_on=True)
-    assert [made().count("made learner"), made().count("made learner")] == [1, 1]  # one that has lived no minute pauses
+OTHERS = ["joiner-0", "learner", "distiller", "evaluator", "conductor"]
+
+
+@pytest.mark.parametrize("waits_for", ["", "the broker"])
+def test_of_roles_that_die_together_the_server_begins_first_and_the_others_once_it_reads_or_waits(
+    waits_for: str, dying: Dying
+) -> None:
+    dying.die(*OTHERS)
+    assert dying.made() == []  # the server's end is heard a look later
+    dying.reads = False
+    dying.die("server")
+    assert dying.made() == ["server"]
+    dying.answered()  # its process is there, and imports
+    assert dying.made() == []
+    dying.answered(waits_for)
+    dying.reads = not waits_for
+    assert dying.made() == ([] if dying.reads else OTHERS)
+    assert dying.made() == (OTHERS if dying.reads else [])
+
+
+def test_a_role_that_dies_beside_a_server_that_reads_begins_at_the_next_look(dying: Dying) -> None:
+    dying.die("learner")
+    assert [dying.made(), dying.made()] == [[], ["learner"]]
