@@ -123,6 +123,7 @@ class System:
         for member, ready in calls.items():
             told = ""
             while not ray.wait([ready], timeout=1.0)[0]:
+                self._node.check()
                 if gone := self._node.gone:
                     raise RayUnreachable(f"Ray's {gone} has ended; start the run again")
                 if not told and (told := member.unplaced):
@@ -141,9 +142,11 @@ class System:
         """Begin again what has ended: a role, or, where a part of Ray itself has ended, Ray and all roles.
 
         Raises:
+            RayUnreachable: a cluster's head is lost.
             ShadowstreamError: a role has ended with an error, not because its process died; with `serves_on` only
                 where it is the server, by a contradiction or in its first life.
         """
+        self._node.check()
         if self._trouble or (gone := self._gone()):
             self._begin_anew(self._trouble or gone)
             return
@@ -169,7 +172,7 @@ class System:
     def lines(self) -> tuple[str, ...]:
         """What people must know of the roles now."""
         lines = (line for member in self._members.values() if (line := member.line or member.unplaced))
-        return (*filter(None, (self._trouble,)), *lines)
+        return (*filter(None, (self._trouble, self._node.trouble)), *lines)
 
     def _ended(self, member: Member, wrong: ShadowstreamError, *, serves_on: bool) -> None:
         if is_server(member.role):
@@ -224,6 +227,8 @@ class System:
 
     def _begin_later(self) -> None:
         """Begin roles that have ended: a server first, alone, for each loads much before it works."""
+        if not (self._later and self._node.answers()):
+            return
         serving = self._serving
         if serving in self._later:
             self._later.remove(serving)

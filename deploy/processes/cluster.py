@@ -1,16 +1,23 @@
-"""Whether a Ray cluster answers at an address, and whether it answers anybody: asked by hand.
+"""Whether a Ray cluster answers at an address, still answers, and whether it answers anybody: asked by hand.
 
 Ray's own client tries for minutes, and does not say whether a token was needed. Owns two exchanges of HTTP/2 (RFC
 9113), which is what a cluster's head speaks. Does not know Ray.
 """
 
+import logging
 import socket
+import threading
+import time
 from typing import BinaryIO
 
 from streams import hosts
 from streams.errors import RayUnreachable
 
 ANSWER_S = 5.0
+ASK_EVERY_S = 2.0
+LOST_S = (
+    45.0  # how long a head may be silent; after 60 Ray ends each process of the cluster, ours without a word of ours
+)
 HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # and an empty frame of settings
 FRAME, SETTINGS = 9, 4  # bytes of a frame's head, and what its fourth byte is where the server speaks HTTP/2
 DATA, HEADERS, END_STREAM, END_HEADERS = 0, 1, 1, 4
@@ -43,6 +50,56 @@ def check(address: str) -> None:
         raise RayUnreachable(f"no Ray cluster answers at {address} (ray.address): {wrong.strerror or wrong}") from None
     if len(answer) < FRAME or answer[3] != SETTINGS:
         raise RayUnreachable(f"what answers at {address} (ray.address) is not the head of a Ray cluster")
+
+
+class Head:
+    """A cluster's head at host:port, asked again and again by a thread until `end`."""
+
+    def __init__(self, address: str, every_s: float = ASK_EVERY_S) -> None:
+        self._address, self._every_s = address, every_s
+        self._silent_s: float | None = None  # since when it does not answer, on the monotonic clock
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._ask, daemon=True, name="head")
+        self._thread.start()
+
+    @property
+    def trouble(self) -> str:
+        """What people must know of it, "" while it answers."""
+        if (since_s := self._silent_s) is None:
+            return ""
+        return f"the head of the Ray cluster at {self._address} has not answered for {time.monotonic() - since_s:.0f} s"
+
+    def check(self, lost_s: float = LOST_S) -> None:
+        """Check that it has answered within `lost_s`.
+
+        Raises:
+            RayUnreachable: it has not.
+        """
+        if (since_s := self._silent_s) is not None and time.monotonic() - since_s >= lost_s:
+            raise RayUnreachable(f"{self.trouble}; begin the cluster and then this anew, which goes on where it was")
+
+    def answers(self) -> bool:
+        """Ask it now, and return whether it answers."""
+        asked_s = time.monotonic()
+        try:
+            check(self._address)
+        except RayUnreachable as wrong:
+            if self._silent_s is None:
+                self._silent_s = asked_s
+                logging.getLogger("shadowstream").warning("%s; roles that are left work on for a minute", wrong)
+            return False
+        if self._silent_s is not None:
+            logging.getLogger("shadowstream").warning("the head at %s answers again", self._address)
+        self._silent_s = None
+        return True
+
+    def end(self) -> None:
+        """Ask no more."""
+        self._stopped.set()
+
+    def _ask(self) -> None:
+        while not self._stopped.wait(self._every_s):
+            self.answers()
 
 
 def open_to_all(address: str) -> bool:

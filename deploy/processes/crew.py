@@ -58,11 +58,13 @@ def in_child(folder: Path) -> Start:
 class Crew:
     """Workers, one for each of `works`, which `start` starts. A context manager: leaving it ends them all.
 
-    `say` takes a line for each worker whose process died.
+    `say` takes a line for each worker whose process died; `ready` says whether one can be started.
     """
 
-    def __init__(self, works: list[Work], start: Start, say: Callable[[str], None]) -> None:
-        self._works, self._begin, self._say = works, start, say
+    def __init__(
+        self, works: list[Work], start: Start, say: Callable[[str], None], ready: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._works, self._begin, self._say, self._ready = works, start, say, ready
         self.workers: list[Worker] = []
 
     def __enter__(self) -> Self:
@@ -77,6 +79,8 @@ class Crew:
         """
         for n, worker in enumerate(self.workers):
             if death := worker.death:
+                if not self._ready():
+                    continue
                 self._say(f"{death}; starting it again")
                 worker.wait(GRACE_S)
                 self.workers[n] = self._start(n)

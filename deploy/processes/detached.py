@@ -18,7 +18,7 @@ from ray.exceptions import RayError
 from deploy.config import Settings
 from deploy.processes.code import FOLDER
 from deploy.processes.node import NAMESPACE
-from streams.errors import ConfigError, RayUnreachable, ShadowstreamError
+from streams.errors import ConfigError, InUse, RayUnreachable, ShadowstreamError
 
 OUTLIVES: dict[str, Any] = {"lifetime": "detached", "namespace": NAMESPACE, "get_if_exists": True}
 SUPERVISOR = "supervisor"
@@ -55,6 +55,7 @@ class Supervisor:
         module, _, name = function.partition(":")
         self._stopped, self._state = threading.Event(), ""
         self._work = getattr(import_module(module), name)
+        self._registry = settings.registry.path
         self._arguments = (Path(FOLDER) / pipeline, settings, self._stopped, source)
         self._thread = threading.Thread(target=self._run, daemon=True, name=SUPERVISOR)
         self._thread.start()
@@ -62,6 +63,10 @@ class Supervisor:
     def ended(self) -> str | None:
         """Return why it has ended, "" where it was stopped; None while it has not."""
         return None if self._thread.is_alive() else self._state
+
+    def registry(self) -> str:
+        """Return where the feed's registry is."""
+        return self._registry
 
     def stop(self) -> None:
         """Let it end."""
@@ -86,8 +91,12 @@ _Remote: Any = ray.remote(num_cpus=0, max_restarts=-1, max_concurrency=4)(Superv
 
 
 def begin(feed: str, function: str, pipeline: str, settings: Settings, source: str | None = None) -> bool:
-    """Start a feed's supervisor; return False where one works already. One that has ended makes place for another."""
-    if (found := _found(feed, SUPERVISOR)) is not None:
+    """Start a feed's supervisor; return False where one works already. One that has ended makes place for another.
+
+    Raises:
+        InUse: there is one of this name that has another registry.
+    """
+    if (found := _supervisor(feed, settings)) is not None:
         if _asked(found.ended.remote()) is None:
             return False
         ray.kill(found)
@@ -100,9 +109,13 @@ def begin(feed: str, function: str, pipeline: str, settings: Settings, source: s
     return True
 
 
-def end(feed: str) -> bool:
-    """End a feed's supervisor and its roles, in order; return False where there was none."""
-    supervisor = _found(feed, SUPERVISOR)
+def end(feed: str, settings: Settings) -> bool:
+    """End a feed's supervisor and its roles, in order; return False where there was none.
+
+    Raises:
+        InUse: what runs under this name has another registry.
+    """
+    supervisor = _supervisor(feed, settings)
     if supervisor is not None:
         _asked(supervisor.stop.remote())
         deadline = time.monotonic() + STOP_S
@@ -149,6 +162,21 @@ def _found(feed: str, role: str) -> Any:
         return ray.get_actor(name_of(feed, role), NAMESPACE)
     except ValueError:
         return None
+
+
+def _supervisor(feed: str, settings: Settings) -> Any:
+    """Return the handle of a feed's supervisor, None where there is none.
+
+    Raises:
+        InUse: it has another registry, and so is another feed's of the same name.
+    """
+    found, ours = _found(feed, SUPERVISOR), settings.registry.path
+    if found is not None and (theirs := _asked(found.registry.remote())) != ours:
+        raise InUse(
+            f"the cluster has a detached run of another feed {feed!r}: its registry is {theirs}, and registry.path is "
+            f"{ours}. Set registry.path to that of the feed that you mean; for another feed set another name"
+        )
+    return found
 
 
 def _asked(call: Any) -> Any:

@@ -50,6 +50,7 @@ class Node:
     def __init__(self, address: str | None, folder: Path, code: Path | None = None) -> None:
         self._address, self._log, self._code = address, folder / LOG, code
         self._remains = Remains(folder)
+        self._head: cluster.Head | None = None
 
     @property
     def ours(self) -> bool:
@@ -77,8 +78,32 @@ class Node:
         dead = {kind for kind, _ in node.dead_processes()} if node and self.ours else set()
         return next((kind for kind in NEEDED if kind in dead), "")
 
+    def watch(self) -> None:
+        """Have a cluster's head asked whether it is there, until `end`."""
+        self._head = cluster.Head(ray.get_runtime_context().gcs_address)
+
+    @property
+    def trouble(self) -> str:
+        """What people must know of a cluster's head, "" while it answers."""
+        return self._head.trouble if self._head else ""
+
+    def answers(self) -> bool:
+        """Return whether a role can be begun: without a cluster's head that call would not come back."""
+        return self._head is None or self._head.answers()
+
+    def check(self) -> None:
+        """Check that a cluster's head is there.
+
+        Raises:
+            RayUnreachable: it has not answered for long, and all ends without it.
+        """
+        if self._head:
+            self._head.check()
+
     def end(self) -> None:
         """End Ray, and take its files away, or leave the cluster."""
+        if self._head:
+            self._head.end()
         ray.shutdown()
         if self.ours:
             self._remains.ended()
@@ -115,6 +140,7 @@ def joined(settings: Settings, pipeline: Path, roles: Sequence[str], folder: Pat
         _check(settings, roles, say)
         if large:
             say(f"not sent to its nodes, because it is large: {', '.join(large)}")
+        node.watch()
         yield node
     finally:
         node.end()

@@ -52,6 +52,7 @@ def begin(path: Path, settings: Settings, say: Say, source: str | None = None) -
 
     Raises:
         ConfigError: the settings do not allow it, or nothing was learned at `source`.
+        InUse: there is one of another feed of this name.
         RayUnreachable: the cluster does not answer.
     """
     check(settings)
@@ -66,11 +67,12 @@ def end(path: Path, settings: Settings) -> bool:
 
     Raises:
         ConfigError: no cluster is given.
+        InUse: what runs under this name is another feed's.
         RayUnreachable: the cluster does not answer.
     """
-    name = feed.load(path).name
-    with with_ray("node", _given(settings)).visited(settings):
-        return bool(with_ray("detached", settings).end(name))
+    name, settings = feed.load(path).name, everywhere(_given(settings))
+    with with_ray("node", settings).visited(settings):
+        return bool(with_ray("detached", settings).end(name, settings))
 
 
 def log(path: Path, settings: Settings, role: str, *, follow: bool) -> Iterator[str]:

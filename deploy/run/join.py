@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deploy import contradictions
 from deploy.config import Settings
@@ -28,6 +29,9 @@ from streams.join.step import ShardState
 from streams.join.store import Store
 from streams.outputs.samples import closed
 from streams.outputs.writer import rewind
+
+if TYPE_CHECKING:
+    from deploy.processes.node import Node
 
 LOOK_EVERY_S = 0.25
 WAIT_S = 1.0  # between two tries to reach a store that does not answer
@@ -68,7 +72,7 @@ def joining(
         _check_outputs(feed, settings, store, say, back=back)
         works = partial(_works, path.resolve(), settings, partitions, services.fetch_wait_ms)
         start = _start(feed, settings, at.folder / "services", far=cluster is not None)
-        with Crew(works(), start, say) as crew:
+        with Crew(works(), start, say, cluster.answers if cluster else lambda: True) as crew:
             topics = settings.topics.named(feed)
             say(f"joining {feed} from {topics.predictions} and {topics.outcomes}")
             join = Join(
@@ -76,6 +80,7 @@ def joining(
                 crew=crew,
                 _judge=Judge(feed, loaded.readers(topics), settings.join),
                 _claim=claim,
+                _cluster=cluster,
                 _services=services,
                 _store=store,
                 _partitions=partitions,
@@ -153,6 +158,7 @@ class Join:
     crew: Crew
     _judge: Judge
     _claim: Claim
+    _cluster: "Node | None"
     _services: Services
     _store: Store
     _partitions: Partitions
@@ -177,10 +183,13 @@ class Join:
         """Replace workers that were killed, and distribute partitions that were added.
 
         Raises:
-            ShadowstreamError: a worker ended with an error, or an embedded service did, or another run has the feed.
+            ShadowstreamError: a worker ended with an error, or an embedded service did, a cluster's head is lost, or
+                another run has the feed.
         """
         self._claim.check()
         self._services.check()
+        if self._cluster:
+            self._cluster.check()
         try:
             self.crew.check()
         except PositionError:

@@ -1,4 +1,4 @@
-"""A lost store, rebuilt from the commits, so that joiners can read the log again from its start.
+"""A lost store, rebuilt from the commits, so that joiners can read the log again from its start; another's is refused.
 
 Owns what a lost shard must know: the ids of all samples that were learned or quarantined, which are settled, and the
 position after which it goes on. Does not know how a shard keeps them.
@@ -13,6 +13,7 @@ from deploy.registry.commits import backwards
 from deploy.registry.registry import Registry
 from learners.commits.commit import Commit
 from learners.commits.voids import slots
+from streams.errors import StoreRefused
 from streams.events import WAITING
 from streams.join.policy import JoinPolicy
 from streams.join.step import Rules
@@ -29,6 +30,24 @@ class Settled(Struct):
 
 
 _decode = msgspec.json.Decoder(Settled).decode
+
+
+def check_ours(store: Store, registry: Registry, feed: str, shards: int) -> None:
+    """Check that a registry that has learned nothing finds all samples of the feed in the store.
+
+    Raises:
+        StoreRefused: samples were taken from it: the feed is another registry's.
+    """
+    last = next(backwards(registry), None)
+    if last is not None and last.number > 0:
+        return
+    taken = [n for n in range(shards) if store.there(feed, n) and not store.holds(feed, n, NOTHING)]
+    if taken:
+        raise StoreRefused(
+            f"the store holds a feed {feed!r} whose samples were taken from shard {taken[0]}, and the registry at "
+            f"{registry.home} has learned none: they are another registry's, or were written by a join. Set "
+            "registry.path to the one that has them, or give this pipeline another name or another store"
+        )
 
 
 def restore(store: Store, registry: Registry, feed: str, policy: JoinPolicy) -> dict[int, str]:

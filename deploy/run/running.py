@@ -40,7 +40,7 @@ from deploy.run.begun import Beginning
 from deploy.run.claim import claimed
 from deploy.run.nodes import everywhere, on_cluster
 from deploy.run.partitions import Partitions, Say, begin
-from deploy.run.restore import restore
+from deploy.run.restore import check_ours, restore
 from deploy.run.session import Session
 from learners.online.learner import Learner
 from streams.errors import ConfigError
@@ -198,6 +198,7 @@ def _partitions(pipeline: Pipeline, settings: Settings, store: Store, registry: 
     """Create topics and shards; a shard that the store has lost goes on after what was learned of it."""
     feed, doubt = pipeline.as_feed(), pipeline.promotion.doubt
     topics, join = settings.topics.named(feed.name), settings.join
+    check_ours(store, registry, feed.name, join.shards)
     restored = restore(store, registry, feed.name, join)
     for shard, position in restored.items():
         say(

@@ -28,6 +28,10 @@ def test_roles_outlive_the_command_and_the_supervisor_which_finds_them_again(
         assert "there is no detached run" in left.said("stop")
         assert "the run goes on without this command" in left.said("run", "--detach")
         assert "the run goes on already" in left.said("run", "--detach")
+        other = Clustered(
+            tmp_path / "other" / "pipeline.py", text, cluster, broker, store_server, tmp_path / "another's"
+        )
+        assert "another feed 'left': its registry is " in other.said("run", "--detach", code=9)
         left.publish("left", range(200))
         before = pids(left.learned(200))
         objects = home(left.settings.registry.path, "left").objects

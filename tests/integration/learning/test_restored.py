@@ -11,7 +11,8 @@ import pytest
 from deploy.registry.backup import back_up
 from deploy.registry.kinds import COMMITS
 from deploy.registry.registry import Registry
-from streams.errors import ShadowstreamError
+from deploy.run.restore import check_ours
+from streams.errors import ShadowstreamError, StoreRefused
 from streams.join.store import Store
 from tests import small
 from tests.learned import Fed
@@ -48,10 +49,15 @@ def test_a_copy_and_the_log_lead_to_where_it_was(fed: Fed, server: Server) -> No
     feed.registry = Registry(folder)
     assert feed.registry.last(COMMITS) == copied.commit
     assert feed.restore() == {}  # the store is there, and further than the copy
+    check_ours(store, feed.registry, feed.name, 2)
+    other = Registry(copy.parent / "other")
+    with pytest.raises(StoreRefused, match=r"taken from shard 0, and the registry at .*other has learned none"):
+        check_ours(store, other, feed.name, 2)
     behind = feed.learner(20)
     with pytest.raises(ShadowstreamError, match="holds no position of any commit"):
         behind.step(1)
     server.redis.flushall()
+    check_ours(store, other, feed.name, 2)
     assert sorted(feed.restore()) == [0, 1]
     role = feed.learner(20)
     feed.finish(role)
