@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from deploy import pipeline as pipelines
 from deploy.backtest import shares
 from deploy.backtest.decided import Decided, Span
-from deploy.backtest.events import between, of_files, of_topics
+from deploy.backtest.events import Events, between, of_files, of_topics
 from deploy.backtest.learned import Learned, learned
 from deploy.backtest.policies import Policy, read
-from deploy.config import Settings
+from deploy.config import Settings, Topics
 from deploy.embedded.services import embedded_addresses, with_embedded
 from deploy.loading import users_code
 from deploy.operate.registry.sign import opened
@@ -95,10 +95,24 @@ def on_events(
     with users_code(str(path)):
         events = of_files(pipeline, settings, *given) if given else of_topics(pipeline, _addressed(pipeline, settings))
     events = between(events, span.from_ms, span.to_ms)
+    _check_some(settings.topics.named(pipeline.name), events, given, span)
     say(f"{len(events.happened):,} events")
     with learned(path, pipeline, settings, events, say) as (at, ours, counts):
         found = shares.decide(path, ours, at, policies, Span())
         return replace(_told(pipeline.name, found, open_registry(at), None), events=counts)
+
+
+def _check_some(topics: Topics, events: Events, given: tuple[Path, Path] | None, span: Span) -> None:
+    """Check that there are requests and outcomes.
+
+    Raises:
+        ConfigError: there are none of one of the two.
+    """
+    there, named = {one.record.topic for one in events.happened}, (topics.requests, topics.outcomes)
+    for what, topic, place in zip(("requests", "outcomes"), named, given or named, strict=True):
+        if topic not in there:
+            when = "" if span == Span() else " between --from and --to"
+            raise ConfigError(f"there are no {what} in {place}{when}: both are needed, requests first")
 
 
 def _addressed(pipeline: Pipeline, settings: Settings) -> Settings:
