@@ -74,6 +74,10 @@ class LookedAfter:
             self._began_s = self._clock()
         self.process, self.health, self._silent_s = process, health, 0.0
 
+    def begun(self) -> None:
+        """Take note that its process is started."""
+        self._forget()
+
     def begun_again(self) -> None:
         """Take note that another process is started for it."""
         self.starts += 1

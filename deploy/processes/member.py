@@ -43,6 +43,7 @@ class Member:
         """Start its process, which imports what it needs."""
         self.actor = self._place()
         self.run = self.asked = None
+        self.looked_after.begun()
 
     def begin(self, order: Order | None = None) -> None:
         """Let it do its steps; a server with an order."""

@@ -180,3 +180,10 @@ def test_of_roles_that_die_together_the_server_begins_first_and_the_others_once_
 def test_a_role_that_dies_beside_a_server_that_reads_begins_at_the_next_look(dying: Dying) -> None:
     dying.die("learner")
     assert [dying.made(), dying.made()] == [[], ["learner"]]
+
+
+def test_how_long_a_role_is_absent_counts_from_when_its_process_was_started() -> None:
+    member = Member("learner", lambda: None)
+    member.looked_after._began_s -= 1_000  # a run that takes over waits for the other one's end
+    member.make()
+    assert member.looked_after.absent_s < 1_000
