@@ -26,7 +26,8 @@ LEAST_SAMPLE_BYTES = 2_048  # of a topic of samples, requests or predictions: le
 class Case(NamedTuple):
     """Settings to compare; `learns` says that a model learns (`run`).
 
-    `replays` says that a recorded feed is replayed, `private` that updates are.
+    `replays` says that a recorded feed is replayed, `private` that updates are. `sync_ms` is Promotion's, None where
+    the shadow's average never serves.
     """
 
     settings: Settings
@@ -34,6 +35,7 @@ class Case(NamedTuple):
     learns: bool = False
     replays: bool = False
     private: bool = False
+    sync_ms: float | None = None
 
     def value(self, key: str) -> Any:
         """Return the value of `section.key`."""
@@ -132,6 +134,12 @@ RULES = [
         "'last' or 'sum'",
     ),
     Rule(
+        ("learn.commit_s",),
+        lambda c: c.sync_ms is not None and c.settings.learn.commit_s * 1_000 > c.sync_ms,
+        "the shadow's average leaves with a commit, and Promotion.sync_s would have it leave more often: set "
+        "learn.commit_s to at most that, or Promotion.sync_s to at least this",
+    ),
+    Rule(
         ("learn.commit_s", "replay.stall_s"),
         lambda c: c.replays and c.settings.learn.commit_s >= c.settings.replay.stall_s,
         "a replay waits for the commit of each slice, and would end because nothing moves meanwhile: set "
@@ -167,13 +175,16 @@ RULES = [
 ]
 
 
-def check(settings: Settings, feed: str, *, learns: bool = False, replays: bool = False, private: bool = False) -> None:
+def check(
+    settings: Settings, feed: str, *, learns: bool = False, replays: bool = False, private: bool = False,
+    sync_ms: float | None = None,
+) -> None:  # fmt: skip
     """Compare all settings of a feed; the others are those of a `Case`.
 
     Raises:
         ConfigError: some contradict one another, or Kafka has no topics of their names; the text has all keys.
     """
-    case = Case(settings, feed, learns, replays, private)
+    case = Case(settings, feed, learns, replays, private, sync_ms)
     _check_topics(topics(case))
     for keys, wrong, why in RULES:
         if wrong(case):

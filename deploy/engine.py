@@ -1,6 +1,7 @@
 """What runs an artifact: the engine that the version's record names, the same one in every role.
 
-`find` proves an engine for a new artifact, and keeps its template in the registry; `load` makes what answers. The
+`find` proves an engine for a new artifact, and keeps its template in the registry; `prove` does for another artifact
+that this one runs; `load` makes what answers. The
 arithmetic belongs to the version, so that the gate judges what will serve. Where a machine cannot run the engine, or it
 fails, torch runs the artifact, and a line for people says so. Does not know Kafka, Redis or Ray.
 """
@@ -13,15 +14,17 @@ from functools import partial
 import msgspec
 import torch
 from msgspec import Struct
+from msgspec.structs import replace
 from torch import Tensor, nn
 
 from compressors.artifact import format as artifact
 from compressors.data import Data
 from compressors.engines.arithmetic import Arithmetic, Range
-from compressors.engines.choose import choose, prepared
+from compressors.engines.choose import choose, prepared, proven
 from compressors.engines.engine import Session
 from compressors.engines.template import Template, export, key, read, runtime_errors
 from compressors.errors import EngineError, Unexportable
+from compressors.rows import Rows
 from deploy.registry.kinds import ALARMS, ENGINES
 from deploy.registry.records import By, Engine, Proof
 from deploy.registry.registry import Registry
@@ -64,6 +67,19 @@ def find(registry: Registry, packed: bytes, factory: Factory, data: Data) -> Eng
         ranges=ranges,
         proof=Proof(**choice.proof._asdict(), rows=choice.rows),
     )
+
+
+def prove(registry: Registry, packed: bytes, factory: Factory, engine: By, rows: Rows) -> By:
+    """Prove a version's engine for another artifact of its model and recipe, on these rows; else return why not."""
+    if not isinstance(engine, Engine):
+        return engine
+    model = artifact.load(packed, factory)
+    try:
+        session = prepared(model, read(registry.get(engine.template)), _ranges(registry, engine.ranges))
+        proof = proven(model, session, rows)
+    except (EngineError, RegistryError) as wrong:
+        return _line(wrong)
+    return replace(engine, proof=Proof(**proof._asdict(), rows=len(rows)))
 
 
 def _template(

@@ -48,6 +48,7 @@ from deploy.registry.notes import (
 from deploy.registry.pulse import PulseNote
 from deploy.registry.records import Alarm, Candidate, Champion
 from deploy.registry.registry import Registry
+from deploy.registry.reigns import versions
 from learners.evaluation.drift import Change
 from learners.evaluation.verdict import Verdict
 from streams.audit.equations import OFFSETS
@@ -98,7 +99,9 @@ class Progress(Struct, frozen=True):
         version = conductor.version if conductor else 0
         handled = conductor.verdicts if conductor else 0
         heeded = conductor.alarms if conductor else 0
-        return handled >= evaluator.verdicts and heeded >= evaluator.alarms and server.version >= version
+        synced = conductor.synced if conductor else -1
+        decided = handled >= evaluator.verdicts and heeded >= evaluator.alarms and synced >= learner.synced
+        return decided and server.version >= version
 
 
 class Monitor:
@@ -110,6 +113,7 @@ class Monitor:
         self._feed, self._shards, self._judge = judge.feed, judge.policy.shards, judge
         self._store, self._registry = store, registry
         self._read: dict[str, dict[int, Any]] = {}
+        self._champions = list[Champion]()
         self._last_notes: list[bytes | None] = []
         self._look_again_s = 0.0
         self.last: Progress | None = None  # what `progress` has returned last
@@ -183,8 +187,11 @@ class Monitor:
         return self._all(CANDIDATES)
 
     def champions(self) -> list[Champion]:
-        """Return all versions that have served."""
-        return self._all(CHAMPIONS)
+        """Return all versions that have served; of syncs in a row, the newest."""
+        newest = self._registry.last(CHAMPIONS, self._champions[-1].number if self._champions else -1)
+        if not self._champions or newest > self._champions[-1].number:
+            self._champions = versions(self._registry, newest)
+        return self._champions
 
     def alarms(self) -> list[Alarm]:
         """Return all that was seen of versions that serve."""

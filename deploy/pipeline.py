@@ -188,6 +188,11 @@ class Pipeline:
         object.__setattr__(self, "live", learning.live_of(self.live, self.task, self.features))
         learning.check_trust(self.trust, self.task, self.features)
         parts.check_settings("promotion", self.promotion, Promotion)
+        if self.online.private and self.promotion.sync_ms is not None:
+            raise ConfigError(
+                f"pipeline {self.name!r}: Promotion(policy='continuous') and Online.private: what every sync tells "
+                "of a sample is not counted; take another policy"
+            )
         object.__setattr__(self, "slices", learning.slices_of(self.slices, self.features))
         recorded.check_rows("history", self.history, "labelled rows")
         recorded.check_rows("feed", self.feed, "events")

@@ -16,8 +16,9 @@ from deploy.config import Settings
 from deploy.pipeline import Pipeline
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS
 from deploy.registry.notes import Metrics, Row
-from deploy.registry.records import Champion, promotions
+from deploy.registry.records import Champion
 from deploy.registry.registry import Registry
+from deploy.registry.reigns import promotions
 from learners.commits.commit import Commit
 from learners.evaluation.trials.timing import Timing
 from learners.evaluation.verdict import Decision, Verdict

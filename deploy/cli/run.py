@@ -20,7 +20,7 @@ from deploy.console.metrics.latest import fetched
 from deploy.console.words import values
 from deploy.operate.versions.drill import shuffle
 from deploy.placement import Ray
-from deploy.registry.records import base
+from deploy.registry.reigns import base
 from deploy.run import detached
 from deploy.run.running import running
 from deploy.run.session import Act

@@ -58,6 +58,15 @@ def title_of(metric: MetricName) -> str:
     return f"{metric.name}, {metric.unit}" if metric.unit else metric.name
 
 
+def synced(version: int, of: int) -> str:
+    """Return what a version is that is the newest sync of another one.
+
+    >>> synced(352, of=12)
+    'v352, sync 340 of v12'
+    """
+    return f"v{version}, sync {version - of:,} of v{of}"
+
+
 def rate(view: View) -> str:
     """Return events a second as text."""
     return "-" if view.events_per_second is None else f"{view.events_per_second:,.0f}"
@@ -175,7 +184,7 @@ def returns(view: View) -> list[str]:
 def _brought(view: View, candidate: Candidate) -> str:
     """Return what became of a candidate that a person brought."""
     verdict, said = view.verdicts.get(candidate.number), "it is tested"
-    if served := [one.number for one in view.champions if one.candidate == candidate.number and one.back_to is None]:
+    if served := [one.number for one in view.champions if one.candidate == candidate.number]:
         said = f"it served, as v{served[0]}"
     elif verdict:
         said = f"refused: {verdict.decision.value} after {verdict.samples:,} samples"

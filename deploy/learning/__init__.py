@@ -2,6 +2,7 @@
 
 bootstrap.py   makes the first version, of the history
 learner.py     learns the samples and writes commits
+syncs.py       the shadow's average, offered to the servers between two promotions
 rules.py       when a commit is made and keeps its state, and when a candidate is due
 opened.py      how many predictions were opened, told once all outcomes up to then are learned
 withheld.py    samples that are held: learned once they are released, and said

@@ -14,17 +14,20 @@ import torch
 from torch import nn
 
 from compressors.arguments import shown
-from compressors.artifact.make import Made, make
+from compressors.artifact import format as artifact
+from compressors.artifact.make import Made, bytes_of, make
 from compressors.artifact.manifest import finite, name_of, versions
 from compressors.carry_out import carry_out
 from compressors.data import Data, Scaled
 from compressors.recipe import Distill, Recipe, Retrain, Step
 from compressors.rows import Batch, Collated, alike, joined
+from deploy.lineages import Lineages
 from deploy.loading import users_code
 from deploy.pipeline import Labelled, Pipeline
-from deploy.registry.records import Figures, Privacy
+from deploy.registry.records import Champion, Figures, Privacy
 from deploy.registry.registry import Registry
 from learners.commits.commit import Due
+from learners.evaluation.verdict import Kind
 from learners.online.batches import kind
 from learners.online.learner import Learner
 from streams.errors import ConfigError, MalformedEvent
@@ -154,6 +157,33 @@ def distil(
     data = past or pipeline.encoder().data(samples, learner.task)
     made, figures = compress(pipeline, learner, student, data, recipe)
     return made, figures, data
+
+
+def average(pipeline: Pipeline, learner: Learner) -> bytes:
+    """Return the artifact of the shadow's average, as it is.
+
+    Raises:
+        ValueError: a weight is not finite.
+    """
+    made_from = provenance(pipeline, learner.teacher.model) | {"average": True}
+    return artifact.pack(learner.shadow.mean, made_from, shapes=learner.shapes, float_bytes=_float_bytes(learner))
+
+
+def _float_bytes(learner: Learner) -> int | None:
+    """Return the size of the model before units were removed; None where none were."""
+    return bytes_of(learner.teacher.model) if learner.shapes else None
+
+
+def kind_beside(served: Champion | None, pipeline: Pipeline, lineages: Lineages, registry: Registry) -> Kind:
+    """Return what is made now is to a version: a refresh of the same model by the same recipe, or another.
+
+    Raises:
+        RegistryError: the version's artifact is missing.
+    """
+    manifest = artifact.describe(registry.get(served.artifact)).manifest if served else {}
+    recipe = Recipe.from_dict(manifest["recipe"]) if "recipe" in manifest else None
+    same = served is not None and lineages.today(served) and recipe == pipeline.recipe
+    return Kind.REFRESH if same else Kind.OTHER
 
 
 def since(learner: Learner, samples: Sequence[Sample]) -> Sequence[Sample]:

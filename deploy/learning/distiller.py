@@ -8,12 +8,10 @@ import time
 
 from torch import Tensor
 
-from compressors.artifact import format as artifact
 from compressors.artifact.make import Made
 from compressors.data import Data
-from compressors.recipe import Recipe
 from deploy.engine import find
-from deploy.learning.candidates import distil, make_learner, privacy
+from deploy.learning.candidates import distil, kind_beside, make_learner, privacy
 from deploy.lineages import Lineages
 from deploy.pipeline import Pipeline
 from deploy.registry.candidates import add
@@ -129,10 +127,9 @@ class DistillerRole(Follower):
     def _kind(self) -> Kind:
         """Return what a candidate is to what serves: a refresh of the same model by the same recipe, or another."""
         champion = self._registry.record(CHAMPIONS, self._registry.last(CHAMPIONS))
-        served = artifact.describe(self._registry.get(champion.artifact)).manifest if champion else {}
-        recipe = Recipe.from_dict(served["recipe"]) if "recipe" in served else None
-        same = champion is not None and self._lineages.today(champion) and recipe == self._pipeline.recipe
-        return Kind.REFRESH if same else Kind.OTHER
+        if champion and champion.sync_of is not None:
+            champion = self._registry.record(CHAMPIONS, champion.sync_of)
+        return kind_beside(champion, self._pipeline, self._lineages, self._registry)
 
     def _engine(self, made: Made, data: Data) -> By:
         if made.refusal or not self._engines:

@@ -14,10 +14,11 @@ from deploy.learning.attempts import Attempts, Span
 from deploy.learning.blocks import Blocks
 from deploy.learning.opened import Heard, Opened, offsets
 from deploy.learning.rules import CommitRules
+from deploy.learning.syncs import Syncs
 from deploy.learning.withheld import Notices, rule
 from deploy.registry.commits import backwards
 from deploy.registry.held import distrusted, doubted, waiting
-from deploy.registry.kinds import ASKED, COMMITS, LEARNER, RULINGS, TOLD
+from deploy.registry.kinds import ASKED, COMMITS, LEARNER, RULINGS, SYNC, TOLD
 from deploy.registry.notes import LearnerNote
 from deploy.registry.rebuild import rebuild
 from deploy.registry.registry import Registry
@@ -28,6 +29,7 @@ from learners.commits.commit import Due, Quarantined
 from learners.commits.draft import Draft, after
 from learners.commits.state import pack_state, unpack_state
 from learners.commits.voids import ALL, Bounds, Slot, lowered
+from learners.labels.holds import left
 from learners.online.learner import Learner
 from learners.packing import shortest
 from streams.errors import ConfigError, HistoryChanged, LostRace, RegistryError
@@ -48,8 +50,9 @@ class LearnerRole:
     def __init__(
         self, feed: str, shards: int, store: Store, registry: Registry, learner: Learner, rules: CommitRules,
         window_ms: int = 0, marks_ms: Sequence[int] = (),
+        syncs: Syncs | None = None,
     ) -> None:  # fmt: skip
-        """`window_ms` is the join's, which live experts are told.
+        """`window_ms` is the join's, which live experts are told. With `syncs`, the shadow's average is to serve.
 
         At the ages `marks_ms` the evaluator must hear of what waits; they are the first that live experts ask for, too.
         """
@@ -58,7 +61,7 @@ class LearnerRole:
         self._coming: Opened | None = None
         self._heard: Heard | None = None
         self._notices, self._ask_at_s = Notices(), 0.0
-        self._arrived = Arrived(store, feed)
+        self._arrived, self._syncs, self._synced = Arrived(store, feed), syncs, -1
         self._states = States(registry, learner, rules.relearn_s)
         self._blocks: Blocks | None = None
         self._draft = self._recover()
@@ -164,6 +167,8 @@ class LearnerRole:
         latest_ms = max((s.prediction.t for s in samples if s.kind != WAITING), default=0)
         self._draft.add(slots, [entry.sample for entry in part], shadow, latest_ms, held)
         self._arrived.add(part)
+        if self._syncs:
+            self._syncs.take(left(samples, held))
         return None
 
     def _rule(self) -> bool:
@@ -222,6 +227,7 @@ class LearnerRole:
             self._learner.hear(self._draft.heard_ms)
         if due and due.since_ms is not None:
             self._learner.drifted(due.since_ms)
+        before_ms = self._draft.last.watermark_ms
         shards = [self._store.shard(self._feed, shard) for shard in self._shards]
         read = offsets(shards, self._draft.last.offsets)
         data = commits.encode(self._draft.finish(self._learner, due, void or {}, read))
@@ -232,9 +238,13 @@ class LearnerRole:
         if whole or due is not None or self._states.due:
             self._states.take(n, self._draft.parent)
         self._attempts.begin(n)
-        arrived = self._arrived.committed(n, due=due is not None)
+        sync = self._syncs is not None and self._syncs.due(before_ms, self._draft.watermark_ms)
+        arrived = self._arrived.committed(n, due=sync or due is not None)
         if self._blocks:
             self._blocks.publish(arrived)
+        if self._syncs and sync and (made := self._syncs.make(n)):
+            self._store.put(self._feed, SYNC.entry(made))
+            self._synced = n
         self._trim()
 
     def keep(self) -> None:
@@ -294,6 +304,8 @@ class LearnerRole:
             self._blocks.begin()
         self._heard = None
         self._arrived.drop()
+        if self._syncs:
+            self._syncs.begin(last)
         return after(data, self._shards, NOTHING)
 
     def _keep_what_was_learned_again(self) -> None:
@@ -318,5 +330,6 @@ class LearnerRole:
             (learner.live.marks_ms if learner.live else ()) or self._marks_ms,
             learner.live.line if learner.live else "",
             distrusted(learner.trust) if learner.trust else (),
+            self._synced,
         )
         self._store.put(self._feed, LEARNER.entry(note) | self._attempts.note)

@@ -24,7 +24,8 @@ def planned(path: Path, settings: Settings) -> Plan:
         ConfigError: the pipeline or its settings cannot work.
     """
     pipeline = pipelines.load(path)
-    contradictions.check(settings, pipeline.name, learns=True, private=pipeline.online.private is not None)
+    private, sync_ms = pipeline.online.private is not None, pipeline.promotion.sync_ms
+    contradictions.check(settings, pipeline.name, learns=True, private=private, sync_ms=sync_ms)
     rehearse(pipeline)
     torch.set_num_threads(1)  # as all roles do
     at = home(settings.registry.path, pipeline.name)

@@ -17,14 +17,15 @@ from deploy.learning.candidates import make_learner
 from deploy.learning.distiller import DistillerRole
 from deploy.learning.learner import LearnerRole
 from deploy.learning.rules import CommitRules
+from deploy.learning.syncs import Syncs
 from deploy.lineages import Lineages
 from deploy.pipeline import Pipeline
 from deploy.processes.clients import Clients
 from deploy.processes.code import FOLDER
 from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.evaluator import EvaluatorRole
-from deploy.registry.kinds import ASKED, BROKEN, LEARNER, TOLD, is_server, server_names
-from deploy.registry.notes import BrokenNote
+from deploy.registry.kinds import ASKED, BROKEN, LEARNER, SYNC, TOLD, is_server, server_names
+from deploy.registry.notes import BrokenNote, SyncNote
 from deploy.registry.opening import open_registry
 from deploy.registry.registry import Registry
 from deploy.registry.storage.home import Where, at, home
@@ -153,7 +154,8 @@ def _learner(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
     registry, shards = plan.opened, plan.settings.join.shards
     learner, window_ms = make_learner(pipeline, registry), round(plan.settings.join.window_s * 1_000)
     marks_ms = Timing.of(plan.settings.join).marks_ms
-    return LearnerRole(pipeline.name, shards, clients.store(), registry, learner, rules, window_ms, marks_ms)
+    syncs = Syncs(pipeline, registry, learner) if promotion.sync_ms else None
+    return LearnerRole(pipeline.name, shards, clients.store(), registry, learner, rules, window_ms, marks_ms, syncs)
 
 
 def _distiller(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
@@ -172,7 +174,10 @@ def _conductor(clients: Clients, plan: Plan, pipeline: Pipeline) -> Role:
     def broken() -> BrokenNote | None:
         return BROKEN.read(*store.get(pipeline.name, BROKEN.name))
 
-    return ConductorRole(pipeline.name, store, plan.opened, pipeline.promotion, broken)
+    def average() -> SyncNote | None:
+        return SYNC.read(*store.get(pipeline.name, SYNC.name))
+
+    return ConductorRole(pipeline.name, store, plan.opened, pipeline.promotion, broken, average)
 
 
 ROLES: dict[str, Callable[[Clients, Plan, Pipeline], Role]] = {

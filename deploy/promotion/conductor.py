@@ -1,6 +1,7 @@
 """The conductor role: decides which version serves, by creating `champion/n` only if it is absent.
 
-What a person has ordered comes first, then what an alarm asks for, then what is proven, then a canary's next share.
+What a person has ordered comes first, then what an alarm asks for, then what is proven, then a canary's next share, or
+the shadow's newest average.
 Owns these decisions. Does not know samples, or how a candidate is tested.
 """
 
@@ -8,7 +9,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from deploy.promotion.decisions import Decided, Rules, back, ordered, promoted, sighted, stepped
+from deploy.promotion.decisions import Decided, Rules, back, ordered, promoted, sighted, stepped, synced
 from deploy.registry.follow import Board, Follower
 from deploy.registry.kinds import (
     ALARMS,
@@ -20,11 +21,13 @@ from deploy.registry.kinds import (
     EVALUATOR,
     ORDERS,
     STEPS,
+    SYNC,
     VERDICTS,
 )
-from deploy.registry.notes import BrokenNote, ConductorNote
+from deploy.registry.notes import BrokenNote, ConductorNote, SyncNote
 from deploy.registry.records import Alarm, Candidate, Champion, Order
 from deploy.registry.registry import Registry
+from deploy.registry.reigns import add, versions
 from learners.evaluation.canary import ALL
 from learners.evaluation.gate import Promotion
 from learners.evaluation.verdict import Decision, Guard, Verdict
@@ -40,14 +43,18 @@ class ConductorRole(Follower):
         registry: Registry,
         promotion: Promotion | None = None,
         broken: Callable[[], BrokenNote | None] = lambda: None,
+        average: Callable[[], SyncNote | None] = lambda: None,
     ) -> None:
-        """By default `promotion` is `Promotion()`; `broken` returns what a server has seen of the version it serves."""
-        super().__init__(feed, store, (EVALUATOR.name, BROKEN.name), far=not registry.home.local)
+        """By default `promotion` is `Promotion()`; `broken` returns what a server has seen of the version it serves,
+        and `average` the shadow's newest average.
+        """
+        super().__init__(feed, store, (EVALUATOR.name, BROKEN.name, SYNC.name), far=not registry.home.local)
         self._promotion = promotion or Promotion()
         self._registry, self._rules = registry, Rules(self._promotion.policy)
         self._open: dict[int, Candidate] = {}  # those without a verdict
         self._candidate, self._verdicts, self._alarms, self._orders = -1, 0, 0, 0
         self._champions = list[Champion]()
+        self._average, self._synced = average, -1  # the commit of the newest that was decided on
         self._broken, self._seen = broken, BrokenNote(-1, "", -1, 0, Guard("", None, None, passed=True, said=""))
 
     def _take(self) -> bool:
@@ -63,7 +70,7 @@ class ConductorRole(Follower):
                 self._alarms += 1
             return True
         if verdict is None:
-            return self._step()
+            return self._step() or self._sync()
         if self._judge(verdict, self._open[verdict.candidate]):
             del self._open[verdict.candidate]
             self._verdicts += 1
@@ -73,6 +80,10 @@ class ConductorRole(Follower):
         """Write down as an alarm what a server has seen of the version that serves, once."""
         note = self._broken()
         if note is None or note == self._seen:
+            return
+        seen = self._registry.record(CHAMPIONS, note.version)
+        if seen is None or seen.artifact != note.artifact:  # of an earlier feed of this name
+            self._seen = note
             return
         champions, alarms = self._versions(), list(self._registry.records(ALARMS))
         now = self._registry.last(COMMITS)
@@ -93,12 +104,14 @@ class ConductorRole(Follower):
     def _notes(self) -> dict[str, bytes]:
         champions = self._versions()
         waits, version = self._rules.waits(champions), champions[-1].number if champions else -1
-        return CONDUCTOR.entry(ConductorNote(self._verdicts, version, self._alarms, waits))
+        return CONDUCTOR.entry(ConductorNote(self._verdicts, version, self._alarms, waits, self._synced))
 
     def _versions(self) -> list[Champion]:
-        """Return the versions so far; each is read once."""
-        while champion := self._registry.record(CHAMPIONS, len(self._champions)):
-            self._champions.append(champion)
+        """Return the versions so far, of syncs in a row the newest; each is read once."""
+        if not self._champions:
+            self._champions = versions(self._registry)
+        while champion := self._registry.record(CHAMPIONS, self._champions[-1].number + 1 if self._champions else 0):
+            add(self._champions, champion)
         return self._champions
 
     def _obey(self, order: Order) -> bool:
@@ -138,6 +151,20 @@ class ConductorRole(Follower):
         self._make(lambda champions: stepped(step, champions, self._promotion.next_share(step.share)))
         return True
 
+    def _sync(self) -> bool:
+        """Have the shadow's newest average serve, where that is the rule; return False if there is none newer."""
+        note = self._average() if self._promotion.sync_ms else None
+        commit = self._registry.record(COMMITS, note.commit) if note and note.commit > self._synced else None
+        if note is None or commit is None:
+            return False
+
+        def serve(champions: list[Champion]) -> Decided:
+            return None if self._rules.waits(champions) else synced(note, champions, commit)
+
+        if self._make(serve):
+            self._synced = note.commit
+        return True
+
     def _make(self, decide: Callable[[list[Champion]], Decided]) -> bool:
         """Make the version that is decided on; return False if its number is taken.
 
@@ -149,7 +176,7 @@ class ConductorRole(Follower):
         if made is None:
             return True
         commit = made.commit if made.commit is not None else self._registry.last(COMMITS)
-        made = replace(made, number=len(champions), commit=commit)
+        made = replace(made, number=champions[-1].number + 1, commit=commit)
         return self._registry.create(CHAMPIONS, made.number, made)
 
     def _candidate_of(self, order: Order) -> Candidate | None:

@@ -1,4 +1,4 @@
-"""Which version follows from a verdict, an alarm or a person's order; and when that happens by itself.
+"""Which version follows from a verdict, an alarm, a person's order or a sync; and when that happens by itself.
 
 Pure functions of the versions so far. Owns what such a version's record says. Does not know files.
 """
@@ -9,19 +9,10 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
-from deploy.registry.notes import BrokenNote
-from deploy.registry.records import (
-    Alarm,
-    CanaryStep,
-    Candidate,
-    Champion,
-    Evidence,
-    Order,
-    barred,
-    base,
-    before,
-    reigning,
-)
+from deploy.registry.notes import BrokenNote, SyncNote
+from deploy.registry.records import Alarm, CanaryStep, Candidate, Champion, Evidence, Order
+from deploy.registry.reigns import at, barred, base, before, gated, left, reigning
+from learners.commits.commit import Commit
 from learners.evaluation.canary import ALL
 from learners.evaluation.gate import Policy
 from learners.evaluation.verdict import Decision, Verdict
@@ -63,19 +54,20 @@ def back(alarm: Alarm, champions: Sequence[Champion]) -> Decided:
 
     What a canary answered is answered by its base again, as that has gone on, whichever version the alarm names.
     """
-    if not reigning(champions, alarm.champion) or alarm.back_to >= len(champions):
+    to = at(champions, alarm.back_to)
+    if not reigning(champions, alarm.champion) or to is None:
         return None
     if champions[-1].share < ALL:
         return _returned(base(champions), alarm)
-    return replace(_returned(champions[alarm.back_to], alarm), offset=alarm.offset)
+    return replace(_returned(to, alarm), offset=alarm.offset)
 
 
 def sighted(
     note: BrokenNote, champions: Sequence[Champion], alarms: Sequence[Alarm], at_ms: int, commit: int
 ) -> Alarm | None:
     """Return the alarm of what a server has seen; None if that version does not serve, or there is one of it."""
-    to = champions[note.before] if 0 <= note.before < note.version < len(champions) else None
-    if to is None or champions[-1].artifact != note.artifact or not reigning(champions, note.version):
+    to = at(champions, note.before)
+    if to is None or note.before >= note.version or not reigning(champions, note.version):
         return None
     if any(one.kind == "guard" and reigning(champions, one.champion) for one in alarms):
         return None
@@ -95,6 +87,23 @@ def stepped(step: CanaryStep, champions: Sequence[Champion], share: float) -> De
         return _returned(base(champions), step)
     words = {"by": "", "because": str(step), "order": None}
     return replace(now, share=share, at_ms=step.at_ms, commit=step.commit, **words)
+
+
+def synced(note: SyncNote, champions: Sequence[Champion], commit: Commit) -> Decided:
+    """Return the shadow's average, as it was after a commit, as a version; None where none serves, or a later one does.
+
+    It serves in the place of the newest version that was tested, or put there by a person, and of none that came back.
+    """
+    now, of = champions[-1], gated(champions)
+    if note.of != of.number or of.back_to is not None or of.share < ALL:
+        return None
+    if now.sync_of is not None and note.commit <= (now.commit or 0):
+        return None
+    return replace(
+        of, artifact=note.artifact, offset=note.offset, at_ms=max(commit.watermark_ms, now.at_ms), engine=note.engine,
+        learned=commit.learned, evidence=f"the average after commit {note.commit}, untested", commit=note.commit,
+        by="", because="", order=None, sync_of=of.number,
+    )  # fmt: skip
 
 
 def _returned(to: Champion, why: Alarm | CanaryStep) -> Champion:
@@ -127,9 +136,9 @@ def ordered(
             evidence, offset = _proof(verdict), verdict.offset
         return replace(_version(candidate, offset, evidence, now_ms), **words) if candidate else None
     number = before(champions) if order.version is None else order.version
-    if number is None or not 0 <= number < len(champions):
+    to, back_to = None if number is None else at(champions, number), number if order.what == "rollback" else None
+    if to is None or to.sync_of is not None:
         return None
-    to, back_to = champions[number], number if order.what == "rollback" else None
     return replace(to, at_ms=now_ms, back_to=back_to, evidence=f"{order.what} by {order.who}: {order.why}", **words)
 
 
@@ -167,7 +176,7 @@ class Rules:
             return "paused"
         if self.policy == "approval":
             return "Promotion(policy='approval')"
-        went_back = [one for one in champions if one.back_to is not None and one.by == US]
+        went_back = [one for gone, one in left(champions) if one.by == US and gone.sync_of is None]
         since = [one.at_ms for one in went_back if (one.commit or 0) > self.resumed]
         often = len(since) >= OFTEN and since[-1] - since[-OFTEN] <= OFTEN_MS
         return f"{OFTEN} rollbacks within {OFTEN_MS // DAY_MS} days; `shadowstream resume` goes on" if often else ""
@@ -175,17 +184,18 @@ class Rules:
     def heeds(self, alarm: Alarm, champions: Sequence[Champion]) -> bool:
         """Return whether a version goes back by itself because of an alarm; what is broken goes back at once.
 
-        So does a canary, whoever is waited for: what serves stays.
+        So does a canary, whoever is waited for: what serves stays. So does a sync: what was tested comes back.
         """
         if alarm.kind == "mismatch":
             return False
-        if champions[-1].share < ALL:
+        now = champions[-1]
+        if now.share < ALL or (now.sync_of is not None and now.sync_of == alarm.back_to):
             return True
         last = next((one for one in reversed(champions) if one.back_to is not None), None)
         settling = last is not None and alarm.at_ms - last.at_ms < SETTLES_MS
-        to = champions[alarm.back_to].artifact if alarm.back_to < len(champions) else None
+        to = at(champions, alarm.back_to)
         settled = not settling or alarm.kind == "guard"
-        return settled and not self.waits(champions) and to not in barred(champions)
+        return settled and not self.waits(champions) and not (to and to.artifact in barred(champions))
 
     def holds(self, artifact: str, champions: Sequence[Champion]) -> str:
         """Return why an artifact that is proven waits for a person, "" if it takes over by itself."""

@@ -45,6 +45,7 @@ from deploy.registry.notes import (
 )
 from deploy.registry.records import Alarm, CanaryStep, Candidate, Champion
 from deploy.registry.registry import Registry
+from deploy.registry.reigns import versions
 from learners.evaluation.canary import ALL
 from learners.evaluation.evaluate import Evaluator
 from learners.evaluation.trials.timing import Timing
@@ -56,6 +57,7 @@ from learners.live.settings import Live
 from streams.errors import ConfigError, NotResumable, RegistryError
 
 FOLDED_S = 5.0  # of work, after which a summary is written
+MOST = 10_000  # versions whose records are remembered
 METRICS_EVERY_S = 0.5  # metrics are for people, who need them no more often
 
 
@@ -85,8 +87,8 @@ class EvaluatorRole(Follower):
         first = first_version(self._lineages, registry)
         self._evaluator = Evaluator(
             pipeline.task, encoder, pipeline.promotion, rate, timing, first, self._artifact,
-            model_of=self._model, share_of=self._share, waits=self._waits, watched=watched(pipeline),
-            slices=pipeline.slices, theirs=pipeline.theirs is not None,
+            model_of=self._model, share_of=self._share, before=self._before, waits=self._waits,
+            watched=watched(pipeline), slices=pipeline.slices, theirs=pipeline.theirs is not None,
         )  # fmt: skip
         self._recomputed = Recomputed(pipeline, registry)
         self._champions = dict[int, Champion]()
@@ -228,10 +230,14 @@ class EvaluatorRole(Follower):
         """Take note of versions that serve by other than a verdict, each once the commit is taken at which it began."""
         while champion := self._champion(self._version + 1):
             reign = self._evaluator.trials.champion
-            if champion.artifact == reign.key:
+            if champion.sync_of is not None:
+                if champion.commit is None or champion.commit >= self._commit:
+                    return  # it was made of that commit, and has answered nothing that was learned by then
+                self._evaluator.sync(champion.number, champion.reign, champion.offset)
+            elif champion.artifact == reign.key:
                 if champion.commit is not None and champion.commit > self._commit:
                     return  # another share of a canary
-                self._evaluator.number(champion.number)
+                self._evaluator.number(champion.number, champion.offset)
             elif champion.commit is None or champion.commit > self._commit or not champion.by:
                 return
             else:
@@ -263,9 +269,11 @@ class EvaluatorRole(Follower):
         self._registry.create(STEPS, self._version, made)
 
     def _champion(self, version: int) -> Champion | None:
-        """Return a version's record, which is read once."""
+        """Return a version's record, which is read once while it is among the newest."""
         if version not in self._champions and (champion := self._registry.record(CHAMPIONS, version)):
             self._champions[version] = champion
+            if len(self._champions) > MOST:
+                del self._champions[next(iter(self._champions))]
         return self._champions.get(version)
 
     def _model(self, version: int) -> Running:
@@ -281,14 +289,25 @@ class EvaluatorRole(Follower):
 
     def _artifact(self, version: int) -> str | None:
         champion = self._champion(version)
-        return champion.artifact if champion else None
+        return champion.reign if champion else None
+
+    def _before(self, version: int) -> list[int]:
+        """Return the versions before one that have answered all requests, but for syncs, the newest first."""
+        found, number = list[int](), version - 1
+        while number >= 0 and (one := self._champion(number)):
+            if one.sync_of is not None:
+                number = one.sync_of
+                continue
+            found += [number] if one.share == ALL else []
+            number -= 1
+        return found
 
     def _waits(self, artifact: str) -> str:
         """Return why an artifact that is proven now waits for a person, "" if it takes over by itself."""
         rules = Rules(self._pipeline.promotion.policy)
         for order in self._registry.records(ORDERS):
             rules.hear(order)
-        return rules.holds(artifact, list(self._registry.records(CHAMPIONS)))
+        return rules.holds(artifact, versions(self._registry))
 
     def _share(self, version: int) -> float:
         champion = self._champion(version)

@@ -80,6 +80,8 @@ class Recomputed:
         samples, champion = self._waiting.pop(full), self._registry.record(CHAMPIONS, full)
         if champion is None or champion.artifact in self._found:
             return None
+        if champion.sync_of is not None and not self._registry.has(champion.artifact):
+            return None  # it has gone, as those of earlier syncs do
         guard = self._compared(champion, samples)
         if guard.passed:
             return None

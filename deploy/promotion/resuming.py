@@ -25,7 +25,7 @@ from learners.evaluation.trials.timing import Timing
 from learners.packing import pack, unpack
 from streams.errors import RegistryError, ShadowstreamError
 
-FORMAT = 1  # goes up with any change of a state's fields or of what is made of commits
+FORMAT = 2  # goes up with any change of a state's fields or of what is made of commits
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 log = logging.getLogger("shadowstream")
 

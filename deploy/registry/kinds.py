@@ -29,6 +29,7 @@ from deploy.registry.notes import (
     ServerNote,
     SliceNote,
     StartNote,
+    SyncNote,
 )
 from deploy.registry.pulse import PulseNote
 from deploy.registry.records import Alarm, CanaryStep, Candidate, Champion, Described, Order
@@ -116,6 +117,7 @@ CHAMPIONS = Kind(
         ("champion", champion.number - 1) if champion.number else ("commits", 0),
         *((kind, champion.candidate) for kind in ("candidates", "verdicts") if champion.candidate is not None),
         ("steps", champion.number - 1),  # if a canary's step has made it
+        *([("commits", champion.commit)] if champion.sync_of is not None and champion.commit is not None else []),
     ],
 )
 STEPS = Kind(
@@ -165,6 +167,7 @@ ASKED = Note("asked", "the slice of a replay whose requests are published", Slic
 TOLD = Note("told", "the slice of a replay whose outcomes are published", SliceNote)
 SERVER = Note("server", "how far serving is, and which version serves", ServerNote)
 BROKEN = Note("broken", "a guard rail that what serves has broken, as a server has seen", BrokenNote)
+SYNC = Note("sync", "the shadow's newest average, which may serve in a tested version's place", SyncNote)
 LEARNER = Note("learner", "how far learning is, and the live intercept", LearnerNote)
 BLOCKS = Note("live", "the newest of the blocks by which servers follow the live experts", BlocksNote)
 DISTILLER = Note("distiller", "the last commit taken, and the last candidate made", DistillerNote)
@@ -182,8 +185,8 @@ FRESHNESS = Note(
 )
 PULSE = Note("pulse", "how each role of the run is, what is unread, and how old the newest commit is", PulseNote)
 NOTES: tuple[Note[Any], ...] = (
-    START, ASKED, TOLD, SERVER, BROKEN, LEARNER, BLOCKS, DISTILLER, EVALUATOR, CONDUCTOR, METRICS, DRIFT, ARRIVALS,
-    FRESHNESS, PULSE,
+    START, ASKED, TOLD, SERVER, BROKEN, SYNC, LEARNER, BLOCKS, DISTILLER, EVALUATOR, CONDUCTOR, METRICS, DRIFT,
+    ARRIVALS, FRESHNESS, PULSE,
 )  # fmt: skip
 ATTEMPTS = "attempts"
 
@@ -302,6 +305,7 @@ RUN_FIGURES = {
     "candidates": "candidates distilled from the shadow",
     "drifts": "of the candidates, those that were made before their time, since the world has changed",
     "promotions": "versions that brought a candidate's artifact, and answered all requests",
+    "syncs": "times that the shadow's average took a tested version's place, untested",
     "rollbacks": "versions that brought an earlier version's artifact back",
     "sparsity": "the share of the served artifact's compressed weights that are zero",
     "artifact_bytes": "size of the served artifact",

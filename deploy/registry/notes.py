@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from deploy.registry.records import By
 from learners.evaluation.drift import Change
 from learners.evaluation.verdict import Against, Guard
 
@@ -93,11 +94,26 @@ class BrokenNote(Struct, frozen=True):
     guard: Guard
 
 
+class SyncNote(Struct, frozen=True, kw_only=True):
+    """The shadow's average after the commit `commit`, which may serve in the place of version `of`.
+
+    `offset` (K,) is added to its artifact's outputs, `engine` runs it, and it has kept to the guard rails `guards`.
+    """
+
+    commit: int
+    of: int
+    artifact: str
+    offset: tuple[float, ...]
+    engine: By
+    guards: tuple[Guard, ...]
+
+
 class LearnerNote(Struct, frozen=True):
     """How far learning is; the servers take the live intercept from here, and the joiners `marks_ms`.
 
     `drafted` entries are learned and in no commit yet. At the ages `marks_ms` the join marks each prediction that still
-    waits. `live` says, for people, when live experts learn. `distrusted` sources are held.
+    waits. `live` says, for people, when live experts learn. `distrusted` sources are held. `synced` is the commit of
+    the newest average that was offered to the servers.
     """
 
     learned: int
@@ -109,6 +125,7 @@ class LearnerNote(Struct, frozen=True):
     marks_ms: tuple[int, ...] = ()
     live: str = ""
     distrusted: tuple[Distrusted, ...] = ()
+    synced: int = -1
 
 
 class BlocksNote(NamedTuple):
@@ -230,10 +247,12 @@ class DriftNote(Struct, frozen=True):
 class ConductorNote(Struct, frozen=True):
     """How many verdicts and alarms were handled, and the champion that follows from them.
 
-    `waits` says why a person is waited for, "" if nobody is.
+    `waits` says why a person is waited for, "" if nobody is. `synced` is the commit of the newest average that was
+    decided on.
     """
 
     verdicts: int
     version: int
     alarms: int = 0
     waits: str = ""
+    synced: int = -1

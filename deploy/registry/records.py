@@ -3,7 +3,6 @@
 Owns names and fields. Notes on the board are in `notes.py`. Does not know who reads them.
 """
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -151,6 +150,9 @@ class Champion(Struct, frozen=True, kw_only=True):
     A canary answers a `share` of the requests (learners/evaluation/canary.py); the newest version before it that has
     answered all, its `base`, answers the rest. With each step of its share it is another version. The first version
     of a feed that began with what another one has learned says where it is from, `begun`.
+
+    A sync is the shadow's average as it was after the commit `commit`, which serves in the place of version `sync_of`:
+    that one was tested, and comes back where its syncs are worse. `candidate` is that version's.
     """
 
     number: int
@@ -169,36 +171,12 @@ class Champion(Struct, frozen=True, kw_only=True):
     order: int | None = None
     share: float = ALL
     begun: Begun | None = None
+    sync_of: int | None = None
 
-
-def base(champions: Sequence[Champion]) -> Champion:
-    """Return the newest version that answers all requests, or those that a canary leaves."""
-    return next(one for one in reversed(champions) if one.share == ALL)
-
-
-def promotions(champions: Sequence[Champion]) -> int:
-    """Return how many versions brought a candidate's artifact, and answered all requests."""
-    return sum(one.share == ALL and one.back_to is None for one in champions[1:])
-
-
-def reigning(champions: Sequence[Champion], number: int) -> bool:
-    """Return whether a version serves, if by another share than now."""
-    return all(one.artifact == champions[-1].artifact for one in champions[number:])
-
-
-def barred(champions: Sequence[Champion]) -> set[str]:
-    """Return the artifacts that a rollback has left: none of them serves again by itself."""
-    return {champions[one.number - 1].artifact for one in champions if one.back_to is not None and one.number}
-
-
-def before(champions: Sequence[Champion]) -> int | None:
-    """Return the newest version whose artifact is not the one that serves, nor one that a rollback has left.
-
-    A canary never was what served before.
-    """
-    left = {champions[-1].artifact, *barred(champions)}
-    others = (one.number for one in reversed(champions) if one.share == ALL and one.artifact not in left)
-    return next(others, None)
+    @property
+    def reign(self) -> str:
+        """What versions have in common that serve as one: another share of a canary, or the next sync of a version."""
+        return self.artifact if self.sync_of is None else f"syncs of v{self.sync_of}"
 
 
 class CanaryStep(Struct, frozen=True, kw_only=True):

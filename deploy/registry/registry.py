@@ -29,6 +29,7 @@ from streams.errors import RegistryError, Untrusted
 
 T = TypeVar("T", bound=Struct)
 SECRET = "secret"
+AHEAD = 4  # numbers that are looked at one by one before all are listed
 BY_NAME = {kind.name: kind for kind in KINDS}
 
 
@@ -111,8 +112,9 @@ class Registry:
         if kind is COMMITS:
             with self._named():
                 return max(start, self._log.newest())
-        if start >= 0 and self.objects.get(kind.object(start + 1)) is None:
-            return start
+        for number in range(start + 1, start + 1 + AHEAD) if start >= 0 else ():
+            if self.objects.get(kind.object(number)) is None:
+                return number - 1
         found = [name for name in self.objects.list(kind.name) if name.endswith(SUFFIX)]
         return max(start, kind.number(found[-1])) if found else start
 
@@ -152,6 +154,10 @@ class Registry:
     def keep(self, digest: str, data: bytes) -> None:
         """Keep a blob again that was put, where it has been swept since; to be called once a record names it."""
         self.objects.create(f"{BLOBS}/{digest}", data)
+
+    def drop(self, digest: str) -> None:
+        """Delete a blob that can be made again."""
+        self.objects.delete(f"{BLOBS}/{digest}")
 
     def get(self, digest: str, folder: str = BLOBS) -> bytes:
         """Return a blob.

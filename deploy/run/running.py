@@ -81,7 +81,8 @@ def running(
     if replay and pipeline.feed is None:
         raise ConfigError(f"pipeline {pipeline.name!r} has no recorded feed to replay; set Pipeline(feed=...)")
     private = pipeline.online.private is not None
-    contradictions.check(settings, pipeline.name, learns=True, replays=replay, private=private)
+    sync_ms = pipeline.promotion.sync_ms
+    contradictions.check(settings, pipeline.name, learns=True, replays=replay, private=private, sync_ms=sync_ms)
     check_negative(pipeline.task, settings.join)
     rehearse(pipeline)
     torch.set_num_threads(1)  # the networks are small, and the actors take the cores

@@ -22,8 +22,8 @@ from deploy.monitor import Monitor, View, look, nothing
 from deploy.pipeline import Pipeline
 from deploy.registry.commits import backwards
 from deploy.registry.learned import count_learned, equations
-from deploy.registry.records import base
 from deploy.registry.registry import Registry
+from deploy.registry.reigns import base
 from deploy.run.claim import Claim
 from deploy.run.left import Left, left
 from deploy.run.partitions import Partitions

@@ -19,7 +19,7 @@ from deploy.engine import Running
 from deploy.monitor import NO_ROW, View, counted
 from deploy.registry.learned import Equation, Learned
 from deploy.registry.notes import Distrusted, Row, Worst
-from deploy.registry.records import promotions
+from deploy.registry.reigns import promotions, syncs
 from learners.evaluation.drift import Change
 from learners.evaluation.verdict import MODELS
 from learners.online.batches import Inputs
@@ -116,6 +116,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     candidates: int
     drifts: int
     promotions: int
+    syncs: int
     rollbacks: int
     sparsity: float
     artifact_bytes: int
@@ -170,6 +171,7 @@ def summarize(
         candidates=len(view.candidates),
         drifts=sum(candidate.since_ms is not None for candidate in view.candidates),
         promotions=promotions(view.champions),
+        syncs=syncs(view.champions),
         rollbacks=rollbacks,
         sparsity=described.sparsity,
         artifact_bytes=described.bytes,

@@ -22,8 +22,9 @@ from compressors.rows import Rows
 from deploy.engine import Running, load, mismatch
 from deploy.lineages import Lineages
 from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS
-from deploy.registry.records import Champion, before
+from deploy.registry.records import Champion
 from deploy.registry.registry import Registry
+from deploy.registry.reigns import before, versions
 from learners.evaluation.canary import ALL, chosen
 from learners.online.batches import Encoder
 from streams.errors import ConfigError, RegistryError, RegistryUnwritable
@@ -165,9 +166,9 @@ class Served:
         Raises:
             RegistryError, ArtifactError, ConfigError: as `Lineages.load`.
         """
-        champions = [one for one in self._registry.records(CHAMPIONS) if one.number <= self.newest]
-        number = before(champions)
-        return None if number is None else self._version(champions[number], [*self._serving.both, *self._left])
+        number = before(versions(self._registry, self.newest))
+        there = [*self._serving.both, *self._left]
+        return None if number is None else self._version(self._record(number), there)
 
     def answer(self, rows: Rows | Sequence[Tensor]) -> Tensor:
         """Return the champion's raw outputs plus its offset, shape (N, K); the live intercept is not in it."""
@@ -202,13 +203,22 @@ class Served:
     def _first(self) -> Serving:
         """Return the newest version that can be served."""
         newest = self._registry.last(CHAMPIONS)
-        for number in range(newest, 0, -1):
+        number = newest
+        while number > 0:
             try:
                 return self._load(number)
             except REFUSED as wrong:
                 if not self._why:
                     self._refuse(newest, wrong)
+            number = self._earlier(number)
         return self._load(0)
+
+    def _earlier(self, number: int) -> int:
+        """Return the version that serves where one cannot: the one before, of a sync the one that was tested."""
+        with suppress(*REFUSED):
+            if (of := self._record(number).sync_of) is not None:
+                return of
+        return number - 1
 
     def _swap(self, coming: Future[Serving]) -> bool:
         """Take what was loaded, or say why it does not serve."""
@@ -258,6 +268,11 @@ class Served:
             running = self._lineages.load(record)
         else:
             running = load(self._registry, record.artifact, record.engine, self._factory, engines=self._engines)
-        made_of = None if record.candidate is None else self._registry.record(CANDIDATES, record.candidate)
-        offset = torch.tensor(record.offset, dtype=torch.float64)
-        return Version(record, running, offset, made_of.commit if made_of else 0)
+        return Version(record, running, torch.tensor(record.offset, dtype=torch.float64), self._made_of(record))
+
+    def _made_of(self, record: Champion) -> int:
+        """Return the commit of whose state a version was made; 0: of history."""
+        if record.sync_of is not None:
+            return record.commit or 0
+        made = None if record.candidate is None else self._registry.record(CANDIDATES, record.candidate)
+        return made.commit if made else 0

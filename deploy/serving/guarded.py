@@ -44,7 +44,8 @@ class Guarded:
         self._newest, self._bytes, self._fresh = deque[Asked](), 0, 0
         self._looking: Future[list[Guard]] | None = None
         self._due_s, self._took_s = 0.0, 0.0
-        self._version, self._broken, self._widest = -1, Counter[str](), 0.0  # of what was looked at last
+        self._version, self._reign = -1, ""  # of what was looked at last
+        self._broken, self._widest = Counter[str](), 0.0
         self._before: Version | None = None
 
     def take(self, asked: Sequence[Asked]) -> BrokenNote | None:
@@ -57,10 +58,10 @@ class Guarded:
         serving = self._champion.champion
         due = serving.record.number != self._version or self._clock() >= self._due_s
         if self._looking is None and due and self._fresh >= LEAST and self._champion.canary is None:
-            if serving.record.number != self._version:
-                self._version, self._broken, self._widest = serving.record.number, Counter(), 0.0
+            if serving.record.reign != self._reign:
+                self._reign, self._broken, self._widest = serving.record.reign, Counter(), 0.0
                 self._before = None
-            self._fresh = 0
+            self._fresh, self._version = 0, serving.record.number
             self._looking = self._champion.beside(partial(self._timed, serving, list(self._newest)))
         return found
 
@@ -86,7 +87,7 @@ class Guarded:
         self._broken = Counter({guard.name: self._broken[guard.name] + 1 for guard in broken})
         sure = next((guard for guard in broken if self._broken[guard.name] >= SURE), None)
         now, before = self._champion.record, self._before
-        if sure is None or before is None or self._version != now.number:
+        if sure is None or before is None or self._reign != now.reign:
             return None
         return BrokenNote(now.number, now.artifact, before.record.number, len(self._newest), sure)
 

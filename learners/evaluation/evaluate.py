@@ -82,6 +82,7 @@ class Evaluator:
         *,
         model_of: Callable[[int], Run] | None = None,
         share_of: Callable[[int], float] = lambda _: ALL,
+        before: Callable[[int], Sequence[int]] | None = None,
         waits: Callable[[str], str] = lambda _: "",
         watched: Fields = NONE,
         slices: Sequence[str] = (),
@@ -89,10 +90,11 @@ class Evaluator:
     ) -> None:
         """`first` is version 0, whose model answers without the live intercept; `rate` is that intercept's.
 
-        `artifact_of` returns the artifact of a version, `model_of` what runs it: without that, no earlier version but
-        the first is watched. `share_of` returns the share of the requests that it answers, and `waits` why an artifact
-        that is proven waits for a person, "" if it takes over by itself. The drift of the fields `watched` is named,
-        and what is served is measured by the values of each field of `slices`. With `theirs`, what is served is
+        `artifact_of` returns the artifact of a version, or the name of the syncs that it is one of, `model_of` what
+        runs it: without that, no earlier version but the first is watched. `share_of` returns the share of the requests
+        that it answers, `before` the versions before it that have answered all, but for syncs, and `waits` why an
+        artifact that is proven waits for a person, "" if it takes over by itself. The drift of the fields `watched` is
+        named, and what is served is measured by the values of each field of `slices`. With `theirs`, what is served is
         measured beside what another system has answered.
         """
         self._task, self._encoder, self._policy, self._rate = task, encoder, policy, rate
@@ -106,6 +108,7 @@ class Evaluator:
         self.trials = Trials(policy, timing, first, artifact_of, self._examine, waits, exact=self._exact)
         self.watch = Watch(task, timing, exact=self._exact)
         self._artifact_of, self._model_of, self._share_of = artifact_of, model_of, share_of
+        self._before = before or self._all_before
         self.steps = Steps(policy.canary, lambda version: share_of(version) < ALL)
         self._barred = set[str]()
         self.beside = Beside(task, policy, timing, exact=self._exact) if theirs else None
@@ -212,15 +215,31 @@ class Evaluator:
         policy = self._policy
         return judge(judged, list(self._newest), self._task, self._encoder, policy.rails, policy.guards)
 
-    def number(self, version: int) -> None:
-        """Take note of the number that the champion has got: others may have come between, and of its share."""
+    def number(self, version: int, offset: tuple[float, ...] = ()) -> None:
+        """Take note of the number that the champion has got: others may have come between, and of its share.
+
+        Where its syncs have served, it comes back with this `offset`.
+        """
         self.trials.champion = self.trials.champion._replace(version=version)
+        if self._share_of(version) == ALL and self.watch.synced:
+            self._offsets = [offset]
+            self._begin_watch()
+            return
         self.watch.version = version
         if self._share_of(version) == ALL:
             self._offsets, self.trials.base = self._offsets[-1:], None
             self.watch.alone()
         elif not self.watch.canary:
             self._begin_watch(canary=True)
+
+    def sync(self, version: int, reign: str, offset: tuple[float, ...]) -> None:
+        """Take note that a sync serves as a version; the first one of a `reign` is watched beside what was tested.
+
+        Trials go on against that alone: what serves is another one every few seconds.
+        """
+        self._offsets, self.watch.version = [offset], version
+        if self.watch.champion != reign:
+            self._begin_watch(synced=reign)
 
     @property
     def gained(self) -> Gained | None:
@@ -279,14 +298,20 @@ class Evaluator:
         spread = constant(self._task, ours, theirs, target, self._policy.rails.constant)
         return None if spread.passed else spread
 
-    def _begin_watch(self, *, canary: bool = False) -> None:
+    def _all_before(self, version: int) -> list[int]:
+        return [one for one in range(version - 1, -1, -1) if self._share_of(one) == ALL]
+
+    def _begin_watch(self, *, canary: bool = False, synced: str = "") -> None:
         """Watch the champion beside those before it: the last one, the first, and those of 2, 4 and 8 reigns ago.
 
-        A canary reigns once it answers all requests.
+        A canary reigns once it answers all requests. Syncs, of the reign `synced`, are watched beside what was tested,
+        and those before that.
         """
         champion, samples = self.trials.champion, list(self._newest)
+        if synced:
+            champion = champion._replace(version=self.watch.version, key=synced)
         found = dict[str, Reference]()
-        reigned = [version for version in range(champion.version - 1, -1, -1) if self._share_of(version) == ALL]
+        reigned = self._before(champion.version)
         for ago in [*(ago for ago in AGO if ago <= len(reigned)), len(reigned)] if reigned else []:
             version = reigned[ago - 1]
             key, base = self._artifact_of(version), canary and ago == 1
@@ -299,6 +324,7 @@ class Evaluator:
         loss = self.measured.totals()["deep"].loss
         own = (self._contestant(champion.model, samples)[0], self.measured.fields) if canary else None
         self.watch.begin(champion.key, champion.version, list(found.values()), loss, self.reach_ms, own)
+        self.watch.synced = bool(synced)
 
     @property
     def reach_ms(self) -> int:

@@ -14,7 +14,7 @@ from learners.evaluation.guards.guard import GuardRails, Own
 from learners.evaluation.verdict import Kind
 from streams.errors import ConfigError
 
-Policy = Literal["automatic", "canary", "approval"]
+Policy = Literal["automatic", "canary", "continuous", "approval"]
 YEAR_DAYS = 364  # 52 whole weeks
 CENTURY_DAYS = 36_600
 DAY_MS = 86_400_000
@@ -24,6 +24,7 @@ RANGES = {
     **dict.fromkeys(("candidates_a_year", "other_a_year", "horizon", "trials"), COUNT),
     "every_days": Range(0, CENTURY_DAYS, open=True),
     "drift_a_year": WHOLE,
+    "sync_s": Range(0, CENTURY_DAYS * 86_400, open=True),
     "margin": Range(-1, 1, open=True),
 }
 
@@ -49,6 +50,8 @@ class Promotion:
 
     `policy`: what is proven takes over, and what is seen to be worse goes back, "automatic"; or so, but by a share of
         requests that grows, "canary"; or both wait for a person, "approval" (`shadowstream promote`, `rollback`).
+        "continuous" is "automatic", and between two promotions the shadow's average serves, without a test.
+    `sync_s`: under "continuous", that average is renewed so often, in seconds of event time.
     `canary`: the steps by which that share grows, `Canary`.
     `rails`: what a candidate that is proven must not do all the same, `GuardRails`.
     `guards`: your own guard rails: functions of a `TrialReport`, each of which returns None, or why it may not serve.
@@ -78,6 +81,7 @@ class Promotion:
     drift_a_year: int = 12
     other_a_year: int = 4
     policy: Policy = "automatic"
+    sync_s: float = 5.0
     canary: Canary = field(default_factory=Canary)
     rails: GuardRails = field(default_factory=GuardRails)
     guards: Sequence[Own] = ()
@@ -103,6 +107,15 @@ class Promotion:
         1.0
         """
         return min(DAY_MS, int(self.every_days * DAY_MS * REST))
+
+    @property
+    def sync_ms(self) -> float | None:
+        """How much event time is between two averages that serve, in ms; None where none does.
+
+        >>> Promotion().sync_ms, Promotion(policy="continuous").sync_ms
+        (None, 5000.0)
+        """
+        return self.sync_s * 1_000 if self.policy == "continuous" else None
 
     def next_share(self, share: float = 0.0) -> float:
         """Return the share of requests that a version answers after this one; 0: when it is proven.

@@ -9,8 +9,8 @@ from deploy.config import Registry as Folder
 from deploy.config import Settings
 from deploy.operate.versions.drill import drill
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, VERDICTS
-from deploy.registry.records import barred
 from deploy.registry.registry import Registry
+from deploy.registry.reigns import barred
 from learners.evaluation.verdict import Decision
 from tests.e2e.test_loop import PIPELINE, check, counted, result, start, wait_for
 

@@ -4,7 +4,8 @@ Owns words. Does not know where the figures come from.
 """
 
 from deploy.monitor import View
-from deploy.registry.records import Candidate, base
+from deploy.registry.records import Candidate
+from deploy.registry.reigns import base
 from learners.evaluation.canary import ALL
 
 

@@ -29,6 +29,7 @@ from deploy.console.words import (
     private,
     rate,
     returns,
+    synced,
     title_of,
     values,
     worst_line,
@@ -36,7 +37,7 @@ from deploy.console.words import (
 from deploy.monitor import NO_ROW, View
 from deploy.registry.notes import Metrics
 from deploy.registry.pulse import PulseNote
-from deploy.registry.records import base, promotions
+from deploy.registry.reigns import base, promotions
 from learners.evaluation.canary import ALL
 
 DAY_MS = 86_400_000
@@ -128,6 +129,8 @@ def _serving(view: View) -> str:
         return "-"
     champion = base(view.champions)
     days = max(0, view.at_ms - champion.at_ms) // DAY_MS if champion.at_ms else None
+    if champion.sync_of is not None:
+        return synced(champion.number, champion.sync_of)
     said = f"v{champion.number}" if days is None else f"v{champion.number}, for {days} days"
     newest = view.champions[-1]
     return said if newest is champion else f"{said}; v{newest.number}: {shared(newest.share)}"
@@ -224,8 +227,8 @@ def versions(view: View) -> Fitted:
     made = {candidate.number: candidate for candidate in view.candidates}
     for c in view.champions:
         candidate = None if c.candidate is None else made.get(c.candidate)
-        source = f"{c.learned:,} samples{drifted(candidate)}"
-        if c.candidate is None:
+        source = f"{c.learned:,} samples{'' if c.sync_of is not None else drifted(candidate)}"
+        if c.candidate is None and c.sync_of is None:
             first = view.champions[0]
             source = (
                 f"v{first.begun.version} of {first.begun.feed}"
@@ -234,9 +237,10 @@ def versions(view: View) -> Fitted:
                 if first.by
                 else "history"
             )
-        elif candidate and candidate.by:
+        elif candidate and candidate.by and c.sync_of is None:
             source = f"elsewhere; {candidate.reason}"
         told = [private(c.privacy)] if c.privacy else []
         answers = [shared(c.share)] * len(shares)
-        table.add_row(f"v{c.number}", day(c.at_ms), *answers, source, str(c.evidence), *told)
+        number = f"v{c.number}" if c.sync_of is None else synced(c.number, c.sync_of)
+        table.add_row(number, day(c.at_ms), *answers, source, str(c.evidence), *told)
     return Fitted(table)

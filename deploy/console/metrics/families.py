@@ -12,7 +12,7 @@ from deploy.monitor import View
 from deploy.registry.freshness import Ages
 from deploy.registry.kinds import COUNTERS, PARTITION_COUNTERS, REJECTED_PARTS
 from deploy.registry.pulse import RolePulse
-from deploy.registry.records import base, promotions
+from deploy.registry.reigns import base, promotions, syncs
 from deploy.run.view import JoinView
 
 PREFIX = "shadowstream"
@@ -108,6 +108,8 @@ RUN: tuple[Family[View], ...] = (
     _counter("candidates", "candidates that were distilled", lambda o: len(o.candidates)),
     _counter("promotions", "versions that brought a candidate's artifact, and answered all requests",
              lambda o: promotions(o.champions) if o.champions else 0),
+    _counter("syncs", "versions that are the shadow's average, untested, in a tested version's place",
+             lambda o: syncs(o.champions)),
     _counter("rollbacks", "versions that brought an earlier version's artifact back",
              lambda o: sum(one.back_to is not None for one in o.champions)),
     _counter("alarms", "how often what serves was seen to be worse, broken, or not what torch computes",

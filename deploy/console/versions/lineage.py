@@ -9,7 +9,7 @@ from rich.table import Table
 
 from deploy.console.fitted import Fitted, line
 from deploy.console.loop.canary import shared
-from deploy.console.words import compared, day, private
+from deploy.console.words import compared, day, private, synced
 from deploy.operate.versions.lineage import Answered, Difference, Shown, Version
 from learners.evaluation.canary import ALL
 
@@ -24,11 +24,13 @@ def show_versions(console: Console, versions: list[Version]) -> None:
     for one in versions:
         first = f"v{one.begun.version} of {one.begun.feed}" if one.begun else "elsewhere" if one.brought else "history"
         made = first if one.candidate is None else f"candidate {one.candidate}"
+        made = made if one.sync_of is None else f"the average after commit {one.commit:,}"
         back = "" if one.back_to is None else f" (v{one.back_to} again)"
         why = f"{one.because} ({one.by})" if one.by else one.because or one.evidence
         share = "" if one.share == ALL else f", {shared(one.share)}"
         since = day(one.since_ms) if one.since_ms else "the start"
-        cells = (f"v{one.version}{share}", since, made + back, f"{one.learned:,}", one.engine, why, one.signed)
+        number = f"v{one.version}{share}" if one.sync_of is None else synced(one.version, one.sync_of)
+        cells = (number, since, made + back, f"{one.learned:,}", one.engine, why, one.signed)
         table.add_row(*map(escape, cells))
     console.print(Fitted(table))
 

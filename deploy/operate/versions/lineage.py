@@ -21,6 +21,7 @@ from deploy.registry.commits import read as read_commit
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, STEPS, Kind
 from deploy.registry.records import Begun, CanaryStep, Candidate, Champion, Engine, Figures, Privacy
 from deploy.registry.registry import Registry
+from deploy.registry.reigns import versions as unchecked
 from deploy.registry.seals import opened as unsealed
 from deploy.registry.signing import name_of
 from learners.commits.commit import Commit
@@ -40,7 +41,8 @@ class Version(Struct, frozen=True, kw_only=True):
     whose word it was, where it was one. `signed` is the name of the key, or why the record is not taken. `commit` is
     the one of whose state it was made, which had learned `learned` samples; None: of history. `brought` says of one
     that was made elsewhere where it is from, who took it, and why. A canary answered a `share` of the requests. `begun`
-    says of one with which this feed began whose it was.
+    says of one with which this feed began whose it was. A sync is the shadow's average, which served in the place of
+    version `sync_of`; in a list it is the newest of several.
     """
 
     version: int
@@ -59,6 +61,7 @@ class Version(Struct, frozen=True, kw_only=True):
     brought: str | None = None
     begun: Begun | None = None
     share: float = ALL
+    sync_of: int | None = None
 
 
 class Shown(Struct, frozen=True, kw_only=True):
@@ -128,13 +131,13 @@ class Answered(Struct, frozen=True, kw_only=True):
 
 
 def versions(path: Path, settings: Settings) -> list[Version]:
-    """Return all versions of a pipeline, oldest first.
+    """Return all versions of a pipeline, oldest first; of syncs in a row, the newest.
 
     Raises:
         ConfigError: it was never run here.
     """
     registry = opened(path, settings)
-    return [_version(registry, n) for n in range(registry.last(CHAMPIONS) + 1)]
+    return [_version(registry, one.number) for one in unchecked(Registry(registry.home))]
 
 
 def show(path: Path, settings: Settings, version: int) -> Shown:
@@ -146,13 +149,18 @@ def show(path: Path, settings: Settings, version: int) -> Shown:
     """
     registry = opened(path, settings)
     told, record = _version(registry, version), _record(registry, version)
+    if record.sync_of is not None and not registry.has(record.artifact):
+        raise ConfigError(
+            f"version {version}, a sync of version {record.sync_of} after commit {record.commit}, has no artifact any "
+            f"more: `shadowstream rebuild PIPELINE {version} --out FILE` makes it again"
+        )
     described = artifact.describe(registry.get(record.artifact))
     candidate = None if record.candidate is None else _unchecked(registry, CANDIDATES, record.candidate)
     commit = read_commit(registry, told.commit or 0)
     _, seal = unsealed(registry.read(CHAMPIONS, version) or b"")
     return Shown(
         version=told,
-        figures=candidate.figures if candidate else None,
+        figures=candidate.figures if candidate and told.sync_of is None else None,
         privacy=record.privacy,
         bytes=described.bytes,
         float_bytes=described.float_bytes,
@@ -196,9 +204,11 @@ def find(path: Path, settings: Settings, what: str) -> Answered:
     """
     registry = opened(path, settings)
     if (at_ms := time_ms(what)) is not None:
-        served = [one for one in versions(path, settings) if one.since_ms <= at_ms]
+        newest = _served_at(registry, at_ms)
+        served = [one for one in versions(path, settings) if one.version < newest.version and one.since_ms <= at_ms]
+        served.append(newest)
         whole = next(one for one in reversed(served) if one.share == ALL)
-        canary = served[-1] if served[-1].share < ALL else None
+        canary = newest if newest.share < ALL else None
         read = [_read(registry, _commit_at(registry, at_ms))]
         return Answered(version=whole, prediction=None, outcomes=[], canary=canary, read=read)
     found = list(_samples(registry, what))[::-1]
@@ -227,6 +237,13 @@ def _commit_at(registry: Registry, at_ms: int) -> int:
     return bisect_right(numbers, at_ms, key=lambda number: read_commit(registry, number).watermark_ms)
 
 
+def _served_at(registry: Registry, at_ms: int) -> Version:
+    """Return the newest version that served at a time."""
+    numbers = range(registry.last(CHAMPIONS) + 1)
+    after = bisect_right(numbers, at_ms, key=lambda number: _record(registry, number).at_ms)
+    return _version(registry, max(0, after - 1))
+
+
 def _samples(registry: Registry, key: str) -> Iterator[tuple[Prediction, tuple[str, Target, int, int]]]:
     """Yield what the commits have of an id, newest first; a commit is decoded only where its text mentions it."""
     mention = key.encode()
@@ -248,8 +265,8 @@ def _version(registry: Registry, number: int) -> Version:
         since_ms=record.at_ms,
         artifact=record.artifact,
         candidate=record.candidate,
-        reason=candidate.why if candidate else "",
-        commit=candidate.commit if candidate else None,
+        reason=candidate.why if candidate and record.sync_of is None else "",
+        commit=record.commit if record.sync_of is not None else candidate.commit if candidate else None,
         learned=record.learned,
         engine=f"{engine.arithmetic}, by onnxruntime"
         if isinstance(engine, Engine)
@@ -262,6 +279,7 @@ def _version(registry: Registry, number: int) -> Version:
         brought=_brought(registry, record, candidate),
         begun=_begun(registry, record),
         share=record.share,
+        sync_of=record.sync_of,
     )
 
 
@@ -280,7 +298,7 @@ def _brought(registry: Registry, record: Champion, candidate: Candidate | None) 
             f"commit {begun.commit} there, after {begun.learned:,} samples"
         )
     first = _record(registry, 0)
-    same = first.by and first.artifact == record.artifact
+    same = first.by and first.artifact == record.artifact and record.sync_of is None
     return f"{first.evidence}: {first.because} ({first.by})" if same else None
 
 

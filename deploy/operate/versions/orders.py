@@ -43,6 +43,9 @@ def give(
     canary = newest is not None and newest.share < ALL
     if version is not None and not 0 <= version <= now:
         raise ConfigError(f"there is no version {version}; the newest is {now}")
+    one = None if version is None else registry.record(CHAMPIONS, version)
+    if one and one.sync_of is not None:
+        raise ConfigError(f"version {version} is a sync, which serves in the place of version {one.sync_of}: name that")
     if version == now and not (canary and what == "promote"):
         raise ConfigError(f"version {version} serves already")
     if what == "rollback" and now == 0:

@@ -20,7 +20,7 @@ from compressors.data import Data
 from deploy import pipeline as pipelines
 from deploy.config import Settings
 from deploy.learning.bootstrap import bootstrap
-from deploy.learning.candidates import distil, history, make_learner
+from deploy.learning.candidates import average, distil, history, make_learner
 from deploy.lineages import Lineages
 from deploy.loading import users_code
 from deploy.operate.files import check_file
@@ -109,6 +109,8 @@ def served(path: Path, settings: Settings, version: int) -> Served:
     if champion is None:
         raise ConfigError(f"there is no version {version}; the newest is {registry.last(CHAMPIONS)}")
     first = registry.record(CHAMPIONS, 0)
+    if champion.sync_of is not None:
+        return _sync(pipeline, registry, champion)
     if champion.candidate is None and first is not None and first.begun:
         raise ConfigError(
             f"version {version} is {first.begun}: this feed began with it, and `rebuild` there makes it again; what "
@@ -128,6 +130,14 @@ def served(path: Path, settings: Settings, version: int) -> Served:
             f"version {version} was made elsewhere, and nothing here can make it again: {candidate.reason}"
         )
     return Served(pipeline, registry, champion, candidate.commit)
+
+
+def _sync(pipeline: Pipeline, registry: Registry, champion: Champion) -> Served:
+    if not Lineages(pipeline, registry).today(champion):
+        raise ConfigError(
+            f"version {champion.number} is of an earlier pipeline, whose model was another: it is not made again"
+        )
+    return Served(pipeline, registry, champion, champion.commit)
 
 
 def remake(path: Path, settings: Settings, version: int, *, full: bool = False, out: Path | None = None) -> Remade:
@@ -181,14 +191,19 @@ def _of_commits(of: Served, last: int, base: int, forget: Collection[str]) -> _M
     first = rebuild(learner, registry, last, base=base, forget=forget)
     left = newest((without(commit, forget) for commit in backwards(registry, last)), pipeline.online.replay)
     samples = [sample for commit in left for sample in commit.read()]
+    before = read_commit(registry, first).learned
+    if of.champion.sync_of is not None:
+        rows = pipeline.encoder().data(samples, learner.task)
+        return _Made(average(pipeline, learner), rows, first, before, learner.learned)
     made, _, rows = distil(pipeline, learner, samples, read_commit(registry, last).due)
     if made.refusal:
         raise RegistryError(f"the artifact that was made again must not serve: {made.refusal}")
-    return _Made(made.artifact, rows, first, read_commit(registry, first).learned, learner.learned)
+    return _Made(made.artifact, rows, first, before, learner.learned)
 
 
 def _compared(of: Served, made: _Made) -> Remade:
-    kept, last = of.registry.get(of.champion.artifact), of.commit or 0
+    last, made_as = of.commit or 0, digest_of(made.artifact)
+    kept = made.artifact if made_as == of.champion.artifact else of.registry.get(of.champion.artifact)
     ours, theirs = artifact.describe(made.artifact).manifest, artifact.describe(kept).manifest
     apart = _apart(of.pipeline, kept, made) if kept != made.artifact else None
     environments = {read_commit(of.registry, n).fingerprint for n in range(made.first, last + 1)}
@@ -200,7 +215,7 @@ def _compared(of: Served, made: _Made) -> Remade:
         learned=made.learned,
         again=made.learned - made.before,
         kept=of.champion.artifact,
-        made=digest_of(made.artifact),
+        made=made_as,
         environments=sorted(environments - {fingerprint()}),
         changed=[name for name in MADE_WITH if ours.get(name) != theirs.get(name)],
         apart={name: finite(value) for name, value in apart._asdict().items()} if apart else None,

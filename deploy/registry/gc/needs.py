@@ -10,9 +10,10 @@ from collections.abc import Collection, Iterator, Mapping
 import msgspec
 from msgspec import Struct
 
-from deploy.registry.kinds import CANDIDATES, COMMITS, ENGINES, EVALUATOR, KINDS, ORDERS, SUFFIX, VERDICTS
+from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, ENGINES, EVALUATOR, KINDS, ORDERS, SUFFIX, VERDICTS
 from deploy.registry.records import Candidate, Engine
 from deploy.registry.registry import Registry
+from deploy.registry.reigns import SYNCS, versions
 from deploy.registry.seals import digest as digest_of
 from deploy.registry.states.names import Name, of
 
@@ -22,7 +23,7 @@ NEWEST = 8  # candidates whose artifacts stay, however large they are
 ROOM_BYTES = 64_000_000  # as many of the newest candidates' artifacts stay as take no more
 NO_COMMIT = "commit {}, which may still come"
 DIGEST = re.compile(rb"[0-9a-f]{64}")
-OTHERS = (*(kind.name for kind in KINDS if kind not in (COMMITS, CANDIDATES)), ENGINES)
+OTHERS = (*(kind.name for kind in KINDS if kind not in (COMMITS, CANDIDATES, CHAMPIONS)), ENGINES)
 
 
 class Need(Struct):
@@ -116,9 +117,12 @@ class Needs:
                 yield one.engine.template, "template of an engine", f"{CANDIDATES.name}/{one.number}"
 
     def _others(self) -> Iterator[tuple[str, str, str]]:
-        """Yield what other records name."""
-        objects = self._registry.objects
-        for name in (name for folder in OTHERS for name in objects.list(folder)):
+        """Yield what other records name; of syncs the newest alone, as a rebuild makes the others again."""
+        objects, served = self._registry.objects, versions(self._registry)
+        newest = range(served[-1].number, served[-1].number - SYNCS, -1) if served else ()
+        tested = (CHAMPIONS.object(one.number) for one in served if one.sync_of is None)
+        champions = {*tested, *map(CHAMPIONS.object, newest)}
+        for name in sorted(champions | {name for folder in OTHERS for name in objects.list(folder)}):
             for digest in sorted({one.decode() for one in DIGEST.findall(objects.get(name) or b"")}):
                 if digest in self._sizes:
                     yield digest, "artifact or another", name.removesuffix(SUFFIX)

@@ -86,6 +86,7 @@ class Counts(Struct):
     _from_ms: int
     _day: int
     _aged: tuple[int, int]
+    synced: bool = False
 
 
 class WatchState(Struct):
@@ -99,7 +100,10 @@ class WatchState(Struct):
 
 
 class Watch(Resumed):
-    """Watches one reign after the other: `champion` is the artifact of the version `version`; `begin` one."""
+    """Watches one reign after the other: `champion` is the artifact of the version `version`; `begin` one.
+
+    `synced`: the reign is that of the syncs of a version, whose name takes an artifact's place.
+    """
 
     State = Counts
 
@@ -116,6 +120,7 @@ class Watch(Resumed):
         self.outcomes = Outcomes(task, ())
         self._pairs: dict[str, Pair] = {}
         self._asked, self._until_ms, self._from_ms = Asked(timing.final), 0, 0
+        self.synced = False
         self._day, self._aged = 0, (-1, 0)  # the day of the last look; a day, and the age on it
         self._window_ms = max(timing.age_ms, timing.final.without_ms or timing.final.negative_ms)
 

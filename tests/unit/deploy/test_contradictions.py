@@ -27,6 +27,7 @@ EXAMPLES: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, Any]]] = {  # ke
     ("join.late", "join.keep_s"): (
         {"join.late": "correct", "join.absent": "negative", "join.keep_s": 0.0}, {"join.keep_s": 1.0}
     ),
+    ("learn.commit_s",): (RUN | {"sync_ms": 5_000.0, "learn.commit_s": 5.5}, {"learn.commit_s": 5.0}),
     ("learn.commit_s", "replay.stall_s"): (
         RUN | {"replays": True, "learn.commit_s": 120.0}, {"replay.stall_s": 600.0}
     ),

@@ -16,8 +16,9 @@ from deploy.promotion.decisions import SETTLES_MS, US
 from deploy.registry.kinds import ALARMS, BLOBS, CANDIDATES, CHAMPIONS, STEPS, VERDICTS
 from deploy.registry.notes import BrokenNote
 from deploy.registry.opening import open_registry
-from deploy.registry.records import Alarm, CanaryStep, Candidate, Champion, Evidence, Figures, barred, base
+from deploy.registry.records import Alarm, CanaryStep, Candidate, Champion, Evidence, Figures
 from deploy.registry.registry import Registry
+from deploy.registry.reigns import barred, base
 from learners.evaluation.gate import Policy, Promotion
 from learners.evaluation.verdict import Decision, Guard, Verdict
 from shadowstream import ConfigError

@@ -17,6 +17,7 @@ from deploy.learning.bootstrap import bootstrap
 from deploy.learning.candidates import distil, make_learner
 from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.registry import Registry
+from learners.evaluation.gate import Promotion
 from learners.labels.settings import Trust
 from learners.online.learner import Learner
 from learners.online.network import Network
@@ -228,6 +229,7 @@ def test_whether_a_sample_was_learned_can_be_told_from_the_weights_only_without_
         (lambda: replace(SPEC, refresh_every=100), "leave refresh_every at 0"),
         (lambda: replace(PIPELINE, live=Live()), r"set live=Intercept\(\)"),
         (lambda: replace(PIPELINE, trust=Trust()), "leave trust out"),
+        (lambda: replace(PIPELINE, promotion=Promotion(policy="continuous")), "what every sync tells of a sample"),
         (lambda: replace(PIPELINE, history=None), r"Online.private needs Pipeline\(history=\.\.\.\)"),
         (lambda: network(nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8))), "1 is a BatchNorm1d, which mixes"),
         (lambda: contradictions.check(
