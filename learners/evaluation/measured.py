@@ -5,7 +5,7 @@ intercept of its own. Does not know candidates.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from compressors.answers import Run
 from compressors.data import Scaled
+from compressors.scale import UNIT
 from learners.evaluation.drift import Drift, DriftState
 from learners.evaluation.provisional import Answers, Provisional, ProvisionalState
 from learners.evaluation.scores import Scores, ScoresState
@@ -150,15 +151,25 @@ class Measured:
             before = self._final.get(name)
             self._final[name] = {who: before[who] + scores for who, scores in month.items()} if before else month
         for n, one in enumerate(self.slices):
+            one.task = self._known(answers.target)
             one.count([of[n] for of in answers.values], answers.outputs[MODELS.index("served")], answers.target)
 
     def _scored(self, answers: Answers) -> dict[str, dict[str, Scores]]:
         """Return each model's scores by month."""
+        task = self._known(answers.target)
         months, of = np.unique(np.array(answers.t_ms, "datetime64[ms]").astype("datetime64[M]"), return_inverse=True)
         found = {}
         for number, name in enumerate(map(str, months)):
             chosen = answers.at(np.flatnonzero(of == number).tolist()) if len(months) > 1 else answers
-            found[name] = {who: Scores(self._task.metrics()) for who in self._models}
+            found[name] = {who: Scores(task.metrics()) for who in self._models}
             for scores, output in zip(found[name].values(), chosen.outputs, strict=True):
                 scores.add(output, chosen.target)
         return found
+
+    def _known(self, target: Tensor) -> Task:
+        """Return the task in the labels' unit: that of these labels, (N,), before the first batch was learned.
+
+        Measured in a spread of 1, the first few labels of a million would be most of the loss of a whole year.
+        """
+        task = self._task
+        return cast(Task, task.fitted(target)) if isinstance(task, Scaled) and task.scale == UNIT else task

@@ -32,10 +32,13 @@ class SlicesState(Struct):
 
 
 class Slices:
-    """The scores of what was served by the values of one field, such as "origin" or "user.country"."""
+    """The scores of what was served by the values of one field, such as "origin" or "user.country".
+
+    `task` measures what comes from then on: one whose labels have a unit is set again as that becomes known.
+    """
 
     def __init__(self, field: str, task: Task) -> None:
-        self.field, self._task = field, task
+        self.field, self.task = field, task
         self._scores: dict[str, Scores] = {}
         self._others = Scores(task.metrics())
         self._waiting: list[tuple[list[str], Tensor, Tensor]] = []
@@ -47,8 +50,8 @@ class Slices:
 
     def restore(self, state: SlicesState) -> None:
         """Go on from a state."""
-        self._scores = {value: Scores.of(self._task.metrics(), one) for value, one in state.scores.items()}
-        self._others, self._waiting = Scores.of(self._task.metrics(), state.others), state.waiting
+        self._scores = {value: Scores.of(self.task.metrics(), one) for value, one in state.scores.items()}
+        self._others, self._waiting = Scores.of(self.task.metrics(), state.others), state.waiting
 
     def add(self, rows: Sequence[Any], answers: Tensor, target: Tensor) -> None:
         """Take N samples' features, what was answered (N, K), and their targets, (N,) or (N, T)."""
@@ -88,7 +91,7 @@ class Slices:
         order, found = torch.tensor([numbers[value] for value in values]), dict[str, Scores]()
         for value, number in numbers.items():
             chosen = (order == number).nonzero()[:, 0]
-            found[value] = Scores(self._task.metrics())
+            found[value] = Scores(self.task.metrics())
             found[value].add(answers[chosen], target[chosen])
         return found
 

@@ -20,6 +20,7 @@ from learners.evaluation.verdict import Decision, Kind
 from learners.live.features.fields import NONE
 from learners.online.batches import Encoder
 from learners.tasks.binary import Binary
+from learners.tasks.regression import Regression
 from streams.events import CORRECTION, NEGATIVE, Sample
 from streams.join.policy import JoinPolicy
 from tests import small
@@ -231,3 +232,31 @@ def test_a_correction_changes_what_a_trial_compares() -> None:
     assert min(known.samples, corrected.samples, never.samples) > 1_200
     assert corrected.mean == pytest.approx(known.mean, rel=0.05)
     assert never.mean < 0.9 * known.mean
+
+
+def test_numbers_are_measured_in_their_own_spreads_from_the_first_on_also_by_slice() -> None:
+    """A label in millions, whose spread is not known yet, is not most of the loss; each slice has the unit of all."""
+    encoder, first = Encoder(small.Point, small.encode), Reign(0, "first", Oracle(), -1)
+    judge = Evaluator(
+        Regression(),
+        encoder,
+        POLICY,
+        0.01,
+        Timing.of(JOIN),
+        first,
+        {0: "first"}.get,
+        slices=["kind"],
+        share_of=lambda _: 1.0,
+    )
+    dear = [msgspec.structs.replace(one, label=1e6 * (2 + n % 2)) for n, one in enumerate(small.samples(400))]
+    learned = 0
+    for number, part in enumerate((dear[:20], dear[20:])):
+        learned += len(part)
+        scale = (0.0, 1.0) if number == 0 else (2.5e6, 5e5)
+        taken = commit(number, part, learned, max(one.prediction.t for one in part))
+        judge.take(msgspec.structs.replace(taken, scale=scale))
+    total = judge.measured.totals()["served"]
+    assert total.count == 400
+    assert 0.5 < total.loss < 10  # always answered 0: five spreads off, by Huber's loss
+    (by_value,) = (one.scores for one in judge.measured.slices)
+    assert by_value["(missing)"].loss == pytest.approx(total.loss, rel=0.05)
