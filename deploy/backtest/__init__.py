@@ -7,6 +7,7 @@ again.py       the evaluator and the conductor over the record, under one policy
 decided.py     one pass for several policies, and what is told of each
 worker.py      a process that makes such a pass
 shares.py      the policies shared out to processes
+lines.py       records from a file of JSON lines, compressed or not
 events.py      requests and outcomes from files or topics, in order of event time
 log.py         a log in memory, which the roles read and write
 learned.py     events learned by the loop's roles, in one process

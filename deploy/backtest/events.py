@@ -1,23 +1,16 @@
 """Requests and outcomes as they happened: from files of JSON lines, or from a broker's topics, in order of event time.
 
-Owns the format of a line, and the order. Reads topics from their starts to where they end now, and commits nothing.
-Files may be compressed, with gzip or zstd. All events are in memory at once. Does not know what becomes of an event.
+Owns the order. Reads topics from their starts to where they end now, and commits nothing. All events are in memory at
+once. Does not know what becomes of an event.
 """
 
-import gzip
-import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from operator import attrgetter
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
-from zlib import crc32
-from zlib import error as ZlibError
+from typing import NamedTuple
 
-import msgspec
-import zstandard
-from msgspec import Raw, Struct
-
+from deploy.backtest.lines import FORM, NO_TIME, cut, lines
 from deploy.config import Settings, Topics
 from deploy.pipeline import Pipeline
 from streams.errors import ConfigError, MalformedEvent, Unreachable
@@ -25,14 +18,7 @@ from streams.events import Record
 from streams.kafka import Source, Tp, partition_counts
 from streams.kafka.scan import records
 from streams.kafka.topics import look
-from streams.moments import SECONDS_DIGITS, UNREADABLE_MS, header_ms, why_no_iso
 from streams.returned import as_outcome, as_request
-
-NO_TIME = -1  # of a record that has no timestamp
-FORM = '{"key": "a1", "t": 1357004580000, "value": {...}}'
-UNITS = {SECONDS_DIGITS: "seconds", 16: "microseconds", 19: "nanoseconds"}  # of so many digits, from 2001 to 2286
-GZIP, ZSTD, OTHERS = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", {b"PAR1": "Parquet", b"PK": "a zip file", b"Obj\x01": "Avro"}
-CUT = 80  # bytes of a line that are shown
 
 
 class Happened(NamedTuple):
@@ -40,18 +26,6 @@ class Happened(NamedTuple):
 
     t_ms: int
     record: Record
-
-
-class Line(Struct, forbid_unknown_fields=True):
-    """A record as a line of JSON: its `value`, which is JSON itself, `key`, time `t` (ms, or ISO 8601) and headers."""
-
-    value: Raw
-    key: str | int | None = None
-    t: int | str | None = None
-    headers: dict[str, str] = {}
-
-
-_decode = msgspec.json.Decoder(Line).decode
 
 
 class Events(NamedTuple):
@@ -80,7 +54,7 @@ def of_files(pipeline: Pipeline, settings: Settings, requests: Path, outcomes: P
         return ConfigError(
             f"{files[record.topic]}, line {record.offset + 1}: t is missing, and the pipeline takes a record's own "
             f"time: a line is {FORM}, with t in milliseconds since 1970 or in ISO 8601 with an offset. Found "
-            f"{_cut(record.value or b'')}"
+            f"{cut(record.value or b'')}"
         )
 
     return Events(in_order(pipeline, topics, read, timeless), dict.fromkeys(files, topics.partitions))
@@ -112,50 +86,6 @@ def between(events: Events, from_ms: int | None, to_ms: int | None) -> Events:
         if (from_ms is None or one.t_ms > from_ms) and (to_ms is None or one.t_ms <= to_ms)
     ]
     return events._replace(happened=kept)
-
-
-def lines(path: Path, topic: str, partitions: int = 1) -> Iterator[Record]:
-    """Yield the records of a file; its key says in which partition one is.
-
-    Raises:
-        ConfigError: the file cannot be read, none of its lines is JSON, or a line's field is wrong.
-    """
-    first, some = b"", False
-    try:
-        with path.open("rb") as file:
-            for number, text in enumerate(_opened(file)):
-                if value := text.strip():
-                    first, line = first or value, _line(value, f"{path}, line {number + 1}")
-                    some = some or line is not None
-                    yield _record(topic, number, partitions, line or Line(Raw(value)), f"{path}, line {number + 1}")
-    except (OSError, EOFError, ZlibError, zstandard.ZstdError) as wrong:
-        raise ConfigError(f"cannot read {path}: {getattr(wrong, 'strerror', None) or wrong}") from None
-    if first and not some:
-        what = next((f"; it is {name}" for magic, name in OTHERS.items() if first.startswith(magic)), "")
-        raise ConfigError(f"{path} has no line of JSON{what}: a line is {FORM}, or a value alone. Found {_cut(first)}")
-
-
-def _opened(file: BinaryIO) -> BinaryIO:
-    """Return what a file holds, decompressed by how it begins."""
-    begins = file.read(4)
-    file.seek(0)
-    if begins.startswith(GZIP):
-        return gzip.open(file)  # type: ignore[return-value]
-    return io.BytesIO(b"".join(_frames(file.read()))) if begins == ZSTD else file
-
-
-def _frames(data: bytes) -> Iterator[bytes]:
-    """Yield what each frame of zstd holds.
-
-    Raises:
-        EOFError: the last one is cut off.
-    """
-    while data:
-        frame = zstandard.ZstdDecompressor().decompressobj()
-        yield frame.decompress(data)
-        if not frame.eof:
-            raise EOFError("its last frame is cut off")
-        data = frame.unused_data
 
 
 def _check_outcomes(pipeline: Pipeline, path: Path, told: Sequence[Record]) -> None:
@@ -214,52 +144,3 @@ def _time_ms(pipeline: Pipeline, record: Record, *, asked: bool) -> int | None:
         raise
     except (Exception, SystemExit):  # noqa: BLE001 a user's reader may raise anything
         return None
-
-
-def _line(value: bytes, where: str) -> Line | None:
-    """Return a line of JSON, which is a value alone where it is no `Line`; None for what is no JSON.
-
-    Raises:
-        ConfigError: it has the fields of a `Line` and no others, and one is of another type.
-    """
-    try:
-        return _decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
-        why = str(wrong)
-    try:
-        found = msgspec.json.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    if isinstance(found, dict) and "value" in found and len(found) > 1 and found.keys() <= {*Line.__struct_fields__}:
-        raise ConfigError(f"{where}: {why}; a line is {FORM}, with t in milliseconds since 1970 or in ISO 8601")
-    return Line(Raw(value))
-
-
-def _record(topic: str, number: int, partitions: int, line: Line, where: str) -> Record:
-    key = None if line.key is None else str(line.key).encode()
-    t_ms, headers = line.t if isinstance(line.t, int) else NO_TIME, dict(line.headers)
-    if isinstance(line.t, int) and (why := _why_no_ms(line.t)):
-        raise ConfigError(f"{where}: t is {line.t}, {why}: t is in milliseconds since 1970, or in ISO 8601")
-    if isinstance(line.t, str):
-        t_ms, headers["t"] = header_ms(line.t.encode()), line.t
-        if t_ms == UNREADABLE_MS:
-            why = why_no_iso(line.t)
-            raise ConfigError(
-                f"{where}: t is {line.t!r}{f', and {why}' if why else ''}: t is in milliseconds since 1970, or in ISO "
-                "8601 with an offset"
-            )
-    encoded = tuple((name, value.encode()) for name, value in headers.items())
-    return Record(topic, crc32(key or b"") % partitions, number, t_ms, t_ms, key, bytes(line.value), encoded)
-
-
-def _why_no_ms(t: int) -> str:
-    """Return why a number is no time in ms, "" where it may be one."""
-    if t < 0:
-        return "before 1970"
-    unit = UNITS.get(len(str(t)))
-    return f"which is {unit}" if unit else ""
-
-
-def _cut(value: bytes) -> str:
-    text = value[:CUT].decode(errors="replace")
-    return repr(text) if len(value) <= CUT else f"{text!r}…"

@@ -1,6 +1,7 @@
 """Samples to candidates.
 
 bootstrap.py   makes the first version, of the history
+taken.py       or of what another feed has learned
 learner.py     learns the samples and writes commits
 syncs.py       the shadow's average, offered to the servers between two promotions
 rules.py       when a commit is made and keeps its state, and when a candidate is due

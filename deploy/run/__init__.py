@@ -1,6 +1,7 @@
 """One run.
 
 running.py     a pipeline's run begins: services, first version, actors
+begun.py       what another registry's feed has learned, to begin with
 nodes.py       and where its roles are: here, or on a cluster
 ahead.py       when its actors begin: before the run that it takes over from ends
 detached.py    a run that outlives its command, on a cluster

@@ -9,7 +9,8 @@ import pytest
 import zstandard
 from msgspec.structs import replace as with_
 
-from deploy.backtest.events import Events, between, lines, of_files
+from deploy.backtest.events import Events, between, of_files
+from deploy.backtest.lines import lines
 from deploy.backtest.log import Log, LogSink, LogSource
 from deploy.config import Settings, Topics
 from shadowstream import fields
