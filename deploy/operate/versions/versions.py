@@ -203,6 +203,15 @@ def _of_commits(of: Served, last: int, base: int, forget: Collection[str]) -> _M
 
 def _compared(of: Served, made: _Made) -> Remade:
     last, made_as = of.commit or 0, digest_of(made.artifact)
+    if (
+        made_as != of.champion.artifact
+        and of.champion.sync_of is not None
+        and not of.registry.has(of.champion.artifact)
+    ):
+        raise Disagreement(
+            f"version {of.champion.number} is {made_as} when it is made again, not {of.champion.artifact}, which has "
+            "gone: it is the same only by the same pipeline.py, packages and kind of processor"
+        )
     kept = made.artifact if made_as == of.champion.artifact else of.registry.get(of.champion.artifact)
     ours, theirs = artifact.describe(made.artifact).manifest, artifact.describe(kept).manifest
     apart = _apart(of.pipeline, kept, made) if kept != made.artifact else None
