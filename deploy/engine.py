@@ -83,14 +83,14 @@ def prove(registry: Registry, packed: bytes, factory: Factory, engine: By, rows:
 
 
 def _template(
-    registry: Registry, model: nn.Module, inputs: Sequence[Tensor], arithmetic: Arithmetic, signed: bool
+    registry: Registry, model: nn.Module, inputs: Sequence[Tensor], arithmetic: Arithmetic, signed: bool, guard: bool
 ) -> Template:
     """Return the template of an architecture: it is exported once, and then kept."""
-    name = f"{ENGINES}/{key(model, inputs, arithmetic, signed=signed)}.json"
+    name = f"{ENGINES}/{key(model, inputs, arithmetic, signed=signed, guard=guard)}.json"
     if (known := _kept(registry, name)) is not None:
         return known
     try:
-        made = export(model, inputs, arithmetic, signed=signed)
+        made = export(model, inputs, arithmetic, signed=signed, guard=guard)
     except Unexportable as wrong:  # so will be every later version
         _keep(registry, name, Kept(arithmetic, None, str(wrong)))
         raise

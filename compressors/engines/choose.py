@@ -5,8 +5,10 @@ kept. Nothing is timed: the choice depends on the version and its rows, not on h
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from math import inf, nan
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from compressors import scale
@@ -23,7 +25,7 @@ FIRST = 64  # rows that show the order of the layers, and whether a sample has s
 LEAST_SEEN = 4_000  # rows for `mixed`: ranges of 1,000 flights let single answers be off by 0.6
 MOST_TOKENS = 256  # rows that prove a model whose samples are long
 
-Export = Callable[[nn.Module, Sequence[Tensor], Arithmetic, bool], Template]
+Export = Callable[[nn.Module, Sequence[Tensor], Arithmetic, bool, bool], Template]
 UNEVEN = "its rows differ in length, and an exported model has one"
 
 
@@ -42,9 +44,9 @@ class Choice(NamedTuple):
     run: Session
 
 
-def exported(model: nn.Module, inputs: Sequence[Tensor], arithmetic: Arithmetic, signed: bool) -> Template:
+def exported(model: nn.Module, inputs: Sequence[Tensor], arithmetic: Arithmetic, signed: bool, guard: bool) -> Template:
     """Make a template anew; the default way to come by one."""
-    return export(model, inputs, arithmetic, signed=signed)
+    return export(model, inputs, arithmetic, signed=signed, guard=guard)
 
 
 def choose(
@@ -63,19 +65,37 @@ def choose(
         raise EngineError(UNEVEN)
     watched = watch(model, seen.between(0, FIRST))
     fresh = fresh.between(0, MOST_TOKENS) if watched.tokens else fresh
+    odd = _odd(fresh.between(0, FIRST).tensors)
+    guard = not _finite(model, odd)
     refused: dict[Arithmetic, str] = {}
     for way in ways(watched):
         try:
             ranges = _ranges(model, seen) if way == "mixed" else {}
             made = arranged(model, way, ranges, signed=signed_is_exact())
-            chosen = template(made, seen.between(0, 2).tensors, way, signed_is_exact())
+            chosen = template(made, seen.between(0, 2).tensors, way, signed_is_exact(), guard)
             run = session(chosen, made)
             proof = proven(model, run, fresh)
+            if not guard and not _finite(run, odd):
+                raise EngineError("rows with missing numbers, which the model answers, cannot be answered")
         except EngineError as wrong:
             refused[way] = str(wrong)
         else:
             return Choice(way, chosen, ranges, proof, len(fresh), refused, run)
     raise EngineError(_reasons(refused))
+
+
+def _odd(rows: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Return these rows with NaN, and with infinities, in the place of each float."""
+    return [[torch.full_like(t, value) if t.is_floating_point() else t for t in rows] for value in (nan, inf, -inf)]
+
+
+def _finite(run: Callable[..., Tensor], odd: Sequence[Sequence[Tensor]]) -> bool:
+    """Return whether all of these rows get finite answers: whoever answers them has a meaning for missing numbers."""
+    with torch.inference_mode():
+        try:
+            return all(bool(run(*rows).isfinite().all()) for rows in odd)
+        except Exception:  # noqa: BLE001  # the model's own, or onnxruntime's, which have no base
+            return False
 
 
 def _reasons(refused: Mapping[Arithmetic, str]) -> str:

@@ -65,7 +65,7 @@ class Template(Struct, frozen=True, kw_only=True):
         return sha256(self.pack()).hexdigest()
 
 
-def key(model: nn.Module, inputs: Sequence[Tensor], arithmetic: Arithmetic, *, signed: bool) -> str:
+def key(model: nn.Module, inputs: Sequence[Tensor], arithmetic: Arithmetic, *, signed: bool, guard: bool = True) -> str:
     """Return 64 hex digits that are equal where an export would give the same template.
 
     Of the model they cover its modules as text, their code where it is not torch's, the numbers and texts that they
@@ -77,7 +77,7 @@ def key(model: nn.Module, inputs: Sequence[Tensor], arithmetic: Arithmetic, *, s
     rows = [(list(t.shape[1:]), str(t.dtype)) for t in inputs]
     versions = [_minor(name) for name in ("torch", *EXPORTER, *RUNTIME)]
     plain = {name: _plain(module) for name, module in model.named_modules()}
-    covered = (str(model), [_code(kind) for kind in kinds], plain, tensors, rows, arithmetic, signed, versions)
+    covered = (str(model), [_code(kind) for kind in kinds], plain, tensors, rows, arithmetic, signed, guard, versions)
     return sha256(msgspec.json.encode(covered)).hexdigest()
 
 
@@ -126,8 +126,13 @@ def lacking(packages: Sequence[str]) -> str | None:
 # ── Once an architecture ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def export(model: nn.Module, inputs: Sequence[Tensor], arithmetic: Arithmetic, *, signed: bool) -> Template:
+def export(
+    model: nn.Module, inputs: Sequence[Tensor], arithmetic: Arithmetic, *, signed: bool, guard: bool = True
+) -> Template:
     """Make the template of an arranged model. `inputs` are sample rows, (N, ...) each, to trace the model with.
+
+    With `guard`, a row whose floats are not all finite is answered by NaN, as a model does that has no meaning for
+    them: onnxruntime's maximum ignores NaN.
 
     Raises:
         Unexportable: the exporter fails with this model; says why.
@@ -138,7 +143,7 @@ def export(model: nn.Module, inputs: Sequence[Tensor], arithmetic: Arithmetic, *
     tensors = tensors_of(model)
     try:
         with _silent():
-            proto = trace(_Open(model, list(tensors)).eval(), inputs, tuple(tensors.values()))
+            proto = trace(_Open(model, list(tensors), guard=guard).eval(), inputs, tuple(tensors.values()))
         places = _emptied(proto.graph, tensors)
     except UNFIT as wrong:
         raise Unexportable(f"this model cannot be exported: {first_line(wrong.__cause__ or wrong)}") from wrong
@@ -160,15 +165,16 @@ def _silent() -> Iterator[None]:
 class _Open(nn.Module):
     """A model whose tensors are the first arguments of its call, so that nothing of them becomes part of the graph."""
 
-    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
+    def __init__(self, model: nn.Module, names: Sequence[str], *, guard: bool) -> None:
         super().__init__()
-        self._model, self._names = [model], names  # in a list: its tensors are not this module's
+        self._model, self._names, self._guard = [model], names, guard  # in a list: its tensors are not this module's
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Return the outputs (N, ...); a row whose floats are not all finite gets NaN."""
+        """Return the outputs (N, ...)."""
         (model,), n = self._model, len(self._names)
         rows = inputs[n:]
-        return _guarded(functional_call(model, dict(zip(self._names, inputs[:n], strict=True)), rows), rows)
+        out: Tensor = functional_call(model, dict(zip(self._names, inputs[:n], strict=True)), rows)
+        return _guarded(out, rows) if self._guard else out
 
 
 def _guarded(out: Tensor, rows: Sequence[Tensor]) -> Tensor:

@@ -24,7 +24,10 @@ class Kept:
         self.kept: dict[Arithmetic, Template] = {}
         self.exports = 0
 
-    def __call__(self, model: nn.Module, inputs: Sequence[Tensor], way: Arithmetic, signed: bool) -> Template:
+    def __call__(
+        self, model: nn.Module, inputs: Sequence[Tensor], way: Arithmetic, signed: bool, guard: bool
+    ) -> Template:
+        assert guard
         if way not in self.kept:
             self.kept[way] = export(model, inputs, way, signed=signed)
             self.exports += 1
@@ -108,3 +111,33 @@ def test_a_layer_without_a_range_is_refused_by_name(kept: Kept) -> None:
         arranged(model, "mixed", {name: seen[name] for name in ("body.0", "body.3")}, signed=True)
     assert seen["body.0"].largest >= float(mixed_rows(50)[1].abs().max())
     assert seen["body.0"].negative
+
+
+class Filled(nn.Module):
+    """Reads a missing number as zero, and knows that it was missing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(6, 1)
+
+    def forward(self, rest: Tensor) -> Tensor:
+        out: Tensor = self.out(torch.cat([rest.nan_to_num(0.0).clamp(-10, 10), rest.isnan().to(rest.dtype)], 1).float())
+        return out
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_model_that_reads_missing_numbers_has_an_engine_that_does(dtype: torch.dtype) -> None:
+    torch.manual_seed(1)
+    model, rows = served(Filled()), torch.randn(200, 3, dtype=dtype)
+    rows[::3, 0], rows[1::5, 2] = torch.nan, torch.inf
+    choice = choose(model, (rows,), (rows,))
+    assert choice.arithmetic == "float"
+    assert torch.allclose(choice.run(rows), model(rows), atol=0.05)  # float for row by row int8
+
+
+@pytest.mark.usefixtures("_untrained")
+def test_one_that_does_not_answers_them_by_nan() -> None:
+    choice = choose(version(1), mixed_rows(100), mixed_rows(50))
+    place, rest = mixed_rows(4)
+    rest[1, 0] = torch.nan
+    assert choice.run(place, rest).isnan().flatten(1).any(1).tolist() == [False, True, False, False]
