@@ -37,8 +37,10 @@ class Given(NamedTuple):
     because: str
 
 
-def bootstrap(pipeline: Pipeline, registry: Registry, *, engines: bool = False, given: Given | None = None) -> bool:
-    """Create commit 0 and champion 0; return False if there is a champion already.
+def bootstrap(
+    pipeline: Pipeline, registry: Registry, *, engines: bool = False, given: Given | None = None
+) -> Learner | None:
+    """Create commit 0 and champion 0, and return the learner as it begins; None if there is a champion already.
 
     What is `given` serves in the place of what is made here; learning begins as it would without it.
 
@@ -52,7 +54,7 @@ def bootstrap(pipeline: Pipeline, registry: Registry, *, engines: bool = False, 
         ValueError: the recipe cannot be carried out, or its artifact is refused.
     """
     if registry.last(CHAMPIONS) >= 0:
-        return False
+        return None
     learner, packed, data = begin(pipeline, registry)
     packed = given.artifact if given else packed
     evidence = given.source if given else "history" if data is not None else "untrained"
@@ -62,7 +64,7 @@ def bootstrap(pipeline: Pipeline, registry: Registry, *, engines: bool = False, 
         privacy=None if given else privacy(pipeline, rounds=0), by=given.by if given else "",
         because=given.because if given else "",
     )  # fmt: skip
-    return create(registry, learner, champion)
+    return learner if create(registry, learner, champion) else None
 
 
 def create(registry: Registry, learner: Learner, champion: Champion) -> bool:

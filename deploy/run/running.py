@@ -173,7 +173,7 @@ def first_version(
 ) -> Learner | None:
     """Make the first version where there is no version yet, and say so; say which one serves otherwise.
 
-    Return the learner of one that is made of an `other` registry's.
+    Return the learner as it begins with one that was made.
     """
     if (champion := registry.last(CHAMPIONS)) >= 0:
         registry.record(CHAMPIONS, champion)  # raises where nobody has signed it
@@ -182,12 +182,12 @@ def first_version(
     if other is not None:
         return other.make(pipeline, registry, say)
     say("training the first version on history" if pipeline.history else "making the first version")
-    bootstrap(pipeline, registry, engines=engines)
+    learner = bootstrap(pipeline, registry, engines=engines)
     first = registry.record(CHAMPIONS, 0)
     for name, why in artifact.describe(registry.get(first.artifact)).left.items() if first else ():
         if is_read_past(why):
             say(f"{name} stays in float: {why}")
-    return None
+    return learner
 
 
 def _judge(pipeline: Pipeline, settings: Settings) -> Judge:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from hypothesis.errors import FlakyFailure
 
 import streams
 from deploy.embedded.servers import start_store
@@ -120,5 +121,6 @@ def test_a_mutant_is_caught(store: Store, old: str, new: str) -> None:
     def compare(plans: list[Plan], slack: int, rules: Rules, live: bool) -> None:
         agree(store, plans, slack, rules, live=live)
 
-    with pytest.raises((AssertionError, ShadowstreamError, msgspec.ValidationError)):
+    # Flaky where the clock of the store decides: Hypothesis tries what has failed once more.
+    with pytest.raises((AssertionError, ShadowstreamError, msgspec.ValidationError, FlakyFailure)):
         compare()
