@@ -12,9 +12,9 @@ from tests import small
 def test_a_first_version_is_made_once_and_only_then_said(tmp_path: Path) -> None:
     registry, untrained = Registry(tmp_path), replace(small.pipeline, history=None)
     first: list[str] = []
-    first_version(untrained, registry, first.append)
+    assert first_version(untrained, registry, first.append) is not None  # its learner, which is told to servers
     assert first == ["making the first version"]
     assert registry.last(CHAMPIONS) == 0
     second: list[str] = []
-    first_version(small.pipeline, registry, second.append)
+    assert first_version(small.pipeline, registry, second.append) is None
     assert second == ["v0 serves, as before"]
