@@ -32,6 +32,7 @@ from deploy.registry.opening import open_registry, sign
 from deploy.registry.records import Evidence
 from deploy.registry.registry import Registry
 from deploy.run.summary import refused_requests
+from deploy.serving import share
 from deploy.serving.share import servers_group
 from learners.commits import commit as commits
 from learners.evaluation.verdict import Decision
@@ -116,8 +117,9 @@ def learner_role(feed: Pipeline, store: Store, registry: Registry) -> LearnerRol
 
 
 def test_malformed_requests_go_to_the_dead_letters_and_the_feed_goes_on(
-    broker: Running, store_server: Running, registry: Registry, feed: Pipeline
+    broker: Running, store_server: Running, registry: Registry, feed: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(share, "COMMIT_EVERY_S", math.inf)  # the server is killed before it commits
     with ExitStack() as stack:
         serve_malformed_requests(broker, store_server, registry, replace(feed, request=picky), stack)
 
