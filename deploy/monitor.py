@@ -54,7 +54,7 @@ from learners.evaluation.verdict import Verdict
 from streams.audit.equations import OFFSETS
 from streams.join.dates import Doubt
 from streams.join.step import ShardState
-from streams.join.store import Store
+from streams.join.store import NOTHING, Store
 
 T = TypeVar("T", bound=Struct)
 LOOK_EVERY_S, LOOKING = 0.02, 0.1  # between looks at the shards: at most so long, and so that they take this share
@@ -90,7 +90,7 @@ class Progress(Struct, frozen=True):
         for shard in self.shards:
             if any(at.next < joined.get(tp, 0) for tp, at in shard.partitions.items()):
                 return False
-        if any(learner.positions[str(i)] != shard.last_id for i, shard in enumerate(self.shards)):
+        if any(learner.positions.get(str(i), NOTHING) != shard.last_id for i, shard in enumerate(self.shards)):
             return False
         if learner.drafted:
             return False
