@@ -3,6 +3,7 @@
 Owns the order in which these are started and ended. Does not know what the run does, nor what is shown.
 """
 
+import gc
 import math
 import time
 from collections.abc import Iterator
@@ -129,6 +130,7 @@ def running(
             changes.describe(pipeline, join, registry, path=path, again=changed.again, lineage=changed.lineage)
             services.holds = True
             system.run(partitions.counts[settings.topics.named(pipeline.name).requests])
+            gc.freeze()  # what was imported stays
             yield Session(
                 pipeline=pipeline,
                 settings=settings,
