@@ -1,7 +1,7 @@
 """The section [ray]: which cluster runs the roles of a pipeline, and what each role needs of a node there.
 
 Owns these settings, and what is wrong with them. Does not know Ray, nor any cluster:
-`deploy/processes/nodes.py` compares what is needed with what there is.
+`deploy/processes/nodes/enough.py` compares what is needed with what there is.
 """
 
 import difflib

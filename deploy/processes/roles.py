@@ -1,6 +1,6 @@
 """The roles, each built from its parts: the one file that knows what every role needs.
 
-Owns the wiring. Does not know where a role runs: `deploy/processes/actors.py` starts a process for each.
+Owns the wiring. Does not know where a role runs: `deploy/processes/actors/system.py` starts a process for each.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ from deploy.learning.syncs import Syncs
 from deploy.lineages import Lineages
 from deploy.pipeline import Pipeline
 from deploy.processes.clients import Clients
-from deploy.processes.code import FOLDER
+from deploy.processes.nodes.code import FOLDER
 from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.evaluator import EvaluatorRole
 from deploy.registry.kinds import ASKED, BROKEN, LEARNER, SYNC, TOLD, is_server, server_names

@@ -12,8 +12,8 @@ from deploy.processes.roles import Plan
 from deploy.run.nodes import with_ray
 
 if TYPE_CHECKING:
-    from deploy.processes.actors import System
-    from deploy.processes.node import Node
+    from deploy.processes.actors.system import System
+    from deploy.processes.nodes.node import Node
 
     Start = Callable[..., AbstractContextManager[System]]
 

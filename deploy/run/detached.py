@@ -1,7 +1,7 @@
 """A run that outlives the command that began it: its supervisor is an actor of the cluster.
 
 Owns what such a run may be, and the supervisor's work. Does not know how actors are found:
-`deploy/processes/detached.py`.
+`deploy/processes/actors/detached.py`.
 """
 
 import threading

@@ -31,7 +31,7 @@ from streams.outputs.samples import closed
 from streams.outputs.writer import rewind
 
 if TYPE_CHECKING:
-    from deploy.processes.node import Node
+    from deploy.processes.nodes.node import Node
 
 LOOK_EVERY_S = 0.25
 WAIT_S = 1.0  # between two tries to reach a store that does not answer

@@ -19,7 +19,7 @@ from deploy.run.partitions import Say
 from streams.errors import ConfigError
 
 if TYPE_CHECKING:
-    from deploy.processes.node import Node
+    from deploy.processes.nodes.node import Node
 
 FILES = {  # settings that name files, several with commas between them
     "kafka": ("ssl_cafile", "ssl_certfile", "ssl_keyfile"),

@@ -38,7 +38,7 @@ from streams.join.store import Store
 from streams.kafka import Sink
 
 if TYPE_CHECKING:
-    from deploy.processes.actors import System
+    from deploy.processes.actors.system import System
 
 LOOK_EVERY_S = 0.25
 

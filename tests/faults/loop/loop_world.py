@@ -18,7 +18,7 @@ import psutil
 
 from deploy import config
 from deploy.operate.join.audit import inspect
-from deploy.processes.remains import NOTE, Note
+from deploy.processes.nodes.remains import NOTE, Note
 from deploy.registry import learned
 from deploy.registry.commits import backwards
 from deploy.registry.kinds import CHAMPIONS, PULSE

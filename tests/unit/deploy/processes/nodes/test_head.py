@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager, suppress
 
 import pytest
 
-from deploy.processes.cluster import FRAME, SETTINGS, Head
+from deploy.processes.nodes.cluster import FRAME, SETTINGS, Head
 from streams.errors import RayUnreachable
 from tests.cases.join import until
 

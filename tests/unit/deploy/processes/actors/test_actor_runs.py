@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from deploy.processes.actor import Actor
+from deploy.processes.actors.actor import Actor
 from deploy.processes.loop import Builder
 from streams.errors import StoreRefused
 

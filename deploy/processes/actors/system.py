@@ -17,11 +17,11 @@ import ray
 import torch
 
 from deploy.pipeline import Pipeline, load
-from deploy.processes.actor import error_of, placed
-from deploy.processes.detached import OUTLIVES, name_of
+from deploy.processes.actors.actor import error_of, placed
+from deploy.processes.actors.detached import OUTLIVES, name_of
+from deploy.processes.actors.member import Member
 from deploy.processes.loop import Builder, Loop, Step
-from deploy.processes.member import Member
-from deploy.processes.node import Node
+from deploy.processes.nodes.node import Node
 from deploy.processes.roles import JOINER_PREFIX, Plan, build, names
 from deploy.registry.kinds import is_server
 from deploy.registry.pulse import RolePulse

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
-from deploy.processes import node
-from deploy.processes.actor import error_of
+from deploy.processes.actors.actor import error_of
 from deploy.processes.failures import failure
+from deploy.processes.nodes import node
 from streams.errors import ConfigError, LostRace, RayUnreachable, RoleDied
 
 

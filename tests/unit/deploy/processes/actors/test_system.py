@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from deploy.config import Settings
-from deploy.processes import node
-from deploy.processes.actors import System
+from deploy.processes.actors.member import Heard, Member
+from deploy.processes.actors.system import System
 from deploy.processes.health import Process
 from deploy.processes.loop import Health
-from deploy.processes.member import Heard, Member
+from deploy.processes.nodes import node
 from deploy.processes.restarts import HELD_AFTER
 from deploy.processes.roles import Plan
 from deploy.serving.share import NOTHING, Order

@@ -11,10 +11,10 @@ from pathlib import Path
 import msgspec
 import ray
 
-from deploy.processes.actor import error_of, placed
-from deploy.processes.code import FOLDER
+from deploy.processes.actors.actor import error_of, placed
+from deploy.processes.actors.member import Member
 from deploy.processes.crew import Start, Worker
-from deploy.processes.member import Member
+from deploy.processes.nodes.code import FOLDER
 from deploy.processes.worker import BLOCK_MS, Work, job
 from streams.errors import RoleDied, ShadowstreamError
 

@@ -11,8 +11,8 @@ import pytest
 
 from deploy.config import Kafka, Redis, Registry, Settings
 from deploy.placement import Needs, Ray
-from deploy.processes import cluster
-from deploy.processes.nodes import Offered, check
+from deploy.processes.nodes import cluster
+from deploy.processes.nodes.enough import Offered, check
 from deploy.processes.roles import names
 from streams.errors import ConfigError, RayUnreachable
 

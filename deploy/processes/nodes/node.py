@@ -20,11 +20,11 @@ from ray._private import worker
 from ray.exceptions import AuthenticationError
 
 from deploy.config import Settings
-from deploy.processes import cluster
-from deploy.processes.code import pack
 from deploy.processes.failures import brief
-from deploy.processes.nodes import Offered, check
-from deploy.processes.remains import Remains
+from deploy.processes.nodes import cluster
+from deploy.processes.nodes.code import pack
+from deploy.processes.nodes.enough import Offered, check
+from deploy.processes.nodes.remains import Remains
 from streams.errors import ConfigError, RayUnreachable, ShadowstreamError
 
 ENDING = "ray.dag.compiled_dag_node"  # ray.shutdown imports it, for a second, in which a user would wait

@@ -10,14 +10,14 @@ import msgspec
 import psutil
 import pytest
 
-from deploy.processes.remains import NOTE, PROC, Note, Remains
+from deploy.processes.nodes.remains import NOTE, PROC, Note, Remains
 
 GONE_S = 60.0  # against a hang alone
 NEEDS_PROC = pytest.mark.skipif(not PROC.is_dir(), reason="this system does not say when a process began")
 DRIVER = """
 import subprocess, sys
 from pathlib import Path
-from deploy.processes.remains import Remains
+from deploy.processes.nodes.remains import Remains
 
 root = subprocess.Popen(["sh", "-c", "sleep 600 & echo $!; wait"], stdout=subprocess.PIPE, start_new_session=True)
 child = root.stdout.readline().decode().strip()

@@ -12,11 +12,11 @@ import ray
 from ray.exceptions import RayError, RayTaskError, RuntimeEnvSetupError
 
 from deploy.placement import GB, Needs
-from deploy.processes.code import here
-from deploy.processes.detached import printed
+from deploy.processes.actors.detached import printed
 from deploy.processes.failures import brief, failure
 from deploy.processes.health import Process
 from deploy.processes.loop import Builder, Health, Loop
+from deploy.processes.nodes.code import here
 from deploy.serving.share import Order, Share
 from streams.errors import RoleDied, ShadowstreamError
 

@@ -16,8 +16,8 @@ import ray
 from ray.exceptions import RayError
 
 from deploy.config import Settings
-from deploy.processes.code import FOLDER
-from deploy.processes.node import NAMESPACE
+from deploy.processes.nodes.code import FOLDER
+from deploy.processes.nodes.node import NAMESPACE
 from streams.errors import ConfigError, InUse, RayUnreachable, ShadowstreamError
 
 OUTLIVES: dict[str, Any] = {"lifetime": "detached", "namespace": NAMESPACE, "get_if_exists": True}

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.processes import code
-from deploy.processes.code import FOLDER, here, pack
+from deploy.processes.nodes import code
+from deploy.processes.nodes.code import FOLDER, here, pack
 from streams.errors import ConfigError
 
 
