@@ -25,6 +25,7 @@
     ├── Overtaken                    another writer writes to the same output
     ├── Unwritable                   no file can be written to an output's folder
     ├── RegistryError                a record or blob of the registry is missing or damaged
+    │   ├── LetGo                    a commit of before the log's begin: old samples were let go; retried
     │   └── Untrusted                no trusted key has signed a record, or not as and where it is
     ├── CommitError                  a commit cannot be read, or does not follow the one before it
     ├── LostRace                     another learner wrote the next commit; retried
@@ -181,6 +182,15 @@ class Unwritable(ShadowstreamError):
 
 class RegistryError(ShadowstreamError):
     """A record or blob is missing or damaged; the message names the file."""
+
+
+class LetGo(RegistryError):
+    """A commit is one of those that were let go, by `registry.keep_samples`; the message says where the log begins.
+
+    A reader that was on its way starts again, from there.
+    """
+
+    retry_helps = True
 
 
 class Untrusted(RegistryError):

@@ -59,11 +59,16 @@ class Again:
 
     def take(self, commit: Commit, entries: Sequence[Sample]) -> None:
         """Take the next commit, whose samples and marks are `entries`."""
+        if commit.number and not self._versions:  # the log begins here
+            self._begin(commit)
         self._registry.show(self._answers.take(commit, entries))
         while self._evaluator.step(0):
             pass
         while self._conductor.step(0):
             pass
+        self._begin(commit)
+
+    def _begin(self, commit: Commit) -> None:
         for champion in self.versions[self._versions :]:
             self._answers.begin(champion, commit)
             self._versions += 1

@@ -4,15 +4,17 @@ Owns which records are the run's: commits, up to the one that is taken now, cand
 decided.
 """
 
+from collections.abc import Iterator
 from typing import Any, TypeVar, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from deploy.registry.candidates import GONE, gone
-from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, Kind
+from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, VERDICTS, Kind
 from deploy.registry.records import Candidate
 from deploy.registry.registry import Registry
+from deploy.registry.reigns import versions
 from learners.commits.commit import Commit
 
 T = TypeVar("T", bound=Struct)
@@ -21,13 +23,16 @@ T = TypeVar("T", bound=Struct)
 class Scratch(Registry):
     """Has version 0 and the candidates of `of`; all that is created is kept in memory.
 
-    A candidate that has no artifact any more is one that was refused.
+    A candidate that has no artifact any more is one that was refused. Where the log begins at a later commit, what was
+    decided up to there is the run's.
     """
 
     def __init__(self, of: Registry) -> None:
         super().__init__(of.home)
         self._of, self._now, self._gone = of, cast(Commit | None, None), gone(of)
         self._made = dict[tuple[str, int], Any]({(CHAMPIONS.name, 0): of.record(CHAMPIONS, 0)})
+        if begins := self.begins():
+            self._made.update(_before(of, begins))
 
     def show(self, commit: Commit) -> None:
         """Have this be the newest commit."""
@@ -65,3 +70,19 @@ class Scratch(Registry):
         if self._now is None or number > self._now.number:
             return None
         return self._now if number == self._now.number else self._of.record(COMMITS, number)
+
+
+def _before(of: Registry, begins: int) -> Iterator[tuple[tuple[str, int], Any]]:
+    """Yield the versions that had served when the log begins, and the verdicts of before, by kind and number.
+
+    Syncs, of which few have an artifact, are left out: what each was a sync of has answered. So numbers are other ones.
+    """
+    served = [one for one in versions(of) if one.sync_of is None and (one.commit or 0) <= begins]
+    numbers = {one.number: n for n, one in enumerate(served)}
+    for n, one in enumerate(served):
+        back_to = None if one.back_to is None else numbers.get(one.back_to)
+        yield (CHAMPIONS.name, n), replace(one, number=n, back_to=back_to)
+    for candidate in of.records(CANDIDATES):
+        verdict = of.record(VERDICTS, candidate.number)
+        if verdict and verdict.commit <= begins:
+            yield (VERDICTS.name, candidate.number), verdict

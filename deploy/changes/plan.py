@@ -28,6 +28,10 @@ ANEW = (
     "give the pipeline another name, and it begins beside this one; or put it back; or --fresh deletes what was learned"
 )
 PRIVATE = "the log would have to be learned again, and Online.private counts each sample once"
+LET_GO = (
+    "the log would have to be learned again, and it begins at commit {}, as older samples were let go "
+    "(registry.keep_samples)"
+)
 AGAIN = "what was learned does not fit that: the learner learns the log again, and a candidate follows"
 LINEAGE = "the new model learns the log, and a candidate follows; versions of before serve on by the code of before"
 MIGRATE = (
@@ -153,6 +157,8 @@ def _compared(made: Plan, parts: set[str], pipeline: Pipeline, registry: Registr
         return _another(replace(made, changes=tuple(differ)), registry, pipeline, engines=engines)
     made = replace(made, answered=found.rows, version=found.version if found.rows else None, apart=found.apart)
     afresh = "recipe" in parts or (bool(parts & {*LEARNED}) and unfit(pipeline, registry) is not None)
+    if afresh and (first := registry.begins()):
+        return replace(made, refused=f"{_of(made.changes, LEARNED)}: {LET_GO.format(first)}; {ANEW}")
     if afresh and pipeline.online.private:
         return replace(made, refused=f"{_of(made.changes, LEARNED)}: {PRIVATE}; {ANEW}")
     return replace(made, again=afresh)
@@ -163,6 +169,8 @@ def _another(made: Plan, registry: Registry, pipeline: Pipeline, *, engines: boo
     parts = {*BY_ANSWERS, *(one.part for one in made.changes if one.follows == "lineage")}
     changes = [replace(one, follows="lineage", why=OTHER_MODEL) if one.part in parts else one for one in made.changes]
     what, made = "; ".join(str(one) for one in changes if one.part in parts), replace(made, changes=tuple(changes))
+    if first := registry.begins():
+        return replace(made, refused=f"{what}: {LET_GO.format(first)}; {ANEW}")
     if pipeline.online.private:
         return replace(made, refused=f"{what}: {PRIVATE}; {ANEW}")
     try:

@@ -15,7 +15,7 @@ from deploy.learning.candidates import distil, kind_beside, make_learner, privac
 from deploy.lineages import Lineages
 from deploy.pipeline import Pipeline
 from deploy.registry.candidates import add
-from deploy.registry.commits import backwards, newest, read
+from deploy.registry.commits import backwards, base, newest, read
 from deploy.registry.follow import Follower
 from deploy.registry.kinds import BLOCKS, CANDIDATES, CHAMPIONS, COMMITS, DISTILLER, LEARNER
 from deploy.registry.notes import DistillerNote
@@ -52,11 +52,14 @@ class DistillerRole(Follower):
     def _go_on(self) -> None:
         """Begin after the newest commit of which a candidate was made; of earlier ones the newest samples are read."""
         made = [one.commit for one in self._registry.records(CANDIDATES) if not one.by]
-        self._commit = min(max(made, default=-1), self._registry.last(COMMITS))
-        if self._commit >= 0:
+        before = base(self._registry)
+        begins = before.number if before else 0
+        self._commit = max(min(max(made, default=-1), self._registry.last(COMMITS)), begins - 1)
+        if self._commit >= begins:
             self._remember_again(self._commit)
         if self._pipeline.online.private:
-            commits = (read(self._registry, n) for n in range(self._commit + 1))
+            commits = (read(self._registry, n) for n in range(begins, self._commit + 1))
+            self._rounds += before.rounds if before else 0
             self._rounds += sum(1 for commit in commits if commit.void or commit.doubted)
 
     def _take(self) -> bool:

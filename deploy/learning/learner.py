@@ -32,7 +32,7 @@ from learners.commits.voids import ALL, Bounds, Slot, lowered
 from learners.labels.holds import left
 from learners.online.learner import Learner
 from learners.packing import shortest
-from streams.errors import ConfigError, HistoryChanged, LostRace, RegistryError
+from streams.errors import ConfigError, HistoryChanged, LetGo, LostRace, RegistryError
 from streams.events import WAITING
 from streams.join.step import ShardState
 from streams.join.store import NOTHING, Store, StoredSample
@@ -42,6 +42,7 @@ from streams.readers import read_sample
 ASK_EVERY_S = 1.0  # for a person's word, where the registry is a bucket
 READ_AT_ONCE = 2_048  # samples of one shard
 DIED = "the process died of it"
+BEHIND = "Put a newer copy of the store back, or an empty one, which is made anew from commits and Kafka"
 
 
 class LearnerRole:
@@ -275,7 +276,10 @@ class LearnerRole:
         for shard in self._shards:
             if not self._store.holds(self._feed, shard, last.positions.get(str(shard), NOTHING)):
                 void[str(shard)] = self._known(shard)
-        self._draft = self._recover(lowered(ALL, void))
+        try:
+            self._draft = self._recover(lowered(ALL, void))
+        except LetGo as wrong:
+            raise HistoryChanged(f"the store went back in time: {wrong}. {BEHIND}") from wrong
         self._attempts.begin(self._draft.last.number)
         if void:
             logging.getLogger("shadowstream").warning(
@@ -291,6 +295,11 @@ class LearnerRole:
             position = commit.positions.get(str(shard), NOTHING if commit.number == 0 else None)
             if position is not None and self._store.holds(self._feed, shard, position):
                 return position
+        if first := self._registry.begins():
+            raise HistoryChanged(
+                f"{self._feed}.{shard}: the stream holds no position of any commit from {first} on, where the log "
+                f"begins, since older samples were let go (registry.keep_samples): it went back behind them. {BEHIND}"
+            )
         raise HistoryChanged(f"{self._feed}.{shard}: the stream holds no position of any commit; it is another feed's")
 
     def _recover(self, but: Bounds = ALL) -> Draft:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from deploy.promotion.decisions import Decided, Rules, back, ordered, promoted, sighted, stepped, synced
+from deploy.registry.commits import known
 from deploy.registry.follow import Board, Follower
 from deploy.registry.kinds import (
     ALARMS,
@@ -117,7 +118,7 @@ class ConductorRole(Follower):
     def _obey(self, order: Order) -> bool:
         """Do what a person wants, unless it was done before; return False if another conductor has made a version."""
         self._rules.hear(order)
-        commit = self._registry.record(COMMITS, order.commit)
+        commit = known(self._registry, order.commit)
         now_ms = max(commit.watermark_ms if commit else 0, self._versions()[-1].at_ms)
         verdict = None if order.candidate is None else self._registry.record(VERDICTS, order.candidate)
         return self._make(lambda champions: ordered(order, champions, self._candidate_of(order), now_ms, verdict))
@@ -154,7 +155,7 @@ class ConductorRole(Follower):
     def _sync(self) -> bool:
         """Have the shadow's newest average serve, where that is the rule; return False if there is none newer."""
         note = self._average() if self._promotion.sync_ms else None
-        commit = self._registry.record(COMMITS, note.commit) if note and note.commit > self._synced else None
+        commit = known(self._registry, note.commit) if note and note.commit > self._synced else None
         if note is None or commit is None:
             return False
 

@@ -21,7 +21,7 @@ from deploy.promotion.decisions import Rules
 from deploy.promotion.recomputed import Recomputed, alarm_of
 from deploy.promotion.resuming import Awaited, Held, Summaries, model_of
 from deploy.promotion.said import beside, canary, metrics, noted
-from deploy.registry.commits import taken_back
+from deploy.registry.commits import known, taken_back
 from deploy.registry.follow import Board, Follower
 from deploy.registry.kinds import (
     ALARMS,
@@ -45,7 +45,7 @@ from deploy.registry.notes import (
 )
 from deploy.registry.records import Alarm, CanaryStep, Candidate, Champion
 from deploy.registry.registry import Registry
-from deploy.registry.reigns import versions
+from deploy.registry.reigns import barred, base, versions
 from learners.evaluation.canary import ALL
 from learners.evaluation.evaluate import Evaluator
 from learners.evaluation.trials.timing import Timing
@@ -62,7 +62,11 @@ METRICS_EVERY_S = 0.5  # metrics are for people, who need them no more often
 
 
 class EvaluatorRole(Follower):
-    """Takes one feed's commits: all, or those after a summary, with which it comes to the same, bit for bit."""
+    """Takes one feed's commits: all, or those after a summary, with which it comes to the same, bit for bit.
+
+    Without a summary it begins where the log does. Where old samples were let go, that is with the version that served
+    then; tests that went on then begin anew, and metrics are of the samples from there on.
+    """
 
     def __init__(
         self,
@@ -98,6 +102,8 @@ class EvaluatorRole(Follower):
         self._doubt = ""
         self._awaits = list[Awaited]()  # the commits whose candidates are being made, or wait for their moment
         self._made = list[Candidate]()  # candidates that are not on trial yet
+        self._begins, self._over = 0, set[int]()  # the log's first commit; the candidates whose tests were over there
+        self._reigned = list[Champion]()  # what served there, until that commit is taken
         self._metrics: dict[str, bytes] = {}
         self._measured, self._measured_at_s = -1, 0.0
         self._folded_s, self._kept, self._whole = 0.0, (-1, 0), True  # since the newest summary; its commit, verdicts
@@ -108,14 +114,15 @@ class EvaluatorRole(Follower):
         """Put the next candidate whose moment has come on trial, else take the next commit, if there is one."""
         while candidate := self._registry.record(CANDIDATES, self._read + 1):
             self._read = candidate.number
-            self._made.append(candidate)
-        if brought := next((one for one in self._made if one.by and one.commit <= self._commit), None):
+            self._made += [] if candidate.number in self._over else [candidate]
+        begun = self._commit >= self._begins
+        if begun and (brought := next((one for one in self._made if one.by and one.commit <= self._commit), None)):
             self._start(brought)
             return True
         commit = self._registry.record(COMMITS, self._commit + 1)
         if commit is None:
             return False
-        if self._awaits and commit.watermark_ms >= self._awaits[0].until_ms:
+        if begun and self._awaits and commit.watermark_ms >= self._awaits[0].until_ms:
             return self._start_due(self._awaits[0].commit)
         began_s, self._whole = time.monotonic(), False
         if commit.void or commit.doubted:
@@ -138,6 +145,7 @@ class EvaluatorRole(Follower):
         """Go on from the newest summary, if there is one."""
         found = self._summaries.newest() if self._summaries else None
         if found is None:
+            self._begin()
             return
         summary, commit = found
         models = dict[str, Running]()
@@ -154,6 +162,25 @@ class EvaluatorRole(Follower):
         self._verdicts, self._read, self._doubt, self._awaits = held.verdicts, held.read, held.doubt, held.awaits
         self._made = [made for number in held.made if (made := self._registry.record(CANDIDATES, number))]
         self._commit, self._kept = commit.number, (commit.number, held.verdicts)
+
+    def _begin(self) -> None:
+        """Begin at the log's first commit, with what served then; tests that went on then begin right after it."""
+        self._begins = self._registry.begins()
+        if not self._begins:
+            return
+        self._commit = self._begins - 1
+        served = [one for one in versions(self._registry) if one.sync_of is None and (one.commit or 0) <= self._begins]
+        reigned = {base(served).number, served[-1].number}  # the other one is a canary
+        self._reigned = [one for one in served if one.number and one.number in reigned]
+        self._evaluator.bar(barred(served))
+        for one in self._registry.records(CANDIDATES):
+            verdict = self._registry.record(VERDICTS, one.number)
+            over = one.refused is not None or (verdict is not None and verdict.commit <= self._begins)
+            if one.commit < self._begins and over:
+                self._over.add(one.number)
+                self._verdicts += verdict is not None
+            elif one.commit < self._begins and not one.by:
+                self._awaits.append(Awaited(one.commit, 0))
 
     def keep(self) -> None:
         """Write a summary, unless the newest one is of this commit or a commit was taken in part."""
@@ -207,7 +234,7 @@ class EvaluatorRole(Follower):
 
         What a person has brought may know all that was learned when they did, also where it goes on trial before that.
         """
-        commit = self._registry.record(COMMITS, candidate.commit) if candidate.by else None
+        commit = known(self._registry, candidate.commit) if candidate.by else None
         known_ms = max(commit.latest_ms, commit.watermark_ms) if commit else -1
         return max(self._evaluator.reach_ms, known_ms)
 
@@ -228,6 +255,10 @@ class EvaluatorRole(Follower):
 
     def _follow_champions(self) -> None:
         """Take note of versions that serve by other than a verdict, each once the commit is taken at which it began."""
+        for reigned in self._reigned:
+            self._crown(reigned, bar=False)
+            self._evaluator.number(reigned.number, reigned.offset)  # of its share
+        self._reigned = []
         while champion := self._champion(self._version + 1):
             reign = self._evaluator.trials.champion
             if champion.sync_of is not None:
@@ -241,10 +272,13 @@ class EvaluatorRole(Follower):
             elif champion.commit is None or champion.commit > self._commit or not champion.by:
                 return
             else:
-                model = self._model(champion.number)
-                crowned = Reign(champion.number, champion.artifact, model, -1)
-                self._write(self._evaluator.crown(crowned, champion.offset, bar=champion.back_to is not None))
+                self._crown(champion, bar=champion.back_to is not None)
             self._version = champion.number
+
+    def _crown(self, champion: Champion, *, bar: bool) -> None:
+        crowned = Reign(champion.number, champion.artifact, self._model(champion.number), -1)
+        self._write(self._evaluator.crown(crowned, champion.offset, bar=bar))
+        self._version = champion.number
 
     def _end_step(self) -> None:
         """Write down how the step of a canary has ended, once it has."""

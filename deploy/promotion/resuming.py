@@ -26,6 +26,7 @@ from learners.packing import pack, unpack
 from streams.errors import RegistryError, ShadowstreamError
 
 FORMAT = 2  # goes up with any change of a state's fields or of what is made of commits
+BEGINS = "the first commit that is left: older samples were let go"
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 log = logging.getLogger("shadowstream")
 
@@ -75,11 +76,13 @@ class Summaries:
                 data = self._folds.read(name, self._registry.read(COMMITS, number))
                 summary, commit = unpack(data, Summary), self._registry.record(COMMITS, number)
             except (ShadowstreamError, msgspec.ValidationError, msgspec.DecodeError) as wrong:
-                log.warning("evaluator: %s; it goes on from a summary before it, or begins at commit 0", wrong)
+                log.warning("evaluator: %s; it goes on from a summary before it, or begins where the log does", wrong)
                 continue
             if summary.key == self._key and commit is not None:
                 return summary, commit
             log.warning("evaluator: %s is of another pipeline or join; commits are taken from the first one on", name)
+        if self._registry.begins():
+            log.warning("evaluator: metrics, and tests that went on, begin anew at %s", BEGINS)
         return None
 
     def keep(self, commit: int, held: Held, state: EvaluatorState) -> None:

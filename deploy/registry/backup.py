@@ -1,8 +1,9 @@
 """A copy of a registry, made while its feed goes on, that is whole at one moment.
 
 Owns the order: what names others is read before what it names, and both before what is deleted meanwhile. Records are
-listed first, so each commit that they name is there when commits are copied; commits before states. A record that
-follows from one that is not listed yet is left out. Does not know where the copy is kept.
+listed first, so each commit that they name is there when commits are copied; commits before states. Where the log
+begins is copied after commits: what is let go meanwhile is missing in the copy, and said to be. A record that follows
+from one that is not listed yet is left out. Does not know where the copy is kept.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from deploy.registry import storage
-from deploy.registry.kinds import COMMITS, KINDS, SUFFIX, Kind
+from deploy.registry.kinds import BASES, COMMITS, KINDS, SUFFIX, Kind
 from deploy.registry.log.log import Log
 from deploy.registry.log.segments import LOG, OLD, TAIL
 from deploy.registry.registry import SECRET
@@ -22,7 +23,7 @@ from deploy.registry.storage.home import Where, at
 from deploy.registry.storage.objects import Place
 from streams.errors import RegistryError
 
-RECORDS: tuple[Kind[Any], ...] = tuple(kind for kind in KINDS if kind is not COMMITS)
+RECORDS: tuple[Kind[Any], ...] = tuple(kind for kind in KINDS if kind not in (COMMITS, BASES))
 COMMITTED = (OLD, TAIL, LOG)  # in the order in which a commit moves
 LEFT = ("services", "embedded.json")  # of the run's own machine
 OTHERS, OURS_ALONE = 0o644, 0o600  # what others may not read stays so
@@ -52,6 +53,8 @@ def back_up(source: Where, to: Path) -> Copied:
         _copy(to / kind / f"{number:08}{SUFFIX}", data, signed=True)
     for folder in COMMITTED:
         _copy_all(objects, folder, to)
+    for name in objects.list(BASES.name):
+        _copy(to / name, objects.get(name) or b"", signed=True)
     for name in _others(objects):
         if (other := objects.get(name)) is not None:
             _copy(to / name, other, OURS_ALONE if name in (SECRET, PRIVATE) else OTHERS)
@@ -115,7 +118,7 @@ def _copy(to: Path, data: bytes, mode: int = 0o644, *, signed: bool = False) -> 
 
 
 def _others(objects: Place) -> Iterator[str]:
-    apart = {*(kind.name for kind in RECORDS), *COMMITTED, *LEFT}
+    apart = {*(kind.name for kind in RECORDS), BASES.name, *COMMITTED, *LEFT}
     for name in objects.sizes():
         if name.partition("/")[0] not in apart and not name.rpartition("/")[2].startswith("."):
             yield name
@@ -130,7 +133,7 @@ def _read(folder: Path) -> int:
     """Read every commit of the copy, each of which names the one before it, and return the newest one's number."""
     log = Log(storage.Disk(folder))
     newest = log.newest()
-    for number in range(newest + 1):
+    for number in range(log.begins(), newest + 1):
         if log.read(number) is None:
             raise RegistryError(f"{folder} lacks commit {number}")
     return newest

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
-from deploy.registry.kinds import COMMITS
+from deploy.registry.kinds import BASES, COMMITS
+from deploy.registry.records import Base
 from deploy.registry.registry import Registry
 from learners.commits.commit import Commit
 from learners.commits.voids import ALL, Bounds, lowered, remaining, remains, slots
 from learners.labels.holds import left
-from streams.errors import RegistryError
+from streams.errors import LetGo, RegistryError
 from streams.events import WAITING, Sample
 from streams.outputs.samples import number
 
@@ -44,6 +45,7 @@ def read(registry: Registry, n: int) -> Commit:
     """Read a commit.
 
     Raises:
+        LetGo: the log begins at a later one.
         RegistryError: there is none.
     """
     commit = registry.record(COMMITS, n)
@@ -52,8 +54,26 @@ def read(registry: Registry, n: int) -> Commit:
     return commit
 
 
+def base(registry: Registry) -> Base | None:
+    """Return where the log begins; None if that is commit 0."""
+    return registry.record(BASES, first) if (first := registry.begins()) else None
+
+
+def let_go(registry: Registry) -> str:
+    """Return what to tell people of old samples that were let go, "" where all are there."""
+    if (found := base(registry)) is None:
+        return ""
+    said = f"the log begins at commit {found.number}: {found.samples:,} samples before it were let go"
+    return f"{said} (registry.keep_samples)"
+
+
+def known(registry: Registry, n: int) -> Commit | None:
+    """Return a commit, None if there is none yet or it was let go."""
+    return registry.record(COMMITS, n) if n >= registry.begins() else None
+
+
 def backwards(registry: Registry, last: int | None = None) -> Iterator[Commit]:
-    """Yield what is left of each commit, from `last` (by default the newest) back to the first."""
+    """Yield what is left of each commit, from `last` (by default the newest) back to where the log begins."""
     for commit, bounds in walk(registry, last):
         yield remaining(commit, bounds)
 
@@ -88,8 +108,15 @@ def taken_back(registry: Registry, commit: Commit) -> list[Sample]:
 
 
 def walk(registry: Registry, last: int | None, bounds: Bounds = ALL) -> Iterator[tuple[Commit, Bounds]]:
-    """Yield each commit as it was written, newest first, with what later ones, and `bounds`, leave of it."""
-    for n in range(registry.last(COMMITS) if last is None else last, -1, -1):
-        commit = read(registry, n)
+    """Yield each commit as it was written, newest first, with what later ones, and `bounds`, leave of it.
+
+    The last one is that at which the log begins, or a later one where it has come to begin later meanwhile.
+    """
+    first = registry.begins()  # before the newest is looked for, which is later then
+    for n in range(registry.last(COMMITS) if last is None else last, first - 1, -1):
+        try:
+            commit = read(registry, n)
+        except LetGo:
+            return
         yield commit, bounds
         bounds = lowered(bounds, commit.void, commit.doubted)

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 
 class Withheld(NamedTuple):
-    """A sample that is held, as JSON, which one it is, and why."""
+    """A sample that is held, as JSON, which one it is, why, and in which commit."""
 
     slot: Slot
     sample: Raw
     hold: Hold
+    commit: int
 
 
 def waiting(registry: Registry, source: str) -> list[Withheld]:
@@ -43,7 +44,7 @@ def undecided(registry: Registry) -> Iterator[Withheld]:
         for hold in reversed(commit.held):
             slot, sample = of[hold.at], commit.samples[hold.at]
             if slot not in released and hold.source not in dropped and not is_mark(sample):
-                yield Withheld(slot, sample, hold)
+                yield Withheld(slot, sample, hold, commit.number)
         dropped.update(ruling.source for ruling in commit.rulings if ruling.said == "drop")
 
 

@@ -16,7 +16,7 @@ from msgspec import Struct
 from deploy.registry import records
 from deploy.registry.folds import FOLDS
 from deploy.registry.freshness import ArrivalsNote, FreshNote
-from deploy.registry.log.segments import INDEX, LOG, TAIL
+from deploy.registry.log.segments import BASE, INDEX, LOG, TAIL
 from deploy.registry.notes import (
     BlocksNote,
     BrokenNote,
@@ -32,7 +32,7 @@ from deploy.registry.notes import (
     SyncNote,
 )
 from deploy.registry.pulse import PulseNote
-from deploy.registry.records import Alarm, CanaryStep, Candidate, Champion, Described, Order
+from deploy.registry.records import Alarm, Base, CanaryStep, Candidate, Champion, Described, Order
 from deploy.registry.runs import RUNS
 from deploy.registry.states.names import STATES
 from learners.commits import commit as commits
@@ -145,7 +145,15 @@ PIPELINES = Kind(
     msgspec.json.Decoder(Described).decode,
     follows=lambda described: [("pipelines", described.number - 1)] if described.number else [],
 )
-KINDS: tuple[Kind[Any], ...] = (COMMITS, CANDIDATES, VERDICTS, CHAMPIONS, STEPS, ALARMS, ORDERS, RULINGS, PIPELINES)
+BASES = Kind(
+    BASE,
+    "where the log begins, by the number of its first commit, once old samples were let go; the newest counts",
+    msgspec.json.Decoder(Base).decode,
+    follows=lambda base: [("commits", base.number)],
+)
+KINDS: tuple[Kind[Any], ...] = (
+    COMMITS, CANDIDATES, VERDICTS, CHAMPIONS, STEPS, ALARMS, ORDERS, RULINGS, PIPELINES, BASES,
+)  # fmt: skip
 BLOBS = "blobs"
 ASIDE = ".gone-"  # before the name of a blob that is about to go
 FROZEN = "frozen"
@@ -262,6 +270,7 @@ REJECTED_PARTS = {"ahead": "of the rejected, records dated more than join.max_ah
 TERMS = {
     "seq": "samples emitted",
     "learned": "samples in the commits",
+    "let_go": "samples of commits that were let go, by `registry.keep_samples`",
     "held": "samples of sources that are held, which nothing has learned",
     "quarantined": "samples that could not be learned",
     "unread": "samples that are still to be learned",

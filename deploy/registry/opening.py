@@ -52,7 +52,7 @@ def unsigned(registry: Registry) -> list[str]:
     """Return what is wrong with each record that is not taken, in the order in which they are to be signed."""
     found = []
     for kind in KINDS:
-        for number in range(registry.last(kind) + 1) if kind.follows else ():
+        for number in registry.numbers(kind) if kind.follows else ():
             try:
                 registry.record(kind, number)
             except Untrusted as wrong:
@@ -68,7 +68,7 @@ def sign(registry: Registry) -> int:
     """
     count = 0
     for kind in KINDS:
-        for number in range(registry.last(kind) + 1) if kind.follows else ():
+        for number in registry.numbers(kind) if kind.follows else ():
             try:
                 registry.record(kind, number)
             except Untrusted:

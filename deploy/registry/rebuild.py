@@ -15,7 +15,7 @@ from learners.commits.forget import without
 from learners.commits.state import fingerprint, fold
 from learners.commits.voids import ALL, Bounds, remaining
 from learners.online.learner import Learner
-from streams.errors import CommitError, RegistryError
+from streams.errors import CommitError, LetGo, RegistryError
 
 AGAIN = "the pipeline has changed, and the log is being learned again"
 NONE = "{} holds no commit with a whole state, from which learning could go on"
@@ -35,6 +35,7 @@ def rebuild(
     number. From there on the samples of the ids in `forget` are left out. A state that is damaged is passed over.
 
     Raises:
+        LetGo: it would begin before the log does.
         RegistryError, CommitError: a commit or state is missing, or they do not belong together.
     """
     after: list[tuple[int, Bounds]] = []
@@ -45,6 +46,11 @@ def rebuild(
             break
         after.append((commit.number, bounds))
     else:
+        if first := registry.begins():
+            raise LetGo(
+                f"{registry.home}: the log begins at commit {first}, and what would have to be learned again from a "
+                "state of before that cannot be: older samples were let go (registry.keep_samples)"
+            )
         raise RegistryError(NONE.format(registry.home))
     learner.load(state)
     left = (remaining(read(registry, n), bounds) for n, bounds in reversed(after))
@@ -56,9 +62,12 @@ def rebuild(
 
 
 def check(learner: Learner, registry: Registry, first: int = 0, last: int | None = None) -> Rebuilt:
-    """Rebuild the newest whole state (of commit `last` at most) from that of commit `first`, and compare the bits."""
-    kept, turned = Kept(registry), turn(registry)
-    for number in range(registry.last(COMMITS) if last is None else last, -1, -1):
+    """Rebuild the newest whole state (of commit `last` at most) from that of commit `first`, and compare the bits.
+
+    The first is that at which the log begins where older samples were let go.
+    """
+    kept, turned, begins = Kept(registry), turn(registry), registry.begins()
+    for number in range(registry.last(COMMITS) if last is None else last, begins - 1, -1):
         state = kept.of(read(registry, number))
         if state is not None:
             break
@@ -66,7 +75,7 @@ def check(learner: Learner, registry: Registry, first: int = 0, last: int | None
         raise RegistryError(NONE.format(registry.home))
     if turned and number <= turned.commit:
         raise RegistryError(f"{AGAIN}; look again once its state is written")
-    begun = rebuild(learner, registry, number, base=min(first, max(0, number - 1)))
+    begun = rebuild(learner, registry, number, base=min(max(first, begins), max(begins, number - 1)))
     fingerprints = {read(registry, n).fingerprint for n in range(begun, number + 1)}
     return Rebuilt(
         first=begun,

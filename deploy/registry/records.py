@@ -280,4 +280,26 @@ class Described(Struct, frozen=True, kw_only=True):
     lineage: bool = False
 
 
+class Base(Struct, frozen=True, kw_only=True):
+    """Where the log begins, since the samples of all commits before were let go (`registry.keep_samples`).
+
+    `number` is the first commit that is read, `chain` the SHA-256 of its line, and `state` the object that is the whole
+    state after it, from which all that is learned again begins. Of the commits before, `rounds` took samples back, and
+    so many themselves named a state (`states`); they had so many `samples`, and by shard so many entries that were
+    `learned`, that nothing has learned as they were `held`, and that were `quarantined`. `until_ms` is the latest time
+    of a prediction or outcome among them.
+    """
+
+    number: int
+    chain: str
+    state: str
+    states: int
+    rounds: int
+    samples: int
+    learned: dict[int, int]
+    held: dict[int, int]
+    quarantined: dict[int, int]
+    until_ms: int
+
+
 encode = msgspec.json.Encoder().encode

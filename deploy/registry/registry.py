@@ -12,8 +12,8 @@ Owns their numbers and digests. How bytes last is `storage.py`'s, and what they 
 
 import hashlib
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,7 +25,7 @@ from deploy.registry.log import index
 from deploy.registry.log.log import Log
 from deploy.registry.seals import Seals, broken, digest, opened
 from deploy.registry.storage.home import Where, at
-from streams.errors import RegistryError, Untrusted
+from streams.errors import LetGo, RegistryError, Untrusted
 
 T = TypeVar("T", bound=Struct)
 SECRET = "secret"
@@ -76,11 +76,19 @@ class Registry:
             raise RegistryError(f"{self.home.of(kind.object(number))}: {wrong}") from None
 
     def records(self, kind: Kind[T]) -> Iterator[T]:
-        """Yield all records of a kind in their order."""
-        number = 0
+        """Yield all records of a kind in their order; commits from the one on at which the log begins."""
+        number = self.begins() if kind is COMMITS else 0
         while (record := self.record(kind, number)) is not None:
             yield record
             number += 1
+
+    def numbers(self, kind: Kind[Any]) -> list[int]:
+        """Return the numbers of the records that there are of a kind other than commits, in their order."""
+        return [kind.number(name) for name in self.objects.list(kind.name) if name.endswith(SUFFIX)]
+
+    def begins(self) -> int:
+        """Return the number of the first commit: 0, or a later one where old samples were let go."""
+        return self._log.begins()
 
     def write(self, kind: Kind[T], number: int, data: bytes) -> bool:
         """Create a record of these bytes durably, or return False because that number is taken."""
@@ -93,6 +101,7 @@ class Registry:
         """Return a record's bytes, or None if there is none of that number.
 
         Raises:
+            LetGo: the log begins at a later commit.
             RegistryError: a commit is damaged, or missing though later ones are there.
         """
         if kind is COMMITS:
@@ -115,8 +124,7 @@ class Registry:
         for number in range(start + 1, start + 1 + AHEAD) if start >= 0 else ():
             if self.objects.get(kind.object(number)) is None:
                 return number - 1
-        found = [name for name in self.objects.list(kind.name) if name.endswith(SUFFIX)]
-        return max(start, kind.number(found[-1])) if found else start
+        return max([start, *self.numbers(kind)[-1:]])
 
     def mentioning(self, key: str) -> Iterator[int]:
         """Yield the numbers of commits that may hold a sample of an id, newest first.
@@ -212,15 +220,24 @@ class Registry:
         place = _place(kind, number)
         if self._seals and self._checked.get(place) != data:
             follows = self._seals.check(place, data).follows
-            if why := broken(follows, ((of, self._at(of)) for of in follows)):
+            there = self._there(follows)
+            if why := broken({of: follows[of] for of in there}, there.items()):
                 raise Untrusted(f"{place} {why}")
             self._checked[place] = data
         return opened(data)[0]
 
     def _digests(self, follows: Sequence[tuple[str, int]]) -> dict[str, str]:
         """Return the digests of the records, by place, that are there."""
-        found = {place: self._at(place) for place in (f"{name}/{number}" for name, number in follows)}
+        found = self._there(f"{name}/{number}" for name, number in follows)
         return {place: digest(data) for place, data in found.items() if data is not None}
+
+    def _there(self, follows: Iterable[str]) -> dict[str, bytes | None]:
+        """Return what a record follows from, by place, without commits that were let go: nobody can look at them."""
+        found = dict[str, bytes | None]()
+        for place in follows:
+            with suppress(LetGo):
+                found[place] = self._at(place)
+        return found
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -228,7 +245,7 @@ class Registry:
         try:
             yield
         except RegistryError as wrong:
-            raise RegistryError(self.home.of(str(wrong))) from None
+            raise type(wrong)(self.home.of(str(wrong))) from None
 
     def _at(self, place: str) -> bytes | None:
         name, _, number = place.partition("/")

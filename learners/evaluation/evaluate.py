@@ -265,6 +265,10 @@ class Evaluator:
         )  # fmt: skip
         return gained, self._examined(Judged(candidate, ours, base.contestant, against, self.watch.outcomes))
 
+    def bar(self, artifacts: Iterable[str]) -> None:
+        """Have none of these come back, or be watched beside what serves."""
+        self._barred.update(artifacts)
+
     def crown(self, reign: Reign, offset: tuple[float, ...], *, bar: bool = False) -> list[Verdict]:
         """Take note of a version that serves by other than a proof, after the commit that was taken last.
 

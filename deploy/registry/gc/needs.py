@@ -7,10 +7,23 @@ rules. Does not know how anything is deleted.
 import re
 from collections.abc import Collection, Iterator, Mapping
 
-import msgspec
 from msgspec import Struct
 
-from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, ENGINES, EVALUATOR, KINDS, ORDERS, SUFFIX, VERDICTS
+from deploy.registry.commits import base
+from deploy.registry.gc.heads import Heads
+from deploy.registry.kinds import (
+    BASES,
+    BLOBS,
+    CANDIDATES,
+    CHAMPIONS,
+    COMMITS,
+    ENGINES,
+    EVALUATOR,
+    KINDS,
+    ORDERS,
+    SUFFIX,
+    VERDICTS,
+)
 from deploy.registry.records import Candidate, Engine
 from deploy.registry.registry import Registry
 from deploy.registry.reigns import SYNCS, versions
@@ -23,7 +36,7 @@ NEWEST = 8  # candidates whose artifacts stay, however large they are
 ROOM_BYTES = 64_000_000  # as many of the newest candidates' artifacts stay as take no more
 NO_COMMIT = "commit {}, which may still come"
 DIGEST = re.compile(rb"[0-9a-f]{64}")
-OTHERS = (*(kind.name for kind in KINDS if kind not in (COMMITS, CANDIDATES, CHAMPIONS)), ENGINES)
+OTHERS = (*(kind.name for kind in KINDS if kind not in (COMMITS, CANDIDATES, CHAMPIONS, BASES)), ENGINES)
 
 
 class Need(Struct):
@@ -33,24 +46,11 @@ class Need(Struct):
     kept_for: list[str]
 
 
-class _Head(Struct):
-    """What is read of a commit."""
-
-    number: int
-    state: str | None = None
-    due: dict[str, object] | None = None
-
-
 class Needs:
-    """What blobs are kept for, whose `sizes` are given by digest, and the objects `states`.
+    """What blobs are kept for, whose `sizes` are given by digest, and the objects `states`."""
 
-    `read` goes on in the log where it ended.
-    """
-
-    def __init__(self, registry: Registry, sizes: Mapping[str, int], states: Collection[str]) -> None:
-        self._registry, self._sizes, self._kept = registry, sizes, states
-        self._decoder = msgspec.json.Decoder(_Head)
-        self._next, self._named, self._due = 0, list[_Head](), set[int]()
+    def __init__(self, registry: Registry, sizes: Mapping[str, int], states: Collection[str], heads: Heads) -> None:
+        self._registry, self._sizes, self._kept, self._heads = registry, sizes, states, heads
 
     def read(self) -> dict[str, Need]:
         """Return what each blob is kept for that a record names, by digest, and each state, by its object's name.
@@ -66,22 +66,28 @@ class Needs:
         return found
 
     def _states(self, candidates: list[Candidate]) -> Iterator[tuple[str, str, str]]:
-        """Yield the states that commits name, those of older releases all, and then the others, in one order."""
-        while data := self._registry.read(COMMITS, self._next):
-            head = self._decoder.decode(data)
-            self._next += 1
-            self._named += [head] if head.state is not None else []
-            self._due |= {head.number} if head.due is not None else set()
-        due = self._due - {one.commit for one in candidates if not one.by}
-        names = [name for name in map(of, self._kept) if name is not None]
-        begun, owned = max(0, len(self._named) - 1), [name for name in names if self._owned(name)]
+        """Yield the states that commits name, those of older releases all, and then the others, in one order.
+
+        Those of the last two commits at which the log began stay: a backup may have the older one.
+        """
+        heads, before = self._heads.read(), base(self._registry)
+        named, begins = [head for head in heads if head.state is not None], heads[0].number if heads else 0
+        due = {head.number for head in heads if head.due} - {one.commit for one in candidates if not one.by}
+        for number in self._registry.numbers(BASES)[-2:]:
+            if one := self._registry.record(BASES, number):
+                yield one.state.removeprefix(f"{BLOBS}/"), "state", f"the log, which begins at commit {number}"
+        names, start = [name for name in map(of, self._kept) if name is not None], before.states if before else 0
+        begun = max(0, start + len(named) - 1)
+        owned = [name for name in names if begins <= name.number < begins + len(heads) and self._owned(name)]
         newest = begun + max((name.ordinal for name in owned), default=0)
-        for i, head in enumerate(self._named):
+        for i, head in enumerate(named, start):
             for kept_for in _state_for(head.number, stays(i, newest), due):
                 yield str(head.state), "state", kept_for
         for name in names:
-            if name.number >= self._next:
+            if name.number >= begins + len(heads):
                 yield name.object, "state", NO_COMMIT.format(name.number)
+            elif name.number < begins:
+                yield name.object, "state of a commit that was let go", ""
             elif name not in owned:
                 yield name.object, "state of a commit that lost its race", ""
             else:

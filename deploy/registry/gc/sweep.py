@@ -10,7 +10,7 @@ record and puts it back.
 """
 
 import logging
-from collections.abc import Set
+from collections.abc import Callable, Set
 from contextlib import AbstractContextManager, suppress
 from threading import Event
 
@@ -18,10 +18,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from deploy.registry.beside import beside
+from deploy.registry.commits import base
 from deploy.registry.folds import FOLDS
+from deploy.registry.gc import choosing, letting
+from deploy.registry.gc.choosing import Keeping
+from deploy.registry.gc.heads import Heads
 from deploy.registry.gc.needs import Need, Needs
 from deploy.registry.kinds import ASIDE, BLOBS, FROZEN
-from deploy.registry.log.segments import INDEX, LOG, OLD, TAIL
+from deploy.registry.log.segments import BASE, INDEX, LOG, OLD, TAIL
 from deploy.registry.registry import Registry
 from deploy.registry.states.names import STATES
 from deploy.registry.storage.disk import tidy
@@ -30,6 +34,7 @@ from streams.errors import ShadowstreamError
 
 FIRST_S, EVERY_S = 3_600.0, 86_400.0
 NOT_OURS = "nothing knows what it is"
+OLD_SAMPLES = "old samples"
 NOBODY = "no record names it yet: it goes where a run's next sweep finds it so again"
 
 
@@ -42,30 +47,89 @@ class Object(Struct, frozen=True, kw_only=True):
     kept_for: list[str]
 
 
+class Letting(Struct, frozen=True, kw_only=True):
+    """What becomes of old samples: the log `begins` at that commit, or will; `samples` before it have gone, or go.
+
+    At least the newest `keeps` stay. `why` says what keeps the log from beginning later, "" where it will.
+    """
+
+    keeps: int
+    begins: int
+    samples: int
+    why: str
+
+    @property
+    def line(self) -> str:
+        """All of it as one line."""
+        begins = f"the log begins at commit {self.begins}, {self.samples:,} samples before it are let go"
+        if not self.begins:
+            begins = "no sample was let go"
+        return f"registry.keep_samples = {self.keeps}: {begins}" + (f"; no more are: {self.why}" if self.why else "")
+
+
 class Kept(Struct, frozen=True, kw_only=True):
-    """What `gc --json` prints: what stays, what goes, and whether it has gone."""
+    """What `gc --json` prints: what stays, what goes, and whether it has gone.
+
+    `letting` is there where old samples are let go.
+    """
 
     stays: list[Object]
     goes: list[Object]
     applied: bool
+    letting: Letting | None = None
 
 
-def look(registry: Registry, before: Set[str] = frozenset()) -> Kept:
+def look(registry: Registry, before: Set[str] = frozenset(), keeping: Keeping | None = None) -> Kept:
     """Return what stays in a registry and for what, and what would go.
 
-    A blob that no record names goes if it is one of those that were there `before`, by digest.
+    A blob that no record names goes if it is one of those that were there `before`, by digest. With `keeping`, old
+    samples go.
 
     Raises:
         RegistryError, CommitError: a commit is damaged or missing.
     """
-    return _looked(registry, before)[0]
+    heads = Heads(registry)
+    found, _ = _looked(registry, before, heads)
+    if keeping is None:
+        return found
+    chosen = choosing.choose(registry, keeping, heads.read())
+    begins = chosen.base.number if chosen.base else registry.begins()
+    sizes = registry.objects.sizes()
+    return replace(
+        found,
+        goes=[_old(name, sizes.get(name, 0)) for name in letting.old(registry.objects, begins)] + found.goes,
+        letting=_letting(registry, keeping, chosen),
+    )
 
 
-def _looked(registry: Registry, before: Set[str]) -> tuple[Kept, Needs]:
+def _let_go(registry: Registry, keeping: Keeping | None, heads: Heads) -> tuple[list[Object], Letting | None]:
+    """Have the log begin later, if it may, and delete what comes before; return what went."""
+    told = None
+    if keeping is not None:
+        chosen = choosing.choose(registry, keeping, heads.read())
+        if chosen.base:
+            letting.begin_at(registry, chosen.base)
+        told = _letting(registry, keeping, chosen)
+    sizes = registry.objects.sizes() if registry.begins() else {}
+    return [_old(name, sizes.get(name, 0)) for name in letting.let_go(registry.objects)], told
+
+
+def _letting(registry: Registry, keeping: Keeping, chosen: choosing.Chosen) -> Letting:
+    at = chosen.base or base(registry)
+    return Letting(
+        keeps=keeping.samples, begins=at.number if at else 0, samples=at.samples if at else 0, why=chosen.why
+    )
+
+
+def _old(name: str, size: int) -> Object:
+    return Object(name=name, what=OLD_SAMPLES, size=size, kept_for=[])
+
+
+def _looked(registry: Registry, before: Set[str], heads: Heads) -> tuple[Kept, Needs]:
     folders = _folders(registry)
     sizes = {name.removeprefix(ASIDE): size for name, size in folders.pop(BLOBS, {}).items()}
     states = folders.pop(STATES, {})
-    needs, found = Needs(registry, sizes, [f"{STATES}/{name}" for name in states]), list[Object]()
+    needs, found = Needs(registry, sizes, [f"{STATES}/{name}" for name in states], heads), list[Object]()
     read = needs.read()
     for name, size in states.items():
         need = read.get(f"{STATES}/{name}") or Need("no state", [NOT_OURS])
@@ -78,8 +142,8 @@ def _looked(registry: Registry, before: Set[str]) -> tuple[Kept, Needs]:
     return Kept(stays=others + kept, goes=goes, applied=False), needs
 
 
-def sweep(registry: Registry, before: Set[str] = frozenset()) -> Kept:
-    """Delete what nothing needs; return what stays, and what went. `before` as in `look`.
+def sweep(registry: Registry, before: Set[str] = frozenset(), keeping: Keeping | None = None) -> Kept:
+    """Delete what nothing needs; return what stays, and what went. `before` and `keeping` as in `look`.
 
     Raises:
         RegistryError, CommitError: a commit is damaged or missing.
@@ -87,8 +151,10 @@ def sweep(registry: Registry, before: Set[str] = frozenset()) -> Kept:
     """
     objects, aside = registry.objects, f"{BLOBS}/{ASIDE}"
     left = [name.removeprefix(aside) for name in objects.sizes() if name.startswith(aside)]
-    found, needs = _looked(registry, before)  # the records are read after what an earlier sweep left was listed
-    stays, gone = found.stays, list[Object]()
+    heads = Heads(registry)
+    gone, told = _let_go(registry, keeping, heads)
+    found, needs = _looked(registry, before, heads)  # records are read after what an earlier sweep left was listed
+    stays = found.stays
     going = {one.name.removeprefix(f"{BLOBS}/"): one for one in found.goes if one.name.startswith(f"{BLOBS}/")}
     for one in found.goes:
         if one.name.startswith(f"{STATES}/"):  # no record names it, and none of what comes needs it again
@@ -106,19 +172,31 @@ def sweep(registry: Registry, before: Set[str] = frozenset()) -> Kept:
             objects.delete(aside + digest)
             gone += [going[digest]] if digest in going else []
     tidy(registry.folder)
-    return Kept(stays=stays, goes=gone, applied=True)
+    return Kept(stays=stays, goes=gone, applied=True, letting=told)
 
 
-def sweeping(where: Where, first_s: float = FIRST_S, every_s: float = EVERY_S) -> AbstractContextManager[None]:
-    """Sweep a registry for the `with`, in a thread, after so long and then every so often."""
+def sweeping(
+    where: Where,
+    first_s: float = FIRST_S,
+    every_s: float = EVERY_S,
+    keeping: Keeping | None = None,
+    opened: Callable[[], Registry] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> AbstractContextManager[None]:
+    """Sweep a registry for the `with`, in a thread, after so long and then every so often; `keeping` as in `look`.
+
+    `opened` opens it with the key that signs where its log begins, and `say` is told when it begins later.
+    """
 
     def work(ended: Event) -> None:
         wait_s, before = first_s, _blobs(where)
         while not ended.wait(wait_s):
             wait_s, there = every_s, _blobs(where)
             try:
-                sweep(Registry(where), before)
+                swept = sweep(opened() if opened else Registry(where), before, keeping)
                 before = there
+                if say and swept.letting and any(one.what == OLD_SAMPLES for one in swept.goes):
+                    say(f"gc: {swept.letting.line}")
             except (ShadowstreamError, OSError) as wrong:
                 logging.getLogger("shadowstream").warning("gc: %s; what is old stays until it is tried again", wrong)
 
@@ -147,6 +225,8 @@ def _all_of(name: str, files: dict[str, int]) -> Object:
     for_what = "the feed: never swept"
     if name in (TAIL, LOG, OLD):
         for_what = "every rebuild, audit and verdict: it is what was learned"
+    if name == BASE:
+        for_what = "every reader of the log: it says where that begins"
     if name == FOLDS:
         for_what = "the evaluator's start: it goes on from the newest"
     if name == FROZEN:

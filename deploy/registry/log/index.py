@@ -58,19 +58,20 @@ def may_hold(name: str, data: bytes, key: str) -> bool:
 
 
 def numbers(objects: Objects, key: str) -> Iterator[int]:
-    """Yield the numbers of commits that may hold a sample of an id, newest first.
+    """Yield the numbers of commits that may hold a sample of an id, newest first, down to where the log begins.
 
     Raises:
         RegistryError: an index is damaged.
     """
     spans = [*map(span_of, objects.list(LOG))]
-    sealed = spans[-1].last if spans else -1
-    yield from range(Log(objects).newest(), sealed, -1)
+    sealed, log = spans[-1].last if spans else -1, Log(objects)
+    begins = log.begins()
+    yield from range(log.newest(), max(sealed, begins - 1), -1)
     for span in sorted({*spans} - {*within(spans)}, reverse=True):
         name, last = name_of(span), min(span.last, sealed)
         data = objects.get(name)
         if data is None or may_hold(name, data, key):
-            yield from range(last, span.first - 1, -1)
+            yield from range(last, max(span.first, begins) - 1, -1)
         sealed = span.first - 1
 
 

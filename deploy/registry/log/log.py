@@ -1,14 +1,28 @@
 """The commits of a feed by number: new ones have an object each, `tail/N`, sealed ones a line of `log/LAST-FIRST`.
 
-Owns when a commit counts, and where one is. Each is checked when it is read: the frame's checksum, its number, and that
+Owns when a commit counts, where one is, and where the log begins: commits of before were let go, and none of them is
+read as missing. Each is checked when it is read: the frame's checksum, its number, and that
 the commits on both sides are those that name it and that it names, as far as this reader has seen them. Does not know
 how commits come into segments (`sealer.py`).
 """
 
 from deploy.registry.log import frames, segments
-from deploy.registry.log.segments import LOG, OLD, TAIL, Segment, digest, link, number_of, old_name, span_of, tail_name
+from deploy.registry.log.segments import (
+    BASE,
+    LOG,
+    OLD,
+    TAIL,
+    Segment,
+    begins,
+    digest,
+    link,
+    number_of,
+    old_name,
+    span_of,
+    tail_name,
+)
 from deploy.registry.storage import Objects
-from streams.errors import CommitError, RegistryError
+from streams.errors import CommitError, LetGo, RegistryError
 
 MOST_LINE = frames.MOST_BYTES - (1 << 20)  # bytes: a segment of this one commit has a header besides
 TRIES = 8  # a segment may be merged into another between a listing and its reading
@@ -35,6 +49,10 @@ class Log:
         names = self._objects.list(LOG)
         return span_of(names[-1]).last if names else -1
 
+    def begins(self) -> int:
+        """Return the number of the first commit: 0, or a later one where old samples were let go."""
+        return begins(self._objects.list(BASE))
+
     def create(self, number: int, line: bytes) -> bool:
         """Create a commit durably, or return False because that number has another one.
 
@@ -55,6 +73,7 @@ class Log:
         """Return a commit's JSON, None if there is none of that number yet.
 
         Raises:
+            LetGo: the log begins at a later commit, and this one is gone.
             RegistryError: it is damaged or missing; the message names the object.
         """
         if (held := self._segment) and held.span.first <= number <= held.span.last:
@@ -70,7 +89,7 @@ class Log:
 
     def place(self, number: int) -> str:
         """Return the name of the object that holds a commit now."""
-        if name := self._holding(number):
+        if name := _holding(self._sealed_from(number), number):
             return name
         return old_name(number) if self._objects.get(tail_name(number)) is None else tail_name(number)
 
@@ -91,11 +110,14 @@ class Log:
         """Return a commit where one is found, and whether it is sealed; a segment may have been merged just now.
 
         What is sealed counts, and is looked for last: it may have been sealed and deleted just before, and another one
-        been created by a writer that was held up.
+        been created by a writer that was held up. Where later ones are sealed, and this one is not, it was let go.
         """
         name, data = self._alone(number)
-        if sealed := self._holding(number):
+        later = self._sealed_from(number)
+        if sealed := _holding(later, number):
             return self._of_segment(sealed, number), True
+        if later and number < (first := self.begins()):
+            raise LetGo(f"{BASE}/{first:08}.json: the log begins there, and commit {number} was let go")
         return None if data is None else self._own(name, number, data), False
 
     def _alone(self, number: int) -> tuple[str, bytes | None]:
@@ -119,9 +141,9 @@ class Log:
         self._segment = segment
         return segment.line(number)
 
-    def _holding(self, number: int) -> str | None:
-        names = self._objects.list(LOG, f"{LOG}/{number:012}")
-        return next((name for name in names if span_of(name).first <= number), None)
+    def _sealed_from(self, number: int) -> list[str]:
+        """Return the segments that end at a commit or later, in their order."""
+        return self._objects.list(LOG, f"{LOG}/{number:012}")
 
     def _check(self, name: str, first: int, parent: str, last: int, chain: str) -> None:
         """Check that an object's first commit names the one before it, and that the one after it names its last."""
@@ -131,3 +153,8 @@ class Log:
                 raise RegistryError(f"{name} or {self.place(other)} {text}")
         while len(self._links) > LINKS:
             del self._links[next(iter(self._links))]
+
+
+def _holding(names: list[str], number: int) -> str | None:
+    """Return the first of some segments that holds a commit."""
+    return next((name for name in names if span_of(name).first <= number), None)

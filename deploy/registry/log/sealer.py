@@ -105,9 +105,10 @@ class Sealer:
         return {number_of(name): name for name in [*self._objects.list(OLD), *self._objects.list(TAIL)]}
 
     def _spans(self) -> list[Span]:
-        spans = [*map(span_of, self._objects.list(LOG))]
+        """Return the segments that are not within another, without those that are let go."""
+        spans, begins = [*map(span_of, self._objects.list(LOG))], self._log.begins()
         inner = within(spans)
-        return [span for span in spans if span not in inner]
+        return [span for span in spans if span not in inner and span.last >= begins]
 
     def _read(self, span: Span) -> Segment | None:
         data = self._objects.get(span.name)

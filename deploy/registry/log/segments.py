@@ -19,6 +19,7 @@ from deploy.registry.log import frames
 from streams.errors import RegistryError
 
 TAIL, LOG, INDEX = "tail", "log", "index"
+BASE = "base"  # `base/00000100.json`: the log begins at commit 100
 OLD = "commits"  # `commits/00000000.json` is how earlier releases kept a commit
 FORMAT = 1
 END = b"\n"
@@ -121,6 +122,16 @@ def number_of(name: str) -> int:
     if not (found := re.fullmatch(rf"(?:{TAIL}/(\d{{12,}})|{OLD}/(\d{{8,}})\.json)", name)):
         raise RegistryError(f"{name} is no name of a commit: something else has put it there")
     return int(found[1] or found[2])
+
+
+def begins(names: Sequence[str]) -> int:
+    """Return the commit at which the log begins, by the names in `base/`; 0 where nothing was let go.
+
+    >>> begins([]), begins(["base/00000064.json", "base/00000100.json"])
+    (0, 100)
+    """
+    found = (re.fullmatch(rf"{BASE}/(\d+)\.json", name) for name in names)
+    return max((int(one[1]) for one in found if one), default=0)
 
 
 def span_of(name: str) -> Span:

@@ -1,8 +1,9 @@
-"""The record under attack: writers, sealers, readers and a backup that are held up, die and lose answers anywhere.
+"""The record under attack: writers, sealers, readers, a backup and sweeps are held up, die and lose answers anywhere.
 
-The real `Log` and `Sealer` run on a store in memory that asks, before every request, who goes on. Whatever the order:
-one content a number was accepted, what was read never changes, nothing is missing, the newest never goes back, and a
-backup of `tail/`, then `log/`, has all that there was when it began. Each rule that is taken away is seen to be missed.
+The real `Log`, `Sealer` and `let_go` run on a store in memory that asks, before every request, who goes on. Whatever
+the order: one content a number was accepted, what was read never changes, nothing is missing from where the log begins
+on, the newest never goes back, and a backup of `tail/`, then `log/`, then `base/`, has all that there was when it
+began. Each rule that is taken away is seen to be missed.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,18 +11,20 @@ from contextlib import suppress
 from functools import partial
 from random import Random
 from threading import Semaphore, Thread
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from deploy.registry.gc.letting import let_go, old
 from deploy.registry.log import frames
 from deploy.registry.log import log as log_module
 from deploy.registry.log import sealer as sealer_module
 from deploy.registry.log.log import Log
 from deploy.registry.log.sealer import Sealer
-from deploy.registry.log.segments import LOG, TAIL, digest, tail_name
-from streams.errors import RegistryError
+from deploy.registry.log.segments import BASE, LOG, TAIL, digest, tail_name
+from streams.errors import LetGo, RegistryError
 
 REQUESTS = 1_500
 HELD_UP, DIES, LOST, REFUSED = 0.012, 0.003, 0.06, 0.02  # each request's chance
@@ -102,14 +105,15 @@ class Actor:
 class World:
     """What was accepted and read, and who is there."""
 
-    def __init__(self, seed: int, backup: tuple[str, str] = (TAIL, LOG)) -> None:
+    def __init__(self, seed: int, backup: tuple[str, ...] = (TAIL, LOG, BASE), lets: int = 2) -> None:
         self.random, self.backup = Random(seed), backup
         self.objects = Memory(self.random, lambda: None)
         self.accepted: dict[int, bytes] = {}
         self.newest = 0
         self.write(Log(self.objects), 0, b"")
         self.objects._turn = lambda: self.now.turn()
-        lives = [self.writes, self.writes, self.writes, self.seals, self.seals, self.reads, self.reads, self.copies]
+        lives = [self.writes, self.writes, self.writes, self.seals, self.seals, self.reads, self.reads, self.copies,
+                 *[self.lets] * lets]  # fmt: skip
         self.actors = [Actor(partial(self.lives, live)) for live in lives]
 
     def run(self) -> None:
@@ -134,9 +138,10 @@ class World:
         self.check_all(self.objects, self.newest)
 
     def lives(self, live: Callable[[Log], Iterator[None]]) -> None:
-        """Live until something ends it; who begins anew knows nothing."""
-        for _ in live(Log(self.objects)):
-            pass
+        """Live until something ends it; who begins anew knows nothing, and does so where a commit was let go."""
+        with suppress(LetGo):
+            for _ in live(Log(self.objects)):
+                pass
 
     def writes(self, log: Log) -> Iterator[None]:
         number = log.newest()
@@ -162,16 +167,29 @@ class World:
             yield
 
     def reads(self, log: Log) -> Iterator[None]:
-        before = self.newest
+        before, begins = self.newest, log.begins()
         newest = log.newest()
         if newest < before:
             raise Wrong(f"the newest was {before}, and is {newest}")
         self.newest = max(self.newest, newest)
-        numbers = range(newest + 1) if self.random.random() < 0.5 else range(newest, -1, -1)
+        numbers = range(begins, newest + 1) if self.random.random() < 0.5 else range(newest, begins - 1, -1)
         start = self.random.randrange(len(numbers))
         for number in numbers[start : start + 12]:
             self.check(log, number)
             yield
+
+    def lets(self, log: Log) -> Iterator[None]:
+        """Have the log begin later, at a commit that is sealed, and delete what comes before."""
+        while True:
+            begins, sealed = log.begins(), log.sealed()
+            if sealed > begins and self.random.random() < 0.5:
+                number = self.random.randint(begins + 1, sealed)
+                for act in self.order:
+                    act(self.objects, number)
+                    yield
+            yield
+
+    order: tuple[Callable[["Memory", int], object], ...]
 
     def copies(self, log: Log) -> Iterator[None]:
         """Back up, and read what was backed up."""
@@ -194,14 +212,31 @@ class World:
         log = Log(objects)
         if (newest := log.newest()) < least:
             raise Wrong(f"the newest was {least}, and is {newest}")
-        for number in range(newest + 1):
+        for number in range(log.begins(), newest + 1):
             self.check(log, number)
 
     def check(self, log: Log, number: int) -> None:
-        if (line := log.read(number)) is None:
+        try:
+            line = log.read(number)
+        except LetGo:
+            if number >= log.begins():
+                raise Wrong(f"commit {number} was not let go") from None
+            raise
+        if line is None:
             raise Wrong(f"commit {number} is not there")
         if self.accepted.setdefault(number, line) != line:
             raise Wrong(f"commit {number} was another one before")
+
+
+def begin(objects: Memory, number: int) -> None:
+    objects.create(f"{BASE}/{number:08}.json", b"")
+
+
+def delete(objects: Memory, number: int) -> None:
+    let_go(objects)
+
+
+World.order = begin, delete
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -250,6 +285,18 @@ def alone_counts_first(log: Log, number: int) -> tuple[bytes | None, bool]:
     return (frames.unpack(name, data), False) if data else found(log, number)
 
 
+def deletes_first(objects: Memory, number: int) -> None:
+    for name in old(objects, number):
+        objects.delete(name)
+
+
+def never_let_go(log: Log, number: int) -> tuple[bytes | None, bool]:
+    try:
+        return found(log, number)
+    except LetGo:
+        return None, False
+
+
 MUTANTS: dict[str, tuple[object, str, object]] = {
     "nothing above is looked for": (Log, "_above", unseen),
     "the one before is looked for instead": (Log, "_above", the_one_before),
@@ -258,9 +305,13 @@ MUTANTS: dict[str, tuple[object, str, object]] = {
     "a phantom counts before what is sealed": (Log, "_found", alone_counts_first),
     "what was merged meanwhile is a hole": (log_module, "TRIES", 1),
 }
+LETTING: dict[str, tuple[object, str, object]] = {
+    "old samples go before it is said where the log begins": (World, "order", (deletes_first, begin)),
+    "what was let go is a hole": (Log, "_found", never_let_go),
+}
 
 
-def missed(seeds: int, **more: tuple[str, str]) -> bool:
+def missed(seeds: int, **more: Any) -> bool:
     for seed in range(seeds):
         try:
             World(seed, **more).run()
@@ -269,12 +320,13 @@ def missed(seeds: int, **more: tuple[str, str]) -> bool:
     return False
 
 
-@pytest.mark.parametrize("rule", MUTANTS)
+@pytest.mark.parametrize("rule", MUTANTS | LETTING)
 def test_each_rule_is_missed(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    of, name, mutant = MUTANTS[rule]
+    of, name, mutant = (MUTANTS | LETTING)[rule]
     monkeypatch.setattr(of, name, mutant)
-    assert missed(400)
+    assert missed(400, lets=2 if rule in LETTING else 0)
 
 
-def test_a_backup_in_another_order_is_missed() -> None:
-    assert missed(400, backup=(LOG, TAIL))
+@pytest.mark.parametrize("backup", [(LOG, TAIL, BASE), (BASE, TAIL, LOG)])
+def test_a_backup_in_another_order_is_missed(backup: tuple[str, ...]) -> None:
+    assert missed(400, backup=backup)

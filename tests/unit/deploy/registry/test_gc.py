@@ -12,7 +12,7 @@ from deploy.operate.registry.gc import collect
 from deploy.registry.commits import read
 from deploy.registry.gc import sweep as sweeps_of
 from deploy.registry.gc.needs import stays
-from deploy.registry.gc.sweep import NOBODY, look, sweep, sweeping
+from deploy.registry.gc.sweep import NOBODY, Kept, look, sweep, sweeping
 from deploy.registry.kinds import ASIDE, BLOBS, COMMITS
 from deploy.registry.registry import Registry
 from deploy.registry.storage import Disk
@@ -113,12 +113,13 @@ def test_what_a_sweep_that_died_has_set_aside_goes_or_comes_back(tmp_path: Path)
 def test_a_run_sweeps_by_itself_and_an_error_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry, swept, tries = filled(tmp_path, 20), Event(), list[int]()
 
-    def sweeps(of: Registry, before: frozenset[str]) -> None:
+    def sweeps(of: Registry, before: frozenset[str], keeping: None) -> Kept:
         tries.append(1)
         if len(tries) == 1:
             raise OSError("the disk is away")
-        sweep(of, before)
+        found = sweep(of, before)
         swept.set()
+        return found
 
     monkeypatch.setattr(sweeps_of, "sweep", sweeps)
     with sweeping(tmp_path, 0.001, 0.001):

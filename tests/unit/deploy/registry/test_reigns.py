@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deploy.registry.gc.heads import Heads
 from deploy.registry.gc.needs import Needs
 from deploy.registry.kinds import BLOBS, CHAMPIONS
 from deploy.registry.records import Champion
@@ -70,7 +71,7 @@ def test_artifacts_of_the_newest_syncs_stay_and_of_all_that_was_tested(newest: s
     for version in every:
         registry.create(CHAMPIONS, version.number, version)
         registry.objects.create(f"{BLOBS}/{version.artifact}", b"an artifact")
-    kept = Needs(registry, {version.artifact: 1 for version in every}, []).read()
+    kept = Needs(registry, {version.artifact: 1 for version in every}, [], Heads(registry)).read()
     stay = [version.number for version in every if version.artifact in kept]
     late = range(every[-1].number - SYNCS + 1, every[-1].number + 1)
     assert stay == sorted({0, 7, *late})
