@@ -139,7 +139,7 @@ def test_a_version_that_has_become_slow_is_found(registry: Registry) -> None:
 
     class Slow(type(served.champion.running)):  # type: ignore[misc]
         def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
-            time.sleep(0.003)
+            time.sleep(0.05)
             return cast(torch.Tensor, super().__call__(*inputs))
 
     slow = Slow(served.champion.running.model, None, "torch")
