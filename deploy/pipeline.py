@@ -37,17 +37,20 @@ class Labelled(NamedTuple):
 
     The label is an outcome's: 0 or 1 for `Binary`, a class's name or index for `Classes`, a number for `Regression`.
     `t_ms`, `label_t_ms`: when it was asked, and when the outcome came, in milliseconds since 1970, UTC; all rows have
-    both, or none has. With them the live experts learn from history how late outcomes are.
+    both, or none has. With them the live experts learn from history how late outcomes are. A row that still waits when
+    the history ends has `t_ms` alone, and the label None: without such rows, outcomes that come early seem the rule.
 
     >>> from shadowstream import Labelled
     >>> Labelled(features={"age": 31, "pages": 4}, label=1.0).label
     1.0
     >>> Labelled({"age": 31, "pages": 4}, 1.0, t_ms=1_700_000_000_000, label_t_ms=1_700_086_400_000).t_ms
     1700000000000
+    >>> Labelled({"age": 31, "pages": 4}, None, t_ms=1_700_086_400_000).label_t_ms is None
+    True
     """
 
     features: Any
-    label: Label
+    label: Label | None
     t_ms: int | None = None
     label_t_ms: int | None = None
 

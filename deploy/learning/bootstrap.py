@@ -14,7 +14,17 @@ from compressors.artifact import format as artifact
 from compressors.data import Data
 from compressors.recipe import PruneStructured
 from deploy.engine import find
-from deploy.learning.candidates import chunks, compress, history, make_learner, privacy, provenance, target_of, times_of
+from deploy.learning.candidates import (
+    chunks,
+    compress,
+    history,
+    make_learner,
+    privacy,
+    provenance,
+    target_of,
+    times_of,
+    waits,
+)
 from deploy.pipeline import NO_ROWS, Labelled, Pipeline
 from deploy.registry.kinds import CHAMPIONS, COMMITS
 from deploy.registry.records import By, Champion
@@ -138,7 +148,7 @@ def study(pipeline: Pipeline, learner: Learner) -> None:
 def _past(pipeline: Pipeline, rows: Iterator[Labelled]) -> Iterator[Past]:
     last_ms = 0
     for row in rows:
-        label, times = target_of(pipeline, row), times_of(pipeline, row)
+        label, times = None if waits(row) else target_of(pipeline, row), times_of(pipeline, row)
         if times is None or times[0] < last_ms:
             why = (
                 "has no times, and others have" if times is None else f"is of {times[0]} ms, after one of {last_ms} ms"

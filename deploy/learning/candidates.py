@@ -4,7 +4,7 @@ Owns no state. Does not know Kafka, Redis, Ray or the registry's files.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from numbers import Integral
@@ -58,7 +58,7 @@ def make_learner(pipeline: Pipeline, registry: Registry | None = None) -> Learne
 
 
 def history(pipeline: Pipeline) -> Data | None:
-    """Return all rows of the pipeline's history, oldest first; None if it has none.
+    """Return all rows of the pipeline's history that have a label, oldest first; None if it has none.
 
     It is read twice if its rows do not come out in one shape: they are then encoded in parts, whenever they are needed.
 
@@ -68,7 +68,7 @@ def history(pipeline: Pipeline) -> Data | None:
     if pipeline.history is None:
         return None
     encoder, batches, targets = pipeline.encoder(), list[Batch](), list[Target]()
-    for rows in chunks(iter(pipeline.history())):
+    for rows in chunks(_told(pipeline.history())):
         targets += [target_of(pipeline, row) for row in rows]
         if batches and not alike(batches[0], batches[-1]):
             continue
@@ -78,8 +78,18 @@ def history(pipeline: Pipeline) -> Data | None:
     dtype = kind(exact=isinstance(pipeline.task, Scaled))
     if all(alike(batches[0], batch) for batch in batches):
         return Data(joined(batches), torch.tensor(targets, dtype=dtype))
-    features = Collated([row.features for row in pipeline.history()], encoder.encode)
+    features = Collated([row.features for row in _told(pipeline.history())], encoder.encode)
     return Data(features, torch.tensor(targets, dtype=dtype))
+
+
+def waits(row: Labelled) -> bool:
+    """Return whether nothing has come of a row of history yet: of label and times it has `t_ms` alone."""
+    label, t_ms, label_t_ms = (getattr(row, name, row) for name in ("label", "t_ms", "label_t_ms"))
+    return label is None and label_t_ms is None and t_ms is not None
+
+
+def _told(rows: Iterable[Labelled]) -> Iterator[Labelled]:
+    return (row for row in rows if not waits(row))
 
 
 def target_of(pipeline: Pipeline, row: Labelled) -> Target:
@@ -91,7 +101,10 @@ def target_of(pipeline: Pipeline, row: Labelled) -> Target:
     where = f"pipeline {pipeline.name!r}: history"
     label = as_label(getattr(row, "label", None))
     if label is None:
-        raise ConfigError(f"{where} yields Labelled(features, label), got {shown(row)}; a label is {LABEL}")
+        raise ConfigError(
+            f"{where} yields Labelled(features, label), got {shown(row)}; a label is {LABEL}, or None where "
+            "the row still waits: it then has t_ms and no label_t_ms"
+        )
     try:
         with users_code(f"{where}: task.target"):
             return pipeline.task.target(label)
@@ -99,8 +112,8 @@ def target_of(pipeline: Pipeline, row: Labelled) -> Target:
         raise ConfigError(f"{where}: {wrong}") from wrong
 
 
-def times_of(pipeline: Pipeline, row: Labelled) -> tuple[int, int] | None:
-    """Return when a row of history was asked, and when its outcome came; None where it has no times.
+def times_of(pipeline: Pipeline, row: Labelled) -> tuple[int, int | None] | None:
+    """Return when a row of history was asked, and when its outcome came, None if it waits; None where it has no times.
 
     Raises:
         ConfigError: it has one of the two, or they are no times.
@@ -108,11 +121,14 @@ def times_of(pipeline: Pipeline, row: Labelled) -> tuple[int, int] | None:
     t_ms, label_t_ms = getattr(row, "t_ms", None), getattr(row, "label_t_ms", None)
     if t_ms is None and label_t_ms is None:
         return None
+    if isinstance(t_ms, Integral) and int(t_ms) >= 0 and waits(row):
+        return int(t_ms), None
     if isinstance(t_ms, Integral) and isinstance(label_t_ms, Integral) and 0 <= int(t_ms) <= int(label_t_ms):
         return int(t_ms), int(label_t_ms)
     raise ConfigError(
         f"pipeline {pipeline.name!r}: history: t_ms and label_t_ms are whole milliseconds since 1970, the outcome's no "
-        f"earlier, or both None; got {shown(t_ms)} and {shown(label_t_ms)}"
+        f"earlier, or both None; got {shown(t_ms)} and {shown(label_t_ms)}; a row that still waits has t_ms alone, "
+        "and the label None"
     )
 
 

@@ -17,7 +17,7 @@ from compressors.checks import check_learning, check_model
 from compressors.errors import Unsuited
 from compressors.wrappers import unwrapped
 from deploy.checks.recorded import check_events
-from deploy.learning.candidates import target_of, times_of
+from deploy.learning.candidates import target_of, times_of, waits
 from deploy.loading import users_code
 from deploy.pipeline import Pipeline
 from streams.errors import ConfigError, MalformedEvent, Skipped
@@ -53,7 +53,8 @@ def _rehearse(pipeline: Pipeline) -> None:
     if pipeline.history is None:
         return _ask(pipeline, model.eval())
     for row in _iterable("history", "labelled rows", pipeline.history):
-        target_of(pipeline, row)
+        if not waits(row):
+            target_of(pipeline, row)
         times_of(pipeline, row)
         _check_kind(pipeline.features, row.features)
         _answer(pipeline, model.eval(), row.features)

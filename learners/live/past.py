@@ -1,7 +1,8 @@
 """A pipeline's history as it happened: each row is asked again, and its outcome is told when it came.
 
 Rows of an hour are asked together, before anything that came within it is told. The deep part says nothing: it has seen
-the rows' labels. Owns this order. Does not know where the rows come from.
+the rows' labels. A history ends with the last time in it; of rows that wait then it tells no more. Owns this order.
+Does not know where the rows come from.
 """
 
 from collections.abc import Iterable
@@ -20,18 +21,18 @@ STEP_MS = 3_600_000
 
 
 class Past(NamedTuple):
-    """A row of history: when it was asked, and what came of it when."""
+    """A row of history: when it was asked, and what came of it when; None where it still waits."""
 
     row: Any
     t_ms: int
-    label: Target
-    label_t_ms: int
+    label: Target | None
+    label_t_ms: int | None
 
 
 def replay(pool: Pool, past: Iterable[Past]) -> None:
-    """Let the pool answer rows in their order, and learn what is told of them until all outcomes came."""
+    """Let the pool answer rows in their order, and learn what is told of them until the history ends."""
     coming, ids = list[tuple[int, int, Told | Waits]](), count()
-    asked = 0
+    asked = end_ms = 0
 
     def learn(until_ms: int) -> None:
         while coming and coming[0][0] < until_ms:
@@ -48,10 +49,12 @@ def replay(pool: Pool, past: Iterable[Past]) -> None:
         first = answers.reshape(len(rows), -1)[:, 0]
         for one, logits, answer in zip(rows, said.tolist(), first.tolist(), strict=True):
             of = Asked(f"history-{asked}", one.t_ms, one.row, tuple(logits), answer)
-            heappush(coming, (one.label_t_ms, next(ids), Told(of, one.label_t_ms, one.label)))
+            if one.label is not None and one.label_t_ms is not None:
+                heappush(coming, (one.label_t_ms, next(ids), Told(of, one.label_t_ms, one.label)))
             for mark, age_ms in enumerate(chain_ages(AGES_MS)):
-                if one.t_ms + age_ms < one.label_t_ms:
+                if one.label_t_ms is None or one.t_ms + age_ms < one.label_t_ms:
                     heappush(coming, (one.t_ms + age_ms, next(ids), Waits(of, one.t_ms + age_ms, mark)))
+            end_ms = max(end_ms, one.t_ms, one.label_t_ms or 0)
             asked += 1
-    learn(max((at_ms for at_ms, _, _ in coming), default=0) + 1)
+    learn(end_ms + 1)
     pool.begin()

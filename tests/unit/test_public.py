@@ -91,7 +91,7 @@ def test_a_pipeline_of_each_task(task: Task, measured: list[str], tmp_path: Path
 
     def heard(row: Labelled) -> Target:
         alone = isinstance(task, Bandit) and task.logged and isinstance(row.label, dict)
-        return task.target(row.label["reward"] if alone else row.label)  # type: ignore[index,call-overload]
+        return task.target(row.label["reward"] if alone else row.label)  # type: ignore[index,call-overload,arg-type]
 
     def asked(row: Labelled) -> bytes:
         done = row.label if isinstance(row.label, dict) else {}
