@@ -45,5 +45,7 @@ def ahead(plan: Plan | None) -> "Iterator[Start]":
 
 def started(plan: Plan, cluster: "Node | None", *, serves: bool) -> "AbstractContextManager[System]":
     """Start the actors, on a cluster that was joined or under a Ray of our own; where a version `serves`, it first."""
-    system: AbstractContextManager[System] = with_ray("actors", plan.settings).started(plan, cluster, serves=serves)
+    system: AbstractContextManager[System] = with_ray("actors.system", plan.settings).started(
+        plan, cluster, serves=serves
+    )
     return system

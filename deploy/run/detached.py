@@ -59,7 +59,7 @@ def begin(path: Path, settings: Settings, say: Say, source: str | None = None) -
     settings, name = everywhere(settings), load(path).name
     source = None if source is None else place(source).address
     with on_cluster(path, settings, names(settings), home(settings.registry.path, name), say):
-        return bool(with_ray("detached", settings).begin(name, WORK, path.name, settings, source))
+        return bool(with_ray("actors.detached", settings).begin(name, WORK, path.name, settings, source))
 
 
 def end(path: Path, settings: Settings) -> bool:
@@ -71,8 +71,8 @@ def end(path: Path, settings: Settings) -> bool:
         RayUnreachable: the cluster does not answer.
     """
     name, settings = feed.load(path).name, everywhere(_given(settings))
-    with with_ray("node", settings).visited(settings):
-        return bool(with_ray("detached", settings).end(name, settings))
+    with with_ray("nodes.node", settings).visited(settings):
+        return bool(with_ray("actors.detached", settings).end(name, settings))
 
 
 def log(path: Path, settings: Settings, role: str, *, follow: bool) -> Iterator[str]:
@@ -83,8 +83,8 @@ def log(path: Path, settings: Settings, role: str, *, follow: bool) -> Iterator[
         RayUnreachable: the cluster does not answer.
     """
     name = feed.load(path).name
-    with with_ray("node", _given(settings)).visited(settings):
-        yield from with_ray("detached", settings).log(name, role, follow=follow)
+    with with_ray("nodes.node", _given(settings)).visited(settings):
+        yield from with_ray("actors.detached", settings).log(name, role, follow=follow)
 
 
 def supervise(path: Path, settings: Settings, stopped: threading.Event, source: str | None = None) -> None:

@@ -130,7 +130,7 @@ def _start(feed: str, settings: Settings, folder: Path, *, far: bool) -> Start:
     here = in_child(folder)
     if not far:
         return here
-    there: Start = with_ray("far", settings).in_actors(feed, folder)
+    there: Start = with_ray("actors.far", settings).in_actors(feed, folder)
     return lambda work, n: there(work, n) if work.role == JOINER else here(work, n)
 
 

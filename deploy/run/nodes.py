@@ -44,9 +44,9 @@ def on_cluster(
         yield None
         return
     if detached:
-        yield with_ray("node", settings).within(settings, roles, at.folder, say)
+        yield with_ray("nodes.node", settings).within(settings, roles, at.folder, say)
         return
-    with with_ray("node", settings).joined(settings, path, roles, at.folder, say) as node:
+    with with_ray("nodes.node", settings).joined(settings, path, roles, at.folder, say) as node:
         yield node
 
 
