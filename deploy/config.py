@@ -54,12 +54,15 @@ class Registry(Struct, frozen=True, kw_only=True):
     default the first run makes one, in the folder itself. `trusted` are the files of the public keys whose records are
     taken, with commas between them, by default that of `key`. `shared` says that a folder is the same one on all nodes
     of a cluster.
+
+    At least the newest `keep_samples` of the learned samples stay, and older ones are let go; None: all stay.
     """
 
     path: Text = ".shadowstream"
     shared: bool = False
     key: Text | None = None
     trusted: Text | None = None
+    keep_samples: Count | None = None
 
 
 class Topics(Struct, frozen=True, kw_only=True):

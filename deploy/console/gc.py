@@ -21,6 +21,8 @@ def show(console: Console, kept: Kept) -> None:
     size = sum(one.size for one in kept.goes) / MEGABYTE
     what = ", ".join(f"{count} × {what}" for what, count in Counter(one.what for one in kept.goes).items())
     count = f"{len(kept.goes)} objects, {size:,.1f} MB" + (f" ({what})" if what else "")
+    if kept.letting:
+        console.print(kept.letting.line, highlight=False)
     console.print(f"{count}, deleted" if kept.applied else f"{count}, would go: shadowstream gc PIPELINE --apply")
 
 

@@ -13,6 +13,7 @@ partitions.py  topics and shards: created, and grown while it runs
 watch.py       how the broker's topics are, asked by a thread
 replay.py      a recorded feed, held to event time
 stall.py       waiting for a loop that may be slow, but not for one that stands still
+keeping.py     how much of the log stays, and what of it the broker must no longer have
 left.py        what a run leaves to the next start
 restore.py     a lost store rebuilt from commits
 rate.py        events a second

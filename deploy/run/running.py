@@ -39,6 +39,7 @@ from deploy.run import begun
 from deploy.run.ahead import ahead, may_be
 from deploy.run.begun import Beginning
 from deploy.run.claim import claimed
+from deploy.run.keeping import COSTS, check_retention, keeping
 from deploy.run.nodes import everywhere, on_cluster
 from deploy.run.partitions import Partitions, Say, begin
 from deploy.run.restore import check_ours, restore
@@ -85,6 +86,7 @@ def running(
     sync_ms = pipeline.promotion.sync_ms
     contradictions.check(settings, pipeline.name, learns=True, replays=replay, private=private, sync_ms=sync_ms)
     check_negative(pipeline.task, settings.join)
+    keeping(pipeline, settings)  # raises where it contradicts something
     rehearse(pipeline)
     torch.set_num_threads(1)  # the networks are small, and the actors take the cores
     if settings.ray.cluster is not None:
@@ -106,7 +108,9 @@ def running(
     ):
         if cluster:
             say("starting actors")
-        settings, registry = services.settings, open_registry(at, settings.registry.key, settings.registry.trusted)
+        embedded, settings = settings.kafka.bootstrap is None, services.settings
+        opened = partial(open_registry, at, settings.registry.key, settings.registry.trusted)
+        registry, kept = opened(), keeping(pipeline, settings)
         plan = planned(
             settings=_paced(settings) if replay else settings,
             fetch_wait_ms=services.fetch_wait_ms,
@@ -120,7 +124,12 @@ def running(
         for line in changed.lines:
             say(line)
         made, serves = _partitions(pipeline, settings, store, registry, say), registry.last(CHAMPIONS) >= 0
-        with made as partitions, sealing(at), sweeping(at), started(plan, cluster, serves=serves) as system:
+        if kept:
+            if not embedded:
+                check_retention(settings, pipeline.name)
+            say(COSTS.format(kept.samples))
+        swept = sweeping(at, keeping=kept, opened=opened, say=say)
+        with made as partitions, sealing(at), swept, started(plan, cluster, serves=serves) as system:
             with users_code("the first version"):
                 learner = first_version(pipeline, registry, say, engines=settings.serve.engines, other=other)
             if learner is not None:  # servers answer before the learner begins

@@ -22,6 +22,7 @@ from deploy.registry.registry import Registry
 from deploy.registry.states.names import listed
 from learners.commits.commit import Commit
 from learners.commits.voids import ALL, Bounds, lowered, remaining
+from streams.errors import ConfigError, Unreachable
 from streams.events import WAITING
 
 
@@ -29,7 +30,8 @@ class Keeping(NamedTuple):
     """How much of the log stays: `samples` at least, and as many before the newest candidate as it `replay`s.
 
     Of what a store that is lost would have joined again, nothing goes: `span_ms` is the join's window, and how long an
-    id is kept after it; `oldest_ms` returns the event time of the oldest event in the broker, None if it does not tell.
+    id is kept after it; `oldest_ms` returns the event time of the oldest event in the broker, None if that cannot be
+    read, or raises what keeps the broker from telling.
     """
 
     samples: int
@@ -76,8 +78,12 @@ def choose(registry: Registry, keeping: Keeping, heads: Sequence[Head]) -> Chose
     told = [_told(*one) for one in walk(registry, whole[-1].number - 1)][::-1]
     if not told or told[0].number > first.number:
         return Chosen(None, "another sweep has just let samples go")
-    if (oldest_ms := keeping.oldest_ms()) is None:
-        return Chosen(None, "the broker does not tell its oldest event")
+    try:
+        oldest_ms = keeping.oldest_ms()
+    except (ConfigError, Unreachable) as wrong:
+        return Chosen(None, f"the broker does not tell its oldest event: {wrong}")
+    if oldest_ms is None:
+        return Chosen(None, "the broker does not tell its oldest event: its oldest records cannot be read")
     late = next((one.number for one in told if one.until_ms + keeping.span_ms >= oldest_ms), newest.number)
     fits = [one for one in whole if one.number <= late]
     spans = [span_of(name) for name in registry.objects.list(LOG)]

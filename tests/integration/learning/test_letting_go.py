@@ -27,7 +27,7 @@ from deploy.registry.states.beside import States
 from deploy.registry.states.kept import Kept
 from deploy.registry.storage import Disk
 from learners.commits.state import pack_state
-from streams.errors import HistoryChanged, LetGo
+from streams.errors import BrokerUnreachable, HistoryChanged, LetGo
 from streams.join.store import Store
 from tests import small
 from tests.learned import Fed, put_back, snapshot
@@ -144,6 +144,9 @@ def test_what_keeps_the_log_from_beginning_later_is_said(run: Run) -> None:
     registry = run.feed.registry
     heads = Heads(registry).read()
 
+    def away() -> int:
+        raise BrokerUnreachable("it is away")
+
     def why(**more: Any) -> str:
         chosen = choosing.choose(registry, KEPT._replace(**more), heads)
         assert chosen.base is None
@@ -152,7 +155,8 @@ def test_what_keeps_the_log_from_beginning_later_is_said(run: Run) -> None:
     assert why(samples=1_000) == "the log has no more than 1,000 samples yet"
     assert "the candidate after that of commit" in why(replay=1_000)
     assert "a store that is lost would join commit 1 again" in why(oldest_ms=lambda: run.feed.log[0].t)
-    assert why(oldest_ms=lambda: None) == "the broker does not tell its oldest event"
+    assert "cannot be read" in why(oldest_ms=lambda: None)
+    assert "tell its oldest event: it is away" in why(oldest_ms=away)
     some = choosing.choose(registry, KEPT._replace(span_ms=7, oldest_ms=lambda: run.feed.log[60].label_t), heads).base
     whole = choosing.choose(registry, KEPT, heads).base
     assert some
