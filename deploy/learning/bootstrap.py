@@ -26,6 +26,7 @@ from deploy.learning.candidates import (
     waits,
 )
 from deploy.pipeline import NO_ROWS, Labelled, Pipeline
+from deploy.registry.commits import read
 from deploy.registry.kinds import CHAMPIONS, COMMITS
 from deploy.registry.records import By, Champion
 from deploy.registry.registry import Registry
@@ -97,6 +98,16 @@ def create(registry: Registry, learner: Learner, champion: Champion) -> bool:
     )
     registry.create(COMMITS, 0, first)
     return registry.create(CHAMPIONS, 0, champion)
+
+
+def as_begun(pipeline: Pipeline, registry: Registry) -> Learner | None:
+    """Return the learner as it begins, as of an import; None where it has learned since."""
+    first = read(registry, 0) if registry.last(COMMITS) == 0 else None
+    if first is None or first.state is None:
+        return None
+    learner = make_learner(pipeline, registry)
+    learner.load(kept.get(registry, first.state))
+    return learner
 
 
 def begin(pipeline: Pipeline, registry: Registry) -> tuple[Learner, bytes, Data | None]:

@@ -23,7 +23,7 @@ from deploy.config import Settings
 from deploy.doubts import Judge
 from deploy.embedded.services import KAFKA_FETCH_WAIT_MS, provided
 from deploy.learning.blocks import tell
-from deploy.learning.bootstrap import bootstrap
+from deploy.learning.bootstrap import as_begun, bootstrap
 from deploy.learning.rehearsal import rehearse
 from deploy.loading import users_code
 from deploy.monitor import Monitor
@@ -44,7 +44,6 @@ from deploy.run.nodes import everywhere, on_cluster
 from deploy.run.partitions import Partitions, Say, begin
 from deploy.run.restore import check_ours, restore
 from deploy.run.session import Session
-from learners.online.learner import Learner
 from streams.errors import ConfigError
 from streams.join.store import Store
 from streams.kafka import topics
@@ -131,9 +130,8 @@ def running(
         swept = sweeping(at, keeping=kept, opened=opened, say=say)
         with made as partitions, sealing(at), swept, started(plan, cluster, serves=serves) as system:
             with users_code("the first version"):
-                learner = first_version(pipeline, registry, say, engines=settings.serve.engines, other=other)
-            if learner is not None:  # servers answer before the learner begins
-                tell(store, pipeline.name, learner)
+                engines = settings.serve.engines
+                first_version(pipeline, registry, store, say, engines=engines, other=other, again=changed.again)
             if changed.again:  # what servers would follow is of other experts
                 store.drop(pipeline.name, [BLOCKS.name, block_name()])
             changes.describe(pipeline, join, registry, path=path, again=changed.again, lineage=changed.lineage)
@@ -180,25 +178,35 @@ def _paced(settings: Settings) -> Settings:
 
 
 def first_version(
-    pipeline: Pipeline, registry: Registry, say: Say, *, engines: bool = False, other: Beginning | None = None
-) -> Learner | None:
+    pipeline: Pipeline,
+    registry: Registry,
+    store: Store,
+    say: Say,
+    *,
+    engines: bool = False,
+    other: Beginning | None = None,
+    again: bool = False,
+) -> None:
     """Make the first version where there is no version yet, and say so; say which one serves otherwise.
 
-    Return the learner as it begins with one that was made.
+    Servers answer before the learner begins: where nothing was learned since, they are told what it begins with. That
+    is another one where the log is to be learned `again`.
     """
     if (champion := registry.last(CHAMPIONS)) >= 0:
         registry.record(CHAMPIONS, champion)  # raises where nobody has signed it
         say(f"v{champion} serves, as before")
-        return None
-    if other is not None:
-        return other.make(pipeline, registry, say)
-    say("training the first version on history" if pipeline.history else "making the first version")
-    learner = bootstrap(pipeline, registry, engines=engines)
-    first = registry.record(CHAMPIONS, 0)
-    for name, why in artifact.describe(registry.get(first.artifact)).left.items() if first else ():
-        if is_read_past(why):
-            say(f"{name} stays in float: {why}")
-    return learner
+        learner = None if again else as_begun(pipeline, registry)
+    elif other is not None:
+        learner = other.make(pipeline, registry, say)
+    else:
+        say("training the first version on history" if pipeline.history else "making the first version")
+        learner = bootstrap(pipeline, registry, engines=engines)
+        first = registry.record(CHAMPIONS, 0)
+        for name, why in artifact.describe(registry.get(first.artifact)).left.items() if first else ():
+            if is_read_past(why):
+                say(f"{name} stays in float: {why}")
+    if learner is not None:
+        tell(store, pipeline.name, learner)
 
 
 def _judge(pipeline: Pipeline, settings: Settings) -> Judge:

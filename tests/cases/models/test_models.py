@@ -35,6 +35,7 @@ from learners.online.learner import Learner
 from learners.tasks.binary import Binary
 from learners.tasks.regression import Regression
 from streams.errors import ConfigError, MalformedEvent
+from streams.join.store import Store
 from tests import small
 from tests.cases import case
 from tests.cases.models.nets import Net, made, mlp, rows
@@ -62,13 +63,13 @@ def restarted(pipeline: Pipeline, state: dict[str, Tensor]) -> Learner:
 @pytest.mark.parametrize("history", [small.history, None])
 @pytest.mark.parametrize("step", ["prune(amount=0.8)", "prune_structured(amount=0.3)"])
 def test_a_pipeline_leaves_weights_in_float_that_are_read_past_their_layers(
-    step: str, history: Callable[[], Iterator[Labelled]] | None, tmp_path: Path
+    step: str, history: Callable[[], Iterator[Labelled]] | None, tmp_path: Path, embedded_store: Store
 ) -> None:
     if history is None and "structured" in step:
         pytest.skip("units are chosen by a history")
     pipeline = replace(small.pipeline, model=Cosine, recipe=Recipe.parse(f"{step} -> quantize(int8)"), history=history)
     registry, said = Registry(tmp_path), list[str]()
-    first_version(pipeline, registry, said.append)
+    first_version(pipeline, registry, embedded_store, said.append)
     champion, commit = registry.record(CHAMPIONS, 0), registry.record(COMMITS, 0)
     assert champion is not None
     assert commit is not None
@@ -90,7 +91,9 @@ def test_a_pipeline_leaves_weights_in_float_that_are_read_past_their_layers(
 
 
 @case("models/05")
-def test_the_only_weight_read_past_its_layer_is_refused_by_name_before_any_training(tmp_path: Path) -> None:
+def test_the_only_weight_read_past_its_layer_is_refused_by_name_before_any_training(
+    tmp_path: Path, embedded_store: Store
+) -> None:
     class Only(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -100,7 +103,7 @@ def test_the_only_weight_read_past_its_layer_is_refused_by_name_before_any_train
             return x @ self.h.weight.t()
 
     with pytest.raises(ValueError, match=r"compresses no layer of the model \(h: its weight is read outside"):
-        first_version(replace(small.pipeline, model=Only), Registry(tmp_path), lambda _: None)
+        first_version(replace(small.pipeline, model=Only), Registry(tmp_path), embedded_store, lambda _: None)
 
 
 class Bags(nn.Module):
@@ -117,10 +120,10 @@ class Bags(nn.Module):
 
 
 @case("models/12")
-def test_a_pipeline_with_sparse_gradients_is_trained_and_distilled(tmp_path: Path) -> None:
+def test_a_pipeline_with_sparse_gradients_is_trained_and_distilled(tmp_path: Path, embedded_store: Store) -> None:
     pipeline, registry = replace(small.pipeline, model=Bags), Registry(tmp_path)
     rehearse(pipeline)
-    first_version(pipeline, registry, lambda _: None)
+    first_version(pipeline, registry, embedded_store, lambda _: None)
     assert registry.record(CHAMPIONS, 0) is not None
 
 
