@@ -45,7 +45,7 @@ def chance(live: Pool) -> float:
     return float((1 / (1 + np.exp(-said[:, live.names.index("chain")]))).mean())
 
 
-def test_rows_that_still_wait_keep_what_comes_early_from_seeming_the_rule() -> None:
+def test_rows_that_still_wait_keep_what_comes_early_from_seeming_the_rule(caplog: pytest.LogCaptureFixture) -> None:
     until_ms = GIVEN[1_500].t_ms
     told = [one.known_ms < until_ms for one in GIVEN[:1_500]]
     whole = chance(studied(ROWS[:1_500]))
@@ -53,7 +53,10 @@ def test_rows_that_still_wait_keep_what_comes_early_from_seeming_the_rule() -> N
         row if come else row._replace(label=None, label_t_ms=None) for row, come in zip(ROWS, told, strict=False)
     ]
     assert chance(studied(waiting)) == pytest.approx(whole, rel=0.05)
+    assert not caplog.messages
     assert chance(studied([row for row in waiting if row.label is not None])) > 1.5 * whole
+    assert "rows of its last" in caplog.text
+    assert "yield the rows that still wait" in caplog.text
 
 
 def test_rows_that_still_wait_are_not_trained_on_and_may_come_first() -> None:
