@@ -168,6 +168,12 @@ RULES = [
         "ray.insecure out",
     ),
     Rule(
+        ("registry.keep_samples", "kafka.bootstrap"),
+        lambda c: c.learns and c.settings.registry.keep_samples is not None and c.settings.kafka.bootstrap is None,
+        "the embedded broker keeps all events, and a store that is lost would join those again whose samples were let "
+        "go: set kafka.bootstrap to a broker that removes old events, or leave registry.keep_samples out",
+    ),
+    Rule(
         ("registry.shared", "registry.path"),
         lambda c: c.settings.registry.shared and is_address(c.settings.registry.path),
         "a bucket is the same for all nodes as it is: set registry.shared for a folder alone",

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from deploy.doubts import Judge, Judged, newest_ms
+from deploy.registry.commits import let_go
 from deploy.registry.freshness import FreshNote
 from deploy.registry.kinds import (
     ALARMS,
@@ -58,6 +59,7 @@ from streams.join.store import NOTHING, Store
 
 T = TypeVar("T", bound=Struct)
 LOOK_EVERY_S, LOOKING = 0.02, 0.1  # between looks at the shards: at most so long, and so that they take this share
+LET_GO_EVERY_S = 60.0
 ROLES = (LEARNER, DISTILLER, EVALUATOR, CONDUCTOR)  # whose notes, and the servers', say how far the loop is
 NO_ROW = Row(0, {})
 
@@ -116,6 +118,7 @@ class Monitor:
         self._champions = list[Champion]()
         self._last_notes: list[bytes | None] = []
         self._look_again_s = 0.0
+        self._let_go, self._let_go_at_s = "", 0.0
         self.last: Progress | None = None  # what `progress` has returned last
 
     def progress(self) -> Progress:
@@ -182,6 +185,12 @@ class Monitor:
         note = PULSE.read(*self._store.get(self._feed, PULSE.name))
         return note, max(0.0, (self._store.now_ms() - note.at_ms) / 1_000) if note else 0.0
 
+    def let_go(self) -> str:
+        """Return where the log begins, in words, "" where no samples were let go; looked up once a minute."""
+        if time.monotonic() >= self._let_go_at_s:
+            self._let_go_at_s, self._let_go = time.monotonic() + LET_GO_EVERY_S, let_go(self._registry)
+        return self._let_go
+
     def candidates(self) -> list[Candidate]:
         """Return all candidates."""
         return self._all(CANDIDATES)
@@ -225,8 +234,9 @@ class View(Struct, frozen=True, kw_only=True):
     each partition that an open transaction holds. The outcomes of `distrusted` sources are held. `trouble` has a line
     for each service or role that is waited for, and `waits` says why versions wait for a person, and `canary` how far
     the step of one is. `alarms` is what was seen of versions that served. `servers` has each server's note by its name.
-    `freshness` is how long after their arrival outcomes were known to a first prediction. `pulse` is the run's own look
-    at its roles and at what is unread, `pulse_s` seconds old.
+    `freshness` is how long after their arrival outcomes were known to a first prediction. `let_go` says where the log
+    begins, if old samples were let go. `pulse` is the run's own look at its roles and at what is unread, `pulse_s`
+    seconds old.
     """
 
     name: str
@@ -262,6 +272,7 @@ class View(Struct, frozen=True, kw_only=True):
     beside: BesideNote | None = None
     canary: CanaryNote | None = None
     freshness: FreshNote | None = None
+    let_go: str = ""
     pulse: PulseNote | None = None
     pulse_s: float = 0.0
 
@@ -324,6 +335,7 @@ def look(feed: str, monitor: Monitor) -> View:
         beside=now.evaluator.beside if now.evaluator else None,
         canary=now.evaluator.canary if now.evaluator else None,
         freshness=monitor.freshness(),
+        let_go=monitor.let_go(),
         engines=now.server.engines if now.server else (),
         servers=now.servers,
         live=now.learner.live if now.learner else "",

@@ -22,7 +22,10 @@ app = typer.Typer()
 def show_versions(pipeline: PipelineFile, config_file: ConfigFile = None, as_json: AsJson = False) -> None:
     """List all versions that have served: since when, made of what, why, and who has signed them."""
     found = lineage.versions(pipeline, settings(pipeline, config_file))
-    view.show_versions(Console(stderr=as_json), found)
+    console = Console(stderr=as_json)
+    view.show_versions(console, found)
+    if said := lineage.begins(pipeline, settings(pipeline, config_file)):
+        console.print(f"{said}: versions made of earlier commits cannot be made again", highlight=False)
     if as_json:
         print_json(found)
 

@@ -107,7 +107,7 @@ def running(
     ):
         if cluster:
             say("starting actors")
-        embedded, settings = settings.kafka.bootstrap is None, services.settings
+        settings = services.settings
         opened = partial(open_registry, at, settings.registry.key, settings.registry.trusted)
         registry, kept = opened(), keeping(pipeline, settings)
         plan = planned(
@@ -124,8 +124,7 @@ def running(
             say(line)
         made, serves = _partitions(pipeline, settings, store, registry, say), registry.last(CHAMPIONS) >= 0
         if kept:
-            if not embedded:
-                check_retention(settings, pipeline.name)
+            check_retention(settings, pipeline.name)
             say(COSTS.format(kept.samples))
         swept = sweeping(at, keeping=kept, opened=opened, say=say)
         with made as partitions, sealing(at), swept, started(plan, cluster, serves=serves) as system:

@@ -56,6 +56,7 @@ def draw(view: View) -> Panel:
     running = [*view.engines, *[view.live] * bool(view.live), *fresh_lines(view.freshness)]
     parts: list[RenderableType] = [_progress(view), "", _facts(view), *(Text(line) for line in running)]
     parts += [Text(line, "yellow") for line in view.trouble]
+    parts += [Text(view.let_go, "dim")] if view.let_go else []
     parts += ["", _models(view)]
     if view.metrics:
         parts.append(Text(_shadow(view.metrics), "dim"))

@@ -63,7 +63,11 @@ def show_one(console: Console, shown: Shown) -> None:
         line(console, f"learned from: samples {first:,} to {last:,} of shard {shard}")
     for tp, (start, end) in shown.offsets.items():
         line(console, f"made of: {tp}, offsets {start:,} to before {end:,}")
-    line(console, f"the chain of digests is whole: {shown.chain:,} commits, from the first to that of its state")
+    if shown.chain is None:
+        line(console, f"its commit was let go: the log begins at commit {shown.begins}, so it cannot be made again")
+    else:
+        begin = f"commit {shown.begins}, where the log begins," if shown.begins else "the first"
+        line(console, f"the chain of digests is whole: {shown.chain:,} commits, from {begin} to that of its state")
     for place, digest in shown.follows.items():
         line(console, f"follows from {place}: {digest}")
 

@@ -5,6 +5,7 @@ Owns what is left out and what the receipt says. Does not know how a version is 
 
 import time
 from collections import Counter
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -14,7 +15,7 @@ from deploy.loading import users_code
 from deploy.operate.files import check_file
 from deploy.operate.versions.traces import traces
 from deploy.operate.versions.versions import Remade, learned_again, served
-from deploy.registry.commits import backwards
+from deploy.registry.commits import backwards, let_go
 from deploy.registry.receipts import Receipt, digests, sign
 from deploy.registry.signing import name_of, own_key, private_key
 from deploy.registry.storage.home import root
@@ -25,6 +26,12 @@ from streams.errors import ConfigError
 NO_HISTORY = (
     "version {} learned the pipeline's history and no event: take the rows out of Pipeline.history, and begin anew "
     "with `run --fresh`"
+)
+
+
+BEHIND = (
+    "{what}, and {said}: version {version} goes on from the state there, of which nothing can be taken out. To be "
+    "sure, begin anew with `run --fresh`"
 )
 
 
@@ -57,7 +64,9 @@ def forget(
     if of.commit is None:
         raise ConfigError(NO_HISTORY.format(version))
     signer = private_key(key) if key else own_key(root(settings.registry.path))
-    samples = learned(backwards(of.registry, of.commit), ids)
+    samples, begins = learned(backwards(of.registry, of.commit), ids), of.registry.begins()
+    if begins and (behind := _behind(samples, ids, begins)):
+        raise ConfigError(BEHIND.format(said=let_go(of.registry), version=version, what=behind))
     with users_code(str(path)):
         made, remade = learned_again(of, min(samples, default=of.commit + 1) - 1, ids)
     left_out = sum(samples.values(), Counter())
@@ -75,3 +84,14 @@ def forget(
         remade=remade, receipt=receipt, never=never, out=str(out), receipt_file=str(beside),
         signed_by=name_of(signer.public),
     )  # fmt: skip
+
+
+def _behind(samples: Mapping[int, Counter[str]], ids: Collection[str], begins: int) -> str:
+    """Return which of the ids may be in the state at which the log begins, and so in the version, "" if none is."""
+    first = samples.get(begins, Counter())
+    unknown = sorted(set(ids) - set[str]().union(*samples.values()))
+    if first:
+        return f"{len(first)} of these ids are in commit {begins} itself, as {min(first)!r}"
+    if unknown:
+        return f"{len(unknown)} of these ids are in no commit that is left, as {unknown[0]!r}"
+    return ""

@@ -16,7 +16,7 @@ from msgspec import Struct
 from compressors.artifact import format as artifact
 from deploy.config import Settings
 from deploy.operate.registry.sign import opened
-from deploy.registry.commits import backwards
+from deploy.registry.commits import backwards, known, let_go
 from deploy.registry.commits import read as read_commit
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, STEPS, Kind
 from deploy.registry.records import Begun, CanaryStep, Candidate, Champion, Engine, Figures, Privacy
@@ -70,8 +70,9 @@ class Shown(Struct, frozen=True, kw_only=True):
     `figures`, `privacy`: those of its candidate. `manifest` is what the artifact says of its making, with the recipe.
     `follows`: the digests of the records that it follows from. `log` says by shard which samples its state had read,
     the numbers of the first and the last, and `offsets` by "topic:partition" between which records all of these lie:
-    the first offset, and the one after the last; empty where an older release learned them. `chain` says how many
-    commits, each naming the one before, lead to the first. `proof` has the evidence as data, and `step` how the step of
+    the first offset, and the one after the last; empty where an older release learned them, or its commit was let go.
+    `chain` says how many commits, each naming the one before, lead to the first, which is commit `begins`; None: its
+    own was let go. `proof` has the evidence as data, and `step` how the step of
     a canary ended. Of what one learned that was made elsewhere nothing is known here.
     """
 
@@ -85,9 +86,10 @@ class Shown(Struct, frozen=True, kw_only=True):
     follows: dict[str, str]
     log: dict[str, tuple[int, int]]
     offsets: dict[str, tuple[int, int]]
-    chain: int
+    chain: int | None
     proof: Any
     step: CanaryStep | None = None
+    begins: int = 0
 
 
 class Difference(Struct, frozen=True, kw_only=True):
@@ -140,6 +142,11 @@ def versions(path: Path, settings: Settings) -> list[Version]:
     return [_version(registry, one.number) for one in unchecked(Registry(registry.home))]
 
 
+def begins(path: Path, settings: Settings) -> str:
+    """Return where a pipeline's log begins, in words, "" where no samples were let go."""
+    return let_go(Registry(opened(path, settings).home))
+
+
 def show(path: Path, settings: Settings, version: int) -> Shown:
     """Return what is known of a version.
 
@@ -156,7 +163,7 @@ def show(path: Path, settings: Settings, version: int) -> Shown:
         )
     described = artifact.describe(registry.get(record.artifact))
     candidate = None if record.candidate is None else _unchecked(registry, CANDIDATES, record.candidate)
-    commit = read_commit(registry, told.commit or 0)
+    begins, commit = registry.begins(), known(registry, told.commit or 0)
     _, seal = unsealed(registry.read(CHAMPIONS, version) or b"")
     return Shown(
         version=told,
@@ -167,11 +174,12 @@ def show(path: Path, settings: Settings, version: int) -> Shown:
         sparsity=described.sparsity,
         manifest=described.manifest,
         follows=seal.follows if seal else {},
-        log={} if told.brought else _log(commit),
-        offsets={} if told.brought else dict(sorted(commit.offsets.items())),
-        chain=_chain(registry, commit),
+        log={} if told.brought or not commit else _log(commit),
+        offsets={} if told.brought or not commit else dict(sorted(commit.offsets.items())),
+        chain=_chain(registry, commit, begins) if commit else None,
         proof=record.evidence,
         step=_unchecked(registry, STEPS, version),
+        begins=begins,
     )
 
 
@@ -215,7 +223,8 @@ def find(path: Path, settings: Settings, what: str) -> Answered:
     if not found:
         raise ConfigError(
             f"no sample of {what!r} is in a commit: it has no outcome yet, was not learned, or never asked "
-            "(topics.predictions has every answer)"
+            f"(topics.predictions has every answer)"
+            + (f"; or {said}" if (said := let_go(Registry(registry.home))) else "")
         )
     prediction, outcomes = found[0][0], [rest for _, rest in found]
     read = [
@@ -226,15 +235,16 @@ def find(path: Path, settings: Settings, what: str) -> Answered:
 
 
 def _read(registry: Registry, number: int) -> Read:
-    before = read_commit(registry, number - 1).offsets if number else {}
+    before = one.offsets if number and (one := known(registry, number - 1)) else {}
     offsets = dict(sorted(read_commit(registry, number).offsets.items()))
     return Read(commit=number, offsets=offsets, before={tp: before[tp][1] for tp in offsets if tp in before})
 
 
 def _commit_at(registry: Registry, at_ms: int) -> int:
     """Return the newest commit whose watermark is not after a time; the first where there is none."""
-    numbers = range(1, registry.last(COMMITS) + 1)
-    return bisect_right(numbers, at_ms, key=lambda number: read_commit(registry, number).watermark_ms)
+    begins = registry.begins()
+    numbers = range(begins + 1, registry.last(COMMITS) + 1)
+    return begins + bisect_right(numbers, at_ms, key=lambda number: read_commit(registry, number).watermark_ms)
 
 
 def _served_at(registry: Registry, at_ms: int) -> Version:
@@ -329,15 +339,15 @@ def _signed(registry: Registry, number: int) -> str:
     return name_of(bytes.fromhex(seal.key)) if seal else "not signed"
 
 
-def _chain(registry: Registry, commit: Commit) -> int:
+def _chain(registry: Registry, commit: Commit, begins: int) -> int:
     """Return how many commits lead from this one to the first, each by the digest of the one before.
 
     Raises:
         RegistryError: a commit is not the one that the next one names.
     """
-    for number in range(commit.number, -1, -1):
+    for number in range(commit.number, begins - 1, -1):
         registry.read(COMMITS, number)
-    return commit.number
+    return commit.number - begins
 
 
 def _apart(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> dict[str, float | None]:

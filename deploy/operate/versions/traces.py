@@ -63,7 +63,7 @@ def _in_registry(registry: Registry, ids: Ids) -> Iterator[Trace]:
     """
     files, states, first = list[str](), list[str](), registry.last(COMMITS) + 1
     kept = {*registry.objects.list(BLOBS)}
-    for n in range(first):
+    for n in range(registry.begins(), first):
         commit = read(registry, n)
         holds = bool(learned([commit], ids))
         if holds or any(id_of(one.sample) in ids for one in commit.quarantined):

@@ -25,12 +25,13 @@ from deploy.lineages import Lineages
 from deploy.loading import users_code
 from deploy.operate.files import check_file
 from deploy.pipeline import Pipeline
-from deploy.registry.commits import backwards, newest
+from deploy.registry.commits import backwards, base, let_go, newest
 from deploy.registry.commits import read as read_commit
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS
 from deploy.registry.rebuild import rebuild
-from deploy.registry.records import Champion
+from deploy.registry.records import Base, Candidate, Champion
 from deploy.registry.registry import Registry
+from deploy.registry.reigns import versions
 from deploy.registry.storage.home import home
 from learners.commits.forget import without
 from learners.commits.state import fingerprint
@@ -97,7 +98,8 @@ def served(path: Path, settings: Settings, version: int) -> Served:
     """Return a version of a pipeline.
 
     Raises:
-        ConfigError: the pipeline was never run here, there is no such version, or it was imported.
+        ConfigError: the pipeline was never run here, there is no such version, or it was imported; or the samples that
+            it is made of were let go.
         RegistryError: its candidate is missing.
     """
     pipeline = pipelines.load(path)
@@ -129,6 +131,7 @@ def served(path: Path, settings: Settings, version: int) -> Served:
         raise ConfigError(
             f"version {version} was made elsewhere, and nothing here can make it again: {candidate.reason}"
         )
+    _check_left(pipeline, registry, champion, candidate)
     return Served(pipeline, registry, champion, candidate.commit)
 
 
@@ -137,7 +140,43 @@ def _sync(pipeline: Pipeline, registry: Registry, champion: Champion) -> Served:
         raise ConfigError(
             f"version {champion.number} is of an earlier pipeline, whose model was another: it is not made again"
         )
+    _check_left(pipeline, registry, champion)
     return Served(pipeline, registry, champion, champion.commit)
+
+
+def _check_left(pipeline: Pipeline, registry: Registry, champion: Champion, of: Candidate | None = None) -> None:
+    """Check that what a version was made of was not let go.
+
+    Raises:
+        ConfigError: it was; the message names the versions that can be made again.
+    """
+    if (before := base(registry)) is None or _left(pipeline, champion, of, before):
+        return
+    commit = champion.commit if of is None else of.commit
+    replayed = f" and replays the {pipeline.online.replay:,} samples before it" if of else ""
+    raise ConfigError(
+        f"version {champion.number} was made of commit {commit}{replayed}, and {let_go(registry)}. "
+        f"{_others(pipeline, registry, before)}"
+    )
+
+
+def _left(pipeline: Pipeline, champion: Champion, of: Candidate | None, before: Base) -> bool:
+    """Return whether all that a version was made of is in the log, which begins there; a sync needs no replay."""
+    if champion.sync_of is not None:
+        return (champion.commit or 0) >= before.number
+    if of is None or of.by or of.commit < before.number:
+        return False
+    return of.learned - before.samples >= pipeline.online.replay
+
+
+def _others(pipeline: Pipeline, registry: Registry, before: Base) -> str:
+    """Return which versions can be made again."""
+    found = list[str]()
+    for one in versions(registry):
+        of = None if one.candidate is None else registry.record(CANDIDATES, one.candidate)
+        if _left(pipeline, one, of, before):
+            found.append(f"v{one.number}" if one.sync_of is None else f"syncs of v{one.sync_of} from then on")
+    return f"What can be made again: {', '.join(found)}" if found else "No version can be made again"
 
 
 def remake(path: Path, settings: Settings, version: int, *, full: bool = False, out: Path | None = None) -> Remade:
@@ -161,7 +200,11 @@ def learned_again(of: Served, base: int, forget: Collection[str] = ()) -> tuple[
     From there on the samples of the ids in `forget` are left out.
     """
     torch.set_num_threads(1)  # as all roles do
-    made = _of_history(of.pipeline) if of.commit is None else _of_commits(of, of.commit, max(0, base), forget)
+    made = (
+        _of_history(of.pipeline)
+        if of.commit is None
+        else _of_commits(of, of.commit, max(of.registry.begins(), base), forget)
+    )
     return made.artifact, _compared(of, made)
 
 

@@ -33,7 +33,6 @@ from tests import small
 from tests.learned import Fed, put_back, snapshot
 
 NEVER_MS = 1 << 62
-REPLAYS = "pipeline = replace(pipeline, online=replace(pipeline.online, replay=40))\n"
 KEPT = Keeping(samples=60, replay=40, span_ms=0, oldest_ms=lambda: NEVER_MS)
 
 

@@ -63,6 +63,9 @@ EXAMPLES: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, Any]]] = {  # ke
         {"kafka.embedded": "durable", "kafka.bootstrap": "a:1"}, {"kafka.embedded": "memory"}
     ),
     ("ray.insecure", "ray.address"): ({"ray.insecure": True}, {"ray.address": "a:1"}),
+    ("registry.keep_samples", "kafka.bootstrap"): (
+        RUN | {"registry.keep_samples": 50_000}, {"kafka.bootstrap": "a:1"}
+    ),
     ("registry.shared", "registry.path"): (
         {"registry.shared": True, "registry.path": "s3://bucket/a"}, {"registry.path": "r"}
     ),

@@ -65,7 +65,11 @@ def _lineage(shown: Shown) -> Iterator[str]:
     yield one.brought or f"made of {made}, {one.learned:,} samples learned"
     for shard, (first, last) in shown.log.items():
         yield f"learned from samples {first:,} to {last:,} of shard {shard}"
-    yield f"{shown.chain:,} commits, each named by the next one's digest, lead to the first"
+    if shown.chain is None:
+        yield f"the commits that it was made of were let go; those that are left begin at {shown.begins}"
+    else:
+        start = f"commit {shown.begins}, where the log begins" if shown.begins else "the first"
+        yield f"{shown.chain:,} commits, each named by the next one's digest, lead to {start}"
     for place, digest in shown.follows.items():
         yield f"follows from {place}: `{digest}`"
 
