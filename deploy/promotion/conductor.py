@@ -177,7 +177,8 @@ class ConductorRole(Follower):
         if made is None:
             return True
         commit = made.commit if made.commit is not None else self._registry.last(COMMITS)
-        made = replace(made, number=champions[-1].number + 1, commit=commit)
+        at_ms = max(made.at_ms, champions[-1].at_ms)  # a verdict may be of before the sync that serves
+        made = replace(made, number=champions[-1].number + 1, commit=commit, at_ms=at_ms)
         return self._registry.create(CHAMPIONS, made.number, made)
 
     def _candidate_of(self, order: Order) -> Candidate | None:

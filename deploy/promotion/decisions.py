@@ -100,7 +100,7 @@ def synced(note: SyncNote, champions: Sequence[Champion], commit: Commit) -> Dec
     if now.sync_of is not None and note.commit <= (now.commit or 0):
         return None
     return replace(
-        of, artifact=note.artifact, offset=note.offset, at_ms=max(commit.watermark_ms, now.at_ms), engine=note.engine,
+        of, artifact=note.artifact, offset=note.offset, at_ms=commit.watermark_ms, engine=note.engine,
         learned=commit.learned, evidence=f"the average after commit {note.commit}, untested", commit=note.commit,
         by="", because="", order=None, sync_of=of.number,
     )  # fmt: skip

@@ -240,10 +240,11 @@ class Served:
         self._why = why
 
     def _tell(self) -> None:
-        """Say which versions torch runs, once for each reason."""
+        """Say which versions torch runs, once for each reason, and once for all syncs of a version."""
         for record, running, *_ in self._serving.both if self._engines else ():
-            if running.by.startswith("torch") and running.by not in self._said:
-                self._said.add(running.by)
+            why = running.by if record.sync_of is None else record.reign
+            if running.by.startswith("torch") and not {running.by, why} & self._said:
+                self._said |= {running.by, why}
                 logging.getLogger("shadowstream").warning("server: v%d is run by %s", record.number, running.by)
 
     def _load(self, number: int, there: Sequence[Version] = ()) -> Serving:

@@ -1,4 +1,7 @@
-"""A run whose store is emptied ends with an error; started again, it rebuilds the store and learns everything once."""
+"""A run whose store is emptied ends with an error; started again, it rebuilds the store and learns everything once.
+
+Its newest weights serve (`continuous`), before and after, and `find` names the sync that has answered.
+"""
 
 import json
 import os
@@ -7,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -23,8 +27,9 @@ from tests.conftest import Running
 
 PIPELINE = """
 from dataclasses import replace
+from shadowstream import Promotion
 from tests import small
-pipeline = replace(small.pipeline, name="{name}")
+pipeline = replace(small.pipeline, name="{name}", promotion=Promotion(policy="continuous", sync_s=600))
 """
 PATIENCE_S = 300.0  # against a hang alone
 
@@ -56,9 +61,18 @@ class Run:
             self._sink.send(Tp(f"{self.name}.outcomes", 0), key=key, value=outcome, t_ms=t_ms + 1_000)
         self._sink.flush()
 
-    def audit(self) -> "subprocess.CompletedProcess[bytes]":
-        command = [*self._command("audit"), "--verify", "--rebuild", "--json"]
-        return subprocess.run(command, env=self._environment, capture_output=True, check=False)
+    def audit(self) -> dict[str, Any]:
+        return self._told("audit", "--verify", "--rebuild")
+
+    def find(self, key: str) -> dict[str, Any]:
+        return self._told("find", key)
+
+    def _told(self, command: str, *options: str) -> dict[str, Any]:
+        asked = [*self._command(command), *options, "--json"]
+        done = subprocess.run(asked, env=self._environment, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+        told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return told
 
     def until(self, holds: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_S
@@ -89,18 +103,21 @@ def test_a_store_that_was_emptied_is_made_anew(broker: Running, store_server: Ru
         run.until(lambda: run.registry.last(CHAMPIONS) == 0)
         run.publish(*range(100))
         run.until(lambda: run.learned() == 100)
+        run.until(lambda: run.registry.last(CHAMPIONS) > 0)
         with Redis.from_url(store_server.address) as redis:
             redis.flushall()
         assert run.process.wait(PATIENCE_S) == 5
+        before = run.registry.last(CHAMPIONS)
         assert "start the feed again" in run.said()
         run.publish(*range(100, 150))
         run.start()
         run.until(lambda: run.learned() == 150)
         assert run.said().count("the store has lost shard") == 2
-        assert "v0 serves, as before" in run.said()
-        done = run.audit()
-        assert done.returncode == 0, done.stderr.decode()
-        report = json.loads(done.stdout.splitlines()[-1])
+        assert "serves, as before" in run.said()
+        run.until(lambda: run.registry.last(CHAMPIONS) > before)
+        found = run.find("id-149")
+        assert (found["version"]["sync_of"], found["version"]["version"]) == (0, found["prediction"]["version"])
+        report = run.audit()
         assert (report["verdict"]["differing"], report["verdict"]["ids"]) == (0, 150)
         assert report["rebuilt"]["kept"] == report["rebuilt"]["rebuilt"]
         assert [one["left"] for one in report["learning"]] == [one["right"] for one in report["learning"]]

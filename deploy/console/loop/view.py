@@ -37,7 +37,7 @@ from deploy.console.words import (
 from deploy.monitor import NO_ROW, View
 from deploy.registry.notes import Metrics
 from deploy.registry.pulse import PulseNote
-from deploy.registry.reigns import base, promotions
+from deploy.registry.reigns import base, promotions, syncs
 from learners.evaluation.canary import ALL
 
 DAY_MS = 86_400_000
@@ -48,6 +48,7 @@ NAMES = {  # each has what the one before it has, and one thing more
     "served": "with live experts: served",
 }
 SERVED = "what was served"  # where no live experts answer
+SYNCED = "with promotions and syncs"
 SHOWN = 10  # candidates in the live view
 
 
@@ -167,6 +168,7 @@ def _models(view: View) -> Fitted:
         loss = row.values.get(names[0].name) if names else None
         brought = "" if loss is None or before is None else f"{before - loss:+.4f}"
         figures = (cell(row.values.get(one.name)) for one in names)
+        name = SYNCED if who == "deep" and syncs(view.champions) else name
         table.add_row(name, *figures, brought, f"{row.count:,}", style="bold" if who == "served" else "")
         before = loss
     return Fitted(table)

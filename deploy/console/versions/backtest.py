@@ -34,10 +34,13 @@ def show(console: Console, found: Backtest) -> None:
         numbers = ", ".join(map(str, found.otherwise))
         line(console, f"the pipeline's own policy decides otherwise than the run did on candidates {numbers}")
     elif not found.events:
-        line(console, f"the pipeline's own policy: all {found.same} verdicts are those of the run, bit for bit")
+        exactly = "" if found.syncs else ", bit for bit"
+        line(console, f"the pipeline's own policy: all {found.same} verdicts are those of the run{exactly}")
     if found.gone:
         numbers = ", ".join(map(str, found.gone))
         line(console, f"not judged by any policy: candidates {numbers}, whose artifacts have gone (shadowstream gc)")
+    if found.syncs:
+        line(console, f"left out: {found.syncs:,} syncs, as if only what was promoted had served")
     if found.orders:
         line(console, f"left out: {found.orders} orders of people that are on record")
 

@@ -25,6 +25,7 @@ from deploy.registry.candidates import gone
 from deploy.registry.kinds import CANDIDATES, ORDERS, VERDICTS
 from deploy.registry.opening import open_registry
 from deploy.registry.registry import Registry
+from deploy.registry.reigns import syncs, versions
 from deploy.registry.storage.home import home
 from learners.evaluation.verdict import Verdict
 from streams.errors import ConfigError
@@ -42,7 +43,8 @@ class Backtest(Struct, frozen=True, kw_only=True):
     was given. `loss` names the task's loss. `otherwise`: the
     candidates on which the pipeline's own policy decides otherwise than the record has it, `same`: on how many not.
     `gone`: those that no policy can judge, as they have no artifact any more.
-    `orders` of people are on record, and are left out. `events` says what became of events, where they were learned.
+    `orders` of people and `syncs` are on record, and are left out: where there are syncs, other answers were served,
+    and a candidate's fate alone is compared. `events` says what became of events, where they were learned.
     """
 
     feed: str
@@ -56,6 +58,7 @@ class Backtest(Struct, frozen=True, kw_only=True):
     orders: int
     policies: list[Decided]
     events: Learned | None = None
+    syncs: int = 0
 
 
 def backtest(
@@ -128,8 +131,8 @@ def _addressed(pipeline: Pipeline, settings: Settings) -> Settings:
 
 
 def _told(feed: str, found: Sequence[Decided], registry: Registry, since_ms: int | None) -> Backtest:
-    without, last = gone(registry), found[0].commit
-    same, otherwise = _compared(found[0], registry, without)
+    without, last, left_out = gone(registry), found[0].commit, syncs(versions(registry))
+    same, otherwise = compared(found[0].verdicts, last, registry, without, synced=left_out > 0)
     return Backtest(
         feed=feed,
         commits=last + 1,
@@ -140,6 +143,7 @@ def _told(feed: str, found: Sequence[Decided], registry: Registry, since_ms: int
         otherwise=otherwise,
         gone=[one.number for one in registry.records(CANDIDATES) if one.number in without and one.commit <= last],
         orders=registry.last(ORDERS) + 1,
+        syncs=left_out,
         policies=list(found),
     )
 
@@ -163,13 +167,19 @@ def _time(given: str | None, option: str) -> int | None:
     return found
 
 
-def _compared(ours: Decided, registry: Registry, without: Set[int]) -> tuple[int, list[int]]:
-    """Return on how many candidates the verdict is the record's, and on which it is not, but for those `without`."""
-    made = {verdict.candidate: _lasting(verdict) for verdict in ours.verdicts}
+def compared(
+    ours: Sequence[Verdict], commit: int, registry: Registry, without: Set[int], *, synced: bool
+) -> tuple[int, list[int]]:
+    """Return on how many candidates the verdict is the record's, and on which it is not, but for those `without`.
+
+    Verdicts are `ours` up to a commit. Of a record with syncs the decisions are compared.
+    """
+    told: Callable[[Verdict], object] = (lambda verdict: verdict.decision) if synced else _lasting
+    made = {verdict.candidate: told(verdict) for verdict in ours}
     kept = (
         registry.record(VERDICTS, number) for number in range(registry.last(CANDIDATES) + 1) if number not in without
     )
-    there = {verdict.candidate: _lasting(verdict) for verdict in kept if verdict and verdict.commit <= ours.commit}
+    there = {verdict.candidate: told(verdict) for verdict in kept if verdict and verdict.commit <= commit}
     otherwise = sorted(number for number in made.keys() | there.keys() if made.get(number) != there.get(number))
     return len(there.keys() - set(otherwise)), otherwise
 

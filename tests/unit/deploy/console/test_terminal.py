@@ -104,6 +104,12 @@ def test_metrics_are_named_as_the_task_names_them() -> None:
     assert out.getvalue().count("Huber loss") == out.getvalue().count("mean absolute error") == 4
 
 
+def test_what_syncs_have_brought_is_not_said_to_be_that_of_promotions() -> None:
+    first, second = view().champions
+    sync = msgspec.structs.replace(second, number=3, sync_of=1)
+    assert "with promotions and syncs" in drawn(view(champions=[first, second, sync]))
+
+
 def test_a_loop_that_has_nothing_yet_is_drawn_as_well() -> None:
     empty = view(share=None, metrics=None, champions=[], candidates=[], verdicts={}, trials=(), events_per_second=None)
     text = drawn(empty)

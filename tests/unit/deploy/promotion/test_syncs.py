@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from msgspec import structs
 from torch import nn
 
+from deploy.backtest.again import Again
+from deploy.operate.versions.backtest import compared
 from deploy.operate.versions.orders import give
 from deploy.pipeline import Pipeline
 from deploy.promotion.conductor import ConductorRole
@@ -15,10 +18,11 @@ from deploy.registry.notes import BrokenNote, SyncNote
 from deploy.registry.records import Champion
 from deploy.registry.reigns import gated, versions
 from learners.evaluation.gate import Promotion
-from learners.evaluation.verdict import Guard
+from learners.evaluation.verdict import Decision, Guard
 from shadowstream import ConfigError
 from streams.join.store import Store
-from tests.unit.deploy.promotion.test_canary import PART, Board, World, knows
+from tests import small
+from tests.unit.deploy.promotion.test_canary import PART, Board, World, knows, without_clock
 
 POLICY = Promotion(policy="continuous", candidates_a_year=10, drift_a_year=0, margin=0.0)
 
@@ -81,7 +85,24 @@ def test_each_average_serves_at_once_until_one_is_promoted_whose_place_the_next_
     assert verdict is not None
     assert [one.champion for one in verdict.against] == [0]  # it was tested against what was tested, not against syncs
     assert gated(world.versions).candidate == 0
+    began = [one.at_ms for one in world.versions]
+    assert began == sorted(began)  # though what was promoted had been proven before the sync that it replaced
     assert world.registry.last(ALARMS) == -1
+
+
+def test_backtest_decides_the_same_of_candidates_though_other_answers_were_served(world: Synced) -> None:
+    world.sync(knows(0.3), 4 * PART)
+    world.bring(knows(1.0))
+    world.sync(knows(1.0), 2_400)
+    recorded = world.registry.record(VERDICTS, 0)
+    again = Again(world.pipeline, POLICY, small.timing(2), world.registry, world.versions, engines=False)
+    for commit in world.registry.records(COMMITS):
+        again.take(commit, commit.entries())
+    (decided,) = again.verdicts.values()
+    assert without_clock(decided) != without_clock(recorded)
+    last, other = world.registry.last(COMMITS), structs.replace(decided, decision=Decision.FUTILE)
+    assert compared([decided], last, world.registry, set(), synced=True) == (1, [])
+    assert compared([other], last, world.registry, set(), synced=True) == (0, [0])
 
 
 def test_one_that_is_worse_is_taken_back_and_no_other_serves_until_the_next_promotion(world: Synced) -> None:

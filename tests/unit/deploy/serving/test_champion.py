@@ -178,6 +178,24 @@ def test_a_version_without_an_engine_is_answered_by_torch(why: str | None, regis
     assert served.engines == (f"v1, torch: {why or 'its record is of an older release'}",)
 
 
+def test_of_a_versions_syncs_it_is_said_once_that_torch_runs_some(
+    registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each proof that fails has another figure in its reason, and there may be one every few seconds."""
+    served = Served(registry, small.net)
+    for number in (1, 2, 3):
+        why = f"changed difference 0.00{number}, allowed 0.002"
+        own = registry.put(artifact.with_manifest(registry.get(first(registry).artifact), {"number": number}))
+        sync = msgspec.structs.replace(first(registry), number=number, artifact=own, engine=why, sync_of=0)
+        assert registry.create(CHAMPIONS, number, sync)
+        while not served.refresh():
+            pass
+    assert [line for line in caplog.messages if "is run by torch" in line] == [
+        "server: v1 is run by torch: changed difference 0.001, allowed 0.002"
+    ]
+    assert served.engines == ("v3, torch: changed difference 0.003, allowed 0.002",)
+
+
 def test_a_record_of_an_older_release_is_read() -> None:
     data = CHAMPIONS.encode(
         Champion(number=0, artifact="", candidate=None, offset=(0.0,), at_ms=0, learned=0, evidence="")
