@@ -113,12 +113,8 @@ CHAMPIONS = Kind(
     "champion",
     "the versions that have served, in order",
     msgspec.json.Decoder(Champion).decode,
-    follows=lambda champion: [
-        ("champion", champion.number - 1) if champion.number else ("commits", 0),
-        *((kind, champion.candidate) for kind in ("candidates", "verdicts") if champion.candidate is not None),
-        ("steps", champion.number - 1),  # if a canary's step has made it
-        *([("commits", champion.commit)] if champion.sync_of is not None and champion.commit is not None else []),
-    ],
+    records.brief,
+    follows=records.champion_follows,
 )
 STEPS = Kind(
     "steps",

@@ -179,6 +179,36 @@ class Champion(Struct, frozen=True, kw_only=True):
         return self.artifact if self.sync_of is None else f"syncs of v{self.sync_of}"
 
 
+def brief(champion: Champion) -> bytes:
+    """Return a version's record; that of a sync, of which there are thousands a day, says only what is set.
+
+    >>> first = Champion(number=0, artifact="", candidate=None, offset=(0.0,), at_ms=0, learned=0, evidence="")
+    >>> brief(msgspec.structs.replace(first, number=1, sync_of=0))
+    b'{"number":1,"artifact":"","candidate":null,"offset":[0.0],"at_ms":0,"learned":0,"evidence":"","sync_of":0}'
+    """
+    if champion.sync_of is None:
+        return encode(champion)
+    said = msgspec.structs.asdict(champion)
+    usual = {one.name: one.default for one in msgspec.structs.fields(Champion) if not one.required}
+    return encode({name: value for name, value in said.items() if name not in usual or value != usual[name]})
+
+
+def champion_follows(champion: Champion) -> list[tuple[str, int]]:
+    """Return what a version follows from: a sync from its commit, and through the one before it from what was tested.
+
+    >>> first = Champion(number=0, artifact="", candidate=None, offset=(0.0,), at_ms=0, learned=0, evidence="")
+    >>> champion_follows(msgspec.structs.replace(first, number=5, candidate=2))
+    [('champion', 4), ('candidates', 2), ('verdicts', 2), ('steps', 4)]
+    >>> champion_follows(msgspec.structs.replace(first, number=6, candidate=2, commit=90, sync_of=5))
+    [('champion', 5), ('commits', 90)]
+    """
+    before = ("champion", champion.number - 1) if champion.number else ("commits", 0)
+    if champion.sync_of is not None:
+        return [before, *([] if champion.commit is None else [("commits", champion.commit)])]
+    made = [] if champion.candidate is None else [(kind, champion.candidate) for kind in ("candidates", "verdicts")]
+    return [before, *made, ("steps", champion.number - 1)]  # if a canary's step has made it
+
+
 class CanaryStep(Struct, frozen=True, kw_only=True):
     """How a step of a canary ended, the version `version`, which answered a `share` of the requests.
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -75,3 +76,13 @@ def test_artifacts_of_the_newest_syncs_stay_and_of_all_that_was_tested(newest: s
     stay = [version.number for version in every if version.artifact in kept]
     late = range(every[-1].number - SYNCS + 1, every[-1].number + 1)
     assert stay == sorted({0, 7, *late})
+
+
+@given(st.builds(lambda **said: msgspec.structs.replace(one(7, sync_of=3), **said), **{
+    "engine": st.sampled_from([None, "no engine"]), "commit": st.sampled_from([None, 0, 9]),
+    "candidate": st.sampled_from([None, 0, 4]), "share": st.sampled_from([1.0, 0.5]),
+}))  # fmt: skip
+def test_a_syncs_record_is_short_and_says_all_and_one_of_an_older_release_is_read(sync: Champion) -> None:
+    short, older = CHAMPIONS.encode(sync), msgspec.json.encode(sync)
+    assert CHAMPIONS.decode(short) == CHAMPIONS.decode(older) == sync
+    assert len(short) < len(older)
