@@ -109,7 +109,7 @@ def test_it_goes_on_with_what_served_there(made: Callable[[Path], World], tmp_pa
     registry, whole = world.registry, told(anew(world))
     counts = [registry.last(kind) for kind in COUNTED]
     last = registry.last(COMMITS)
-    for number in range(1, last, 10):
+    for number in range(1, last, 15):
         begin(world, number)
         if number in (1, 31) and made is not returned:  # nobody gives an order again
             found, tested = again(world)
