@@ -109,9 +109,9 @@ def test_it_goes_on_with_what_served_there(made: Callable[[Path], World], tmp_pa
     registry, whole = world.registry, told(anew(world))
     counts = [registry.last(kind) for kind in COUNTED]
     last = registry.last(COMMITS)
-    for number in range(1, last, 15):
+    for number in (1, last // 2, last - 4):
         begin(world, number)
-        if number in (1, 31) and made is not returned:  # nobody gives an order again
+        if number in (1, last - 4) and made is not returned:  # nobody gives an order again
             found, tested = again(world)
             assert found == tested[: len(found)], number
             assert number > 1 or found == tested  # later, a canary's step that begins anew ends after the log
