@@ -110,6 +110,7 @@ SEEDS = {
     "too late is checked for predictions": 3,
     "too late is checked for outcomes": 3,
     "too late counts from the end of keep": 3,
+    "too late while its partition was silent is told apart": 6,
     "a settled id has no content to compare": 2,
     "a done id takes no outcome": 2,
     "further early outcomes wait": 3,
