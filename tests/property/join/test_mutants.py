@@ -115,6 +115,7 @@ SEEDS = {
     "a done id takes no outcome": 2,
     "further early outcomes wait": 3,
     "at_close keeps an early outcome": 3,
+    "the deadline itself is on time": 19,
     "on time up to the deadline": 3,
     "late outcomes are counted by policy": 0,
     "late ones do not correct unless the policy says so": 1,
