@@ -3,29 +3,32 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all short-whole short-parts short-cases short-factory short-pure \
-	long-whole long-loop long-parts long-cases long-factory long-pure long-faults unit lint chaos soak clean
+.PHONY: demo test test-all short-whole short-parts short-cases short-factory short-pure short-unit \
+	long-whole long-nodes long-loop long-parts long-cases long-factory long-pure long-faults unit lint chaos soak clean
 demo: $(VENV)/ready
 	$(BIN)/shadowstream demo
 
 # Parts side by side, each shown when it ends; then the ten slowest tests of all. tests/__init__.py says which are long.
 TIMES := .times
 PYTEST = $(BIN)/python -m pytest --junit-xml=$(TIMES)/$@.xml
-PARTS = --no-print-directory --jobs=5 --output-sync=target --keep-going
+PARTS = --no-print-directory --jobs=6 --output-sync=target --keep-going
 
 test: $(VENV)/ready
 	@rm -rf $(TIMES)
-	@$(MAKE) $(PARTS) short-whole short-parts short-cases short-factory short-pure; code=$$?; $(BIN)/python -m tests.slowest $(TIMES); exit $$code
+	@$(MAKE) $(PARTS) short-whole short-parts short-cases short-factory short-unit short-pure; code=$$?; $(BIN)/python -m tests.slowest $(TIMES); exit $$code
 
 test-all: test
-	@$(MAKE) $(PARTS) long-whole long-loop long-pure long-faults long-parts long-cases long-factory; code=$$?; $(BIN)/python -m tests.slowest $(TIMES); exit $$code
+	@$(MAKE) $(PARTS) long-whole long-nodes long-loop long-faults long-parts long-pure long-cases long-factory; code=$$?; $(BIN)/python -m tests.slowest $(TIMES); exit $$code
 
 short-whole: $(VENV)/ready
 	$(PYTEST) -m '$(MARK)' tests/e2e tests/contract
 
-# The loop's slices of the year take minutes: beside the rest.
+# What takes minutes each, the loop's slices of the year and what begins again elsewhere: beside the rest.
 long-whole: $(VENV)/ready
-	$(PYTEST) -m '$(MARK)' tests/e2e tests/contract --ignore=tests/e2e/test_loop.py
+	$(PYTEST) -m '$(MARK)' tests/e2e tests/contract --ignore=tests/e2e/test_loop.py --ignore=tests/e2e/test_two_nodes.py --ignore=tests/e2e/test_detached.py --ignore=tests/e2e/test_restart.py --ignore=tests/e2e/test_events_again.py
+
+long-nodes: $(VENV)/ready
+	$(PYTEST) -m '$(MARK)' tests/e2e/test_two_nodes.py tests/e2e/test_detached.py tests/e2e/test_restart.py tests/e2e/test_events_again.py
 
 long-loop: $(VENV)/ready
 	$(PYTEST) -m '$(MARK)' tests/e2e/test_loop.py
@@ -36,7 +39,13 @@ short-parts long-parts: $(VENV)/ready
 short-cases long-cases: $(VENV)/ready
 	$(PYTEST) -m '$(MARK)' tests/cases
 
-short-pure long-pure: $(VENV)/ready
+short-unit: $(VENV)/ready
+	nice -n 5 $(PYTEST) -m '$(MARK)' tests/unit --ignore=tests/unit/compressors
+
+short-pure: $(VENV)/ready
+	nice -n 5 $(PYTEST) -m '$(MARK)' tests/property
+
+long-pure: $(VENV)/ready
 	nice -n 5 $(PYTEST) -m '$(MARK)' tests/unit tests/property --ignore=tests/unit/compressors
 
 short-factory long-factory: $(VENV)/ready
@@ -61,7 +70,7 @@ chaos: $(VENV)/ready
 # A steady load whose reader stands still for so long: memory must stay flat, and then everything must come.
 RATE ?= 300
 soak: $(VENV)/ready
-	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --rate $(RATE) $(LOOP)
+	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --rate $(RATE) tests/e2e/test_loop.py
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
