@@ -4,31 +4,28 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-all short-whole short-parts short-cases short-factory short-pure short-unit \
-	long-whole long-nodes long-loop long-parts long-cases long-factory long-pure long-faults unit lint chaos soak clean
+	long-whole long-loop long-parts long-cases long-factory long-pure long-faults unit lint chaos soak clean
 demo: $(VENV)/ready
 	$(BIN)/shadowstream demo
 
 # Parts side by side, each shown when it ends; then the ten slowest tests of all. tests/__init__.py says which are long.
 TIMES := .times
 PYTEST = $(BIN)/python -m pytest --junit-xml=$(TIMES)/$@.xml
-PARTS = --no-print-directory --jobs=6 --output-sync=target --keep-going
+PARTS = --no-print-directory --jobs=5 --output-sync=target --keep-going
 
 test: $(VENV)/ready
 	@rm -rf $(TIMES)
 	@$(MAKE) $(PARTS) short-whole short-parts short-cases short-factory short-unit short-pure; code=$$?; $(BIN)/python -m tests.slowest $(TIMES); exit $$code
 
 test-all: test
-	@$(MAKE) $(PARTS) long-whole long-nodes long-loop long-faults long-parts long-pure long-cases long-factory; code=$$?; $(BIN)/python -m tests.slowest $(TIMES); exit $$code
+	@$(MAKE) $(PARTS) long-whole long-loop long-faults long-parts long-pure long-cases long-factory; code=$$?; $(BIN)/python -m tests.slowest $(TIMES); exit $$code
 
 short-whole: $(VENV)/ready
 	$(PYTEST) -m '$(MARK)' tests/e2e tests/contract
 
-# What takes minutes each, the loop's slices of the year and what begins again elsewhere: beside the rest.
+# The loop's slices of the year take minutes: beside the rest.
 long-whole: $(VENV)/ready
-	$(PYTEST) -m '$(MARK)' tests/e2e tests/contract --ignore=tests/e2e/test_loop.py --ignore=tests/e2e/test_two_nodes.py --ignore=tests/e2e/test_detached.py --ignore=tests/e2e/test_restart.py --ignore=tests/e2e/test_events_again.py
-
-long-nodes: $(VENV)/ready
-	$(PYTEST) -m '$(MARK)' tests/e2e/test_two_nodes.py tests/e2e/test_detached.py tests/e2e/test_restart.py tests/e2e/test_events_again.py
+	$(PYTEST) -m '$(MARK)' tests/e2e tests/contract --ignore=tests/e2e/test_loop.py
 
 long-loop: $(VENV)/ready
 	$(PYTEST) -m '$(MARK)' tests/e2e/test_loop.py

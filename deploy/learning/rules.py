@@ -41,8 +41,10 @@ class CommitRules:
 
     def due(self, draft: Draft, gap: Gap | None = None) -> Due | None:
         """Return why a candidate is due, if it is: of a drift, or the watermark has passed a whole multiple of the step
-        since 1970.
+        since 1970. None is due of marks alone: it is made of samples.
         """
+        if not draft.last.learned + draft.learned:
+            return None
         if gap and gap.due_ms is not None and gap.room(self._drift_a_year):
             return Due(DRIFT, draft.watermark_ms, gap.due_ms)
         before_ms, now_ms = draft.last.watermark_ms, draft.watermark_ms

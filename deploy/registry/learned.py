@@ -23,6 +23,7 @@ from streams.audit.equations import OFFSETS, Equation
 from streams.audit.equations import equations as join_equations
 from streams.events import WAITING
 from streams.join.step import ShardState
+from streams.outputs.samples import number
 
 __all__ = ["Equation", "Learned", "LearnedSample", "count_learned", "equations", "learned_equations", "read_sample"]
 
@@ -45,6 +46,7 @@ class Learned(Struct, frozen=True, kw_only=True):
     `samples` were read; `doubled` of them repeat an id and revision that was read before. `shards` counts by shard,
     marks too; `held` is how many of these nothing has learned, and `let_go` how many were learned of the commits of
     before `begins`, of which nothing else is known; `lost` were quarantined there.
+    Up to the number `until` a shard's samples are in commits; what is not trimmed since is not unread.
     """
 
     samples: int
@@ -54,6 +56,7 @@ class Learned(Struct, frozen=True, kw_only=True):
     quarantined: list[Quarantined]
     begins: int = 0
     let_go: Mapping[int, int] = MappingProxyType({})
+    until: Mapping[int, int] = MappingProxyType({})
     lost: Mapping[int, int] = MappingProxyType({})
 
 
@@ -94,13 +97,18 @@ def count_learned(registry: Registry) -> Learned:
 
 def _counted(registry: Registry) -> Learned:
     seen, tally, quarantined = Counter[tuple[str, int]](), Tally(), list[Quarantined]()
+    until: dict[int, int] | None = None
     for commit in backwards(registry):
+        if until is None:
+            until = {int(shard): number(position) for shard, position in commit.positions.items()}
         samples = map(read_sample, commit.samples[commit.released :])
         seen.update((sample.id, sample.revision) for sample in samples if sample.kind != WAITING)
         tally.add(commit)
         quarantined = commit.quarantined + quarantined
     shards, held, doubled = dict(tally.shards), dict(tally.held), seen.total() - len(seen)
-    return Learned(samples=seen.total(), doubled=doubled, shards=shards, held=held, quarantined=quarantined)
+    return Learned(
+        samples=seen.total(), doubled=doubled, shards=shards, held=held, quarantined=quarantined, until=until or {}
+    )
 
 
 def learned_equations(shards: Sequence[ShardState], learned: Learned) -> list[Equation]:
@@ -114,7 +122,7 @@ def learned_equations(shards: Sequence[ShardState], learned: Learned) -> list[Eq
                 "learned": learned.shards.get(n, 0) - learned.held.get(n, 0),
                 "held": learned.held.get(n, 0),
                 "quarantined": quarantined[n],
-                "unread": shard.unread,
+                "unread": min(shard.unread, max(0, shard.seq - learned.until.get(n, 0))),
             }
             | ({"let_go": learned.let_go.get(n, 0)} if learned.begins else {}),
             where=f"shard {n}: ",

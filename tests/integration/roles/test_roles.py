@@ -27,6 +27,7 @@ from deploy.processes.roles import Plan, build
 from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.evaluator import EvaluatorRole
 from deploy.registry.kinds import ALARMS, CANDIDATES, CHAMPIONS, COMMITS, KINDS, LEARNER, VERDICTS, Kind
+from deploy.registry.learned import count_learned, learned_equations
 from deploy.registry.notes import LearnerNote, ServerNote
 from deploy.registry.opening import open_registry, sign
 from deploy.registry.records import Evidence
@@ -338,6 +339,22 @@ def test_a_learner_that_loses_the_race_says_so_and_changes_nothing(
     assert registry.last(COMMITS) == 1
     learner_role(feed, store, registry).step(1)
     assert registry.last(COMMITS) == 2
+
+
+def test_what_is_learned_and_not_trimmed_yet_is_not_unread(
+    embedded_store_url: str, registry: Registry, feed: Pipeline
+) -> None:
+    """A learner that died between its commit and the trim has lost nothing."""
+    store = Untrimmed(embedded_store_url)
+    store.create(feed.name, 1, [("p", 0), ("o", 0)])
+    role = learner_role(feed, store, registry)
+    offset = emit(store, feed.name, small.samples(120), 0)
+    role.step(1)
+    emit(store, feed.name, small.samples(30, start=120), offset)
+    (state,) = (store.shard(feed.name, 0),)
+    (equation,) = learned_equations([state], count_learned(registry))
+    assert state.unread == 150
+    assert equation.holds, equation
 
 
 def take(*roles: Any) -> None:

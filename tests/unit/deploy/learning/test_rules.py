@@ -86,3 +86,10 @@ def test_a_drift_makes_one_due_before_its_time_but_no_more_in_a_year_than_allowe
 def test_no_candidate_is_due_before_anything_was_learned() -> None:
     first = msgspec.structs.replace(LAST, watermark_ms=0)
     assert CommitRules(3, NEVER_S, every_days=1).due(draft(last=first)) is None
+
+
+def test_nothing_is_due_of_marks_alone() -> None:
+    rules, marks = CommitRules(3, NEVER_S, every_days=1), draft(0, DAY_MS)
+    marks.add([Slot(0, n) for n in range(5)], [b"{}"] * 5, [], 0)
+    assert rules.due(marks) is None
+    assert rules.due(draft(1, DAY_MS)) == Due("schedule", NOON_MS + DAY_MS)
