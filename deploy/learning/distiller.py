@@ -71,7 +71,7 @@ class DistillerRole(Follower):
             self._rounds += 1
         else:
             self._remember(commit)
-        if commit.due is not None:
+        if commit.due is not None and commit.learned:  # earlier releases said it of marks alone, too
             self._make(commit)
         self._commit = commit.number
         return True

@@ -134,7 +134,7 @@ class EvaluatorRole(Follower):
         self._end_step()
         if mismatch := self._recomputed.take(self._evaluator.entries, commit):
             self._raise(mismatch)
-        if commit.due:
+        if commit.due and commit.learned:  # else the distiller makes none
             self._awaits.append(Awaited(commit.number, commit.watermark_ms + self._pipeline.promotion.rest_ms))
         self._whole, self._folded_s = True, self._folded_s + time.monotonic() - began_s
         if self._folded_s >= FOLDED_S or self._verdicts > self._kept[1]:
