@@ -33,7 +33,7 @@ MUCH = 10  # times the mean difference of an engine's proof
 
 
 class RecomputedState(Struct):
-    """Of which versions predictions wait, how many were seen of each, and which artifacts were found to be wrong."""
+    """Of which versions predictions wait, how many of what serves were seen, and which artifacts were found wrong."""
 
     newest: int
     base: int
@@ -96,7 +96,9 @@ class Recomputed:
         self._newest = self._base = version
         while self._base and (one := self._registry.record(CHAMPIONS, self._base)) and one.share < ALL:
             self._base -= 1
-        self._waiting = {of: waiting for of, waiting in self._waiting.items() if of in (self._newest, self._base)}
+        both = self._newest, self._base
+        self._seen = Counter({of: seen for of, seen in self._seen.items() if of in both})
+        self._waiting = {of: waiting for of, waiting in self._waiting.items() if of in both}
 
     def _compared(self, champion: Champion, samples: Sequence[Sample]) -> Guard:
         """Return how far what was served is from what torch computes."""

@@ -25,7 +25,8 @@ from learners.evaluation.trials.timing import Timing
 from learners.packing import pack, unpack
 from streams.errors import RegistryError, ShadowstreamError
 
-FORMAT = 2  # goes up with any change of a state's fields or of what is made of commits
+FORMAT = 3  # goes up with any change of a state's fields or of what is made of commits
+READ = (FORMAT, 2)  # those of 2 have no closed months yet
 BEGINS = "the first commit that is left: older samples were let go"
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 log = logging.getLogger("shadowstream")
@@ -66,8 +67,9 @@ class Summaries:
     def __init__(self, pipeline: Pipeline, timing: Timing, registry: Registry, first: str, *, engines: bool) -> None:
         self._registry, self._folds = registry, registry.folds(EVALUATOR.name)
         described = registry.read(PIPELINES, registry.last(PIPELINES)) or b""
-        said = (FORMAT, timing, pipeline.promotion, pipeline.task, pipeline.online, pipeline.slices, first, engines)
-        self._key = hashlib.sha256(ADDRESS.sub("", repr(said)).encode() + described).hexdigest()
+        said = timing, pipeline.promotion, pipeline.task, pipeline.online, pipeline.slices, first, engines
+        told = (ADDRESS.sub("", repr((form, *said))).encode() + described for form in READ)
+        self._keys = [hashlib.sha256(one).hexdigest() for one in told]
 
     def newest(self) -> tuple[Summary, Commit] | None:
         """Return the newest summary that can be gone on from, with its commit; None if there is none."""
@@ -78,7 +80,7 @@ class Summaries:
             except (ShadowstreamError, msgspec.ValidationError, msgspec.DecodeError) as wrong:
                 log.warning("evaluator: %s; it goes on from a summary before it, or begins where the log does", wrong)
                 continue
-            if summary.key == self._key and commit is not None:
+            if summary.key in self._keys and commit is not None:
                 return summary, commit
             log.warning("evaluator: %s is of another pipeline or join; commits are taken from the first one on", name)
         if self._registry.begins():
@@ -88,7 +90,7 @@ class Summaries:
     def keep(self, commit: int, held: Held, state: EvaluatorState) -> None:
         """Write what was held after a commit; where that cannot be done it is said, and nothing is lost but time."""
         try:
-            data = pack(Summary(key=self._key, held=held, evaluator=state))
+            data = pack(Summary(key=self._keys[0], held=held, evaluator=state))
             bytes_of = self._registry.read(COMMITS, commit)
             if bytes_of is not None:
                 self._folds.keep(commit, bytes_of, data)

@@ -52,7 +52,7 @@ KEPT = 1_000_000  # samples: no prediction waits for its outcome while more are 
 WARM_UP = 2_000  # samples from which a candidate's intercept starts; it remembers about the last 600
 
 
-class EvaluatorState(MeasuredState):
+class EvaluatorState(MeasuredState, kw_only=True):
     """All that an evaluator holds after a commit but models, and that commit; samples are as in commits."""
 
     scale: Scale | None
@@ -193,6 +193,7 @@ class Evaluator:
                 self.watch.forget(commit.learned - KEPT)
                 self._newest.add(samples)
         self.measured.settle(commit.watermark_ms - self._final_ms)
+        self.measured.close(min(commit.watermark_ms, commit.settled_ms) - self._final_ms)
         self.sightings = self.watch.look(commit)
         if self.beside:
             self.beside.look(commit)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from learners.packing import pack, unpack
 from learners.resumed import Resumed
-from learners.tasks.metrics import Metric
+from learners.tasks.metrics import Closes, Metric
 from streams.errors import NotResumable
 
 
@@ -36,6 +36,12 @@ class Scores:
     def __add__(self, other: "Scores") -> "Scores":
         both = tuple(ours + theirs for ours, theirs in zip(self.metrics, other.metrics, strict=True))
         return Scores(both, self.count + other.count)
+
+    def close(self) -> None:
+        """Keep the values, and little besides: no more answers are expected."""
+        for metric in self.metrics:
+            if isinstance(metric, Closes):
+                metric.close()
 
     def state(self) -> ScoresState:
         """Return what was counted.
