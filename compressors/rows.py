@@ -17,6 +17,7 @@ from compressors.errors import Unsuited
 
 Batch: TypeAlias = tuple[Tensor, ...]
 Collate: TypeAlias = Callable[[Sequence[Any]], Any]
+ALONE = 4  # rows that are encoded alone to see whether a batch of few is narrower
 MOST_WORDS = 200  # of a foreign message or name, in one of ours
 
 
@@ -58,10 +59,14 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Fixed:
-    """Rows of one shape: tensors (N, ...), with a name each if they came with names."""
+    """Rows of one shape: tensors (N, ...), with a name each if they came with names.
+
+    `source` are the same rows before they were encoded, where a few of them come out narrower than all together.
+    """
 
     tensors: Batch
     names: tuple[str, ...] = ()
+    source: "Collated | None" = None
 
     def __len__(self) -> int:
         return len(self.tensors[0])
@@ -72,17 +77,18 @@ class Fixed:
 
     def at(self, rows: Tensor) -> "Fixed":
         """Return copies of some of the rows."""
-        return Fixed(self.batch(rows))
+        return Fixed(self.batch(rows), source=self.source and self.source.at(rows))
 
     def between(self, start: int, end: int) -> "Fixed":
         """Return views of the rows from `start` to before `end`."""
-        return Fixed(tuple(t[start:end] for t in self.tensors))
+        return Fixed(tuple(t[start:end] for t in self.tensors), source=self.source and self.source.between(start, end))
 
     def ordered(self, parameters: Sequence[str]) -> "Fixed":
         """Put inputs that have names into the order of the parameters."""
         if not self.names:
             return self
-        return Fixed(as_batch(dict(zip(self.names, self.tensors, strict=True)), len(self), "inputs", parameters))
+        ordered = as_batch(dict(zip(self.names, self.tensors, strict=True)), len(self), "inputs", parameters)
+        return replace(self, tensors=ordered, names=())
 
     def weights(self) -> list[int] | None:
         """All hold the same."""
@@ -159,14 +165,25 @@ def _padded(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def encoded(rows: Sequence[Any], collate: Collate, parameters: Sequence[str] = (), at_once: int = 1_024) -> Rows:
-    """Return rows that were encoded once and for all if all come out in one shape, else rows to be collated."""
+    """Return rows that were encoded once and for all if their parts come out in one shape, else rows to be collated.
+
+    A part is as wide as its longest row; the rows are kept as `source` where a few of them come out narrower.
+    """
     batches: list[Batch] = []
     for start in range(0, len(rows), at_once):
         part = rows[start : start + at_once]
         batches.append(as_batch(collate(part), len(part), "encode", parameters))
         if not alike(batches[0], batches[-1]):
             return Collated(rows, collate, tuple(parameters))
-    return joined(batches)
+    made, first = joined(batches), Collated(rows[:at_once], collate, tuple(parameters))
+    return made if alone_alike(first, made.tensors) else replace(made, source=replace(first, rows=rows))
+
+
+def alone_alike(rows: Collated, made: Batch) -> bool:
+    """Return whether the lightest of the rows, and some others, come out alone as they do among all."""
+    order = torch.tensor(rows.weights()).argsort()
+    some = order[torch.linspace(0, len(order) - 1, min(len(order), ALONE)).long()]
+    return all(alike(made, rows.batch(row[None])) for row in some)
 
 
 def joined(batches: Sequence[Batch]) -> Fixed:

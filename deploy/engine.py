@@ -3,7 +3,8 @@
 `find` proves an engine for a new artifact, and keeps its template in the registry; `prove` does for another artifact
 that this one runs; `load` makes what answers. The
 arithmetic belongs to the version, so that the gate judges what will serve. Where a machine cannot run the engine, or it
-fails, torch runs the artifact, and a line for people says so. Does not know Kafka, Redis or Ray.
+fails, torch runs the artifact, and a line for people says so; a batch of a width that was not proven is torch's, too,
+and is counted. Does not know Kafka, Redis or Ray.
 """
 
 import logging
@@ -20,13 +21,15 @@ from torch import Tensor, nn
 from compressors.artifact import format as artifact
 from compressors.data import Data
 from compressors.engines.arithmetic import Arithmetic, Range
-from compressors.engines.choose import choose, prepared, proven
+from compressors.engines.choose import choose, prepared, proven, proven_in
 from compressors.engines.engine import Session
 from compressors.engines.template import Template, export, key, read, runtime_errors
+from compressors.engines.widths import Open, batches, within
+from compressors.engines.widths import Width as Found
 from compressors.errors import EngineError, Unexportable
 from compressors.rows import Rows
 from deploy.registry.kinds import ALARMS, ENGINES
-from deploy.registry.records import By, Engine, Proof
+from deploy.registry.records import By, Engine, Proof, Width
 from deploy.registry.registry import Registry
 from learners.online.batches import Encoder
 from streams.errors import RegistryError
@@ -66,6 +69,7 @@ def find(registry: Registry, packed: bytes, factory: Factory, data: Data) -> Eng
         template=registry.put(choice.template.pack()),
         ranges=ranges,
         proof=Proof(**choice.proof._asdict(), rows=choice.rows),
+        widths=tuple(Width(**one._asdict()) for one in choice.widths),
     )
 
 
@@ -75,22 +79,32 @@ def prove(registry: Registry, packed: bytes, factory: Factory, engine: By, rows:
         return engine
     model = artifact.load(packed, factory)
     try:
-        session = prepared(model, read(registry.get(engine.template)), _ranges(registry, engine.ranges))
-        proof = proven(model, session, rows)
+        session = _prepared(registry, model, engine)
+        if engine.widths:  # they are the template's
+            made = [one for one in batches(rows, rows, len(rows)) if within(_found(engine), one)]
+            proof = proven_in(model, session, made)
+        else:
+            proof = proven(model, session, rows)
     except (EngineError, RegistryError) as wrong:
         return _line(wrong)
     return replace(engine, proof=Proof(**proof._asdict(), rows=len(rows)))
 
 
 def _template(
-    registry: Registry, model: nn.Module, inputs: Sequence[Tensor], arithmetic: Arithmetic, signed: bool, guard: bool
+    registry: Registry,
+    model: nn.Module,
+    inputs: Sequence[Tensor],
+    arithmetic: Arithmetic,
+    signed: bool,
+    guard: bool,
+    opened: Open,
 ) -> Template:
     """Return the template of an architecture: it is exported once, and then kept."""
-    name = f"{ENGINES}/{key(model, inputs, arithmetic, signed=signed, guard=guard)}.json"
+    name = f"{ENGINES}/{key(model, inputs, arithmetic, signed=signed, guard=guard, opened=opened)}.json"
     if (known := _kept(registry, name)) is not None:
         return known
     try:
-        made = export(model, inputs, arithmetic, signed=signed, guard=guard)
+        made = export(model, inputs, arithmetic, signed=signed, guard=guard, opened=opened)
     except Unexportable as wrong:  # so will be every later version
         _keep(registry, name, Kept(arithmetic, None, str(wrong)))
         raise
@@ -126,30 +140,48 @@ def _kept(registry: Registry, name: str) -> Template | None:
 class Running:
     """An artifact, `model`, that answers: by its engine, or by torch. `by` says which, and why it is torch.
 
-    `proof` is the mean difference of the engine's answers from the artifact's.
+    `proof` is the mean difference of the engine's answers from the artifact's, `others` how many batches had a width
+    for which the engine was not proven, so that torch has answered them.
     """
 
-    def __init__(self, model: nn.Module, session: Session | None, by: str, proof: float | None = None) -> None:
-        self.model, self._session, self.by, self.proof = model, session, by, proof
+    def __init__(
+        self,
+        model: nn.Module,
+        session: Session | None,
+        by: str,
+        proof: float | None = None,
+        proven: Sequence[Found] = (),
+    ) -> None:
+        self.model, self._session, self.by, self.proof, self._proven = model, session, by, proof, proven
+        self.others = 0
         self.encoder: Encoder | None = None  # of a model that takes other inputs than today's
 
     @property
     def line(self) -> str:
         """Say what answers, and how near it is to the artifact."""
-        return self.by if self.proof is None else f"{self.by}; {self.proof:.4f} from the artifact's answers"
+        near = "" if self.proof is None else f"; {self.proof:.4f} from the artifact's answers"
+        return f"{self.by}{near}{f'; {self.others:,} batches of other widths by torch' if self.others else ''}"
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Return the raw outputs (N, K). If the engine fails where torch does not, torch goes on for good."""
         if self._session is None:
             return self._by_torch(inputs)
+        if self._proven and not within(self._proven, inputs):
+            return self._another(self._by_torch(inputs))
         try:
             return self._session(*inputs)
         except runtime_errors() as wrong:
             output = self._by_torch(inputs)
+            if isinstance(self._session, Session) and not self._session.takes(inputs):
+                return self._another(output)
             self._session, self.proof = None, None
             self.by = f"torch: its engine failed: {_line(wrong)}"
             logging.getLogger("shadowstream").warning("a version is run by %s", self.by)
             return output
+
+    def _another(self, output: Tensor) -> Tensor:
+        self.others += 1
+        return output
 
     def _by_torch(self, inputs: Sequence[Tensor]) -> Tensor:
         with torch.inference_mode():
@@ -172,11 +204,19 @@ def load(registry: Registry, digest: str, engine: By, factory: Factory, *, engin
     if not isinstance(engine, Engine):
         return Running(model, None, f"torch: {_line(engine or OLDER)}")
     try:
-        ranges = _ranges(registry, engine.ranges)
-        session = prepared(model, read(registry.get(engine.template)), ranges)
+        session = _prepared(registry, model, engine)
     except (EngineError, RegistryError) as wrong:
         return Running(model, None, f"torch: {_line(wrong)}")
-    return Running(model, session, f"{engine.arithmetic}, by onnxruntime", engine.proof.mean)
+    return Running(model, session, f"{engine.arithmetic}, by onnxruntime", engine.proof.mean, _found(engine))
+
+
+def _prepared(registry: Registry, model: nn.Module, engine: Engine) -> Session:
+    ranges = {} if engine.ranges is None else _ranges(registry, engine.ranges)
+    return prepared(model, read(registry.get(engine.template)), ranges, _found(engine))
+
+
+def _found(engine: Engine) -> tuple[Found, ...]:
+    return tuple(Found(one.input, one.dimension, one.least, one.most) for one in engine.widths)
 
 
 def mismatch(registry: Registry, digest: str) -> str:
@@ -189,8 +229,8 @@ def mismatch(registry: Registry, digest: str) -> str:
     return ""
 
 
-def _ranges(registry: Registry, digest: str | None) -> Mapping[str, Range]:
-    return {} if digest is None else msgspec.json.decode(registry.get(digest), type=dict[str, Range])
+def _ranges(registry: Registry, digest: str) -> Mapping[str, Range]:
+    return msgspec.json.decode(registry.get(digest), type=dict[str, Range])
 
 
 def _line(wrong: object) -> str:

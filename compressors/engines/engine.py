@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compressors.engines.onnx import IntegerLinear, export_onnx
+from compressors.engines.widths import Width
 from compressors.quantization.int8 import Int8Linear, constant, int8_is_exact, substitute
 
 Run = Callable[..., Tensor]
@@ -134,18 +135,24 @@ class Session:
     """An ONNX file, `data`, as a function of tensors, run by onnxruntime on as many threads as torch has.
 
     `tensors` are the external initializers of the file by name. `without` names optimizers of onnxruntime to leave out.
+    `found` are the widths that it will meet, where they differ.
     """
 
     def __init__(
-        self, data: bytes, without: Sequence[str] = SLOW, tensors: Mapping[str, np.ndarray[Any, Any]] | None = None
+        self,
+        data: bytes,
+        without: Sequence[str] = SLOW,
+        tensors: Mapping[str, np.ndarray[Any, Any]] | None = None,
+        found: Sequence[Width] = (),
     ) -> None:
         runtime = import_module("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
         options.log_severity_level = 4  # what is fatal: errors are raised
+        options.enable_mem_pattern = not found  # else it keeps a plan of memory for each shape that it meets
         values = [runtime.OrtValue.ortvalue_from_numpy(t) for t in (tensors or {}).values()]  # read as it is made
         options.add_external_initializers(list(tensors or ()), values)
-        self.data = data
+        self.data, self._found = data, found
         self._made = runtime.InferenceSession(
             data, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(without)
         )
@@ -155,16 +162,33 @@ class Session:
         self._options = runtime.RunOptions()  # made once: 1.3 µs a run
 
     def warm_up(self) -> None:
-        """Answer a row of zeros: the first call allocates.
+        """Answer a row of zeros, of the least and of the most of its widths: the first call allocates.
 
         Raises:
             LookupError: an input has a type that torch and numpy do not share.
             Exception: any of onnxruntime's errors.
         """
-        rows: dict[str, np.ndarray[Any, Any]] = {
-            one.name: np.zeros([1, *one.shape[1:]], DTYPES[one.type]) for one in self._made.get_inputs()
+        least = {(w.input, w.dimension): w.least for w in self._found}
+        most = {(w.input, w.dimension): w.most for w in self._found}
+        for sizes in (least, most) if self._found else ({},):
+            self._made.run(self._outputs, self._zeros(sizes))
+
+    def _zeros(self, sizes: Mapping[tuple[int, int], int]) -> dict[str, np.ndarray[Any, Any]]:
+        """Return one row of zeros; `sizes` are those of the open dimensions, by input and dimension."""
+        return {
+            one.name: np.zeros(
+                [1, *(sizes.get((i, d), size) for d, size in enumerate(one.shape[1:], 1))], DTYPES[one.type]
+            )
+            for i, one in enumerate(self._made.get_inputs())
         }
-        self._made.run(self._outputs, rows)
+
+    def takes(self, inputs: Sequence[Tensor]) -> bool:
+        """Return whether these are of the file's shapes: a dimension that is not open has one size."""
+        shapes = [one.shape for one in self._made.get_inputs()]
+        return len(shapes) == len(inputs) and all(
+            len(shape) == t.dim() and all(isinstance(a, str) or a == b for a, b in zip(shape, t.shape, strict=True))
+            for shape, t in zip(shapes, inputs, strict=True)
+        )
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Return the first output; an input too few or too many is an error of onnxruntime's."""

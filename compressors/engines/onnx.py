@@ -112,16 +112,21 @@ def export_onnx(
     return exported
 
 
-def trace(model: nn.Module, inputs: Sequence[Tensor], fixed: Sequence[Tensor] = ()) -> Any:
-    """Return the ONNX model of what `model(*fixed, *inputs)` computes; only the inputs' first dimension is open.
+def trace(
+    model: nn.Module, inputs: Sequence[Tensor], fixed: Sequence[Tensor] = (), opened: Sequence[Sequence[int]] = ()
+) -> Any:
+    """Return the ONNX model of what `model(*fixed, *inputs)` computes; the inputs' first dimension is open.
+
+    So are those that `opened` names by input: the exporter finds which of them are equal.
 
     Raises:
         ImportError: the exporter's packages are missing.
-        ValueError: the model's output has a fixed number of rows.
+        ValueError: the model's output has a fixed number of rows, or it takes an `opened` dimension in one size alone.
     """
     traced = tuple(torch.cat([t, t]) if len(t) == 1 else t for t in inputs)  # a dimension of 1 is taken as fixed
-    rows = torch.export.Dim("rows")
-    shapes = (*(None for _ in fixed), *({0: rows} for _ in traced))
+    rows, free = torch.export.Dim("rows"), torch.export.Dim.AUTO
+    more = opened or [()] * len(traced)
+    shapes = (*(None for _ in fixed), *({0: rows} | dict.fromkeys(dims, free) for dims in more))
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             model,
@@ -133,6 +138,10 @@ def trace(model: nn.Module, inputs: Sequence[Tensor], fixed: Sequence[Tensor] = 
     exported = program.model_proto  # type: ignore[union-attr]  # None only without dynamo
     if not exported.graph.output[0].type.tensor_type.shape.dim[0].dim_param:
         raise ValueError(f"the model always returns as many rows as it was traced with: {len(traced[0])}")
+    for value, dims in zip(list(exported.graph.input)[len(fixed) :], more, strict=True):
+        for d in dims:
+            if not (size := value.type.tensor_type.shape.dim[d]).dim_param:
+                raise ValueError(f"the model takes dimension {d} of {value.name} in one size alone, {size.dim_value}")
     return exported
 
 

@@ -28,6 +28,7 @@ from torch.func import functional_call
 from compressors.engines.arithmetic import Arithmetic, signed_is_exact
 from compressors.engines.engine import Session
 from compressors.engines.onnx import guarded, trace
+from compressors.engines.widths import Open, Width
 from compressors.errors import EngineError, Unexportable
 
 EXPORTER, RUNTIME = ("onnx", "onnxscript"), ("onnxruntime",)
@@ -65,20 +66,32 @@ class Template(Struct, frozen=True, kw_only=True):
         return sha256(self.pack()).hexdigest()
 
 
-def key(model: nn.Module, inputs: Sequence[Tensor], arithmetic: Arithmetic, *, signed: bool, guard: bool = True) -> str:
+def key(
+    model: nn.Module,
+    inputs: Sequence[Tensor],
+    arithmetic: Arithmetic,
+    *,
+    signed: bool,
+    guard: bool = True,
+    opened: Open = (),
+) -> str:
     """Return 64 hex digits that are equal where an export would give the same template.
 
     Of the model they cover its modules as text, their code where it is not torch's, the numbers and texts that they
-    hold, and the shapes of its tensors; of the inputs what a row is like; and the versions of the packages that export,
-    to the minor one.
+    hold, and the shapes of its tensors; of the inputs what a row is like, but for `opened` dimensions; and the versions
+    of the packages that export, to the minor one.
     """
     kinds = sorted({type(module) for module in model.modules()}, key=lambda kind: kind.__qualname__)
     tensors = {name: (list(t.shape), str(t.dtype)) for name, t in tensors_of(model).items()}
-    rows = [(list(t.shape[1:]), str(t.dtype)) for t in inputs]
+    rows = [(_sizes(t, opened[i] if opened else ()), str(t.dtype)) for i, t in enumerate(inputs)]
     versions = [_minor(name) for name in ("torch", *EXPORTER, *RUNTIME)]
     plain = {name: _plain(module) for name, module in model.named_modules()}
     covered = (str(model), [_code(kind) for kind in kinds], plain, tensors, rows, arithmetic, signed, guard, versions)
     return sha256(msgspec.json.encode(covered)).hexdigest()
+
+
+def _sizes(t: Tensor, opened: Sequence[int]) -> list[int | None]:
+    return [None if d in opened else size for d, size in enumerate(t.shape)][1:]
 
 
 def _plain(module: nn.Module) -> list[str]:
@@ -127,9 +140,17 @@ def lacking(packages: Sequence[str]) -> str | None:
 
 
 def export(
-    model: nn.Module, inputs: Sequence[Tensor], arithmetic: Arithmetic, *, signed: bool, guard: bool = True
+    model: nn.Module,
+    inputs: Sequence[Tensor],
+    arithmetic: Arithmetic,
+    *,
+    signed: bool,
+    guard: bool = True,
+    opened: Open = (),
 ) -> Template:
     """Make the template of an arranged model. `inputs` are sample rows, (N, ...) each, to trace the model with.
+
+    `opened` are, by input, dimensions beside the first that differ from batch to batch; in the sample at least 2 each.
 
     With `guard`, a row whose floats are not all finite is answered by NaN, as a model does that has no meaning for
     them: onnxruntime's maximum ignores NaN.
@@ -143,7 +164,7 @@ def export(
     tensors = tensors_of(model)
     try:
         with _silent():
-            proto = trace(_Open(model, list(tensors), guard=guard).eval(), inputs, tuple(tensors.values()))
+            proto = trace(_Open(model, list(tensors), guard=guard).eval(), inputs, tuple(tensors.values()), opened)
         places = _emptied(proto.graph, tensors)
     except UNFIT as wrong:
         raise Unexportable(f"this model cannot be exported: {first_line(wrong.__cause__ or wrong)}") from wrong
@@ -211,8 +232,10 @@ def _emptied(graph: Any, tensors: Mapping[str, Tensor]) -> dict[str, Place]:
 # ── Once a version ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def session(template: Template, model: nn.Module) -> Session:
+def session(template: Template, model: nn.Module, found: Sequence[Width] = ()) -> Session:
     """Put the tensors of an arranged model into a template, and return what runs it, warm; it needs onnxruntime alone.
+
+    `found` are the widths at which it will run.
 
     Raises:
         EngineError: a tensor is missing or misshapen, or this machine cannot run the template; says which and why.
@@ -224,7 +247,7 @@ def session(template: Template, model: nn.Module) -> Session:
     tensors = tensors_of(model)
     arrays = {place.initializer: _fitting(name, place, tensors.get(name)) for name, place in template.places.items()}
     try:
-        made = Session(template.onnx, tensors=arrays)
+        made = Session(template.onnx, tensors=arrays, found=found)
         made.warm_up()
     except runtime_errors() as wrong:
         raise EngineError(f"onnxruntime refuses the template: {first_line(wrong)}") from wrong

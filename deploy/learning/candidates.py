@@ -20,7 +20,7 @@ from compressors.artifact.manifest import finite, name_of, versions
 from compressors.carry_out import carry_out
 from compressors.data import Data, Scaled
 from compressors.recipe import Distill, Recipe, Retrain, Step
-from compressors.rows import Batch, Collated, alike, joined
+from compressors.rows import Batch, Collated, alike, alone_alike, joined
 from deploy.lineages import Lineages
 from deploy.loading import users_code
 from deploy.pipeline import Labelled, Pipeline
@@ -60,26 +60,30 @@ def make_learner(pipeline: Pipeline, registry: Registry | None = None) -> Learne
 def history(pipeline: Pipeline) -> Data | None:
     """Return all rows of the pipeline's history that have a label, oldest first; None if it has none.
 
-    It is read twice if its rows do not come out in one shape: they are then encoded in parts, whenever they are needed.
+    It is read twice if its rows do not come out in one shape: they are then encoded in parts, whenever they are needed,
+    or at least whenever they are answered.
 
     Raises:
         ConfigError: a row is no `Labelled`, a label is not the task's, or the rows cannot be encoded.
     """
     if pipeline.history is None:
         return None
-    encoder, batches, targets = pipeline.encoder(), list[Batch](), list[Target]()
+    encoder, batches, targets, even = pipeline.encoder(), list[Batch](), list[Target](), True
     for rows in chunks(_told(pipeline.history())):
         targets += [target_of(pipeline, row) for row in rows]
         if batches and not alike(batches[0], batches[-1]):
             continue
-        batches.append(encoder.encode([row.features for row in rows]))
+        features = [row.features for row in rows]
+        batches.append(encoder.encode(features))
+        even = even if len(batches) > 1 else alone_alike(Collated(features, encoder.encode), batches[0])
     if not batches:
         return None
     dtype = kind(exact=isinstance(pipeline.task, Scaled))
-    if all(alike(batches[0], batch) for batch in batches):
+    same = all(alike(batches[0], batch) for batch in batches)
+    if same and even:
         return Data(joined(batches), torch.tensor(targets, dtype=dtype))
-    features = Collated([row.features for row in _told(pipeline.history())], encoder.encode)
-    return Data(features, torch.tensor(targets, dtype=dtype))
+    source = Collated([row.features for row in _told(pipeline.history())], encoder.encode)
+    return Data(replace(joined(batches), source=source) if same else source, torch.tensor(targets, dtype=dtype))
 
 
 def waits(row: Labelled) -> bool:

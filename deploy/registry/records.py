@@ -39,16 +39,27 @@ class Proof(Struct, frozen=True, kw_only=True):
     rows: int
 
 
-class Engine(Struct, frozen=True, kw_only=True):
+class Width(Struct, frozen=True, kw_only=True):
+    """A dimension of an input that differs from batch to batch: the sizes, `least` to `most`, that were proven."""
+
+    input: int
+    dimension: int
+    least: int
+    most: int
+
+
+class Engine(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What runs a version in every role: its `arithmetic`, mixed, float or row8, by a template for onnxruntime.
 
-    `template` and `ranges` are digests of blobs; only mixed has ranges.
+    `template` and `ranges` are digests of blobs; only mixed has ranges. `widths` are of rows that differ in length:
+    torch answers batches of others.
     """
 
     arithmetic: str
     template: str
     ranges: str | None
     proof: Proof
+    widths: tuple[Width, ...] = ()
 
 
 By = Engine | str | None  # an engine, or why torch runs the version; None in records of older releases

@@ -10,6 +10,7 @@ from compressors.engines import choose as choosing
 from compressors.engines.arithmetic import Arithmetic, arranged, watch
 from compressors.engines.choose import choose, prepared, proven
 from compressors.engines.template import Template, export
+from compressors.engines.widths import Open
 from compressors.errors import EngineError
 from tests.serving import Mixed, mixed_rows, served
 
@@ -25,9 +26,10 @@ class Kept:
         self.exports = 0
 
     def __call__(
-        self, model: nn.Module, inputs: Sequence[Tensor], way: Arithmetic, signed: bool, guard: bool
+        self, model: nn.Module, inputs: Sequence[Tensor], way: Arithmetic, signed: bool, guard: bool, opened: Open
     ) -> Template:
         assert guard
+        assert not any(opened)
         if way not in self.kept:
             self.kept[way] = export(model, inputs, way, signed=signed)
             self.exports += 1
