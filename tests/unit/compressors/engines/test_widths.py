@@ -15,9 +15,9 @@ from compressors.engines.template import export, key
 from compressors.engines.widths import Width, as_asked, batches, opened, within
 from compressors.errors import EngineError
 from compressors.rows import Batch, Collated, Fixed, as_batch, encoded
-from tests import texts
+from tests import ragged
 from tests.serving import served
-from tests.texts import Reader
+from tests.ragged import Reader
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
@@ -27,20 +27,20 @@ OPEN, NONE = ((1,), (1,)), ((), ((), ()))
 
 
 def rows(some: Sequence[str]) -> Fixed | Collated:
-    made = encoded(some, texts.encode, FORWARD)
+    made = encoded(some, ragged.encode, FORWARD)
     assert isinstance(made, Fixed | Collated)
     return made
 
 
 def batch(*some: str) -> Batch:
-    return as_batch(texts.encode(some), len(some), "encode", FORWARD)
+    return as_batch(ragged.encode(some), len(some), "encode", FORWARD)
 
 
 @pytest.fixture(scope="module")
 def chosen() -> tuple[nn.Module, Choice]:
     torch.manual_seed(1)
     model = served(Reader())
-    return model, choose(model, rows(texts.texts(300)), rows(texts.texts(200, least=3, seed=1)))
+    return model, choose(model, rows(ragged.texts(300)), rows(ragged.texts(200, least=3, seed=1)))
 
 
 def test_a_batch_of_any_width_is_answered_by_one_template(chosen: tuple[nn.Module, Choice]) -> None:
@@ -53,12 +53,12 @@ def test_a_batch_of_any_width_is_answered_by_one_template(chosen: tuple[nn.Modul
         for others in ((), ("ab",), ("abc",) * 5):
             made = batch("f" * width, *others)
             assert torch.allclose(choice.run(*made), model(*made), atol=1e-5)
-    some = Collated(texts.texts(100, seed=2), texts.encode, FORWARD)
+    some = Collated(ragged.texts(100, seed=2), ragged.encode, FORWARD)
     assert torch.allclose(answers(choice.run, some), answers(model, some), atol=1e-5)
 
 
 def test_rows_keep_what_they_were_encoded_from_where_a_few_come_out_narrower() -> None:
-    some = texts.texts(50)
+    some = ragged.texts(50)
     made = rows(some)
     assert isinstance(made, Fixed)
     assert made.source is not None
@@ -74,7 +74,7 @@ def test_rows_keep_what_they_were_encoded_from_where_a_few_come_out_narrower() -
 
 
 def test_a_proof_has_batches_of_all_sizes_and_the_shortest_and_longest_alone() -> None:
-    seen, fresh = (as_asked(rows(texts.texts(n, least, most))) for n, least, most in ((90, 1, 30), (100, 4, 50)))
+    seen, fresh = (as_asked(rows(ragged.texts(n, least, most))) for n, least, most in ((90, 1, 30), (100, 4, 50)))
     made = batches(seen, fresh, 80)
     assert [t.shape[1] for t, _ in made[:4]] == [1, 30, 4, 50]
     assert [len(t) for t, _ in made[4:]] == [1, 2, 8, 64, 1, 2]
@@ -170,7 +170,7 @@ def pairs(some: Sequence[tuple[int, int]]) -> Batch:
 
 
 def masked(some: Sequence[str]) -> dict[str, Tensor]:
-    made = texts.encode(some)
+    made = ragged.encode(some)
     return made | {"mask": made["mask"].float()}
 
 
@@ -187,7 +187,7 @@ def test_inputs_may_differ_in_dimensions_of_their_own(kind: type[nn.Module]) -> 
 def test_a_mask_of_floats_is_guarded_at_any_width() -> None:
     torch.manual_seed(1)
     model = served(Pooled())
-    made = encoded(texts.texts(300), masked, FORWARD)
+    made = encoded(ragged.texts(300), masked, FORWARD)
     choice = choose(model, made, made)
     ids, mask = as_batch(masked(["abc", "a" * 30, "b"]), 3, "encode", FORWARD)
     assert parity(model, choice.run, (ids, mask)).mean < 5e-3
@@ -208,7 +208,7 @@ class Halves(Pooled):
 
 
 def halved(some: Sequence[str]) -> dict[str, Tensor]:
-    made = texts.encode(some)
+    made = ragged.encode(some)
     return made | {"mask": made["mask"].bfloat16()}
 
 
@@ -222,6 +222,6 @@ def halved(some: Sequence[str]) -> dict[str, Tensor]:
 def test_a_model_that_no_engine_can_run_at_any_width_says_why(
     kind: type[nn.Module], make: Callable[[Sequence[str]], Any], why: str
 ) -> None:
-    made = encoded(texts.texts(100), make, FORWARD)
+    made = encoded(ragged.texts(100), make, FORWARD)
     with pytest.raises(EngineError, match=why):
         choose(kind().eval().requires_grad_(requires_grad=False), made, made)

@@ -20,8 +20,8 @@ from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.records import Champion, Engine, Width
 from deploy.registry.registry import Registry
 from learners.tasks.classes import Classes
-from tests import texts
-from tests.texts import Reader
+from tests import ragged
+from tests.ragged import Reader
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
@@ -32,7 +32,7 @@ class Text(msgspec.Struct):
 
 
 def encode(rows: Sequence[Text]) -> dict[str, Tensor]:
-    return texts.encode([row.text for row in rows])
+    return ragged.encode([row.text for row in rows])
 
 
 def reader() -> Reader:
@@ -46,7 +46,7 @@ PIPELINE = Pipeline(
     features=Text,
     encode=encode,  # type: ignore[arg-type]
     recipe=Recipe.parse("prune(amount=0.5) -> quantize(int8)"),
-    history=lambda: (Labelled(Text(one), "abc"[len(one) % 3]) for one in texts.texts(600)),
+    history=lambda: (Labelled(Text(one), "abc"[len(one) % 3]) for one in ragged.texts(600)),
 )
 
 
@@ -87,10 +87,11 @@ def test_an_engine_goes_on_beside_widths_that_were_not_proven(registry: Registry
     assert engine.arithmetic == "row8"
     assert engine.widths == tuple(Width(input=i, dimension=1, least=1, most=40) for i in (0, 1))
     running = load(registry, record.artifact, engine, reader)
-    for widths in ((1,), (40, 2, 9), (7,) * 30):
+    inside: list[tuple[int, ...]] = [(1,), (40, 2, 9), (7,) * 30]
+    for widths in inside:
         assert torch.allclose(running(*batch(*widths)), by_torch(registry, batch(*widths)), atol=1e-5)
     assert running.others == 0
-    for widths in ((41,), (90, 1)):  # the first is next to what was proven
+    for widths in [(41,), (90, 1)]:  # the first is next to what was proven
         assert torch.equal(running(*batch(*widths)), by_torch(registry, batch(*widths)))
     assert (
         running.line == "row8, by onnxruntime; 0.0000 from the artifact's answers; 2 batches of other widths by torch"
@@ -105,22 +106,15 @@ def test_an_engine_of_an_older_release_knows_one_width_and_goes_on(registry: Reg
     model = arranged(artifact.load(registry.get(record.artifact), reader), "row8", {}, signed=signed_is_exact())
     wide = registry.put(export(model, batch(40, 3), "row8", signed=signed_is_exact()).pack())
     running = load(registry, record.artifact, msgspec.structs.replace(engine, template=wide, widths=()), reader)
-    ran: list[int] = []
-    session = running._session
-    assert session is not None
-    answered = session._run
-    session._run = lambda *given: (answered(*given), ran.append(1))[0]
-    for widths, by_engine in (((40, 2), True), ((39,), False), ((40,), True)):
-        before = len(ran)
+    for n, widths in enumerate([(40, 2), (39, 1), (40, 5)]):
         assert torch.allclose(running(*batch(*widths)), by_torch(registry, batch(*widths)), atol=1e-5)
-        assert not by_engine or len(ran) > before
-    assert running.others == 1
+        assert running.others == (n > 0)
     assert "row8, by onnxruntime" in running.line
 
 
 def test_a_sync_is_proven_in_the_widths_of_its_version(registry: Registry) -> None:
     record, engine = first(registry)
-    rows = Collated([Text(one) for one in texts.texts(80, 1, 60)], encode, ("ids", "mask"))
+    rows = Collated([Text(one) for one in ragged.texts(80, 1, 60)], encode, ("ids", "mask"))
     proven = prove(registry, registry.get(record.artifact), reader, engine, rows)
     assert isinstance(proven, Engine)
     assert proven.widths == engine.widths
