@@ -16,8 +16,8 @@ from compressors.engines.widths import Width, as_asked, batches, opened, within
 from compressors.errors import EngineError
 from compressors.rows import Batch, Collated, Fixed, as_batch, encoded
 from tests import ragged
-from tests.serving import served
 from tests.ragged import Reader
+from tests.serving import served
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
