@@ -125,7 +125,7 @@ def _replay(
         speed = session.speeds()
         summary = summarize(view, balance, session.published(), described, speed)
         report.show(console, view, balance.equations, described, speed)
-        console.print(report.figures(summary))
+        report.ended(console, summary)
     if picture:
         snapshot.write(picture)
     if as_json:

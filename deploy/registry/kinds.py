@@ -292,7 +292,8 @@ JOIN_FIGURES = {
 # What `demo --json` and `run --replay --json` report besides counters.
 RUN_FIGURES = {
     "requests": "requests that the replay published",
-    "refused": "requests that have a dead letter instead of an answer; `shadowstream dead list` shows why",
+    "refused": "requests that have a dead letter instead of an answer; `reasons` says why",
+    "reasons": "dead letters of requests, predictions and outcomes by kind of reason, the most frequent first",
     "rejected": "predictions and outcomes that could not be read: dead letters, too",
     "samples": "samples learned",
     "lost": "published events that appear in no other figure",

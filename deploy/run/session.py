@@ -31,7 +31,7 @@ from deploy.run.pulse import Pulse
 from deploy.run.rate import Rate
 from deploy.run.replay import Replay
 from deploy.run.stall import until
-from deploy.run.summary import BATCHES, Balance, Published, Speeds, refused_requests, speeds
+from deploy.run.summary import BATCHES, Balance, Published, Speeds, refused, speeds
 from learners.online.batches import Inputs
 from streams.errors import ConfigError, PositionError, StoreRefused, Unreachable
 from streams.join.store import Store
@@ -138,7 +138,7 @@ class Session:
         return Balance(shards, learned, equations(shards, learned))
 
     def published(self) -> Published:
-        """Return what the replay has published, and how much of it the server refused.
+        """Return what the replay has published, and what of it was refused, and why.
 
         Raises:
             ConfigError: there was no replay.
@@ -146,8 +146,8 @@ class Session:
         if self.replay is None:
             raise ConfigError("nothing was replayed")
         counts, topics = self.replay.published, self.settings.topics.named(self.pipeline.name)
-        refused = refused_requests(self.settings.kafka, topics)
-        return Published(counts["requests"], counts["outcomes"], refused, self.loop_seconds)
+        requests, reasons = refused(self.settings.kafka, topics)
+        return Published(counts["requests"], counts["outcomes"], requests, reasons, self.loop_seconds)
 
     def _close(self, replay: Replay) -> Iterator[View]:
         for shard in range(self.settings.join.shards):

@@ -24,7 +24,7 @@ from learners.evaluation.drift import Change
 from learners.evaluation.verdict import MODELS
 from learners.online.batches import Inputs
 from learners.tasks.names import AUC, LOG_LOSS
-from streams.dead import refusals
+from streams.dead import reasons, refusals
 from streams.join.step import ShardState
 from streams.kafka import Source, Tp
 from streams.kafka.broker import Broker
@@ -70,11 +70,15 @@ class Speeds(Struct, frozen=True):
 
 
 class Published(NamedTuple):
-    """What a replay has published, and in how many seconds; `refused` requests got a dead letter and no answer."""
+    """What a replay has published, and in how many seconds; `refused` requests got a dead letter and no answer.
+
+    `reasons` counts all dead letters, those of predictions and outcomes too, by kind of reason.
+    """
 
     requests: int
     outcomes: int
     refused: int
+    reasons: dict[str, int]
     seconds: float
 
 
@@ -91,6 +95,7 @@ class Summary(Struct, frozen=True, kw_only=True):
 
     requests: int
     refused: int
+    reasons: dict[str, int]
     predictions: int
     outcomes: int
     rejected: int
@@ -146,6 +151,7 @@ def summarize(
     return Summary(
         requests=published.requests,
         refused=published.refused,
+        reasons=published.reasons,
         predictions=counts["predictions"],
         outcomes=counts["outcomes"],
         rejected=counts["rejected"],
@@ -186,11 +192,14 @@ def summarize(
     )
 
 
-def refused_requests(broker: Broker, topics: Topics) -> int:
-    """Count the requests that have a dead letter, each once: a server that restarts may write its letter again."""
+def refused(broker: Broker, topics: Topics) -> tuple[int, dict[str, int]]:
+    """Count the requests that have a dead letter, and all dead letters by kind of reason.
+
+    Each counts once: a server that restarts may write its letter again.
+    """
     with closing(Source(broker, [Tp(topics.dead, 0)])) as source:
-        refused = refusals(records(source)).values()
-    return sum(one.positions for one in refused if one.letter.tp.topic == topics.requests)
+        found = refusals(records(source)).values()
+    return sum(one.positions for one in found if one.letter.tp.topic == topics.requests), reasons(found)
 
 
 def speeds(version: int, served: Running, plain: nn.Module, inputs: Inputs | None) -> Speeds:

@@ -3,6 +3,8 @@
 Owns words and layout. Does not know where the letters are.
 """
 
+from collections.abc import Mapping
+
 import msgspec
 from rich.console import Console
 
@@ -24,9 +26,14 @@ def show_list(console: Console, listing: Listing) -> None:
     title = f"{listing.letters:,} dead letters"
     if listing.positions != listing.letters:
         title += f" of {listing.positions:,} positions"
-    reasons = [(reason, f"{count:,}") for reason, count in listing.reasons.items()]
-    show(console, ("reason", "positions"), reasons, text=("reason",), title=title)
+    show_reasons(console, listing.reasons, title)
     show(console, COLUMNS, [_cells(one) for one in listing.rows], text=("reason",))
+
+
+def show_reasons(console: Console, reasons: Mapping[str, int], title: str) -> None:
+    """Print how many positions were refused for each kind of reason."""
+    rows = [(reason, f"{count:,}") for reason, count in reasons.items()]
+    show(console, ("reason", "positions"), rows, text=("reason",), title=title)
 
 
 def show_one(console: Console, at: Refusal) -> None:

@@ -9,6 +9,7 @@ from rich.table import Table
 from compressors.artifact.format import Description
 from deploy.console.fitted import Fitted
 from deploy.console.join.counters import ENDED, table
+from deploy.console.join.dead import show_reasons
 from deploy.console.loop.view import months, slices, versions
 from deploy.console.words import beside, compared, distrust_line, drift_line, returns, worst_line
 from deploy.monitor import View
@@ -28,6 +29,16 @@ def figures(summary: Summary) -> Fitted:
     """Lay out what became of everything that was published, under the names that `--json` has."""
     counts = {name: getattr(summary, name) for name in ENDED}
     return table("what became of every event and candidate", counts, RUN_FIGURES | COUNTERS)
+
+
+def ended(console: Console, summary: Summary) -> None:
+    """Print what became of everything that was published, and why what was refused was.
+
+    An embedded broker ends with the replay, and its dead letters with it: nobody can ask for them afterwards.
+    """
+    console.print(figures(summary))
+    if summary.reasons:
+        show_reasons(console, summary.reasons, "why records were refused")
 
 
 def show(console: Console, view: View, equations: list[Equation], described: Description, speed: Speeds) -> None:

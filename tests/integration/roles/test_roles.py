@@ -32,7 +32,7 @@ from deploy.registry.notes import LearnerNote, ServerNote
 from deploy.registry.opening import open_registry, sign
 from deploy.registry.records import Evidence
 from deploy.registry.registry import Registry
-from deploy.run.summary import refused_requests
+from deploy.run.summary import refused
 from deploy.serving import share
 from deploy.serving.share import servers_group
 from learners.commits import commit as commits
@@ -150,7 +150,7 @@ def test_a_flood_of_malformed_requests_is_summed_up_before_its_position_is_noted
             return requests.get(f"{topics.requests}:0") == 1_000
 
         until(noted)
-    assert refused_requests(config.Kafka(bootstrap=broker.address), topics) == 1_000
+    assert refused(config.Kafka(bootstrap=broker.address), topics)[0] == 1_000
     assert 5 < len(in_log(broker.address, topics.dead)) < 30
 
 
@@ -280,7 +280,8 @@ def serve_malformed_requests(
     )
     for letter, reason in zip(headers, reasons, strict=True):
         assert reason in letter["reason"]
-    assert refused_requests(config.Kafka(bootstrap=broker.address), topics) == 7
+    requests, by_reason = refused(config.Kafka(bootstrap=broker.address), topics)
+    assert (requests, sum(by_reason.values())) == (7, 7)
     again = build("server", plan, feed, stack)  # a server that was killed before it committed refuses them again
 
     def refused_again() -> bool:
@@ -288,7 +289,7 @@ def serve_malformed_requests(
         return len(in_log(broker.address, topics.dead)) == 14
 
     until(refused_again)
-    assert refused_requests(config.Kafka(bootstrap=broker.address), topics) == 7
+    assert refused(config.Kafka(bootstrap=broker.address), topics)[0] == 7
 
 
 def in_log(bootstrap_servers: str, topic: str) -> list[Record]:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from compressors.artifact.format import Description
 from compressors.artifact.stored import Stored
-from deploy.console.loop.report import figures, size
+from deploy.console.loop.report import ended, figures, size
 from deploy.console.loop.view import draw, versions
 from deploy.registry.records import Privacy
 from tests.unit.deploy.console import views
@@ -44,6 +44,16 @@ def test_what_became_of_it_all_is_shown_under_the_names_of_the_json() -> None:
     assert {name: int(count) for name, count, _ in rows}.items() <= msgspec.to_builtins(made).items()
     assert [name for name, _, _ in rows][:3] == ["requests", "refused", "predictions"]
     assert all(meaning for _, _, meaning in rows)
+
+
+def test_a_replay_says_why_records_were_refused_since_their_letters_end_with_its_broker() -> None:
+    console = Console(width=120, record=True, file=StringIO())
+    ended(console, structs.replace(summary(refused=7), reasons={"ValueError: [a PNG]": 7, "not JSON": 2}))
+    text = console.export_text()
+    assert "why records were refused" in text
+    assert "ValueError: [a PNG] │ 7 " in text
+    ended(console, structs.replace(summary(refused=0), reasons={}))
+    assert "why records" not in console.export_text()
 
 
 def test_versions_of_private_updates_show_what_they_may_tell() -> None:

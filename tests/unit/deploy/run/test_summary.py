@@ -29,7 +29,7 @@ def summary(*, refused: int, late: int = 3, **seen: object) -> Summary:
     """Return the figures of 100 requests, 7 of them unreadable, and 80 outcomes, 2 of them unreadable and 3 late."""
     counters = {"predictions": 93, "outcomes": 78, "joined": 75, "unlabelled": 18, "late": late}
     learned = Learned(samples=75, doubled=0, shards={0: 75}, held={}, quarantined=[])
-    shards, published = [shard(rejected=2, **counters)], Published(100, 80, refused, 2.0)
+    shards, published = [shard(rejected=2, **counters)], Published(100, 80, refused, {"not JSON": refused + 2}, 2.0)
     return summarize(view(**seen), Balance(shards, learned, []), published, DESCRIBED, SPEEDS)
 
 
@@ -48,8 +48,8 @@ def test_a_negative_has_no_outcome_and_a_correction_no_request_of_its_own() -> N
     counters = {"joined": 30, "negative": 70, "corrected": 10}
     learned = Learned(samples=110, doubled=0, shards={0: 110}, held={}, quarantined=[])
     balance = Balance([shard(rejected=0, **counters)], learned, [])
-    assert summarize(view(), balance, Published(100, 40, 0, 2.0), DESCRIBED, SPEEDS).lost == 0
-    assert summarize(view(), balance, Published(101, 42, 0, 2.0), DESCRIBED, SPEEDS).lost == 3
+    assert summarize(view(), balance, Published(100, 40, 0, {}, 2.0), DESCRIBED, SPEEDS).lost == 0
+    assert summarize(view(), balance, Published(101, 42, 0, {}, 2.0), DESCRIBED, SPEEDS).lost == 3
 
 
 def test_a_version_that_brings_an_earlier_artifact_back_is_a_rollback() -> None:
