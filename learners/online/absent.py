@@ -69,20 +69,26 @@ class Absent:
     def follow(self, samples: Iterable[Sample]) -> list[Weight]:
         """Count samples, one after the other; return the weight of each by what was counted before it."""
         weights = []
+        joined, negatives, corrected = self.counts
         for sample in samples:
-            negative = sample.kind == NEGATIVE
-            weights.append(Weight(self.mean, self.share, negative=True) if negative else OUTCOME)
-            joined, negatives, corrected = self.counts
-            self.counts = [joined * KEEPS, negatives * KEEPS, corrected * KEEPS]
-            self.counts[_WHICH.get(sample.kind, 0)] += 1
+            kind, weight = sample.kind, OUTCOME
+            if kind == NEGATIVE:
+                self.counts = [joined, negatives, corrected]
+                weight = Weight(self.mean, self.share, negative=True)
+            weights.append(weight)
+            joined, negatives, corrected = joined * KEEPS, negatives * KEEPS, corrected * KEEPS
+            if kind == NEGATIVE:
+                negatives += 1
+            elif kind == CORRECTION:
+                corrected += 1
+            else:
+                joined += 1
+        self.counts = [joined, negatives, corrected]
         return weights
 
     def state(self) -> Tensor:
         """Return the counts."""
         return torch.tensor(self.counts, dtype=torch.float64)
-
-
-_WHICH = {NEGATIVE: 1, CORRECTION: 2}
 
 
 def as_sent(weights: Sequence[Weight], output: Tensor, target: Tensor, task: Task) -> list[float]:

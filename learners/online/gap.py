@@ -107,9 +107,9 @@ class Gap:
     def _judge(self) -> None:
         """Take a whole block."""
         now = self._now
-        gap, loss = (sum(one[n] for one in now.part) / BLOCK for n in (0, 1))
-        before = now.blocks
-        now.blocks = [*before, (gap, loss, max(t_ms for _, _, t_ms in now.part))][-KEPT:]
+        gaps, losses, times_ms = zip(*now.part, strict=True)
+        gap, before = sum(gaps) / BLOCK, now.blocks
+        now.blocks = [*before, (gap, sum(losses) / BLOCK, max(times_ms))][-KEPT:]
         now.part = []
         if len(before) >= LEAST and self._bet(gap, before):
             since_ms = now.zero_ms[max(range(len(BETS)), key=now.r.__getitem__)]
@@ -120,8 +120,9 @@ class Gap:
     def _bet(self, gap: float, before: Sequence[tuple[float, float, int]]) -> bool:
         """Bet on a block, now the last one; return whether that makes an alarm."""
         now, newest_ms = self._now, self._now.blocks[-1][2]
-        margin = MARGIN * sum(loss for _, loss, _ in before) / len(before)
-        scale = math.sqrt(sum((one - margin) ** 2 for one, _, _ in before) / len(before))
+        gaps, losses, _ = zip(*before, strict=True)
+        margin = MARGIN * sum(losses) / len(before)
+        scale = math.sqrt(sum([(one - margin) ** 2 for one in gaps]) / len(before))
         u = math.tanh((gap - margin) / scale) if scale else 0.0
         now.c = [min(MOST, max(0.0, one + math.log1p(bet * u))) for one, bet in zip(now.c, BETS, strict=True)]
         now.zero_ms = [newest_ms if one == 0 else ms for one, ms in zip(now.c, now.zero_ms, strict=True)]

@@ -5,8 +5,11 @@ The step is b ← b − rate · ∂loss/∂output; for a binary task, b ← b + 
 not know who serves them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+from learners.tasks import logistic
+from learners.tasks.binary import Binary
 from learners.tasks.task import Task
 from streams.events import Target
 
@@ -30,11 +33,10 @@ class Intercept:
 
     def _ones(self, samples: Iterable[tuple[Sequence[float], Target, float]]) -> list[tuple[float, ...]]:
         """Do what `_many` does for K = 1, in a quarter of the time."""
-        residual, rate, (b,) = self.task.residual, self._rate, self.value
+        slope, rate, (b,) = _slope(self.task), self._rate, self.value
         values: list[tuple[float, ...]] = []
         for (z,), label, weight in samples:
-            (slope,) = residual((z + b,), label)
-            b += rate * weight * slope
+            b += rate * weight * slope(z + b, label)
             values.append((b,))
         self.value = (b,)
         return values
@@ -44,3 +46,11 @@ class Intercept:
         residual = self.task.residual(served, label)
         self.value = tuple([b + self._rate * weight * r for b, r in zip(self.value, residual, strict=True)])
         return self.value
+
+
+def _slope(task: Task) -> Callable[[float, Any], float]:
+    """Return the residual of a task whose K is 1, from one number."""
+    if type(task) is Binary:
+        return logistic.residual
+    residual = task.residual
+    return lambda z, label: residual((z,), label)[0]
