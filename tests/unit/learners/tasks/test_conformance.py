@@ -259,7 +259,7 @@ def learned(case: Case, own: bool) -> tuple[float, float]:
     kinds = torch.randint(len(case.labels), (800,), generator=chance)
     inputs = torch.nn.functional.one_hot(kinds, len(case.labels)).double()
     target, task = targets(case)[kinds], case.task
-    model = torch.nn.Linear(len(case.labels), task.outputs, dtype=torch.float64)
+    model = torch.nn.Linear(len(case.labels), task.outputs, bias=False, dtype=torch.float64)
     with torch.no_grad():
         model.weight.copy_(
             outputs(case, task.outputs * len(case.labels)).view(-1)[: model.weight.numel()].view_as(model.weight)
