@@ -18,7 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from benchmarks.learners.feeds import Stream, kinds
 from benchmarks.peers.replay import NEVER_MS
-from learners.online.average import Memory
+from learners.online.networks.average import Memory
 from learners.online.settings import Online
 
 BUCKETS, WIDTH, SMALL = 1 << 14, 8, 256

@@ -14,7 +14,7 @@ from deploy.pipeline import Pipeline
 from deploy.registry.kinds import BLOCKS, LEARNER, block_name
 from deploy.registry.notes import BlocksNote
 from learners.commits.state import unpack_state
-from learners.online.network import under
+from learners.online.networks.network import under
 from streams.join.store import Store
 
 ANSWER_DIGITS = 6

@@ -20,7 +20,7 @@ from late import PIPELINE, Months, feed, january
 from torch import Tensor
 
 from deploy.learning.candidates import make_learner
-from learners.online.network import Network
+from learners.online.networks.network import Network
 from shadowstream import FeedEvent
 
 # All that leaves within two hours is predicted together; then all that arrived in that time is learned.

@@ -12,7 +12,7 @@ from torch import Tensor
 from compressors.data import Data
 from learners.commits.state import pack_state, unpack_state
 from learners.online.learner import Learner
-from learners.online.network import Network
+from learners.online.networks.network import Network
 from streams.errors import ConfigError, NotFinite
 
 ROWS = 8

@@ -24,17 +24,18 @@ from compressors.scale import Scale
 from learners.labels.holds import Hold, Said
 from learners.labels.running import RunningTrust
 from learners.live.held import Census, Heard
-from learners.online import models, past, units
+from learners.online import past
 from learners.online.absent import Absent, Weight, Weighted, as_sent
 from learners.online.batches import Encoder, Inputs, bare, completed, labels, served
 from learners.online.gap import Gap
 from learners.online.intercept import Intercept
 from learners.online.log import told
 from learners.online.measure import Measure
-from learners.online.modes import two_modes
-from learners.online.network import perturb, under
+from learners.online.networks import models, units
+from learners.online.networks.modes import two_modes
+from learners.online.networks.network import perturb, under
+from learners.online.networks.tensors import restore, tensors
 from learners.online.settings import Online
-from learners.online.tensors import restore, tensors
 from learners.online.transforms.following import Following
 from learners.tasks.task import Task
 from streams.errors import ConfigError, NotFinite

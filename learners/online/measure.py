@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from compressors.data import Data, Scaled
 from compressors.scale import UNIT, Scale, of, standardize
-from learners.online.network import Network
+from learners.online.networks.network import Network
 from learners.online.spread import Spread
 from learners.tasks.task import Task
 from streams.events import Target

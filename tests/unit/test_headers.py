@@ -34,7 +34,7 @@ IMPORTS = {
     "kafka": ("kafka", "streams.kafka"),
     "layers": ("compressors.quantization.layers",),
     "losses": ("torch.nn.functional", "learners.tasks"),
-    "models": ("learners.online.network", "compressors.form", "deploy.pipeline"),
+    "models": ("learners.online.networks.network", "compressors.form", "deploy.pipeline"),
     "modules": ("torch.nn",),
     "optimizers": ("torch.optim",),
     "outcomes": ("streams.join",),

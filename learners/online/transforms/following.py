@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from compressors.data import Data
-from learners.online.network import Network
+from learners.online.networks.network import Network
 from learners.online.transforms.tokens import TargetMean
 from learners.online.transforms.transform import Transform
 from learners.tasks.task import Task

@@ -25,7 +25,7 @@ from deploy.registry.rebuild import check as check_rebuild
 from deploy.registry.records import Champion
 from deploy.registry.registry import Registry
 from deploy.registry.states.kept import Kept
-from learners.online.network import under
+from learners.online.networks.network import under
 from streams.events import Prediction, Sample
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, ensure_topics

@@ -20,8 +20,8 @@ from deploy.registry.registry import Registry
 from learners.evaluation.gate import Promotion
 from learners.labels.settings import Trust
 from learners.online.learner import Learner
-from learners.online.network import Network
-from learners.online.noise import add_noise
+from learners.online.networks.network import Network
+from learners.online.networks.noise import add_noise
 from learners.online.private import Private, epsilon
 from learners.online.settings import Online
 from learners.tasks.binary import Binary

@@ -21,12 +21,12 @@ from compressors.norms import any_rows, running
 from compressors.pruning.refresh import dense_slopes, refresh
 from compressors.quantization.layers import Kept, ShadowRows, rounding_once
 from compressors.scale import Scale, put
-from learners.online import noise, tables
-from learners.online.adamw import AdamW
-from learners.online.average import Average, Memory
 from learners.online.batches import Inputs
+from learners.online.networks import noise, tables
+from learners.online.networks.adamw import AdamW
+from learners.online.networks.average import Average, Memory
+from learners.online.networks.tensors import restore, tensors
 from learners.online.settings import BETAS, Online
-from learners.online.tensors import restore, tensors
 from learners.tasks.task import Task
 from streams.errors import NotFinite
 

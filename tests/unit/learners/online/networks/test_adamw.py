@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from learners.online.adamw import AdamW
+from learners.online.networks.adamw import AdamW
 
 DECAY = 0.1
 

@@ -15,10 +15,10 @@ from compressors.form import training_form
 from compressors.pruning.refresh import refreshed
 from compressors.recipe import Prune, Quantize, Recipe
 from compressors.wrappers import unwrapped
-from learners.online.network import Network
+from learners.online.networks.network import Network
+from learners.online.networks.tensors import tensors
 from learners.online.past import Past
 from learners.online.settings import Online
-from learners.online.tensors import tensors
 from streams.errors import ConfigError
 
 

@@ -22,8 +22,8 @@ from compressors.internals import Norm, lerp_
 from compressors.norms import any_rows, frozen
 from compressors.scale import Scale, put
 from learners.online.batches import Inputs
-from learners.online.tables import Table
-from learners.online.tensors import tensors
+from learners.online.networks.tables import Table
+from learners.online.networks.tensors import tensors
 
 YOUNG = 4.0  # 1 − a is YOUNG / t in the beginning
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
