@@ -16,7 +16,7 @@ from deploy.pipeline import Pipeline
 from streams.errors import ConfigError, MalformedEvent, Unreachable
 from streams.events import Record
 from streams.kafka import Source, Tp, partition_counts
-from streams.kafka.scan import records
+from streams.kafka.reading.scan import records
 from streams.kafka.topics import look
 from streams.returned import as_outcome, as_request
 

@@ -14,7 +14,7 @@ from deploy.processes.clients import Clients
 from streams.errors import LostRange
 from streams.events import Record
 from streams.kafka import Polled, Sink, Source, Tp
-from streams.kafka.positions import Positions
+from streams.kafka.reading.positions import Positions
 
 
 class Log:

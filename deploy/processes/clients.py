@@ -14,7 +14,7 @@ from streams.join.fits import MOST_BYTES, Takes
 from streams.join.joiner import Ages, Joiner, Quiet
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, partition_counts
-from streams.kafka.positions import Positions
+from streams.kafka.reading.positions import Positions
 from streams.redis import ANSWER_S
 
 

@@ -16,7 +16,7 @@ from streams.errors import ConfigError
 from streams.join.batch import LAST_TIME_MS, Readers, decode
 from streams.join.step import Rules
 from streams.kafka import Source, Tp, partition_counts, topic_settings
-from streams.kafka.scan import scan
+from streams.kafka.reading.scan import scan
 
 LOOKED_AT = 1_000  # of the oldest records of a partition: those that cannot be read tell no time
 NEVER_MS = 1 << 62  # where the broker has no event at all

@@ -28,7 +28,7 @@ from streams.dead import reasons, refusals
 from streams.join.step import ShardState
 from streams.kafka import Source, Tp
 from streams.kafka.broker import Broker
-from streams.kafka.scan import records
+from streams.kafka.reading.scan import records
 
 BATCHES = (1, 8, 64, 512)
 ROUNDS, CALLS = 21, 50

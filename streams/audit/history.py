@@ -19,8 +19,8 @@ from streams.audit.rejoin import OutcomeArrival, PredictionArrival
 from streams.join.batch import LAST_TIME_MS, Batch, Readers, decode
 from streams.join.step import Rules, ShardState
 from streams.kafka import Source, Tp
+from streams.kafka.reading.scan import scan
 from streams.kafka.records import tp_name
-from streams.kafka.scan import scan
 
 
 class Leeway(IntEnum):

@@ -12,7 +12,7 @@ from streams.dead.letters import FRAME_BYTES, REPLAYED, StoredLetter, letter_tim
 from streams.dead.refusals import Refusal
 from streams.events import Record
 from streams.kafka import Sink, Tp, crc
-from streams.kafka.sink import size_in_bytes
+from streams.kafka.writing.sink import size_in_bytes
 from streams.moments import UNREADABLE_MS
 from streams.offsets import Offsets
 

@@ -13,8 +13,8 @@ from streams.join.batch import LAST_TIME_MS, Readers, decode, fill
 from streams.join.step import FORGET, Move, PartitionState, Rules, ShardState, Step
 from streams.join.store import Store
 from streams.kafka import Source, Tp, crc
+from streams.kafka.reading.scan import scan
 from streams.kafka.records import tp_name
-from streams.kafka.scan import scan
 
 
 class Loss(Struct, frozen=True):

@@ -1,12 +1,7 @@
 """Kafka: a source of records by offset, an acknowledged sink, and the topics' settings.
 
-    source.py      reads partitions from given offsets
-    positions.py   what is committed for a group that nobody joins
-    probe.py       questions answered by a client of their own
-    scan.py        reads a log from one offset to another
-    decoding.py    fetched bytes into records
-    sink.py        writes, with or without transactions
-    encoding.py    records into batches
+    reading/       partitions from given offsets, and what is asked beside that
+    writing/       records, with or without transactions
     admin.py       creates topics, and reads their settings
     topics.py      what the broker says of topics: ids, leaders, replicas
     held.py        what open transactions hold back
@@ -25,8 +20,8 @@ Partitions are assigned by hand, never by a group.
 """
 
 from streams.kafka.admin import ensure_topics, partition_counts, topic_settings
+from streams.kafka.reading.source import Source
 from streams.kafka.records import Polled, Rejected, Tp, crc
-from streams.kafka.sink import Sink
-from streams.kafka.source import Source
+from streams.kafka.writing.sink import Sink
 
 __all__ = ["Polled", "Rejected", "Sink", "Source", "Tp", "crc", "ensure_topics", "partition_counts", "topic_settings"]

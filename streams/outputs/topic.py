@@ -19,7 +19,7 @@ from streams.events import Record
 from streams.join.store import NOTHING, StoredSample
 from streams.kafka import Sink, Source, Tp
 from streams.kafka.broker import Broker
-from streams.kafka.scan import scan
+from streams.kafka.reading.scan import scan
 from streams.outputs.samples import number
 from streams.outputs.writer import Output, Target
 

@@ -18,7 +18,7 @@ from typing import Any, Self
 from streams.join.step import ShardState
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp
-from streams.kafka.scan import records
+from streams.kafka.reading.scan import records
 
 NOW = int(time.time() * 1000) - 3_600_000
 PATIENCE_S = 300.0  # against a hang alone

@@ -10,7 +10,7 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 from streams.errors import BrokerUnreachable, LogReplaced, LostRange
 from streams.kafka import Sink, Source, Tp, crc, ensure_topics, partition_counts, topic_settings
-from streams.kafka.positions import Positions
+from streams.kafka.reading.positions import Positions
 from tests.conftest import Running
 from tests.contract.brokers import T, drain, fresh, needs, values, write
 

@@ -108,7 +108,7 @@ def test_a_batch_with_a_flipped_byte_is_a_rejected_range(broker: Running, codec:
 def test_a_broker_killed_while_written_to_loses_and_doubles_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.kafka.sink.ANSWER_MS", HANG_MS)  # a broker may take long to start again
+    monkeypatch.setattr("streams.kafka.writing.sink.ANSWER_MS", HANG_MS)  # a broker may take long to start again
     tp = Tp("killed", 0)
     with closing(Kafka(tmp_path)) as own:
         ensure_topics(own.address, {"killed": 1})

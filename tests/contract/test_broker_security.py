@@ -25,7 +25,7 @@ from kafka.admin import (
 from streams.errors import BrokerRefused, ConfigError
 from streams.kafka import Sink, Source, Tp, ensure_topics, topic_settings
 from streams.kafka.broker import Broker
-from streams.kafka.positions import Positions
+from streams.kafka.reading.positions import Positions
 from tests.contract.brokers import drain, values, write
 from tests.services.certificates import Authority
 from tests.services.kafka import Kafka, free_ports

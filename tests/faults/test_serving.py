@@ -31,7 +31,7 @@ from streams.events import Prediction
 from streams.join.joiner import Joiner
 from streams.join.store import Store
 from streams.kafka import Sink, Tp, ensure_topics
-from streams.kafka.scan import records as in_log
+from streams.kafka.reading.scan import records as in_log
 from streams.readers import read_sample
 from tests import small
 from tests.conftest import Running

@@ -19,8 +19,8 @@ from streams.dead.refusals import find
 from streams.errors import ConfigError, StoreRefused, Unreachable
 from streams.events import Record
 from streams.kafka import Sink, Source, Tp
+from streams.kafka.reading.scan import records, scan
 from streams.kafka.records import tp_of
-from streams.kafka.scan import records, scan
 from streams.moments import UNREADABLE_MS
 from streams.offsets import Offsets
 

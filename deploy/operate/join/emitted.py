@@ -18,7 +18,7 @@ from learners.commits.voids import slots
 from streams.audit.verify import Emitted
 from streams.errors import ConfigError, HistoryChanged
 from streams.join.store import NOTHING
-from streams.kafka.scan import records
+from streams.kafka.reading.scan import records
 from streams.outputs.samples import number
 from streams.outputs.topic import VOID, position_of
 

@@ -27,8 +27,8 @@ from streams.errors import ShadowstreamError
 from streams.events import Event, Record
 from streams.join.batch import LAST_TIME_MS, Readers, decode
 from streams.kafka import Polled, Tp
+from streams.kafka.reading.scan import scan
 from streams.kafka.records import tp_name
-from streams.kafka.scan import scan
 from streams.kafka.topics import look
 from streams.readers import Reader
 

@@ -16,7 +16,7 @@ from kafka.admin import ConfigResource
 
 from streams.dead import refusals
 from streams.kafka import Source, Tp, ensure_topics
-from streams.kafka.scan import records
+from streams.kafka.reading.scan import records
 from tests.cases import case
 from tests.cases.join import NOW, Join, until
 from tests.conftest import Running

@@ -11,7 +11,7 @@ from deploy.serving.server import _bounded
 from streams.errors import MalformedEvent
 from streams.events import Request
 from streams.kafka import Sink, Source, Tp
-from streams.kafka.scan import records
+from streams.kafka.reading.scan import records
 from streams.moments import UNREADABLE_MS
 from tests.cases import case
 from tests.cases.join import NOW, Join

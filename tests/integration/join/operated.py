@@ -17,7 +17,7 @@ from streams.join.joiner import Joiner
 from streams.join.policy import JoinPolicy
 from streams.kafka import Sink, Tp, ensure_topics
 from streams.kafka.broker import Broker
-from streams.kafka.scan import records
+from streams.kafka.reading.scan import records
 from streams.redis import Address
 
 NUMBER = itertools.count()

@@ -25,7 +25,7 @@ from streams.join.batch import LAST_TIME_MS, decode, fill
 from streams.join.joiner import Joiner
 from streams.join.step import Move, Rules, Step
 from streams.kafka import Tp
-from streams.kafka.scan import scan
+from streams.kafka.reading.scan import scan
 from tests import small
 from tests.integration.join.operated import FEED, STRICT, WHY, Make, T, World, audited, shards, yes
 

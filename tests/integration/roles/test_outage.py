@@ -21,7 +21,7 @@ from streams.dead import letters
 from streams.events import Prediction
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, ensure_topics
-from streams.kafka.scan import records
+from streams.kafka.reading.scan import records
 from tests import small
 from tests.conftest import Running
 from tests.learned import until

@@ -37,7 +37,7 @@ from streams.events import Prediction, Record
 from streams.join.policy import JoinPolicy
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, ensure_topics
-from streams.kafka.scan import records
+from streams.kafka.reading.scan import records
 from tests import small, text
 from tests.conftest import Running
 from tests.learned import until

@@ -43,8 +43,8 @@ from streams.join.policy import JoinPolicy
 from streams.join.step import Move, Rules, Step, outcome_entry, prediction_entry, recent
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, ensure_topics
-from streams.kafka.positions import Positions
-from streams.kafka.scan import records
+from streams.kafka.reading.positions import Positions
+from streams.kafka.reading.scan import records
 from streams.readers import json_request, read_sample
 from tests import small
 from tests.conftest import Running

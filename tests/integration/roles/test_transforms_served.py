@@ -29,7 +29,7 @@ from learners.online.networks.network import under
 from streams.events import Prediction, Sample
 from streams.join.store import Store
 from streams.kafka import Sink, Source, Tp, ensure_topics
-from streams.kafka.scan import records
+from streams.kafka.reading.scan import records
 from tests import transformed
 from tests.conftest import Running
 from tests.integration.roles.test_roles import emit

@@ -12,7 +12,7 @@ from deploy.config import Kafka, Settings
 from deploy.embedded.services import ADDRESSES, MEMORY, Services, provided
 from streams.errors import ConfigError
 from streams.kafka import Sink, Source, Tp, ensure_topics
-from streams.kafka.scan import records
+from streams.kafka.reading.scan import records
 from streams.kafka.topics import owner
 
 DURABLE = msgspec.structs.replace(Settings(), kafka=Kafka(embedded="durable"))

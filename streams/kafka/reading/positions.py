@@ -13,7 +13,7 @@ from kafka.structs import OffsetAndMetadata
 from streams.kafka.broker import Broker, broker
 from streams.kafka.connection import ANSWER_MS, settings
 from streams.kafka.faults import Access, connecting, mapped
-from streams.kafka.probe import discard
+from streams.kafka.reading.probe import discard
 from streams.kafka.records import Tp
 
 COMMIT_MS = 1_000

@@ -17,10 +17,10 @@ from streams.errors import BrokerRefused, BrokerUnreachable, RecordTooLarge, Sha
 from streams.kafka.admin import limit_bytes
 from streams.kafka.broker import Broker, broker
 from streams.kafka.connection import ANSWER_MS, CONNECT_MS, settings
-from streams.kafka.encoding import BATCH_BYTES, Batch
 from streams.kafka.faults import TOO_LARGE, Access, connecting, fault
 from streams.kafka.internals import Timer, end_transaction
 from streams.kafka.records import Tp
+from streams.kafka.writing.encoding import BATCH_BYTES, Batch
 
 SHOWN_KEY_BYTES = 100
 

@@ -8,7 +8,7 @@ from kafka import TopicPartition
 
 from streams.errors import BrokerUnreachable
 from streams.kafka import Tp
-from streams.kafka.probe import Probe
+from streams.kafka.reading.probe import Probe
 
 TP = Tp("outcomes", 0)
 

@@ -15,10 +15,10 @@ from streams.errors import LogReplaced, LostRange, PositionError
 from streams.events import Record
 from streams.kafka.broker import Broker, broker
 from streams.kafka.connection import ANSWER_MS, CONNECT_MS, settings
-from streams.kafka.decoding import Records
 from streams.kafka.faults import Access, connecting, fault, mapped
 from streams.kafka.internals import unpack_with
-from streams.kafka.probe import Probe, discard, undecodable
+from streams.kafka.reading.decoding import Records
+from streams.kafka.reading.probe import Probe, discard, undecodable
 from streams.kafka.records import Polled, Rejected, Tp
 
 LATELY_S = 1.0  # how old the answer may be that shows a partition was read to its end

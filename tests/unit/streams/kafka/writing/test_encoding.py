@@ -11,8 +11,8 @@ from kafka.producer.record_accumulator import RecordAccumulator
 from kafka.record.memory_records import MemoryRecordsBuilder
 from kafka.util import Timer
 
-from streams.kafka.encoding import BATCH_BYTES, Batch
 from streams.kafka.records import Tp
+from streams.kafka.writing.encoding import BATCH_BYTES, Batch
 
 TP = Tp("t", 3)
 maybe_bytes = st.none() | st.binary(max_size=300)

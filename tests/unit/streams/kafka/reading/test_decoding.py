@@ -12,7 +12,7 @@ from kafka import TopicPartition
 from kafka.consumer.fetcher import Fetcher, IsolationLevel
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 
-from streams.kafka.decoding import Records, event_time
+from streams.kafka.reading.decoding import Records, event_time
 from streams.moments import UNREADABLE_MS
 
 TP = TopicPartition("t", 3)
