@@ -91,22 +91,39 @@ class Entry(NamedTuple):
     order: int  # of arrival, where all before is equal: an id that was told twice
     told: Told
 
+    @property
+    def age_ms(self) -> int:
+        """How old the prediction is when this is due; all of a second count as asked at its end."""
+        return self.due_ms - _second(self.t_ms)
+
+
+def _second(t_ms: int) -> int:
+    """Return when the second of a time ends."""
+    return t_ms + SECOND_MS - t_ms % SECOND_MS
+
+
+def alike(entries: Sequence[Entry]) -> list[int]:
+    """Return of each how many equal rows, it among them, were asked within its second and are due with it.
+
+    They are mostly one decision, such as a group's booking, so n of them count as √n.
+    """
+    moments = [(entry.due_ms, entry.t_ms // SECOND_MS, entry.mark) for entry in entries]
+    if len(set(moments)) == len(moments):
+        return [1] * len(moments)
+    keys = [
+        (*moment, msgspec.msgpack.encode(entry.told.asked.row)) for moment, entry in zip(moments, entries, strict=True)
+    ]
+    equal = Counter(keys)
+    return [equal[key] for key in keys]
+
 
 def shared(passed: Sequence[Entry]) -> list[tuple[Told, int]]:
-    """Return what passes marks at some moments, whole moments, for the chain: of each those that wait first.
-
-    n equal rows that were asked within a second and pass a mark together are mostly one decision, such as a group's
-    booking: they count as √n.
-    """
+    """Return what passes marks at some moments, whole moments, for the chain: of each those that wait first."""
     # NaN, which is no label, is not itself
     order = sorted(passed, key=lambda entry: (entry.due_ms, entry.told.label == entry.told.label))
-    if len({(entry.t_ms // SECOND_MS, entry.mark) for entry in order}) == len(order):
-        return [(entry.told, entry.mark) for entry in order]
-    keys = [(entry.t_ms // SECOND_MS, entry.mark, msgspec.msgpack.encode(entry.told.asked.row)) for entry in order]
-    equal = Counter(keys)
     return [
-        (entry.told._replace(weight=entry.told.weight / sqrt(equal[key])), entry.mark)
-        for entry, key in zip(order, keys, strict=True)
+        (entry.told if equal == 1 else entry.told._replace(weight=entry.told.weight / sqrt(equal)), entry.mark)
+        for entry, equal in zip(order, alike(order), strict=True)
     ]
 
 
@@ -120,10 +137,9 @@ class Held:
         return len(self._heap)
 
     def hold(self, due_ms: int, why: Due, told: Told, mark: int = 0) -> None:
-        """Keep an outcome until it is due; what was asked within a second passes a mark together."""
+        """Keep an outcome until it is due; what was asked within a second, and waits as long, is due together."""
         self._order += 1
-        if why is Due.CHAIN:
-            due_ms += SECOND_MS - told.asked.t_ms % SECOND_MS
+        due_ms += _second(told.asked.t_ms) - told.asked.t_ms
         heappush(self._heap, Entry(due_ms, told.asked.t_ms, told.asked.id, why, mark, self._order, told))
 
     def due(self, now_ms: int) -> Entry | None:

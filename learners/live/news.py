@@ -47,7 +47,7 @@ class News:
         self.ages_ms = tuple(ages_ms)
         self._came, self._passed = np.zeros(len(ages_ms)), np.zeros(len(ages_ms))
         self.rung, self.known = -1, False
-        self._asked = self._first_ms = self.window_ms = 0
+        self._asked = self._first_ms = self._began_ms = self.window_ms = 0
         self._until_ms: list[int] = []  # of each cohort: the time of its last prediction
         self._sizes: list[int] = []
         self._reached: list[int] = []  # how many ages it has counted at
@@ -74,6 +74,15 @@ class News:
         """Return at which age an outcome with this delay has come; the number of ages if it is later than all."""
         return bisect_left(self.ages_ms, delay_ms)
 
+    def share(self, t_ms: int, now_ms: int) -> float:
+        """Return which part of the time from the first news on, a history's too, had passed at `t_ms`; all: 1.
+
+        What an expert said then tells of it now as much as it had learned by then of what it has learned now. In the
+        state of an earlier release no time is the first: 1, nearly.
+        """
+        whole_ms = now_ms - self._began_ms
+        return min(max((t_ms - self._began_ms) / whole_ms, 0.0), 1.0) if whole_ms > 0 else 1.0
+
     def outcome(self, t_ms: int, delay_ms: int) -> None:
         """Count the outcome of a prediction of `t_ms`."""
         age = self.age_of(delay_ms)
@@ -90,6 +99,7 @@ class News:
     def asked(self, now_ms: int, predictions: int, window_ms: int) -> None:
         """Take how many predictions were asked, ever, up to now; all outcomes up to now were counted before."""
         self._first_ms, self.window_ms = self._first_ms or now_ms, window_ms
+        self._began_ms = min(self._began_ms or now_ms, now_ms)
         within_ms = min(now_ms - self._first_ms, window_ms)
         if self._until_ms and now_ms - self._until_ms[-1] < max(self.hold_ms // FINE, within_ms // MOST):
             return
@@ -147,7 +157,7 @@ class News:
     def state(self) -> dict[str, Tensor]:
         """Return copies of all that changes."""
         ints = {
-            "at": [self.rung, self.known, self._asked, self._first_ms, self.window_ms],
+            "at": [self.rung, self.known, self._asked, self._first_ms, self.window_ms, self._began_ms],
             "cohorts": [self._until_ms, self._sizes, self._reached],
             "ends": self._ends,
             "newest": self._newest,
@@ -158,7 +168,8 @@ class News:
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state."""
         self._came, self._passed = state["came"].numpy().copy(), state["passed"].numpy().copy()
-        self.rung, known, self._asked, self._first_ms, self.window_ms = state["at"].tolist()
+        self.rung, known, self._asked, self._first_ms, self.window_ms, *began = state["at"].tolist()
+        self._began_ms = began[0] if began else 0
         self.known = bool(known)
         self._until_ms, self._sizes, self._reached = state["cohorts"].tolist()
         self._ends = state["ends"].tolist()

@@ -13,8 +13,9 @@ shares, and η is 0.05.
 Once the world has changed (`change`), tables begin anew with what came since, and the deep part must earn its share.
 
 The mixture follows evidence at its age's end, at k80 at the earliest, by the logits recorded at the prediction. Before
-k80 is known the deep part answers alone, and no mixture moves. An answer without the deep part is no evidence. η is
-small where outcomes are late, since a week's evidence errs together.
+k80 is known the deep part answers alone, and no mixture moves. An answer without the deep part is no evidence. Where
+outcomes are late η is small, since a week's evidence errs together; and for its choice (of Binary's mixture) n equal
+rows count as √n, and what was said at t as the share of the time until now that had passed then.
 
 Owns the fold over the log: equal events, however cut, make equal bits. Does not know how the deep part learns, or how
 its intercept moves.
@@ -22,7 +23,7 @@ its intercept moves.
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import isnan
+from math import isnan, sqrt
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ from torch import Tensor
 from learners.live.change import Change
 from learners.live.compiled import Doubles
 from learners.live.experts.expert import Combining, Followed, Pooled, Waiting
-from learners.live.held import Census, Due, Entry, Heard, Held, Told, Unsaid, Waits, shared
+from learners.live.held import Census, Due, Entry, Heard, Held, Told, Unsaid, Waits, alike, shared
 from learners.live.mixtures.mixture import LOGIT, SWITCH, Mixture
 from learners.live.news import AGES_MS, DAY_MS, News
 from learners.live.recent import Recent
@@ -78,7 +79,8 @@ class Pool:
         self._hints, self.exact = len(hints), exact
         self._change, self.changes_seen = change, 0
         self._marks_ms = chain_ages(ages_ms) if chain else ()
-        self._lessons, self._evidence, self._marks = list[Told](), list[Told](), list[tuple[Told, int]]()
+        self._lessons, self._marks = list[Told](), list[tuple[Told, int]]()
+        self._evidence = list[tuple[Told, float]]()  # and its bet in the choice
         self._turn()
 
     @property
@@ -181,25 +183,36 @@ class Pool:
         self._marks += shared(passed)
 
     def _until(self, now_ms: int) -> None:
+        passed = list[Entry]()
         while entry := self.held.due(now_ms):
-            if (again_ms := self._again(entry)) > entry.due_ms:
-                self.held.hold(again_ms, entry.why, entry.told)
+            if (age_ms := self._again(entry)) > entry.age_ms:
+                self.held.hold(entry.t_ms + age_ms, entry.why, entry.told)
             else:
-                self._evidence += [entry.told] if self.news.known and not isnan(entry.told.asked.logits[0]) else []
-                self._lessons += [entry.told] if entry.why is Due.LESSON else []
-                if self._change and self.news.known and not self.late and self._change.add(entry.told):
-                    self._flush()
-                    if self._change.judge():
-                        self._renew(self._change)
+                passed.append(entry)
+        for entry, bet in zip(passed, self._bets(passed), strict=True):
+            if self.news.known and not isnan(entry.told.asked.logits[0]):
+                self._evidence.append((entry.told, bet))
+            self._lessons += [entry.told] if entry.why is Due.LESSON else []
+            if self._change and self.news.known and not self.late and self._change.add(entry.told):
+                self._flush()
+                if self._change.judge():
+                    self._renew(self._change)
+
+    def _bets(self, passed: Sequence[Entry]) -> list[float]:
+        """Return what evidence weighs in the choice: late, a lump of it comes first, and tells of young experts."""
+        if not self.late or self._mixing:
+            return [entry.told.weight for entry in passed]
+        return [
+            entry.told.weight / sqrt(equal) * self.news.share(entry.t_ms, entry.t_ms + entry.age_ms)
+            for entry, equal in zip(passed, alike(passed), strict=True)
+        ]
 
     def _again(self, entry: Entry) -> int:
-        """Return when to look again at evidence that is due: k80 may have changed, or not be known yet."""
-        due_ms = entry.t_ms + self.news.hold_ms
+        """Return at which age to look again at evidence that is due: k80 may have changed, or not be known yet."""
+        age_ms, hold_ms = entry.age_ms, self.news.hold_ms
         if self.news.known:
-            return due_ms
-        if entry.due_ms > entry.t_ms + self.news.ages_ms[-1]:
-            return entry.due_ms
-        return max(due_ms, entry.due_ms + (entry.due_ms - entry.t_ms) // 2)
+            return hold_ms
+        return age_ms if age_ms > self.news.ages_ms[-1] else max(hold_ms, age_ms + age_ms // 2)
 
     def _tell(self, told: Told) -> None:
         if told.again:
@@ -222,7 +235,7 @@ class Pool:
     def _correct(self, told: Told) -> None:
         """Take what came after the window's end as one more outcome of then: the one taken for it weighs less."""
         self._lessons.append(told)
-        self._evidence += [told] if self.news.known else []
+        self._evidence += [(told, told.weight)] if self.news.known else []
         mark = bisect_left(self._marks_ms, self.news.window_ms)
         if self.late and mark < len(self._marks_ms):
             self._marks.append((told, mark))
@@ -272,9 +285,13 @@ class Pool:
             rows, (labels, weights) = tuple(one.asked.row for one in told), _numbers(told)
             t_ms = np.array([one.asked.t_ms for one in told], dtype=np.int64)
             self._chain.waited(rows, np.array(ages, dtype=np.int64), labels, weights, t_ms)
-        if evidence := self._evidence:
-            logits = np.array([told.asked.logits for told in evidence])[:, self._chosen]
-            self.mixture.learn(logits, *_numbers(evidence))
+        if self._evidence:
+            evidence, bets = zip(*self._evidence, strict=True)
+            logits, numbers = np.array([told.asked.logits for told in evidence])[:, self._chosen], _numbers(evidence)
+            if isinstance(self.mixture, Mixture):
+                self.mixture.learn(logits, *numbers, np.array(bets))
+            else:
+                self.mixture.learn(logits, *numbers)
         self._lessons, self._marks, self._evidence = [], [], []
 
     def state(self) -> dict[str, Tensor]:

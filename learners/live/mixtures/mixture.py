@@ -10,7 +10,10 @@ x = (z₁ … z_K, 1), begun at the experts' shares, for a label y of weight u:
 that expert, which has half of the choice at first. *Choice* (Vovk 1990's aggregating algorithm, with Herbster & Warmuth
 1998's fixed share):
 
-    ω_c ← ω_c P_c(y)^{ηu}, normalized     ω ← (1 − α) ω + α ω⁰     p = Σ ω_c p_c
+    ω_c ← ω_c P_c(y)^{ηb}, normalized     ω ← (1 − α) ω + α ω⁰     p = Σ ω_c p_c
+
+The bet b is u, or less: samples that err together are one piece of evidence, and what experts said when they were young
+tells little of what they say now. A stack can mend what it learned of them; a choice that is made has no such way.
 
 Log loss is mixable at η = 1: against the best sequence of combiners with k switches the loss is at most
 ln C + k ln(C/α) + αT higher, with C = 1/min ω⁰. With the average among them nothing depends on the stacks alone: their
@@ -72,14 +75,16 @@ class Mixture:
         logits = np.ascontiguousarray(logits)
         return mixed(logits, self._shares, self._alone, self.theta, self.variance, self.weights)
 
-    def learn(self, logits: Doubles, labels: Doubles, weights: Doubles) -> None:
+    def learn(self, logits: Doubles, labels: Doubles, weights: Doubles, bets: Doubles | None = None) -> None:
         """Follow labels (N,) of 0 and 1 in their order, but none that is not finite, or whose weight is not above 0.
 
-        `logits` (N, K) are those recorded at the prediction.
+        `logits` (N, K) are those recorded at the prediction; `bets` (N,) are what samples weigh in the choice, not
+        above `weights`, which they are by themselves.
         """
         own = self._shares, self._alone, self._eta, self._switch, self._first
         logits, weights = np.ascontiguousarray(logits), usable(weights, labels)
-        follow(logits, labels, weights, *own, self.theta, self.variance, self.weights)
+        bets = weights if bets is None else np.minimum(bets, weights)
+        follow(logits, labels, weights, bets, *own, self.theta, self.variance, self.weights)
 
     def state(self) -> dict[str, Tensor]:
         """Return copies of all that changes."""
@@ -155,8 +160,8 @@ def mixed(
 
 @compiled
 def follow(
-    logits: Doubles, labels: Doubles, weights: Doubles, shares: Doubles, alone: int, eta: float, switch: float,
-    first: Doubles, theta: Doubles, variance: Doubles, omega: Doubles,
+    logits: Doubles, labels: Doubles, weights: Doubles, bets: Doubles, shares: Doubles, alone: int, eta: float,
+    switch: float, first: Doubles, theta: Doubles, variance: Doubles, omega: Doubles,
 ) -> None:  # fmt: skip
     """Let θ, S and ω, in place, follow N samples."""
     said, experts = _said(logits, shares), len(shares)
@@ -175,14 +180,15 @@ def follow(
             theta[c] += gain * ((y - p[1 + c]) * tau / whole)
             for i in range(experts + 1):
                 variance[c, i] -= gain[i] * gain * (curve / whole)
-        bets = np.array([eta * u * np.log(max(p[c] if y > 0.5 else 1 - p[c], FLOOR)) for c in range(len(omega))])
-        choose(omega, bets, switch, first)
+        bet = eta * bets[n]
+        won = np.array([bet * np.log(max(p[c] if y > 0.5 else 1 - p[c], FLOOR)) for c in range(len(omega))])
+        choose(omega, won, switch, first)
 
 
 @compiled
-def choose(omega: Doubles, bets: Doubles, switch: float, first: Doubles) -> None:
+def choose(omega: Doubles, won: Doubles, switch: float, first: Doubles) -> None:
     """Let ω, in place, follow what each combiner won; each keeps a share, as it had one at first."""
-    omega *= np.exp(bets - bets.max())
+    omega *= np.exp(won - won.max())
     omega /= omega.sum()
     for c in range(len(omega)):
         omega[c] = (1 - switch) * omega[c] + switch * first[c]

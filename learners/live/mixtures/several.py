@@ -78,4 +78,4 @@ def _follow(
     """Let each class's θ, S and ω, in place, follow N samples."""
     for k in range(len(said)):
         own = theta[k], variance[k], omega[k]
-        follow(said[k], labels[:, k].copy(), weights, shares, -1, eta, switch, first, *own)
+        follow(said[k], labels[:, k].copy(), weights, weights, shares, -1, eta, switch, first, *own)

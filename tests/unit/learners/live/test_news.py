@@ -165,3 +165,24 @@ def test_small_cohorts_whose_counts_are_a_little_early_or_late_lose_no_outcome()
         n = max(n, hour + 1 + early)
         news.asked((hour + 1) * HOUR_MS, n, AGES_MS[-1])
     assert news.k80_ms == next(age for age in AGES_MS if age >= HOUR_MS)
+
+
+def test_a_share_is_of_the_time_since_the_first_news_whatever_feed_it_was_of() -> None:
+    news = News((1_000, 60_000))
+    assert news.share(500, 500) == 1
+    news.asked(1_000, 10, window_ms=60_000)
+    assert news.share(3_000, 5_000) == 0.5
+    news.begin()
+    news.asked(4_000, 10, window_ms=60_000)
+    assert news.share(3_000, 5_000) == 0.5
+    assert (news.share(0, 5_000), news.share(6_000, 5_000), news.share(500, 800)) == (0, 1, 1)
+
+
+def test_in_a_state_of_before_shares_all_had_passed() -> None:
+    news, old, day_ms = News(), News(), 20_000 * DAY_MS
+    news.asked(day_ms, 10, window_ms=DAY_MS)
+    state = news.state()
+    state["at"] = state["at"][:5]
+    old.load(state)
+    assert old.share(day_ms + DAY_MS, day_ms + 2 * DAY_MS) > 0.999
+    assert (old.state()["at"][:5] == state["at"]).all()

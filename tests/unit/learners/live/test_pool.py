@@ -18,6 +18,7 @@ from learners.live.experts.checked import Checked
 from learners.live.features.fields import fields_of
 from learners.live.features.reader import Reader
 from learners.live.held import Asked, Census, Heard, Told, Unsaid, Waits
+from learners.live.mixtures.mixture import Mixture
 from learners.live.news import AGES_MS, DAY_MS
 from learners.live.pool import Pool, chain_ages
 from learners.live.recent import Recent
@@ -249,6 +250,33 @@ def test_equal_rows_asked_within_a_second_count_as_the_root_of_their_number(apar
         (2.0, pytest.approx(math.nan, nan_ok=True), 1.0),
         (1.0, 1.0, 0.5),  # what waits comes first
     ]
+
+
+class Watched(Mixture):
+    """A mixture that says what it was told."""
+
+    def learn(self, logits: Doubles, labels: Doubles, weights: Doubles, bets: Doubles | None = None) -> None:
+        assert bets is not None
+        self.told = [*getattr(self, "told", []), *zip(weights.tolist(), bets.tolist(), strict=True)]
+
+
+@pytest.mark.parametrize(("delay_ms", "apart_ms"), [(3 * DAY_MS, 0), (3 * DAY_MS, 200), (2 * HOUR_MS, 0)])
+def test_late_evidence_bets_less_as_equal_rows_and_of_young_experts(delay_ms: int, apart_ms: int) -> None:
+    live, _, _ = pool()
+    follow(live, feed(400, delay_ms))
+    assert live.late is (delay_ms > DAY_MS)
+    live.mixture = watched = Watched([1.0] * len(live.names))
+    t_ms, logits = 1_000 * HOUR_MS, (0.0,) * len(live.names)
+    rows = [Row(1.0)] * 4 + [Row(2.0)]
+    asked = [Asked(f"group-{n}", t_ms + n * apart_ms, row, logits) for n, row in enumerate(rows)]
+    live.learn([Told(one, t_ms + (n + 1) * HOUR_MS // 8, 1.0) for n, one in enumerate(asked)])
+    assert live.news.k80_ms
+    due_ms = t_ms + live.news.k80_ms
+    live.learn([Census(due_ms + n, 405, AGES_MS[-1]) for n in (0, 500, 1_001)])
+    assert [weight for weight, _ in watched.told[-5:]] == [1.0] * 5
+    share = t_ms / due_ms if live.late else 1.0  # from the first news on, which was at 0
+    expected = [share / 2] * 4 + [share] if live.late else [1.0] * 5
+    assert [bet for _, bet in watched.told[-5:]] == pytest.approx(expected, rel=1e-3)
 
 
 def test_an_answer_without_the_deep_part_is_no_evidence() -> None:

@@ -87,6 +87,29 @@ def test_a_weight_counts_as_often_as_it_says() -> None:
     assert np.allclose(once.theta, twice.theta, rtol=0, atol=1e-4)
 
 
+def test_a_bet_moves_the_choice_alone() -> None:
+    logits, label = np.array([[3.0, -1.0]]), np.ones(1)
+    plain, half, none = (Mixture([1, 1], switch=0.0) for _ in range(3))
+    plain.learn(logits, label, np.ones(1))
+    half.learn(logits, label, np.ones(1), np.full(1, 0.5))
+    none.learn(logits, label, np.ones(1), np.zeros(1))
+    assert np.array_equal(plain.theta, half.theta)
+    assert np.array_equal(plain.variance, none.variance)
+    first = Mixture([1, 1]).weights
+    assert np.array_equal(none.weights, first)
+    moved, by_half = np.log(plain.weights / plain.weights[0]), np.log(half.weights / half.weights[0])
+    assert np.abs(moved).max() > 1e-4
+    assert np.allclose(moved, 2 * by_half, rtol=1e-6, atol=1e-12)
+
+
+def test_a_bet_is_never_more_than_the_weight() -> None:
+    logits = np.array([[3.0, -1.0], [1.0, 2.0]])
+    plain, more = Mixture([1, 1]), Mixture([1, 1])
+    plain.learn(logits, np.array([1.0, np.nan]), np.ones(2))
+    more.learn(logits, np.array([1.0, np.nan]), np.ones(2), np.full(2, 7.0))
+    assert np.array_equal(plain.weights, more.weights)
+
+
 def test_no_combiner_is_ever_given_up() -> None:
     mixture = Mixture([1, 1])
     mixture.learn(np.full((5_000, 2), 9.0), np.zeros(5_000), np.full(5_000, 1e6))
