@@ -2,20 +2,23 @@
 
 Owns the order: what names others is read before what it names, and both before what is deleted meanwhile. Records are
 listed first, so each commit that they name is there when commits are copied; commits before states. Where the log
-begins is copied after commits: what is let go meanwhile is missing in the copy, and said to be. A record that follows
-from one that is not listed yet is left out. Does not know where the copy is kept.
+begins is copied after commits: what is let go meanwhile is missing in the copy, and said to be. Bundles of syncs are
+copied once records are listed, which move into them. A record that follows from one that is not listed yet is left out.
+Does not know where the copy is kept.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
 from deploy.registry import storage
-from deploy.registry.kinds import BASES, COMMITS, KINDS, SUFFIX, Kind
+from deploy.registry.kinds import BASES, CHAMPIONS, COMMITS, KINDS, SUFFIX, Kind
+from deploy.registry.log import bundles
+from deploy.registry.log.bundles import VERSIONS, Bundles
 from deploy.registry.log.log import Log
-from deploy.registry.log.segments import LOG, OLD, TAIL
+from deploy.registry.log.segments import LOG, OLD, TAIL, Span
 from deploy.registry.registry import SECRET
 from deploy.registry.seals import opened
 from deploy.registry.signing import PRIVATE
@@ -48,9 +51,14 @@ def back_up(source: Where, to: Path) -> Copied:
     """
     objects = at(source).objects
     before = _size(to)
-    records = whole(_records(objects))
+    listed, there = _records(objects), storage.Disk(to)
+    _copy_all(objects, VERSIONS, to)
+    spans = bundles.outer(bundles.spans(there))
+    records = whole(listed, spans)
     for (kind, number), data in records.items():
-        _copy(to / kind / f"{number:08}{SUFFIX}", data, signed=True)
+        if data:
+            _copy(to / kind / f"{number:08}{SUFFIX}", data, signed=True)
+    bundled = _end(there, spans, records)
     for folder in COMMITTED:
         _copy_all(objects, folder, to)
     for name in objects.list(BASES.name):
@@ -59,19 +67,39 @@ def back_up(source: Where, to: Path) -> Copied:
         if (other := objects.get(name)) is not None:
             _copy(to / name, other, OURS_ALONE if name in (SECRET, PRIVATE) else OTHERS)
     after, commit = _size(to), _read(to)
-    return Copied(commit=commit, records=len(records), files=after[0] - before[0], bytes=after[1] - before[1])
+    count = len(records.keys() | bundled)
+    return Copied(commit=commit, records=count, files=after[0] - before[0], bytes=after[1] - before[1])
 
 
-def whole(records: Places) -> Places:
+def whole(records: Places, spans: Sequence[Span] = ()) -> Places:
     """Return the records without those that follow from one that is not there, and without what follows from these.
 
-    Commits are not looked for.
+    Commits are not looked for. Of bundled syncs, which are there by their `spans`, the last one stands for all, and is
+    returned without a file where it stays.
     """
-    follows = {place: set(_follows(*place, data)) for place, data in records.items()}
-    kept = set(records)
+
+    def there(kind: str, number: int) -> tuple[str, int]:
+        span = bundles.holding(spans, number) if kind == CHAMPIONS.name else None
+        return kind, span.last if span else number
+
+    follows = {place: {there(*one) for one in _follows(*place, data)} for place, data in records.items()}
+    ends = {(CHAMPIONS.name, span.last): {there(CHAMPIONS.name, span.first - 1)} for span in spans}
+    follows, kept = follows | ends, {*follows, *ends}
     while dropped := {place for place in kept if follows[place] - kept}:
         kept -= dropped
-    return {place: records[place] for place in records if place in kept}
+    return {place: records.get(place, b"") for place in follows if place in kept}
+
+
+def _end(there: storage.Disk, spans: Sequence[Span], records: Places) -> set[tuple[str, int]]:
+    """Have the copy's versions end where its records do, with an object of its own; return those in bundles."""
+    for span in spans:
+        if (CHAMPIONS.name, span.last) not in records:
+            there.delete(bundles.name_of(span))
+    newest = max((number for kind, number in records if kind == CHAMPIONS.name), default=0)
+    versions = Bundles(there, CHAMPIONS.object)
+    if there.get(CHAMPIONS.object(newest)) is None and (data := versions.read(newest)) is not None:
+        there.create(CHAMPIONS.object(newest), data)
+    return {(CHAMPIONS.name, number) for number in versions.numbers()}
 
 
 def _follows(kind: str, number: int, data: bytes) -> Iterator[tuple[str, int]]:
@@ -118,7 +146,7 @@ def _copy(to: Path, data: bytes, mode: int = 0o644, *, signed: bool = False) -> 
 
 
 def _others(objects: Place) -> Iterator[str]:
-    apart = {*(kind.name for kind in RECORDS), BASES.name, *COMMITTED, *LEFT}
+    apart = {*(kind.name for kind in RECORDS), BASES.name, VERSIONS, *COMMITTED, *LEFT}
     for name in objects.sizes():
         if name.partition("/")[0] not in apart and not name.rpartition("/")[2].startswith("."):
             yield name

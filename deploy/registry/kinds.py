@@ -16,6 +16,7 @@ from msgspec import Struct
 from deploy.registry import records
 from deploy.registry.folds import FOLDS
 from deploy.registry.freshness import ArrivalsNote, FreshNote
+from deploy.registry.log.bundles import VERSIONS
 from deploy.registry.log.segments import BASE, INDEX, LOG, TAIL
 from deploy.registry.notes import (
     BlocksNote,
@@ -161,6 +162,7 @@ FOLDERS = {
     TAIL: "the newest commits, an object each: the learner's JSON, compressed (deploy/registry/log/)",
     LOG: "commits that were sealed, many to a segment, LAST-FIRST (deploy/registry/log/sealer.py)",
     INDEX: "which of these segments may hold a sample of an id (deploy/registry/log/index.py)",
+    VERSIONS: "syncs of long before, many to an object, LAST-FIRST (deploy/registry/log/bundler.py)",
     FOLDS: "what a role has made of the commits up to one, to go on from there (deploy/registry/folds.py)",
     ENGINES: "which template belongs to an architecture, under the architecture's key (deploy/engine.py)",
     RUNS: "who has run the feed, and since when; the newest run has it (deploy/registry/runs.py)",

@@ -2,6 +2,7 @@
 
     tail/n, log/last-first                              the learner's commits (`log/`)
     candidates/n, verdicts/n, champion/n, rulings/n     numbered records, created only if absent
+    versions/last-first                                 syncs of long before, many to an object (`log/`)
     blobs/<sha256>                                      artifacts, and the first state, by their digest
     states/n-o-<sha256 of commit n>                     whole states (`states/`)
     frozen/<sha256>                                     what of states does not learn, once
@@ -20,8 +21,9 @@ import msgspec
 from msgspec import Struct
 
 from deploy.registry.folds import Folds
-from deploy.registry.kinds import ASIDE, BLOBS, COMMITS, KINDS, SUFFIX, Kind
+from deploy.registry.kinds import ASIDE, BLOBS, CHAMPIONS, COMMITS, KINDS, SUFFIX, Kind
 from deploy.registry.log import index
+from deploy.registry.log.bundles import Bundles
 from deploy.registry.log.log import Log
 from deploy.registry.seals import Seals, broken, digest, opened
 from deploy.registry.storage.home import Where, at
@@ -47,7 +49,7 @@ class Registry:
     def __init__(self, where: Where, seals: Seals | None = None) -> None:
         self.home, self._seals = at(where), seals
         self.folder, self.objects = self.home.folder, self.home.objects
-        self._log = Log(self.objects)
+        self._log, self._versions = Log(self.objects), Bundles(self.objects, CHAMPIONS.object)
         self._checked = dict[str, bytes]()  # the files of records, by place, that were found to be right
 
     def create(self, kind: Kind[T], number: int, record: T) -> bool:
@@ -58,7 +60,9 @@ class Registry:
         """Sign a record as it is, whoever made it: only on a person's word."""
         data = self.read(kind, number)
         if data is not None:
-            self.objects.replace(kind.object(number), self._sealed(kind, number, opened(data)[0]))
+            name, signed = kind.object(number), self._sealed(kind, number, opened(data)[0])
+            if not self.objects.create(name, signed):  # a sync in a bundle has no object of its own
+                self.objects.replace(name, signed)
 
     def record(self, kind: Kind[T], number: int) -> T | None:
         """Return a record, or None if there is none of that number.
@@ -84,7 +88,8 @@ class Registry:
 
     def numbers(self, kind: Kind[Any]) -> list[int]:
         """Return the numbers of the records that there are of a kind other than commits, in their order."""
-        return [kind.number(name) for name in self.objects.list(kind.name) if name.endswith(SUFFIX)]
+        alone = self._alone(kind)
+        return alone if kind is not CHAMPIONS else sorted({*alone, *self._versions.numbers()})
 
     def begins(self) -> int:
         """Return the number of the first commit: 0, or a later one where old samples were let go."""
@@ -95,6 +100,9 @@ class Registry:
         if kind is COMMITS:
             with self._named():
                 return self._log.create(number, data)
+        if kind is CHAMPIONS:
+            with self._named():
+                return self._versions.create(number, data)
         return self.objects.create(kind.object(number), data)
 
     def read(self, kind: Kind[T], number: int) -> bytes | None:
@@ -102,11 +110,14 @@ class Registry:
 
         Raises:
             LetGo: the log begins at a later commit.
-            RegistryError: a commit is damaged, or missing though later ones are there.
+            RegistryError: a commit or a bundle is damaged, or missing though later ones are there.
         """
         if kind is COMMITS:
             with self._named():
                 return self._log.read(number)
+        if kind is CHAMPIONS:
+            with self._named():
+                return self._versions.read(number)
         return self.objects.get(kind.object(number))
 
     def place(self, kind: Kind[Any], number: int) -> str:
@@ -122,9 +133,9 @@ class Registry:
             with self._named():
                 return max(start, self._log.newest())
         for number in range(start + 1, start + 1 + AHEAD) if start >= 0 else ():
-            if self.objects.get(kind.object(number)) is None:
+            if self.read(kind, number) is None:
                 return number - 1
-        return max([start, *self.numbers(kind)[-1:]])
+        return max([start, *self._alone(kind)[-1:]])
 
     def mentioning(self, key: str) -> Iterator[int]:
         """Yield the numbers of commits that may hold a sample of an id, newest first.
@@ -204,6 +215,10 @@ class Registry:
         if (secret := self.objects.get(SECRET)) is None:
             raise RegistryError(f"{self.home.of(SECRET)} is missing")
         return secret
+
+    def _alone(self, kind: Kind[Any]) -> list[int]:
+        """Return the numbers of the records that have an object of their own; the newest always does."""
+        return [kind.number(name) for name in self.objects.list(kind.name) if name.endswith(SUFFIX)]
 
     def _sealed(self, kind: Kind[Any], number: int, record: bytes) -> bytes:
         """Return the file of a record."""

@@ -25,6 +25,7 @@ from deploy.registry.gc.choosing import Keeping
 from deploy.registry.gc.heads import Heads
 from deploy.registry.gc.needs import Need, Needs
 from deploy.registry.kinds import ASIDE, BLOBS, FROZEN
+from deploy.registry.log.bundles import VERSIONS
 from deploy.registry.log.segments import BASE, INDEX, LOG, OLD, TAIL
 from deploy.registry.registry import Registry
 from deploy.registry.states.names import STATES
@@ -225,6 +226,8 @@ def _all_of(name: str, files: dict[str, int]) -> Object:
     for_what = "the feed: never swept"
     if name in (TAIL, LOG, OLD):
         for_what = "every rebuild, audit and verdict: it is what was learned"
+    if name == VERSIONS:
+        for_what = "every answer that a sync has given: it says what that was"
     if name == BASE:
         for_what = "every reader of the log: it says where that begins"
     if name == FOLDS:

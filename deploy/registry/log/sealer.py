@@ -18,7 +18,9 @@ NEIGHBOURS, MOST_TEXT = 8, 64 << 20
 
 
 class Sealer:
-    """Seals one feed's commits; `clock` tells seconds."""
+    """Seals one feed's commits; `clock` tells seconds. Where it fails, that is said by its `name`, and what `stays`."""
+
+    name, stays = "sealer", "commits stay as they are, in tail/"
 
     def __init__(
         self, objects: Objects, *, commits: int = COMMITS, clock: Callable[[], float] = time.monotonic

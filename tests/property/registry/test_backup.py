@@ -17,6 +17,7 @@ from deploy.registry import backup as module
 from deploy.registry import storage
 from deploy.registry.backup import LEFT, Copied, back_up
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, STEPS, VERDICTS
+from deploy.registry.log.bundler import Bundler
 from deploy.registry.log.sealer import Sealer
 from deploy.registry.opening import open_registry, unsigned
 from deploy.registry.records import CanaryStep
@@ -36,8 +37,9 @@ def at_once() -> Iterator[None]:
 
 
 def lives(registry: Registry, random: Random) -> Iterator[None]:
-    """Do what a run does, a step at a time: commits, candidates, verdicts, versions by a canary's step, and sealing."""
+    """Do what a run does, a step at a time: commits, candidates, verdicts, versions by a step, syncs, seals."""
     sealer, version = Sealer(storage.Disk(registry.folder), commits=3), count(1)
+    bundler = Bundler(storage.Disk(registry.folder), keeps=2, syncs=2)
     append(registry, empty(0))
     first = msgspec.structs.replace(champion(0, None), artifact=registry.put(b"first"))
     registry.create(CHAMPIONS, 0, first)
@@ -67,6 +69,12 @@ def lives(registry: Registry, random: Random) -> Iterator[None]:
                 commit=registry.last(COMMITS),
             )  # fmt: skip
             registry.create(STEPS, number, ended)
+            yield
+        for _ in range(random.randrange(8)):
+            synced = {"number": next(version), "candidate": made, "commit": registry.last(COMMITS), "sync_of": number}
+            registry.create(CHAMPIONS, synced["number"], msgspec.structs.replace(champion(1, 0), **synced))
+            yield
+            bundler.step()
             yield
 
 
@@ -101,7 +109,9 @@ def attacked(seed: int, order: Callable[[Path, Path], Copied] = back_up) -> None
                 assert not unsigned(copy)
                 for made in copy.records(CANDIDATES):
                     assert copy.get(made.artifact)
-                assert copy.last(CHAMPIONS) >= 0
+                numbers = copy.numbers(CHAMPIONS)
+                assert numbers == [*range(copy.last(CHAMPIONS) + 1)]
+                assert all(copy.read(CHAMPIONS, n) == registry.read(CHAMPIONS, n) for n in numbers)
     finally:
         shutil.rmtree(folder)
 
@@ -127,7 +137,7 @@ def test_records_that_are_copied_after_commits_are_missed() -> None:
 def test_a_record_that_follows_from_one_not_listed_is_missed() -> None:
     def careless(source: Path, to: Path) -> Copied:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "whole", lambda records: records)
+            patch.setattr(module, "whole", lambda records, _: records)
             return back_up(source, to)
 
     assert missed(careless)

@@ -10,6 +10,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from deploy.registry.kinds import CANDIDATES, CHAMPIONS, COMMITS, VERDICTS
+from deploy.registry.log.bundler import Bundler
+from deploy.registry.log.bundles import VERSIONS
+from deploy.registry.log.segments import LOG, Span, span_of
 from deploy.registry.opening import open_registry, sign, unsigned
 from deploy.registry.records import Champion
 from deploy.registry.registry import Registry
@@ -153,3 +156,19 @@ def test_a_key_comes_from_a_file_or_as_text_and_trust_from_other_files(tmp_path:
         theirs.record(CHAMPIONS, 0)
     with pytest.raises(ConfigError, match="the key must be a private Ed25519 key in PEM"):
         open_registry(tmp_path / "ads", "-----BEGIN nonsense")
+
+
+def test_syncs_in_bundles_are_signed_anew_and_merged_so(tmp_path: Path) -> None:
+    registry = filled(tmp_path / "ads", signed=False)
+    for number in range(2, 14):
+        synced = {"number": number, "sync_of": 1, "commit": 0}
+        assert registry.create(CHAMPIONS, number, msgspec.structs.replace(champion(1, 0), **synced))
+    bundler = Bundler(registry.objects, keeps=2, syncs=5)
+    assert bundler.step()
+    assert [span_of(LOG + name[len(VERSIONS) :]) for name in registry.objects.list(VERSIONS)] == [Span(2, 11)]
+    mine = open_registry(tmp_path / "ads")
+    assert len(unsigned(mine)) == sign(mine)
+    assert not unsigned(mine)
+    bundler.step()
+    assert not unsigned(open_registry(tmp_path / "ads"))
+    assert registry.numbers(CHAMPIONS) == [*range(14)]
