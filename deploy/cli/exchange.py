@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deploy.cli.options import AsJson, ConfigFile, PipelineFile, Who, Why, plain, print_json, settings
+from deploy.cli.options import AsJson, ConfigFile, PipelineFile, Version, Who, Why, plain, print_json, settings
 from deploy.operate.versions.exchange import exporting, importing
 
 app = typer.Typer()
@@ -26,7 +26,7 @@ class Layout(StrEnum):
 @app.command()
 def export(
     pipeline: PipelineFile,
-    version: Annotated[int, typer.Argument(help="A version, as `versions` shows it: 3 is v3.", min=0)],
+    version: Version,
     to: Annotated[Path, typer.Option(help="The folder to write, which must not be there.")],
     layout: Annotated[Layout, typer.Option("--format", help="Whose folder it is.")] = Layout.huggingface,
     config_file: ConfigFile = None,

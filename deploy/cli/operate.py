@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deploy.cli.options import AsJson, ConfigFile, FeedFile, Who, Why, Yes, print_json, settings
+from deploy.cli.options import AsJson, ConfigFile, FeedFile, Who, Why, Yes, print_json, settings, version_number
 from deploy.console import gc as gc_view
 from deploy.console.join import audit as audit_view
 from deploy.console.join import dead as dead_view
@@ -95,7 +95,9 @@ def check_receipt(
 def promote(
     pipeline: FeedFile,
     why: Why,
-    version: Annotated[int | None, typer.Argument(help="An earlier version, as `status` shows it: 3 is v3.")] = None,
+    version: Annotated[
+        int | None, typer.Argument(parser=version_number, metavar="version", help="An earlier version: 3, or v3.")
+    ] = None,
     candidate: Annotated[int | None, typer.Option(help="A candidate instead, whatever its test has shown.")] = None,
     who: Who = None,
     config_file: ConfigFile = None,
@@ -112,7 +114,10 @@ def promote(
 def rollback(
     pipeline: FeedFile,
     why: Why,
-    version: Annotated[int | None, typer.Argument(help="Where to; default: the version before.")] = None,
+    version: Annotated[
+        int | None,
+        typer.Argument(parser=version_number, metavar="version", help="Where to; default: the version before."),
+    ] = None,
     who: Who = None,
     config_file: ConfigFile = None,
     yes: Yes = False,

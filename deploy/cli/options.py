@@ -21,6 +21,19 @@ def _writable(path: Path | None) -> Path | None:
     return path
 
 
+def version_number(text: str | int) -> int:
+    """Return a version's number, which may have the v that all output puts before it.
+
+    Raises:
+        typer.BadParameter: it is no number.
+    """
+    number = str(text).removeprefix("v")
+    if not (number.isascii() and number.isdecimal() and len(number) <= 18):
+        raise typer.BadParameter(f"{text!r} is no version; give its number, 3 or v3, as `versions` shows it")
+    return int(number)
+
+
+Version = Annotated[int, typer.Argument(parser=version_number, metavar="version", help="A version: 3, or v3.")]
 FeedFile = Annotated[Path, typer.Argument(help="A pipeline.py or a feed.py.")]
 PipelineFile = Annotated[Path, typer.Argument(help="The file that defines the pipeline, such as pipeline.py.")]
 ConfigFile = Annotated[

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deploy.cli.options import AsJson, ConfigFile, PipelineFile, print_json, settings
+from deploy.cli.options import AsJson, ConfigFile, PipelineFile, Version, print_json, settings
 from deploy.console.versions import rebuild as view
 from deploy.operate.versions.forget import forget
 from deploy.operate.versions.versions import remake
@@ -22,7 +22,7 @@ app = typer.Typer()
 @app.command()
 def rebuild(
     pipeline: PipelineFile,
-    version: Annotated[int, typer.Argument(help="The version, as `status` shows it: 3 is v3.", min=0)],
+    version: Version,
     without: Annotated[
         list[str] | None,
         typer.Option(help="Leave out all events of this id, or of the ids in @FILE, one a line; may be repeated."),

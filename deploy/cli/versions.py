@@ -8,13 +8,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deploy.cli.options import AsJson, ConfigFile, PipelineFile, print_json, settings
+from deploy.cli.options import AsJson, ConfigFile, PipelineFile, Version, print_json, settings
 from deploy.console.versions import changes
 from deploy.console.versions import lineage as view
 from deploy.operate import plan as operate
 from deploy.operate.versions import lineage
 
-Number = Annotated[int, typer.Argument(help="A version, as `status` shows it: 3 is v3.", min=0)]
 app = typer.Typer()
 
 
@@ -31,7 +30,7 @@ def show_versions(pipeline: PipelineFile, config_file: ConfigFile = None, as_jso
 
 
 @app.command()
-def show(pipeline: PipelineFile, version: Number, config_file: ConfigFile = None, as_json: AsJson = False) -> None:
+def show(pipeline: PipelineFile, version: Version, config_file: ConfigFile = None, as_json: AsJson = False) -> None:
     """Show all that is known of a version: evidence, recipe, size, what it learned from, and the chain of digests."""
     found = lineage.show(pipeline, settings(pipeline, config_file), version)
     view.show_one(Console(stderr=as_json), found)
@@ -40,7 +39,9 @@ def show(pipeline: PipelineFile, version: Number, config_file: ConfigFile = None
 
 
 @app.command()
-def diff(pipeline: PipelineFile, a: Number, b: Number, config_file: ConfigFile = None, as_json: AsJson = False) -> None:
+def diff(
+    pipeline: PipelineFile, a: Version, b: Version, config_file: ConfigFile = None, as_json: AsJson = False
+) -> None:
     """Show what is different in version B: recipe, packages, size, and how far the weights are apart."""
     found = lineage.diff(pipeline, settings(pipeline, config_file), a, b)
     view.show_difference(Console(stderr=as_json), found)

@@ -266,7 +266,7 @@ def test_the_commands_leave_an_artifact_and_a_receipt_that_names_all_else(
     toml, letters = fill(grown, broker, embedded_store_url), grown.path.parent
     (tmp_path / "ids").write_text("id-3\nid-4\n")
     out = tmp_path / "v2.safetensors"
-    again = ["rebuild", str(grown.path), "2", "--config", str(toml)]
+    again = ["rebuild", str(grown.path), "v2", "--config", str(toml)]
     app(
         [*again, "--without", f"@{tmp_path / 'ids'}", "--without", "nobody", "--out", str(out), "--json"],
         standalone_mode=False,
@@ -366,7 +366,7 @@ def test_versions_say_what_they_are_made_of_and_which_one_answered_what(grow: Gr
         lineage.find(feed.path, feed.settings, "nobody")
     with pytest.raises(ConfigError, match="there is no version 7; the newest is 1"):
         lineage.show(feed.path, feed.settings, 7)
-    for command in (["versions"], ["show", "1"], ["diff", "0", "1"], ["find", one.id]):
+    for command in (["versions"], ["show", "v1"], ["diff", "v0", "1"], ["find", one.id]):
         name, *more = command
         run = CliRunner().invoke(
             app,
