@@ -106,10 +106,14 @@ class Recomputed:
         encoder = running.encoder or self._encoder
         served = torch.tensor([one.prediction.output for one in samples], dtype=torch.float64)
         offset = torch.tensor(champion.offset, dtype=torch.float64)
-        ours: Tensor = answers(running, encoder.rows(samples)).double() + offset
-        found = parity_of(ours, served, scale.zero(running.model))
+        rows, zero = encoder.rows(samples), scale.zero(running.model)
+        ours: Tensor = answers(running, rows).double() + offset
+        found = parity_of(ours, served, zero)
         engine = champion.engine
         limit = max(EXACT, MUCH * engine.proof.mean if isinstance(engine, Engine) else 0.0)
+        if not found.mean <= limit:  # a model that reads the filling of its batch answers otherwise in another one
+            alone = torch.cat([answers(running, rows.between(i, i + 1)) for i in range(len(rows))]).double() + offset
+            limit = max(limit, MUCH * parity_of(ours, alone, zero).mean)
         said = (
             f"what was served is not what torch computes: they are {found.mean:.2g} apart in the mean of "
             f"{len(samples)}, at most {limit:.2g}"
