@@ -27,7 +27,7 @@ from learners.evaluation.trials.asked import RECENT
 from learners.evaluation.trials.contestant import Contestant
 from learners.evaluation.trials.timing import Timing
 from learners.evaluation.trials.trial import Entry, Trial, refusal
-from learners.evaluation.trials.trials import Reign, Trials, TrialsState
+from learners.evaluation.trials.trials import LAG_MS, Reign, Trials, TrialsState
 from learners.evaluation.verdict import Against, Decision, Guard, Verdict
 from learners.evaluation.watch.watch import Reference, Sighting, Watch, WatchState
 from learners.labels.holds import left
@@ -48,7 +48,9 @@ from streams.events import WAITING, Sample
 
 FEW = 200  # samples that say too little of a feed's pace
 AGO = (1, 2, 4, 8)  # reigns: the versions that are watched beside the champion
-KEPT = 1_000_000  # samples: no prediction waits for its outcome while more are learned, or it has the oldest intercept
+# samples: as many at least, and at most, are learned while a prediction waits for its outcome, or it has the oldest
+# intercept that is known; in between it is known how many are
+FEWEST, KEPT = 100_000, 1_000_000
 WARM_UP = 2_000  # samples from which a candidate's intercept starts; it remembers about the last 600
 
 
@@ -189,8 +191,10 @@ class Evaluator:
                 start = len(marks)
                 told = torch.tensor(shadow, dtype=kind(exact=self._exact))
                 self.measured.take(rows.rows[start:], samples, weights, outputs[self._first.key][start:], told)
-                self.measured.forget(commit.learned - KEPT)
-                self.watch.forget(commit.learned - KEPT)
+                done = self.trials.learned(commit.settled_ms - self._final_ms - LAG_MS)
+                done = max(min(done, commit.learned - FEWEST), commit.learned - KEPT)
+                self.measured.forget(done)
+                self.watch.forget(done)
                 self._newest.add(samples)
         self.measured.settle(commit.watermark_ms - self._final_ms)
         self.measured.close(min(commit.watermark_ms, commit.settled_ms) - self._final_ms)

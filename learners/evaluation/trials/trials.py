@@ -5,6 +5,7 @@ of up to that moment of event time: so a verdict follows from the log, and not f
 is on trial, who is champion, and which models answer beside it. Does not know metrics, records or files.
 """
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
@@ -104,7 +105,7 @@ class Trials:
         self._begun = list[Begun]()
         self._contestants: dict[str, Contestant] = {}
         self._broken: dict[str, Guard] = {}  # those whose outputs were not finite
-        self._learned: deque[tuple[int, int]] = deque()  # by the hour, and how much was learned by then
+        self._learned: deque[tuple[int, int]] = deque()  # by the hour, how much was learned by then
         self._day = 0  # the next one to look at
         self.marked_ms = -1  # the newest prediction that is known to wait
 
@@ -344,11 +345,17 @@ class Trials:
         """Forget the intercepts that no prediction carries that is still to come."""
         if not self._learned or commit.settled_ms >= self._learned[-1][0] + HOUR_MS:
             self._learned.append((commit.settled_ms, commit.learned))
-        oldest_ms = commit.settled_ms - self._timing.age_ms - LAG_MS
-        while len(self._learned) > 1 and self._learned[1][0] < oldest_ms:
+        final_ms = commit.settled_ms - self._timing.final.negative_ms - LAG_MS
+        while len(self._learned) > 1 and self._learned[1][0] < final_ms:
             self._learned.popleft()
+        learned = self.learned(commit.settled_ms - self._timing.age_ms - LAG_MS)
         for contestant in self._contestants.values():
-            contestant.forget(self._learned[0][1])
+            contestant.forget(learned)
+
+    def learned(self, before_ms: int) -> int:
+        """Return how much was learned before a time, to the hour; 0 where that is not known any more, or not yet."""
+        at = bisect_left(self._learned, (before_ms,))
+        return self._learned[at - 1][1] if at else 0
 
 
 def _known(verdict: Verdict, commit: Commit, now_ms: int) -> tuple[Decision, tuple[Guard, ...]]:

@@ -1,4 +1,4 @@
-"""Months that are over hold their values alone; what is shown, and what follows, is as if they held all."""
+"""What an evaluator holds does not grow with the years, and what is shown, and follows, is as if it held all."""
 
 import msgspec
 import numpy as np
@@ -138,6 +138,16 @@ def test_years_of_months_take_no_more_room_than_their_values() -> None:
         closed = judge.measured.state().closed
         assert len(closed) >= 4 + 5 * year
         assert len(msgspec.msgpack.encode(closed)) < 550 * len(closed)  # of five models; with their bins, 2,500
+
+
+def test_intercepts_are_forgotten_that_no_prediction_carries_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is answered by what was learned two samples before; the join is over after five hours, and lags two days."""
+    told = [replace(one, prediction=replace(one.prediction, learned=max(0, n - 2))) for n, one in enumerate(SAMPLES)]
+    whole = taken(evaluator(), cut(told, 7))
+    monkeypatch.setattr("learners.evaluation.evaluate.FEWEST", 0)
+    judge = taken(evaluator(), cut(told, 7))
+    assert len(judge.measured._alone._path) < 20 < len(SAMPLES) < len(whole.measured._alone._path)
+    assert values(judge.measured.months) == values(whole.measured.months)
 
 
 def test_a_closed_area_under_the_curve_is_that_of_its_answers() -> None:
