@@ -1,6 +1,7 @@
 """What was served, computed again: a model that reads its batch's filling is no mismatch, and another's answers are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from compressors.recipe import Recipe
 from deploy.engine import load
 from deploy.learning.bootstrap import bootstrap
-from deploy.pipeline import Labelled, Pipeline
+from deploy.learning.rehearsal import rehearse
+from deploy.pipeline import FeedEvent, Labelled, Pipeline
 from deploy.promotion.recomputed import BLOCK, Recomputed
 from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.records import Champion
@@ -56,13 +58,8 @@ def samples(texts: Sequence[str], outputs: Tensor) -> list[Sample]:
     return made
 
 
-@pytest.mark.parametrize(("model", "wrong", "passed"), [
-    (Mean, 0.0, True), (Masked, 0.0, True), (Mean, 20.0, False), (Masked, 0.05, False),
-])  # fmt: skip
-def test_answers_that_depend_on_their_batch_are_compared_by_how_much(
-    model: type[Mean], wrong: float, passed: bool, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    pipeline = Pipeline(
+def made(model: type[Mean]) -> Pipeline:
+    return Pipeline(
         name="texts",
         model=model,
         features=Text,
@@ -70,6 +67,15 @@ def test_answers_that_depend_on_their_batch_are_compared_by_how_much(
         recipe=Recipe.parse("quantize(int8)"),
         history=lambda: (Labelled(Text(one), float(len(one) > 20)) for one in ragged.texts(100)),
     )
+
+
+@pytest.mark.parametrize(("model", "wrong", "passed"), [
+    (Mean, 0.0, True), (Masked, 0.0, True), (Mean, 20.0, False), (Masked, 0.05, False),
+])  # fmt: skip
+def test_answers_that_depend_on_their_batch_are_compared_by_how_much(
+    model: type[Mean], wrong: float, passed: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    pipeline = made(model)
     registry = Registry(tmp_path_factory.mktemp("recomputed"))
     assert bootstrap(pipeline, registry)
     record = registry.record(CHAMPIONS, 0)
@@ -83,3 +89,17 @@ def test_answers_that_depend_on_their_batch_are_compared_by_how_much(
     served = torch.cat(parts) + torch.tensor(record.offset)
     guard = Recomputed(pipeline, registry)._compared(record, samples(texts, served * (1 + wrong)))
     assert guard.passed == passed, guard.said
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize(("model", "said"), [(Mean, True), (Masked, False)])
+def test_it_is_said_before_the_start(
+    model: type[Mean], said: bool, asked: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def feed() -> Iterator[FeedEvent]:
+        values = [b"no JSON", *(msgspec.json.encode(Text(one)) for one in ragged.texts(9))]
+        yield from (FeedEvent(n, "requests", b"%d" % n, value) for n, value in enumerate(values))
+
+    rehearse(replace(made(model), history=None, feed=feed) if asked else made(model))
+    lines = [line for line in caplog.messages if "a row is answered otherwise beside longer ones" in line]
+    assert len(lines) == said
