@@ -46,7 +46,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     `changes`: what is another than at the last start. `read`: so many rows of the log were read as the features of
     today. `answered`: so many of the newest samples were answered again by version `version`, and `apart` says how its
     answers differ from what it said then. `again`: the log is learned again. `lineage`: by another model, and versions
-    of before are asked by the code of before. `refused` is why it will not start, with the way out.
+    of before are asked by the code of before. `refused` is why it will not start, with the way out; so is
+    `without_log`, whatever has changed: an embedded broker no longer has the feed's log.
     """
 
     feed: str
@@ -59,6 +60,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     again: bool = False
     lineage: bool = False
     refused: str | None = None
+    without_log: str | None = None
 
     @property
     def lines(self) -> list[str]:
@@ -83,6 +85,8 @@ class Plan(Struct, frozen=True, kw_only=True):
         """
         if self.refused is not None:
             raise ConfigError(f"pipeline {self.feed!r} has changed: {self.refused}")
+        if self.without_log is not None:
+            raise ConfigError(self.without_log)
 
 
 def plan(pipeline: Pipeline, join: JoinPolicy, registry: Registry, *, engines: bool = True) -> Plan:

@@ -172,26 +172,28 @@ def _prepare(settings: Settings, home: Home, *, fresh: bool, mark: str) -> None:
         if in_use(folder / "services", wait=True):
             raise ConfigError(used)
         _empty(home)
-    elif settings.kafka.bootstrap is None and ((folder / mark).exists() or home.objects.get(mark) is not None):
-        _check_log(settings, home, used)
+    elif ((folder / mark).exists() or home.objects.get(mark) is not None) and (why := without_log(settings, home)):
+        raise ConfigError(used if in_use(folder / "services", wait=False) else why)
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def _check_log(settings: Settings, home: Home, used: str) -> None:
-    """Check that the embedded broker that begins has the log of the feed that is there."""
+def without_log(settings: Settings, home: Home) -> str | None:
+    """Return why no start has the log of the feed that is there: an embedded broker kept it in memory, or otherwise.
+
+    None: it has it, or the broker is not embedded.
+    """
     folder = home.folder / "services"
     durable, there = settings.kafka.embedded == "durable", kept(folder)
-    if durable and there:
-        return
-    if in_use(folder, wait=False):
-        raise ConfigError(used)
+    if settings.kafka.bootstrap is not None or (durable and there):
+        return None
     if there:
-        raise ConfigError(
+        return (
             f"{home} holds a feed whose log is kept: set kafka.embedded = 'durable' to go on with it. --fresh deletes "
             "the feed and begins anew"
         )
-    raise ConfigError(
-        f"{home} holds a feed whose log is gone: an embedded broker keeps nothing, unless kafka.embedded = 'durable' "
+    gone = "goes when its run ends" if in_use(folder, wait=False) else "is gone"
+    return (
+        f"{home} holds a feed whose log {gone}: an embedded broker keeps nothing, unless kafka.embedded = 'durable' "
         "when the feed begins. --fresh deletes it and begins anew; --from begins another with what it has learned; "
         "a broker that lasts is named by kafka.bootstrap"
     )

@@ -6,11 +6,13 @@ Owns finding the feed. How it is decided is `deploy/changes/`'s.
 from pathlib import Path
 
 import torch
+from msgspec.structs import replace
 
 from deploy import contradictions
 from deploy import pipeline as pipelines
 from deploy.changes.plan import Plan, plan
 from deploy.config import Settings
+from deploy.embedded.services import without_log
 from deploy.learning.rehearsal import rehearse
 from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.opening import open_registry
@@ -32,4 +34,5 @@ def planned(path: Path, settings: Settings) -> Plan:
     if at.objects.get(CHAMPIONS.object(0)) is None:
         return Plan(feed=pipeline.name, begins=True)
     registry = open_registry(at, settings.registry.key, settings.registry.trusted)
-    return plan(pipeline, settings.join, registry, engines=settings.serve.engines)
+    made = plan(pipeline, settings.join, registry, engines=settings.serve.engines)
+    return replace(made, without_log=without_log(settings, at))

@@ -30,7 +30,7 @@ def show_plan(console: Console, plan: Plan) -> None:
         line(console, f"v{plan.version}, asked {plan.answered} samples of the log again, {how}")
     if plan.again:
         line(console, LINEAGE if plan.lineage else AGAIN)
-    if plan.refused is None:
+    if plan.refused is None and plan.without_log is None:
         line(console, f"{plan.feed}: a start goes on" + ("" if plan.changes else "; nothing has changed"))
 
 

@@ -12,13 +12,16 @@ import msgspec
 import pytest
 from msgspec import Raw
 from redis import Redis
+from rich.console import Console
 from typer.testing import CliRunner
 
 from deploy import config
 from deploy.cli.commands import app
+from deploy.console.versions.changes import show_plan
 from deploy.learning.bootstrap import bootstrap
 from deploy.learning.candidates import make_learner
 from deploy.learning.distiller import DistillerRole
+from deploy.operate.plan import planned
 from deploy.operate.registry.sign import opened
 from deploy.operate.versions import lineage
 from deploy.operate.versions.forget import forget
@@ -375,6 +378,18 @@ def test_versions_say_what_they_are_made_of_and_which_one_answered_what(grow: Gr
         )
         assert run.exit_code == 0, run.output
         json.loads(run.output.splitlines()[-1])
+
+
+def test_a_plan_says_that_a_log_in_memory_is_gone(grown: Grown, capsys: pytest.CaptureFixture[str]) -> None:
+    own = msgspec.structs.replace(grown.settings, kafka=config.Kafka(bootstrap="broker:9092"))
+    assert planned(grown.path, own).without_log is None
+    found = planned(grown.path, grown.settings)
+    with pytest.raises(ConfigError, match=f"{grown.name} holds a feed whose log is gone.* --fresh .*--from"):
+        found.check()
+    show_plan(Console(width=200), found)
+    assert "a start goes on" not in capsys.readouterr().out
+    show_plan(Console(width=200), planned(grown.path, own))
+    assert f"{grown.name}: a start goes on" in capsys.readouterr().out
 
 
 def test_a_chain_that_is_broken_is_told(grow: Grow) -> None:
