@@ -40,3 +40,8 @@ class Arrived:
             self._waiting = Arrivals()
             self._store.put(self._feed, ARRIVALS.entry(ArrivalsNote(self._spans)))
         return drafted.rows()
+
+    def offered(self, commit: int) -> None:
+        """Note what was learned up to a commit after which no candidate was due, and its average is offered."""
+        if self._waiting.rows():
+            self.committed(commit, due=True)

@@ -101,6 +101,7 @@ class LearnerRole:
         if committed or (any_read and not self._rules.at_rest(self._draft)):
             self._note()
         if not any_read:
+            self._rest()
             self._store.wait(self._feed, self._draft.positions, block_ms)
         return any_read
 
@@ -243,10 +244,25 @@ class LearnerRole:
         arrived = self._arrived.committed(n, due=sync or due is not None)
         if self._blocks:
             self._blocks.publish(arrived)
-        if self._syncs and sync and (made := self._syncs.make(n)):
+        if sync:
+            self._sync(n)
+        self._trim()
+
+    def _sync(self, n: int) -> None:
+        """Offer the shadow's average after commit n, which is the newest, to the servers."""
+        if self._syncs and (made := self._syncs.make(n)):
             self._store.put(self._feed, SYNC.entry(made))
             self._synced = n
-        self._trim()
+
+    def _rest(self) -> None:
+        """Offer what a feed has brought that fell silent: its watermark stands. A replay's time is its feed's alone."""
+        n = self._draft.last.number
+        if self._syncs is None or self._draft.samples or not self._syncs.rested(n):
+            return
+        if ASKED.read(*self._store.get(self._feed, ASKED.name)) is None:
+            self._arrived.offered(n)
+            self._sync(n)
+            self._note()
 
     def keep(self) -> None:
         """Commit what was learned, and keep that state: at an orderly stop. A start then learns nothing again."""

@@ -5,7 +5,8 @@ it serves, or how it is taken back.
 """
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
@@ -37,15 +38,21 @@ ROWS, LEAST = 256, 64  # of these, on which guard rails look; fewer say too litt
 
 
 class Syncs:
-    """Makes the syncs of a learner's commits, one every `Promotion.sync_s` of event time."""
+    """Makes the syncs of a learner's commits, one every `Promotion.sync_s` of event time.
 
-    def __init__(self, pipeline: Pipeline, registry: Registry, learner: Learner) -> None:
+    Where events end, so does their time: then one is made after as long of the `clock`, which tells seconds.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, registry: Registry, learner: Learner, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._pipeline, self._registry, self._learner = pipeline, registry, learner
         self._every_ms, self._encoder = pipeline.promotion.sync_ms or 1.0, pipeline.encoder()
         self._lineages = Lineages(pipeline, registry)
         self._newest: Newest[Sample] = Newest(WARM_UP)
         self._known, self._of, self._kind = -1, -1, Kind.OTHER  # the newest version; the newest tested one, its kind
         self._made, self._said = list[str](), ""
+        self._clock, self._tried, self._rests = clock, -1, (-1, 0.0)  # the newest commit, and since when it rests
 
     def begin(self, last: int) -> None:
         """Begin at a commit: the newest samples are those up to it."""
@@ -62,12 +69,19 @@ class Syncs:
         """Return whether the watermark has passed a multiple of the time between two syncs."""
         return now_ms // self._every_ms != before_ms // self._every_ms
 
+    def rested(self, commit: int) -> bool:
+        """Return whether nothing has come since a commit of which no sync was made, for as long as between two."""
+        if self._rests[0] != commit:
+            self._rests = commit, self._clock()
+        return commit > self._tried and self._clock() - self._rests[1] >= self._every_ms / 1_000
+
     def make(self, commit: int) -> SyncNote | None:
         """Make the sync of the learner's state, which is that after a commit.
 
         None where none may serve, too few samples are known, or a guard rail is broken, which is said: what serves then
         serves on.
         """
+        self._tried = commit
         of, samples = self._tested(), list(self._newest)[-WARM_UP:]
         if of is None or len(samples) < LEAST:
             return None

@@ -13,8 +13,8 @@ from deploy.learning.candidates import average, make_learner
 from deploy.learning.learner import LearnerRole
 from deploy.learning.rules import CommitRules
 from deploy.learning.syncs import LEAST, Syncs
-from deploy.registry.kinds import BLOBS, CHAMPIONS, COMMITS, FRESHNESS, SYNC
-from deploy.registry.notes import SyncNote
+from deploy.registry.kinds import ASKED, BLOBS, CHAMPIONS, COMMITS, FRESHNESS, SYNC
+from deploy.registry.notes import SliceNote, SyncNote
 from deploy.registry.rebuild import rebuild
 from deploy.registry.records import Champion
 from deploy.registry.reigns import SYNCS
@@ -30,14 +30,14 @@ A_COMMIT = 20
 class Offering:
     """A learner that offers an average after each commit."""
 
-    def __init__(self, feed: Feed) -> None:
-        self.feed = feed
-        self.pipeline = replace(feed.pipeline, promotion=Promotion(policy="continuous", sync_s=1e-3))
+    def __init__(self, feed: Feed, sync_s: float = 1e-3) -> None:
+        self.feed, self.now_s = feed, 0.0
+        self.pipeline = replace(feed.pipeline, promotion=Promotion(policy="continuous", sync_s=sync_s))
         self.begin()
 
     def begin(self) -> None:
         registry, learner = self.feed.registry, make_learner(self.pipeline)
-        rules, syncs = CommitRules(A_COMMIT, NEVER, NEVER), Syncs(self.pipeline, registry, learner)
+        rules, syncs = CommitRules(A_COMMIT, NEVER, NEVER), Syncs(self.pipeline, registry, learner, lambda: self.now_s)
         self.role = LearnerRole(self.feed.name, 1, self.feed.store, registry, learner, rules, syncs=syncs)
 
     def learn(self) -> SyncNote | None:
@@ -85,6 +85,38 @@ def test_few_artifacts_stay_and_outcomes_are_known_to_the_first_that_has_learned
         msgspec.json.decode(fresh.written([], note.commit)[FRESHNESS.name])["weights"]["count"] for note in notes[1:]
     ]
     assert [later - earlier for earlier, later in pairwise([0, *counts])] == [A_COMMIT] * (len(notes) - 1)
+
+
+def test_a_feed_that_falls_silent_has_its_last_samples_served(fed: Fed, samples: list[Sample]) -> None:
+    """No watermark makes a sync due then: one comes of the time without events, once, and is that of its commit."""
+    offering = Offering(fed(samples), sync_s=NEVER)
+    registry = offering.feed.registry
+    assert not any(offering.learn() for _ in range(len(samples) // A_COMMIT))
+    last = registry.last(COMMITS)
+    for now_s in (0.0, NEVER / 2, NEVER, 2 * NEVER, 4 * NEVER):
+        offering.now_s = now_s
+        offering.role.step(1)
+        note = SYNC.read(*offering.feed.store.get(offering.feed.name, SYNC.name))
+        assert (note is not None) == (now_s >= NEVER)
+    assert note is not None
+    learner = make_learner(offering.pipeline)
+    rebuild(learner, registry, last)
+    assert (note.commit, note.artifact) == (last, registry.put(average(offering.pipeline, learner)))
+    fresh = Fresh(offering.feed.name, offering.feed.store, 0)
+    weights = msgspec.json.decode(fresh.written([], last)[FRESHNESS.name])["weights"]
+    assert weights["count"] == len(samples)
+    assert (registry.last(COMMITS), offering.role._synced) == (last, last)
+
+
+def test_a_replay_s_time_is_its_feed_s_alone(fed: Fed, samples: list[Sample]) -> None:
+    offering = Offering(fed(samples), sync_s=NEVER)
+    offering.feed.store.put(offering.feed.name, ASKED.entry(SliceNote(0, {})))
+    for _ in range(len(samples) // A_COMMIT):
+        offering.learn()
+    for now_s in (0.0, NEVER):
+        offering.now_s = now_s
+        offering.role.step(1)
+    assert SYNC.read(*offering.feed.store.get(offering.feed.name, SYNC.name)) is None
 
 
 def test_a_broken_average_is_not_offered(fed: Fed, samples: list[Sample], caplog: pytest.LogCaptureFixture) -> None:

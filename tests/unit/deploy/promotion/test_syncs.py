@@ -22,6 +22,7 @@ from learners.evaluation.verdict import Decision, Guard
 from shadowstream import ConfigError
 from streams.join.store import Store
 from tests import small
+from tests.unit.deploy.console.views import verdict
 from tests.unit.deploy.promotion.test_canary import PART, Board, World, knows, without_clock
 
 POLICY = Promotion(policy="continuous", candidates_a_year=10, drift_a_year=0, margin=0.0)
@@ -88,6 +89,19 @@ def test_each_average_serves_at_once_until_one_is_promoted_whose_place_the_next_
     began = [one.at_ms for one in world.versions]
     assert began == sorted(began)  # though what was promoted had been proven before the sync that it replaced
     assert world.registry.last(ALARMS) == -1
+
+
+def test_versions_are_in_the_order_of_event_time_though_a_verdict_is_of_before_the_sync_that_it_replaces(
+    world: Synced,
+) -> None:
+    """`find TIME` bisects them."""
+    world.sync(knows(0.3), 4 * PART)
+    world.bring(knows(1.0))
+    proven = structs.replace(verdict(0, Decision.PROVEN), commit=world.registry.last(COMMITS), at_ms=1)
+    assert world.registry.create(VERDICTS, 0, proven)
+    world.conductor.step(0)
+    assert (world.versions[-1].candidate, world.versions[-2].sync_of) == (0, 0)
+    assert world.versions[-1].at_ms == world.versions[-2].at_ms > 1
 
 
 def test_backtest_decides_the_same_of_candidates_though_other_answers_were_served(world: Synced) -> None:
