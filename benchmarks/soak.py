@@ -38,6 +38,7 @@ from deploy.pipeline import Pipeline, load
 from deploy.promotion.conductor import ConductorRole
 from deploy.promotion.evaluator import EvaluatorRole
 from deploy.registry.commits import read
+from deploy.registry.gc.heads import Heads
 from deploy.registry.gc.sweep import sweep
 from deploy.registry.kinds import BLOBS, CHAMPIONS, COMMITS
 from deploy.registry.log.sealer import Sealer
@@ -79,7 +80,7 @@ class Soak:
         first = read(self.registry, 0)
         self._learner.load(kept.get(self.registry, str(first.state)))
         self._states = States(self.registry, self._learner, Learn().relearn_s)
-        self._sealer, board = Sealer(self.registry.objects), NoBoard()
+        self._sealer, self._heads, board = Sealer(self.registry.objects), Heads(), NoBoard()
         self._draft = after(self.registry.read(COMMITS, 0) or b"", [0], "0-0")
         self._rules = CommitRules(IN_COMMIT, 1e9, pipeline.promotion.every_days, pipeline.promotion.drift_a_year)
         self._roles: dict[str, Any] = {
@@ -110,7 +111,7 @@ class Soak:
                         pass
             if learned % SWEPT < IN_COMMIT:
                 with self._of("gc"):
-                    sweep(self.registry)
+                    sweep(self.registry, heads=self._heads)
 
     @property
     def learned(self) -> int:

@@ -70,7 +70,7 @@ class Needs:
 
         Those of the last two commits at which the log began stay: a backup may have the older one.
         """
-        heads, before = self._heads.read(), base(self._registry)
+        heads, before = self._heads.read(self._registry), base(self._registry)
         named, begins = [head for head in heads if head.state is not None], heads[0].number if heads else 0
         due = {head.number for head in heads if head.due} - {one.commit for one in candidates if not one.by}
         for number in self._registry.numbers(BASES)[-2:]:

@@ -89,11 +89,11 @@ def look(registry: Registry, before: Set[str] = frozenset(), keeping: Keeping | 
     Raises:
         RegistryError, CommitError: a commit is damaged or missing.
     """
-    heads = Heads(registry)
+    heads = Heads()
     found, _ = _looked(registry, before, heads)
     if keeping is None:
         return found
-    chosen = choosing.choose(registry, keeping, heads.read())
+    chosen = choosing.choose(registry, keeping, heads.read(registry))
     begins = chosen.base.number if chosen.base else registry.begins()
     sizes = registry.objects.sizes()
     return replace(
@@ -107,7 +107,7 @@ def _let_go(registry: Registry, keeping: Keeping | None, heads: Heads) -> tuple[
     """Have the log begin later, if it may, and delete what comes before; return what went."""
     told = None
     if keeping is not None:
-        chosen = choosing.choose(registry, keeping, heads.read())
+        chosen = choosing.choose(registry, keeping, heads.read(registry))
         if chosen.base:
             letting.begin_at(registry, chosen.base)
         told = _letting(registry, keeping, chosen)
@@ -143,8 +143,15 @@ def _looked(registry: Registry, before: Set[str], heads: Heads) -> tuple[Kept, N
     return Kept(stays=others + kept, goes=goes, applied=False), needs
 
 
-def sweep(registry: Registry, before: Set[str] = frozenset(), keeping: Keeping | None = None) -> Kept:
+def sweep(
+    registry: Registry,
+    before: Set[str] = frozenset(),
+    keeping: Keeping | None = None,
+    heads: Heads | None = None,
+) -> Kept:
     """Delete what nothing needs; return what stays, and what went. `before` and `keeping` as in `look`.
+
+    `heads` are what an earlier sweep of this registry has read of its commits, which is then read on.
 
     Raises:
         RegistryError, CommitError: a commit is damaged or missing.
@@ -152,7 +159,7 @@ def sweep(registry: Registry, before: Set[str] = frozenset(), keeping: Keeping |
     """
     objects, aside = registry.objects, f"{BLOBS}/{ASIDE}"
     left = [name.removeprefix(aside) for name in objects.sizes() if name.startswith(aside)]
-    heads = Heads(registry)
+    heads = heads or Heads()
     gone, told = _let_go(registry, keeping, heads)
     found, needs = _looked(registry, before, heads)  # records are read after what an earlier sweep left was listed
     stays = found.stays
@@ -190,11 +197,11 @@ def sweeping(
     """
 
     def work(ended: Event) -> None:
-        wait_s, before = first_s, _blobs(where)
+        wait_s, before, heads = first_s, _blobs(where), Heads()
         while not ended.wait(wait_s):
             wait_s, there = every_s, _blobs(where)
             try:
-                swept = sweep(opened() if opened else Registry(where), before, keeping)
+                swept = sweep(opened() if opened else Registry(where), before, keeping, heads)
                 before = there
                 if say and swept.letting and any(one.what == OLD_SAMPLES for one in swept.goes):
                     say(f"gc: {swept.letting.line}")

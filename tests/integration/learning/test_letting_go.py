@@ -117,7 +117,8 @@ def test_every_role_goes_on_wherever_the_letting_go_was_cut_off(
         assert Registry(folder).begins() == before.letting.begins
         run.check_starts(Registry(folder))
     monkeypatch.setattr(Disk, "delete", delete)
-    swept = sweep(registry, keeping=KEPT)
+    heads = Heads()
+    swept = sweep(registry, keeping=KEPT, heads=heads)
     assert swept.letting == before.letting
     assert [one.name for one in swept.goes if one.name.startswith(f"{LOG}/")] == names != []
     assert not {*names} & {*registry.objects.list(LOG)}
@@ -129,8 +130,9 @@ def test_every_role_goes_on_wherever_the_letting_go_was_cut_off(
     run.check_starts(registry)
     run.go_on(120)
     begins = registry.begins()
-    sweep(registry, keeping=KEPT)
+    sweep(registry, keeping=KEPT, heads=heads)
     assert registry.begins() > begins
+    assert heads.read(registry) == Heads().read(registry)
     assert registry.last(VERDICTS) > verdicts
     run.check_starts(registry)
     run.feed.finish(run.role)
@@ -141,7 +143,7 @@ def test_every_role_goes_on_wherever_the_letting_go_was_cut_off(
 def test_what_keeps_the_log_from_beginning_later_is_said(run: Run) -> None:
     run.go_on(160)
     registry = run.feed.registry
-    heads = Heads(registry).read()
+    heads = Heads().read(registry)
 
     def away() -> int:
         raise BrokerUnreachable("it is away")

@@ -2,24 +2,28 @@
 
 from pathlib import Path
 from threading import Event
+from typing import TypeVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Struct
 
 from deploy import config
 from deploy.operate.registry.gc import collect
 from deploy.registry.commits import read
 from deploy.registry.gc import sweep as sweeps_of
+from deploy.registry.gc.heads import Heads
 from deploy.registry.gc.needs import stays
 from deploy.registry.gc.sweep import NOBODY, Kept, look, sweep, sweeping
-from deploy.registry.kinds import ASIDE, BLOBS, COMMITS
+from deploy.registry.kinds import ASIDE, BLOBS, COMMITS, Kind
 from deploy.registry.registry import Registry
 from deploy.registry.storage import Disk
 from learners.commits.commit import Due
 from streams.errors import ConfigError
 from tests.committed import append, empty
 
+T = TypeVar("T", bound=Struct)
 WAIT_S = 60.0  # against a hang alone
 
 
@@ -62,6 +66,38 @@ def test_each_object_says_what_it_is_kept_for_and_a_look_deletes_nothing(tmp_pat
     assert there(registry) == sorted({5, *(i for i in range(20) if stays(i, 19))})
     assert registry.find(artifact) is not None
     assert not sweep(registry).goes
+
+
+class Counting(Registry):
+    """Knows which commits were read."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.commits = list[int]()
+
+    def read(self, kind: Kind[T], number: int) -> bytes | None:
+        if kind is COMMITS:
+            self.commits.append(number)
+        return super().read(kind, number)
+
+
+def test_a_later_sweep_of_a_run_reads_what_is_new(tmp_path: Path) -> None:
+    heads, registry = Heads(), filled(tmp_path, 20, due=5)
+    sweep(registry, heads=heads)
+    for n in range(20, 25):
+        append(registry, empty(n, state=registry.put(b"state %d" % n), due=Due("schedule", 0) if n == 21 else None))
+    counting = Counting(tmp_path)
+    assert heads.read(counting) == Heads().read(registry)
+    assert counting.commits == [19, *range(20, 25), 25]
+    assert [one.name for one in look(registry).goes] == [one.name for one in sweep(registry, heads=heads).goes]
+    assert {5, 21} < {*there(registry)}
+
+
+def test_of_another_log_in_the_same_place_all_is_read(tmp_path: Path) -> None:
+    heads, one, other = Heads(), filled(tmp_path / "one", 20, due=5), filled(tmp_path / "other", 30)
+    shorter = filled(tmp_path / "shorter", 4)
+    for registry in (one, other, shorter, one):
+        assert heads.read(registry) == Heads().read(registry)
 
 
 def test_a_state_that_two_commits_name_stays_for_either(tmp_path: Path) -> None:
@@ -113,11 +149,11 @@ def test_what_a_sweep_that_died_has_set_aside_goes_or_comes_back(tmp_path: Path)
 def test_a_run_sweeps_by_itself_and_an_error_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry, swept, tries = filled(tmp_path, 20), Event(), list[int]()
 
-    def sweeps(of: Registry, before: frozenset[str], keeping: None) -> Kept:
+    def sweeps(of: Registry, before: frozenset[str], keeping: None, heads: Heads) -> Kept:
         tries.append(1)
         if len(tries) == 1:
             raise OSError("the disk is away")
-        found = sweep(of, before)
+        found = sweep(of, before, keeping, heads)
         swept.set()
         return found
 

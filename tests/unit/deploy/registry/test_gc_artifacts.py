@@ -10,6 +10,7 @@ import pytest
 from deploy.registry.candidates import add, gone
 from deploy.registry.gc import needs
 from deploy.registry.gc import sweep as module
+from deploy.registry.gc.heads import Heads
 from deploy.registry.gc.sweep import NOBODY, Kept, look, sweep, sweeping
 from deploy.registry.kinds import ASIDE, BLOBS, CANDIDATES, CHAMPIONS, ENGINES, EVALUATOR, ORDERS, VERDICTS
 from deploy.registry.records import Candidate, Champion, Engine, Figures, Order, Proof
@@ -138,8 +139,8 @@ def test_a_blob_of_nobody_goes_where_it_was_there_before(registry: Registry) -> 
 def test_a_run_sweeps_what_was_nobody_s_at_its_start(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     digest, swept = registry.put(b"put by a distiller that died"), Event()
 
-    def sweeps(of: Registry, before: frozenset[str], keeping: None) -> Kept:
-        found = sweep(of, before)
+    def sweeps(of: Registry, before: frozenset[str], keeping: None, heads: Heads) -> Kept:
+        found = sweep(of, before, keeping, heads)
         swept.set()
         return found
 

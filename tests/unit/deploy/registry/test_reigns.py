@@ -72,7 +72,7 @@ def test_artifacts_of_the_newest_syncs_stay_and_of_all_that_was_tested(newest: s
     for version in every:
         registry.create(CHAMPIONS, version.number, version)
         registry.objects.create(f"{BLOBS}/{version.artifact}", b"an artifact")
-    kept = Needs(registry, {version.artifact: 1 for version in every}, [], Heads(registry)).read()
+    kept = Needs(registry, {version.artifact: 1 for version in every}, [], Heads()).read()
     stay = [version.number for version in every if version.artifact in kept]
     late = range(every[-1].number - SYNCS + 1, every[-1].number + 1)
     assert stay == sorted({0, 7, *late})
