@@ -184,6 +184,7 @@ def test_inputs_may_differ_in_dimensions_of_their_own(kind: type[nn.Module]) -> 
         assert torch.allclose(choice.run(*pairs(one)), model(*pairs(one)), atol=0.02)  # float for int8
 
 
+@pytest.mark.long
 def test_a_mask_of_floats_is_guarded_at_any_width() -> None:
     torch.manual_seed(1)
     model = served(Pooled())
@@ -215,7 +216,10 @@ def halved(some: Sequence[str]) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("kind", "make", "why"),
     [
-        (Counted, masked, "^float: its rows differ in width, and its export computes one width alone$"),
+        pytest.param(
+            *(Counted, masked, "^float: its rows differ in width, and its export computes one width alone$"),
+            marks=pytest.mark.long,
+        ),
         (Halves, halved, "input 1 is bfloat16, which onnxruntime cannot be given"),
     ],
 )

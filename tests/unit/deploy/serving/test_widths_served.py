@@ -19,6 +19,7 @@ from deploy.pipeline import Labelled, Pipeline
 from deploy.registry.kinds import CHAMPIONS
 from deploy.registry.records import Champion, Engine, Width
 from deploy.registry.registry import Registry
+from learners.online.settings import Online
 from learners.tasks.classes import Classes
 from tests import ragged
 from tests.ragged import Reader
@@ -46,7 +47,8 @@ PIPELINE = Pipeline(
     features=Text,
     encode=encode,  # type: ignore[arg-type]
     recipe=Recipe.parse("prune(amount=0.5) -> quantize(int8)"),
-    history=lambda: (Labelled(Text(one), "abc"[len(one) % 3]) for one in ragged.texts(600)),
+    history=lambda: (Labelled(Text(one), "abc"[len(one) % 3]) for one in ragged.texts(200)),
+    online=Online(history_passes=1),
 )
 
 
@@ -79,7 +81,7 @@ def test_a_history_whose_parts_come_out_in_one_shape_is_known_to_be_uneven() -> 
     assert data is not None
     assert isinstance(data.rows, Fixed)
     assert data.rows.source is not None
-    assert len(data.split()[1].rows.source) == 30  # type: ignore[attr-defined]
+    assert len(data.split()[1].rows.source) == 10  # type: ignore[attr-defined]
 
 
 def test_an_engine_goes_on_beside_widths_that_were_not_proven(registry: Registry) -> None:
