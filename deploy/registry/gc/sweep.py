@@ -24,11 +24,11 @@ from deploy.registry.gc import choosing, letting
 from deploy.registry.gc.choosing import Keeping
 from deploy.registry.gc.heads import Heads
 from deploy.registry.gc.needs import Need, Needs
-from deploy.registry.kinds import ASIDE, BLOBS, FROZEN
+from deploy.registry.kinds import ASIDE, BASES, BLOBS, FROZEN
 from deploy.registry.log.bundles import VERSIONS
 from deploy.registry.log.segments import BASE, INDEX, LOG, OLD, TAIL
 from deploy.registry.registry import Registry
-from deploy.registry.states.names import STATES
+from deploy.registry.states.names import STATES, of
 from deploy.registry.storage.disk import tidy
 from deploy.registry.storage.home import Where
 from streams.errors import ShadowstreamError
@@ -94,13 +94,26 @@ def look(registry: Registry, before: Set[str] = frozenset(), keeping: Keeping | 
     if keeping is None:
         return found
     chosen = choosing.choose(registry, keeping, heads.read(registry))
-    begins = chosen.base.number if chosen.base else registry.begins()
-    sizes = registry.objects.sizes()
+    begins, sizes = chosen.base.number if chosen.base else registry.begins(), registry.objects.sizes()
+    if chosen.base:
+        found = _once_it_begins(registry, found, begins)
     return replace(
         found,
         goes=[_old(name, sizes.get(name, 0)) for name in letting.old(registry.objects, begins)] + found.goes,
         letting=_letting(registry, keeping, chosen),
     )
+
+
+def _once_it_begins(registry: Registry, found: Kept, begins: int) -> Kept:
+    """Return a look once the log begins at a commit: states of before go, but that at which it began last."""
+    last = [registry.record(BASES, number) for number in registry.numbers(BASES)[-1:]]
+    stay, goes = {one.state for one in last if one}, list[Object]()
+    for one in found.stays:
+        state = of(one.name) if one.name.startswith(f"{STATES}/") else None
+        if state and state.number < begins and one.name not in stay:
+            goes.append(replace(one, what="state of a commit that is let go", kept_for=[]))
+    gone = {one.name for one in goes}
+    return replace(found, stays=[one for one in found.stays if one.name not in gone], goes=goes + found.goes)
 
 
 def _let_go(registry: Registry, keeping: Keeping | None, heads: Heads) -> tuple[list[Object], Letting | None]:

@@ -15,6 +15,7 @@ from deploy.registry.commits import base, read
 from deploy.registry.gc import choosing
 from deploy.registry.gc.choosing import Keeping
 from deploy.registry.gc.heads import Heads
+from deploy.registry.gc.sweep import Kept as Swept
 from deploy.registry.gc.sweep import look, sweep
 from deploy.registry.kinds import COMMITS, EVALUATOR, VERDICTS
 from deploy.registry.learned import count_learned, learned_equations
@@ -25,6 +26,7 @@ from deploy.registry.rebuild import check, rebuild
 from deploy.registry.registry import Registry
 from deploy.registry.states.beside import States
 from deploy.registry.states.kept import Kept
+from deploy.registry.states.names import STATES
 from deploy.registry.storage import Disk
 from learners.commits.state import pack_state
 from streams.errors import BrokerUnreachable, HistoryChanged, LetGo
@@ -91,6 +93,11 @@ def run(fed: Fed, embedded_store: Store, monkeypatch: pytest.MonkeyPatch) -> Run
     return Run(fed, embedded_store)
 
 
+def states_of(kept: Swept) -> set[str]:
+    """Return the states that go."""
+    return {one.name for one in kept.goes if one.name.startswith(f"{STATES}/")}
+
+
 def test_every_role_goes_on_wherever_the_letting_go_was_cut_off(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +127,7 @@ def test_every_role_goes_on_wherever_the_letting_go_was_cut_off(
     heads = Heads()
     swept = sweep(registry, keeping=KEPT, heads=heads)
     assert swept.letting == before.letting
+    assert states_of(swept) == states_of(before) != set()
     assert [one.name for one in swept.goes if one.name.startswith(f"{LOG}/")] == names != []
     assert not {*names} & {*registry.objects.list(LOG)}
     with pytest.raises(LetGo, match="the log begins there, and commit 0 was let go"):
@@ -129,8 +137,8 @@ def test_every_role_goes_on_wherever_the_letting_go_was_cut_off(
     assert found.samples == read(registry, found.number).learned - len(read(registry, found.number).shadow)
     run.check_starts(registry)
     run.go_on(120)
-    begins = registry.begins()
-    sweep(registry, keeping=KEPT, heads=heads)
+    begins, told = registry.begins(), look(registry, keeping=KEPT)
+    assert states_of(sweep(registry, keeping=KEPT, heads=heads)) == states_of(told) != set()
     assert registry.begins() > begins
     assert heads.read(registry) == Heads().read(registry)
     assert registry.last(VERDICTS) > verdicts
