@@ -4,7 +4,7 @@ What an artifact cannot hold, or an optimizer cannot take, is found here and nam
 these trials. Does not know recipes, or the artifact's format.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from compressors import scale
 from compressors.answers import answers
 from compressors.data import Data, Losses
 from compressors.norms import any_rows
+from compressors.rows import Rows
 from compressors.wrappers import copied
 
 ROWS = 16
@@ -32,21 +33,26 @@ def dry_run(model: nn.Module, factory: Callable[[], nn.Module], data: Data, loss
     model = copied(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        _check_repeats(model, rows)
+        check_repeats(model, rows.inputs)
         if trains:
             _check_step(model, rows, losses)
         _check_state(model, factory, rows)
 
 
-def _check_repeats(model: nn.Module, rows: Data) -> None:
-    first = answers(model, rows.inputs)
-    before = _attributes(model)
-    second = answers(model, rows.inputs)
+def check_repeats(model: nn.Module, inputs: Rows | Sequence[Tensor]) -> None:
+    """Check that a model answers the same rows alike when it is asked twice in eval mode.
+
+    Raises:
+        ValueError: it does not; names what its forward has changed.
+    """
+    first = answers(model, inputs)
+    before = _held(model)
+    second = answers(model, inputs)
     if gap := _gap(first, second):
         raise ValueError(
             f"the model answers the same rows differently when it is asked twice in eval mode, by {gap:.2g} of its "
             "largest output: nothing in its forward may be drawn anew there (F.dropout needs training=self.training; "
-            f"MC dropout belongs outside), or go on from the call before{_changed(before, _attributes(model))}"
+            f"MC dropout belongs outside), or go on from the call before{_changed(before, _held(model))}"
         )
 
 
@@ -93,6 +99,11 @@ def _gap(one: Tensor, other: Tensor) -> float:
     one, other = (torch.nan_to_num(t.float()) for t in (one, other))
     gap = float((one - other).abs().max() / one.abs().max().clamp_min(1e-30)) if one.numel() else 0.0
     return gap if gap > NEAR else 0.0
+
+
+def _held(model: nn.Module) -> dict[str, Any]:
+    """Return copies of all that a forward may change: saved buffers too."""
+    return _attributes(model) | {f"{name} (a buffer)": t.clone() for name, t in model.state_dict().items()}
 
 
 def _attributes(model: nn.Module) -> dict[str, Any]:

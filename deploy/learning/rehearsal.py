@@ -18,6 +18,7 @@ from compressors.answers import checked, evaluating
 from compressors.arguments import shown
 from compressors.artifact.parity import parity_of
 from compressors.checks import check_learning, check_model
+from compressors.dry_run import check_repeats
 from compressors.errors import Unsuited
 from compressors.rows import alike
 from compressors.wrappers import unwrapped
@@ -73,6 +74,10 @@ def _answer(pipeline: Pipeline, model: nn.Module, features: Any) -> None:
         inputs = pipeline.encoder().encode([features])
     with users_code("Pipeline.model, called with what Pipeline.encode returned of one row"):
         checked(answer(model, inputs), 1, pipeline.task.outputs)
+        try:
+            check_repeats(model, inputs)
+        except ValueError as wrong:
+            raise Unsuited(str(wrong)) from wrong
 
 
 def _ask(pipeline: Pipeline, model: nn.Module) -> None:

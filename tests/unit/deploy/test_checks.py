@@ -239,6 +239,30 @@ class Told(nn.Module):
         return {"logits": self.line(x)}
 
 
+class Noisy(nn.Linear):
+    """Draws in eval mode too."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + torch.randn(())
+
+
+class Carried(nn.Linear):
+    """Subtracts a mean that goes on from call to call, in eval mode too."""
+
+    seen: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__(4, 1)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen = 0.9 * self.seen + 0.1 * x.mean()
+        return super().forward(x - self.seen)
+
+
 def asking(*values: bytes) -> Any:
     return lambda: iter([FeedEvent(n, "requests", b"%d" % n, value) for n, value in enumerate(values)])
 
@@ -247,6 +271,11 @@ def asking(*values: bytes) -> Any:
     ("parts", "said"),
     [
         ({"model": Told, "feed": asking(b'{"x": [1, 2, 3, 4]}')}, "return output['logits'] instead"),
+        (
+            {"model": Carried, "feed": asking(b'{"x": [1, 2, 3, 4]}')},
+            "go on from the call before; changed: seen (a buffer)",
+        ),
+        ({"model": Noisy, "feed": asking(b'{"x": [1, 2, 3, 4]}')}, "F.dropout needs training=self.training"),
         ({"feed": asking(b"no JSON", b'{"y": 1}')}, "none of the feed's first requests can be answered: "),
         ({"feed": asking(b'{"x": [1, 2, 3, 4]}'), "request": fails}, "KeyError: 'mine'"),
         ({"feed": asking(b"no JSON", b'{"x": [1, 2, 3, 4]}')}, ""),
