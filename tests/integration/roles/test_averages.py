@@ -98,6 +98,9 @@ def test_a_feed_that_falls_silent_has_its_last_samples_served(fed: Fed, samples:
         offering.role.step(1)
         note = SYNC.read(*offering.feed.store.get(offering.feed.name, SYNC.name))
         assert (note is not None) == (now_s >= NEVER)
+        if note:
+            assert registry.has(note.artifact) == (now_s == NEVER)  # it is made once
+            registry.drop(note.artifact)
     assert note is not None
     learner = make_learner(offering.pipeline)
     rebuild(learner, registry, last)
