@@ -93,9 +93,11 @@ class LearnerRole:
         self._draft.watermark_ms = max(self._draft.watermark_ms, watermark_ms)
         if self._heard.reached(self._draft.positions):
             self._draft.heard_ms, self._heard = max(self._draft.heard_ms, self._heard.told_ms), None
-        due = self._rules.due(self._draft, self._learner.gap)
-        committed = self._rules.full(self._draft) or (due is not None and bool(self._draft.samples))
-        committed = committed or (not any_read and self._rules.at_rest(self._draft) and self._told(states))
+        due, whole = self._rules.due(self._draft, self._learner.gap), not self._rules.paced or self._told(states)
+        committed = self._rules.full(self._draft, part=not whole)
+        if whole:
+            committed = committed or (due is not None and bool(self._draft.samples))
+            committed = committed or (not any_read and self._rules.at_rest(self._draft))
         if committed:
             self._commit(due)
         if committed or (any_read and not self._rules.at_rest(self._draft)):
@@ -120,7 +122,8 @@ class LearnerRole:
         Return False if one failed, and the state is that of the last commit again.
         """
         for part in self._parts(shard, entries):
-            if not self._draft.quarantined and self._rules.full(self._draft):  # a suspected micro-batch ends first
+            full = self._rules.full(self._draft, part=self._rules.paced)
+            if full and not self._draft.quarantined:  # a suspected micro-batch ends first
                 self._commit(None)
                 self._note()
             batch = Span(shard, number(part[0].position), number(part[-1].position))

@@ -28,16 +28,26 @@ class CommitRules:
         self._samples, self._seconds, self._every_ms = samples, seconds, every_days * DAY_MS
         self._drift_a_year, self.relearn_s = drift_a_year, relearn_s
 
-    def full(self, draft: Draft) -> bool:
-        """Return whether to commit now: at once where a sample is quarantined, and when a new day begins."""
+    def full(self, draft: Draft, *, part: bool = False) -> bool:
+        """Return whether to commit now: at once where a sample is quarantined, and when a new day begins.
+
+        A draft that is only `part` of a replay's slice waits for the rest, as far as that is not too much.
+        """
         if draft.quarantined or not draft.samples:
             return bool(draft.quarantined)
+        if part or draft.learned >= self._samples:
+            return draft.learned >= self._samples
         new_day = draft.watermark_ms // DAY_MS > draft.last.watermark_ms // DAY_MS
-        return new_day or draft.learned >= self._samples or 0 < self._seconds <= time.monotonic() - draft.began_s
+        return new_day or 0 < self._seconds <= time.monotonic() - draft.began_s
+
+    @property
+    def paced(self) -> bool:
+        """Whether it may be a replay that says what is committed together."""
+        return not self._seconds
 
     def at_rest(self, draft: Draft) -> bool:
         """Return whether to commit as nothing more is there to learn now."""
-        return not self._seconds and bool(draft.samples)
+        return self.paced and bool(draft.samples)
 
     def due(self, draft: Draft, gap: Gap | None = None) -> Due | None:
         """Return why a candidate is due, if it is: of a drift, or the watermark has passed a whole multiple of the step

@@ -369,15 +369,16 @@ def test_killed_at_any_moment(fed: Fed, embedded_store_url: str) -> None:
     feed.check_refreshed(role)
 
 
-def minutes_apart(samples: list[Sample]) -> list[Sample]:
-    """Let all be of one day: a commit ends with its day."""
-    moved = [(one, small.START_MS + n * 60_000) for n, one in enumerate(samples)]
+def apart(samples: list[Sample], ms: int = 60_000) -> list[Sample]:
+    """Let samples follow each other so far apart; minutes: all are of one day, as a commit ends with its day."""
+    moved = [(one, small.START_MS + n * ms) for n, one in enumerate(samples)]
     replace = msgspec.structs.replace
     return [replace(one, t=t_ms, label_t=t_ms + 1, prediction=replace(one.prediction, t=t_ms)) for one, t_ms in moved]
 
 
-def test_in_a_replay_a_commit_waits_until_all_outcomes_of_its_slice_are_joined(fed: Fed) -> None:
-    feed = fed(minutes_apart(small.samples(40)))
+@pytest.mark.parametrize("ms", [60_000, 3 * small.HOUR_MS], ids=["of one day", "over days"])
+def test_in_a_replay_a_commit_waits_until_all_outcomes_of_its_slice_are_joined(fed: Fed, ms: int) -> None:
+    feed = fed(apart(small.samples(40), ms))
     role = feed.learner(1_000)
     role._rules = CommitRules(1_000, 0.0, every_days=1e9)
 

@@ -1,5 +1,6 @@
 """A mutant of the script for each rule of the join; the comparison with the oracle must catch every one."""
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -103,34 +104,9 @@ MUTANTS = [
     ("marks may end", "if marking or meta.marks then", "if marking then"),
 ]  # fmt: skip
 
-# By which examples one is caught soon, of five seeds that were tried; the test's own text decides for all others.
-SEEDS = {
-    "a step sent twice changes the state once": 4,
-    "too late is checked for predictions": 3,
-    "too late is checked for outcomes": 3,
-    "too late counts from the end of keep": 3,
-    "too late while its partition was silent is told apart": 6,
-    "a settled id has no content to compare": 2,
-    "a done id takes no outcome": 2,
-    "further early outcomes wait": 3,
-    "at_close keeps an early outcome": 3,
-    "the deadline itself is on time": 19,
-    "on time up to the deadline": 3,
-    "late outcomes are counted by policy": 0,
-    "late ones do not correct unless the policy says so": 1,
-    "the last are kept for `last`": 3,
-    "first is the earliest": 2,
-    "last is the latest": 4,
-    "sum adds": 1,
-    "a window closes after its deadline": 1,
-    "only the entry's own window closes it": 1,
-    "a negative is provisional": 1,
-    "a late outcome corrects at once": 1,
-    "a corrected id outlives its first marker": 2,
-    "its copy is a duplicate": 2,
-    "how late is counted from the prediction": 2,
-    "and before an early outcome's": 2,
-}
+# Hypothesis looks around what it has tried, so where it begins decides whether a mutant is caught after 50 examples or
+# after 5,000; and where it begins changes with any text of the project. So it begins anew again and again.
+ROUNDS, EXAMPLES = 100, 200
 
 
 @pytest.fixture(scope="module")
@@ -145,13 +121,11 @@ def test_a_mutant_is_caught(store: Store, name: str, old: str, new: str) -> None
     assert SCRIPT.count(old) == 1, f"the script has changed: {old!r} is there {SCRIPT.count(old)} times"
     store._step = store._client.script(SCRIPT.replace(old, new))
 
-    @settings(REAL, max_examples=20_000, phases=[Phase.generate], derandomize=True, report_multiple_bugs=False)
+    @settings(REAL, max_examples=EXAMPLES, phases=[Phase.generate], report_multiple_bugs=False)
     @given(plans=plans_, slack=slacks, rules=policies, live=st.booleans())
     def compare(plans: list[Plan], slack: int, rules: Rules, live: bool) -> None:
         agree(store, plans, slack, rules, live=live)
 
-    if name in SEEDS:
-        seed(SEEDS[name])(compare)
     # Flaky where the clock of the store decides: Hypothesis tries what has failed once more.
     with pytest.raises((AssertionError, ShadowstreamError, msgspec.ValidationError, FlakyFailure)):
-        compare()
+        deque((seed(number)(compare)() for number in range(ROUNDS)), maxlen=0)
