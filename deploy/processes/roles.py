@@ -35,6 +35,7 @@ from deploy.serving.server import Answers, ServerRole
 from deploy.serving.share import Order, Requests, Share, servers_group
 from learners.evaluation.trials.timing import Timing
 from streams.dead import DeadLetters
+from streams.join.joiner import Quiet
 from streams.kafka import Tp
 
 JOINER_PREFIX = "joiner-"
@@ -138,7 +139,17 @@ def _joiner(clients: Clients, plan: Plan, pipeline: Pipeline, number: int) -> Ro
     positions = clients.positions(servers_group(pipeline.name), topics.requests)
     requests = clients.source(_partitions(topics.requests, counts))
     owed = Owed(requests, positions, topics.predictions, counts[topics.predictions])
-    return clients.joiner(pipeline.as_feed(), mine, store, ages_ms, after, owed)
+    return clients.joiner(pipeline.as_feed(), mine, store, ages_ms, after, quiet(tps, owed, replays=plan.replay))
+
+
+def quiet(tps: Sequence[Tp], owed: Quiet, *, replays: bool) -> Quiet:
+    """Return what says whether a silent partition is idle.
+
+    In a replay none is, where each topic has one: the next slice is owed, however long the machine takes for this one.
+    One of several may get nothing of a slice, and must not hold the watermark back.
+    """
+    several = len({tp.topic for tp in tps}) < len(tps)
+    return (lambda tp: None) if replays and not several else owed
 
 
 def _partitions(topic: str, counts: Mapping[str, int]) -> list[Tp]:
