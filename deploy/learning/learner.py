@@ -262,10 +262,11 @@ class LearnerRole:
         n = self._draft.last.number
         if self._syncs is None or self._draft.samples or not self._syncs.rested(n):
             return
-        if ASKED.read(*self._store.get(self._feed, ASKED.name)) is None:
-            self._arrived.offered(n)
-            self._sync(n)
-            self._note()
+        if self._rules.paced and ASKED.read(*self._store.get(self._feed, ASKED.name)) is not None:
+            return
+        self._arrived.offered(n)
+        self._sync(n)
+        self._note()
 
     def keep(self) -> None:
         """Commit what was learned, and keep that state: at an orderly stop. A start then learns nothing again."""

@@ -30,14 +30,15 @@ A_COMMIT = 20
 class Offering:
     """A learner that offers an average after each commit."""
 
-    def __init__(self, feed: Feed, sync_s: float = 1e-3) -> None:
-        self.feed, self.now_s = feed, 0.0
+    def __init__(self, feed: Feed, sync_s: float = 1e-3, commit_s: float = NEVER) -> None:
+        self.feed, self.now_s, self._commit_s = feed, 0.0, commit_s
         self.pipeline = replace(feed.pipeline, promotion=Promotion(policy="continuous", sync_s=sync_s))
         self.begin()
 
     def begin(self) -> None:
         registry, learner = self.feed.registry, make_learner(self.pipeline)
-        rules, syncs = CommitRules(A_COMMIT, NEVER, NEVER), Syncs(self.pipeline, registry, learner, lambda: self.now_s)
+        rules = CommitRules(A_COMMIT, self._commit_s, NEVER)
+        syncs = Syncs(self.pipeline, registry, learner, lambda: self.now_s)
         self.role = LearnerRole(self.feed.name, 1, self.feed.store, registry, learner, rules, syncs=syncs)
 
     def learn(self) -> SyncNote | None:
@@ -111,15 +112,16 @@ def test_a_feed_that_falls_silent_has_its_last_samples_served(fed: Fed, samples:
     assert (registry.last(COMMITS), offering.role._synced) == (last, last)
 
 
-def test_a_replay_s_time_is_its_feed_s_alone(fed: Fed, samples: list[Sample]) -> None:
-    offering = Offering(fed(samples), sync_s=NEVER)
+@pytest.mark.parametrize(("commit_s", "synced"), [(0.0, False), (NEVER, True)], ids=["a replay", "live, after one"])
+def test_a_replay_s_time_is_its_feed_s_alone(fed: Fed, samples: list[Sample], commit_s: float, synced: bool) -> None:
+    offering = Offering(fed(samples), sync_s=NEVER, commit_s=commit_s)
     offering.feed.store.put(offering.feed.name, ASKED.entry(SliceNote(0, {})))
     for _ in range(len(samples) // A_COMMIT):
         offering.learn()
     for now_s in (0.0, NEVER):
         offering.now_s = now_s
         offering.role.step(1)
-    assert SYNC.read(*offering.feed.store.get(offering.feed.name, SYNC.name)) is None
+    assert (SYNC.read(*offering.feed.store.get(offering.feed.name, SYNC.name)) is not None) == synced
 
 
 def test_a_broken_average_is_not_offered(fed: Fed, samples: list[Sample], caplog: pytest.LogCaptureFixture) -> None:
